@@ -1,0 +1,44 @@
+# Language level, warnings, sanitizers, compiler cache: what is the same for every target.
+set(CMAKE_CXX_STANDARD 23)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_C_STANDARD 11)
+set(CMAKE_C_STANDARD_REQUIRED ON)
+set(CMAKE_C_EXTENSIONS ON)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+set(CMAKE_RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/bin")
+set(CMAKE_LIBRARY_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/lib")
+set(SLUICE_CONNECTOR_DIR "${CMAKE_BINARY_DIR}/connectors")
+
+if(NOT CMAKE_BUILD_TYPE)
+  set(CMAKE_BUILD_TYPE RelWithDebInfo CACHE STRING "" FORCE)
+endif()
+
+set(SLUICE_SANITIZE "" CACHE STRING "Sanitizers, as GCC names them: address,undefined or thread")
+option(SLUICE_WERROR "Warnings are errors (the ci preset)" OFF)
+
+find_program(SLUICE_CCACHE ccache)
+if(SLUICE_CCACHE)
+  set(CMAKE_C_COMPILER_LAUNCHER "${SLUICE_CCACHE}")
+  # Precompiled headers and ccache agree only with these (ccache manual, "Precompiled headers").
+  set(CMAKE_CXX_COMPILER_LAUNCHER "${CMAKE_COMMAND}" -E env
+      CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime
+      "${SLUICE_CCACHE}")
+endif()
+
+# Carried by every target of ours through sluice_warnings / sluice_sanitizers (INTERFACE libraries).
+add_library(sluice_warnings INTERFACE)
+target_compile_options(sluice_warnings INTERFACE
+  -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion
+  $<$<COMPILE_LANGUAGE:CXX>:-Wnon-virtual-dtor>
+  # GCC 12 takes Asio's coroutine frames for mismatched (a false positive: AddressSanitizer sees them matched).
+  $<$<COMPILE_LANG_AND_ID:CXX,GNU>:-Wno-mismatched-new-delete>
+  $<$<BOOL:${SLUICE_WERROR}>:-Werror>)
+
+add_library(sluice_sanitizers INTERFACE)
+if(SLUICE_SANITIZE)
+  target_compile_options(sluice_sanitizers INTERFACE -fsanitize=${SLUICE_SANITIZE}
+    -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  target_link_options(sluice_sanitizers INTERFACE -fsanitize=${SLUICE_SANITIZE})
+endif()

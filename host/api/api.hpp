@@ -1,0 +1,96 @@
+// The REST API: a table of routes, who may use each, and what answers it.
+#pragma once
+
+#include <map>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "api/http.hpp"
+#include "api/tokens.hpp"
+#include "base/clock.hpp"
+#include "connector/registry.hpp"
+#include "model/catalog.hpp"
+#include "pg/pool.hpp"
+#include "sync/connections.hpp"
+#include "sync/engine.hpp"
+#include "vault/vault.hpp"
+
+namespace sluice::api {
+
+/// What handlers work with; built by main, outlives the server.
+struct Services {
+  pg::Pool& pool;
+  const Clock& clock;
+  connector::Registry& registry;
+  vault::Vault& vault;
+  model::Catalogs& catalogs;
+  sync::Connections& connections;
+  sync::Engine& engine;
+  std::string version;
+};
+
+enum class Access { open, reader, admin, operator_ };
+
+/// One request on its way through a handler.
+struct Call {
+  Services& services;
+  HttpRequest& http;
+  std::map<std::string, std::string, std::less<>> path;  ///< values of the {names} in the pattern
+  Principal principal;
+  WorkspaceId workspace;       ///< of /v1/workspaces/{workspace}/…
+  std::string workspace_name;
+
+  [[nodiscard]] const std::string& part(std::string_view name) const { return path.find(name)->second; }
+  /// ?limit=, 1 to `most`; Failure(request.bad_parameter) for anything else.
+  [[nodiscard]] std::int64_t limit(std::int64_t fallback, std::int64_t most) const;
+  /// The body as a JSON object. Failure: request.too_large, request.not_json.
+  Task<nlohmann::json> body();
+};
+
+inline constexpr std::size_t kJsonBodyBytesMax = 1 << 20;
+
+using RouteHandler = Task<HttpResponse> (*)(Call& call);
+
+struct Route {
+  std::string_view method;
+  std::string_view pattern;   ///< "/v1/workspaces/{workspace}/connections/{name}"
+  Access access;
+  std::string_view summary;   ///< for the OpenAPI document
+  RouteHandler handler;
+};
+
+// One table an area, each in the file of that name.
+[[nodiscard]] std::span<const Route> health_routes();
+[[nodiscard]] std::span<const Route> workspace_routes();
+[[nodiscard]] std::span<const Route> connector_routes();
+[[nodiscard]] std::span<const Route> connection_routes();
+[[nodiscard]] std::span<const Route> type_routes();
+[[nodiscard]] std::span<const Route> entity_routes();
+[[nodiscard]] std::span<const Route> link_routes();
+[[nodiscard]] std::span<const Route> change_routes();
+[[nodiscard]] std::vector<Route> all_routes();
+
+/// Finds the route, checks the token and the workspace, runs the handler. A workspace that the token may not
+/// see answers exactly as one that does not exist.
+class Api {
+ public:
+  explicit Api(Services services);
+  Task<HttpResponse> handle(HttpRequest& request);
+
+ private:
+  Services services_;
+  std::vector<Route> routes_;
+};
+
+/// OpenAPI 3.1 of all routes.
+[[nodiscard]] nlohmann::json openapi(std::span<const Route> routes, const std::string& version);
+
+/// A value that a handler read from JSON or a parameter and does not like: Failure(bad_input).
+[[noreturn]] void bad_request(std::string code, std::string message, std::string hint = {});
+/// The string member, or bad_request("request.missing_field").
+[[nodiscard]] std::string required_text(const nlohmann::json& object, const char* name);
+/// Refuses members that are not in `known`: a misspelt option must not be ignored in silence.
+void only_fields(const nlohmann::json& object, std::initializer_list<std::string_view> known);
+
+}  // namespace sluice::api

@@ -1,0 +1,171 @@
+// Entities: pages and single ones, of preset and own types.
+#include "api/api.hpp"
+
+#include "feed/entities.hpp"
+#include "model/own_entities.hpp"
+
+#include <array>
+#include <charconv>
+
+namespace sluice::api {
+namespace {
+
+using nlohmann::json;
+
+std::vector<std::string> split_list(const std::string& text) {
+  std::vector<std::string> parts;
+  std::size_t at = 0;
+  while (at <= text.size() && !text.empty()) {
+    const auto comma = std::min(text.find(',', at), text.size());
+    if (comma > at) parts.push_back(text.substr(at, comma - at));
+    at = comma + 1;
+  }
+  return parts;
+}
+
+std::vector<std::string> expansions(const HttpRequest& request) {
+  std::vector<std::string> paths;
+  for (const auto& [name, value] : request.query) {
+    if (name != "expand") continue;
+    for (std::string& path : split_list(value)) paths.push_back(std::move(path));
+  }
+  return paths;
+}
+
+feed::Tombstones tombstones(const HttpRequest& request) {
+  const std::string deleted = request.parameter("deleted").value_or("exclude");
+  if (deleted == "exclude") return feed::Tombstones::exclude;
+  if (deleted == "include") return feed::Tombstones::include;
+  if (deleted == "only") return feed::Tombstones::only;
+  bad_request("request.bad_parameter", "deleted=" + deleted + " must be exclude, include or only");
+}
+
+/// Every parameter that is not one of the page's own is a filter.
+std::vector<feed::Filter> filters(const HttpRequest& request) {
+  static constexpr std::array<std::string_view, 4> kOwn = {"limit", "cursor", "expand", "deleted"};
+  std::vector<feed::Filter> all;
+  for (const auto& [name, value] : request.query) {
+    if (std::find(kOwn.begin(), kOwn.end(), name) != kOwn.end()) continue;
+    const bool is_list = name.ends_with("[in]");
+    all.push_back(expect(feed::parse_filter(name, is_list ? split_list(value) : std::vector<std::string>(1, value))));
+  }
+  return all;
+}
+
+Task<HttpResponse> list(Call& call) {
+  feed::ListQuery query;
+  query.filters = filters(call.http);
+  query.cursor = call.http.parameter("cursor").value_or("");
+  query.limit = static_cast<int>(call.limit(50, feed::kEntityPageMax));
+  query.expand = expansions(call.http);
+  query.tombstones = tombstones(call.http);
+  model::CatalogPtr catalog = co_await call.services.catalogs.get(call.workspace);
+  feed::EntityPage page = expect(
+      co_await feed::list_entities(call.services.pool, std::move(catalog), call.part("type"), std::move(query)));
+  json document;
+  document["entities"] = std::move(page.entities);
+  document["next"] = page.cursor.empty() ? json(nullptr) : json(page.cursor);
+  co_return HttpResponse::json(document);
+}
+
+/// An id when it is one (digits, and not asked for as external), else a vendor's id.
+feed::EntityRef reference(const Call& call) {
+  feed::EntityRef reference;
+  const std::string& text = call.part("id");
+  std::int64_t number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  const bool is_number = error == std::errc{} && end == text.data() + text.size() && number > 0;
+  if (is_number && call.http.parameter("by").value_or("id") != "external_id") {
+    reference.id = EntityId(number);
+  } else {
+    reference.external_id = text;
+  }
+  reference.connection = call.http.parameter("connection").value_or("");
+  return reference;
+}
+
+Task<HttpResponse> get(Call& call) {
+  model::CatalogPtr catalog = co_await call.services.catalogs.get(call.workspace);
+  std::vector<std::string> expand = expansions(call.http);
+  feed::EntityRef wanted = reference(call);
+  const json entity = expect(co_await feed::get_entity(call.services.pool, std::move(catalog), call.part("type"),
+                                                       std::move(wanted), std::move(expand), tombstones(call.http)));
+  co_return HttpResponse::json(entity);
+}
+
+/// The own type of the path; a connector's types are written by their connector only.
+const model::StoredType& own_type(const model::Catalog& catalog, const std::string& name) {
+  const model::StoredType* type = catalog.find(name);
+  if (type == nullptr) throw Failure(Error(ErrorKind::not_found, "type.not_found", "there is no entity type '" + name + "'"));
+  if (!type->own) {
+    throw Failure(Error(ErrorKind::denied, "type.read_only", "'" + name + "' is a connector's type: only its connector writes it"));
+  }
+  return *type;
+}
+
+HttpResponse written(const model::OwnOutcome& outcome) {
+  if (outcome.action == model::OwnAction::rejected) {
+    std::string reasons;
+    for (const auto& error : outcome.errors) reasons += (reasons.empty() ? "" : "; ") + error.attribute + ": " + error.reason;
+    throw Failure(Error(ErrorKind::bad_input, "entity.rejected", reasons));
+  }
+  json document;
+  document["id"] = outcome.id.value;
+  document["action"] = outcome.action == model::OwnAction::inserted  ? "inserted"
+                       : outcome.action == model::OwnAction::updated ? "updated"
+                                                                     : "unchanged";
+  return HttpResponse::json(document, outcome.action == model::OwnAction::inserted ? 201 : 200);
+}
+
+Task<HttpResponse> write(Call& call, model::OwnMode mode, EntityId id) {
+  const json body = co_await call.body();
+  const model::CatalogPtr catalog = co_await call.services.catalogs.get(call.workspace);
+  const model::StoredType& type = own_type(*catalog, call.part("type"));
+  std::vector<model::OwnRow> rows(1);
+  rows[0].values = body;
+  rows[0].id = id;
+  model::OwnWrite how;
+  how.mode = mode;
+  auto connection = co_await call.services.pool.acquire();
+  const auto outcomes = co_await model::write_own(*connection, call.workspace, type, std::move(rows), std::move(how));
+  call.services.engine.kick();
+  co_return written(outcomes.at(0));
+}
+
+EntityId id_of(const Call& call) {
+  const feed::EntityRef wanted = reference(call);
+  if (!wanted.id) bad_request("entity.bad_id", "'" + call.part("id") + "' is no id: a positive number");
+  return *wanted.id;
+}
+
+Task<HttpResponse> create(Call& call) { co_return co_await write(call, model::OwnMode::upsert, EntityId()); }
+Task<HttpResponse> update(Call& call) { co_return co_await write(call, model::OwnMode::update, id_of(call)); }
+
+Task<HttpResponse> remove(Call& call) {
+  const model::CatalogPtr catalog = co_await call.services.catalogs.get(call.workspace);
+  const model::StoredType& type = own_type(*catalog, call.part("type"));
+  auto connection = co_await call.services.pool.acquire();
+  const bool existed = co_await model::delete_own(*connection, call.workspace, type, id_of(call));
+  if (!existed) throw Failure(Error(ErrorKind::not_found, "entity.not_found", "there is no " + type.name + " " + call.part("id")));
+  call.services.engine.kick();
+  json document;
+  document["deleted"] = true;
+  co_return HttpResponse::json(document);
+}
+
+constexpr std::array<Route, 5> kRoutes = {{
+    {"GET", "/v1/workspaces/{workspace}/entities/{type}", Access::reader,
+     "Entities in order of id; ?limit=&cursor=&expand=customer,invoice_line&deleted=&attribute=value&attribute[gte]=value", list},
+    {"POST", "/v1/workspaces/{workspace}/entities/{type}", Access::admin,
+     "Writes one entity of an own type: inserts it, or updates the one with the same unique value", create},
+    {"GET", "/v1/workspaces/{workspace}/entities/{type}/{id}", Access::reader,
+     "One entity by id or the vendor's id; ?expand=&connection=&by=external_id", get},
+    {"PATCH", "/v1/workspaces/{workspace}/entities/{type}/{id}", Access::admin, "Changes attributes of an own entity; null clears", update},
+    {"DELETE", "/v1/workspaces/{workspace}/entities/{type}/{id}", Access::admin, "Deletes an own entity", remove},
+}};
+
+}  // namespace
+
+std::span<const Route> entity_routes() { return kRoutes; }
+
+}  // namespace sluice::api

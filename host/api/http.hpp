@@ -1,0 +1,51 @@
+// One HTTP request and its answer, as the handlers see them.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/async.hpp"
+#include "base/error.hpp"
+
+namespace sluice::api {
+
+/// The body of a request, read as it arrives: for imports, which may be larger than memory.
+class BodyReader {
+ public:
+  virtual ~BodyReader() = default;
+  /// The next piece, at most 64 KiB; empty at the end. Throws Failure(reconnect) when the client goes away.
+  virtual Task<std::string> next() = 0;
+};
+
+struct HttpRequest {
+  std::string method;                                      ///< "GET"
+  std::string path;                                        ///< decoded, without the query
+  std::vector<std::pair<std::string, std::string>> query;  ///< decoded, in order; names may repeat
+  std::string authorization;                               ///< header, or empty
+  std::string content_type;
+  std::string peer;
+  BodyReader* body = nullptr;
+
+  [[nodiscard]] std::optional<std::string> parameter(std::string_view name) const;
+};
+
+struct HttpResponse {
+  int status = 200;
+  std::string content_type = "application/json";
+  std::vector<std::pair<std::string, std::string>> headers;
+  std::string body;
+
+  static HttpResponse json(const nlohmann::json& document, int status = 200);
+  static HttpResponse text(std::string body, std::string content_type = "text/plain; charset=utf-8");
+};
+
+/// Percent-decoding; '+' is a space in queries only. nullopt for a broken escape.
+[[nodiscard]] std::optional<std::string> percent_decode(std::string_view text, bool plus_is_space);
+
+}  // namespace sluice::api

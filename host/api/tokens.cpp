@@ -1,0 +1,101 @@
+#include "api/tokens.hpp"
+
+#include "base/bytes.hpp"
+
+#include <fmt/format.h>
+#include <sodium.h>
+
+#include <array>
+#include <charconv>
+
+namespace sluice::api {
+namespace {
+
+constexpr std::size_t kSecretBytes = 24;
+
+const pg::Statement kInsert{"token_insert", R"(
+  insert into sluice.token (workspace_id, name, role, hash) values ($1, $2, $3, $4) returning token_id)"};
+
+const pg::Statement kFind{"token_find", R"(
+  select hash, role from sluice.token where workspace_id = $1 and token_id = $2 and revoked_at is null)"};
+
+Bytes hash_of(std::string_view secret) {
+  Bytes hash(32);
+  crypto_generichash(hash.data(), hash.size(), as_bytes(secret).data(), secret.size(), nullptr, 0);
+  return hash;
+}
+
+struct Parsed {
+  std::int64_t workspace = 0;
+  std::int64_t token = 0;
+  std::string secret;
+};
+
+std::optional<std::int64_t> take_number(std::string_view& text) {
+  std::int64_t number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc{} || end == text.data() + text.size() || *end != '_') return std::nullopt;
+  text.remove_prefix(static_cast<std::size_t>(end - text.data()) + 1);
+  return number;
+}
+
+std::optional<Parsed> parse(std::string_view text) {
+  if (!text.starts_with("slc_")) return std::nullopt;
+  text.remove_prefix(4);
+  Parsed parsed;
+  const auto workspace = take_number(text);
+  const auto token = workspace ? take_number(text) : std::nullopt;
+  if (!token || text.empty()) return std::nullopt;
+  parsed.workspace = *workspace;
+  parsed.token = *token;
+  parsed.secret = text;
+  return parsed;
+}
+
+}  // namespace
+
+std::string_view to_string(Role role) {
+  static constexpr std::array<std::string_view, 3> kNames = {"reader", "admin", "operator"};
+  return kNames[static_cast<std::size_t>(role) - 1];
+}
+
+std::optional<Role> role_of(std::string_view name) {
+  for (const Role role : {Role::reader, Role::admin, Role::operator_}) {
+    if (to_string(role) == name) return role;
+  }
+  return std::nullopt;
+}
+
+Task<std::string> create_token(pg::Connection& connection, WorkspaceId workspace, std::string name, Role role) {
+  Bytes random(kSecretBytes);
+  randombytes_buf(random.data(), random.size());
+  const std::string secret = to_base64url(random);
+  pg::Params params(workspace, name, to_string(role), hash_of(secret));
+  const auto made = co_await connection.query(kInsert, std::move(params));
+  co_return fmt::format("slc_{}_{}_{}", workspace.value, made.get<std::int64_t>(0, 0), secret);
+}
+
+Task<Result<Principal>> authenticate(pg::Pool& pool, std::string authorization) {
+  if (!authorization.starts_with("Bearer ")) {
+    co_return fail(ErrorKind::denied, "token.missing", "this needs a token", "Send 'Authorization: Bearer slc_…'");
+  }
+  const auto unknown = [] {
+    return fail(ErrorKind::denied, "token.unknown", "the token is not valid here", "Ask an admin for a token");
+  };
+  const auto parsed = parse(std::string_view(authorization).substr(7));
+  if (!parsed) co_return unknown();
+  const auto found = co_await pool.query(kFind, pg::Params(parsed->workspace, parsed->token));
+  if (found.empty()) co_return unknown();
+  const Bytes expected = found.get<Bytes>(0, 0);
+  const Bytes actual = hash_of(parsed->secret);
+  if (expected.size() != actual.size() || sodium_memcmp(expected.data(), actual.data(), actual.size()) != 0) {
+    co_return unknown();
+  }
+  Principal principal;
+  principal.workspace = WorkspaceId(parsed->workspace);
+  principal.token_id = parsed->token;
+  principal.role = role_of(found.text(0, 1)).value_or(Role::reader);
+  co_return principal;
+}
+
+}  // namespace sluice::api

@@ -1,0 +1,33 @@
+// Who asks: API tokens, "slc_<workspace>_<token>_<secret>". The database holds a BLAKE2b hash of the secret.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/async.hpp"
+#include "base/error.hpp"
+#include "base/ids.hpp"
+#include "pg/pool.hpp"
+
+namespace sluice::api {
+
+/// reader asks, admin also changes its workspace, operator does both in every workspace and makes new ones.
+enum class Role { reader = 1, admin = 2, operator_ = 3 };
+[[nodiscard]] std::string_view to_string(Role role);
+[[nodiscard]] std::optional<Role> role_of(std::string_view name);
+
+struct Principal {
+  WorkspaceId workspace;
+  std::int64_t token_id = 0;
+  Role role = Role::reader;
+};
+
+/// Makes a token; the returned text is the only copy.
+Task<std::string> create_token(pg::Connection& connection, WorkspaceId workspace, std::string name, Role role);
+
+/// `authorization` is the header's value. Errors: token.missing (no "Bearer …"), token.unknown (wrong, revoked or
+/// malformed: one answer for all, in constant time over the secret).
+Task<Result<Principal>> authenticate(pg::Pool& pool, std::string authorization);
+
+}  // namespace sluice::api

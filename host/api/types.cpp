@@ -1,0 +1,137 @@
+// Entity types: what there is, and the organisation's own.
+#include "api/api.hpp"
+
+#include "feed/views.hpp"
+#include "model/import.hpp"
+#include "model/own_types.hpp"
+
+#include <array>
+
+namespace sluice::api {
+namespace {
+
+using nlohmann::json;
+
+json describe(const model::StoredType& type) {
+  json document;
+  document["name"] = type.name;
+  document["origin"] = type.own ? "own" : "preset";
+  if (!type.own) document["connector"] = type.connector;
+  document["display_attribute"] = type.display_attribute;
+  document["attributes"] = json::array();
+  for (const model::StoredAttribute& attribute : type.attributes) {
+    json one;
+    one["name"] = attribute.name;
+    one["type"] = contract::to_string(attribute.type);
+    if (!attribute.format.empty()) one["format"] = attribute.format;
+    one["protected"] = attribute.is_protected;
+    one["required"] = attribute.required;
+    one["personal"] = attribute.personal;
+    if (type.own) one["unique"] = attribute.unique;
+    if (attribute.key_kind) one["link_key"] = contract::to_string(*attribute.key_kind);
+    document["attributes"].push_back(std::move(one));
+  }
+  document["relationships"] = json::array();
+  for (const model::StoredRelationship& relationship : type.relationships) {
+    document["relationships"].push_back({{"name", relationship.name},
+                                         {"attribute", relationship.attribute},
+                                         {"target", relationship.target_name}});
+  }
+  return document;
+}
+
+Task<HttpResponse> list(Call& call) {
+  const model::CatalogPtr catalog = co_await call.services.catalogs.get(call.workspace);
+  json all = json::array();
+  for (const model::StoredType& type : catalog->types) all.push_back(describe(type));
+  json document;
+  document["types"] = std::move(all);
+  co_return HttpResponse::json(document);
+}
+
+Task<HttpResponse> show(Call& call) {
+  const model::CatalogPtr catalog = co_await call.services.catalogs.get(call.workspace);
+  const model::StoredType* type = catalog->find(call.part("type"));
+  if (type == nullptr) {
+    throw Failure(Error(ErrorKind::not_found, "type.not_found", "there is no entity type '" + call.part("type") + "'",
+                        "sluice entity types"));
+  }
+  co_return HttpResponse::json(describe(*type));
+}
+
+/// After a change of the catalogue: what this host remembers, and the SQL views.
+Task<void> refresh(Call& call) {
+  call.services.catalogs.invalidate(call.workspace);
+  const model::CatalogPtr catalog = co_await call.services.catalogs.get(call.workspace);
+  auto connection = co_await call.services.pool.acquire();
+  co_await feed::refresh_views(*connection, *catalog, call.workspace_name);
+  call.services.engine.kick();
+}
+
+Task<HttpResponse> create(Call& call) {
+  const json body = co_await call.body();
+  model::OwnType wanted = expect(model::own_type_from_json(body));
+  auto connection = co_await call.services.pool.acquire();
+  const model::OwnType made = expect(co_await model::create_own_type(*connection, call.workspace, std::move(wanted)));
+  co_await refresh(call);
+  co_return HttpResponse::json(model::to_json(made), 201);
+}
+
+Task<HttpResponse> add_attribute(Call& call) {
+  const json body = co_await call.body();
+  model::OwnAttribute wanted = expect(model::own_attribute_from_json(body));
+  auto connection = co_await call.services.pool.acquire();
+  const model::OwnType made = expect(
+      co_await model::add_own_attribute(*connection, call.workspace, call.part("type"), std::move(wanted)));
+  co_await refresh(call);
+  co_return HttpResponse::json(model::to_json(made), 201);
+}
+
+model::ImportOptions import_options(const Call& call) {
+  model::ImportOptions options;
+  const std::string format = call.http.parameter("format").value_or(
+      call.http.content_type.starts_with("application/x-ndjson") ? "ndjson" : "csv");
+  if (format != "csv" && format != "ndjson") {
+    bad_request("request.bad_parameter", "format=" + format + " must be csv or ndjson");
+  }
+  options.format = format == "csv" ? model::ImportFormat::csv : model::ImportFormat::ndjson;
+  options.key = call.http.parameter("key").value_or("");
+  const std::string empty = call.http.parameter("empty").value_or("absent");
+  if (empty != "absent" && empty != "null") bad_request("request.bad_parameter", "empty=" + empty + " must be absent or null");
+  options.empty = empty == "null" ? model::EmptyField::null : model::EmptyField::absent;
+  if (const auto separator = call.http.parameter("separator")) {
+    if (separator->size() != 1) bad_request("request.bad_parameter", "separator must be one character");
+    options.separator = (*separator)[0];
+  }
+  return options;
+}
+
+Task<HttpResponse> import(Call& call) {
+  model::CatalogPtr catalog = co_await call.services.catalogs.get(call.workspace);
+  model::Importer importer = expect(
+      model::Importer::make(call.services.pool, std::move(catalog), call.part("type"), import_options(call)));
+  for (;;) {
+    const std::string piece = co_await call.http.body->next();
+    if (piece.empty()) break;
+    co_await importer.feed(piece);
+  }
+  const model::ImportResult result = co_await importer.finish();
+  call.services.engine.kick();
+  co_return HttpResponse::json(model::to_json(result));
+}
+
+constexpr std::array<Route, 5> kRoutes = {{
+    {"GET", "/v1/workspaces/{workspace}/types", Access::reader, "All entity types with attributes and relationships", list},
+    {"POST", "/v1/workspaces/{workspace}/types", Access::admin,
+     "Makes an own type {name, attributes:[{name, type, unique, required, link_key}]}", create},
+    {"GET", "/v1/workspaces/{workspace}/types/{type}", Access::reader, "One entity type", show},
+    {"POST", "/v1/workspaces/{workspace}/types/{type}/attributes", Access::admin, "Adds an attribute to an own type", add_attribute},
+    {"POST", "/v1/workspaces/{workspace}/types/{type}/import", Access::admin,
+     "Imports CSV or NDJSON, streaming; ?format=&key=&empty=&separator=. Rejected rows are listed", import},
+}};
+
+}  // namespace
+
+std::span<const Route> type_routes() { return kRoutes; }
+
+}  // namespace sluice::api

@@ -1,0 +1,74 @@
+#include "base/failpoint.hpp"
+
+#include <atomic>
+#include <charconv>
+#include <csignal>
+#include <cstdlib>
+#include <list>
+#include <string>
+#include <string_view>
+
+#include "base/check.hpp"
+#include "base/error.hpp"
+
+#include <cstdio>
+
+namespace sluice {
+
+void invariant_broken(const char* condition, const char* file, int line, const char* function) {
+  std::fprintf(stderr, "invariant broken: %s at %s:%d in %s; stopping before anything wrong is stored\n",
+               condition, file, line, function);
+  std::abort();
+}
+
+namespace failpoint {
+namespace {
+
+struct Armed {
+  std::string name;
+  bool kill = true;
+  int at = 1;
+  std::atomic<int> passed{0};
+};
+
+std::list<Armed> read_environment() {
+  std::list<Armed> points;
+  const char* text = std::getenv("SLUICE_FAILPOINTS");
+  if (text == nullptr) return points;
+  std::string_view rest(text);
+  while (!rest.empty()) {
+    const auto comma = rest.find(',');
+    const std::string_view entry = rest.substr(0, comma);
+    rest = comma == std::string_view::npos ? std::string_view{} : rest.substr(comma + 1);
+    const auto equals = entry.find('=');
+    if (equals == std::string_view::npos) continue;
+    auto& point = points.emplace_back();
+    point.name = entry.substr(0, equals);
+    const std::string_view action = entry.substr(equals + 1);
+    point.kill = action.starts_with("kill");
+    if (const auto at = action.find('@'); at != std::string_view::npos) {
+      std::from_chars(action.data() + at + 1, action.data() + action.size(), point.at);
+    }
+  }
+  return points;
+}
+
+std::list<Armed>& points() {
+  static std::list<Armed> all = read_environment();
+  return all;
+}
+
+}  // namespace
+
+const bool armed = std::getenv("SLUICE_FAILPOINTS") != nullptr;
+
+void pass(const char* name) {
+  for (Armed& point : points()) {
+    if (point.name != name || ++point.passed != point.at) continue;
+    if (point.kill) std::raise(SIGKILL);
+    throw Failure(Error(ErrorKind::internal, "failpoint", std::string("failpoint ") + name));
+  }
+}
+
+}  // namespace failpoint
+}  // namespace sluice

@@ -1,0 +1,75 @@
+// Several coroutines with one owner, who waits for them all.
+#pragma once
+
+#include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/cancellation_signal.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
+#include <exception>
+#include <list>
+#include <memory>
+
+#include "base/async.hpp"
+
+namespace sluice {
+
+/// Lives on one loop, usually in the frame of a coroutine. Call wait() before it goes: what still runs
+/// when it is destroyed is cancelled and may outlive it only up to its next suspension.
+class TaskGroup {
+ public:
+  explicit TaskGroup(Executor executor) : state_(std::make_shared<State>(std::move(executor))) {}
+  TaskGroup(const TaskGroup&) = delete;
+  TaskGroup& operator=(const TaskGroup&) = delete;
+  ~TaskGroup() { cancel(); }
+
+  void spawn(Task<void> task) {
+    auto place = state_->signals.emplace(state_->signals.end());
+    asio::co_spawn(state_->executor, std::move(task),
+                   asio::bind_cancellation_slot(
+                       place->slot(), [state = state_, place](std::exception_ptr surprise) {
+                         if (surprise && !state->first) state->first = surprise;
+                         state->signals.erase(place);
+                         state->changed.cancel();
+                       }));
+  }
+
+  [[nodiscard]] std::size_t running() const { return state_->signals.size(); }
+
+  /// Asks every task to end at its next suspension.
+  void cancel() {
+    for (auto at = state_->signals.begin(); at != state_->signals.end();) {
+      auto& signal = *at++;  // a task that ends at once erases its own place
+      signal.emit(asio::cancellation_type::terminal);
+    }
+  }
+
+  /// Until at most `left` run. Throws, when all have ended, what the first failing one threw.
+  Task<void> wait(std::size_t left = 0) {
+    const std::shared_ptr<State> state = state_;
+    while (state->signals.size() > left) {
+      state->changed.expires_at(asio::steady_timer::time_point::max());
+      boost::system::error_code ignored;
+      co_await state->changed.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+      const auto cancelled = co_await asio::this_coro::cancellation_state;
+      if (cancelled.cancelled() != asio::cancellation_type::none) {
+        throw boost::system::system_error(asio::error::operation_aborted);
+      }
+    }
+    if (left == 0 && state->first) std::rethrow_exception(std::exchange(state->first, nullptr));
+  }
+
+ private:
+  struct State {
+    explicit State(Executor e) : executor(std::move(e)), changed(executor) {}
+    Executor executor;
+    asio::steady_timer changed;
+    std::list<asio::cancellation_signal> signals;  ///< one a running task
+    std::exception_ptr first;
+  };
+  std::shared_ptr<State> state_;
+};
+
+}  // namespace sluice

@@ -1,0 +1,149 @@
+#include "cli/client.hpp"
+
+#include <curl/curl.h>
+
+#include <algorithm>
+#include <cstring>
+
+namespace sluice::cli {
+namespace {
+
+struct Upload {
+  const std::function<std::string()>* read;
+  std::string piece;
+  std::size_t sent = 0;
+};
+
+std::size_t on_read(char* out, std::size_t size, std::size_t count, void* context) {
+  auto& upload = *static_cast<Upload*>(context);
+  if (upload.sent == upload.piece.size()) {
+    upload.piece = (*upload.read)();
+    upload.sent = 0;
+  }
+  const std::size_t take = std::min(size * count, upload.piece.size() - upload.sent);
+  std::memcpy(out, upload.piece.data() + upload.sent, take);
+  upload.sent += take;
+  return take;
+}
+
+std::size_t on_write(char* data, std::size_t size, std::size_t count, void* context) {
+  static_cast<std::string*>(context)->append(data, size * count);
+  return size * count;
+}
+
+Error error_of(const nlohmann::json& answer, long status) {
+  const auto text = [&](const char* member) {
+    const auto found = answer.is_object() ? answer.find(member) : answer.end();
+    return answer.is_object() && found != answer.end() && found->is_string() ? found->get<std::string>() : std::string();
+  };
+  const ErrorKind kind = status == 401 || status == 403 ? ErrorKind::denied
+                         : status == 404                ? ErrorKind::not_found
+                         : status == 409                ? ErrorKind::conflict
+                         : status == 501                ? ErrorKind::unsupported
+                         : status == 503                ? ErrorKind::retry_later
+                         : status >= 500                ? ErrorKind::internal
+                                                        : ErrorKind::bad_input;
+  std::string detail = text("detail");
+  if (detail.empty()) detail = "the host answered with HTTP status " + std::to_string(status);
+  return Error(kind, text("code"), std::move(detail), text("hint"));
+}
+
+}  // namespace
+
+Client::Client(ClientOptions options) : options_(std::move(options)), curl_(curl_easy_init()) {
+  if (curl_ == nullptr) throw Failure(Error(ErrorKind::internal, "cli.curl", "libcurl cannot start"));
+}
+
+Client::~Client() { curl_easy_cleanup(curl_); }
+
+std::string Client::escape(const std::string& part) {
+  static constexpr char kHex[] = "0123456789ABCDEF";
+  std::string out;
+  for (const char c : part) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (std::isalnum(byte) != 0 || c == '-' || c == '_' || c == '.' || c == '~') {
+      out += c;
+    } else {
+      out += '%';
+      out += kHex[byte >> 4];
+      out += kHex[byte & 15];
+    }
+  }
+  return out;
+}
+
+std::string Client::workspace_url(const std::string& path, const Query& query) const {
+  std::string url = options_.url + "/v1/workspaces/" + escape(options_.workspace) + path;
+  char separator = '?';
+  for (const auto& [name, value] : query) {
+    url += separator + escape(name) + "=" + escape(value);
+    separator = '&';
+  }
+  return url;
+}
+
+nlohmann::json Client::get(const std::string& path, const Query& query) {
+  return perform("GET", workspace_url(path, query), nullptr, {}, nullptr);
+}
+
+nlohmann::json Client::send(const std::string& method, const std::string& path, const nlohmann::json& body) {
+  const std::string text = body.dump();
+  return perform(method, workspace_url(path, {}), &text, "application/json", nullptr);
+}
+
+nlohmann::json Client::upload(const std::string& path, const Query& query, const std::string& content_type,
+                              const std::function<std::string()>& read) {
+  return perform("POST", workspace_url(path, query), nullptr, content_type, &read);
+}
+
+nlohmann::json Client::global(const std::string& method, const std::string& path, const nlohmann::json& body) {
+  const std::string text = body.is_null() ? std::string() : body.dump();
+  return perform(method, options_.url + path, body.is_null() ? nullptr : &text, "application/json", nullptr);
+}
+
+nlohmann::json Client::perform(const std::string& method, const std::string& url, const std::string* body,
+                               const std::string& content_type, const std::function<std::string()>* read) {
+  CURL* curl = curl_;
+  curl_easy_reset(curl);
+  std::string answer;
+  Upload upload{read, {}, 0};
+  curl_slist* headers = curl_slist_append(nullptr, ("Authorization: Bearer " + options_.token).c_str());
+  if (!content_type.empty()) headers = curl_slist_append(headers, ("Content-Type: " + content_type).c_str());
+  headers = curl_slist_append(headers, "Expect:");
+  curl_easy_setopt(curl, CURLOPT_URL, url.c_str());
+  curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
+  curl_easy_setopt(curl, CURLOPT_NOPROXY, "*");
+  curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+  curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, 10L);
+  curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_write);
+  curl_easy_setopt(curl, CURLOPT_WRITEDATA, &answer);
+  if (body != nullptr) {
+    curl_easy_setopt(curl, CURLOPT_POSTFIELDS, body->c_str());
+    curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(body->size()));
+  } else if (read != nullptr) {
+    curl_easy_setopt(curl, CURLOPT_POST, 1L);
+    curl_easy_setopt(curl, CURLOPT_READFUNCTION, on_read);
+    curl_easy_setopt(curl, CURLOPT_READDATA, &upload);
+    headers = curl_slist_append(headers, "Transfer-Encoding: chunked");
+  }
+  curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
+  curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, method.c_str());
+  const CURLcode code = curl_easy_perform(curl);
+  curl_slist_free_all(headers);
+  if (code != CURLE_OK) {
+    throw Failure(Error(ErrorKind::retry_later, "host.unreachable",
+                        "no answer from " + options_.url + ": " + curl_easy_strerror(code),
+                        "Is sluiced running there? Name its address with --url or SLUICE_URL"));
+  }
+  long status = 0;
+  curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
+  nlohmann::json document = nlohmann::json::parse(answer, nullptr, false);
+  if (status >= 400) throw Failure(error_of(document, status));
+  if (document.is_discarded()) {
+    throw Failure(Error(ErrorKind::internal, "host.nonsense", options_.url + " did not answer with JSON",
+                        "Is that really sluiced?"));
+  }
+  return document;
+}
+
+}  // namespace sluice::cli

@@ -1,0 +1,50 @@
+// The REST API, from the command line's side: one blocking request at a time.
+#pragma once
+
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/error.hpp"
+
+namespace sluice::cli {
+
+using Query = std::vector<std::pair<std::string, std::string>>;
+
+struct ClientOptions {
+  std::string url;        ///< "http://127.0.0.1:8420"
+  std::string token;
+  std::string workspace;
+};
+
+/// Failures are thrown: Failure with the problem's code, detail and hint; "host.unreachable" when nothing answers.
+class Client {
+ public:
+  explicit Client(ClientOptions options);
+  ~Client();
+  Client(const Client&) = delete;
+  Client& operator=(const Client&) = delete;
+
+  /// `path` below the workspace, beginning with '/'.
+  nlohmann::json get(const std::string& path, const Query& query = {});
+  nlohmann::json send(const std::string& method, const std::string& path, const nlohmann::json& body);
+  /// Sends a body read piece by piece; `read` returns an empty piece at the end.
+  nlohmann::json upload(const std::string& path, const Query& query, const std::string& content_type,
+                        const std::function<std::string()>& read);
+  /// The same outside of any workspace ("/v1/workspaces").
+  nlohmann::json global(const std::string& method, const std::string& path, const nlohmann::json& body = nullptr);
+
+  [[nodiscard]] static std::string escape(const std::string& part);
+
+ private:
+  nlohmann::json perform(const std::string& method, const std::string& url, const std::string* body,
+                         const std::string& content_type, const std::function<std::string()>* read);
+  [[nodiscard]] std::string workspace_url(const std::string& path, const Query& query) const;
+
+  ClientOptions options_;
+  void* curl_;
+};
+
+}  // namespace sluice::cli

@@ -1,0 +1,65 @@
+#include "cli/table.hpp"
+
+#include <algorithm>
+
+namespace sluice::cli {
+namespace {
+
+/// Characters, counted as code points: right for what names and ids hold, near enough elsewhere.
+std::size_t width(const std::string& text) {
+  return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; }));
+}
+
+std::string cut(const std::string& text, std::size_t most) {
+  if (width(text) <= most) return text;
+  std::size_t seen = 0;
+  std::size_t at = 0;
+  while (at < text.size() && seen + 1 < most) {
+    ++at;
+    while (at < text.size() && (text[at] & 0xC0) == 0x80) ++at;
+    ++seen;
+  }
+  return text.substr(0, at) + "…";
+}
+
+}  // namespace
+
+std::string cell(const nlohmann::json& value) {
+  if (value.is_null()) return {};
+  std::string text = value.is_string() ? value.get<std::string>() : value.dump();
+  for (char& c : text) {
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) c = ' ';
+  }
+  return text;
+}
+
+std::string table(const nlohmann::json& rows, const std::vector<Column>& columns, std::size_t cell_max) {
+  if (rows.empty()) return "(none)\n";
+  std::vector<std::vector<std::string>> cells;
+  std::vector<std::size_t> widths;
+  for (const Column& column : columns) widths.push_back(width(column.title));
+  for (const auto& row : rows) {
+    auto& line = cells.emplace_back();
+    for (std::size_t i = 0; i < columns.size(); ++i) {
+      const nlohmann::json::json_pointer pointer(columns[i].pointer);
+      line.push_back(cut(row.contains(pointer) ? cell(row.at(pointer)) : std::string(), cell_max));
+      widths[i] = std::max(widths[i], width(line.back()));
+    }
+  }
+  std::string out;
+  const auto put = [&](const std::vector<std::string>& line) {
+    for (std::size_t i = 0; i < line.size(); ++i) {
+      const std::string padding(widths[i] - width(line[i]), ' ');
+      const bool last = i + 1 == line.size();
+      out += columns[i].right ? padding + line[i] : last ? line[i] : line[i] + padding;
+      out += last ? "\n" : "  ";
+    }
+  };
+  std::vector<std::string> titles;
+  for (const Column& column : columns) titles.push_back(column.title);
+  put(titles);
+  for (const auto& line : cells) put(line);
+  return out;
+}
+
+}  // namespace sluice::cli

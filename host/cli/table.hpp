@@ -1,0 +1,22 @@
+// JSON rows as a table for a terminal.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+namespace sluice::cli {
+
+struct Column {
+  std::string title;
+  std::string pointer;   ///< JSON pointer into a row: "/account/id"
+  bool right = false;    ///< aligned to the right, for numbers
+};
+
+/// Aligned by display width; values are cut to `cell_max` characters with "…". "(none)" for no rows.
+[[nodiscard]] std::string table(const nlohmann::json& rows, const std::vector<Column>& columns, std::size_t cell_max = 60);
+
+/// A value as one cell: text without quotes, null as "", objects as compact JSON; control characters blanked.
+[[nodiscard]] std::string cell(const nlohmann::json& value);
+
+}  // namespace sluice::cli

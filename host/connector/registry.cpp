@@ -1,0 +1,77 @@
+#include "connector/registry.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <tuple>
+#include <utility>
+
+#include "connector/in_process.hpp"
+
+namespace sluice::connector {
+
+Result<std::shared_ptr<const ConnectorCode>> Registry::load(Result<Admitted> admitted) {
+  if (!admitted) return std::unexpected(std::move(admitted.error()));
+  const std::string sha256 = admitted->sha256;
+  // Held while loading, so that two callers of the same file get the same code.
+  const std::lock_guard lock(mutex_);
+  if (const auto found = loaded_.find(sha256); found != loaded_.end()) return found->second;
+  Result<std::shared_ptr<const ConnectorCode>> code = load_in_process(std::move(*admitted));
+  if (code) loaded_.emplace(sha256, *code);
+  return code;
+}
+
+Result<std::shared_ptr<const ConnectorCode>> Registry::load_file(
+    const std::filesystem::path& file) {
+  return load(store_.admit(file));
+}
+
+Result<std::shared_ptr<const ConnectorCode>> Registry::load_stored(std::string_view sha256) {
+  if (auto code = find(sha256)) return code;
+  return load(store_.open(sha256));
+}
+
+std::shared_ptr<const ConnectorCode> Registry::find(std::string_view sha256) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = loaded_.find(sha256);
+  return found == loaded_.end() ? nullptr : found->second;
+}
+
+std::vector<std::shared_ptr<const ConnectorCode>> Registry::list() const {
+  std::vector<std::shared_ptr<const ConnectorCode>> all;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [sha256, code] : loaded_) all.push_back(code);
+  }
+  const auto key = [](const auto& code) {
+    return std::tie(code->manifest().id, code->manifest().version, code->sha256());
+  };
+  std::sort(all.begin(), all.end(), [&](const auto& a, const auto& b) { return key(a) < key(b); });
+  return all;
+}
+
+Result<std::vector<Scanned>> Registry::scan(const std::filesystem::path& directory) {
+  std::error_code failed;
+  std::vector<std::filesystem::path> files;
+  std::filesystem::directory_iterator entries(directory, failed);
+  for (const std::filesystem::directory_iterator end; !failed && entries != end;
+       entries.increment(failed)) {
+    if (entries->path().extension() == ".so") files.push_back(entries->path());
+  }
+  if (failed) {
+    return fail(ErrorKind::bad_input, "connector.not_readable",
+                fmt::format("{}: {}", directory.string(), failed.message()),
+                "Name a directory of connector files that the host may read");
+  }
+  std::sort(files.begin(), files.end());
+  std::vector<Scanned> scanned;
+  for (const std::filesystem::path& file : files) {
+    Result<Bytes> content = read_connector_file(file);
+    scanned.push_back({file, content
+                                 ? inspect(*content)
+                                 : Result<Inspected>(std::unexpected(std::move(content.error())))});
+  }
+  return scanned;
+}
+
+}  // namespace sluice::connector

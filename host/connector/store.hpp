@@ -1,0 +1,54 @@
+// The host's own copies of connector files, under the name of their content.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <string_view>
+
+#include "base/bytes.hpp"
+#include "base/error.hpp"
+#include "connector/inspect.hpp"
+
+namespace sluice::connector {
+
+inline constexpr std::uint64_t kConnectorFileBytesMax = 256ull << 20;
+
+/// A file in the store, and what was read from exactly those bytes.
+struct Admitted {
+  std::filesystem::path path;  ///< <store>/<sha256>.so, absolute, mode 0444, never written again
+  std::string sha256;
+  std::uint64_t size = 0;
+  Inspected inspected;
+};
+
+/// A directory of <sha256>.so. Loading happens only from here: a path that never changes its
+/// content keeps the dynamic loader from handing back an older library of the same name, and nobody
+/// can swap the file between the look and the load. Any thread, also several hosts on one
+/// directory: files appear by rename.
+class Store {
+ public:
+  /// Makes the directory at the first admission.
+  explicit Store(std::filesystem::path directory);
+
+  [[nodiscard]] const std::filesystem::path& directory() const { return directory_; }
+
+  /// Reads the file once, judges those bytes and keeps them. Admitting the same content again is
+  /// the same. Nothing is left behind for a refused file. Errors: those of inspect(),
+  /// connector.not_found, connector.not_regular (also a symbolic link), connector.too_large,
+  /// connector.store (the directory).
+  Result<Admitted> admit(const std::filesystem::path& file) const;
+
+  /// A file that was admitted before, e.g. by an earlier process. Its hash is checked again:
+  /// connector.store_damaged when it is not what its name says, connector.not_found when it is not
+  /// there.
+  Result<Admitted> open(std::string_view sha256) const;
+
+ private:
+  std::filesystem::path directory_;
+};
+
+/// Reads a regular file without following a symbolic link, at most kConnectorFileBytesMax.
+Result<Bytes> read_connector_file(const std::filesystem::path& file);
+
+}  // namespace sluice::connector

@@ -1,0 +1,560 @@
+// From a manifest's bytes, which nobody has vouched for yet, to a Manifest. Four passes, each of
+// which relies on the one before: shape of the JSON (depth, unique keys, string sizes), schema,
+// references, values.
+#include "contract/manifest.hpp"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <set>
+#include <stdexcept>
+#include <valijson/adapters/nlohmann_json_adapter.hpp>
+#include <valijson/schema.hpp>
+#include <valijson/schema_parser.hpp>
+#include <valijson/validator.hpp>
+
+#include "contract/manifest_schema.hpp"
+
+namespace sluice::contract {
+namespace {
+
+using nlohmann::json;
+
+constexpr std::size_t kManifestBytesMax = 256 * 1024;
+constexpr int kDepthMax = 32;
+/// std::regex, which checks the schema's patterns, recurses once per character of what it matches.
+constexpr std::size_t kStringBytesMax = 4096;
+constexpr std::size_t kTableNameBytesMax = 63;
+
+/// Columns that every entity table has already, and what the host puts beside the attributes.
+constexpr std::array<std::string_view, 13> kReservedAttributes = {
+    "workspace_id",   "connection_id", "external_id",  "id",
+    "source_version", "content_hash",  "deleted_at",   "first_synced_at",
+    "last_synced_at", "source_url",    "sync_version", "extra",
+    "overlay"};
+
+/// Thrown by the passes below, turned into an Error by parse_manifest.
+struct Invalid : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+[[noreturn]] void refuse(std::string_view pointer, std::string_view what) {
+  throw Invalid(fmt::format("{}: {}", pointer.empty() ? "/" : pointer, what));
+}
+
+std::string escape_pointer_token(std::string_view token) {
+  std::string out;
+  for (const char c : token) {
+    if (c == '~') {
+      out += "~0";
+    } else if (c == '/') {
+      out += "~1";
+    } else {
+      out += c;
+    }
+  }
+  return out;
+}
+
+std::string shorten(std::string text) {
+  constexpr std::size_t kShown = 80;
+  if (text.size() <= kShown) return text;
+  std::size_t end = kShown;
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
+  return text.substr(0, end) + "…";
+}
+
+std::string quote(const json& value) {
+  return shorten(value.dump(-1, ' ', false, json::error_handler_t::replace));
+}
+
+/// ---- 1. the JSON's shape ----
+
+/// Watches the parser's events: where it is, which keys each open object has seen, how deep it is.
+class ShapeCheck {
+ public:
+  bool operator()(int, json::parse_event_t event, json& parsed) {
+    switch (event) {
+      case json::parse_event_t::object_start:
+        open(false);
+        break;
+      case json::parse_event_t::array_start:
+        open(true);
+        break;
+      case json::parse_event_t::object_end:
+      case json::parse_event_t::array_end:
+        frames_.pop_back();
+        break;
+      case json::parse_event_t::key:
+        key(parsed.get_ref<const std::string&>());
+        break;
+      case json::parse_event_t::value:
+        next_element();
+        if (parsed.is_string()) check_string(parsed.get_ref<const std::string&>());
+        break;
+    }
+    return true;
+  }
+
+ private:
+  struct Frame {
+    bool is_array = false;
+    std::int64_t index = -1;
+    std::string key;
+    std::set<std::string, std::less<>> keys;
+  };
+
+  void open(bool is_array) {
+    next_element();
+    if (frames_.size() >= kDepthMax) {
+      refuse(where(), fmt::format("nested deeper than {} levels", kDepthMax));
+    }
+    frames_.push_back({.is_array = is_array, .index = -1, .key = {}, .keys = {}});
+  }
+
+  void next_element() {
+    if (!frames_.empty() && frames_.back().is_array) ++frames_.back().index;
+  }
+
+  void key(const std::string& name) {
+    Frame& frame = frames_.back();
+    frame.key = name;
+    check_string(name);
+    if (!frame.keys.insert(name).second) refuse(where(), "this key stands twice in its object");
+  }
+
+  void check_string(const std::string& text) const {
+    if (text.size() > kStringBytesMax) {
+      refuse(where(), fmt::format("a string of {} bytes; at most {} are allowed", text.size(),
+                                  kStringBytesMax));
+    }
+    for (const char c : text) {
+      if (static_cast<unsigned char>(c) < 0x20 && c != '\n' && c != '\t') {
+        refuse(where(), fmt::format("a string with the control character U+{:04X}",
+                                    static_cast<unsigned>(static_cast<unsigned char>(c))));
+      }
+    }
+  }
+
+  [[nodiscard]] std::string where() const {
+    std::string pointer;
+    for (const Frame& frame : frames_) {
+      if (frame.is_array) {
+        if (frame.index >= 0) pointer += fmt::format("/{}", frame.index);
+      } else if (!frame.key.empty()) {
+        pointer += "/" + shorten(escape_pointer_token(frame.key));
+      }
+    }
+    return pointer;
+  }
+
+  std::vector<Frame> frames_;
+};
+
+json parse_shape(std::string_view text) {
+  if (text.size() > kManifestBytesMax) {
+    refuse("", fmt::format("the manifest has {} bytes; at most {} are allowed", text.size(),
+                           kManifestBytesMax));
+  }
+  ShapeCheck check;
+  try {
+    return json::parse(text.begin(), text.end(), std::ref(check));
+  } catch (const json::exception& e) {
+    refuse("", fmt::format("no valid JSON: {}", shorten(e.what())));
+  }
+}
+
+/// ---- 2. the schema ----
+
+/// valijson names a place as ["<root>", "[streams]", "[0]"].
+std::string pointer_of(const std::vector<std::string>& context) {
+  std::string pointer;
+  for (const std::string& step : context) {
+    if (step.size() >= 2 && step.front() == '[') {
+      pointer += "/" + escape_pointer_token(std::string_view(step).substr(1, step.size() - 2));
+    }
+  }
+  return pointer;
+}
+
+void parse_schema(const json& document, valijson::Schema& schema) {
+  valijson::SchemaParser parser;
+  const valijson::adapters::NlohmannJsonAdapter adapter(document);
+  parser.populateSchema(adapter, schema);
+}
+
+std::string standing_there(const json& document, const std::string& pointer) {
+  const json::json_pointer place(pointer);
+  return document.contains(place) ? quote(document.at(place)) : "nothing";
+}
+
+void check_schema(const json& document) {
+  const json schema_document = json::parse(kManifestSchema);
+  valijson::Schema schema;
+  parse_schema(schema_document, schema);
+  valijson::Validator validator;
+  valijson::ValidationResults results;
+  if (validator.validate(schema, valijson::adapters::NlohmannJsonAdapter(document), &results))
+    return;
+
+  // Each level adds an error of its own; the deepest place is where the author must look.
+  const valijson::ValidationResults::Error* deepest = nullptr;
+  for (const auto& error : results) {
+    if (deepest == nullptr || error.context.size() > deepest->context.size()) deepest = &error;
+  }
+  if (deepest == nullptr) refuse("", "does not follow the schema");
+  const std::string pointer = pointer_of(deepest->context);
+  refuse(pointer, fmt::format("{} (here stands: {})", deepest->description,
+                              standing_there(document, pointer)));
+}
+
+/// ---- 3. into values ----
+
+std::string text_of(const json& object, const char* key, std::string fallback = {}) {
+  return object.value(key, std::move(fallback));
+}
+
+const json& list_of(const json& object, const char* key) {
+  static const json kEmpty = json::array();
+  const auto found = object.find(key);
+  return found == object.end() ? kEmpty : *found;
+}
+
+EntityType read_type(const json& object) {
+  EntityType type;
+  type.name = object.at("name");
+  type.display_name = text_of(object, "display_name", type.name);
+  type.display_attribute = text_of(object, "display_attribute");
+  for (const json& from : object.at("attributes")) {
+    Attribute& attribute = type.attributes.emplace_back();
+    attribute.name = from.at("name");
+    attribute.type = attribute_type(from.at("type").get<std::string>()).value();
+    attribute.format = text_of(from, "format");
+    attribute.description = text_of(from, "description");
+    attribute.is_protected = from.value("protected", false);
+    attribute.required = from.value("required", false);
+    attribute.personal = from.value("personal", false);
+  }
+  for (const json& from : list_of(object, "relationships")) {
+    type.relationships.push_back(Relationship{.name = from.at("name"),
+                                              .attribute = from.at("attribute"),
+                                              .target = from.at("target"),
+                                              .is_protected = from.value("protected", true)});
+  }
+  for (const json& from : list_of(object, "link_keys")) {
+    type.link_keys.push_back(LinkKey{.attribute = from.at("attribute"),
+                                     .kind = key_kind(from.at("kind").get<std::string>()).value()});
+  }
+  return type;
+}
+
+Stream read_stream(const json& object) {
+  Stream stream;
+  stream.name = object.at("name");
+  const std::string mode = object.at("mode");
+  stream.mode = mode == "snapshot"  ? StreamMode::snapshot
+                : mode == "changes" ? StreamMode::changes
+                                    : StreamMode::poll;
+  stream.entity_types = object.at("entity_types").get<std::vector<std::string>>();
+  stream.interval_seconds = object.value("interval_seconds", std::int64_t{0});
+  stream.description = text_of(object, "description");
+  return stream;
+}
+
+AuthSlot read_auth(const json& object) {
+  AuthSlot slot;
+  slot.name = object.at("name");
+  const std::string scheme = object.at("scheme");
+  slot.scheme = scheme == "bearer"   ? AuthScheme::bearer
+                : scheme == "basic"  ? AuthScheme::basic
+                : scheme == "header" ? AuthScheme::header
+                                     : AuthScheme::query;
+  slot.secret = text_of(object, "secret", slot.name);
+  slot.parameter = text_of(object, "parameter");
+  slot.label = text_of(object, "label", slot.name);
+  slot.hint = text_of(object, "hint");
+  return slot;
+}
+
+LinkRule read_rule(const json& object) {
+  const auto split = [](const std::string& path) {
+    const std::size_t dot = path.find('.');
+    return std::pair(path.substr(0, dot), path.substr(dot + 1));
+  };
+  LinkRule rule;
+  rule.name = object.at("name");
+  std::tie(rule.source_type, rule.source_attribute) = split(object.at("source"));
+  std::tie(rule.target_type, rule.target_attribute) = split(object.at("target"));
+  rule.kind = key_kind(object.at("kind").get<std::string>()).value();
+  return rule;
+}
+
+Manifest read_manifest(json document) {
+  Manifest out;
+  out.id = document.at("id");
+  out.version = document.at("version");
+  out.display_name = document.at("display_name");
+  out.vendor_url = text_of(document, "vendor_url");
+  for (const json& host : document.at("hosts")) {
+    out.hosts.push_back(Host{.name = host.at("name"), .url = host.at("url")});
+  }
+  out.config_schema = document.value("config_schema", json::object());
+  for (const json& slot : list_of(document, "auth")) out.auth.push_back(read_auth(slot));
+  const json budget = document.value("rate_budget", json::object());
+  out.budget.requests_per_second = budget.value("requests_per_second", 10.0);
+  out.budget.requests_per_second_test =
+      budget.value("requests_per_second_test", out.budget.requests_per_second);
+  out.budget.concurrency = budget.value("concurrency", 4);
+  out.operations = document.at("operations").get<std::vector<std::string>>();
+  for (const json& stream : document.at("streams")) out.streams.push_back(read_stream(stream));
+  for (const json& type : document.at("entity_types")) out.entity_types.push_back(read_type(type));
+  for (const json& rule : list_of(document, "link_rules"))
+    out.link_rules.push_back(read_rule(rule));
+  out.checkpoint_reads = {1};
+  if (const auto formats = document.find("checkpoint_formats"); formats != document.end()) {
+    out.checkpoint_reads = formats->at("reads").get<std::vector<std::uint32_t>>();
+    out.checkpoint_writes = formats->at("writes");
+  }
+  out.document = std::move(document);
+  return out;
+}
+
+/// ---- 4. what a schema cannot say ----
+
+/// Refuses the second of two equal names in one list.
+class Unique {
+ public:
+  void add(const std::string& name, const std::string& pointer) {
+    if (!seen_.insert(name).second) {
+      refuse(pointer, fmt::format("'{}' stands in this list already; names are unique", name));
+    }
+  }
+
+ private:
+  std::set<std::string> seen_;
+};
+
+bool has_config_property(const Manifest& manifest, const std::string& name) {
+  const auto properties = manifest.config_schema.find("properties");
+  return properties != manifest.config_schema.end() && properties->is_object() &&
+         properties->contains(name);
+}
+
+/// Each {name} of a template must be a property of the configuration, or `also`.
+void check_template(const Manifest& manifest, const std::string& text, std::string_view also,
+                    const std::string& pointer) {
+  for (std::size_t at = 0; at < text.size(); ++at) {
+    if (text[at] == '}') refuse(pointer, fmt::format("'{}': '}}' without '{{'", text));
+    if (text[at] != '{') continue;
+    const std::size_t end = text.find('}', at);
+    if (end == std::string::npos) refuse(pointer, fmt::format("'{}': '{{' without '}}'", text));
+    const std::string name = text.substr(at + 1, end - at - 1);
+    if (name != also && !has_config_property(manifest, name)) {
+      refuse(pointer, fmt::format("'{{{}}}' is no property of config_schema", name));
+    }
+    at = end;
+  }
+}
+
+void refuse_references(const json& node, const std::string& pointer) {
+  if (node.is_object()) {
+    for (const auto& [key, value] : node.items()) {
+      const std::string here = pointer + "/" + escape_pointer_token(key);
+      if (key == "$ref") refuse(here, "$ref is not allowed in a configuration schema");
+      refuse_references(value, here);
+    }
+  } else if (node.is_array()) {
+    for (std::size_t i = 0; i < node.size(); ++i) {
+      refuse_references(node[i], fmt::format("{}/{}", pointer, i));
+    }
+  }
+}
+
+void check_config_schema(const Manifest& manifest) {
+  refuse_references(manifest.config_schema, "/config_schema");
+  try {
+    valijson::Schema schema;
+    parse_schema(manifest.config_schema, schema);
+  } catch (const std::exception& e) {
+    refuse("/config_schema", fmt::format("no JSON Schema: {}", e.what()));
+  }
+}
+
+void check_hosts_and_auth(const Manifest& manifest) {
+  Unique hosts;
+  for (std::size_t i = 0; i < manifest.hosts.size(); ++i) {
+    const Host& host = manifest.hosts[i];
+    const std::string pointer = fmt::format("/hosts/{}", i);
+    hosts.add(host.name, pointer + "/name");
+    check_template(manifest, host.url, {}, pointer + "/url");
+    for (const char c : host.url) {
+      if (static_cast<unsigned char>(c) <= 0x20 || static_cast<unsigned char>(c) >= 0x7F ||
+          std::string_view("@?#\\\"<>*").find(c) != std::string_view::npos) {
+        refuse(pointer + "/url",
+               fmt::format("'{}' may hold scheme, host, port and path only", host.url));
+      }
+    }
+  }
+  Unique slots;
+  for (std::size_t i = 0; i < manifest.auth.size(); ++i) {
+    const AuthSlot& slot = manifest.auth[i];
+    const std::string pointer = fmt::format("/auth/{}", i);
+    slots.add(slot.name, pointer + "/name");
+    const std::string place = pointer + "/parameter";
+    if (slot.scheme == AuthScheme::bearer) continue;
+    if (slot.parameter.empty()) {
+      refuse(place,
+             "missing: header needs the header's name, query the parameter's, basic a "
+             "template such as '{secret}:'");
+    }
+    if (slot.scheme == AuthScheme::basic) {
+      check_template(manifest, slot.parameter, "secret", place);
+      if (slot.parameter.find("{secret}") == std::string::npos) {
+        refuse(place, fmt::format("'{}' does not hold {{secret}}", slot.parameter));
+      }
+    } else if (slot.parameter.find_first_not_of(
+                   "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                   "0123456789-_") != std::string::npos) {
+      refuse(place, fmt::format("'{}' is no name: letters, digits, '-' and '_'", slot.parameter));
+    }
+  }
+}
+
+const Attribute& need_attribute(const EntityType& type, const std::string& name,
+                                const std::string& pointer) {
+  const auto index = type.attribute_index(name);
+  if (!index) {
+    refuse(pointer, fmt::format("'{}' is no attribute of entity type '{}'", name, type.name));
+  }
+  return type.attributes[*index];
+}
+
+void need_text_attribute(const EntityType& type, const std::string& name,
+                         const std::string& pointer) {
+  const Attribute& attribute = need_attribute(type, name, pointer);
+  if (attribute.type != AttributeType::text) {
+    refuse(pointer,
+           fmt::format("attribute '{}' is {}; it must be text", name, to_string(attribute.type)));
+  }
+}
+
+void check_type(const Manifest& manifest, const EntityType& type, const std::string& pointer) {
+  const std::size_t table_bytes = manifest.id.size() + 1 + type.name.size();
+  if (table_bytes > kTableNameBytesMax) {
+    refuse(pointer + "/name", fmt::format("table name '{}_{}' has {} bytes; at most {} are allowed",
+                                          manifest.id, type.name, table_bytes, kTableNameBytesMax));
+  }
+  Unique attributes;
+  for (std::size_t i = 0; i < type.attributes.size(); ++i) {
+    const std::string& name = type.attributes[i].name;
+    const std::string place = fmt::format("{}/attributes/{}/name", pointer, i);
+    attributes.add(name, place);
+    if (std::find(kReservedAttributes.begin(), kReservedAttributes.end(), name) !=
+        kReservedAttributes.end()) {
+      refuse(place, fmt::format("'{}' is reserved: every entity has a column of that name", name));
+    }
+  }
+  if (!type.display_attribute.empty()) {
+    need_attribute(type, type.display_attribute, pointer + "/display_attribute");
+  }
+  Unique relationships;
+  for (std::size_t i = 0; i < type.relationships.size(); ++i) {
+    const Relationship& edge = type.relationships[i];
+    const std::string place = fmt::format("{}/relationships/{}", pointer, i);
+    relationships.add(edge.name, place + "/name");
+    need_text_attribute(type, edge.attribute, place + "/attribute");
+    if (!manifest.type_index(edge.target)) {
+      refuse(place + "/target",
+             fmt::format("'{}' is no entity type of this connector", edge.target));
+    }
+  }
+  Unique keys;
+  for (std::size_t i = 0; i < type.link_keys.size(); ++i) {
+    const LinkKey& key = type.link_keys[i];
+    const std::string place = fmt::format("{}/link_keys/{}", pointer, i);
+    need_text_attribute(type, key.attribute, place + "/attribute");
+    keys.add(fmt::format("{} as {}", key.attribute, to_string(key.kind)), place);
+  }
+}
+
+void check_streams(const Manifest& manifest) {
+  Unique names;
+  std::set<std::string> read_types;
+  for (std::size_t i = 0; i < manifest.streams.size(); ++i) {
+    const Stream& stream = manifest.streams[i];
+    const std::string pointer = fmt::format("/streams/{}", i);
+    names.add(stream.name, pointer + "/name");
+    for (std::size_t k = 0; k < stream.entity_types.size(); ++k) {
+      if (!manifest.type_index(stream.entity_types[k])) {
+        refuse(fmt::format("{}/entity_types/{}", pointer, k),
+               fmt::format("'{}' is no entity type of this connector", stream.entity_types[k]));
+      }
+      read_types.insert(stream.entity_types[k]);
+    }
+    if (stream.mode == StreamMode::changes && !manifest.supports("fetch")) {
+      refuse(pointer + "/mode",
+             "a 'changes' stream says only what changed, and the truth is read by "
+             "'fetch', which /operations does not list");
+    }
+  }
+  if (!manifest.streams.empty() && !manifest.supports("read")) {
+    refuse("/operations", "there are streams, but 'read' is not listed");
+  }
+  for (std::size_t i = 0; i < manifest.entity_types.size(); ++i) {
+    if (!read_types.contains(manifest.entity_types[i].name)) {
+      refuse(fmt::format("/entity_types/{}/name", i),
+             fmt::format("no stream lists entity type '{}'", manifest.entity_types[i].name));
+    }
+  }
+}
+
+void check_rules(const Manifest& manifest) {
+  Unique names;
+  for (std::size_t i = 0; i < manifest.link_rules.size(); ++i) {
+    const LinkRule& rule = manifest.link_rules[i];
+    const std::string pointer = fmt::format("/link_rules/{}", i);
+    names.add(rule.name, pointer + "/name");
+    const auto type = manifest.type_index(rule.source_type);
+    if (!type) {
+      refuse(pointer + "/source",
+             fmt::format("'{}' is no entity type of this connector", rule.source_type));
+    }
+    need_text_attribute(manifest.entity_types[*type], rule.source_attribute, pointer + "/source");
+  }
+}
+
+void check_references(const Manifest& manifest) {
+  check_config_schema(manifest);
+  check_hosts_and_auth(manifest);
+  Unique types;
+  for (std::size_t i = 0; i < manifest.entity_types.size(); ++i) {
+    const std::string pointer = fmt::format("/entity_types/{}", i);
+    types.add(manifest.entity_types[i].name, pointer + "/name");
+    check_type(manifest, manifest.entity_types[i], pointer);
+  }
+  check_streams(manifest);
+  check_rules(manifest);
+  const auto& reads = manifest.checkpoint_reads;
+  if (std::find(reads.begin(), reads.end(), manifest.checkpoint_writes) == reads.end()) {
+    refuse("/checkpoint_formats/reads",
+           fmt::format("format {} is written but not read", manifest.checkpoint_writes));
+  }
+}
+
+}  // namespace
+
+Result<Manifest> parse_manifest(std::string_view text) {
+  try {
+    json document = parse_shape(text);
+    check_schema(document);
+    Manifest manifest = read_manifest(std::move(document));
+    check_references(manifest);
+    return manifest;
+  } catch (const std::exception& e) {
+    return fail(ErrorKind::bad_input, "manifest.invalid", fmt::format("manifest: {}", e.what()),
+                "Correct the connector's manifest.json (plugin-api/manifest.schema.json) and build "
+                "it again");
+  }
+}
+
+}  // namespace sluice::contract

@@ -1,0 +1,125 @@
+#include "feed/relation.hpp"
+
+#include <fmt/format.h>
+
+#include "model/columns.hpp"
+
+namespace sluice::feed {
+namespace {
+
+using contract::AttributeType;
+using model::StoredAttribute;
+using model::StoredType;
+using nlohmann::json;
+
+constexpr std::string_view kPresetColumns =
+    "e.id, e.external_id, e.connection_id,"
+    " (select c.name from sluice.connection c"
+    "   where c.workspace_id = e.workspace_id and c.connection_id = e.connection_id),"
+    " e.source_url, e.first_synced_at, e.last_synced_at, e.sync_version, e.deleted_at";
+constexpr int kPresetColumnCount = 9;
+
+constexpr std::string_view kOwnColumns = "e.id, e.data, e.created_at, e.updated_at, e.deleted_at";
+
+/// RFC 3339, or what PostgreSQL wrote where that cannot say it (infinity, before the year 1).
+json time_of(const pg::QueryResult& rows, int row, int column) {
+  if (rows.is_null(row, column)) return nullptr;
+  const auto time = pg::detail::timestamptz_from_text(rows.text(row, column));
+  return time ? json(to_rfc3339(*time)) : json(rows.get<std::string>(row, column));
+}
+
+json text_of(const pg::QueryResult& rows, int row, int column) {
+  if (rows.is_null(row, column)) return nullptr;
+  return rows.get<std::string>(row, column);
+}
+
+json value_of(AttributeType type, const pg::QueryResult& rows, int row, int column) {
+  if (rows.is_null(row, column)) return nullptr;
+  switch (type) {
+    case AttributeType::integer: return rows.get<std::int64_t>(row, column);
+    case AttributeType::number: return rows.get<double>(row, column);
+    case AttributeType::boolean: return rows.get<bool>(row, column);
+    case AttributeType::timestamp: return time_of(rows, row, column);
+    case AttributeType::json: return json::parse(rows.text(row, column));
+    case AttributeType::bytes: return to_hex(rows.get<Bytes>(row, column));
+    case AttributeType::text:
+    case AttributeType::decimal:
+    case AttributeType::date: break;
+  }
+  return rows.get<std::string>(row, column);
+}
+
+Entity read_preset(const StoredType& type, const pg::QueryResult& rows, int row, int column) {
+  Entity entity;
+  entity.id = rows.get<EntityId>(row, column);
+  entity.external_id = rows.get<std::string>(row, column + 1);
+  entity.connection = rows.get<ConnectionId>(row, column + 2);
+  json provenance = json::object();
+  provenance["source_type"] = type.connector;
+  provenance["connection"] = text_of(rows, row, column + 3);
+  provenance["connection_id"] = entity.connection.value;
+  provenance["source_url"] = text_of(rows, row, column + 4);
+  provenance["first_synced_at"] = time_of(rows, row, column + 5);
+  provenance["last_synced_at"] = time_of(rows, row, column + 6);
+  provenance["sync_version"] = rows.get<std::int64_t>(row, column + 7);
+  provenance["deleted_at"] = time_of(rows, row, column + 8);
+  json attributes = json::object();
+  int at = column + kPresetColumnCount;
+  for (const StoredAttribute& attribute : type.attributes) {
+    attributes[attribute.name] = value_of(attribute.type, rows, row, at++);
+  }
+  entity.object["external_id"] = entity.external_id;
+  entity.object["attributes"] = std::move(attributes);
+  entity.object["provenance"] = std::move(provenance);
+  return entity;
+}
+
+Entity read_own(const StoredType& type, const pg::QueryResult& rows, int row, int column) {
+  Entity entity;
+  entity.id = rows.get<EntityId>(row, column);
+  const json data = json::parse(rows.text(row, column + 1));
+  json attributes = json::object();
+  for (const StoredAttribute& attribute : type.attributes) {
+    attributes[attribute.name] = data.value(attribute.name, json(nullptr));
+  }
+  json provenance = json::object();
+  provenance["source_type"] = "own";
+  provenance["created_at"] = time_of(rows, row, column + 2);
+  provenance["updated_at"] = time_of(rows, row, column + 3);
+  provenance["deleted_at"] = time_of(rows, row, column + 4);
+  entity.object["external_id"] = nullptr;
+  entity.object["attributes"] = std::move(attributes);
+  entity.object["provenance"] = std::move(provenance);
+  return entity;
+}
+
+}  // namespace
+
+std::string relation_of(const StoredType& type) {
+  if (type.own) return "sluice.own_entity";
+  return fmt::format("vendor.{}", model::quote_name(type.table));
+}
+
+std::string confined(const StoredType& type) {
+  if (!type.own) return "e.workspace_id = $1";
+  return fmt::format("e.workspace_id = $1 and e.type_id = {}", type.id.value);
+}
+
+std::string columns_of(const StoredType& type) {
+  if (type.own) return std::string(kOwnColumns);
+  std::string out(kPresetColumns);
+  for (const StoredAttribute& attribute : type.attributes) {
+    out += ", " + model::value_expression(type, attribute, "e");
+  }
+  return out;
+}
+
+Entity read_entity(const StoredType& type, const pg::QueryResult& rows, int row, int column) {
+  Entity entity = type.own ? read_own(type, rows, row, column) : read_preset(type, rows, row, column);
+  entity.object["id"] = entity.id.value;
+  entity.object["type"] = type.name;
+  entity.object["links"] = json::object();
+  return entity;
+}
+
+}  // namespace sluice::feed

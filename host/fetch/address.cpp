@@ -1,0 +1,114 @@
+#include "fetch/address.hpp"
+
+#include <array>
+
+namespace sluice::fetch {
+namespace {
+
+enum class Opened { never, by_loopback, by_private };
+
+struct RangeV4 {
+  std::uint32_t base;
+  int bits;
+  std::string_view name;
+  Opened opened = Opened::never;
+};
+
+constexpr std::uint32_t v4(std::uint32_t a, std::uint32_t b, std::uint32_t c, std::uint32_t d) {
+  return a << 24 | b << 16 | c << 8 | d;
+}
+
+// IANA special-purpose registry, the parts a vendor can never live in.
+constexpr std::array kRangesV4 = {
+    RangeV4{v4(0, 0, 0, 0), 8, "this network"},
+    RangeV4{v4(10, 0, 0, 0), 8, "private network", Opened::by_private},
+    RangeV4{v4(100, 64, 0, 0), 10, "carrier-grade NAT", Opened::by_private},
+    RangeV4{v4(127, 0, 0, 0), 8, "loopback", Opened::by_loopback},
+    RangeV4{v4(169, 254, 0, 0), 16, "link-local (cloud metadata)"},
+    RangeV4{v4(172, 16, 0, 0), 12, "private network", Opened::by_private},
+    RangeV4{v4(192, 0, 0, 0), 24, "protocol assignments"},
+    RangeV4{v4(192, 0, 2, 0), 24, "documentation"},
+    RangeV4{v4(192, 88, 99, 0), 24, "6to4 relay"},
+    RangeV4{v4(192, 168, 0, 0), 16, "private network", Opened::by_private},
+    RangeV4{v4(198, 18, 0, 0), 15, "benchmarking"},
+    RangeV4{v4(198, 51, 100, 0), 24, "documentation"},
+    RangeV4{v4(203, 0, 113, 0), 24, "documentation"},
+    RangeV4{v4(224, 0, 0, 0), 4, "multicast"},
+    RangeV4{v4(240, 0, 0, 0), 4, "reserved"},
+};
+
+struct RangeV6 {
+  std::array<std::uint8_t, 16> base;
+  int bits;
+  std::string_view name;
+  Opened opened = Opened::never;
+};
+
+// More specific ranges first: the first that matches names the reason.
+constexpr std::array kRangesV6 = {
+    RangeV6{{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1}, 128, "loopback", Opened::by_loopback},
+    RangeV6{{0}, 128, "unspecified"},
+    RangeV6{{0}, 96, "v4-compatible"},
+    RangeV6{{0x00, 0x64, 0xff, 0x9b}, 96, "NAT64"},
+    RangeV6{{0x00, 0x64, 0xff, 0x9b, 0x00, 0x01}, 48, "NAT64"},
+    RangeV6{{0x01, 0x00}, 64, "discard"},
+    RangeV6{{0x20, 0x01, 0x00, 0x00}, 32, "Teredo"},
+    RangeV6{{0x20, 0x01, 0x0d, 0xb8}, 32, "documentation"},
+    RangeV6{{0x20, 0x01, 0x00, 0x00}, 23, "protocol assignments"},
+    RangeV6{{0x20, 0x02}, 16, "6to4"},
+    RangeV6{{0x3f, 0xff, 0x00}, 20, "documentation"},
+    RangeV6{{0x5f, 0x00}, 16, "segment routing"},
+    RangeV6{{0xfc}, 7, "private network", Opened::by_private},
+    RangeV6{{0xfe, 0x80}, 10, "link-local"},
+    RangeV6{{0xfe, 0xc0}, 10, "site-local"},
+    RangeV6{{0xff}, 8, "multicast"},
+};
+
+bool is_open(Opened opened, AddressAllowance allowance) {
+  return (opened == Opened::by_loopback && allowance.loopback) ||
+         (opened == Opened::by_private && allowance.private_networks);
+}
+
+std::optional<std::string_view> refusal_v4(std::uint32_t address, AddressAllowance allowance) {
+  for (const RangeV4& range : kRangesV4) {
+    const std::uint32_t mask = ~0u << (32 - range.bits);
+    if ((address & mask) != range.base) continue;
+    if (is_open(range.opened, allowance)) return std::nullopt;
+    return range.name;
+  }
+  return std::nullopt;
+}
+
+bool matches(const asio::ip::address_v6::bytes_type& address, const RangeV6& range) {
+  for (int bit = 0; bit < range.bits; bit += 8) {
+    const int left = std::min(8, range.bits - bit);
+    const auto mask = static_cast<std::uint8_t>(0xff << (8 - left));
+    const auto at = static_cast<std::size_t>(bit / 8);
+    if ((address[at] & mask) != (range.base[at] & mask)) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+std::optional<std::string_view> address_refusal(const asio::ip::address& address,
+                                                AddressAllowance allowance) {
+  if (address.is_v4()) return refusal_v4(address.to_v4().to_uint(), allowance);
+  const asio::ip::address_v6 six = address.to_v6();
+  if (six.is_v4_mapped()) {
+    const auto four = asio::ip::make_address_v4(asio::ip::v4_mapped, six);
+    return refusal_v4(four.to_uint(), allowance);
+  }
+  if (six.scope_id() != 0 && !six.is_link_local()) return "scoped address";
+  const auto bytes = six.to_bytes();
+  for (const RangeV6& range : kRangesV6) {
+    if (!matches(bytes, range)) continue;
+    if (is_open(range.opened, allowance)) return std::nullopt;
+    return range.name;
+  }
+  // Only 2000::/3 is handed out for unicast on the internet.
+  if ((bytes[0] & 0xe0) != 0x20) return "not global unicast";
+  return std::nullopt;
+}
+
+}  // namespace sluice::fetch

@@ -1,0 +1,284 @@
+#include "fetch/client.hpp"
+
+#include <fmt/format.h>
+
+#include "base/check.hpp"
+#include "base/log.hpp"
+#include "fetch/auth.hpp"
+#include "fetch/redact.hpp"
+
+namespace sluice::fetch {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::nanoseconds;
+
+std::string_view path_of(std::string_view target) { return target.substr(0, target.find('?')); }
+
+/// The request after the policy's word: where it goes and with which slot.
+struct Planned {
+  Destination destination;
+  const contract::AuthSlot* slot = nullptr;
+  bool idempotent = false;
+};
+
+Result<Planned> plan(const contract::Request& request, const SendContext& context) {
+  if (request.host >= context.hosts.size()) {
+    return fail(ErrorKind::denied, "fetch.policy.host",
+                fmt::format("host index {} is not in the manifest, which declares {}", request.host,
+                            context.hosts.size()),
+                "declare the host in the manifest");
+  }
+  if (request.auth_slot && *request.auth_slot >= context.auth.size()) {
+    return fail(ErrorKind::denied, "fetch.policy.auth_slot",
+                fmt::format("auth slot {} is not in the manifest, which declares {}",
+                            *request.auth_slot, context.auth.size()),
+                "declare the slot in the manifest");
+  }
+  if (auto checked = check_target(request.target); !checked)
+    return std::unexpected(std::move(checked.error()));
+  if (auto checked = check_headers(request.headers, context.auth); !checked) {
+    return std::unexpected(std::move(checked.error()));
+  }
+  if (request.body.size() > kRequestBodyBytesMax ||
+      (request.method == contract::Method::get && !request.body.empty())) {
+    return fail(
+        ErrorKind::denied, "fetch.policy.body",
+        fmt::format(
+            "{} request with a body of {} bytes; request_body_bytes_max is {}, and GET has none",
+            contract::to_string(request.method), request.body.size(), kRequestBodyBytesMax),
+        "send less, or use POST");
+  }
+  auto where = destination(context.hosts[request.host], context.config, context.allowance);
+  if (!where) return std::unexpected(std::move(where.error()));
+  Planned planned;
+  planned.destination = std::move(*where);
+  if (request.auth_slot) planned.slot = &context.auth[*request.auth_slot];
+  planned.idempotent = request.idempotent || request.method == contract::Method::get;
+  return planned;
+}
+
+RawRequest raw_request(const contract::Request& request, const Planned& planned,
+                       const SendContext& context, const ClientOptions& options,
+                       Authentication& authentication) {
+  RawRequest raw;
+  raw.method = contract::to_string(request.method);
+  const std::string base = planned.destination.url();
+  raw.url.reserve(base.size() + request.target.size() + authentication.query.size() + 1);
+  raw.url += base;
+  raw.url += request.target;
+  if (!authentication.query.empty()) {
+    raw.url += request.target.find('?') == std::string::npos ? '?' : '&';
+    raw.url += authentication.query;
+  }
+  raw.headers = request.headers;
+  for (const auto& header : authentication.headers) raw.headers.push_back(header);
+  raw.body = request.body;
+  raw.plain_http = planned.destination.scheme == "http";
+  raw.fresh_connection = !planned.idempotent;
+  raw.addresses = context.allowance.addresses;
+  raw.deadlines = options.deadlines;
+  raw.limits = options.limits;
+  if (request.response_bytes_max != 0) {
+    raw.limits.response_bytes_max =
+        std::min(raw.limits.response_bytes_max, request.response_bytes_max);
+  }
+  return raw;
+}
+
+void log_attempt(const contract::Request& request, const Planned& planned, int status,
+                 std::string_view error, milliseconds took, std::size_t bytes) {
+  log::debug("fetch.attempt", {{"method", contract::to_string(request.method)},
+                               {"host", planned.destination.host},
+                               {"path", path_of(request.target)},
+                               {"status", status},
+                               {"error", error},
+                               {"ms", static_cast<std::int64_t>(took.count())},
+                               {"bytes", bytes}});
+}
+
+/// Errors of a transfer that the caller of send() must see as errors rather than as a
+/// transport_error.
+bool ends_send(const Error& error) {
+  return error.kind == ErrorKind::cancelled || error.code.starts_with("fetch.policy.");
+}
+
+}  // namespace
+
+struct Client::State {
+  State(Executor e, ClientOptions o, const Clock& c, Entropy& n, Delay& d)
+      : options(std::move(o)), clock(c), entropy(n), delay(d) {
+    curl.emplace(std::move(e), options.curl);
+  }
+
+  static Task<Result<contract::Response>> send(std::shared_ptr<State> state,
+                                               contract::Request request,
+                                               const SendContext& context) {
+    ++context.stats.requests;
+    auto planned = plan(request, context);
+    if (!planned) {
+      ++context.stats.refused;
+      co_return std::unexpected(std::move(planned.error()));
+    }
+    try {
+      auto waited = co_await wait_until_due(*state, request.not_before_ms);
+      if (!waited) co_return std::unexpected(std::move(waited.error()));
+      auto response = co_await attempts(state, request, *planned, context);
+      co_return std::move(response);
+    } catch (const boost::system::system_error& error) {
+      if (error.code() != asio::error::operation_aborted) throw;
+    }
+    co_return fail(ErrorKind::cancelled, "fetch.cancelled",
+                   "the request was cancelled while it waited");
+  }
+
+  static Task<Result<void>> wait_until_due(State& state, std::int64_t not_before_ms) {
+    const Micros due = milliseconds(not_before_ms);
+    if (not_before_ms <= 0 || due <= state.clock.now()) co_return Result<void>();
+    const Micros span = due - state.clock.now();
+    if (span > state.options.not_before_max) {
+      co_return fail(
+          ErrorKind::denied, "fetch.policy.not_before",
+          fmt::format("not_before is {} s away, more than not_before_max {} s",
+                      span.count() / 1'000'000, state.options.not_before_max.count() / 1000),
+          "answer SLEEP with wake_at instead of a late request");
+    }
+    co_await state.delay.wait(span);
+    co_return Result<void>();
+  }
+
+  static Task<Result<contract::Response>> attempts(std::shared_ptr<State> state,
+                                                   const contract::Request& request,
+                                                   const Planned& planned,
+                                                   const SendContext& context) {
+    CredentialVersion version = CredentialVersion::current;
+    for (int number = 1;;) {
+      auto authentication = co_await authentication_for(planned, context, version);
+      if (!authentication) co_return std::unexpected(std::move(authentication.error()));
+      auto result = co_await attempt(state, request, planned, context, *authentication);
+      if (!result && ends_send(result.error())) {
+        context.stats.refused += result.error().kind == ErrorKind::denied ? 1 : 0;
+        co_return std::unexpected(std::move(result.error()));
+      }
+      if (result && result->status == 401 && planned.slot != nullptr &&
+          version == CredentialVersion::current) {
+        version = CredentialVersion::previous;
+        auto previous = co_await context.credentials.credential(planned.slot->secret, version);
+        if (previous) continue;  // the rotation's grace time: once, and not counted as a retry
+      }
+      const auto wait = state->wait_after(result, number, planned, context);
+      if (!wait) co_return handed_on(request, std::move(result), *authentication);
+      ++number;
+      ++context.stats.retries;
+      co_await state->delay.wait(*wait);
+    }
+  }
+
+  static Task<Result<Authentication>> authentication_for(const Planned& planned,
+                                                         const SendContext& context,
+                                                         CredentialVersion version) {
+    if (planned.slot == nullptr) co_return Authentication();
+    auto credential = co_await context.credentials.credential(planned.slot->secret, version);
+    if (!credential) co_return std::unexpected(std::move(credential.error()));
+    co_return authenticate(*planned.slot, context.config, *credential);
+  }
+
+  static Task<Result<RawResponse>> attempt(std::shared_ptr<State> state,
+                                           const contract::Request& request, const Planned& planned,
+                                           const SendContext& context,
+                                           Authentication& authentication) {
+    const Budget::Permit permit = co_await context.budget.acquire();
+    if (permit.waited()) ++context.stats.budget_waits;
+    if (!state->curl)
+      co_return fail(ErrorKind::cancelled, "fetch.cancelled", "the client was shut down");
+    RawRequest raw = raw_request(request, planned, context, state->options, authentication);
+    const auto began = state->clock.steady();
+    ++context.stats.attempts;
+    auto result = co_await state->curl->perform(std::move(raw));
+    const auto took = std::chrono::duration_cast<milliseconds>(state->clock.steady() - began);
+    if (result) {
+      context.stats.bytes_sent += result->bytes_sent;
+      context.stats.bytes_received += result->bytes_received;
+      context.stats.bytes_inflated += result->body.size();
+      log_attempt(request, planned, result->status, "", took, result->body.size());
+    } else {
+      ++context.stats.transport_errors;
+      log_attempt(request, planned, 0, result.error().code, took, 0);
+    }
+    co_return std::move(result);
+  }
+
+  /// How long to wait for the next attempt; nullopt: this one stands. A 429 holds the whole account
+  /// back.
+  std::optional<milliseconds> wait_after(const Result<RawResponse>& result, int number,
+                                         const Planned& planned, const SendContext& context) {
+    Attempt ended;
+    ended.number = number;
+    ended.idempotent = planned.idempotent;
+    if (result) {
+      ended.status = result->status;
+      ended.headers = &result->headers;
+    } else {
+      ended.sent = result.error().kind != ErrorKind::reconnect;
+      ended.repeatable = result.error().kind == ErrorKind::reconnect ||
+                         result.error().kind == ErrorKind::unknown_outcome ||
+                         result.error().kind == ErrorKind::retry_later;
+    }
+    const auto wait = next_wait(options.retry, ended, clock.now(), entropy);
+    if (ended.status == 429) {
+      ++context.stats.rate_limited;
+      const auto asked = retry_after(*ended.headers, clock.now());
+      if (asked && *asked <= options.retry.retry_after_max)
+        context.budget.hold_until(clock.steady() + *asked);
+    }
+    if (wait && ended.headers != nullptr &&
+        (ended.status == 429 || retry_after(*ended.headers, clock.now()))) {
+      ++context.stats.rate_limited_waits;
+    }
+    return wait;
+  }
+
+  static Result<contract::Response> handed_on(const contract::Request& request,
+                                              Result<RawResponse> result,
+                                              const Authentication& authentication) {
+    contract::Response response;
+    response.request_id = request.id;
+    if (!result) {
+      const Error& error = result.error();
+      response.transport_error = error.code + ": " + error.message;
+      mask(response.transport_error, authentication.masks);
+      return response;
+    }
+    response.status = result->status;
+    response.headers = std::move(result->headers);
+    response.body = std::move(result->body);
+    if (const int places = redact(response.headers, response.body, authentication.masks);
+        places > 0) {
+      log::warning("fetch.credential_echoed",
+                   {{"path", path_of(request.target)}, {"places", places}});
+    }
+    return response;
+  }
+
+  ClientOptions options;
+  const Clock& clock;
+  Entropy& entropy;
+  Delay& delay;
+  std::optional<CurlMulti> curl;  ///< empty once the Client is gone
+};
+
+Client::Client(Executor executor, ClientOptions options, const Clock& clock, Entropy& entropy,
+               Delay& delay)
+    : state_(std::make_shared<State>(std::move(executor), std::move(options), clock, entropy,
+                                     delay)) {}
+
+Client::~Client() { state_->curl.reset(); }
+
+Task<Result<contract::Response>> Client::send(contract::Request request,
+                                              const SendContext& context) {
+  return State::send(state_, std::move(request), context);
+}
+
+std::size_t Client::in_flight() const { return state_->curl->in_flight(); }
+
+}  // namespace sluice::fetch

@@ -1,0 +1,80 @@
+// Vendor HTTP out: what sync/ sends a connector's requests through.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "base/async.hpp"
+#include "base/clock.hpp"
+#include "base/entropy.hpp"
+#include "base/error.hpp"
+#include "contract/exchange.hpp"
+#include "contract/manifest.hpp"
+#include "fetch/budget.hpp"
+#include "fetch/credential.hpp"
+#include "fetch/curl_multi.hpp"
+#include "fetch/delay.hpp"
+#include "fetch/policy.hpp"
+#include "fetch/retry.hpp"
+#include "fetch/stats.hpp"
+
+namespace sluice::fetch {
+
+struct ClientOptions {
+  Deadlines deadlines;
+  TransferLimits limits;
+  RetryOptions retry;
+  CurlOptions curl;
+  /// A request whose not_before_ms is further away is refused: the connector should SLEEP instead.
+  std::chrono::milliseconds not_before_max{15 * 60'000};
+};
+
+/// Whose request it is. Everything in it outlives the send.
+struct SendContext {
+  const std::vector<contract::Host>& hosts;     ///< Manifest::hosts
+  const std::vector<contract::AuthSlot>& auth;  ///< Manifest::auth
+  const nlohmann::json& config;                 ///< the connection's configuration
+  const EgressAllowance& allowance;
+  CredentialSource& credentials;
+  Budget& budget;  ///< the vendor account's
+  FetchStats& stats;
+};
+
+/// The facade: policy, credential, budget, transfer, retry, redaction. One per loop, owned by main,
+/// loop thread only; any number of sends at once, each of them bounded by its Budget. Executor,
+/// clock, entropy and delay outlive it. Destroying it ends what is under way with
+/// "fetch.cancelled".
+///
+///   SendContext context{manifest.hosts, manifest.auth, config, allowance, credentials, budget,
+///   stats}; auto response = co_await client.send(std::move(request), context); if (!response) … //
+///   "fetch.policy.*" / "fetch.auth.*" / "fetch.cancelled": the request itself is wrong else
+///   step(session, *response)  // status, or transport_error in words
+///
+/// Never throws for vendor trouble. Statuses are the connector's business: a 404, a 3xx (not
+/// followed) and a 429 or 500 that outlived the retries come back as they are. Limits and lost
+/// connections come back as transport_error ("fetch.limit.response_bytes_max: …",
+/// "fetch.transport.cut: …").
+///
+/// Response::body has 64 readable zero bytes behind its end. They are capacity of that very string:
+/// move it, do not copy it, where a parser relies on them.
+class Client {
+ public:
+  Client(Executor executor, ClientOptions options, const Clock& clock, Entropy& entropy,
+         Delay& delay);
+  ~Client();
+  Client(const Client&) = delete;
+  Client& operator=(const Client&) = delete;
+
+  Task<Result<contract::Response>> send(contract::Request request, const SendContext& context);
+
+  [[nodiscard]] std::size_t in_flight() const;
+
+ private:
+  struct State;
+  std::shared_ptr<State> state_;
+};
+
+}  // namespace sluice::fetch

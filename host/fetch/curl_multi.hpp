@@ -1,0 +1,93 @@
+// libcurl on the loop. The one place that knows curl.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/async.hpp"
+#include "base/error.hpp"
+#include "contract/exchange.hpp"
+#include "fetch/address.hpp"
+
+namespace sluice::fetch {
+
+/// How long each part of a transfer may take.
+struct Deadlines {
+  std::chrono::milliseconds connect{10'000};  ///< name resolution and TCP
+  std::chrono::milliseconds tls{10'000};      ///< the handshake, counted from the end of `connect`
+  std::chrono::milliseconds headers{
+      60'000};  ///< from the request's last sent byte to the end of the headers
+  std::chrono::milliseconds idle{30'000};  ///< without one more byte of the body
+  std::chrono::milliseconds total{300'000};
+};
+
+struct TransferLimits {
+  std::uint64_t response_bytes_max = 64ull << 20;  ///< after inflation
+  std::size_t header_bytes_max = 64 << 10;
+  std::uint64_t inflate_ratio_max = 100;  ///< inflated to received bytes, beyond the first 64 KiB
+};
+
+/// One transfer, ready to go: policy has been applied, credentials are in the headers or the URL.
+struct RawRequest {
+  std::string method = "GET";
+  std::string url;
+  contract::Headers headers;
+  std::string body;
+  bool plain_http = false;  ///< http:// allowed
+  bool fresh_connection =
+      false;  ///< never on a reused one (curl repeats those on its own when they turn out dead)
+  AddressAllowance addresses;
+  Deadlines deadlines;
+  TransferLimits limits;
+};
+
+struct RawResponse {
+  int status = 0;
+  contract::Headers headers;
+  std::string body;  ///< 64 readable zero bytes follow its end; moving keeps them, copying does not
+  std::uint64_t bytes_received = 0;  ///< of the body, before inflation
+  std::uint64_t bytes_sent = 0;
+};
+
+struct CurlOptions {
+  std::string user_agent = "Sluice";
+  std::string ca_file;            ///< empty: the system's
+  std::vector<std::string> pins;  ///< "name:port:address[,address]": answers in place of DNS
+  long idle_connections_max = 64;
+};
+
+/// Runs transfers with one connection pool. One loop thread; any number of transfers at once.
+/// Redirects are not followed, proxies and .netrc of the environment are not read, only http and
+/// https are spoken.
+///
+/// Each address is judged twice by address_refusal(): when it is dialled, and again before each
+/// request on the connection that carries it, so neither a name that changes its answer nor a
+/// pooled connection of somebody with more rights gets past it.
+///
+/// May be destroyed with transfers under way: they end with "fetch.cancelled". The execution
+/// context must outlive it.
+class CurlMulti {
+ public:
+  CurlMulti(Executor executor, CurlOptions options);
+  ~CurlMulti();
+  CurlMulti(const CurlMulti&) = delete;
+  CurlMulti& operator=(const CurlMulti&) = delete;
+
+  /// Errors by what the caller may conclude: reconnect: nothing was sent; unknown_outcome: sent,
+  /// the answer was lost; unsupported: an answer beyond the limits, or a certificate that does not
+  /// verify; denied
+  /// ("fetch.policy.address"): refused; cancelled. Messages hold no URL and no header. Cancelling
+  /// the coroutine (or destroying it) ends the transfer at once.
+  Task<Result<RawResponse>> perform(RawRequest request);
+
+  [[nodiscard]] std::size_t in_flight() const;
+
+ private:
+  struct Core;
+  std::shared_ptr<Core> core_;
+};
+
+}  // namespace sluice::fetch

@@ -1,0 +1,280 @@
+#include "ingest/shape.hpp"
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include <fmt/format.h>
+
+#include "base/check.hpp"
+#include "model/columns.hpp"
+
+namespace sluice::ingest {
+namespace {
+
+using contract::AttributeType;
+using contract::Kind;
+using contract::Value;
+
+constexpr std::string_view kKey = "workspace_id, connection_id, external_id";
+
+std::string_view array_type(AttributeType type) {
+  switch (type) {
+    case AttributeType::text:
+    case AttributeType::decimal: return "text[]";  // decimals are cast: their text has any precision
+    case AttributeType::integer: return "bigint[]";
+    case AttributeType::number: return "double precision[]";
+    case AttributeType::boolean: return "boolean[]";
+    case AttributeType::timestamp: return "timestamptz[]";
+    case AttributeType::date: return "date[]";
+    case AttributeType::json: return "jsonb[]";
+    case AttributeType::bytes: return "bytea[]";
+  }
+  return "text[]";
+}
+
+pg::Oid element_type(AttributeType type) {
+  switch (type) {
+    case AttributeType::text:
+    case AttributeType::decimal: return pg::Oid::text;
+    case AttributeType::integer: return pg::Oid::int8;
+    case AttributeType::number: return pg::Oid::float8;
+    case AttributeType::boolean: return pg::Oid::boolean;
+    case AttributeType::timestamp: return pg::Oid::timestamptz;
+    case AttributeType::date: return pg::Oid::date;
+    case AttributeType::json: return pg::Oid::jsonb;
+    case AttributeType::bytes: return pg::Oid::bytea;
+  }
+  return pg::Oid::text;
+}
+
+void add_value(pg::Array& array, AttributeType type, const Value* value) {
+  if (value == nullptr || value->kind == Kind::null) return array.add_null();
+  switch (type) {
+    case AttributeType::text:
+    case AttributeType::decimal:
+    case AttributeType::json: return array.add(value->text);
+    case AttributeType::integer:
+    case AttributeType::timestamp: return array.add(value->number);
+    case AttributeType::number: return array.add(value->real);
+    case AttributeType::boolean: return array.add(value->number != 0);
+    case AttributeType::date: return array.add(static_cast<std::int32_t>(value->number));
+    case AttributeType::bytes: return array.add(as_bytes(value->text));
+  }
+}
+
+/// Names, arrays and selected expressions of one statement's input, built side by side.
+struct Input {
+  std::string arrays, names, selected, columns;
+  int parameters = 2;  // $1 workspace, $2 connection
+
+  void array(std::string_view type, std::string_view name) {
+    fmt::format_to(std::back_inserter(arrays), "{}${}::{}", arrays.empty() ? "" : ", ", ++parameters, type);
+    fmt::format_to(std::back_inserter(names), "{}{}", names.empty() ? "" : ", ", name);
+  }
+  void column(std::string_view column_name, std::string_view expression) {
+    fmt::format_to(std::back_inserter(columns), ", {}", column_name);
+    fmt::format_to(std::back_inserter(selected), ", {}", expression);
+  }
+};
+
+/// `(select to_jsonb(r) from (select t."a", …) r)`: build_object would end at 50 pairs.
+std::string image(const TypePlan& plan, const Presence& presence, bool with_keys) {
+  std::vector<std::uint16_t> columns = presence.columns;
+  if (with_keys) {
+    Presence keys;
+    keys.columns = plan.key_columns;
+    Presence both = presence;
+    both.merge(keys);
+    columns = both.columns;
+  }
+  std::string list;
+  for (const std::uint16_t column : columns) {
+    list += (list.empty() ? "t." : ", t.") + model::quote_name(plan.stored->attributes[column].name);
+  }
+  if (presence.source_url) list += list.empty() ? "t.source_url" : ", t.source_url";
+  if (presence.extra) list += list.empty() ? "t.extra" : ", t.extra";
+  if (list.empty()) return "'{}'::jsonb";
+  return "(select to_jsonb(r) from (select " + list + ") r)";
+}
+
+std::string table(const TypePlan& plan) { return "vendor." + model::quote_name(plan.stored->table); }
+
+std::string look_sql(const TypePlan& plan, const Presence& presence) {
+  // Version 0 says nothing about order: such a record was read under the lease just now.
+  static constexpr std::string_view kDiffers =
+      "((i.v = 0 or i.v >= t.source_version) and (t.content_hash <> i.h or i.v > t.source_version "
+      "or (t.deleted_at is not null) <> i.d))";
+  return fmt::format(
+      "select i.n, f.id, f.sync_version, f.gone, f.image "
+      "from unnest($3::text[], $4::bigint[], $5::uuid[], $6::boolean[]) with ordinality as i(x, v, h, d, n) "
+      "left join lateral (select t.id, t.sync_version, t.deleted_at is not null as gone, {0} as differs, "
+      "case when {0} and not i.d then {1} end as image from {2} t "
+      "where t.workspace_id = $1 and t.connection_id = $2 and t.external_id = i.x offset 0) f on true "
+      "where f.id is null or f.differs",
+      kDiffers, image(plan, presence, false), table(plan));
+}
+
+void add_content(Input& input, const TypePlan& plan, const Presence& presence) {
+  if (presence.source_url) {
+    input.array("text[]", "u");
+    input.column("source_url", "i.u");
+  }
+  if (presence.extra) {
+    input.array("jsonb[]", "e");
+    input.column("extra", "i.e");
+  }
+  for (const std::uint16_t column : presence.columns) {
+    const model::StoredAttribute& attribute = plan.stored->attributes[column];
+    const std::string name = fmt::format("c{}", column);
+    input.array(array_type(attribute.type), name);
+    input.column(model::quote_name(attribute.name),
+                 "i." + name + (attribute.type == AttributeType::decimal ? "::numeric" : ""));
+  }
+}
+
+std::string insert_sql(const TypePlan& plan, const Presence& presence) {
+  Input input;
+  input.array("text[]", "x");
+  input.array("bigint[]", "v");
+  input.array("uuid[]", "h");
+  add_content(input, plan, presence);
+  return fmt::format(
+      "insert into {} as t ({}, source_version, content_hash{}) select $1, $2, i.x, i.v, i.h{} "
+      "from unnest({}) as i({}) on conflict ({}) do nothing returning t.external_id, t.id",
+      table(plan), kKey, input.columns, input.selected, input.arrays, input.names, kKey);
+}
+
+/// The look's sync_version travels as the inserted one and must still be the row's.
+std::string update_sql(const TypePlan& plan, const Presence& presence) {
+  Input input;
+  input.array("text[]", "x");
+  input.array("bigint[]", "v");
+  input.array("uuid[]", "h");
+  input.array("bigint[]", "id");
+  input.array("bigint[]", "s");
+  add_content(input, plan, presence);
+  std::string set;
+  if (presence.source_url) set += ", source_url = excluded.source_url";
+  if (presence.extra) set += ", extra = coalesce(t.extra, '{}'::jsonb) || excluded.extra";
+  for (const std::uint16_t column : presence.columns) {
+    const std::string name = model::quote_name(plan.stored->attributes[column].name);
+    set += ", " + name + " = excluded." + name;
+  }
+  return fmt::format(
+      "insert into {} as t ({}, id, source_version, content_hash, sync_version{}) "
+      "select $1, $2, i.x, i.id, i.v, i.h, i.s{} from unnest({}) as i({}) "
+      "on conflict ({}) do update set source_version = greatest(t.source_version, excluded.source_version), "
+      "content_hash = excluded.content_hash, deleted_at = null, last_synced_at = now(), "
+      "sync_version = t.sync_version + 1{} where t.sync_version = excluded.sync_version "
+      "returning t.external_id, t.id, {}",
+      table(plan), kKey, input.columns, input.selected, input.arrays, input.names, kKey, set,
+      image(plan, presence, true));
+}
+
+std::string bury_sql(const TypePlan& plan) {
+  return fmt::format(
+      "insert into {} as t ({}, id, source_version, content_hash, sync_version, deleted_at) "
+      "select $1, $2, i.x, i.id, i.v, i.h, i.s, now() "
+      "from unnest($3::text[], $4::bigint[], $5::uuid[], $6::bigint[], $7::bigint[]) as i(x, v, h, id, s) "
+      "on conflict ({}) do update set source_version = greatest(t.source_version, excluded.source_version), "
+      "content_hash = excluded.content_hash, deleted_at = coalesce(t.deleted_at, now()), last_synced_at = now(), "
+      "sync_version = t.sync_version + 1 where t.sync_version = excluded.sync_version "
+      "returning t.external_id, t.id",
+      table(plan), kKey, kKey);
+}
+
+}  // namespace
+
+std::string action_sql(Action action, const TypePlan& plan, const Presence& presence) {
+  switch (action) {
+    case Action::look: return look_sql(plan, presence);
+    case Action::insert: return insert_sql(plan, presence);
+    case Action::update: return update_sql(plan, presence);
+    case Action::bury: return bury_sql(plan);
+  }
+  return {};
+}
+
+void Shapes::add(pg::Pipeline& pipeline, const std::string& sql, pg::Params params) {
+  auto found = prepared_.find(sql);
+  if (found == prepared_.end()) {
+    if (prepared_.size() >= kPreparedMax) {
+      pipeline.add(sql, std::move(params));
+      return;
+    }
+    // Named by its text, so that writers of several loops agree on what a name means.
+    const XXH128_hash_t hash = XXH3_128bits(sql.data(), sql.size());
+    pg::Statement statement;
+    statement.name = fmt::format("ingest_{:016x}{:016x}", hash.high64, hash.low64);
+    statement.sql = sql;
+    found = prepared_.emplace(sql, std::move(statement)).first;
+  }
+  pipeline.add(found->second, std::move(params));
+}
+
+pg::Params action_params(Action action, WorkspaceId workspace, ConnectionId connection, const Batch& batch,
+                         const TypePlan& plan, const Presence& presence, std::span<const Target> targets) {
+  pg::Params params;
+  params.add(workspace).add(connection);
+  pg::Array external_ids(pg::Oid::text), versions(pg::Oid::int8), hashes(pg::Oid::uuid);
+  for (const Target& target : targets) {
+    external_ids.add(target.row->external_id);
+    versions.add(target.row->version);
+    hashes.add(target.row->hash);
+  }
+  params.add(std::move(external_ids)).add(std::move(versions)).add(std::move(hashes));
+  if (action == Action::look) {
+    pg::Array deleted(pg::Oid::boolean);
+    for (const Target& target : targets) deleted.add(target.row->deleted);
+    params.add(std::move(deleted));
+    return params;
+  }
+  if (action == Action::update || action == Action::bury) {
+    pg::Array ids(pg::Oid::int8), sync_versions(pg::Oid::int8);
+    for (const Target& target : targets) {
+      ids.add(target.found->id);
+      sync_versions.add(target.found->sync_version);
+    }
+    params.add(std::move(ids)).add(std::move(sync_versions));
+    if (action == Action::bury) return params;
+  }
+  if (presence.source_url) {
+    pg::Array urls(pg::Oid::text);
+    for (const Target& target : targets) {
+      if (target.row->source_url.empty()) {
+        urls.add_null();
+      } else {
+        urls.add(target.row->source_url);
+      }
+    }
+    params.add(std::move(urls));
+  }
+  if (presence.extra) {
+    pg::Array extras(pg::Oid::jsonb);
+    for (const Target& target : targets) {
+      if (target.row->extra.empty()) {
+        extras.add_null();
+      } else {
+        extras.add(target.row->extra);
+      }
+    }
+    params.add(std::move(extras));
+  }
+  // Row by row, one cursor a row would be a second table: values are sorted, so each lookup is short.
+  std::vector<std::uint32_t> next(targets.size(), 0);
+  for (const std::uint16_t column : presence.columns) {
+    const AttributeType type = plan.stored->attributes[column].type;
+    pg::Array array(element_type(type));
+    array.reserve(targets.size(), targets.size() * 8);
+    for (std::size_t i = 0; i < targets.size(); ++i) {
+      const auto values = batch.values(*targets[i].row);
+      while (next[i] < values.size() && values[next[i]].attribute < column) ++next[i];
+      const bool there = next[i] < values.size() && values[next[i]].attribute == column;
+      add_value(array, type, there ? &values[next[i]] : nullptr);
+    }
+    params.add(std::move(array));
+  }
+  return params;
+}
+
+}  // namespace sluice::ingest

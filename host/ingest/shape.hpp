@@ -1,0 +1,53 @@
+// The statements that look up and write one vendor table, for a given presence of attributes, and their
+// parameters. Each reads and writes by the full primary key only: see write_path in tests/pg/ingest.
+#pragma once
+
+#include <string>
+#include <unordered_map>
+
+#include "ingest/validate.hpp"
+#include "pg/connection.hpp"
+
+namespace sluice::ingest {
+
+enum class Action {
+  look,     ///< which rows are absent, and which differ (with their values as JSON)?
+  insert,   ///< absent rows; what is there already is left alone and not returned
+  update,   ///< rows that a look found; one that changed since is left alone and not returned
+  bury,     ///< marks rows that a look found as deleted; the same
+};
+
+/// What a look found out about a row that is there.
+struct Found {
+  std::int64_t id = 0;
+  std::int64_t sync_version = 0;
+  bool gone = false;        ///< deleted_at is set
+  std::string image;        ///< the values of the looked-at presence, as jsonb text
+};
+
+/// SQL of one action on one type. `presence` counts for look, insert and update.
+[[nodiscard]] std::string action_sql(Action action, const TypePlan& plan, const Presence& presence);
+
+/// Prepared statements by their text; a bound keeps connectors with ever new presences from filling
+/// the server's memory. Beyond it statements run unprepared.
+class Shapes {
+ public:
+  static constexpr std::size_t kPreparedMax = 256;
+  /// Adds the action to the pipeline.
+  void add(pg::Pipeline& pipeline, const std::string& sql, pg::Params params);
+
+ private:
+  std::unordered_map<std::string, pg::Statement> prepared_;
+};
+
+/// One row of an action's arrays. `found` is for update and bury.
+struct Target {
+  const Row* row = nullptr;
+  const Found* found = nullptr;
+};
+
+[[nodiscard]] pg::Params action_params(Action action, WorkspaceId workspace, ConnectionId connection,
+                                       const Batch& batch, const TypePlan& plan, const Presence& presence,
+                                       std::span<const Target> targets);
+
+}  // namespace sluice::ingest

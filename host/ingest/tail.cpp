@@ -1,0 +1,268 @@
+#include "ingest/tail.hpp"
+
+#include <map>
+#include <tuple>
+
+#include "base/check.hpp"
+
+namespace sluice::ingest {
+
+const pg::Statement kBegin{"ingest_begin", "begin"};
+const pg::Statement kCommit{"ingest_commit", "commit"};
+
+const pg::Statement kCommitGuard{
+    "ingest_commit_guard",
+    "select 1 / coalesce((select 1 from sluice.lease_epoch "
+    "where workspace_id = $1 and name = $2 and epoch = $3 for share), 0)"};
+
+// By ctid, so that no plan can scan the table: rows of link_key are never updated.
+const pg::Statement kRemoveKeys{
+    "ingest_remove_keys",
+    "with gone as (delete from sluice.link_key k where k.ctid = any(array("
+    "select f.tid from unnest($2::bigint[], $3::int[], $4::int[], $5::uuid[]) as i(entity, attribute, kind, digest) "
+    "cross join lateral (select o.ctid as tid from sluice.link_key o "
+    "where o.workspace_id = $1 and o.entity_id = i.entity and (i.attribute is null or o.attribute = i.attribute) "
+    "and (i.digest is null or o.kind <> i.kind or o.digest <> i.digest) offset 0) f)) "
+    "returning k.kind, k.digest, k.type_id, k.attribute, k.entity_id) "
+    "insert into sluice.link_queue (workspace_id, kind, digest, type_id, attribute, entity_id) "
+    "select $1, g.kind, g.digest, g.type_id, g.attribute, g.entity_id from gone g"};
+
+const pg::Statement kAddKeys{
+    "ingest_add_keys",
+    "with added as (insert into sluice.link_key (workspace_id, kind, digest, type_id, attribute, entity_id) "
+    "select $1, i.kind::smallint, i.digest, i.type_id, i.attribute::smallint, i.entity "
+    "from unnest($2::int[], $3::uuid[], $4::bigint[], $5::int[], $6::bigint[]) "
+    "as i(kind, digest, type_id, attribute, entity) on conflict do nothing "
+    "returning kind, digest, type_id, attribute, entity_id) "
+    "insert into sluice.link_queue (workspace_id, kind, digest, type_id, attribute, entity_id) "
+    "select $1, a.kind, a.digest, a.type_id, a.attribute, a.entity_id from added a"};
+
+const pg::Statement kAddChanges{
+    "ingest_add_changes",
+    "insert into sluice.change (workspace_id, connection_id, run_id, type_id, entity_id, op, external_id, changed) "
+    "select $1, $2, $3, i.type_id, i.entity, i.op, i.x, i.changed "
+    "from unnest($4::bigint[], $5::bigint[], $6::text[], $7::text[], $8::jsonb[]) "
+    "as i(type_id, entity, op, x, changed)"};
+
+const pg::Statement kRefuse{
+    "ingest_refuse",
+    "insert into sluice.quarantine as q (workspace_id, connection_id, run_id, stream, type, external_id, code, "
+    "reason, record) select $1, $2, $3, $4, i.type, i.x, i.code, i.reason, i.record "
+    "from unnest($5::text[], $6::text[], $7::text[], $8::text[], $9::jsonb[]) as i(type, x, code, reason, record) "
+    "on conflict (workspace_id, connection_id, type, external_id, code) do update set times = q.times + 1, "
+    "last_seen_at = now(), run_id = excluded.run_id, stream = excluded.stream, reason = excluded.reason, "
+    "record = coalesce(excluded.record, q.record)"};
+
+// Locked before it is deleted: a notice that arrives meanwhile raises the generation, and then it stays.
+const pg::Statement kForgetAnswered{
+    "ingest_forget_answered",
+    "delete from sluice.refetch r where r.ctid = any(array("
+    "select f.tid from unnest($3::text[], $4::text[], $5::bigint[]) as i(type, x, generation) "
+    "cross join lateral (select o.ctid as tid from sluice.refetch o where o.workspace_id = $1 "
+    "and o.connection_id = $2 and o.type = i.type and o.external_id = i.x and o.generation = i.generation "
+    "offset 0 for update) f))"};
+
+const pg::Statement kRefetch{
+    "ingest_refetch",
+    "insert into sluice.refetch as r (workspace_id, connection_id, type, external_id, kind, observed_at, reason) "
+    "select $1, $2, i.type, i.x, i.kind, i.observed, i.reason "
+    "from unnest($3::text[], $4::text[], $5::text[], $6::timestamptz[], $7::text[]) "
+    "as i(type, x, kind, observed, reason) "
+    "on conflict (workspace_id, connection_id, type, external_id) do update set kind = excluded.kind, "
+    "observed_at = greatest(r.observed_at, excluded.observed_at), generation = r.generation + 1, attempts = 0, "
+    "not_before = now(), reason = excluded.reason"};
+
+const pg::Statement kStream{
+    "ingest_stream",
+    "update sluice.stream set checkpoint = coalesce($4, checkpoint), "
+    "checkpoint_format = case when $4 is null then checkpoint_format else $5 end, "
+    "snapshot_done = snapshot_done or $6, records_total = records_total + $7, "
+    "vendor_total = case when $8 > 0 then $8 else vendor_total end "
+    "where workspace_id = $1 and connection_id = $2 and stream = $3"};
+
+const pg::Statement kRun{
+    "ingest_run",
+    "update sluice.sync_run set pages = pages + 1, requests = requests + $3, bytes = bytes + $4, "
+    "records = records + $5, inserted = inserted + $6, updated = updated + $7, unchanged = unchanged + $8, "
+    "deleted = deleted + $9, quarantined = quarantined + $10, notices = notices + $11 "
+    "where workspace_id = $1 and run_id = $2"};
+
+namespace {
+
+using contract::Notice;
+using contract::NoticeKind;
+
+void add_keys(pg::Pipeline& pipeline, WorkspaceId workspace, const KeyBatch& batch) {
+  if (!batch.stale.empty()) {
+    pg::Array entities(pg::Oid::int8), attributes(pg::Oid::int4), kinds(pg::Oid::int4), digests(pg::Oid::uuid);
+    for (const KeyBatch::Stale& stale : batch.stale) {
+      entities.add(stale.entity);
+      if (stale.attribute < 0) {
+        attributes.add_null();
+      } else {
+        attributes.add(std::int32_t{stale.attribute});
+      }
+      if (stale.has_key) {
+        kinds.add(std::int32_t{stale.kind});
+        digests.add(stale.digest);
+      } else {
+        kinds.add_null();
+        digests.add_null();
+      }
+    }
+    pg::Params params(workspace, std::move(entities), std::move(attributes), std::move(kinds), std::move(digests));
+    pipeline.add(kRemoveKeys, std::move(params));
+  }
+  if (batch.now.empty()) return;
+  pg::Array kinds(pg::Oid::int4), digests(pg::Oid::uuid), types(pg::Oid::int8), attributes(pg::Oid::int4),
+      entities(pg::Oid::int8);
+  for (const KeyBatch::Key& key : batch.now) {
+    kinds.add(std::int32_t{key.kind});
+    digests.add(key.digest);
+    types.add(key.type);
+    attributes.add(std::int32_t{key.attribute});
+    entities.add(key.entity);
+  }
+  pg::Params params(workspace, std::move(kinds), std::move(digests), std::move(types), std::move(attributes),
+                    std::move(entities));
+  pipeline.add(kAddKeys, std::move(params));
+}
+
+void add_changes(pg::Pipeline& pipeline, const PageContext& context, const std::vector<Change>& changes) {
+  if (changes.empty()) return;
+  pg::Array types(pg::Oid::int8), entities(pg::Oid::int8), ops(pg::Oid::text), ids(pg::Oid::text),
+      changed(pg::Oid::jsonb);
+  for (const Change& change : changes) {
+    types.add(change.type);
+    entities.add(change.entity);
+    ops.add(change.op);
+    ids.add(std::string_view(change.external_id));
+    if (change.changed.empty()) {
+      changed.add_null();
+    } else {
+      changed.add(std::string_view(change.changed));
+    }
+  }
+  pg::Params params(context.workspace, context.connection, context.run, std::move(types), std::move(entities),
+                    std::move(ops), std::move(ids), std::move(changed));
+  pipeline.add(kAddChanges, std::move(params));
+}
+
+/// One statement may touch a quarantine row once: the last of each (type, id, code) speaks.
+void add_refusals(pg::Pipeline& pipeline, const PageContext& context, const std::vector<Refusal>& refusals,
+                  const std::vector<Refusal>& warnings) {
+  std::map<std::tuple<std::string_view, std::string_view, std::string_view>, const Refusal*> last;
+  for (const auto* list : {&refusals, &warnings}) {
+    for (const Refusal& refusal : *list) {
+      last[std::make_tuple(std::string_view(refusal.type), std::string_view(refusal.external_id),
+                           std::string_view(refusal.code))] = &refusal;
+    }
+  }
+  if (last.empty()) return;
+  pg::Array types(pg::Oid::text), ids(pg::Oid::text), codes(pg::Oid::text), reasons(pg::Oid::text),
+      records(pg::Oid::jsonb);
+  for (const auto& [key, refusal] : last) {
+    types.add(std::string_view(refusal->type));
+    ids.add(std::string_view(refusal->external_id));
+    codes.add(std::string_view(refusal->code));
+    reasons.add(std::string_view(refusal->reason));
+    if (refusal->record.empty()) {
+      records.add_null();
+    } else {
+      records.add(std::string_view(refusal->record));
+    }
+  }
+  pg::Params params(context.workspace, context.connection, context.run, context.stream, std::move(types),
+                    std::move(ids), std::move(codes), std::move(reasons), std::move(records));
+  pipeline.add(kRefuse, std::move(params));
+}
+
+void add_answered(pg::Pipeline& pipeline, const PageContext& context, const PageEffects& effects) {
+  if (effects.answered.empty()) return;
+  pg::Array types(pg::Oid::text), ids(pg::Oid::text), generations(pg::Oid::int8);
+  for (const PageEffects::Answered& answered : effects.answered) {
+    types.add(std::string_view(answered.type));
+    ids.add(std::string_view(answered.external_id));
+    generations.add(answered.generation);
+  }
+  pg::Params params(context.workspace, context.connection, std::move(types), std::move(ids), std::move(generations));
+  pipeline.add(kForgetAnswered, std::move(params));
+}
+
+struct Wanted {
+  NoticeKind kind = NoticeKind::changed;
+  std::int64_t observed_at = 0;
+  std::string reason;
+};
+
+std::string_view kind_name(NoticeKind kind) {
+  switch (kind) {
+    case NoticeKind::changed: return "changed";
+    case NoticeKind::deleted: return "deleted";
+    case NoticeKind::merged: return "merged";
+  }
+  return "changed";
+}
+
+/// One refetch row an object, in key order. What an object was merged into has changed too.
+void add_notices(pg::Pipeline& pipeline, const PageContext& context, const contract::Page& page) {
+  std::map<std::pair<std::string_view, std::string_view>, Wanted> wanted;
+  for (const Notice& notice : page.notices) {
+    const std::string_view type = context.manifest->entity_types.at(notice.type).name;
+    Wanted& row = wanted[std::make_pair(type, notice.external_id)];
+    if (notice.observed_at >= row.observed_at) {
+      row.kind = notice.kind;
+      row.reason = notice.kind == NoticeKind::merged ? "merged into " + std::string(notice.merged_into) : "";
+    }
+    row.observed_at = std::max(row.observed_at, notice.observed_at);
+    if (notice.kind == NoticeKind::merged && !notice.merged_into.empty()) {
+      Wanted& target = wanted[std::make_pair(type, notice.merged_into)];
+      target.observed_at = std::max(target.observed_at, notice.observed_at);
+    }
+  }
+  if (wanted.empty()) return;
+  pg::Array types(pg::Oid::text), ids(pg::Oid::text), kinds(pg::Oid::text), times(pg::Oid::timestamptz),
+      reasons(pg::Oid::text);
+  for (const auto& [key, row] : wanted) {
+    types.add(key.first);
+    ids.add(key.second);
+    kinds.add(kind_name(row.kind));
+    if (row.observed_at == 0) {
+      times.add_null();
+    } else {
+      times.add(row.observed_at);
+    }
+    reasons.add(std::string_view(row.reason));
+  }
+  pg::Params params(context.workspace, context.connection, std::move(types), std::move(ids), std::move(kinds),
+                    std::move(times), std::move(reasons));
+  pipeline.add(kRefetch, std::move(params));
+}
+
+}  // namespace
+
+void add_tail(pg::Pipeline& pipeline, const PageContext& context, const contract::Page& page,
+              const PageEffects& effects, const Batch& batch, const std::vector<Refusal>& warnings, const Tail& tail) {
+  for (const KeyBatch& keys : tail.keys) add_keys(pipeline, context.workspace, keys);
+  add_changes(pipeline, context, tail.changes);
+  add_refusals(pipeline, context, batch.refusals, warnings);
+  add_answered(pipeline, context, effects);
+  add_notices(pipeline, context, page);
+  const PageCounts& counts = tail.counts;
+  if (!context.stream.empty()) {
+    std::optional<ByteView> checkpoint;
+    if (effects.checkpoint) checkpoint = as_bytes(*effects.checkpoint);
+    pg::Params params(context.workspace, context.connection, context.stream, checkpoint,
+                      static_cast<std::int32_t>(effects.checkpoint_format), effects.snapshot_done, counts.records,
+                      effects.vendor_total);
+    pipeline.add(kStream, std::move(params));
+  }
+  pg::Params run(context.workspace, context.run, effects.requests, effects.bytes, counts.records, counts.inserted,
+                 counts.updated, counts.unchanged, counts.deleted, counts.quarantined, counts.notices);
+  pipeline.add(kRun, std::move(run));
+  pg::Params guard(context.workspace, context.lease_name, context.epoch);
+  pipeline.add(kCommitGuard, std::move(guard));
+  pipeline.add(kCommit, pg::Params());
+}
+
+}  // namespace sluice::ingest

@@ -1,0 +1,61 @@
+// What a page's transaction does besides the rows themselves: link keys, changes, notices, quarantine,
+// checkpoint, counts, the lease check, COMMIT. All of it is one pipeline.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "ingest/validate.hpp"
+#include "ingest/writer.hpp"
+#include "pg/connection.hpp"
+
+namespace sluice::ingest {
+
+/// The SQLSTATE with which kCommitGuard fails when the lease has another epoch: division by zero, which
+/// nothing else here can cause. An error, because it must stop the COMMIT that is on its way already.
+inline constexpr std::string_view kLeaseLostState = "22012";
+
+extern const pg::Statement kBegin, kCommit, kCommitGuard;
+extern const pg::Statement kRemoveKeys, kAddKeys, kAddChanges, kRefuse, kForgetAnswered, kRefetch, kStream, kRun;
+
+/// Keys of the entities of one round. Removing comes first.
+struct KeyBatch {
+  struct Key {
+    std::int16_t kind = 0;
+    pg::Uuid digest;
+    std::int64_t type = 0;
+    std::int16_t attribute = 0;
+    std::int64_t entity = 0;
+  };
+  /// All keys of the entity (attribute -1), or those of one attribute, except the one it has now.
+  struct Stale {
+    std::int64_t entity = 0;
+    std::int16_t attribute = -1;
+    std::int16_t kind = 0;
+    pg::Uuid digest;
+    bool has_key = false;
+  };
+  std::vector<Stale> stale;
+  std::vector<Key> now;
+};
+
+struct Change {
+  std::int64_t type = 0;
+  std::int64_t entity = 0;
+  std::string_view op;
+  std::string external_id;
+  std::string changed;  ///< JSON; empty: null
+};
+
+struct Tail {
+  std::vector<KeyBatch> keys;
+  std::vector<Change> changes;
+  PageCounts counts;
+};
+
+/// Everything up to and with COMMIT.
+void add_tail(pg::Pipeline& pipeline, const PageContext& context, const contract::Page& page,
+              const PageEffects& effects, const Batch& batch, const std::vector<Refusal>& warnings, const Tail& tail);
+
+}  // namespace sluice::ingest

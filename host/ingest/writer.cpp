@@ -1,0 +1,576 @@
+#include "ingest/writer.hpp"
+
+#include <fmt/format.h>
+
+#include <set>
+
+#include "base/check.hpp"
+#include "base/failpoint.hpp"
+#include "base/log.hpp"
+#include "ingest/hash.hpp"
+#include "ingest/json_text.hpp"
+#include "ingest/shape.hpp"
+#include "ingest/tail.hpp"
+#include "ingest/validate.hpp"
+#include "link/normalise.hpp"
+#include "model/columns.hpp"
+
+namespace sluice::ingest {
+
+PageCounts& PageCounts::operator+=(const PageCounts& other) {
+  records += other.records;
+  inserted += other.inserted;
+  updated += other.updated;
+  unchanged += other.unchanged;
+  deleted += other.deleted;
+  quarantined += other.quarantined;
+  notices += other.notices;
+  return *this;
+}
+
+namespace {
+
+using contract::Kind;
+using contract::Value;
+
+/// A row that another transaction changes between our look and our write goes round again. Under a lease
+/// nobody should; more rounds than this mean that somebody does.
+constexpr int kRoundsMax = 8;
+
+/// Where a row stands within its round.
+///   look ──absent──> insert ──> done          (insert without a look when the type is being loaded)
+///     │ └─differs──> update or bury ──> done
+///     └─same───────> done;    not returned by insert, update or bury: look again
+enum class Next { look, insert, update, bury, done };
+
+struct Progress {
+  std::uint32_t row = 0;
+  Next next = Next::look;
+  Found found;
+};
+
+/// What one step of a pipeline was about.
+struct Step {
+  Action action = Action::look;
+  std::uint32_t type = 0;
+  Presence presence;
+  std::vector<std::size_t> members;  ///< indices into the round's progress
+};
+
+struct TypeKey {
+  ConnectionId connection;
+  EntityTypeId type;
+  friend auto operator<=>(const TypeKey&, const TypeKey&) = default;
+};
+
+std::optional<KeyBatch::Key> key_of(const model::StoredType& type, const model::StoredAttribute& attribute,
+                                    std::int64_t entity, std::string_view text) {
+  const auto normal = link::normalise(*attribute.key_kind, text);
+  if (!normal) return std::nullopt;
+  KeyBatch::Key key;
+  key.kind = static_cast<std::int16_t>(*attribute.key_kind);
+  key.digest = link::digest(*attribute.key_kind, *normal);
+  key.type = type.id.value;
+  key.attribute = attribute.position;
+  key.entity = entity;
+  return key;
+}
+
+/// The text of a value that may be a link key; nothing for null and for kinds that are no keys.
+std::optional<std::string> key_text(const Value& value) {
+  if (value.kind == Kind::string || value.kind == Kind::decimal) return std::string(value.text);
+  if (value.kind == Kind::int64) return std::to_string(value.number);
+  return std::nullopt;
+}
+
+/// The same from a member of an image that PostgreSQL wrote.
+std::optional<std::string> key_text(std::string_view json) {
+  if (json.empty() || json == "null" || json.front() == '{' || json.front() == '[') return std::nullopt;
+  if (json.front() != '"') return std::string(json);
+  return nlohmann::json::parse(json).get<std::string>();
+}
+
+/// The order of an object's keys in jsonb.
+bool jsonb_less(std::string_view a, std::string_view b) {
+  return a.size() != b.size() ? a.size() < b.size() : a < b;
+}
+
+/// {"attribute":[before,after]} of what differs; empty when nothing does.
+std::string difference(std::string_view before, std::string_view after) {
+  const auto old_members = members(before);
+  const auto new_members = members(after);
+  std::string out;
+  std::size_t at = 0;
+  for (const auto& [name, value] : old_members) {  // both in jsonb's order; either may have more
+    while (at < new_members.size() && jsonb_less(new_members[at].first, name)) ++at;
+    if (at == new_members.size()) break;
+    if (new_members[at].first != name || new_members[at].second == value) continue;
+    out += out.empty() ? '{' : ',';
+    fmt::format_to(std::back_inserter(out), "\"{}\":[{},{}]", name, value, new_members[at].second);
+  }
+  if (!out.empty()) out.push_back('}');
+  return out;
+}
+
+std::string_view member(const std::vector<std::pair<std::string_view, std::string_view>>& all,
+                        std::string_view name) {
+  for (const auto& [key, value] : all) {
+    if (key == name) return value;
+  }
+  return {};
+}
+
+/// The work of one transaction.
+class PageWrite {
+ public:
+  PageWrite(const PageContext& context, Batch& batch, Shapes& shapes, const std::set<TypeKey>& loading)
+      : context_(context), batch_(batch), shapes_(shapes), loading_(loading), written_(batch.rows.size()) {}
+
+  Task<void> rows(pg::Connection& connection) {
+    pg::Pipeline begin;
+    begin.add(kBegin, pg::Params());
+    waiting_ = std::move(begin);
+    for (const std::vector<std::uint32_t>& round : batch_.rounds()) {
+      co_await write_round(connection, round);
+    }
+  }
+
+  Task<void> sets(pg::Connection& connection, std::span<const contract::CompleteSet> sets);
+
+  Task<void> finish(pg::Connection& connection, const contract::Page& page, const PageEffects& effects) {
+    std::vector<Refusal> warnings;
+    for (const Note& note : batch_.notes) {
+      if (!written_[note.row]) continue;  // an unchanged row was noted when it was written
+      const Row& row = batch_.rows[note.row];
+      Refusal warning;
+      warning.type = batch_.plan(row.type).stored->name;
+      warning.external_id = row.external_id;
+      warning.code = note.code;
+      warning.reason = note.reason;
+      warnings.push_back(std::move(warning));
+    }
+    PageCounts& counts = tail_.counts;
+    counts.records = static_cast<std::int64_t>(page.records.size() + page.rejected.size());
+    counts.quarantined = static_cast<std::int64_t>(batch_.refusals.size());
+    counts.notices = static_cast<std::int64_t>(page.notices.size());
+    const std::int64_t told = counts.inserted + counts.updated + deleted_records_ + counts.quarantined;
+    counts.unchanged = std::max<std::int64_t>(0, counts.records - told);
+    add_tail(waiting_, context_, page, effects, batch_, warnings, tail_);
+    SLUICE_FAILPOINT("ingest.before_commit");
+    co_await connection.run(std::move(waiting_));
+  }
+
+  [[nodiscard]] const PageCounts& counts() const { return tail_.counts; }
+  /// Of each type, how many rows there were and how many of them were new.
+  [[nodiscard]] const std::map<std::uint32_t, std::pair<std::size_t, std::size_t>>& news() const { return news_; }
+
+ private:
+  Task<void> write_round(pg::Connection& connection, const std::vector<std::uint32_t>& round);
+  [[nodiscard]] std::vector<Step> plan_steps(const std::vector<Progress>& progress) const;
+  void add_step(pg::Pipeline& pipeline, const Step& step, const std::vector<Progress>& progress);
+  void take(const Step& step, const pg::QueryResult& result, std::vector<Progress>& progress);
+  void take_look(const Step& step, const pg::QueryResult& result, std::vector<Progress>& progress);
+  void inserted(const Row& row, std::uint32_t index, std::int64_t id);
+  void updated(const Row& row, std::uint32_t index, const Found& found, std::string_view image);
+  void buried(EntityTypeId type, std::string_view external_id, const Found& found);
+  void change(EntityTypeId type, std::int64_t entity, std::string_view op, std::string_view external_id,
+              std::string changed);
+
+  const PageContext& context_;
+  Batch& batch_;
+  Shapes& shapes_;
+  const std::set<TypeKey>& loading_;
+  std::vector<bool> written_;  ///< by row
+  pg::Pipeline waiting_;   ///< steps that need no answer of their own and travel with the next ones
+  Tail tail_;
+  std::map<std::uint32_t, std::pair<std::size_t, std::size_t>> news_;
+  std::int64_t deleted_records_ = 0;  ///< those among the page's records; a complete set deletes more
+};
+
+void PageWrite::change(EntityTypeId type, std::int64_t entity, std::string_view op, std::string_view external_id,
+                       std::string changed) {
+  Change made;
+  made.type = type.value;
+  made.entity = entity;
+  made.op = op;
+  made.external_id = external_id;
+  made.changed = std::move(changed);
+  tail_.changes.push_back(std::move(made));
+}
+
+void PageWrite::inserted(const Row& row, std::uint32_t index, std::int64_t id) {
+  const TypePlan& plan = batch_.plan(row.type);
+  const model::StoredType& type = *plan.stored;
+  ++tail_.counts.inserted;
+  ++news_[row.type].second;
+  written_[index] = true;
+  change(type.id, id, "insert", row.external_id, {});
+  for (const std::uint16_t column : plan.key_columns) {
+    const Value* value = batch_.value(row, column);
+    const auto text = value == nullptr ? std::nullopt : key_text(*value);
+    if (!text) continue;
+    if (const auto key = key_of(type, type.attributes[column], id, *text)) tail_.keys.back().now.push_back(*key);
+  }
+}
+
+void PageWrite::updated(const Row& row, std::uint32_t index, const Found& found, std::string_view image) {
+  const TypePlan& plan = batch_.plan(row.type);
+  const model::StoredType& type = *plan.stored;
+  // The look's image may have attributes that this record does not: the new image decides.
+  std::string changed = difference(found.image, image);
+  if (changed.empty() && !found.gone) return;  // only its version or the spelling of its JSON is new
+  ++tail_.counts.updated;
+  written_[index] = true;
+  const auto before = members(found.image);
+  const auto after = members(image);
+  for (const std::uint16_t column : plan.key_columns) {
+    const model::StoredAttribute& attribute = type.attributes[column];
+    const bool present = batch_.value(row, column) != nullptr;
+    if (!found.gone && (!present || member(before, attribute.name) == member(after, attribute.name))) continue;
+    const auto text = key_text(member(after, attribute.name));
+    const auto key = text ? key_of(type, attribute, found.id, *text) : std::nullopt;
+    KeyBatch::Stale stale;
+    stale.entity = found.id;
+    stale.attribute = attribute.position;
+    stale.has_key = key.has_value();
+    if (key) {
+      stale.kind = key->kind;
+      stale.digest = key->digest;
+      tail_.keys.back().now.push_back(*key);
+    }
+    tail_.keys.back().stale.push_back(stale);
+  }
+  change(type.id, found.id, found.gone ? "restore" : "update", row.external_id, std::move(changed));
+}
+
+void PageWrite::buried(EntityTypeId type, std::string_view external_id, const Found& found) {
+  if (found.gone) return;  // only its version is newer
+  ++tail_.counts.deleted;
+  KeyBatch::Stale stale;
+  stale.entity = found.id;
+  tail_.keys.back().stale.push_back(stale);
+  change(type, found.id, "delete", external_id, {});
+}
+
+std::vector<Step> PageWrite::plan_steps(const std::vector<Progress>& progress) const {
+  std::vector<Step> steps;
+  std::map<std::tuple<Next, std::uint32_t, std::uint32_t>, std::size_t> known;
+  for (std::size_t i = 0; i < progress.size(); ++i) {
+    const Next next = progress[i].next;
+    if (next == Next::done) continue;
+    const Row& row = batch_.rows[progress[i].row];
+    // Looks and inserts take a whole type at once; an update may set only what its records have.
+    const std::uint32_t presence = next == Next::update ? row.presence : 0;
+    const auto [at, fresh] = known.try_emplace(std::make_tuple(next, row.type, presence), steps.size());
+    if (fresh) {
+      Step& step = steps.emplace_back();
+      step.type = row.type;
+      step.action = next == Next::look     ? Action::look
+                    : next == Next::insert ? Action::insert
+                    : next == Next::update ? Action::update
+                                           : Action::bury;
+      step.presence = batch_.presence(row);
+    } else if (next == Next::look || next == Next::insert) {
+      steps[at->second].presence.merge(batch_.presence(row));
+    }
+    steps[at->second].members.push_back(i);
+  }
+  return steps;
+}
+
+void PageWrite::add_step(pg::Pipeline& pipeline, const Step& step, const std::vector<Progress>& progress) {
+  std::vector<Target> targets;
+  targets.reserve(step.members.size());
+  for (const std::size_t i : step.members) {
+    Target target;
+    target.row = &batch_.rows[progress[i].row];
+    target.found = &progress[i].found;
+    targets.push_back(target);
+  }
+  const TypePlan& plan = batch_.plan(step.type);
+  pg::Params params = action_params(step.action, context_.workspace, context_.connection, batch_, plan,
+                                    step.presence, targets);
+  shapes_.add(pipeline, action_sql(step.action, plan, step.presence), std::move(params));
+}
+
+void PageWrite::take_look(const Step& step, const pg::QueryResult& result, std::vector<Progress>& progress) {
+  for (const std::size_t i : step.members) progress[i].next = Next::done;  // what is not returned is unchanged
+  for (int r = 0; r < result.rows(); ++r) {
+    const auto ordinal = static_cast<std::size_t>(result.get<std::int64_t>(r, 0));
+    Progress& one = progress[step.members.at(ordinal - 1)];
+    const Row& row = batch_.rows[one.row];
+    if (result.is_null(r, 1)) {
+      if (row.deleted) continue;  // never seen: nothing to delete
+      if (row.insertable) {
+        one.next = Next::insert;
+        continue;
+      }
+      batch_.refuse(one.row, "record.required_missing",
+                    fmt::format("the record is new and lacks required {}", batch_.missing_required(row)));
+      continue;
+    }
+    one.found.id = result.get<std::int64_t>(r, 1);
+    one.found.sync_version = result.get<std::int64_t>(r, 2);
+    one.found.gone = result.get<bool>(r, 3);
+    if (!result.is_null(r, 4)) one.found.image = result.text(r, 4);
+    one.next = row.deleted ? Next::bury : Next::update;
+  }
+}
+
+void PageWrite::take(const Step& step, const pg::QueryResult& result, std::vector<Progress>& progress) {
+  if (step.action == Action::look) return take_look(step, result, progress);
+  // The server answers in the order of the input, with gaps where it left a row alone.
+  std::size_t at = 0;
+  for (const std::size_t i : step.members) progress[i].next = Next::look;
+  for (int r = 0; r < result.rows(); ++r) {
+    const std::string_view external_id = result.text(r, 0);
+    while (at < step.members.size() &&
+           batch_.rows[progress[step.members[at]].row].external_id != external_id) {
+      ++at;
+    }
+    SLUICE_INVARIANT(at < step.members.size());
+    Progress& one = progress[step.members[at]];
+    const Row& row = batch_.rows[one.row];
+    one.next = Next::done;
+    if (step.action == Action::insert) {
+      inserted(row, one.row, result.get<std::int64_t>(r, 1));
+    } else if (step.action == Action::update) {
+      updated(row, one.row, one.found, result.text(r, 2));
+    } else {
+      if (!one.found.gone) ++deleted_records_;
+      buried(batch_.plan(row.type).stored->id, row.external_id, one.found);
+    }
+  }
+}
+
+Task<void> PageWrite::write_round(pg::Connection& connection, const std::vector<std::uint32_t>& round) {
+  std::vector<Progress> progress;
+  progress.reserve(round.size());
+  for (const std::uint32_t index : round) {
+    const Row& row = batch_.rows[index];
+    TypeKey key;
+    key.connection = context_.connection;
+    key.type = batch_.plan(row.type).stored->id;
+    Progress one;
+    one.row = index;
+    const bool load = row.insertable && !row.deleted && loading_.contains(key);
+    one.next = load ? Next::insert : Next::look;
+    progress.push_back(std::move(one));
+    ++news_[row.type].first;
+  }
+  tail_.keys.emplace_back();
+  for (int turn = 0;; ++turn) {
+    const std::vector<Step> steps = plan_steps(progress);
+    if (steps.empty()) co_return;
+    if (turn == kRoundsMax) {
+      throw Failure(Error(ErrorKind::retry_later, "ingest.contended",
+                          "rows of a page keep being changed by somebody else while it is written",
+                          "the page is written again by the next run; is another host at work without the lease?"));
+    }
+    pg::Pipeline pipeline = std::move(waiting_);
+    waiting_ = pg::Pipeline();
+    const std::size_t before = pipeline.size();
+    for (const Step& step : steps) add_step(pipeline, step, progress);
+    const std::vector<pg::QueryResult> results = co_await connection.run(std::move(pipeline));
+    for (std::size_t i = 0; i < steps.size(); ++i) take(steps[i], results.at(before + i), progress);
+  }
+}
+
+std::string_view sql_type(contract::AttributeType type) {
+  return type == contract::AttributeType::text ? "text" : model::column_type(type);
+}
+
+Task<void> PageWrite::sets(pg::Connection& connection, std::span<const contract::CompleteSet> sets) {
+  if (sets.empty()) co_return;
+  tail_.keys.emplace_back();
+  pg::Pipeline look = std::move(waiting_);
+  waiting_ = pg::Pipeline();
+  const std::size_t before = look.size();
+  for (const contract::CompleteSet& set : sets) {
+    const TypePlan& plan = batch_.plan(set.type);
+    const auto& attribute = plan.stored->attributes[static_cast<std::size_t>(plan.column_of.at(set.attribute))];
+    const std::string sql = fmt::format(
+        "select t.external_id, t.id, t.sync_version from vendor.{} t where t.workspace_id = $1 "
+        "and t.connection_id = $2 and t.{} = $3::text::{} and t.deleted_at is null and t.external_id <> all($4::text[]) "
+        "order by t.external_id",
+        model::quote_name(plan.stored->table), model::quote_name(attribute.name), sql_type(attribute.type));
+    pg::Array ids(pg::Oid::text);
+    for (const std::string_view id : set.ids) ids.add(id);
+    pg::Params params(context_.workspace, context_.connection, set.equals, std::move(ids));
+    shapes_.add(look, sql, std::move(params));
+  }
+  const std::vector<pg::QueryResult> gone = co_await connection.run(std::move(look));
+  std::map<std::pair<std::uint32_t, std::string>, Found> lost;  // two sets may miss the same entity
+  for (std::size_t s = 0; s < sets.size(); ++s) {
+    const pg::QueryResult& result = gone.at(before + s);
+    for (int r = 0; r < result.rows(); ++r) {
+      Found found;
+      found.id = result.get<std::int64_t>(r, 1);
+      found.sync_version = result.get<std::int64_t>(r, 2);
+      lost.emplace(std::make_pair(sets[s].type, result.get<std::string>(r, 0)), std::move(found));
+    }
+  }
+  if (lost.empty()) co_return;
+  std::map<std::uint32_t, std::vector<Target>> targets;
+  std::vector<Row> rows;
+  rows.reserve(lost.size());
+  for (const auto& [key, found] : lost) {
+    Row& row = rows.emplace_back();
+    row.type = key.first;
+    row.external_id = key.second;
+    row.deleted = true;
+    row.hash = deleted_hash();
+    Target target;
+    target.row = &row;
+    target.found = &found;
+    targets[key.first].push_back(target);
+  }
+  pg::Pipeline bury;
+  const Presence nothing;
+  std::size_t asked = 0;
+  for (const auto& [type, list] : targets) {
+    const TypePlan& plan = batch_.plan(type);
+    pg::Params params = action_params(Action::bury, context_.workspace, context_.connection, batch_, plan, nothing,
+                                      list);
+    shapes_.add(bury, action_sql(Action::bury, plan, nothing), std::move(params));
+    asked += list.size();
+  }
+  const std::vector<pg::QueryResult> buried_rows = co_await connection.run(std::move(bury));
+  std::size_t answered = 0;
+  auto type = targets.begin();
+  for (const pg::QueryResult& result : buried_rows) {
+    for (int r = 0; r < result.rows(); ++r) {
+      const auto found = lost.find(std::make_pair(type->first, result.get<std::string>(r, 0)));
+      SLUICE_INVARIANT(found != lost.end());
+      buried(batch_.plan(type->first).stored->id, found->first.second, found->second);
+      ++answered;
+    }
+    ++type;
+  }
+  if (answered != asked) {
+    throw Failure(Error(ErrorKind::retry_later, "ingest.contended",
+                        "rows of a complete set were changed by somebody else while they were marked as deleted",
+                        "the page is written again by the next run; is another host at work without the lease?"));
+  }
+}
+
+bool is_refused_value(const pg::QueryError& error) {
+  return error.sqlstate().starts_with("22") || error.sqlstate().starts_with("54");
+}
+
+/// Finds the records that PostgreSQL refuses, by halves, in a transaction that is rolled back.
+Task<std::vector<std::pair<std::uint32_t, std::string>>> find_refused(pg::Connection& connection,
+                                                                      const PageContext& context,
+                                                                      const Batch& batch) {
+  std::vector<std::pair<std::uint32_t, std::string>> refused;
+  std::map<std::uint32_t, std::vector<std::uint32_t>> by_type;
+  for (const auto& round : batch.rounds()) {
+    for (const std::uint32_t index : round) {
+      if (!batch.rows[index].deleted) by_type[batch.rows[index].type].push_back(index);
+    }
+  }
+  co_await connection.query(kBegin);
+  for (const auto& [type, list] : by_type) {
+    const TypePlan& plan = batch.plan(type);
+    std::vector<std::span<const std::uint32_t>> open;
+    open.emplace_back(list);
+    while (!open.empty()) {
+      const std::span<const std::uint32_t> part = open.back();
+      open.pop_back();
+      Presence presence;
+      std::vector<Target> targets;
+      for (const std::uint32_t index : part) {
+        presence.merge(batch.presence(batch.rows[index]));
+        Target target;
+        target.row = &batch.rows[index];
+        targets.push_back(target);
+      }
+      const std::string sql = action_sql(Action::insert, plan, presence);
+      pg::Params params =
+          action_params(Action::insert, context.workspace, context.connection, batch, plan, presence, targets);
+      std::optional<std::string> reason;
+      co_await connection.query("savepoint part");
+      try {
+        co_await connection.query(sql, std::move(params));
+      } catch (const pg::QueryError& error) {
+        if (!is_refused_value(error)) throw;
+        reason = error.error().message;
+      }
+      co_await connection.query("rollback to savepoint part");
+      if (!reason) continue;
+      if (part.size() == 1) {
+        refused.emplace_back(part.front(), *reason);
+      } else {
+        open.push_back(part.first(part.size() / 2));
+        open.push_back(part.subspan(part.size() / 2));
+      }
+    }
+  }
+  co_await connection.query("rollback");
+  co_return refused;
+}
+
+}  // namespace
+
+struct Writer::State {
+  explicit State(pg::Pool& pool_used) : pool(pool_used) {}
+  pg::Pool& pool;
+  Shapes shapes;
+  std::set<TypeKey> loading;  ///< types whose last page was mostly new: no look before the insert
+};
+
+Writer::Writer(pg::Pool& pool) : state_(std::make_unique<State>(pool)) {}
+Writer::~Writer() = default;
+
+Task<PageCounts> Writer::write(const PageContext& context, const contract::Page& page, PageEffects effects) {
+  Batch batch(*context.manifest, *context.catalog, page);
+  for (bool searched = false;;) {
+    std::exception_ptr refused_value;
+    {
+      pg::Pool::Lease connection = co_await state_->pool.acquire();
+      PageWrite work(context, batch, state_->shapes, state_->loading);
+      try {
+        co_await work.rows(*connection);
+        co_await work.sets(*connection, page.sets);
+      } catch (const pg::QueryError& error) {
+        if (searched || !is_refused_value(error)) throw;
+        refused_value = std::current_exception();
+      }
+      if (!refused_value) {
+        SLUICE_FAILPOINT("ingest.after_upsert");
+        bool lease_lost = false;
+        try {
+          co_await work.finish(*connection, page, effects);
+        } catch (const pg::QueryError& error) {
+          if (error.sqlstate() != kLeaseLostState) throw;
+          lease_lost = true;
+        }
+        if (lease_lost) {
+          throw Failure(Error(ErrorKind::cancelled, "lease.lost",
+                              fmt::format("the lease '{}' has another epoch than {}: nothing of the page was written",
+                                          context.lease_name, context.epoch.value),
+                              "another host goes on from the last checkpoint"));
+        }
+        SLUICE_FAILPOINT("ingest.after_commit");
+        for (const auto& [type, news] : work.news()) {
+          TypeKey key;
+          key.connection = context.connection;
+          key.type = batch.plan(type).stored->id;
+          if (news.second * 2 >= news.first) {
+            state_->loading.insert(key);
+          } else {
+            state_->loading.erase(key);
+          }
+        }
+        co_return work.counts();
+      }
+    }
+    searched = true;
+    pg::Pool::Lease connection = co_await state_->pool.acquire();
+    const auto refused = co_await find_refused(*connection, context, batch);
+    if (refused.empty()) std::rethrow_exception(refused_value);
+    for (const auto& [row, reason] : refused) batch.refuse(row, "value.refused", reason);
+  }
+}
+
+}  // namespace sluice::ingest

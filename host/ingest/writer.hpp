@@ -1,0 +1,66 @@
+// One page of records becomes one transaction: validated, compared, written, with its link keys, changes,
+// notices and checkpoint, or not at all.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "base/async.hpp"
+#include "base/ids.hpp"
+#include "contract/exchange.hpp"
+#include "contract/manifest.hpp"
+#include "model/catalog.hpp"
+#include "pg/pool.hpp"
+
+namespace sluice::ingest {
+
+/// What a page belongs to. References live as long as the call.
+struct PageContext {
+  WorkspaceId workspace;
+  ConnectionId connection;
+  RunId run;
+  std::string stream;                       ///< "" for a refetch
+  std::string lease_name;                   ///< the lease under which the run works
+  Epoch epoch;                              ///< the page is refused when the lease has another one
+  const contract::Manifest* manifest = nullptr;
+  model::CatalogPtr catalog;
+};
+
+/// What the same transaction also does.
+struct PageEffects {
+  std::optional<std::string> checkpoint;    ///< replaces the stream's
+  std::uint32_t checkpoint_format = 0;
+  bool snapshot_done = false;               ///< the stream's snapshot is complete with this page
+  std::int64_t requests = 0;                ///< added to the run's counts
+  std::int64_t bytes = 0;
+  std::int64_t vendor_total = 0;
+  /// Refetch rows that this page answers: removed when their generation is still the one that was read.
+  struct Answered {
+    std::string type;                       ///< without the connector's prefix
+    std::string external_id;
+    std::int64_t generation = 0;
+  };
+  std::vector<Answered> answered;
+};
+
+struct PageCounts {
+  std::int64_t records = 0, inserted = 0, updated = 0, unchanged = 0, deleted = 0, quarantined = 0, notices = 0;
+  PageCounts& operator+=(const PageCounts& other);
+};
+
+/// The writer of one host loop. Remembers per (connection, type) whether pages were mostly unchanged, to
+/// choose between the probe and the direct upsert. Throws:
+///   Failure(cancelled, "lease.lost")    another host has the lease; nothing was written
+///   pg::QueryError                      as pg/ says; unknown_outcome: the page may be stored; writing it again is harmless
+class Writer {
+ public:
+  explicit Writer(pg::Pool& pool);
+  ~Writer();
+  Task<PageCounts> write(const PageContext& context, const contract::Page& page, PageEffects effects);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace sluice::ingest

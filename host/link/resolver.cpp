@@ -1,0 +1,436 @@
+#include "link/resolver.hpp"
+
+#include <fmt/format.h>
+
+#include <map>
+#include <set>
+#include <tuple>
+
+#include "base/failpoint.hpp"
+#include "model/columns.hpp"
+
+namespace sluice::link {
+
+ResolveCounts& ResolveCounts::operator+=(const ResolveCounts& other) {
+  queue_rows += other.queue_rows;
+  pairs += other.pairs;
+  linked += other.linked;
+  pending += other.pending;
+  contested += other.contested;
+  inactive += other.inactive;
+  removed += other.removed;
+  enqueued += other.enqueued;
+  return *this;
+}
+
+namespace {
+
+using model::StoredRule;
+
+// Every lookup is LATERAL with OFFSET 0 and a full key prefix: no plan can scan or hash a table.
+const pg::Statement kBegin{"link_begin", "begin"};
+const pg::Statement kCommit{"link_commit", "commit"};
+
+const pg::Statement kTake{
+    "link_take",
+    "select seq, kind, digest, type_id, attribute, entity_id from sluice.link_queue "
+    "where workspace_id = $1 order by seq limit $2"};
+
+const pg::Statement kSources{
+    "link_sources",
+    "select i.n, s.entity_id from unnest($2::int[], $3::uuid[], $4::bigint[], $5::int[]) with ordinality "
+    "as i(kind, digest, type_id, attribute, n) cross join lateral (select k.entity_id from sluice.link_key k "
+    "where k.workspace_id = $1 and k.kind = i.kind::smallint and k.digest = i.digest and k.type_id = i.type_id "
+    "and k.attribute = i.attribute::smallint order by k.entity_id limit $6 offset 0) s"};
+
+// A negative attribute, -1 - position, says "as a source only": else two rules that point at each other
+// would put each other's sources back into the queue for ever.
+const pg::Statement kEnqueueSources{
+    "link_enqueue_sources",
+    "insert into sluice.link_queue (workspace_id, kind, digest, type_id, attribute, entity_id) "
+    "select k.workspace_id, k.kind, k.digest, k.type_id, -1 - k.attribute, k.entity_id from sluice.link_key k "
+    "where k.workspace_id = $1 and k.kind = $2::int::smallint and k.digest = $3 and k.type_id = $4 "
+    "and k.attribute = $5::int::smallint"};
+
+// $8: how many candidates are counted, $9: how many are named.
+const pg::Statement kDecide{
+    "link_decide",
+    "select i.n, k.digest, c.n, c.ids, l.state, l.target_id, l.digest, l.candidates, l.candidate_count, l.decided_by "
+    "from unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::int[], $6::int[], $7::bigint[], $10::int[]) "
+    "with ordinality as i(rule, source, source_type, source_attribute, kind, target_type, target_attribute, n) "
+    "left join lateral (select o.digest from sluice.link_key o where o.workspace_id = $1 and o.entity_id = i.source "
+    "and o.type_id = i.source_type and o.attribute = i.source_attribute::smallint and o.kind = i.kind::smallint "
+    "offset 0) k on true "
+    "cross join lateral (select count(*) as n, (array_agg(t.entity_id order by t.entity_id))[1:$9] as ids from "
+    "(select o.entity_id from sluice.link_key o where o.workspace_id = $1 and o.kind = i.kind::smallint "
+    "and o.digest = k.digest and o.type_id = i.target_type and o.attribute = i.target_attribute::smallint "
+    "and o.entity_id <> i.source order by o.entity_id limit $8 offset 0) t) c "
+    "left join lateral (select o.state, o.target_id, o.digest, o.candidates, o.candidate_count, o.decided_by "
+    "from sluice.link o where o.workspace_id = $1 and o.rule_id = i.rule and o.source_id = i.source offset 0) l on true"};
+
+const pg::Statement kPut{
+    "link_put",
+    "insert into sluice.link as l (workspace_id, rule_id, source_id, source_type_id, state, target_id, "
+    "target_type_id, candidates, candidate_count, kind, digest, evidence) "
+    "select $1, i.rule, i.source, i.source_type, i.state, i.target, i.target_type, i.candidates::bigint[], "
+    "i.candidate_count, i.kind::smallint, i.digest, "
+    "case when i.state = 'linked' then i.evidence || jsonb_build_object('at', now()) else '{}' end "
+    "from unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::bigint[], $7::bigint[], $8::text[], "
+    "$9::int[], $10::int[], $11::uuid[], $12::jsonb[]) "
+    "as i(rule, source, source_type, state, target, target_type, candidates, candidate_count, kind, digest, evidence) "
+    "on conflict (workspace_id, rule_id, source_id) do update set state = excluded.state, "
+    "target_id = excluded.target_id, target_type_id = excluded.target_type_id, candidates = excluded.candidates, "
+    "candidate_count = excluded.candidate_count, kind = excluded.kind, digest = excluded.digest, "
+    "evidence = excluded.evidence, updated_at = now() where l.decided_by = 'rule'"};
+
+// Locked before it is deleted: a human may be deciding on it just now.
+const pg::Statement kRemove{
+    "link_remove",
+    "delete from sluice.link l where l.ctid = any(array(select f.tid from unnest($2::bigint[], $3::bigint[]) "
+    "as i(rule, source) cross join lateral (select o.ctid as tid from sluice.link o where o.workspace_id = $1 "
+    "and o.rule_id = i.rule and o.source_id = i.source and o.decided_by = 'rule' offset 0 for update) f))"};
+
+const pg::Statement kChanges{
+    "link_changes",
+    "insert into sluice.change (workspace_id, type_id, entity_id, op, changed) "
+    "select $1, i.type_id, i.entity, i.op, i.changed from unnest($2::bigint[], $3::bigint[], $4::text[], $5::jsonb[]) "
+    "as i(type_id, entity, op, changed)"};
+
+const pg::Statement kForget{
+    "link_forget",
+    "delete from sluice.link_queue q where q.ctid = any(array(select f.tid from unnest($2::bigint[]) as i(seq) "
+    "cross join lateral (select o.ctid as tid from sluice.link_queue o where o.workspace_id = $1 and o.seq = i.seq "
+    "offset 0) f))"};
+
+// Division by zero stops the COMMIT that is on its way already; nothing else here divides.
+const pg::Statement kGuard{
+    "link_guard",
+    "select 1 / coalesce((select 1 from sluice.lease_epoch "
+    "where workspace_id = $1 and name = $2 and epoch = $3 for share), 0)"};
+constexpr std::string_view kLeaseLostState = "22012";
+
+/// A key as a rule's source attribute would have it.
+using SourceKey = std::tuple<std::int16_t, pg::Uuid, std::int64_t, std::int16_t>;
+
+struct Pair {
+  const StoredRule* rule = nullptr;
+  std::int64_t source = 0;
+};
+
+struct Decision {
+  Pair pair;
+  std::string_view state;
+  std::optional<std::int64_t> target;
+  std::optional<pg::Uuid> digest;
+  std::string candidates = "{}";
+  std::int32_t candidate_count = 0;
+  std::optional<std::int64_t> target_before;
+  bool had_row = false;
+};
+
+/// The work of one transaction.
+class Resolution {
+ public:
+  Resolution(WorkspaceId workspace, const model::Catalog& catalog, pg::Connection& connection)
+      : workspace_(workspace), catalog_(catalog), connection_(connection) {}
+
+  Task<ResolveCounts> run(const LeaseProof& lease) {
+    co_await take_queue();
+    if (counts_.queue_rows == 0) {
+      co_await connection_.query("rollback");
+      co_return counts_;
+    }
+    co_await find_sources();
+    co_await decide();
+    co_await look_up_lost_sources();
+    pg::Pipeline tail;
+    write(tail);
+    pg::Params forget(workspace_, std::move(sequence_));
+    tail.add(kForget, std::move(forget));
+    pg::Params guard(workspace_, lease.name, lease.epoch);
+    tail.add(kGuard, std::move(guard));
+    tail.add(kCommit, pg::Params());
+    SLUICE_FAILPOINT("link.before_commit");
+    co_await connection_.run(std::move(tail));
+    co_return counts_;
+  }
+
+ private:
+  Task<void> take_queue();
+  Task<void> find_sources();
+  Task<void> decide();
+  Task<void> look_up_lost_sources();
+  void write(pg::Pipeline& tail);
+  void judge(const pg::QueryResult& result, int r, const Pair& pair);
+  void add_pair(const StoredRule& rule, std::int64_t source);
+
+  WorkspaceId workspace_;
+  const model::Catalog& catalog_;
+  pg::Connection& connection_;
+  ResolveCounts counts_;
+  pg::Array sequence_{pg::Oid::int8};
+  std::set<std::pair<std::int64_t, std::int64_t>> seen_;
+  std::vector<Pair> pairs_;
+  std::map<SourceKey, std::vector<const StoredRule*>> wanted_;  ///< whose sources must be looked up
+  std::vector<Decision> decisions_;
+  std::vector<Decision> lost_;                                  ///< had a row, have no key any more
+};
+
+void Resolution::add_pair(const StoredRule& rule, std::int64_t source) {
+  if (!seen_.emplace(rule.id.value, source).second) return;
+  Pair pair;
+  pair.rule = &rule;
+  pair.source = source;
+  pairs_.push_back(pair);
+}
+
+Task<void> Resolution::take_queue() {
+  pg::Pipeline begin;
+  begin.add(kBegin, pg::Params());
+  pg::Params params(workspace_, std::int64_t{kQueueRowsMax});
+  begin.add(kTake, std::move(params));
+  const std::vector<pg::QueryResult> results = co_await connection_.run(std::move(begin));
+  const pg::QueryResult& rows = results.at(1);
+  for (int r = 0; r < rows.rows(); ++r) {
+    sequence_.add(rows.get<std::int64_t>(r, 0));
+    const auto kind = rows.get<std::int16_t>(r, 1);
+    const auto digest = rows.get<pg::Uuid>(r, 2);
+    const auto type = rows.get<std::int64_t>(r, 3);
+    const auto marked = rows.get<std::int16_t>(r, 4);
+    const bool source_only = marked < 0;
+    const auto attribute = static_cast<std::int16_t>(source_only ? -1 - marked : marked);
+    for (const StoredRule& rule : catalog_.rules) {
+      if (!rule.effective() || static_cast<std::int16_t>(rule.key_kind) != kind) continue;
+      if (rule.source_type.value == type && rule.source_position == attribute) {
+        add_pair(rule, rows.get<std::int64_t>(r, 5));
+      }
+      if (!source_only && rule.target_type.value == type && rule.target_position == attribute) {
+        auto& rules = wanted_[std::make_tuple(kind, digest, rule.source_type.value, rule.source_position)];
+        if (std::find(rules.begin(), rules.end(), &rule) == rules.end()) rules.push_back(&rule);
+      }
+    }
+  }
+  counts_.queue_rows = rows.rows();
+}
+
+Task<void> Resolution::find_sources() {
+  if (wanted_.empty()) co_return;
+  pg::Array kinds(pg::Oid::int4), digests(pg::Oid::uuid), types(pg::Oid::int8), attributes(pg::Oid::int4);
+  std::vector<const std::pair<const SourceKey, std::vector<const StoredRule*>>*> order;
+  for (const auto& entry : wanted_) {
+    const auto& [kind, digest, type, attribute] = entry.first;
+    kinds.add(std::int32_t{kind});
+    digests.add(digest);
+    types.add(type);
+    attributes.add(std::int32_t{attribute});
+    order.push_back(&entry);
+  }
+  pg::Params params(workspace_, std::move(kinds), std::move(digests), std::move(types), std::move(attributes),
+                    std::int64_t{kInlineSourcesMax + 1});
+  const pg::QueryResult rows = co_await connection_.query(kSources, std::move(params));
+  std::map<std::size_t, std::vector<std::int64_t>> sources;
+  for (int r = 0; r < rows.rows(); ++r) {
+    sources[static_cast<std::size_t>(rows.get<std::int64_t>(r, 0))].push_back(rows.get<std::int64_t>(r, 1));
+  }
+  for (const auto& [ordinal, ids] : sources) {
+    const auto& [key, rules] = *order.at(ordinal - 1);
+    if (ids.size() <= static_cast<std::size_t>(kInlineSourcesMax)) {
+      for (const StoredRule* rule : rules) {
+        for (const std::int64_t id : ids) add_pair(*rule, id);
+      }
+      continue;
+    }
+    const auto& [kind, digest, type, attribute] = key;
+    pg::Params again(workspace_, std::int32_t{kind}, digest, type, std::int32_t{attribute});
+    const pg::QueryResult enqueued = co_await connection_.query(kEnqueueSources, std::move(again));
+    counts_.enqueued += enqueued.affected();
+  }
+}
+
+Task<void> Resolution::decide() {
+  counts_.pairs = static_cast<std::int64_t>(pairs_.size());
+  constexpr std::size_t kPart = 5'000;
+  for (std::size_t begin = 0; begin < pairs_.size(); begin += kPart) {
+    const std::size_t end = std::min(begin + kPart, pairs_.size());
+    pg::Array rules(pg::Oid::int8), sources(pg::Oid::int8), source_types(pg::Oid::int8), source_at(pg::Oid::int4),
+        kinds(pg::Oid::int4), target_types(pg::Oid::int8), target_at(pg::Oid::int4);
+    for (std::size_t i = begin; i < end; ++i) {
+      const StoredRule& rule = *pairs_[i].rule;
+      rules.add(rule.id.value);
+      sources.add(pairs_[i].source);
+      source_types.add(rule.source_type.value);
+      source_at.add(std::int32_t{rule.source_position});
+      kinds.add(static_cast<std::int32_t>(rule.key_kind));
+      target_types.add(rule.target_type.value);
+      target_at.add(std::int32_t{rule.target_position});
+    }
+    pg::Params params(workspace_, std::move(rules), std::move(sources), std::move(source_types),
+                      std::move(source_at), std::move(kinds), std::move(target_types),
+                      std::int64_t{kCandidatesCounted}, std::int32_t{kCandidatesShown}, std::move(target_at));
+    const pg::QueryResult rows = co_await connection_.query(kDecide, std::move(params));
+    for (int r = 0; r < rows.rows(); ++r) {
+      judge(rows, r, pairs_[begin + static_cast<std::size_t>(rows.get<std::int64_t>(r, 0)) - 1]);
+    }
+  }
+}
+
+void Resolution::judge(const pg::QueryResult& result, int r, const Pair& pair) {
+  Decision decision;
+  decision.pair = pair;
+  decision.had_row = !result.is_null(r, 4);
+  decision.target_before = result.get<std::optional<std::int64_t>>(r, 5);
+  if (decision.had_row && result.text(r, 9) == "human") return;
+  decision.digest = result.get<std::optional<pg::Uuid>>(r, 1);
+  if (!decision.digest) {
+    if (decision.had_row) lost_.push_back(std::move(decision));
+    return;
+  }
+  const auto found = result.get<std::int64_t>(r, 2);
+  if (found == 0) {
+    decision.state = "pending";
+  } else if (found == 1) {
+    decision.state = "linked";
+    const std::string_view ids = result.text(r, 3);  // "{42}"
+    std::int64_t target = 0;
+    std::from_chars(ids.data() + 1, ids.data() + ids.size() - 1, target);
+    decision.target = target;
+  } else {
+    decision.state = "contested";
+    decision.candidates = result.text(r, 3);
+    decision.candidate_count = static_cast<std::int32_t>(found);
+  }
+  const bool same = decision.had_row && result.text(r, 4) == decision.state &&
+                    decision.target == decision.target_before &&
+                    result.get<std::optional<pg::Uuid>>(r, 6) == decision.digest &&
+                    result.text(r, 7) == decision.candidates &&
+                    result.get<std::int32_t>(r, 8) == decision.candidate_count;
+  if (!same) decisions_.push_back(std::move(decision));
+}
+
+/// A source that lost its key was deleted, or only changed.
+Task<void> Resolution::look_up_lost_sources() {
+  std::map<std::int64_t, std::set<std::int64_t>> by_type;
+  for (const Decision& decision : lost_) {
+    by_type[decision.pair.rule->source_type.value].insert(decision.pair.source);
+  }
+  std::set<std::int64_t> alive;
+  for (const auto& [type_id, ids] : by_type) {
+    const model::StoredType* type = catalog_.find(EntityTypeId(type_id));
+    if (type == nullptr) continue;
+    pg::Array list(pg::Oid::int8);
+    for (const std::int64_t id : ids) list.add(id);
+    const std::string sql = fmt::format(
+        "select i.id from unnest($2::bigint[]) as i(id) cross join lateral (select from {} t where t.workspace_id = $1 "
+        "{} and t.id = i.id and t.deleted_at is null offset 0) t",
+        type->own ? std::string("sluice.own_entity") : "vendor." + model::quote_name(type->table),
+        type->own ? fmt::format("and t.type_id = {}", type_id) : std::string());
+    pg::Params params(workspace_, std::move(list));
+    const pg::QueryResult rows = co_await connection_.query(sql, std::move(params));
+    for (int r = 0; r < rows.rows(); ++r) alive.insert(rows.get<std::int64_t>(r, 0));
+  }
+  for (Decision& decision : lost_) {
+    decision.state = alive.contains(decision.pair.source) ? "" : "inactive";
+    decisions_.push_back(std::move(decision));
+  }
+  lost_.clear();
+}
+
+std::string optional_id(const std::optional<std::int64_t>& id) { return id ? std::to_string(*id) : "null"; }
+
+void Resolution::write(pg::Pipeline& tail) {
+  pg::Array rules(pg::Oid::int8), sources(pg::Oid::int8), source_types(pg::Oid::int8), states(pg::Oid::text),
+      targets(pg::Oid::int8), target_types(pg::Oid::int8), candidates(pg::Oid::text), counts(pg::Oid::int4),
+      kinds(pg::Oid::int4), digests(pg::Oid::uuid), evidence(pg::Oid::jsonb);
+  pg::Array gone_rules(pg::Oid::int8), gone_sources(pg::Oid::int8);
+  pg::Array types(pg::Oid::int8), entities(pg::Oid::int8), ops(pg::Oid::text), changed(pg::Oid::jsonb);
+  // In one order, so that two writers never wait for each other in a circle.
+  std::sort(decisions_.begin(), decisions_.end(), [](const Decision& a, const Decision& b) {
+    return std::make_pair(a.pair.rule->id, a.pair.source) < std::make_pair(b.pair.rule->id, b.pair.source);
+  });
+  for (const Decision& decision : decisions_) {
+    const StoredRule& rule = *decision.pair.rule;
+    if (decision.target != decision.target_before) {
+      const auto add_change = [&](std::string_view op, const std::string& before, const std::string& after) {
+        const nlohmann::json name = rule.name;
+        types.add(rule.source_type.value);
+        entities.add(decision.pair.source);
+        ops.add(op);
+        changed.add(std::string_view(fmt::format("{{{}:[{},{}]}}", name.dump(), before, after)));
+      };
+      if (decision.target_before) add_change("unlink", optional_id(decision.target_before), "null");
+      if (decision.target) add_change("link", "null", optional_id(decision.target));
+    }
+    if (decision.state.empty()) {
+      gone_rules.add(rule.id.value);
+      gone_sources.add(decision.pair.source);
+      ++counts_.removed;
+      continue;
+    }
+    ++(decision.state == "linked"      ? counts_.linked
+       : decision.state == "contested" ? counts_.contested
+       : decision.state == "inactive"  ? counts_.inactive
+                                       : counts_.pending);
+    rules.add(rule.id.value);
+    sources.add(decision.pair.source);
+    source_types.add(rule.source_type.value);
+    states.add(decision.state);
+    if (decision.target) {
+      targets.add(*decision.target);
+      target_types.add(rule.target_type.value);
+    } else {
+      targets.add_null();
+      target_types.add_null();
+    }
+    candidates.add(std::string_view(decision.candidates));
+    counts.add(decision.candidate_count);
+    kinds.add(static_cast<std::int32_t>(rule.key_kind));
+    if (decision.digest) {
+      digests.add(*decision.digest);
+    } else {
+      digests.add_null();
+    }
+    const nlohmann::json proof = {{"rule", rule.name},
+                                  {"source_attribute", rule.source_attribute},
+                                  {"target_attribute", rule.target_attribute},
+                                  {"key_kind", contract::to_string(rule.key_kind)}};
+    evidence.add(std::string_view(proof.dump()));
+  }
+  if (rules.size() > 0) {
+    pg::Params params(workspace_, std::move(rules), std::move(sources), std::move(source_types), std::move(states),
+                      std::move(targets), std::move(target_types), std::move(candidates), std::move(counts),
+                      std::move(kinds), std::move(digests), std::move(evidence));
+    tail.add(kPut, std::move(params));
+  }
+  if (gone_rules.size() > 0) {
+    pg::Params params(workspace_, std::move(gone_rules), std::move(gone_sources));
+    tail.add(kRemove, std::move(params));
+  }
+  if (types.size() > 0) {
+    pg::Params params(workspace_, std::move(types), std::move(entities), std::move(ops), std::move(changed));
+    tail.add(kChanges, std::move(params));
+  }
+}
+
+}  // namespace
+
+Task<ResolveCounts> Resolver::run_once(WorkspaceId workspace, model::CatalogPtr catalog, LeaseProof lease) {
+  pg::Pool::Lease connection = co_await pool_.acquire();
+  Resolution work(workspace, *catalog, *connection);
+  bool lease_lost = false;
+  ResolveCounts counts;
+  try {
+    counts = co_await work.run(lease);
+  } catch (const pg::QueryError& error) {
+    if (error.sqlstate() != kLeaseLostState) throw;
+    lease_lost = true;
+  }
+  if (lease_lost) {
+    throw Failure(Error(ErrorKind::cancelled, "lease.lost",
+                        fmt::format("the lease '{}' has another epoch than {}: no link was written", lease.name,
+                                    lease.epoch.value),
+                        "another host goes on with the queue"));
+  }
+  co_return counts;
+}
+
+}  // namespace sluice::link

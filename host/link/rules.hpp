@@ -1,0 +1,49 @@
+// What an admin does with link rules: apply one to what is there already, see where it stands.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/async.hpp"
+#include "base/ids.hpp"
+#include "model/catalog.hpp"
+#include "pg/connection.hpp"
+
+namespace sluice::link {
+
+inline constexpr int kEnqueueBatch = 10'000;
+inline constexpr int kLinksPageMax = 1'000;
+
+/// After a rule was created, changed or enabled: puts each source that has the key into the queue, in
+/// batches that each commit by themselves; the resolver does the rest. Doing it twice is harmless.
+/// Returns how many sources. A rule that is not effective has none.
+Task<std::int64_t> rebuild_rule(pg::Connection& connection, WorkspaceId workspace, model::StoredRule rule);
+
+/// After a rule was disabled, and before it is deleted: its links become inactive, except a human's.
+Task<std::int64_t> deactivate_rule(pg::Connection& connection, WorkspaceId workspace, RuleId rule);
+
+struct RuleSummary {
+  RuleId rule;
+  std::string state;
+  std::int64_t count = 0;
+};
+
+/// How many links of each rule are in each state, by rule and state.
+Task<std::vector<RuleSummary>> link_summary(pg::Connection& connection, WorkspaceId workspace);
+
+struct ListedLink {
+  RuleId rule;
+  EntityId source;
+  EntityTypeId source_type;
+  std::string state;
+  std::vector<EntityId> candidates;  ///< the first 20
+  std::int32_t candidate_count = 0;
+};
+
+/// Links of one rule in one state ("contested", "pending", …) with source > `after`, by source; the last
+/// source is the next page's cursor. `limit` is cut to kLinksPageMax.
+Task<std::vector<ListedLink>> list_links(pg::Connection& connection, WorkspaceId workspace, RuleId rule,
+                                         std::string state, EntityId after, int limit);
+
+}  // namespace sluice::link

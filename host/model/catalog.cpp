@@ -1,0 +1,183 @@
+#include "model/catalog.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace sluice::model {
+namespace {
+
+constexpr std::string_view kTypes =
+    "select type_id, name, origin, coalesce(connector, ''), relation,"
+    " coalesce(declaration->>'display_attribute', ''), state"
+    " from sluice.entity_type where workspace_id = $1 order by name";
+
+constexpr std::string_view kAttributes =
+    "select type_id, name, type, format, position, protected, required, personal, is_unique, key_kind"
+    " from sluice.attribute where workspace_id = $1 and origin = 'declared'"
+    " order by type_id, position";
+
+constexpr std::string_view kRelationships =
+    "select type_id, name, attribute, target_type_id"
+    " from sluice.relationship where workspace_id = $1 order by type_id, name";
+
+constexpr std::string_view kRules =
+    "select rule_id, name, source_type, source_attribute, target_type, target_attribute, key_kind,"
+    " enabled, origin from sluice.link_rule where workspace_id = $1 order by rule_id";
+
+constexpr std::string_view kVendorSchema = "vendor.";
+
+[[noreturn]] void unknown_in_catalogue(std::string_view what, std::string_view text) {
+  throw Failure(Error(ErrorKind::internal, "catalog.unknown_value",
+                      fmt::format("the catalogue has a {} '{}' that this host does not know", what, text),
+                      "a newer host may have written it: upgrade this one"));
+}
+
+StoredType read_type(const pg::QueryResult& rows, int row) {
+  StoredType type;
+  type.id = rows.get<EntityTypeId>(row, 0);
+  type.name = rows.get<std::string>(row, 1);
+  type.own = rows.text(row, 2) == "own";
+  type.connector = rows.get<std::string>(row, 3);
+  const std::string_view relation = rows.text(row, 4);
+  if (!type.own && relation.starts_with(kVendorSchema)) {
+    type.table = relation.substr(kVendorSchema.size());
+  }
+  type.display_attribute = rows.get<std::string>(row, 5);
+  type.active = rows.text(row, 6) == "active";
+  return type;
+}
+
+StoredAttribute read_attribute(const pg::QueryResult& rows, int row) {
+  StoredAttribute attribute;
+  attribute.name = rows.get<std::string>(row, 1);
+  const auto type = contract::attribute_type(rows.text(row, 2));
+  if (!type) unknown_in_catalogue("attribute type", rows.text(row, 2));
+  attribute.type = *type;
+  attribute.format = rows.get<std::string>(row, 3);
+  attribute.position = rows.get<std::int16_t>(row, 4);
+  attribute.is_protected = rows.get<bool>(row, 5);
+  attribute.required = rows.get<bool>(row, 6);
+  attribute.personal = rows.get<bool>(row, 7);
+  attribute.unique = rows.get<bool>(row, 8);
+  if (!rows.is_null(row, 9)) {
+    attribute.key_kind = static_cast<contract::KeyKind>(rows.get<std::int32_t>(row, 9));
+  }
+  return attribute;
+}
+
+/// The type's attribute, if both exist.
+std::int16_t position_of(const StoredType* type, std::string_view attribute) {
+  const StoredAttribute* found = type ? type->find(attribute) : nullptr;
+  return found ? found->position : std::int16_t{-1};
+}
+
+StoredRule read_rule(const Catalog& catalog, const pg::QueryResult& rows, int row) {
+  StoredRule rule;
+  rule.id = rows.get<RuleId>(row, 0);
+  rule.name = rows.get<std::string>(row, 1);
+  rule.source_type_name = rows.get<std::string>(row, 2);
+  rule.source_attribute = rows.get<std::string>(row, 3);
+  rule.target_type_name = rows.get<std::string>(row, 4);
+  rule.target_attribute = rows.get<std::string>(row, 5);
+  rule.key_kind = static_cast<contract::KeyKind>(rows.get<std::int32_t>(row, 6));
+  rule.enabled = rows.get<bool>(row, 7);
+  rule.from_connector = rows.text(row, 8) == "connector";
+  const StoredType* source = catalog.find(rule.source_type_name);
+  const StoredType* target = catalog.find(rule.target_type_name);
+  if (source) rule.source_type = source->id;
+  if (target) rule.target_type = target->id;
+  rule.source_position = position_of(source, rule.source_attribute);
+  rule.target_position = position_of(target, rule.target_attribute);
+  return rule;
+}
+
+}  // namespace
+
+const StoredAttribute* StoredType::find(std::string_view attribute) const {
+  for (const StoredAttribute& candidate : attributes) {
+    if (candidate.name == attribute) return &candidate;
+  }
+  return nullptr;
+}
+
+const StoredType* Catalog::find(std::string_view name) const {
+  const auto found = std::lower_bound(
+      types.begin(), types.end(), name,
+      [](const StoredType& type, std::string_view wanted) { return type.name < wanted; });
+  return found != types.end() && found->name == name ? &*found : nullptr;
+}
+
+const StoredType* Catalog::find(EntityTypeId id) const {
+  for (const StoredType& type : types) {
+    if (type.id == id) return &type;
+  }
+  return nullptr;
+}
+
+Task<CatalogPtr> load_catalog(pg::Connection& connection, WorkspaceId workspace) {
+  const bool joined = connection.in_transaction();
+  pg::Pipeline pipeline;
+  // One snapshot for all four, unless the caller's transaction already decides that.
+  if (!joined) pipeline.add("begin isolation level repeatable read read only");
+  for (const std::string_view sql : {kTypes, kAttributes, kRelationships, kRules}) {
+    pipeline.add(sql, pg::Params(workspace));
+  }
+  if (!joined) pipeline.add("commit");
+  const auto results = co_await connection.run(std::move(pipeline));
+  const std::size_t first = joined ? 0 : 1;
+
+  auto catalog = std::make_shared<Catalog>();
+  catalog->workspace = workspace;
+  const pg::QueryResult& types = results[first];
+  for (int row = 0; row < types.rows(); ++row) catalog->types.push_back(read_type(types, row));
+  // The database's collation "C" is the order of std::string.
+  std::unordered_map<EntityTypeId, StoredType*> by_id;
+  for (StoredType& type : catalog->types) by_id[type.id] = &type;
+
+  const pg::QueryResult& attributes = results[first + 1];
+  for (int row = 0; row < attributes.rows(); ++row) {
+    by_id.at(attributes.get<EntityTypeId>(row, 0))->attributes.push_back(read_attribute(attributes, row));
+  }
+  const pg::QueryResult& relationships = results[first + 2];
+  for (int row = 0; row < relationships.rows(); ++row) {
+    StoredRelationship relationship;
+    relationship.name = relationships.get<std::string>(row, 1);
+    relationship.attribute = relationships.get<std::string>(row, 2);
+    relationship.target = relationships.get<EntityTypeId>(row, 3);
+    relationship.target_name = by_id.at(relationship.target)->name;
+    by_id.at(relationships.get<EntityTypeId>(row, 0))->relationships.push_back(std::move(relationship));
+  }
+  const pg::QueryResult& rules = results[first + 3];
+  for (int row = 0; row < rules.rows(); ++row) {
+    catalog->rules.push_back(read_rule(*catalog, rules, row));
+  }
+  co_return CatalogPtr(std::move(catalog));
+}
+
+Catalogs::Catalogs(pg::Pool& pool, const Clock& clock) : pool_(pool), clock_(clock) {}
+
+Task<CatalogPtr> Catalogs::get(WorkspaceId workspace) {
+  const auto found = entries_.find(workspace);
+  if (found != entries_.end() && clock_.steady() - found->second.read_at < kCatalogAgeMax) {
+    co_return found->second.catalog;
+  }
+  // Taken before reading: what changes meanwhile is noticed one age later, not two.
+  const auto read_at = clock_.steady();
+  const std::uint64_t generation = generation_;
+  auto lease = co_await pool_.acquire();
+  CatalogPtr catalog = co_await load_catalog(*lease, workspace);
+  // A change made while we read: use what we have, but do not keep it.
+  if (generation != generation_) co_return catalog;
+  Entry& entry = entries_[workspace];
+  entry.catalog = catalog;
+  entry.read_at = read_at;
+  co_return catalog;
+}
+
+void Catalogs::invalidate(WorkspaceId workspace) {
+  ++generation_;
+  entries_.erase(workspace);
+}
+
+}  // namespace sluice::model

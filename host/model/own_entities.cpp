@@ -1,0 +1,595 @@
+#include "model/own_entities.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <set>
+#include <tuple>
+
+#include "base/check.hpp"
+#include "base/failpoint.hpp"
+#include "link/normalise.hpp"
+
+namespace sluice::model {
+namespace {
+
+using nlohmann::json;
+
+// Every entity that holds one of these unique values, locked, in the order of the ids' keys.
+const pg::Statement kLookup{
+    "own_lookup",
+    "select u.attribute, u.value, u.id, e.data"
+    " from unnest($3::text[], $4::text[]) as k(attribute, value)"
+    " cross join lateral (select o.attribute, o.value, o.id from sluice.own_unique o"
+    "   where o.workspace_id = $1 and o.type_id = $2 and o.attribute = k.attribute"
+    "   and o.value = k.value offset 0) u"
+    " cross join lateral (select r.data from sluice.own_entity r"
+    "   where r.workspace_id = $1 and r.type_id = $2 and r.id = u.id and r.deleted_at is null"
+    "   for update) e"};
+
+const pg::Statement kLookupIds{
+    "own_lookup_ids",
+    "select e.id, e.data from unnest($3::bigint[]) as k(id)"
+    " cross join lateral (select r.id, r.data from sluice.own_entity r"
+    "   where r.workspace_id = $1 and r.type_id = $2 and r.id = k.id and r.deleted_at is null"
+    "   for update) e"};
+
+const pg::Statement kNewIds{"own_new_ids",
+                            "select nextval('sluice.entity_id') from generate_series(1, $1::int)"};
+
+const pg::Statement kInsert{
+    "own_insert",
+    "insert into sluice.own_entity (workspace_id, type_id, id, data)"
+    " select $1, $2, v.id, v.data from unnest($3::bigint[], $4::jsonb[]) as v(id, data)"};
+
+const pg::Statement kUpdate{
+    "own_update",
+    "update sluice.own_entity e set data = v.data, updated_at = now()"
+    " from unnest($3::bigint[], $4::jsonb[]) as v(id, data)"
+    " where e.workspace_id = $1 and e.type_id = $2 and e.id = v.id"};
+
+const pg::Statement kDropUnique{
+    "own_drop_unique",
+    "delete from sluice.own_unique u using unnest($3::text[], $4::text[], $5::bigint[]) as v(attribute, value, id)"
+    " where u.workspace_id = $1 and u.type_id = $2 and u.attribute = v.attribute and u.value = v.value"
+    " and u.id = v.id"};
+
+const pg::Statement kPutUnique{
+    "own_put_unique",
+    "insert into sluice.own_unique (workspace_id, type_id, attribute, value, id)"
+    " select $1, $2, v.attribute, v.value, v.id"
+    " from unnest($3::text[], $4::text[], $5::bigint[]) as v(attribute, value, id)"};
+
+const pg::Statement kDropKeys{
+    "own_drop_keys",
+    "delete from sluice.link_key k"
+    " using unnest($3::int[], $4::uuid[], $5::int[], $6::bigint[]) as v(kind, digest, attribute, entity_id)"
+    " where k.workspace_id = $1 and k.type_id = $2 and k.kind = v.kind::smallint and k.digest = v.digest"
+    " and k.attribute = v.attribute::smallint and k.entity_id = v.entity_id"};
+
+const pg::Statement kPutKeys{
+    "own_put_keys",
+    "insert into sluice.link_key (workspace_id, type_id, kind, digest, attribute, entity_id)"
+    " select $1, $2, v.kind, v.digest, v.attribute, v.entity_id"
+    " from unnest($3::int[], $4::uuid[], $5::int[], $6::bigint[]) as v(kind, digest, attribute, entity_id)"
+    " on conflict do nothing"};
+
+const pg::Statement kQueueKeys{
+    "own_queue_keys",
+    "insert into sluice.link_queue (workspace_id, type_id, kind, digest, attribute, entity_id)"
+    " select $1, $2, v.kind, v.digest, v.attribute, v.entity_id"
+    " from unnest($3::int[], $4::uuid[], $5::int[], $6::bigint[]) as v(kind, digest, attribute, entity_id)"};
+
+const pg::Statement kPutChanges{
+    "own_put_changes",
+    "insert into sluice.change (workspace_id, type_id, run_id, entity_id, op, changed)"
+    " select $1, $2, $3, v.entity_id, v.op, v.changed"
+    " from unnest($4::bigint[], $5::text[], $6::jsonb[]) with ordinality as v(entity_id, op, changed, n)"
+    " order by v.n"};
+
+constexpr std::string_view kRead =
+    "select id, data, created_at, updated_at from sluice.own_entity"
+    " where workspace_id = $1 and type_id = $2 and id = $3 and deleted_at is null";
+
+constexpr std::string_view kDelete =
+    "update sluice.own_entity set deleted_at = now(), updated_at = now()"
+    " where workspace_id = $1 and type_id = $2 and id = $3 and deleted_at is null returning data";
+
+FieldError field_error(FieldFault fault, std::string attribute, std::string reason) {
+  FieldError error;
+  error.fault = fault;
+  error.attribute = std::move(attribute);
+  error.reason = std::move(reason);
+  return error;
+}
+
+/// One row's values in stored form, or what is wrong with them.
+struct Prepared {
+  json values = json::object();
+  std::vector<FieldError> errors;
+};
+
+Prepared prepare(const StoredType& type, const json& given) {
+  Prepared out;
+  if (!given.is_object()) {
+    out.errors.push_back(field_error(FieldFault::bad_value, "", "a row must be a JSON object"));
+    return out;
+  }
+  for (const auto& [name, value] : given.items()) {
+    const StoredAttribute* attribute = type.find(name);
+    if (!attribute) {
+      out.errors.push_back(field_error(FieldFault::unknown_attribute, name,
+                                       fmt::format("type {} has no such attribute", type.name)));
+      continue;
+    }
+    auto stored = stored_value(*attribute, value);
+    if (stored) {
+      out.values[name] = std::move(*stored);
+    } else {
+      out.errors.push_back(std::move(stored.error()));
+    }
+  }
+  return out;
+}
+
+using UniqueValue = std::pair<std::string, std::string>;  // attribute, raw value
+
+/// An entity as it is in the database and as this batch leaves it.
+struct Entity {
+  EntityId id;              // 0 until ids are drawn for the new ones
+  bool stored = false;
+  json before = json::object();
+  json after = json::object();
+};
+
+using Key = std::tuple<std::int32_t, pg::Uuid, std::int32_t>;  // kind, digest, attribute position
+
+std::set<Key> keys_of(const StoredType& type, const json& data) {
+  std::set<Key> keys;
+  for (const StoredAttribute& attribute : type.attributes) {
+    if (!attribute.key_kind) continue;
+    const auto value = data.find(attribute.name);
+    if (value == data.end() || value->is_null()) continue;
+    const auto normal = link::normalise(*attribute.key_kind, raw_text(*value));
+    if (!normal) continue;
+    keys.emplace(static_cast<std::int32_t>(*attribute.key_kind),
+                 link::digest(*attribute.key_kind, *normal), attribute.position);
+  }
+  return keys;
+}
+
+std::vector<UniqueValue> unique_values(const StoredType& type, const json& data) {
+  std::vector<UniqueValue> values;
+  for (const StoredAttribute& attribute : type.attributes) {
+    if (!attribute.unique) continue;
+    const auto value = data.find(attribute.name);
+    if (value == data.end() || value->is_null()) continue;
+    values.emplace_back(attribute.name, raw_text(*value));
+  }
+  return values;
+}
+
+/// {"attribute": [before, after]} for each that differs.
+json difference(const json& before, const json& after) {
+  json out = json::object();
+  for (const auto& [name, value] : after.items()) {
+    const auto old = before.find(name);
+    const json& was = old == before.end() ? json(nullptr) : *old;
+    if (was != value) out[name] = json::array({was, value});
+  }
+  for (const auto& [name, value] : before.items()) {
+    if (!after.contains(name) && !value.is_null()) out[name] = json::array({value, nullptr});
+  }
+  return out;
+}
+
+/// Columns (kind, digest, attribute, entity) of link keys on their way.
+class KeyColumns {
+ public:
+  void add(const Key& key, EntityId id) {
+    kinds_.add(std::get<0>(key));
+    digests_.add(std::get<1>(key));
+    attributes_.add(std::get<2>(key));
+    entities_.add(id.value);
+  }
+  [[nodiscard]] bool empty() const { return kinds_.size() == 0; }
+  [[nodiscard]] pg::Params params(WorkspaceId workspace, EntityTypeId type) const {
+    return pg::Params(workspace, type, kinds_, digests_, attributes_, entities_);
+  }
+
+ private:
+  pg::Array kinds_{pg::Oid::int4};
+  pg::Array digests_{pg::Oid::uuid};
+  pg::Array attributes_{pg::Oid::int4};
+  pg::Array entities_{pg::Oid::int8};
+};
+
+/// Columns (attribute, value, entity) of unique values on their way.
+class UniqueColumns {
+ public:
+  void add(const UniqueValue& value, EntityId id) {
+    attributes_.add(std::string_view(value.first));
+    values_.add(std::string_view(value.second));
+    entities_.add(id.value);
+  }
+  [[nodiscard]] bool empty() const { return attributes_.size() == 0; }
+  [[nodiscard]] pg::Params params(WorkspaceId workspace, EntityTypeId type) const {
+    return pg::Params(workspace, type, attributes_, values_, entities_);
+  }
+
+ private:
+  pg::Array attributes_{pg::Oid::text};
+  pg::Array values_{pg::Oid::text};
+  pg::Array entities_{pg::Oid::int8};
+};
+
+/// A batch as it would be row after row, played on what the database holds.
+class Batch {
+ public:
+  Batch(const StoredType& type, OwnMode mode, std::string key)
+      : type_(type), mode_(mode), key_(std::move(key)) {}
+
+  void found(EntityId id, json data) {
+    if (by_id_.contains(id)) return;
+    by_id_[id] = entities_.size();
+    Entity& entity = entities_.emplace_back();
+    entity.id = id;
+    entity.stored = true;
+    entity.before = data;
+    entity.after = std::move(data);
+  }
+  void found(UniqueValue value, EntityId id, json data) {
+    found(id, std::move(data));
+    holders_[std::move(value)] = by_id_.at(id);
+  }
+
+  OwnOutcome apply(EntityId id, const Prepared& row) {
+    OwnOutcome outcome;
+    outcome.errors = row.errors;
+    if (!outcome.errors.empty()) return outcome;
+    const auto target = find_target(id, row.values, outcome.errors);
+    if (!outcome.errors.empty()) return outcome;
+    const bool insert = !target;
+    const json before = insert ? json::object() : entities_[*target].after;
+    const json after = merged(before, row.values);
+    check(after, target, outcome.errors);
+    if (!outcome.errors.empty()) return outcome;
+    if (!insert && before == after) {
+      outcome.action = OwnAction::unchanged;
+      touched_.push_back(*target);
+      return outcome;
+    }
+    const std::size_t index = insert ? entities_.size() : *target;
+    if (insert) entities_.emplace_back();
+    for (const UniqueValue& value : unique_values(type_, before)) holders_[value] = std::nullopt;
+    for (UniqueValue& value : unique_values(type_, after)) holders_[std::move(value)] = index;
+    entities_[index].after = after;
+    touched_.push_back(index);
+    outcome.action = insert ? OwnAction::inserted : OwnAction::updated;
+    return outcome;
+  }
+
+  [[nodiscard]] std::size_t new_entities() const {
+    return static_cast<std::size_t>(
+        std::count_if(entities_.begin(), entities_.end(), [](const Entity& e) { return !e.stored; }));
+  }
+  void number_new(const std::vector<EntityId>& ids) {
+    std::size_t next = 0;
+    for (Entity& entity : entities_) {
+      if (!entity.stored) entity.id = ids.at(next++);
+    }
+  }
+  /// The id behind the n-th accepted row.
+  [[nodiscard]] EntityId id_of_accepted(std::size_t n) const { return entities_[touched_[n]].id; }
+  [[nodiscard]] const std::vector<Entity>& entities() const { return entities_; }
+
+ private:
+  std::optional<std::size_t> find_target(EntityId id, const json& values,
+                                         std::vector<FieldError>& errors) const {
+    if (mode_ == OwnMode::insert || (mode_ == OwnMode::upsert && key_.empty())) return std::nullopt;
+    if (mode_ == OwnMode::update) {
+      const auto found = by_id_.find(id);
+      if (found != by_id_.end()) return found->second;
+      errors.push_back(field_error(FieldFault::missing_key, "",
+                                   fmt::format("type {} has no entity {}", type_.name, id.value)));
+      return std::nullopt;
+    }
+    const auto value = values.find(key_);
+    if (value == values.end() || value->is_null()) {
+      errors.push_back(field_error(FieldFault::missing_key, key_,
+                                   "the row has no value for the attribute it is matched by"));
+      return std::nullopt;
+    }
+    const auto holder = holders_.find(UniqueValue(key_, raw_text(*value)));
+    return holder == holders_.end() ? std::nullopt : holder->second;
+  }
+
+  static json merged(const json& before, const json& values) {
+    json after = before;
+    for (const auto& [name, value] : values.items()) {
+      if (value.is_null()) {
+        after.erase(name);
+      } else {
+        after[name] = value;
+      }
+    }
+    return after;
+  }
+
+  void check(const json& after, std::optional<std::size_t> self, std::vector<FieldError>& errors) const {
+    for (const StoredAttribute& attribute : type_.attributes) {
+      if (!attribute.required || after.contains(attribute.name)) continue;
+      errors.push_back(field_error(FieldFault::missing_value, attribute.name, "a value is required"));
+    }
+    for (const UniqueValue& value : unique_values(type_, after)) {
+      const auto holder = holders_.find(value);
+      if (holder == holders_.end() || !holder->second || holder->second == self) continue;
+      errors.push_back(field_error(FieldFault::duplicate_key, value.first,
+                                   "another entity has this value, and it is unique"));
+    }
+    if (after.dump().size() > kOwnRowBytesMax) {
+      errors.push_back(field_error(FieldFault::too_long, "",
+                                   fmt::format("the entity would have more than {} bytes", kOwnRowBytesMax)));
+    }
+  }
+
+  const StoredType& type_;
+  OwnMode mode_;
+  std::string key_;
+  std::vector<Entity> entities_;
+  std::map<EntityId, std::size_t> by_id_;
+  std::map<UniqueValue, std::optional<std::size_t>> holders_;
+  std::vector<std::size_t> touched_;
+};
+
+/// Everything one transaction writes for entities that changed.
+class Effects {
+ public:
+  Effects(WorkspaceId workspace, const StoredType& type, RunId run)
+      : workspace_(workspace), type_(type), run_(run) {}
+
+  void add(const Entity& entity) {
+    if (entity.stored && entity.before == entity.after) return;
+    pg::Array& ids = entity.stored ? update_ids_ : insert_ids_;
+    pg::Array& data = entity.stored ? update_data_ : insert_data_;
+    ids.add(entity.id.value);
+    data.add(std::string_view(entity.after.dump()));
+    move_keys(entity);
+    json changed;
+    if (entity.stored) changed = difference(entity.before, entity.after);
+    add_change(entity.id, entity.stored ? "update" : "insert", changed);
+  }
+
+  void remove(EntityId id, const json& before) {
+    Entity entity;
+    entity.id = id;
+    entity.stored = true;
+    entity.before = before;
+    move_keys(entity);
+    add_change(id, "delete", difference(before, json::object()));
+  }
+
+  [[nodiscard]] bool empty() const { return change_ids_.size() == 0; }
+
+  [[nodiscard]] pg::Pipeline pipeline() const {
+    pg::Pipeline out;
+    if (insert_ids_.size() > 0) out.add(kInsert, pg::Params(workspace_, type_.id, insert_ids_, insert_data_));
+    if (update_ids_.size() > 0) out.add(kUpdate, pg::Params(workspace_, type_.id, update_ids_, update_data_));
+    if (!unique_lost_.empty()) out.add(kDropUnique, unique_lost_.params(workspace_, type_.id));
+    if (!unique_gained_.empty()) out.add(kPutUnique, unique_gained_.params(workspace_, type_.id));
+    if (!keys_lost_.empty()) out.add(kDropKeys, keys_lost_.params(workspace_, type_.id));
+    if (!keys_gained_.empty()) out.add(kPutKeys, keys_gained_.params(workspace_, type_.id));
+    if (!keys_queued_.empty()) out.add(kQueueKeys, keys_queued_.params(workspace_, type_.id));
+    out.add(kPutChanges,
+            pg::Params(workspace_, type_.id, run_, change_ids_, change_ops_, change_contents_));
+    return out;
+  }
+
+ private:
+  void move_keys(const Entity& entity) {
+    const auto old_unique = unique_values(type_, entity.before);
+    const auto new_unique = unique_values(type_, entity.after);
+    for (const UniqueValue& value : old_unique) {
+      if (std::find(new_unique.begin(), new_unique.end(), value) == new_unique.end()) {
+        unique_lost_.add(value, entity.id);
+      }
+    }
+    for (const UniqueValue& value : new_unique) {
+      if (std::find(old_unique.begin(), old_unique.end(), value) == old_unique.end()) {
+        unique_gained_.add(value, entity.id);
+      }
+    }
+    const auto old_keys = keys_of(type_, entity.before);
+    const auto new_keys = keys_of(type_, entity.after);
+    for (const Key& key : old_keys) {
+      if (new_keys.contains(key)) continue;
+      keys_lost_.add(key, entity.id);
+      keys_queued_.add(key, entity.id);
+    }
+    for (const Key& key : new_keys) {
+      if (old_keys.contains(key)) continue;
+      keys_gained_.add(key, entity.id);
+      keys_queued_.add(key, entity.id);
+    }
+  }
+
+  void add_change(EntityId id, std::string_view op, const json& changed) {
+    change_ids_.add(id.value);
+    change_ops_.add(op);
+    if (changed.is_null()) {
+      change_contents_.add_null();
+    } else {
+      change_contents_.add(std::string_view(changed.dump()));
+    }
+  }
+
+  WorkspaceId workspace_;
+  const StoredType& type_;
+  RunId run_;
+  pg::Array insert_ids_{pg::Oid::int8}, insert_data_{pg::Oid::jsonb};
+  pg::Array update_ids_{pg::Oid::int8}, update_data_{pg::Oid::jsonb};
+  UniqueColumns unique_lost_, unique_gained_;
+  KeyColumns keys_lost_, keys_gained_, keys_queued_;
+  pg::Array change_ids_{pg::Oid::int8}, change_ops_{pg::Oid::text}, change_contents_{pg::Oid::jsonb};
+};
+
+Task<void> look_up_values(pg::Connection& connection, WorkspaceId workspace, const StoredType& type,
+                          const std::vector<Prepared>& rows, Batch& batch) {
+  std::set<UniqueValue> wanted;  // sorted: two batches lock in the same order
+  for (const Prepared& row : rows) {
+    for (UniqueValue& value : unique_values(type, row.values)) wanted.insert(std::move(value));
+  }
+  if (wanted.empty()) co_return;
+  pg::Array attributes(pg::Oid::text);
+  pg::Array values(pg::Oid::text);
+  for (const auto& [attribute, value] : wanted) {
+    attributes.add(std::string_view(attribute));
+    values.add(std::string_view(value));
+  }
+  pg::Params params(workspace, type.id, attributes, values);
+  const auto found = co_await connection.query(kLookup, std::move(params));
+  for (int i = 0; i < found.rows(); ++i) {
+    UniqueValue value(found.get<std::string>(i, 0), found.get<std::string>(i, 1));
+    batch.found(std::move(value), found.get<EntityId>(i, 2), json::parse(found.text(i, 3)));
+  }
+}
+
+Task<void> look_up_ids(pg::Connection& connection, WorkspaceId workspace, const StoredType& type,
+                       const std::vector<OwnRow>& rows, Batch& batch) {
+  std::set<EntityId> wanted;
+  for (const OwnRow& row : rows) wanted.insert(row.id);
+  pg::Array ids(pg::Oid::int8);
+  for (const EntityId id : wanted) ids.add(id.value);
+  pg::Params params(workspace, type.id, ids);
+  const auto found = co_await connection.query(kLookupIds, std::move(params));
+  for (int i = 0; i < found.rows(); ++i) {
+    batch.found(found.get<EntityId>(i, 0), json::parse(found.text(i, 1)));
+  }
+}
+
+Task<void> number_new_entities(pg::Connection& connection, Batch& batch) {
+  const std::size_t count = batch.new_entities();
+  if (count == 0) co_return;
+  pg::Params params(static_cast<std::int32_t>(count));
+  const auto drawn = co_await connection.query(kNewIds, std::move(params));
+  std::vector<EntityId> ids;
+  for (int i = 0; i < drawn.rows(); ++i) ids.push_back(drawn.get<EntityId>(i, 0));
+  batch.number_new(ids);
+}
+
+Task<std::vector<OwnOutcome>> write_once(pg::Connection& connection, WorkspaceId workspace,
+                                         const StoredType& type, const std::vector<OwnRow>& rows,
+                                         const std::vector<Prepared>& prepared, OwnMode mode,
+                                         std::string key, RunId run) {
+  auto transaction = co_await pg::Transaction::begin(connection);
+  Batch batch(type, mode, std::move(key));
+  if (mode == OwnMode::update) co_await look_up_ids(connection, workspace, type, rows, batch);
+  co_await look_up_values(connection, workspace, type, prepared, batch);
+
+  std::vector<OwnOutcome> outcomes;
+  outcomes.reserve(rows.size());
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    outcomes.push_back(batch.apply(rows[i].id, prepared[i]));
+  }
+  co_await number_new_entities(connection, batch);
+  std::size_t accepted = 0;
+  for (OwnOutcome& outcome : outcomes) {
+    if (outcome.action != OwnAction::rejected) outcome.id = batch.id_of_accepted(accepted++);
+  }
+  Effects effects(workspace, type, run);
+  for (const Entity& entity : batch.entities()) effects.add(entity);
+  if (effects.empty()) {
+    co_await transaction.rollback();
+    co_return outcomes;
+  }
+  pg::Pipeline pipeline = effects.pipeline();
+  co_await connection.run(std::move(pipeline));
+  SLUICE_FAILPOINT("model.own.before_commit");
+  co_await transaction.commit();
+  co_return outcomes;
+}
+
+/// Another writer had the same values, or locked them in another order: a second look settles it.
+bool worth_another_try(const pg::QueryError& error) {
+  return error.sqlstate() == "23505" || error.sqlstate() == "40P01" || error.sqlstate() == "40001";
+}
+
+}  // namespace
+
+Result<std::string> upsert_key(const StoredType& type, std::string_view wanted) {
+  std::string unique_names;
+  std::string first;
+  for (const StoredAttribute& attribute : type.attributes) {
+    if (!attribute.unique) continue;
+    if (attribute.name == wanted) return attribute.name;
+    if (first.empty()) first = attribute.name;
+    unique_names += (unique_names.empty() ? "" : ", ") + attribute.name;
+  }
+  if (wanted.empty()) return first;
+  return fail(ErrorKind::bad_input, "entity.bad_key",
+              fmt::format("{}.{} is no unique attribute, so rows cannot be matched by it", type.name, wanted),
+              unique_names.empty() ? "the type has no unique attribute"
+                                   : fmt::format("use one of {}", unique_names));
+}
+
+Task<std::vector<OwnOutcome>> write_own(pg::Connection& connection, WorkspaceId workspace,
+                                        const StoredType& type, std::vector<OwnRow> rows,
+                                        OwnWrite write) {
+  SLUICE_INVARIANT(type.own && rows.size() <= kOwnBatchMax);
+  const std::string key = expect(upsert_key(type, write.key));
+  std::vector<Prepared> prepared;
+  prepared.reserve(rows.size());
+  for (const OwnRow& row : rows) prepared.push_back(prepare(type, row.values));
+  for (int attempt = 1;; ++attempt) {
+    // GCC 12: no co_await inside a handler; the transaction's own destructor rolls back.
+    bool again = false;
+    std::vector<OwnOutcome> outcomes;
+    try {
+      outcomes = co_await write_once(connection, workspace, type, rows, prepared, write.mode, key, write.run);
+    } catch (const pg::QueryError& error) {
+      again = worth_another_try(error) && connection.usable();
+      if (!again) throw;
+    }
+    if (!again) co_return outcomes;
+    if (connection.in_transaction()) co_await connection.query("rollback");
+    if (attempt >= kOwnWriteAttemptsMax) {
+      throw Failure(Error(ErrorKind::retry_later, "entity.contended",
+                          fmt::format("other writers of type {} won {} times", type.name, attempt),
+                          "try again"));
+    }
+  }
+}
+
+Task<std::optional<OwnEntity>> read_own(pg::Connection& connection, WorkspaceId workspace,
+                                        const StoredType& type, EntityId id) {
+  pg::Params params(workspace, type.id, id);
+  const auto rows = co_await connection.query(kRead, std::move(params));
+  if (rows.empty()) co_return std::nullopt;
+  OwnEntity entity;
+  entity.id = rows.get<EntityId>(0, 0);
+  entity.data = json::parse(rows.text(0, 1));
+  entity.created_at = rows.get<Micros>(0, 2);
+  entity.updated_at = rows.get<Micros>(0, 3);
+  co_return entity;
+}
+
+Task<bool> delete_own(pg::Connection& connection, WorkspaceId workspace, const StoredType& type,
+                      EntityId id, RunId run) {
+  auto transaction = co_await pg::Transaction::begin(connection);
+  pg::Params params(workspace, type.id, id);
+  const auto deleted = co_await transaction.query(kDelete, std::move(params));
+  if (deleted.empty()) {
+    co_await transaction.rollback();
+    co_return false;
+  }
+  const json before = json::parse(deleted.text(0, 0));
+  Effects effects(workspace, type, run);
+  effects.remove(id, before);
+  pg::Pipeline pipeline = effects.pipeline();
+  co_await connection.run(std::move(pipeline));
+  co_await transaction.commit();
+  co_return true;
+}
+
+}  // namespace sluice::model

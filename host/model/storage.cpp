@@ -1,0 +1,344 @@
+#include "model/storage.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "base/check.hpp"
+#include "model/columns.hpp"
+
+namespace sluice::model {
+namespace {
+
+using contract::Attribute;
+using contract::EntityType;
+using contract::Manifest;
+
+constexpr std::string_view kLock =
+    "select pg_advisory_xact_lock(hashtextextended('sluice.model.install_types', 0))";
+
+constexpr std::string_view kColumns =
+    "select a.attname::text, format_type(a.atttypid, a.atttypmod)"
+    " from pg_attribute a join pg_class c on c.oid = a.attrelid"
+    " join pg_namespace n on n.oid = c.relnamespace"
+    " where n.nspname = 'vendor' and c.relname = $1 and a.attnum > 0 and not a.attisdropped";
+
+constexpr std::string_view kTypeByName =
+    "select origin, coalesce(connector, '') from sluice.entity_type"
+    " where workspace_id = $1 and name = $2";
+
+constexpr std::string_view kOwnTypeByName =
+    "select 1 from sluice.entity_type where workspace_id = $1 and name = $2 and origin = 'own'";
+
+constexpr std::string_view kPutType =
+    "insert into sluice.entity_type (workspace_id, name, origin, connector, relation, declaration)"
+    " values ($1, $2, 'preset', $3, $4, $5)"
+    " on conflict (workspace_id, name) do update"
+    " set declaration = excluded.declaration, relation = excluded.relation, state = 'active'"
+    " returning type_id";
+
+constexpr std::string_view kAttributes =
+    "select name, position, type from sluice.attribute where workspace_id = $1 and type_id = $2";
+
+constexpr std::string_view kPutAttribute =
+    "insert into sluice.attribute (workspace_id, type_id, name, position, type, format, description,"
+    " protected, required, personal, key_kind)"
+    " values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
+    " on conflict (workspace_id, type_id, name) do update"
+    " set format = excluded.format, description = excluded.description,"
+    " protected = excluded.protected, required = excluded.required, personal = excluded.personal,"
+    " key_kind = excluded.key_kind, origin = 'declared'";
+
+constexpr std::string_view kRelaxAttributes =
+    "update sluice.attribute set required = false"
+    " where workspace_id = $1 and type_id = $2 and required and not name = any ($3::text[])";
+
+constexpr std::string_view kDropRelationships =
+    "delete from sluice.relationship"
+    " where workspace_id = $1 and type_id = $2 and not name = any ($3::text[])";
+
+constexpr std::string_view kPutRelationship =
+    "insert into sluice.relationship (workspace_id, type_id, name, attribute, target_type_id, protected)"
+    " values ($1, $2, $3, $4, $5, $6)"
+    " on conflict (workspace_id, type_id, name) do update"
+    " set attribute = excluded.attribute, target_type_id = excluded.target_type_id,"
+    " protected = excluded.protected";
+
+constexpr std::string_view kPutRule =
+    "insert into sluice.link_rule (workspace_id, name, source_type, source_attribute, target_type,"
+    " target_attribute, key_kind, origin)"
+    " values ($1, $2, $3, $4, $5, $6, $7, 'connector')"
+    " on conflict (workspace_id, name) do update"
+    " set source_type = excluded.source_type, source_attribute = excluded.source_attribute,"
+    " target_type = excluded.target_type, target_attribute = excluded.target_attribute,"
+    " key_kind = excluded.key_kind"
+    " where link_rule.origin = 'connector'";
+
+constexpr std::string_view kTableHead =
+    "create table vendor.{} ("
+    "workspace_id bigint not null, connection_id bigint not null,"
+    " external_id text collate \"C\" not null,"
+    " id bigint not null default nextval('sluice.entity_id'),"
+    " source_version bigint not null default 0, content_hash uuid not null,"
+    " deleted_at timestamptz, first_synced_at timestamptz not null default now(),"
+    " last_synced_at timestamptz not null default now(), sync_version bigint not null default 1,"
+    " source_url text, extra jsonb, overlay jsonb";
+
+std::string full_name(const Manifest& manifest, std::string_view type) {
+  return fmt::format("{}.{}", manifest.id, type);
+}
+
+pg::Array text_array(const std::vector<std::string>& values) {
+  pg::Array array(pg::Oid::text);
+  for (const std::string& value : values) array.add(std::string_view(value));
+  return array;
+}
+
+[[noreturn]] void refuse_retyped(const Manifest& manifest, const EntityType& type,
+                                 const Attribute& attribute, std::string_view old_type) {
+  throw Failure(Error(
+      ErrorKind::bad_input, "type.attribute_retyped",
+      fmt::format("connector {} {} declares {}.{} as {}, but it is stored as {}", manifest.id,
+                  manifest.version, full_name(manifest, type.name), attribute.name,
+                  contract::to_string(attribute.type), old_type),
+      fmt::format("a type never changes under a name: keep {} as {}, and declare another attribute"
+                  " (for example {}_{}) for the new type",
+                  attribute.name, old_type, attribute.name, contract::to_string(attribute.type))));
+}
+
+void refuse_reserved_names(const Manifest& manifest) {
+  for (const EntityType& type : manifest.entity_types) {
+    for (const Attribute& attribute : type.attributes) {
+      if (!is_reserved_column(attribute.name)) continue;
+      throw Failure(Error(
+          ErrorKind::bad_input, "type.reserved_attribute",
+          fmt::format("connector {} {} declares {}.{}, which is the name of a column that every"
+                      " entity has",
+                      manifest.id, manifest.version, full_name(manifest, type.name), attribute.name),
+          fmt::format("give the attribute another name in the manifest, for example vendor_{}",
+                      attribute.name)));
+    }
+  }
+}
+
+std::string create_table(const EntityType& type, std::string_view table) {
+  std::string sql = fmt::format(fmt::runtime(kTableHead), quote_name(table));
+  for (const Attribute& attribute : type.attributes) {
+    sql += fmt::format(", {} {}", quote_name(attribute.name), column_type(attribute.type));
+  }
+  sql += ", primary key (workspace_id, connection_id, external_id)) with (fillfactor = 80)";
+  return sql;
+}
+
+std::string create_id_index(std::string_view table) {
+  return fmt::format("create unique index if not exists {} on vendor.{} (workspace_id, id)",
+                     quote_name(fitted_name(fmt::format("{}_by_id", table))), quote_name(table));
+}
+
+std::string create_reference_index(std::string_view table, std::string_view attribute) {
+  return fmt::format(
+      "create index if not exists {} on vendor.{} (workspace_id, connection_id, {})",
+      quote_name(fitted_name(fmt::format("{}_by_{}", table, attribute))), quote_name(table),
+      quote_name(attribute));
+}
+
+/// ADD COLUMN for each attribute the table lacks; refuses one whose column has another type.
+std::vector<std::string> alter_table(const Manifest& manifest, const EntityType& type,
+                                     std::string_view table, const pg::QueryResult& columns) {
+  std::map<std::string, std::string, std::less<>> existing;
+  for (int row = 0; row < columns.rows(); ++row) {
+    existing.emplace(columns.get<std::string>(row, 0), columns.get<std::string>(row, 1));
+  }
+  std::vector<std::string> statements;
+  for (const Attribute& attribute : type.attributes) {
+    const auto found = existing.find(attribute.name);
+    if (found == existing.end()) {
+      statements.push_back(fmt::format("alter table vendor.{} add column {} {}", quote_name(table),
+                                       quote_name(attribute.name), column_type(attribute.type)));
+      continue;
+    }
+    if (found->second == column_type(attribute.type)) continue;
+    const auto old_type = attribute_type_of_column(found->second);
+    refuse_retyped(manifest, type, attribute,
+                   old_type ? contract::to_string(*old_type) : std::string_view(found->second));
+  }
+  return statements;
+}
+
+Task<void> make_table(pg::Transaction& transaction, const Manifest& manifest,
+                      const EntityType& type) {
+  const std::string table = table_name(manifest.id, type.name);
+  pg::Params by_table(table);
+  const auto columns = co_await transaction.query(kColumns, std::move(by_table));
+  std::vector<std::string> statements;
+  if (columns.empty()) {
+    statements.push_back(create_table(type, table));
+  } else {
+    statements = alter_table(manifest, type, table, columns);
+  }
+  statements.push_back(create_id_index(table));
+  std::set<std::string> indexed;
+  for (const contract::Relationship& relationship : type.relationships) {
+    if (!indexed.insert(relationship.attribute).second) continue;
+    statements.push_back(create_reference_index(table, relationship.attribute));
+  }
+  for (const std::string& sql : statements) co_await transaction.query(sql);
+}
+
+Task<void> refuse_taken_name(pg::Transaction& transaction, WorkspaceId workspace,
+                             const Manifest& manifest, const EntityType& type) {
+  const std::string name = full_name(manifest, type.name);
+  pg::Params by_name(workspace, name);
+  const auto taken = co_await transaction.query(kTypeByName, std::move(by_name));
+  const std::string view = table_name(manifest.id, type.name);
+  pg::Params by_view(workspace, view);
+  const auto view_taken = co_await transaction.query(kOwnTypeByName, std::move(by_view));
+  if (!view_taken.empty()) {
+    throw Failure(Error(
+        ErrorKind::conflict, "type.name_taken",
+        fmt::format("the workspace has an own type {}, which is the name of the SQL view of {}",
+                    view, name),
+        "rename the own type before this connector is installed"));
+  }
+  if (taken.empty()) co_return;
+  const auto origin = taken.get<std::string>(0, 0);
+  const auto owner = taken.get<std::string>(0, 1);
+  if (origin == "preset" && owner == manifest.id) co_return;
+  throw Failure(Error(
+      ErrorKind::conflict, "type.name_taken",
+      fmt::format("connector {} declares the type {}, which the workspace already has from {}",
+                  manifest.id, name,
+                  origin == "own" ? "its own types" : fmt::format("connector {}", owner)),
+      "remove or rename the other type, or install a connector with another id"));
+}
+
+nlohmann::json declaration_of(const EntityType& type, std::string_view version) {
+  nlohmann::json declaration = nlohmann::json::object();
+  declaration["display_name"] = type.display_name;
+  declaration["display_attribute"] = type.display_attribute;
+  declaration["connector_version"] = version;
+  return declaration;
+}
+
+std::optional<std::int32_t> key_kind_of(const EntityType& type, std::string_view attribute) {
+  for (const contract::LinkKey& key : type.link_keys) {
+    if (key.attribute == attribute) return static_cast<std::int32_t>(key.kind);
+  }
+  return std::nullopt;
+}
+
+/// The manifest's index when it is free, else the next position behind all.
+class Positions {
+ public:
+  void stored(std::string name, std::int32_t position) {
+    by_name_.emplace(std::move(name), position);
+    used_.insert(position);
+  }
+  std::int32_t of(const std::string& name, std::int32_t index) {
+    if (const auto found = by_name_.find(name); found != by_name_.end()) return found->second;
+    const std::int32_t position = used_.contains(index) ? *used_.rbegin() + 1 : index;
+    stored(name, position);
+    return position;
+  }
+
+ private:
+  std::map<std::string, std::int32_t> by_name_;
+  std::set<std::int32_t> used_;
+};
+
+Task<void> put_attributes(pg::Transaction& transaction, WorkspaceId workspace,
+                          const Manifest& manifest, const EntityType& type, EntityTypeId id) {
+  pg::Params by_type(workspace, id);
+  const auto stored = co_await transaction.query(kAttributes, std::move(by_type));
+  Positions positions;
+  for (int row = 0; row < stored.rows(); ++row) {
+    const auto name = stored.get<std::string>(row, 0);
+    positions.stored(name, stored.get<std::int32_t>(row, 1));
+    const auto index = type.attribute_index(name);
+    if (!index) continue;
+    const Attribute& attribute = type.attributes[*index];
+    if (stored.text(row, 2) != contract::to_string(attribute.type)) {
+      refuse_retyped(manifest, type, attribute, stored.text(row, 2));
+    }
+  }
+  std::vector<std::string> names;
+  std::int32_t index = 0;
+  for (const Attribute& attribute : type.attributes) {
+    const std::int32_t position = positions.of(attribute.name, index++);
+    pg::Params values(workspace, id, attribute.name, position,
+                      contract::to_string(attribute.type), attribute.format, attribute.description,
+                      attribute.is_protected, attribute.required, attribute.personal,
+                      key_kind_of(type, attribute.name));
+    co_await transaction.query(kPutAttribute, std::move(values));
+    names.push_back(attribute.name);
+  }
+  pg::Params declared(workspace, id, text_array(names));
+  co_await transaction.query(kRelaxAttributes, std::move(declared));
+}
+
+Task<void> put_relationships(pg::Transaction& transaction, WorkspaceId workspace,
+                             const Manifest& manifest, const EntityType& type,
+                             const std::map<std::string, EntityTypeId>& ids) {
+  const EntityTypeId id = ids.at(full_name(manifest, type.name));
+  std::vector<std::string> names;
+  for (const contract::Relationship& relationship : type.relationships) {
+    names.push_back(relationship.name);
+  }
+  pg::Params declared(workspace, id, text_array(names));
+  co_await transaction.query(kDropRelationships, std::move(declared));
+  for (const contract::Relationship& relationship : type.relationships) {
+    const auto target = ids.find(full_name(manifest, relationship.target));
+    SLUICE_INVARIANT(target != ids.end());  // parse_manifest checked it
+    pg::Params values(workspace, id, relationship.name, relationship.attribute, target->second,
+                      relationship.is_protected);
+    co_await transaction.query(kPutRelationship, std::move(values));
+  }
+}
+
+Task<void> put_rules(pg::Transaction& transaction, WorkspaceId workspace,
+                     const Manifest& manifest) {
+  for (const contract::LinkRule& rule : manifest.link_rules) {
+    pg::Params values(workspace, rule.name, full_name(manifest, rule.source_type),
+                      rule.source_attribute, rule.target_type, rule.target_attribute,
+                      static_cast<std::int32_t>(rule.kind));
+    co_await transaction.query(kPutRule, std::move(values));
+  }
+}
+
+}  // namespace
+
+Task<void> install_types(pg::Transaction& transaction, WorkspaceId workspace,
+                         const contract::Manifest& manifest) {
+  refuse_reserved_names(manifest);
+  co_await transaction.query(kLock);
+  for (const EntityType& type : manifest.entity_types) {
+    co_await refuse_taken_name(transaction, workspace, manifest, type);
+    co_await make_table(transaction, manifest, type);
+  }
+  std::map<std::string, EntityTypeId> ids;
+  for (const EntityType& type : manifest.entity_types) {
+    const std::string name = full_name(manifest, type.name);
+    pg::Params values(workspace, name, manifest.id,
+                      fmt::format("vendor.{}", table_name(manifest.id, type.name)),
+                      declaration_of(type, manifest.version));
+    const auto put = co_await transaction.query(kPutType, std::move(values));
+    ids[name] = put.get<EntityTypeId>(0, 0);
+  }
+  for (const EntityType& type : manifest.entity_types) {
+    const EntityTypeId id = ids.at(full_name(manifest, type.name));
+    co_await put_attributes(transaction, workspace, manifest, type, id);
+    co_await put_relationships(transaction, workspace, manifest, type, ids);
+  }
+  co_await put_rules(transaction, workspace, manifest);
+}
+
+Task<void> install_types(pg::Connection& connection, WorkspaceId workspace,
+                         const contract::Manifest& manifest) {
+  auto transaction = co_await pg::Transaction::begin(connection);
+  co_await install_types(transaction, workspace, manifest);
+  co_await transaction.commit();
+}
+
+}  // namespace sluice::model

@@ -1,0 +1,44 @@
+// Makes room for what a connector declares: one typed table per entity type, shared by all workspaces,
+// and the catalogue rows of one workspace.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "base/async.hpp"
+#include "base/ids.hpp"
+#include "contract/manifest.hpp"
+#include "pg/connection.hpp"
+
+namespace sluice::model {
+
+/// Creates what is missing and adds what a newer manifest adds; doing it again changes nothing. Part of
+/// the caller's transaction: nothing holds until its commit, and a refusal leaves it to be rolled back.
+/// Installs by several hosts wait for each other on an advisory lock until commit.
+///
+/// The table vendor.<connector>_<type> has workspace_id, connection_id, external_id, id, source_version,
+/// content_hash, deleted_at, first_synced_at, last_synced_at, sync_version, source_url, extra, overlay and
+/// one nullable column an attribute, named as the attribute; an attribute that carries a relationship is
+/// indexed with (workspace_id, connection_id).
+///
+/// Positions: attribute.position is the attribute's index in the manifest that first declared it, and
+/// stays with the NAME. A later manifest may order its attributes anew; then a record's attribute index
+/// (which counts the manifest's list) and StoredAttribute::position differ. Map by name, once a page.
+/// A new attribute whose index is taken gets the next free position; positions are never reused. An
+/// attribute that a newer manifest leaves out stays, with its data, and is no longer required.
+///
+/// Default link rules are stored with origin 'connector'; a newer manifest may redefine them, but never
+/// changes `enabled`, and never touches an admin's rule of the same name.
+///
+/// Throws Failure(bad_input or conflict):
+///   type.attribute_retyped   an attribute has another type than its column (or catalogue row) has
+///   type.reserved_attribute  an attribute is called like a column that every table has
+///   type.name_taken          another connector's or an own type has the name, or the view's name
+Task<void> install_types(pg::Transaction& transaction, WorkspaceId workspace,
+                         const contract::Manifest& manifest);
+
+/// The same in a transaction of its own; the connection must not be inside one.
+Task<void> install_types(pg::Connection& connection, WorkspaceId workspace,
+                         const contract::Manifest& manifest);
+
+}  // namespace sluice::model

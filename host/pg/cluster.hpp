@@ -1,0 +1,63 @@
+// The embedded default: a private PostgreSQL in the data directory, the real thing.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/error.hpp"
+
+namespace sluice::pg {
+
+struct ClusterOptions {
+  std::filesystem::path directory;  ///< <data>/postgres; made when absent
+  std::filesystem::path
+      socket_directory;  ///< short enough for a Unix socket (107 bytes); made 0700
+  std::filesystem::path
+      binaries;  ///< where initdb and postgres are; empty: the newest under /usr/lib/postgresql
+  std::string user =
+      "sluice-pg";  ///< unprivileged system user to run as when started as root; made when absent
+                    ///< ("postgres" is used if it exists and this cannot be made)
+  std::string superuser = "sluice";  ///< database role
+  std::string database = "sluice";
+  std::vector<std::string> settings =
+      {};  ///< more lines for the configuration, "name = value"; they win over ours
+};
+
+/// A postmaster of our own: Unix socket only (listen_addresses=''), peer/trust on a 0700 directory,
+/// data checksums, C.UTF-8, fsync on. Started by start(), stopped (fast shutdown) by stop() or the
+/// destructor. If a postmaster is still running in the directory from a host that was killed, it is
+/// adopted; a stale pid file is not a problem. Blocking: called before the loop runs, and after.
+///
+/// Our settings are <directory>/sluice.conf, written at every start; an operator's own go into
+/// <directory>/local.conf, which is read after it. The server writes <directory>.log, and
+/// <directory>.lock keeps a second host out. Data that initdb had not finished is made anew.
+class Cluster {
+ public:
+  /// Errors (kind internal or bad_input) say what failed and name the log file to read:
+  /// "cluster.no_binaries", "cluster.initdb_failed", "cluster.start_failed",
+  /// "cluster.socket_path_too_long", "cluster.version_mismatch" (a data directory of another major
+  /// version), "cluster.in_use" (kind conflict: another host has it), "cluster.no_user",
+  /// "cluster.not_traversable" (a parent directory keeps the unprivileged user out),
+  /// "cluster.bad_directory".
+  static Result<Cluster> start(ClusterOptions options);
+  Cluster(Cluster&&) noexcept;
+  Cluster& operator=(Cluster&&) = delete;
+  ~Cluster();
+
+  /// For libpq: host, dbname, user.
+  [[nodiscard]] const std::string& conninfo() const;
+  [[nodiscard]] int postmaster_pid() const;
+  /// Waits up to 30 s for a fast shutdown, then immediate. Twice is harmless.
+  void stop();
+  /// Lets go and leaves the postmaster running, for whoever starts next.
+  void leave_running();
+
+ private:
+  struct State;
+  explicit Cluster(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace sluice::pg

@@ -1,0 +1,163 @@
+#include "pg/migrate.hpp"
+
+#include <fmt/format.h>
+#include <sodium.h>
+
+#include "base/log.hpp"
+#include "pg/migrations.hpp"
+
+namespace sluice::pg {
+namespace {
+
+constexpr std::int64_t kLockKey = 0x736C75696365;  // "sluice"
+
+constexpr const char* kLock = "SELECT pg_advisory_xact_lock($1)";
+constexpr const char* kIsThere = "SELECT to_regclass('sluice.schema_version') IS NOT NULL";
+constexpr const char* kMake =
+    "CREATE SCHEMA IF NOT EXISTS sluice;"
+    "CREATE TABLE sluice.schema_version ("
+    "  version int PRIMARY KEY, name text NOT NULL, checksum text NOT NULL,"
+    "  applied_at timestamptz NOT NULL DEFAULT now())";
+constexpr const char* kApplied =
+    "SELECT version, name, checksum FROM sluice.schema_version ORDER BY version";
+constexpr const char* kRecord =
+    "INSERT INTO sluice.schema_version (version, name, checksum) VALUES ($1, $2, $3)";
+constexpr const char* kDurability =
+    "SELECT name, setting FROM pg_settings"
+    " WHERE name IN ('fsync', 'full_page_writes', 'synchronous_commit') AND setting = 'off' ORDER "
+    "BY name";
+
+[[noreturn]] void refuse(ErrorKind kind, std::string code, std::string message, std::string hint) {
+  throw Failure(Error(kind, std::move(code), std::move(message), std::move(hint)));
+}
+
+std::string checksum_of(std::string_view sql) {
+  std::uint8_t digest[32] = {};
+  const ByteView text = as_bytes(sql);
+  crypto_generichash(digest, sizeof(digest), text.data(), text.size(), nullptr, 0);
+  return to_hex(digest);
+}
+
+void require_numbered(std::span<const Migration> all) {
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    if (all[i].version == static_cast<int>(i) + 1) continue;
+    refuse(ErrorKind::internal, "schema.gap",
+           fmt::format("migration {} stands where number {} belongs", all[i].name, i + 1),
+           "number migrations 1, 2, 3, …");
+  }
+}
+
+// What the database says was applied must be what we have. Returns its version.
+int require_known(const QueryResult& applied, std::span<const Migration> all) {
+  const int version = applied.empty() ? 0 : applied.get<int>(applied.rows() - 1, 0);
+  if (version > static_cast<int>(all.size())) {
+    refuse(ErrorKind::unsupported, "schema.too_new",
+           fmt::format("the database's schema is version {}, this program knows {}", version,
+                       all.size()),
+           "start the newer program; nothing was changed");
+  }
+  for (int row = 0; row < applied.rows(); ++row) {
+    const Migration& ours = all[static_cast<std::size_t>(applied.get<int>(row, 0) - 1)];
+    if (applied.text(row, 2) == checksum_of(ours.sql)) continue;
+    refuse(ErrorKind::internal, "schema.changed",
+           fmt::format("migration {} was applied to this database with another text", ours.name),
+           "an applied migration never changes: write the change as a new one");
+  }
+  return version;
+}
+
+class TimeoutFor {
+ public:
+  TimeoutFor(Connection& connection, std::chrono::milliseconds timeout)
+      : connection_(connection), before_(connection.query_timeout()) {
+    connection.set_query_timeout(timeout);
+  }
+  ~TimeoutFor() { connection_.set_query_timeout(before_); }
+  TimeoutFor(const TimeoutFor&) = delete;
+  TimeoutFor& operator=(const TimeoutFor&) = delete;
+
+ private:
+  Connection& connection_;
+  std::chrono::milliseconds before_;
+};
+
+Task<void> apply(Transaction& transaction, const Migration& migration) {
+  std::string sql(migration.sql);
+  try {
+    co_await transaction.connection().script(std::move(sql));
+  } catch (const Failure&) {
+    log::error("schema.failed", {{"migration", migration.name}});
+    throw;
+  }
+  if (!transaction.connection().in_transaction()) {
+    refuse(ErrorKind::internal, "schema.ends_transaction",
+           fmt::format("migration {} has a COMMIT or ROLLBACK in it", migration.name),
+           "take it out");
+  }
+  Params row(migration.version, migration.name, checksum_of(migration.sql));
+  co_await transaction.query(kRecord, std::move(row));
+}
+
+// Under the lock: what is the version, and one step further if there is one. Returns the version
+// before.
+Task<int> one_step(Connection& connection, std::span<const Migration> all) {
+  Transaction transaction = co_await Transaction::begin(connection);
+  Params key(kLockKey);
+  co_await transaction.query(kLock, std::move(key));
+  const QueryResult there = co_await transaction.query(kIsThere);
+  if (!there.get<bool>(0, 0)) {
+    std::string make = kMake;
+    co_await connection.script(std::move(make));
+  }
+  const QueryResult applied = co_await transaction.query(kApplied);
+  const int version = require_known(applied, all);
+  if (version < static_cast<int>(all.size())) {
+    co_await apply(transaction, all[static_cast<std::size_t>(version)]);
+  }
+  co_await transaction.commit();
+  co_return version;
+}
+
+Task<void> give_up(Connection& connection) {
+  if (connection.usable() && connection.in_transaction()) co_await connection.query("ROLLBACK");
+}
+
+}  // namespace
+
+std::span<const Migration> migrations() { return kMigrations; }
+
+Task<MigrationOutcome> migrate(Connection& connection, std::span<const Migration> all) {
+  require_numbered(all);
+  const TimeoutFor timeout(connection, kMigrationTimeout);
+  const int newest = static_cast<int>(all.size());
+  MigrationOutcome outcome;
+  std::exception_ptr failure;
+  try {
+    outcome.from = co_await one_step(connection, all);
+    for (int version = outcome.from; version < newest;)
+      version = co_await one_step(connection, all);
+    outcome.to = newest;
+  } catch (const Failure&) {
+    failure = std::current_exception();
+  }
+  if (failure) {
+    co_await give_up(connection);
+    std::rethrow_exception(failure);
+  }
+  co_return outcome;
+}
+
+Task<void> require_safe_settings(Connection& connection) {
+  const QueryResult bad = co_await connection.query(kDurability);
+  if (bad.empty()) co_return;
+  std::string named;
+  for (int row = 0; row < bad.rows(); ++row) {
+    named += fmt::format("{}{} is {} and must be on", row == 0 ? "" : "; ", bad.text(row, 0),
+                         bad.text(row, 1));
+  }
+  refuse(ErrorKind::bad_input, "database.unsafe_setting",
+         fmt::format("this database may lose what it has confirmed: {}", named),
+         "correct postgresql.conf, or the setting of the role or database, and start again");
+}
+
+}  // namespace sluice::pg

@@ -1,0 +1,201 @@
+#include "sync/run.hpp"
+
+#include "base/failpoint.hpp"
+#include "base/log.hpp"
+
+#include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/cancellation_signal.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/this_coro.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
+#include <deque>
+
+namespace sluice::sync {
+namespace {
+
+using contract::ConnectorFailure;
+using contract::FailureClass;
+using contract::InputKind;
+using contract::StepResult;
+
+/// One request under way. Shared by the session that waits and the coroutine that fetches.
+struct Slot {
+  explicit Slot(const Executor& executor)
+      : ready(executor, asio::steady_timer::time_point::max()) {}
+  contract::Response response;
+  std::exception_ptr surprise;
+  bool finished = false;
+  asio::steady_timer ready;           ///< cancelled when finished
+  asio::cancellation_signal cancel;
+};
+
+Task<void> fetch_into(std::shared_ptr<Slot> slot, fetch::Client& client, const fetch::SendContext& context,
+                      contract::Request request) {
+  const std::uint64_t id = request.id;
+  try {
+    Result<contract::Response> response = co_await client.send(std::move(request), context);
+    if (response) {
+      slot->response = std::move(*response);
+    } else {
+      slot->surprise = std::make_exception_ptr(Failure(std::move(response.error())));
+    }
+  } catch (...) {
+    slot->surprise = std::current_exception();
+  }
+  slot->response.request_id = id;
+  slot->finished = true;
+  slot->ready.cancel();
+}
+
+/// The requests of one session, answered in the order in which they were asked for, so that a run can be
+/// repeated. Those still under way when it is destroyed are cancelled; they hold their slot themselves.
+class Outstanding {
+ public:
+  Outstanding(Executor executor, fetch::Client& client, const fetch::SendContext& context)
+      : executor_(std::move(executor)), client_(client), context_(context) {}
+  Outstanding(const Outstanding&) = delete;
+  Outstanding& operator=(const Outstanding&) = delete;
+  ~Outstanding() {
+    for (const auto& slot : slots_) slot->cancel.emit(asio::cancellation_type::terminal);
+  }
+
+  void start(contract::Request request) {
+    auto slot = std::make_shared<Slot>(executor_);
+    slots_.push_back(slot);
+    asio::co_spawn(executor_, fetch_into(slot, client_, context_, std::move(request)),
+                   asio::bind_cancellation_slot(slot->cancel.slot(), asio::detached));
+  }
+
+  [[nodiscard]] std::size_t size() const { return slots_.size(); }
+
+  Task<contract::Response> next() {
+    const std::shared_ptr<Slot> slot = slots_.front();
+    while (!slot->finished) {
+      boost::system::error_code ignored;
+      co_await slot->ready.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+    }
+    slots_.pop_front();
+    if (slot->surprise) std::rethrow_exception(slot->surprise);
+    co_return std::move(slot->response);
+  }
+
+ private:
+  Executor executor_;
+  fetch::Client& client_;
+  const fetch::SendContext& context_;
+  std::deque<std::shared_ptr<Slot>> slots_;
+};
+
+ConnectorFailure internal_failure(const Error& error) {
+  ConnectorFailure failure;
+  failure.failure_class = FailureClass::internal;
+  failure.vendor_code = error.code;
+  failure.message = error.describe();
+  return failure;
+}
+
+void log_lines(const std::vector<contract::LogLine>& lines) {
+  for (const contract::LogLine& line : lines) {
+    const auto level = line.level >= 4   ? log::Level::error
+                       : line.level == 3 ? log::Level::warning
+                       : line.level == 2 ? log::Level::info
+                                         : log::Level::debug;
+    log::write(level, "connector.says", {{"message", line.message}});
+  }
+}
+
+bool has_effect(const contract::StepOutput& output) {
+  return !output.page.empty() || !output.page.rejected.empty() || output.checkpoint.has_value();
+}
+
+Task<void> sleep_until(const Clock& clock, std::int64_t wake_at_ms) {
+  const std::int64_t now_ms = clock.now().count() / 1000;
+  asio::steady_timer timer(co_await asio::this_coro::executor);
+  timer.expires_after(std::chrono::milliseconds(std::max<std::int64_t>(0, wake_at_ms - now_ms)));
+  co_await timer.async_wait(asio::use_awaitable);
+}
+
+}  // namespace
+
+Task<SessionEnd> run_session(SessionRun run) {
+  SessionEnd end;
+  Outstanding outstanding(co_await asio::this_coro::executor, run.client, run.send);
+  contract::Response response;
+  contract::Input input;
+  bool cancelled = false;
+  int idle_steps = 0;
+  for (;;) {
+    input.now_ms = run.clock.now().count() / 1000;
+    run.entropy.fill(input.entropy);
+    Result<contract::StepOutput> stepped = run.session.step(input);
+    if (!stepped) {
+      end.failure = internal_failure(stepped.error());
+      co_return end;
+    }
+    contract::StepOutput& output = *stepped;
+    log_lines(output.log);
+    idle_steps = output.requests.empty() && output.page.empty() ? idle_steps + 1 : 0;
+    if (outstanding.size() + output.requests.size() > kOutstandingMax || idle_steps > kIdleStepsMax) {
+      const bool many = idle_steps <= kIdleStepsMax;
+      end.failure = internal_failure(Error(
+          ErrorKind::internal, many ? "sync.too_many_requests" : "sync.no_progress",
+          many ? "the connector asked for more than 16 requests at once"
+               : "the connector made 10000 steps without a request or a record",
+          "This is a defect of the connector; report it with this code to its author"));
+      co_return end;
+    }
+    // A failed step is discarded as a whole: SLP-S05.
+    const bool failed = output.result == StepResult::failed;
+    const bool done = output.result == StepResult::done;
+    if (!failed) {
+      for (contract::Request& request : output.requests) outstanding.start(std::move(request));
+      end.requests += static_cast<std::int64_t>(output.requests.size());
+    }
+    SLUICE_FAILPOINT("sync.before_page");
+    if (!failed && run.sink != nullptr && (has_effect(output) || done)) {
+      ingest::PageEffects effects;
+      effects.checkpoint = std::move(output.checkpoint);
+      effects.checkpoint_format = run.checkpoint_format;
+      effects.requests = end.requests;
+      effects.bytes = end.bytes;
+      effects.vendor_total = output.total;
+      end.requests = 0;
+      end.bytes = 0;
+      const ingest::PageCounts counts = co_await run.sink->store(output.page, std::move(effects), done);
+      end.counts += counts;
+      ++end.pages;
+    }
+    if (output.result_json) end.result_json = std::move(output.result_json);
+    switch (output.result) {
+      case StepResult::done:
+        co_return end;
+      case StepResult::failed:
+        end.failure = output.failure ? std::move(*output.failure) : ConnectorFailure{};
+        co_return end;
+      case StepResult::more:
+        input.kind = InputKind::resume;
+        break;
+      case StepResult::sleep:
+        co_await sleep_until(run.clock, output.wake_at_ms);
+        input.kind = InputKind::timer;
+        break;
+      case StepResult::wait:
+        response = co_await outstanding.next();
+        end.bytes += static_cast<std::int64_t>(response.body.size());
+        input.kind = response.status == 0 ? InputKind::transport_error : InputKind::response;
+        break;
+    }
+    input.response = output.result == StepResult::wait ? &response : nullptr;
+    if (!cancelled && run.stopping && run.stopping()) {
+      cancelled = true;
+      input.kind = InputKind::cancel;
+      input.response = nullptr;
+    }
+  }
+}
+
+}  // namespace sluice::sync

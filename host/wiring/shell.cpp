@@ -1,0 +1,159 @@
+#include "wiring/shell.hpp"
+
+#include "base/log.hpp"
+
+#include <Poco/AutoPtr.h>
+#include <Poco/ConsoleChannel.h>
+#include <Poco/FormattingChannel.h>
+#include <Poco/Logger.h>
+#include <Poco/PatternFormatter.h>
+#include <Poco/Util/Option.h>
+#include <Poco/Util/OptionCallback.h>
+#include <Poco/Util/OptionException.h>
+#include <Poco/Util/OptionSet.h>
+#include <Poco/Util/ServerApplication.h>
+#include <fmt/format.h>
+
+#include <cstdio>
+#include <iostream>
+#include <unistd.h>
+
+extern char** environ;
+
+namespace sluice::wiring {
+namespace {
+
+std::map<std::string, std::string> read_environment() {
+  std::map<std::string, std::string> variables;
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    const std::string_view text(*entry);
+    const auto equals = text.find('=');
+    if (equals != std::string_view::npos) variables.emplace(text.substr(0, equals), text.substr(equals + 1));
+  }
+  return variables;
+}
+
+void set_up_logging(const Config& config) {
+  Poco::AutoPtr<Poco::ColorConsoleChannel> console(new Poco::ColorConsoleChannel(std::clog));
+  console->setProperty("enableColors", ::isatty(STDERR_FILENO) != 0 ? "true" : "false");
+  Poco::AutoPtr<Poco::PatternFormatter> pattern(new Poco::PatternFormatter("%Y-%m-%dT%H:%M:%S.%iZ %p %t"));
+  Poco::AutoPtr<Poco::FormattingChannel> formatted(new Poco::FormattingChannel(pattern, console));
+  Poco::Logger& logger = Poco::Logger::get("sluice");
+  logger.setChannel(formatted);
+  logger.setLevel(Poco::Message::PRIO_TRACE);
+  log::set_level(config.log_level == "debug"     ? log::Level::debug
+                 : config.log_level == "warning" ? log::Level::warning
+                 : config.log_level == "error"   ? log::Level::error
+                                                 : log::Level::info);
+}
+
+void print_help(const std::string& version) {
+  fmt::print(
+      "sluiced {} - pulls vendors' data into one linked store\n\n"
+      "  sluiced [--config FILE] [--data DIRECTORY] [--listen ADDRESS:PORT] [--set KEY=VALUE]...\n\n"
+      "Without any configuration it runs a private PostgreSQL in its data directory. Settings come from a JSON\n"
+      "file, from SLUICE_… variables (SLUICE_DATABASE_URL) and from --set, in this order; the last one wins.\n\n",
+      version);
+  for (const ConfigKey& key : config_keys()) {
+    fmt::print("  {:<24} {:<16} {}\n  {:<24} default: {}\n", key.key, key.type, key.meaning, "", key.fallback);
+  }
+}
+
+void complain(const Error& error) {
+  fmt::print(stderr, "sluiced: {}\n", error.message);
+  if (!error.hint.empty()) fmt::print(stderr, "         {}\n", error.hint);
+  fmt::print(stderr, "         ({}, exit code {}; see docs/operating/exit-codes.md)\n", error.code, exit_code(error));
+}
+
+class Shell final : public Poco::Util::ServerApplication {
+ public:
+  Shell(std::string version, Program program) : version_(std::move(version)), program_(std::move(program)) {}
+
+ protected:
+  void defineOptions(Poco::Util::OptionSet& options) override {
+    Poco::Util::ServerApplication::defineOptions(options);
+    add(options, "help", "", "show help");
+    add(options, "version", "", "show the version");
+    add(options, "config", "FILE", "read this JSON file");
+    add(options, "data", "DIRECTORY", "data.directory");
+    add(options, "listen", "ADDRESS:PORT", "listen.address and listen.port");
+    add(options, "set", "KEY=VALUE", "any setting");
+  }
+
+  void handleOption(const std::string& name, const std::string& value) override {
+    Poco::Util::ServerApplication::handleOption(name, value);
+    if (name == "help") help_ = true;
+    if (name == "version") show_version_ = true;
+    if (name == "config") file_ = value;
+    if (name == "data") settings_.push_back("data.directory=" + value);
+    if (name == "set") settings_.push_back(value);
+    if (name == "listen") {
+      const auto colon = value.rfind(':');
+      settings_.push_back("listen.address=" + value.substr(0, colon));
+      if (colon != std::string::npos) settings_.push_back("listen.port=" + value.substr(colon + 1));
+    }
+    if (help_ || show_version_) stopOptionsProcessing();
+  }
+
+  int main(const std::vector<std::string>& arguments) override {
+    if (help_) {
+      print_help(version_);
+      return kExitOk;
+    }
+    if (show_version_) {
+      fmt::print("sluiced {}\n", version_);
+      return kExitOk;
+    }
+    if (!arguments.empty()) {
+      const Error error(ErrorKind::bad_input, "usage.unknown_argument", "unknown argument '" + arguments[0] + "'", "sluiced --help");
+      complain(error);
+      return exit_code(error);
+    }
+    const Result<Config> config = read_config(file_, read_environment(), settings_);
+    if (!config) {
+      complain(config.error());
+      return exit_code(config.error());
+    }
+    set_up_logging(*config);
+    try {
+      return program_(*config, [this] { waitForTerminationRequest(); });
+    } catch (const Failure& failure) {
+      complain(failure.error());
+      return exit_code(failure.error());
+    } catch (const std::exception& surprise) {
+      const Error error(ErrorKind::internal, "internal", surprise.what(), "This is a defect; please report it with the log");
+      complain(error);
+      return exit_code(error);
+    }
+  }
+
+ private:
+  static void add(Poco::Util::OptionSet& options, const char* name, const char* argument, const char* meaning) {
+    Poco::Util::Option option(name, "", meaning, false);
+    if (*argument != '\0') option.argument(argument).repeatable(true);
+    options.addOption(option);
+  }
+
+  std::string version_;
+  Program program_;
+  bool help_ = false;
+  bool show_version_ = false;
+  std::string file_;
+  std::vector<std::string> settings_;
+};
+
+}  // namespace
+
+int run_shell(int argc, char** argv, const std::string& version, Program program) {
+  try {
+    Poco::AutoPtr<Shell> shell(new Shell(version, std::move(program)));
+    return shell->run(argc, argv);
+  } catch (const Poco::Exception& exception) {
+    fmt::print(stderr, "sluiced: {}\n         sluiced --help lists the options\n", exception.displayText());
+    return kExitUsage;
+  }
+}
+
+void request_stop() { Poco::Util::ServerApplication::terminate(); }
+
+}  // namespace sluice::wiring

@@ -1,0 +1,149 @@
+#!/usr/bin/env bash
+# A host, a fake Stripe and an organisation, started from nothing; ./dev demo calls it.
+#   demo.sh BUILD_DIRECTORY [--once]
+# --once checks everything against what the fake says it holds, prints one JSON object as its last line and ends.
+set -euo pipefail
+build=$1
+once=${2:-}
+customers=${SLUICE_DEMO_CUSTOMERS:-2000}
+own=500
+
+directory=$(mktemp -d "${TMPDIR:-/tmp}/sluice-demo.XXXXXX")
+chmod 0711 "$directory"
+started=$SECONDS
+children=()
+
+finish() {
+  local status=$?
+  trap - EXIT INT TERM
+  for child in "${children[@]}"; do kill -TERM "$child" 2>/dev/null || true; done
+  for child in "${children[@]}"; do wait "$child" 2>/dev/null || true; done
+  if [ "$status" = 0 ] || [ "$status" = 130 ]; then
+    rm -rf "$directory"
+  else
+    tail -n 20 "$directory/sluiced.log" >&2 || true
+    say "the demo failed; its logs are in $directory"
+  fi
+  exit "$status"
+}
+trap finish EXIT
+trap 'exit 130' INT TERM
+
+say() { printf '\n\033[1m%s\033[0m\n' "$*" >&2; }
+show() { # prints the command as a user would type it, then runs it
+  printf '\033[2m$ %s\033[0m\n' "$*" >&2
+  "$@" >&2
+}
+fail() {
+  printf 'demo: %s\n' "$*" >&2
+  exit 1
+}
+until_true() { # seconds, what for, command...
+  local deadline=$((SECONDS + $1)) what=$2
+  shift 2
+  until "$@"; do
+    [ "$SECONDS" -lt "$deadline" ] || fail "waited in vain for $what"
+    sleep 0.2
+  done
+}
+sluice() { "$build/bin/sluice" "$@"; }
+
+say "1  A fake Stripe with $customers customers and what hangs on them"
+"$build/bin/fake_stripe" --port 0 --seed 42 --customers "$customers" --key sk_test_demo_0001 \
+  >"$directory/fake.json" 2>"$directory/fake.log" &
+children+=($!)
+until_true 60 "the fake Stripe" test -s "$directory/fake.json"
+fake="http://$(jq -r .listening "$directory/fake.json")"
+truth() { curl -fsS --noproxy '*' "$fake/_control/truth" | jq -r "$1"; }
+
+say "2  The host, with no configuration: a private PostgreSQL, a root key and an admin token are made"
+"$build/bin/sluiced" --data "$directory/data" --listen 127.0.0.1:0 --set workspace.default=acme --set sync.poll_ms=200 \
+  >"$directory/sluiced.out" 2>"$directory/sluiced.log" &
+children+=($!)
+host_pid=$!
+ready() {
+  kill -0 "$host_pid" 2>/dev/null || { cat "$directory/sluiced.log" >&2; fail "the host ended"; }
+  grep -q 'admin token' "$directory/sluiced.out"
+}
+until_true 120 "the host" ready
+SLUICE_URL=$(sed -n 's/.*listening on \(http[^ ]*\).*/\1/p' "$directory/sluiced.out")
+SLUICE_TOKEN=$(sed -n 's/.*shown this once: //p' "$directory/sluiced.out")
+export SLUICE_URL SLUICE_TOKEN SLUICE_WORKSPACE=acme
+cat "$directory/sluiced.out" >&2
+
+say "3  What the organisation has already: a type of its own, and $own customers from a CSV file"
+curl -fsS --noproxy '*' "$fake/_control/own_customers.csv?count=$own" >"$directory/customers.csv"
+show sluice entity create-type customer email:text:unique:format=email name:text plan:text
+show sluice entity import customer "$directory/customers.csv"
+
+say "4  The connector is turned on, and an account connected; its key goes into the vault"
+show sluice connector install stripe
+export STRIPE_KEY=sk_test_demo_0001
+show sluice connection create billing --connector stripe --secret api_key=@STRIPE_KEY \
+  --base-url "api=$fake" --allow-loopback --interval events=1 \
+  --config event_lag_seconds=0
+
+say "5  Everything is read"
+show sluice status --wait 300
+links_done() { [ "$(psql_value 'select count(*) from sluice.link_queue')" = 0 ]; }
+pg_binaries=$(ls -d /usr/lib/postgresql/*/bin | sort -V | tail -n 1)
+psql_demo() { "$pg_binaries/psql" -X -h "$directory/data/run" -U sluice -d sluice "$@"; }
+psql_value() { psql_demo -qAtc "$1"; }
+until_true 60 "the links" links_done
+show sluice link rules
+
+say "6  One question across both worlds"
+query="select c.plan, count(distinct c.id) as customers, count(i.id) as open_invoices,
+       sum(i.amount_remaining) / 100.0 as open_amount
+from acme.customer c
+join acme.stripe_customer s on s.customer_id = c.id
+join acme.stripe_invoice i on i.customer = s.external_id and i.status = 'open'
+group by c.plan order by open_amount desc"
+printf '%s\n\n' "$query" >&2
+psql_demo -P pager=off -c "$query" >&2
+
+say "7  Something changes at the vendor"
+changed=$(psql_value "select s.external_id from acme.stripe_customer s where s.customer_id is not null order by s.external_id limit 1")
+curl -fsS --noproxy '*' -X POST "$fake/_control/mutate" \
+  -d "{\"id\":\"$changed\",\"set\":{\"name\":\"Changed at the vendor\"}}" >/dev/null
+before=$(date +%s%N)
+arrived() { [ "$(psql_value "select name from acme.stripe_customer where external_id = '$changed'")" = 'Changed at the vendor' ]; }
+until_true 60 "the change" arrived
+seconds_to_arrive=$(awk "BEGIN { printf \"%.1f\", ($(date +%s%N) - $before) / 1e9 }")
+printf 'and stands in the table %s s later:\n' "$seconds_to_arrive" >&2
+show sluice entity get stripe.customer "$changed"
+show sluice changes --type stripe.customer --limit 3 --cursor "$(sluice --json changes --type stripe.customer --limit 1 | jq -r .cursor)"
+
+if [ "$once" = --once ]; then
+  say "8  Everything is compared with what the fake says it holds"
+  records=0
+  checked=true
+  for type in customer product price subscription subscription_item invoice invoice_line invoice_payment; do
+    want=$(truth ".$type")
+    have=$(psql_value "select count(*) from acme.stripe_$type")
+    [ "$want" = "$have" ] || { checked=false; printf '%s: the fake holds %s, the table %s\n' "$type" "$want" "$have" >&2; }
+    records=$((records + have))
+  done
+  expected=$(curl -fsS --noproxy '*' "$fake/_control/expect_links?count=$own")
+  links() { psql_value "select count(*) from acme.link where rule = 'stripe.customer.email' and state = '$1'"; }
+  linked=$(links linked) pending=$(links pending) contested=$(links contested)
+  for state in linked pending contested; do
+    want=$(jq -r ".$state" <<<"$expected")
+    [ "$want" = "${!state}" ] || { checked=false; printf '%s: the fake expects %s, there are %s\n' "$state" "$want" "${!state}" >&2; }
+  done
+  printf '{"checked":%s,"records":%d,"linked":%d,"pending":%d,"contested":%d,"seconds":%d}\n' \
+    "$checked" "$records" "$linked" "$pending" "$contested" $((SECONDS - started))
+  [ "$checked" = true ] || exit 1
+  exit 0
+fi
+
+say "It keeps running until Ctrl-C. To look further, in another terminal:"
+cat >&2 <<LOOK
+  export SLUICE_URL=$SLUICE_URL SLUICE_TOKEN=$SLUICE_TOKEN SLUICE_WORKSPACE=acme PATH=$build/bin:\$PATH
+  sluice status                       sluice link list --state contested
+  sluice entity types                 sluice entity list stripe.invoice --filter status=open --expand customer
+  sluice changes --follow             sluice runs billing
+  $pg_binaries/psql -h $directory/data/run -U sluice sluice      # select … from acme.stripe_invoice
+  curl -X POST $fake/_control/mutate -d '{"id":"$changed","set":{"email":"new@example.com"}}'
+LOOK
+wait "$host_pid"

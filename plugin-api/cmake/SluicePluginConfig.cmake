@@ -1,0 +1,2 @@
+include("${CMAKE_CURRENT_LIST_DIR}/SluicePluginTargets.cmake")
+include("${CMAKE_CURRENT_LIST_DIR}/SluiceConnector.cmake")

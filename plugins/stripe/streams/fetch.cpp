@@ -1,0 +1,173 @@
+// FETCH: objects as they are now, several requests under way at once. And what FETCH and the
+// snapshots share: objects with their children, of which Stripe embeds ten at most.
+#include "stripe.hpp"
+
+namespace stripe {
+
+namespace types = manifest::types;
+
+const Stripe::ChildKind Stripe::kItems{
+    types::subscription_item, manifest::subscription_item::subscription, "items of subscription"};
+const Stripe::ChildKind Stripe::kLines{types::invoice_line, manifest::invoice_line::invoice,
+                                       "lines of invoice"};
+const Stripe::ChildKind Stripe::kPayments{
+    types::invoice_payment, manifest::invoice_payment::invoice, "payments of invoice"};
+
+Task<> Stripe::fetch(std::uint32_t type, std::vector<std::string_view> ids) {
+  constexpr std::size_t kAtOnce = 4;  // the manifest's concurrency
+  const std::string_view path = path_of(type);
+  if (path.empty()) {
+    throw Failure(SLUICE_FAIL_UPSTREAM_PERMANENT,
+                  "Stripe has no address for a single invoice line: fetch its invoice, the lines "
+                  "come with it");
+  }
+  std::vector<sluice::sdk::Awaited> under_way;
+  std::size_t asked = 0;
+  for (std::size_t done = 0; done < ids.size(); ++done) {
+    for (; asked < ids.size() && asked < done + kAtOnce; ++asked) {
+      Target target{std::string(path)};
+      target.segment(ids[asked]);
+      if (type == types::invoice) target.add("expand[]", "payments");
+      under_way.push_back(get(target.text()));
+    }
+    Reply reply = co_await under_way[done];
+    co_await fetch_one(type, ids[done], std::move(reply));
+  }
+}
+
+Task<> Stripe::fetch_one(std::uint32_t type, std::string_view id, Reply reply) {
+  if (is_gone(reply)) {
+    co_await emit_gone(type, id);
+    co_return;
+  }
+  const std::string what = "reading " + std::string(path_of(type)) + "/" + std::string(id);
+  if (reply.status() != 200) throw explain(reply, what, now_ms());
+  const json::Value object = json_of(reply, what);
+  if (object["deleted"].boolean() == true) {
+    co_await emit_gone(type, id);
+    co_return;
+  }
+  if (object["id"].text().empty()) {
+    throw Failure(SLUICE_FAIL_BAD_DATA, what + ": Stripe answered 200 without an object");
+  }
+  learn_mode(object);
+  co_await emit_object(type, object);
+}
+
+Task<> Stripe::emit_gone(std::uint32_t type, std::string_view id) {
+  record().begin(type, id).deleted();
+  co_await emit(record());
+  const std::vector<std::string_view> none;
+  if (type == types::subscription) {
+    co_await complete_set(kItems.type, kItems.parent_attribute, id, none);
+  } else if (type == types::invoice) {
+    co_await complete_set(kLines.type, kLines.parent_attribute, id, none);
+    co_await complete_set(kPayments.type, kPayments.parent_attribute, id, none);
+  }
+}
+
+Task<> Stripe::emit_object(std::uint32_t type, json::Value object) {
+  const std::string_view id = object["id"].text();
+  if (type == types::subscription) {
+    // Children first: the subscription's period is taken from them.
+    period_start_.reset();
+    period_end_.reset();
+    co_await emit_children(kItems, id, object["items"]);
+    fill(record(), type, object, dashboard_);
+    namespace a = manifest::subscription;
+    if (period_start_) record().timestamp_us(a::current_period_start, *period_start_ * 1'000'000);
+    if (period_end_) record().timestamp_us(a::current_period_end, *period_end_ * 1'000'000);
+    co_await emit(record());
+    co_return;
+  }
+  fill(record(), type, object, dashboard_);
+  co_await emit(record());
+  if (type == types::invoice) {
+    co_await emit_children(kLines, id, object["lines"]);
+    if (object["payments"].exists()) co_await emit_children(kPayments, id, object["payments"]);
+  }
+}
+
+void Stripe::begin_child(const ChildKind& kind, std::string_view parent, const json::Value& child) {
+  fill(record(), kind.type, child, dashboard_);
+  record().text(kind.parent_attribute, parent);
+  const std::string_view page =
+      kind.type == types::subscription_item ? "/subscriptions/" : "/invoices/";
+  record().source_url(record().scratch().join(dashboard_, page, parent));
+  child_ids_.push_back(child_memory_.keep(child["id"].text()));
+  if (kind.type != types::subscription_item) return;
+  const auto start = child["current_period_start"].integer();
+  const auto end = child["current_period_end"].integer();
+  if (start && (!period_start_ || *start < *period_start_)) period_start_ = start;
+  if (end && (!period_end_ || *end > *period_end_)) period_end_ = end;
+}
+
+Task<> Stripe::emit_children(const ChildKind& kind, std::string_view parent, json::Value embedded) {
+  constexpr int kPassesMax = 3;
+  const json::Value data = embedded["data"];
+  if (!data.is_array())
+    co_return;  // an older shape says nothing about children: leave them as they are
+  child_ids_.clear();
+  child_memory_.clear();
+  if (embedded["has_more"].boolean() != true) {
+    for (const json::Value child : data.items()) {
+      begin_child(kind, parent, child);
+      co_await emit(record());
+    }
+  } else {
+    // What is embedded is cut off, and its last one may be gone already: read their own list from
+    // its start.
+    int passes = 0;
+    bool whole = false;
+    while (!whole) {
+      if (++passes > kPassesMax) {
+        throw Failure(SLUICE_FAIL_UPSTREAM_TRANSIENT,
+                      "the " + std::string(kind.what) + " " + std::string(parent) +
+                          " changed while they were read, three times over");
+      }
+      child_ids_.clear();
+      child_memory_.clear();
+      whole = co_await emit_child_pages(kind, parent);
+    }
+  }
+  co_await complete_set(kind.type, kind.parent_attribute, parent, child_ids_);
+}
+
+std::string Stripe::child_target(const ChildKind& kind, std::string_view parent,
+                                 std::string_view after) const {
+  Target target("/v1");
+  if (kind.type == types::invoice_line) {
+    target.segment("invoices").segment(parent).segment("lines");
+  } else if (kind.type == types::subscription_item) {
+    target.segment("subscription_items").add("subscription", parent);
+  } else {
+    target.segment("invoice_payments").add("invoice", parent);
+  }
+  target.add("limit", page_size(kPageMax));
+  if (!after.empty()) target.add("starting_after", after);
+  return target.text();
+}
+
+Task<bool> Stripe::emit_child_pages(const ChildKind& kind, std::string_view parent) {
+  const std::string what = "reading the " + std::string(kind.what) + " " + std::string(parent);
+  LoopGuard guard(what, kChildPagesMax);
+  std::string after;
+  for (;;) {
+    const std::string target = child_target(kind, parent, after);
+    Reply reply = co_await get(target);
+    if (!after.empty() && is_bad_cursor(reply)) co_return false;
+    if (is_gone(reply)) co_return true;  // the parent went meanwhile: it has no children any more
+    if (reply.status() != 200) throw explain(reply, what, now_ms());
+    std::string_view last;
+    for (const json::Value child : list_data(reply, what).items()) {
+      begin_child(kind, parent, child);
+      last = child["id"].text();
+      co_await emit(record());
+    }
+    if (reply.json()["has_more"].boolean() != true || last.empty()) co_return true;
+    guard.next_cursor(last);
+    after = last;
+  }
+}
+
+}  // namespace stripe

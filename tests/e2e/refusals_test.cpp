@@ -1,0 +1,139 @@
+// Bad input: one clear message that says what, where and what to do, and an exit code that says of what kind.
+#include <signal.h>
+
+#include <fstream>
+
+#include "e2e/world.hpp"
+
+namespace sluice::e2e {
+namespace {
+
+using nlohmann::json;
+
+class Refusal : public World {
+ protected:
+  /// Runs sluiced to its end.
+  std::pair<int, std::string> run(std::vector<std::string> arguments, std::map<std::string, std::string> environment = {}) {
+    Launch launch;
+    launch.program = std::string(SLUICE_BINARY_DIR) + "/bin/sluiced";
+    launch.arguments = std::move(arguments);
+    launch.environment = std::move(environment);
+    launch.output = directory_ / "refused.out";
+    launch.errors = directory_ / "refused.err";
+    Process process(launch);
+    const int code = process.wait(std::chrono::seconds(90));
+    return {code, read_file(launch.errors)};
+  }
+  std::string data() const { return (directory_ / "data").string(); }
+};
+
+TEST_F(Refusal, an_unknown_configuration_key_is_named_with_the_nearest_known_one) {
+  std::ofstream(directory_ / "sluice.json") << R"({"databse": {"url": "postgresql:///x"}})";
+  const auto [code, text] = run({"--config", (directory_ / "sluice.json").string(), "--data", data()});
+  EXPECT_EQ(code, 78);
+  EXPECT_NE(text.find("databse.url"), std::string::npos) << text;
+  EXPECT_NE(text.find("Did you mean 'database.url'"), std::string::npos) << text;
+}
+
+TEST_F(Refusal, an_ill_typed_value_is_named_with_what_it_must_be) {
+  const auto [code, text] = run({"--data", data(), "--set", "listen.port=many"});
+  EXPECT_EQ(code, 78);
+  EXPECT_NE(text.find("listen.port"), std::string::npos) << text;
+  EXPECT_NE(text.find("0 to 65535"), std::string::npos) << text;
+}
+
+TEST_F(Refusal, an_unknown_option_is_a_usage_error) { EXPECT_EQ(run({"--colour=blue"}).first, 64); }
+
+TEST_F(Refusal, a_database_that_cannot_be_reached_is_named_without_its_password) {
+  const auto [code, text] =
+      run({"--data", data()}, {{"SLUICE_DATABASE_URL", "postgresql://sluice:hunter2@127.0.0.1:1/nowhere"}});
+  EXPECT_EQ(code, 69) << text;
+  EXPECT_NE(text.find("127.0.0.1"), std::string::npos) << text;
+  EXPECT_EQ(text.find("hunter2"), std::string::npos) << text;
+}
+
+TEST_F(Refusal, a_schema_from_the_future_is_left_alone) {
+  host_->start();
+  host_->sql("insert into sluice.schema_version (version, name, checksum) values (9999, 'future', 'x')");
+  host_->stop();
+  const auto [code, text] = run({"--data", data(), "--listen", "127.0.0.1:0"});
+  EXPECT_EQ(code, 78) << text;
+  EXPECT_NE(text.find("9999"), std::string::npos) << text;
+}
+
+TEST_F(Refusal, another_root_key_than_the_one_that_sealed_the_database_is_refused) {
+  start_fake(1);
+  host_->start();
+  connect();  // now there is a secret
+  host_->stop();
+  const std::string key_file = data() + "/root.key";
+  const std::string saved = read_file(key_file);
+  std::filesystem::remove(key_file);
+  const auto [missing_code, missing_text] = run({"--data", data(), "--listen", "127.0.0.1:0"});
+  EXPECT_EQ(missing_code, 77) << missing_text;
+  EXPECT_FALSE(std::filesystem::exists(key_file)) << "a new key would only hide the loss";
+  const auto [other_code, other_text] =
+      run({"--data", data(), "--listen", "127.0.0.1:0"}, {{"SLUICE_ROOT_KEY", std::string(64, 'a')}});
+  EXPECT_EQ(other_code, 77) << other_text;
+  EXPECT_NE(other_text.find("root key"), std::string::npos) << other_text;
+  // With its own key it starts again: nothing was lost.
+  std::ofstream(key_file) << saved;
+  std::filesystem::permissions(key_file, std::filesystem::perms::owner_read | std::filesystem::perms::owner_write);
+  host_->start();
+  EXPECT_EQ(host_->count("select count(*) from sluice.connection"), 1);
+}
+
+TEST_F(Refusal, a_wrong_api_key_is_said_in_the_vendors_words_and_leaves_nothing_behind) {
+  start_fake(1);
+  host_->start();
+  try {
+    connect("sk_test_wrong_0000");
+    FAIL() << "a wrong key was taken";
+  } catch (const Failure& failure) {
+    EXPECT_EQ(failure.error().code, "check.failed");
+    EXPECT_NE(failure.error().message.find("AUTH"), std::string::npos) << failure.what();
+    EXPECT_EQ(std::string(failure.what()).find("sk_test_wrong_0000"), std::string::npos);
+  }
+  EXPECT_EQ(host_->count("select count(*) from sluice.connection"), 0);
+  EXPECT_EQ(host_->count("select count(*) from sluice.secret where ciphertext is not null"), 0);
+}
+
+TEST_F(Refusal, a_vendor_that_answers_nonsense_fails_its_stream_with_a_reason_and_recovers) {
+  start_fake(30);
+  host_->start();
+  fake_->control("POST", "faults", json::parse(R"([{"match":"/v1/products","nth":2,"times":1,"kind":"garbage"}])"));
+  connect();
+  ASSERT_TRUE(settled()) << host_->log();
+  EXPECT_GE(host_->count("select count(*) from sluice.sync_run where stream = 'products' and outcome = 'failed'"), 1);
+  expect_tables_equal_truth();
+}
+
+TEST_F(Refusal, a_token_is_needed_and_a_readers_token_only_reads) {
+  host_->start();
+  cli::Client nobody = host_->client("slc_1_1_wrong");
+  EXPECT_THROW(nobody.get("/connections"), Failure);
+  cli::Client admin = host_->client();
+  json body;
+  body["name"] = "dashboard";
+  body["role"] = "reader";
+  const std::string token = admin.send("POST", "/tokens", body)["token"];
+  cli::Client reader = host_->client(token);
+  EXPECT_EQ(reader.get("/connections")["connections"].size(), 0U);
+  try {
+    reader.send("POST", "/types", json::parse(R"({"name":"x","attributes":[{"name":"a","type":"text"}]})"));
+    FAIL() << "a reader made a type";
+  } catch (const Failure& failure) {
+    EXPECT_EQ(failure.error().code, "token.role");
+  }
+}
+
+TEST_F(Refusal, every_route_is_in_the_openapi_document) {
+  host_->start();
+  const json document = host_->client().global("GET", "/openapi.json");
+  EXPECT_EQ(document["openapi"], "3.1.0");
+  EXPECT_GE(document["paths"].size(), 20U);
+  EXPECT_TRUE(document["paths"]["/v1/workspaces/{workspace}/connections"].contains("post"));
+}
+
+}  // namespace
+}  // namespace sluice::e2e

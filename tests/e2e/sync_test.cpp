@@ -1,0 +1,138 @@
+// The thin line, from a vendor's page to a linked row, with real processes.
+#include <signal.h>
+
+#include "e2e/world.hpp"
+
+namespace sluice::e2e {
+namespace {
+
+using nlohmann::json;
+
+class Sync : public World {};
+
+TEST_F(Sync, a_stripe_account_arrives_row_by_row_and_its_customers_are_linked) {
+  start_fake(150);
+  host_->start();
+  connect();
+  import_own(60);
+  ASSERT_TRUE(settled()) << host_->log();
+  expect_tables_equal_truth();
+  const json expected = fake_->control("GET", "expect_links?count=60");
+  const auto links = [&](const std::string& state) {
+    return host_->count("select count(*) from acme.link where rule = 'stripe.customer.email' and state = '" + state + "'");
+  };
+  EXPECT_EQ(links("linked"), expected["linked"]);
+  EXPECT_EQ(links("pending"), expected["pending"]);
+  EXPECT_EQ(links("contested"), expected["contested"]);
+  EXPECT_GT(links("linked"), 0);
+  EXPECT_GT(links("contested"), 0);
+  EXPECT_EQ(host_->count("select count(*) from sluice.quarantine"), 0);
+  EXPECT_EQ(host_->stop(), 0) << host_->log();
+}
+
+TEST_F(Sync, a_change_and_a_delete_at_the_vendor_arrive_by_the_event_feed) {
+  start_fake(40);
+  host_->start();
+  connect();
+  ASSERT_TRUE(settled()) << host_->log();
+  const auto customers = fake_->truth("customer");
+  const std::string changed = customers.begin()->first;
+  const std::string deleted = std::next(customers.begin())->first;
+  fake_->control("POST", "mutate", json::parse(R"({"id":")" + changed + R"(","set":{"name":"Renamed","email":"renamed@example.org"}})"));
+  fake_->control("POST", "delete", json::parse(R"({"id":")" + deleted + R"("})"));
+  const json created = fake_->control("POST", "create", json::parse(R"({"type":"customer","set":{"email":"born@example.org"}})"));
+  EXPECT_TRUE(eventually(std::chrono::seconds(60), [&] {
+    return host_->sql("select name from acme.stripe_customer where external_id = '" + changed + "'") == "Renamed" &&
+           host_->sql("select deleted_at is not null from vendor.stripe_customer where external_id = '" + deleted + "'") == "t" &&
+           host_->sql("select email from acme.stripe_customer where external_id = '" + created["id"].get<std::string>() + "'") == "born@example.org";
+  })) << host_->log();
+  ASSERT_TRUE(settled());
+  expect_tables_equal_truth();
+}
+
+TEST_F(Sync, a_link_follows_arrivals_on_both_sides_and_a_changed_key) {
+  start_fake(5);
+  host_->start();
+  connect();
+  ASSERT_TRUE(settled()) << host_->log();
+  cli::Client client = host_->client();
+  const auto state_of = [&](const std::string& vendor_id) {
+    return host_->sql("select coalesce(max(state), 'none') from acme.link where source_external_id = '" + vendor_id + "'");
+  };
+  const auto becomes = [&](const std::string& vendor_id, const std::string& state) {
+    return eventually(std::chrono::seconds(30), [&] { return state_of(vendor_id) == state; });
+  };
+  // The vendor's side first, the organisation's later.
+  const auto made = fake_->control("POST", "create", json::parse(R"({"type":"customer","set":{"email":" Ann@Example.ORG "}})"));
+  const std::string ann = made["id"];
+  EXPECT_TRUE(becomes(ann, "pending")) << state_of(ann);
+  client.send("POST", "/entities/customer", json::parse(R"({"email":"ann@example.org","name":"Ann"})"));
+  EXPECT_TRUE(becomes(ann, "linked")) << state_of(ann);
+  // The organisation's side first.
+  client.send("POST", "/entities/customer", json::parse(R"({"email":"zoë@example.org","name":"Zoë"})"));
+  const auto late = fake_->control("POST", "create", json::parse(R"({"type":"customer","set":{"email":"ZOË@example.org"}})"));
+  EXPECT_TRUE(becomes(late["id"], "linked")) << state_of(late["id"]);
+  // A second one that folds to the same makes it contested, never guessed.
+  const json twin = client.send("POST", "/entities/customer", json::parse(R"({"email":"ANN@example.org","name":"Another Ann"})"));
+  EXPECT_TRUE(becomes(ann, "contested")) << state_of(ann);
+  client.send("DELETE", "/entities/customer/" + twin["id"].dump(), json::object());
+  EXPECT_TRUE(becomes(ann, "linked")) << state_of(ann);
+  // Its key changes at the vendor: evaluated again.
+  fake_->control("POST", "mutate", json::parse(R"({"id":")" + ann + R"(","set":{"email":"nobody@example.org"}})"));
+  EXPECT_TRUE(becomes(ann, "pending")) << state_of(ann);
+}
+
+TEST_F(Sync, a_host_killed_in_a_full_sync_resumes_and_ends_with_the_vendors_truth) {
+  start_fake(400);
+  host_->start();
+  connect();
+  import_own(60);
+  // Killed at moments that are spread over the sync, and once it has gone on for a while.
+  for (const int rows : {1, 150, 300}) {
+    ASSERT_TRUE(eventually(std::chrono::seconds(60), [&] {
+      return host_->count("select coalesce(sum(records_total), 0) from sluice.stream") >= rows;
+    })) << host_->log();
+    host_->kill_hard();
+    host_->start();
+  }
+  ASSERT_TRUE(settled()) << host_->log();
+  expect_tables_equal_truth();
+}
+
+struct Crash {
+  const char* name;
+  const char* failpoint;
+};
+
+class CrashAt : public World, public ::testing::WithParamInterface<Crash> {};
+
+TEST_P(CrashAt, a_crash_there_loses_nothing_and_stores_nothing_twice) {
+  start_fake(120);
+  host_->start();
+  connect();
+  host_->kill_hard();
+  bool alive = true;
+  try {
+    host_->start(GetParam().failpoint);
+  } catch (const std::runtime_error&) {
+    alive = false;  // it crashed before it listened
+  }
+  if (alive) {
+    ASSERT_TRUE(eventually(std::chrono::seconds(90), [&] { return !host_->process().running(); }))
+        << "the failpoint was not passed: " << host_->log();
+  }
+  host_->start();
+  ASSERT_TRUE(settled()) << host_->log();
+  expect_tables_equal_truth();
+  EXPECT_EQ(host_->count("select count(*) - count(distinct (entity_id, op)) from sluice.change where op = 'insert'"), 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(Failpoints, CrashAt,
+                         ::testing::Values(Crash{"before_page", "sync.before_page=kill@3"},
+                                           Crash{"after_upsert", "ingest.after_upsert=kill@2"},
+                                           Crash{"before_commit", "ingest.before_commit=kill@2"},
+                                           Crash{"after_commit", "ingest.after_commit=kill@2"}),
+                         [](const auto& info) { return std::string(info.param.name); });
+
+}  // namespace
+}  // namespace sluice::e2e

@@ -1,0 +1,273 @@
+#include "e2e/world.hpp"
+
+#include <curl/curl.h>
+#include <libpq-fe.h>
+#include <signal.h>
+
+#include <sstream>
+
+#include "base/clock.hpp"
+
+namespace sluice::e2e {
+namespace {
+
+using nlohmann::json;
+
+std::size_t append(char* data, std::size_t size, std::size_t count, void* context) {
+  static_cast<std::string*>(context)->append(data, size * count);
+  return size * count;
+}
+
+std::string http(const std::string& method, const std::string& url, const std::string* body) {
+  CURL* curl = curl_easy_init();
+  std::string answer;
+  curl_easy_setopt(curl, CURLOPT_URL, url.c_str());
+  curl_easy_setopt(curl, CURLOPT_NOPROXY, "*");
+  curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, method.c_str());
+  curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, append);
+  curl_easy_setopt(curl, CURLOPT_WRITEDATA, &answer);
+  curl_easy_setopt(curl, CURLOPT_TIMEOUT, 60L);
+  if (body != nullptr) curl_easy_setopt(curl, CURLOPT_POSTFIELDS, body->c_str());
+  const CURLcode code = curl_easy_perform(curl);
+  long status = 0;
+  curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
+  curl_easy_cleanup(curl);
+  if (code != CURLE_OK || status >= 300) {
+    throw std::runtime_error(method + " " + url + ": " + curl_easy_strerror(code) + " " + std::to_string(status) + " " + answer);
+  }
+  return answer;
+}
+
+std::string program(const char* name) { return std::string(SLUICE_BINARY_DIR) + "/bin/" + name; }
+
+/// The entity types of the connector's core, and how many attributes of each must have been compared at least.
+struct Checked {
+  const char* type;
+  int attributes_min;
+};
+constexpr Checked kChecked[] = {{"customer", 6},         {"product", 4}, {"price", 5},        {"subscription", 6},
+                                {"subscription_item", 1}, {"invoice", 10}, {"invoice_line", 3}, {"invoice_payment", 4}};
+
+/// True when the row's value says what the vendor's JSON says. Times come as seconds, references as id or object.
+bool same(const json& row, const json& vendor) {
+  if (vendor.is_null()) return row.is_null();
+  if (row.is_null()) return false;
+  if (vendor.is_object() && row.is_string()) return vendor.contains("id") && vendor["id"] == row;
+  if (vendor.is_number_integer() && row.is_string()) {
+    const auto time = from_rfc3339(row.get<std::string>());
+    return time && time->count() / 1'000'000 == vendor.get<std::int64_t>();
+  }
+  if (vendor.is_string() && row.is_number()) {  // decimals
+    return std::stod(vendor.get<std::string>()) == row.get<double>();
+  }
+  return row == vendor;
+}
+
+void expect_same_rows(const Checked& checked, const std::map<std::string, json>& rows, const std::map<std::string, json>& truth) {
+  SCOPED_TRACE(checked.type);
+  EXPECT_EQ(rows.size(), truth.size());
+  int shown = 0;
+  for (const auto& [id, vendor] : truth) {
+    const auto found = rows.find(id);
+    if (found == rows.end()) {
+      if (shown++ < 5) ADD_FAILURE() << "missing: " << id;
+      continue;
+    }
+    int compared = 0;
+    for (const auto& [attribute, value] : found->second.items()) {
+      // Nested lists become rows of their own; the host's own columns are not the vendor's.
+      if (attribute == "id" || attribute == "object" || !vendor.contains(attribute)) continue;
+      ++compared;
+      if (!same(value, vendor[attribute]) && shown++ < 5) {
+        ADD_FAILURE() << id << "." << attribute << " is " << value << ", the vendor says " << vendor[attribute];
+      }
+    }
+    if (compared < checked.attributes_min && shown++ < 5) {
+      ADD_FAILURE() << id << ": only " << compared << " attributes could be compared";
+    }
+  }
+  for (const auto& [id, row] : rows) {
+    if (!truth.contains(id) && shown++ < 5) ADD_FAILURE() << "not at the vendor: " << id;
+  }
+}
+
+}  // namespace
+
+FakeStripe::FakeStripe(const std::filesystem::path& directory, int customers, std::vector<std::string> more) {
+  Launch launch;
+  launch.program = program("fake_stripe");
+  launch.arguments = {"--port", "0", "--seed", "7", "--customers", std::to_string(customers), "--key", kKey};
+  launch.arguments.insert(launch.arguments.end(), more.begin(), more.end());
+  launch.output = directory / "fake.out";
+  launch.errors = directory / "fake.err";
+  process_ = std::make_unique<Process>(launch);
+  const bool ready = eventually(std::chrono::seconds(60), [&] { return read_file(launch.output).find('\n') != std::string::npos; });
+  if (!ready) throw std::runtime_error("the fake does not listen: " + read_file(launch.errors));
+  url_ = "http://" + json::parse(read_file(launch.output)).at("listening").get<std::string>();
+}
+
+json FakeStripe::control(const std::string& method, const std::string& path, const json& body) {
+  const std::string text = body.is_null() ? "" : body.dump();
+  return json::parse(http(method, url_ + "/_control/" + path, body.is_null() ? nullptr : &text));
+}
+
+std::string FakeStripe::text(const std::string& path) { return http("GET", url_ + "/_control/" + path, nullptr); }
+
+std::map<std::string, json> FakeStripe::truth(const std::string& type) {
+  std::map<std::string, json> objects;
+  std::istringstream lines(text("truth/" + type));
+  for (std::string line; std::getline(lines, line);) {
+    if (line.empty()) continue;
+    json object = json::parse(line);
+    std::string id = object.at("id").get<std::string>();
+    objects.emplace(std::move(id), std::move(object));
+  }
+  return objects;
+}
+
+json FakeStripe::counts() { return control("GET", "truth"); }
+
+Host::Host(std::filesystem::path directory) : directory_(std::move(directory)) {}
+
+Host::~Host() {
+  if (process_ && process_->running()) {
+    process_->signal(SIGTERM);
+    eventually(std::chrono::seconds(30), [&] { return !process_->running(); });
+  }
+  // A host that was killed leaves its database running for the next one; here there is no next one.
+  std::istringstream pid_file(read_file(directory_ / "data/postgres/postmaster.pid"));
+  int pid = 0;
+  if (pid_file >> pid && pid > 1) {
+    ::kill(pid, SIGQUIT);
+    eventually(std::chrono::seconds(30), [&] { return ::kill(pid, 0) != 0; });
+  }
+}
+
+void Host::start(const std::string& failpoints) {
+  Launch launch;
+  launch.program = program("sluiced");
+  launch.arguments = {"--data",  (directory_ / "data").string(), "--listen", "127.0.0.1:0", "--set", "workspace.default=acme",
+                      "--set", "sync.poll_ms=50", "--set", "sync.lease_ttl_ms=2000"};
+  if (!failpoints.empty()) launch.environment["SLUICE_FAILPOINTS"] = failpoints;
+  launch.output = directory_ / ("host." + std::to_string(++starts_) + ".out");
+  launch.errors = directory_ / "host.err";
+  process_ = std::make_unique<Process>(launch);
+  const bool ready = eventually(std::chrono::seconds(120), [&] {
+    return !process_->running() || read_file(launch.output).find("listening on ") != std::string::npos;
+  });
+  const std::string output = read_file(launch.output);
+  const auto at = output.find("listening on ");
+  if (!ready || at == std::string::npos) throw std::runtime_error("the host does not start: " + log());
+  url_ = output.substr(at + 13, output.find('\n', at) - at - 13);
+  // The token's line follows at the first start.
+  if (token_.empty()) {
+    eventually(std::chrono::seconds(5), [&] { return read_file(launch.output).find("shown this once: ") != std::string::npos; });
+    const std::string with_token = read_file(launch.output);
+    const auto token_at = with_token.find("shown this once: ") + 17;
+    token_ = with_token.substr(token_at, with_token.find('\n', token_at) - token_at);
+  }
+}
+
+void Host::kill_hard() {
+  process_->signal(SIGKILL);
+  process_->wait();
+}
+
+int Host::stop() {
+  process_->signal(SIGTERM);
+  return process_->wait();
+}
+
+cli::Client Host::client(const std::string& token) const {
+  cli::ClientOptions options;
+  options.url = url_;
+  options.token = token.empty() ? token_ : token;
+  options.workspace = "acme";
+  return cli::Client(options);
+}
+
+std::string Host::log() const { return read_file(directory_ / "host.err"); }
+
+std::string Host::sql(const std::string& statement) {
+  const std::string conninfo = "host=" + (directory_ / "data/run").string() + " user=sluice dbname=sluice";
+  PGconn* connection = PQconnectdb(conninfo.c_str());
+  PGresult* result = PQexec(connection, statement.c_str());
+  std::string value;
+  if (PQresultStatus(result) == PGRES_TUPLES_OK) {
+    if (PQntuples(result) > 0) value = PQgetvalue(result, 0, 0);
+  } else if (PQresultStatus(result) != PGRES_COMMAND_OK) {
+    ADD_FAILURE() << statement << ": " << PQerrorMessage(connection);
+  }
+  PQclear(result);
+  PQfinish(connection);
+  return value;
+}
+
+std::map<std::string, json> Host::rows(const std::string& relation) {
+  const json all = json::parse(sql("set time zone 'UTC'; select coalesce(jsonb_agg(to_jsonb(v)), '[]') from " + relation + " v"));
+  std::map<std::string, json> by_id;
+  for (const json& row : all) by_id.emplace(row.at("external_id").get<std::string>(), row);
+  return by_id;
+}
+
+World::World() {
+  std::string pattern = (std::filesystem::temp_directory_path() / "sluice-e2e.XXXXXX").string();
+  if (::mkdtemp(pattern.data()) == nullptr) throw std::runtime_error("no temporary directory");
+  directory_ = pattern;
+  std::filesystem::permissions(directory_, static_cast<std::filesystem::perms>(0711));
+  host_ = std::make_unique<Host>(directory_);
+}
+
+World::~World() {
+  host_.reset();
+  fake_.reset();
+  if (!HasFailure()) {
+    std::error_code ignored;
+    std::filesystem::remove_all(directory_, ignored);
+  }
+}
+
+void World::start_fake(int customers, std::vector<std::string> more) {
+  fake_ = std::make_unique<FakeStripe>(directory_, customers, std::move(more));
+}
+
+void World::connect(const std::string& key) {
+  cli::Client client = host_->client();
+  client.send("POST", "/types", json::parse(R"({"name":"customer","attributes":[
+    {"name":"email","type":"text","format":"email","unique":true},{"name":"name","type":"text"},{"name":"plan","type":"text"}]})"));
+  client.send("POST", "/connectors/stripe/install", json::object());
+  json body;
+  body["connector"] = "stripe";
+  body["name"] = "billing";
+  body["secrets"]["api_key"] = key;
+  body["config"]["event_lag_seconds"] = 0;
+  body["intervals"]["events"] = 1;
+  body["egress"]["base_urls"]["api"] = fake_->url();
+  body["egress"]["allow_loopback"] = true;
+  client.send("POST", "/connections", body);
+}
+
+void World::import_own(int count) {
+  std::string csv = fake_->text("own_customers.csv?count=" + std::to_string(count));
+  cli::Client client = host_->client();
+  const json result = client.upload("/types/customer/import", {{"format", "csv"}}, "text/csv", [&csv] { return std::exchange(csv, {}); });
+  ASSERT_EQ(result["rejected"], 0) << result;
+  ASSERT_EQ(result["inserted"], count) << result;
+}
+
+bool World::settled(std::chrono::seconds most) {
+  return eventually(most, [this] {
+    return host_->count("select (select count(*) from sluice.stream where (mode = 'snapshot' and not snapshot_done) or state in "
+                        "('new','failed')) + (select count(*) from sluice.refetch) + (select count(*) from sluice.link_queue)"
+                        " + (select count(*) from sluice.sync_run where finished_at is null and stream not in ('events'))"
+                        " + (select (count(*) = 0)::int from sluice.stream)") == 0;
+  });
+}
+
+void World::expect_tables_equal_truth() {
+  for (const Checked& checked : kChecked) {
+    expect_same_rows(checked, host_->rows(std::string("acme.stripe_") + checked.type), fake_->truth(checked.type));
+  }
+}
+
+}  // namespace sluice::e2e

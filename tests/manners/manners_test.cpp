@@ -1,0 +1,180 @@
+// What the repository promises about its own text.
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <map>
+#include <regex>
+#include <set>
+#include <sstream>
+
+#include "manners/source_text.hpp"
+
+namespace sluice::manners {
+namespace {
+
+const std::filesystem::path kRoot = SLUICE_SOURCE_DIR;
+
+struct Shape {
+  const char* name;
+  const char* code;
+  bool risky;
+};
+
+// The rows that GCC 12.2 was measured to compile into a double free, and those that it compiles well.
+const Shape kShapes[] = {
+    {"an aggregate argument", "co_await f(Options{.url = u, .n = 2});", true},
+    {"an empty braced argument", "co_await f({});", true},
+    {"an initializer list", "co_await f({a, b});", true},
+    {"a capturing lambda argument", "co_await f([x](int v) { use(x, v); });", true},
+    {"a called coroutine lambda", "co_await [x]() -> awaitable<int> { co_return x; }();", true},
+    {"a spawned coroutine lambda", "co_await co_spawn(ex, [x]() -> awaitable<int> { co_return x; }, use_awaitable);", true},
+    {"a method of a braced temporary", "co_await Obj{}.method(1);", true},
+    {"a returned await with an aggregate", "co_return co_await f(Options{.n = 1});", true},
+    {"an aggregate beside an await", "g(co_await p(), Options{.n = 1});", true},
+    {"an aggregate before an await", "g(Options{.n = 1}, co_await p());", true},
+    {"a spawned call with an aggregate", "co_await co_spawn(ex, f(Options{.n = 1}), use_awaitable);", true},
+    {"an aggregate in a condition", "if (auto r = co_await f(Options{.n = 1}); !r) { stop(); }", true},
+    {"an aggregate over two lines", "auto r = co_await f(\n    Options{\n .n = 1});", true},
+    {"a named value", "Options options{.n = 1};\nco_await f(std::move(options));", false},
+    {"a class with a constructor", "co_await f(Params(a, b));", false},
+    {"a lambda without captures", "co_await f([](int v) { return v; });", false},
+    {"a structured binding", "auto [a, b] = co_await f();", false},
+    {"a condition and its block", "if (co_await f(x)) {\n  g(1);\n}", false},
+    {"a loop over an await", "for (auto& row : co_await f(x)) {\n  g(row);\n}", false},
+    {"a block before", "if (x) { y(); }\nco_await f(x);", false},
+    {"a subscript", "co_await f(values[i]);", false},
+};
+
+TEST(Manners, the_coroutine_check_knows_every_shape_that_breaks_and_none_that_does_not) {
+  for (const Shape& shape : kShapes) {
+    SCOPED_TRACE(shape.name);
+    const std::string text = blank_comments_and_strings(std::string("Task<void> t() {\n") + shape.code + "\n}\n");
+    EXPECT_EQ(!risky_coroutine_lines(text).empty(), shape.risky) << shape.code;
+  }
+}
+
+TEST(Manners, no_statement_with_co_await_builds_a_braced_value_or_a_capturing_lambda) {
+  for (const SourceFile& file : read_sources(kRoot, {"host", "tests", "bench", "plugins", "plugin-api"})) {
+    if (file.path == "tests/manners/manners_test.cpp") continue;
+    for (const int line : risky_coroutine_lines(blank_comments_and_strings(file.text))) {
+      ADD_FAILURE() << file.path << ":" << line
+                    << ": GCC 12 may compile this co_await into a double free; name the value on the line above";
+    }
+  }
+}
+
+struct Banned {
+  const char* pattern;
+  const char* instead;
+  std::set<std::string> allowed;  ///< files, or folders ending in '/'
+};
+
+bool is_allowed(const Banned& rule, const std::string& path) {
+  for (const std::string& place : rule.allowed) {
+    if (path == place || (place.ends_with('/') && path.starts_with(place))) return true;
+  }
+  return false;
+}
+
+TEST(Manners, banned_calls_stay_in_their_seams) {
+  const Banned rules[] = {
+      {R"(system_clock::now)", "sluice::Clock", {"host/base/clock.cpp"}},
+      {R"(\b(std::)?(rand|srand)\s*\()", "sluice::Entropy", {}},
+      {R"(\bPQexec\b|\bPQexecParams\b)", "pg::Connection::query", {"host/pg/"}},
+      {R"(\b(sleep_for|sleep_until|usleep|nanosleep)\s*\()", "a timer of the loop", {"host/pg/cluster.cpp"}},
+      {R"(\bdlclose\b)", "nothing: a connector stays mapped", {}},
+  };
+  for (const SourceFile& file : read_sources(kRoot, {"host", "plugins", "plugin-api"})) {
+    const std::string code = blank_comments_and_strings(file.text);
+    for (const Banned& rule : rules) {
+      if (is_allowed(rule, file.path)) continue;
+      const std::regex pattern(rule.pattern);
+      for (std::sregex_iterator hit(code.begin(), code.end(), pattern), end; hit != end; ++hit) {
+        ADD_FAILURE() << file.path << ":" << line_of(code, static_cast<std::size_t>(hit->position())) << ": "
+                      << hit->str() << ": use " << rule.instead;
+      }
+    }
+  }
+}
+
+std::string read_file(const std::filesystem::path& path) {
+  std::ostringstream text;
+  text << std::ifstream(path).rdbuf();
+  return text.str();
+}
+
+/// module -> what its CMakeLists.txt says it depends on.
+std::map<std::string, std::set<std::string>> declared_depends() {
+  std::map<std::string, std::set<std::string>> depends;
+  for (const auto& folder : std::filesystem::directory_iterator(kRoot / "host")) {
+    const std::string text = read_file(folder.path() / "CMakeLists.txt");
+    if (text.empty()) continue;
+    const std::string module = folder.path().filename().string();
+    static const std::regex kDepends(R"(DEPENDS\s+([a-z_\s]+))");
+    for (std::sregex_iterator hit(text.begin(), text.end(), kDepends), end; hit != end; ++hit) {
+      std::istringstream words((*hit)[1].str());
+      for (std::string word; words >> word;) {
+        depends[module].insert(word == "link_keys" ? "link" : word);
+      }
+    }
+    depends[module].insert(module);
+  }
+  return depends;
+}
+
+TEST(Manners, a_module_includes_only_what_its_DEPENDS_say) {
+  const auto depends = declared_depends();
+  ASSERT_GE(depends.size(), 10U);
+  static const std::regex kInclude(R"re(#include "([a-z_]+)/[^"]+")re");
+  for (const SourceFile& file : read_sources(kRoot, {"host"})) {
+    const std::string module = file.path.substr(5, file.path.find('/', 5) - 5);
+    const auto known = depends.find(module);
+    if (known == depends.end()) continue;  // main.cpp, the inventory
+    for (std::sregex_iterator hit(file.text.begin(), file.text.end(), kInclude), end; hit != end; ++hit) {
+      const std::string included = (*hit)[1].str();
+      if (!depends.contains(included)) continue;
+      EXPECT_TRUE(known->second.contains(included))
+          << file.path << " includes " << (*hit)[0].str() << " but " << module << " does not DEPEND on " << included;
+    }
+  }
+}
+
+TEST(Manners, the_stages_of_a_record_do_not_know_each_other) {
+  const auto depends = declared_depends();
+  const std::set<std::string> stages = {"connector", "fetch", "ingest", "link", "feed"};
+  for (const std::string& stage : stages) {
+    for (const std::string& other : stages) {
+      if (stage == other || (stage == "ingest" && other == "link")) continue;  // only link/normalise, a pure leaf
+      const auto found = depends.find(stage);
+      ASSERT_NE(found, depends.end()) << stage;
+      EXPECT_FALSE(found->second.contains(other)) << stage << " depends on " << other;
+    }
+  }
+}
+
+TEST(Manners, every_failpoint_has_a_test) {
+  std::set<std::string> named;
+  static const std::regex kFailpoint(R"re(SLUICE_FAILPOINT\("([a-z_.]+)"\))re");
+  for (const SourceFile& file : read_sources(kRoot, {"host"})) {
+    for (std::sregex_iterator hit(file.text.begin(), file.text.end(), kFailpoint), end; hit != end; ++hit) {
+      named.insert((*hit)[1].str());
+    }
+  }
+  EXPECT_FALSE(named.empty());
+  std::string tests;
+  for (const SourceFile& file : read_sources(kRoot, {"tests"})) tests += file.text;
+  for (const std::string& name : named) {
+    EXPECT_NE(tests.find(name), std::string::npos) << "no test passes the failpoint " << name;
+  }
+}
+
+TEST(Manners, sources_name_no_path_of_one_machine) {
+  const std::regex machine(R"((^|[^A-Za-z0-9_.])/(work|root|farm)/)");
+  for (const SourceFile& file : read_sources(kRoot, {"host", "plugins", "plugin-api", "tests", "bench"})) {
+    if (file.path == "tests/manners/manners_test.cpp") continue;
+    EXPECT_FALSE(std::regex_search(file.text, machine)) << file.path;
+  }
+}
+
+}  // namespace
+}  // namespace sluice::manners

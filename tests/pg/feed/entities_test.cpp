@@ -1,0 +1,193 @@
+#include "feed/entities.hpp"
+
+#include <gtest/gtest.h>
+
+#include "pg/feed/world.hpp"
+
+namespace sluice::feed {
+namespace {
+
+using nlohmann::json;
+
+class EntitiesTest : public sluice::testing::FeedWorld {
+ protected:
+  void SetUp() override {
+    FeedWorld::SetUp();
+    customer("cus_1", "a@x.com");
+    customer("cus_2", "b@x.com");
+    own_ = own("a@x.com");
+    link("cus_1", own_);
+    invoice("in_1", "cus_1", 100);
+    invoice("in_2", "cus_1", 200);
+    invoice("in_3", "cus_missing", 300);
+    sql("update vendor.acme_invoice set paid = false where external_id = 'in_2'");
+  }
+  Result<EntityPage> list(std::string type, std::vector<std::pair<std::string, std::string>> filters = {},
+                          std::vector<std::string> expand = {}) {
+    ListQuery query;
+    for (auto& [left, right] : filters) query.filters.push_back(expect(parse_filter(left, {right})));
+    query.expand = std::move(expand);
+    return run(list_entities(pool(), catalog_, std::move(type), query));
+  }
+  /// External ids of a page, or the code of the refusal.
+  std::string ids(std::string type, std::vector<std::pair<std::string, std::string>> filters) {
+    const auto page = list(std::move(type), std::move(filters));
+    if (!page) return page.error().code;
+    std::string out;
+    for (const json& entity : page->entities) {
+      out += (out.empty() ? "" : " ") +
+             (entity["external_id"].is_null() ? entity["attributes"]["email"] : entity["external_id"]).get<std::string>();
+    }
+    return out;
+  }
+  Result<json> get(std::string type, std::string external_id, std::vector<std::string> expand = {}) {
+    EntityRef reference;
+    reference.external_id = std::move(external_id);
+    return run(get_entity(pool(), catalog_, std::move(type), reference, std::move(expand)));
+  }
+  EntityId own_;
+};
+
+TEST_F(EntitiesTest, AnEntityIsTypedJsonWithLinksAndProvenance) {
+  const auto invoice = get("acme.invoice", "in_1");
+  ASSERT_TRUE(invoice);
+  EXPECT_EQ((*invoice)["attributes"],
+            json::parse(R"({"number":"N-in_1","customer":"cus_1","total":100,"rate":"12.50","score":0.5,"paid":true,
+                "created":"2026-01-02T03:04:05.500000Z","due":"2026-02-01","lines":[1],"hash":"00ff","memo":null})"));
+  EXPECT_EQ((*invoice)["type"], "acme.invoice");
+  EXPECT_TRUE((*invoice)["id"].is_number_integer());
+  EXPECT_EQ((*invoice)["provenance"]["connection"], "main");
+  EXPECT_FALSE(invoice->contains("expanded"));
+  const auto customer = get("acme.customer", "cus_1");
+  EXPECT_EQ((*customer)["links"]["acme.customer.email"]["target_id"], own_.value);
+  EXPECT_EQ((*customer)["links"]["acme.customer.email"]["state"], "linked");
+}
+
+TEST_F(EntitiesTest, FiltersAreTypedAndBound) {
+  EXPECT_EQ(ids("acme.invoice", {{"total", "200"}}), "in_2");
+  EXPECT_EQ(ids("acme.invoice", {{"total[gte]", "200"}}), "in_2 in_3");
+  EXPECT_EQ(ids("acme.invoice", {{"total[gt]", "100"}, {"total[lt]", "300"}}), "in_2");
+  EXPECT_EQ(ids("acme.invoice", {{"total[ne]", "100"}, {"total[lte]", "300"}}), "in_2 in_3");
+  EXPECT_EQ(ids("acme.invoice", {{"paid", "false"}}), "in_2");
+  EXPECT_EQ(ids("acme.invoice", {{"customer", "cus_1"}}), "in_1 in_2");
+  EXPECT_EQ(ids("acme.invoice", {{"rate[gt]", "12.4"}, {"score", "0.5"}}), "in_1 in_2 in_3");
+  EXPECT_EQ(ids("acme.invoice", {{"created[lt]", "2026-01-02T04:04:05+01:00"}}), "");
+  EXPECT_EQ(ids("acme.invoice", {{"created[gt]", "2026-01-02T04:04:05+01:00"}, {"due", "2026-02-01"}}), "in_1 in_2 in_3");
+  EXPECT_EQ(ids("acme.invoice", {{"memo[is_null]", "true"}, {"external_id", "in_3"}}), "in_3");
+  EXPECT_EQ(ids("acme.invoice", {{"connection", "main"}, {"number", "N-in_1"}}), "in_1");
+  EXPECT_EQ(ids("acme.invoice", {{"number", "' or true --"}}), "");
+  EXPECT_EQ(ids("acme.customer", {{"link.acme.customer.email", std::to_string(own_.value)}}), "cus_1");
+  EXPECT_EQ(ids("customer", {{"email", "a@x.com"}}), "a@x.com");
+  EXPECT_EQ(ids("customer", {{"seats[gt]", "4"}}), "a@x.com");
+  EXPECT_EQ(ids("customer", {{"seats[gt]", "5"}}), "");
+  ListQuery query;
+  query.filters.push_back(expect(parse_filter("total[in]", {"100", "300"})));
+  EXPECT_EQ(run(list_entities(pool(), catalog_, "acme.invoice", query))->entities.size(), 2u);
+}
+
+TEST_F(EntitiesTest, ABadFilterNamesTheAttribute) {
+  EXPECT_EQ(ids("acme.invoice", {{"total", "many"}}), "filter.bad_value");
+  EXPECT_NE(list("acme.invoice", {{"total", "many"}}).error().message.find("total"), std::string::npos);
+  EXPECT_EQ(ids("acme.invoice", {{"due", "2026-02-30"}}), "filter.bad_value");
+  EXPECT_EQ(ids("acme.invoice", {{"rate", "1e9"}}), "filter.bad_value");
+  EXPECT_EQ(ids("acme.invoice", {{"colour", "1"}}), "filter.unknown_attribute");
+  EXPECT_EQ(ids("acme.invoice", {{"lines", "1"}}), "filter.unsupported");
+  EXPECT_EQ(ids("nothing", {}), "type.not_found");
+  EXPECT_EQ(parse_filter("total[like]", {"1"}).error().code, "filter.bad_operator");
+  EXPECT_EQ(parse_filter("total[", {"1"}).error().code, "filter.bad_operator");
+}
+
+TEST_F(EntitiesTest, PagesFollowEachOther) {
+  ListQuery query;
+  query.limit = 2;
+  const auto first = run(list_entities(pool(), catalog_, "acme.invoice", query));
+  ASSERT_TRUE(first);
+  EXPECT_EQ(first->entities.size(), 2u);
+  query.cursor = first->cursor;
+  const auto second = run(list_entities(pool(), catalog_, "acme.invoice", query));
+  ASSERT_EQ(second->entities.size(), 1u);
+  EXPECT_EQ(second->entities[0]["external_id"], "in_3");
+  EXPECT_EQ(second->cursor, "");
+  EXPECT_EQ(run(list_entities(pool(), catalog_, "acme.customer", query)).error().code, "entity.bad_cursor");
+  query.cursor = "zzz";
+  EXPECT_EQ(run(list_entities(pool(), catalog_, "acme.invoice", query)).error().code, "entity.bad_cursor");
+}
+
+TEST_F(EntitiesTest, TombstonesAreShownOnlyWhenAskedFor) {
+  sql("update vendor.acme_invoice set deleted_at = now() where external_id = 'in_1'");
+  EXPECT_EQ(ids("acme.invoice", {}), "in_2 in_3");
+  ListQuery query;
+  query.tombstones = Tombstones::only;
+  const auto gone = run(list_entities(pool(), catalog_, "acme.invoice", query));
+  ASSERT_EQ(gone->entities.size(), 1u);
+  EXPECT_TRUE(gone->entities[0]["provenance"]["deleted_at"].is_string());
+  query.tombstones = Tombstones::include;
+  EXPECT_EQ(run(list_entities(pool(), catalog_, "acme.invoice", query))->entities.size(), 3u);
+  EXPECT_EQ(get("acme.invoice", "in_1").error().code, "entity.not_found");
+}
+
+TEST_F(EntitiesTest, ReferencesExpandAndDanglingOnesAreNull) {
+  const auto page = list("acme.invoice", {}, {"customer.link.acme.customer.email", "customer.invoice"});
+  ASSERT_TRUE(page) << page.error().describe();
+  const json& first = page->entities[0]["expanded"]["customer"];
+  EXPECT_EQ(first["external_id"], "cus_1");
+  EXPECT_EQ(first["expanded"]["link.acme.customer.email"]["id"], own_.value);
+  EXPECT_EQ(first["expanded"]["link.acme.customer.email"]["attributes"]["email"], "a@x.com");
+  EXPECT_EQ(first["expanded"]["invoice"]["items"].size(), 2u);
+  EXPECT_EQ(page->entities[1]["expanded"]["customer"]["external_id"], "cus_1");
+  EXPECT_TRUE(page->entities[2]["expanded"]["customer"].is_null());
+  EXPECT_EQ(page->entities[2]["attributes"]["customer"], "cus_missing");
+}
+
+TEST_F(EntitiesTest, ChildrenAndLinkedOnesAreCappedLists) {
+  const auto customer = get("acme.customer", "cus_1", {"invoice", "customer"});
+  ASSERT_TRUE(customer) << customer.error().describe();
+  EXPECT_EQ((*customer)["expanded"]["invoice"]["items"].size(), 2u);
+  EXPECT_FALSE((*customer)["expanded"]["invoice"]["has_more"].get<bool>());
+  EXPECT_EQ((*customer)["expanded"]["customer"]["id"], own_.value);
+  sql("insert into vendor.acme_invoice (workspace_id, connection_id, external_id, content_hash, customer)"
+      " select {w}, {c}, 'many_' || n, gen_random_uuid(), 'cus_2' from generate_series(1, 150) n");
+  const auto other = get("acme.customer", "cus_2", {"invoice"});
+  EXPECT_EQ((*other)["expanded"]["invoice"]["items"].size(), 100u);
+  EXPECT_TRUE((*other)["expanded"]["invoice"]["has_more"].get<bool>());
+
+  EntityRef reference;
+  reference.id = own_;
+  const auto whole = run(get_entity(pool(), catalog_, "customer", reference, {"acme.customer.invoice"}));
+  ASSERT_TRUE(whole) << whole.error().describe();
+  const json& linked = (*whole)["expanded"]["acme.customer"]["items"];
+  ASSERT_EQ(linked.size(), 1u);
+  EXPECT_EQ(linked[0]["expanded"]["invoice"]["items"].size(), 2u);
+}
+
+TEST_F(EntitiesTest, WrongPathsAreRefusedWithWhatIsThere) {
+  const auto unknown = get("acme.invoice", "in_1", {"nothing"});
+  ASSERT_FALSE(unknown);
+  EXPECT_EQ(unknown.error().code, "expand.unknown_path");
+  EXPECT_NE(unknown.error().hint.find("customer"), std::string::npos);
+  EXPECT_EQ(get("acme.invoice", "in_1", {"customer.invoice.customer.invoice.customer"}).error().code, "expand.too_deep");
+  EXPECT_TRUE(get("acme.invoice", "in_1", {"customer.invoice.customer.invoice"}));
+}
+
+TEST_F(EntitiesTest, AnExternalIdOfTwoConnectionsNeedsTheConnection) {
+  sql("insert into sluice.connection (workspace_id, connector, name) values ({w}, 'acme', 'second')");
+  sql("insert into vendor.acme_customer (workspace_id, connection_id, external_id, content_hash)"
+      " select workspace_id, connection_id, 'cus_1', gen_random_uuid() from sluice.connection where name = 'second'");
+  EXPECT_EQ(get("acme.customer", "cus_1").error().code, "entity.ambiguous");
+  EntityRef reference;
+  reference.external_id = "cus_1";
+  reference.connection = "second";
+  EXPECT_EQ((*run(get_entity(pool(), catalog_, "acme.customer", reference)))["provenance"]["connection"], "second");
+}
+
+TEST_F(EntitiesTest, AnotherWorkspaceSeesNothing) {
+  model::Catalog other = *catalog_;
+  other.workspace = WorkspaceId(workspace_.value + 1);
+  const auto catalog = std::make_shared<const model::Catalog>(other);
+  const auto page = run(list_entities(pool(), catalog, "acme.invoice", ListQuery()));
+  ASSERT_TRUE(page);
+  EXPECT_TRUE(page->entities.empty());
+}
+
+}  // namespace
+}  // namespace sluice::feed

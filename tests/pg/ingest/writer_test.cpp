@@ -1,0 +1,517 @@
+#include "ingest/writer.hpp"
+
+#include <gtest/gtest.h>
+
+#include "base/failpoint.hpp"
+#include "ingest/shape.hpp"
+#include "ingest/tail.hpp"
+#include "model/storage.hpp"
+#include "support/pg_fixture.hpp"
+
+namespace sluice::ingest {
+namespace {
+
+using contract::AttributeType;
+using contract::Kind;
+using contract::Value;
+
+contract::Attribute attribute(std::string name, AttributeType type, bool required = false) {
+  contract::Attribute made;
+  made.name = std::move(name);
+  made.type = type;
+  made.required = required;
+  return made;
+}
+
+/// acme.person (name required, email a link key, age, score, born, data, blob, price) and
+/// acme.line (person: a relationship).
+contract::Manifest acme() {
+  contract::Manifest manifest;
+  manifest.id = "acme";
+  manifest.version = "1.0.0";
+  manifest.document = nlohmann::json::object();
+  contract::EntityType person;
+  person.name = "person";
+  person.display_name = "Person";
+  person.display_attribute = "name";
+  person.attributes = {attribute("name", AttributeType::text, true), attribute("email", AttributeType::text),
+                       attribute("age", AttributeType::integer),     attribute("score", AttributeType::number),
+                       attribute("born", AttributeType::date),       attribute("data", AttributeType::json),
+                       attribute("blob", AttributeType::bytes),      attribute("price", AttributeType::decimal),
+                       attribute("seen", AttributeType::timestamp),  attribute("active", AttributeType::boolean)};
+  contract::LinkKey key;
+  key.attribute = "email";
+  key.kind = contract::KeyKind::email;
+  person.link_keys.push_back(key);
+  contract::EntityType line;
+  line.name = "line";
+  line.display_name = "Line";
+  line.display_attribute = "person";
+  line.attributes = {attribute("person", AttributeType::text), attribute("amount", AttributeType::integer)};
+  contract::Relationship relationship;
+  relationship.name = "person";
+  relationship.attribute = "person";
+  relationship.target = "person";
+  line.relationships.push_back(relationship);
+  manifest.entity_types = {person, line};
+  return manifest;
+}
+
+/// Builds a page: one call a record.
+class PageBuilder {
+ public:
+  explicit PageBuilder(const contract::Manifest& manifest) : manifest_(manifest) {}
+
+  PageBuilder& record(std::string_view type, std::string_view id, const nlohmann::json& values,
+                      std::int64_t version = 0) {
+    const auto index = *manifest_.type_index(type);
+    contract::Record made;
+    made.type = index;
+    made.external_id = page.keep(id);
+    made.source_version = version;
+    std::vector<Value> list;
+    for (const auto& [name, content] : values.items()) {
+      const auto attribute = *manifest_.entity_types[index].attribute_index(name);
+      list.push_back(value(attribute, manifest_.entity_types[index].attributes[attribute].type, content));
+    }
+    const auto kept = page.allocate<Value>(list.size());
+    std::copy(list.begin(), list.end(), kept.begin());
+    made.values = kept;
+    page.records.push_back(made);
+    return *this;
+  }
+  PageBuilder& deleted(std::string_view type, std::string_view id, std::int64_t version = 0) {
+    record(type, id, nlohmann::json::object(), version);
+    page.records.back().deleted = true;
+    return *this;
+  }
+  PageBuilder& notice(std::string_view type, std::string_view id, contract::NoticeKind kind,
+                      std::string_view into = {}) {
+    contract::Notice made;
+    made.type = *manifest_.type_index(type);
+    made.external_id = page.keep(id);
+    made.kind = kind;
+    made.merged_into = page.keep(into);
+    page.notices.push_back(made);
+    return *this;
+  }
+
+  contract::Page page;
+
+ private:
+  Value value(std::uint32_t attribute, AttributeType type, const nlohmann::json& content) {
+    Value made;
+    made.attribute = attribute;
+    if (content.is_null()) return made;
+    switch (type) {
+      case AttributeType::text: made.kind = Kind::string; break;
+      case AttributeType::decimal: made.kind = Kind::decimal; break;
+      case AttributeType::json: made.kind = Kind::json; break;
+      case AttributeType::bytes: made.kind = Kind::raw; break;
+      case AttributeType::number: made.kind = Kind::real; made.real = content.get<double>(); return made;
+      case AttributeType::boolean: made.kind = Kind::boolean; made.number = content.get<bool>(); return made;
+      case AttributeType::integer: made.kind = Kind::int64; made.number = content.get<std::int64_t>(); return made;
+      case AttributeType::date: made.kind = Kind::date; made.number = content.get<std::int64_t>(); return made;
+      case AttributeType::timestamp:
+        made.kind = Kind::timestamp;
+        made.number = content.get<std::int64_t>();
+        return made;
+    }
+    made.text = page.keep(content.get<std::string>());
+    return made;
+  }
+  const contract::Manifest& manifest_;
+};
+
+class WriterTest : public sluice::testing::PgTest {
+ protected:
+  void SetUp() override {
+    PgTest::SetUp();
+    install(acme());
+  }
+
+  void install(contract::Manifest manifest) {
+    manifest_ = std::move(manifest);
+    run(prepare());
+    writer_ = std::make_unique<Writer>(pool());
+  }
+
+  Task<void> prepare() {
+    auto connection = co_await pool().acquire();
+    co_await connection->script(
+        "insert into sluice.workspace (name) values ('w');"
+        "insert into sluice.connector_version (connector, version, sha256, manifest) "
+        "values ('acme', '1.0.0', decode(repeat('00', 32), 'hex'), '{}');"
+        "insert into sluice.installation (workspace_id, connector, sha256) "
+        "values (1, 'acme', decode(repeat('00', 32), 'hex'));"
+        "insert into sluice.connection (workspace_id, connector, name) values (1, 'acme', 'a');"
+        "insert into sluice.stream (workspace_id, connection_id, stream, mode) values (1, 1, 'people', 'snapshot');"
+        "insert into sluice.sync_run (workspace_id, connection_id, stream, kind) values (1, 1, 'people', 'full');"
+        "insert into sluice.lease_epoch values (1, 'account', 7);");
+    co_await model::install_types(*connection, WorkspaceId(1), manifest_);
+    context_.workspace = WorkspaceId(1);
+    context_.connection = ConnectionId(1);
+    context_.run = RunId(1);
+    context_.stream = "people";
+    context_.lease_name = "account";
+    context_.epoch = Epoch(7);
+    context_.manifest = &manifest_;
+    context_.catalog = co_await model::load_catalog(*connection, WorkspaceId(1));
+  }
+
+  Task<void> reload() {
+    auto connection = co_await pool().acquire();
+    co_await model::install_types(*connection, WorkspaceId(1), manifest_);
+    context_.catalog = co_await model::load_catalog(*connection, WorkspaceId(1));
+  }
+  Task<void> explain_generic(std::string sql, std::string types, int nulls, std::vector<std::string>& plans) {
+    auto connection = co_await pool().acquire();
+    co_await connection->query("set enable_seqscan = off");  // as the role of the write path has it
+    co_await connection->query("set plan_cache_mode = force_generic_plan");
+    const std::string prepare = "prepare hot (" + types + ") as " + sql;
+    co_await connection->query(prepare);
+    std::string arguments = "null";
+    for (int i = 1; i < nulls; ++i) arguments += ", null";
+    const std::string explain = "explain execute hot (" + arguments + ")";
+    const pg::QueryResult rows = co_await connection->query(explain);
+    std::string text;
+    for (int r = 0; r < rows.rows(); ++r) text += rows.get<std::string>(r, 0) + "\n";
+    plans.push_back(text);
+    co_await connection->query("deallocate hot");
+    co_await connection->query("reset all");
+  }
+
+  PageCounts write(const contract::Page& page, PageEffects effects = PageEffects()) {
+    return run(writer_->write(context_, page, std::move(effects)));
+  }
+  /// The first column of each row, joined with spaces.
+  std::string ask(const std::string& sql) {
+    const pg::QueryResult rows = run(pool().query(sql));
+    std::string out;
+    for (int r = 0; r < rows.rows(); ++r) {
+      out += r > 0 ? " " : "";
+      out += rows.is_null(r, 0) ? "null" : rows.get<std::string>(r, 0);
+    }
+    return out;
+  }
+  PageBuilder page() { return PageBuilder(manifest_); }
+
+  contract::Manifest manifest_;
+  PageContext context_;
+  std::unique_ptr<Writer> writer_;
+};
+
+TEST_F(WriterTest, a_page_is_stored_with_every_type_its_keys_its_changes_and_its_checkpoint) {
+  auto built = page();
+  built.record("person", "p1", {{"name", "Ann"}, {"email", "Ann@Example.com"}, {"age", 41}, {"score", 0.5},
+                                {"born", 1}, {"data", R"({"b":1,"a":[2]})"}, {"blob", "\x01\x02"}, {"price", "12.50"},
+                                {"seen", 1'000'000}, {"active", true}});
+  built.record("line", "l1", {{"person", "p1"}, {"amount", 5}});
+  PageEffects effects;
+  effects.checkpoint = "page 2";
+  effects.checkpoint_format = 3;
+  effects.requests = 2;
+  const PageCounts counts = write(built.page, effects);
+  EXPECT_EQ(counts.records, 2);
+  EXPECT_EQ(counts.inserted, 2);
+  EXPECT_EQ(counts.unchanged, 0);
+  EXPECT_EQ(ask("select concat_ws('|', name, email, age, score, born, data, blob, price, seen, active) "
+                "from vendor.acme_person"),
+            R"(Ann|Ann@Example.com|41|0.5|1970-01-02|{"a": [2], "b": 1}|\x0102|12.50|1970-01-01 00:00:01+00|t)");
+  EXPECT_EQ(ask("select count(*) from sluice.link_key"), "1");
+  EXPECT_EQ(ask("select count(*) from sluice.link_queue"), "1");
+  EXPECT_EQ(ask("select op || external_id from sluice.change order by change_id"), "insertp1 insertl1");
+  EXPECT_EQ(ask("select convert_from(checkpoint, 'UTF8') || checkpoint_format || records_total from sluice.stream"),
+            "page 232");
+  EXPECT_EQ(ask("select concat_ws(' ', pages, requests, records, inserted) from sluice.sync_run"), "1 2 2 2");
+}
+
+TEST_F(WriterTest, the_same_page_again_changes_nothing_at_all) {
+  auto built = page();
+  for (int i = 0; i < 50; ++i) {
+    built.record("person", "p" + std::to_string(i), {{"name", "Ann"}, {"email", "a@b"}, {"data", "{}"}}, i);
+  }
+  built.deleted("person", "never seen");
+  write(built.page);
+  const std::string before = ask("select xmin || '/' || ctid from vendor.acme_person order by external_id");
+  const std::string changes = ask("select count(*) from sluice.change");
+  for (int i = 0; i < 3; ++i) {  // the first of them without a look, the others with one
+    const PageCounts again = write(built.page);
+    EXPECT_EQ(again.unchanged, 51);
+    EXPECT_EQ(again.inserted + again.updated + again.deleted + again.quarantined, 0);
+  }
+  EXPECT_EQ(ask("select xmin || '/' || ctid from vendor.acme_person order by external_id"), before);
+  EXPECT_EQ(ask("select distinct xmax::text from vendor.acme_person"), "0");
+  EXPECT_EQ(ask("select count(*) from sluice.change"), changes);
+}
+
+TEST_F(WriterTest, a_partial_record_leaves_the_rest_and_says_what_it_changed) {
+  auto first = page();
+  write(first.record("person", "p", {{"name", "Ann"}, {"email", "a@b"}, {"age", 1}}).page);
+  auto second = page();
+  const PageCounts counts = write(second.record("person", "p", {{"age", 2}}).page);
+  EXPECT_EQ(counts.updated, 1);
+  EXPECT_EQ(ask("select concat_ws('|', name, email, age) from vendor.acme_person"), "Ann|a@b|2");
+  EXPECT_EQ(ask("select changed from sluice.change where op = 'update'"), R"({"age": [1, 2]})");
+  auto third = page();
+  write(third.record("person", "p", {{"email", nullptr}}).page);
+  EXPECT_EQ(ask("select email is null from vendor.acme_person"), "t");
+  EXPECT_EQ(ask("select count(*) from sluice.link_key"), "0");
+}
+
+TEST_F(WriterTest, any_split_of_records_into_pages_gives_the_same_rows) {
+  struct Part {
+    nlohmann::json values;
+    bool deleted;
+  };
+  const std::vector<std::pair<const char*, Part>> records = {
+      {"a", {{{"name", "A"}, {"age", 1}}, false}},  {"b", {{{"name", "B"}, {"email", "b@x"}}, false}},
+      {"a", {{{"email", "a@x"}}, false}},           {"b", {nlohmann::json::object(), true}},
+      {"a", {{{"name", "AA"}, {"age", 2}}, false}}, {"b", {{{"age", 7}}, false}},
+      {"c", {nlohmann::json::object(), true}},      {"a", {{{"age", nullptr}}, false}}};
+  const std::string rows =
+      "select concat_ws('|', external_id, name, email, age, deleted_at is null) from vendor.acme_person "
+      "order by external_id";
+  const std::string keys =
+      "select concat_ws('|', p.external_id, k.digest) from sluice.link_key k join vendor.acme_person p "
+      "on p.id = k.entity_id order by 1";
+  std::string expected, expected_keys;
+  for (std::size_t size = 1; size <= records.size(); ++size) {
+    run(pool().query("delete from vendor.acme_person"));
+    run(pool().query("delete from sluice.link_key"));
+    for (std::size_t begin = 0; begin < records.size(); begin += size) {
+      auto built = page();
+      for (std::size_t i = begin; i < std::min(begin + size, records.size()); ++i) {
+        const auto& [id, part] = records[i];
+        part.deleted ? built.deleted("person", id) : built.record("person", id, part.values);
+      }
+      write(built.page);
+    }
+    if (size == 1) {
+      expected = ask(rows);
+      expected_keys = ask(keys);
+      EXPECT_EQ(expected, "a|AA|a@x|t b|B|b@x|7|t");
+    }
+    EXPECT_EQ(ask(rows), expected) << "pages of " << size;
+    EXPECT_EQ(ask(keys), expected_keys) << "pages of " << size;
+  }
+}
+
+TEST_F(WriterTest, a_version_never_decreases_and_a_record_without_one_counts_as_new) {
+  const auto put = [&](std::int64_t version, int age) {
+    auto built = page();
+    return write(built.record("person", "p", {{"name", "Ann"}, {"age", age}}, version).page);
+  };
+  put(5, 1);
+  EXPECT_EQ(put(4, 2).unchanged, 1);
+  EXPECT_EQ(ask("select age || ' ' || source_version from vendor.acme_person"), "1 5");
+  EXPECT_EQ(put(5, 3).updated, 1);
+  EXPECT_EQ(put(9, 3).unchanged, 1);  // newer, but nothing else: remembered, no change
+  EXPECT_EQ(put(8, 4).unchanged, 1);
+  EXPECT_EQ(put(0, 5).updated, 1);
+  EXPECT_EQ(ask("select age || ' ' || source_version from vendor.acme_person"), "5 9");
+  auto built = page();
+  EXPECT_EQ(write(built.deleted("person", "p", 8).page).deleted, 0);
+}
+
+TEST_F(WriterTest, deletion_keeps_the_values_takes_the_keys_and_can_be_undone) {
+  auto first = page();
+  write(first.record("person", "p", {{"name", "Ann"}, {"email", "a@b"}}).page);
+  const std::string id = ask("select id from vendor.acme_person");
+  auto second = page();
+  EXPECT_EQ(write(second.deleted("person", "p").page).deleted, 1);
+  EXPECT_EQ(write(second.page).deleted, 0);
+  EXPECT_EQ(ask("select name from vendor.acme_person where deleted_at is not null"), "Ann");
+  EXPECT_EQ(ask("select count(*) from sluice.link_key"), "0");
+  auto third = page();
+  EXPECT_EQ(write(third.record("person", "p", {{"age", 3}}).page).updated, 1);
+  EXPECT_EQ(ask("select id from vendor.acme_person where deleted_at is null"), id);
+  EXPECT_EQ(ask("select count(*) from sluice.link_key"), "1");  // of the email that this record did not have
+  EXPECT_EQ(ask("select op from sluice.change order by change_id"), "insert delete restore");
+  EXPECT_EQ(ask("select count(*) from sluice.link_queue"), "3");
+}
+
+TEST_F(WriterTest, a_changed_key_is_taken_off_and_put_on) {
+  auto first = page();
+  write(first.record("person", "p", {{"name", "Ann"}, {"email", "a@b"}}).page);
+  const std::string digest = ask("select digest from sluice.link_key");
+  auto second = page();
+  write(second.record("person", "p", {{"name", "Ann"}, {"email", "A@B"}}).page);
+  EXPECT_EQ(ask("select digest from sluice.link_key"), digest);  // the same key in other letters
+  EXPECT_EQ(ask("select count(*) from sluice.link_queue"), "1");
+  auto third = page();
+  write(third.record("person", "p", {{"email", "c@d"}}).page);
+  EXPECT_EQ(ask("select count(*) filter (where digest::text <> '" + digest + "') || '/' || count(*) from sluice.link_key"),
+            "1/1");
+  EXPECT_EQ(ask("select count(*) from sluice.link_queue"), "3");
+}
+
+TEST_F(WriterTest, a_bad_record_is_quarantined_and_the_others_are_stored) {
+  auto built = page();
+  built.record("person", "good", {{"name", "Ann"}});
+  built.record("person", "no name", {{"age", 1}});
+  built.record("person", "bad json", {{"name", "Ann"}, {"data", "{oops"}});
+  built.record("person", "null name", {{"name", nullptr}});
+  contract::RejectedRecord rejected;
+  rejected.external_id = "rejected";
+  rejected.code = "record.wrong_kind";
+  rejected.reason = "because";
+  built.page.rejected.push_back(rejected);
+  const PageCounts counts = write(built.page);
+  EXPECT_EQ(counts.inserted, 1);
+  EXPECT_EQ(counts.quarantined, 4);
+  EXPECT_EQ(counts.unchanged, 0);
+  write(built.page);
+  EXPECT_EQ(ask("select concat(external_id, '=', code, times) from sluice.quarantine order by external_id"),
+            "bad json=value.invalid_json2 no name=record.required_missing2 null name=record.required_null2 "
+            "rejected=record.wrong_kind2");
+}
+
+TEST_F(WriterTest, a_value_that_only_postgresql_refuses_is_found_and_quarantined) {
+  // A year that jsonb takes but numeric does not: more digits before the point than it holds.
+  auto built = page();
+  for (int i = 0; i < 20; ++i) built.record("person", "p" + std::to_string(i), {{"name", "Ann"}, {"price", "1"}});
+  run(pool().query("alter table vendor.acme_person alter column price type numeric(5,2)"));
+  built.record("person", "huge", {{"name", "Ann"}, {"price", "123456"}});
+  const PageCounts counts = write(built.page);
+  EXPECT_EQ(counts.inserted, 20);
+  EXPECT_EQ(counts.quarantined, 1);
+  EXPECT_EQ(ask("select external_id || ' ' || code from sluice.quarantine"), "huge value.refused");
+}
+
+TEST_F(WriterTest, u0000_is_stored_as_a_replacement_and_shown) {
+  const auto put = [&](int age) {
+    auto built = page();
+    return write(built.record("person", "p", {{"name", std::string("A\0B", 3)}, {"age", age}}).page);
+  };
+  EXPECT_EQ(put(1).inserted, 1);
+  EXPECT_EQ(put(1).unchanged, 1);
+  EXPECT_EQ(put(2).quarantined, 0);
+  EXPECT_EQ(ask("select name from vendor.acme_person"), "A\xEF\xBF\xBD" "B");
+  EXPECT_EQ(ask("select code || times from sluice.quarantine"), "value.nul_replaced2");
+}
+
+TEST_F(WriterTest, a_stale_epoch_writes_nothing) {
+  context_.epoch = Epoch(6);
+  auto built = page();
+  built.record("person", "p", {{"name", "Ann"}, {"email", "a@b"}}).notice("person", "q", contract::NoticeKind::changed);
+  PageEffects effects;
+  effects.checkpoint = "later";
+  try {
+    write(built.page, effects);
+    FAIL() << "it was written";
+  } catch (const Failure& failure) {
+    EXPECT_EQ(failure.error().code, "lease.lost");
+    EXPECT_EQ(failure.error().kind, ErrorKind::cancelled);
+  }
+  EXPECT_EQ(ask("select (select count(*) from vendor.acme_person) + (select count(*) from sluice.change) + "
+                "(select count(*) from sluice.link_key) + (select count(*) from sluice.refetch)"),
+            "0");
+  EXPECT_EQ(ask("select checkpoint is null from sluice.stream"), "t");
+}
+
+TEST_F(WriterTest, notices_meet_in_one_row_an_object_and_answered_ones_leave_unless_newer) {
+  auto first = page();
+  first.notice("person", "a", contract::NoticeKind::changed).notice("person", "a", contract::NoticeKind::deleted);
+  first.notice("person", "b", contract::NoticeKind::merged, "c");
+  EXPECT_EQ(write(first.page).notices, 3);
+  EXPECT_EQ(ask("select concat(external_id, kind, generation) from sluice.refetch order by 1"),
+            "adeleted1 bmerged1 cchanged1");
+  auto second = page();
+  write(second.notice("person", "a", contract::NoticeKind::changed).page);
+  PageEffects effects;
+  for (const char* id : {"a", "b"}) {
+    PageEffects::Answered answered;
+    answered.type = "person";
+    answered.external_id = id;
+    answered.generation = 1;
+    effects.answered.push_back(answered);
+  }
+  write(page().page, effects);
+  EXPECT_EQ(ask("select concat(external_id, generation) from sluice.refetch order by 1"), "a2 c1");
+}
+
+TEST_F(WriterTest, a_complete_set_deletes_what_is_not_in_it_and_nothing_else) {
+  auto first = page();
+  for (const char* id : {"1", "2", "3"}) first.record("line", id, {{"person", "p"}, {"amount", 1}});
+  first.record("line", "4", {{"person", "other"}, {"amount", 1}});
+  write(first.page);
+  auto second = page();
+  second.record("line", "5", {{"person", "p"}, {"amount", 1}});
+  contract::CompleteSet set;
+  set.type = *manifest_.type_index("line");
+  set.attribute = 0;
+  set.equals = second.page.keep("p");
+  const auto ids = second.page.allocate<std::string_view>(2);
+  ids[0] = second.page.keep("2");
+  ids[1] = second.page.keep("5");
+  set.ids = ids;
+  second.page.sets.push_back(set);
+  EXPECT_EQ(write(second.page).deleted, 2);
+  EXPECT_EQ(ask("select external_id from vendor.acme_line where deleted_at is null order by 1"), "2 4 5");
+  EXPECT_EQ(write(second.page).deleted, 0);
+}
+
+TEST_F(WriterTest, what_is_looked_up_is_looked_up_by_index_even_when_the_tables_are_empty) {
+  auto built = page();
+  built.record("person", "p", {{"name", "Ann"}, {"email", "a@b"}, {"age", 1}});
+  Batch batch(manifest_, *context_.catalog, built.page);
+  const TypePlan& plan = batch.plan(0);
+  const Presence& presence = batch.presence(batch.rows[0]);
+  std::vector<std::string> plans;
+  const auto explain = [&](const std::string& sql, const std::string& types, int nulls) {
+    run(explain_generic(sql, types, nulls, plans));
+  };
+  explain(action_sql(Action::look, plan, presence), "bigint,bigint,text[],bigint[],uuid[],boolean[]", 6);
+  explain(kRemoveKeys.sql, "bigint,bigint[],int[],int[],uuid[]", 5);
+  explain(kForgetAnswered.sql, "bigint,bigint,text[],text[],bigint[]", 5);
+  for (const std::string& text : plans) {
+    EXPECT_EQ(text.find("Seq Scan"), std::string::npos) << text;
+    EXPECT_EQ(text.find("Hash"), std::string::npos) << text;
+    EXPECT_NE(text.find("Index"), std::string::npos) << text;
+  }
+  EXPECT_EQ(plans.size(), 3U);
+}
+
+TEST_F(WriterTest, a_thousand_rows_and_six_hundred_attributes_go_through) {
+  contract::Manifest wide = acme();
+  contract::EntityType type;
+  type.name = "wide";
+  type.display_name = "Wide";
+  for (int i = 0; i < 600; ++i) type.attributes.push_back(attribute("a" + std::to_string(i), AttributeType::text));
+  type.display_attribute = "a0";
+  wide.entity_types.push_back(type);
+  manifest_ = wide;
+  run(reload());
+  auto built = page();
+  nlohmann::json values;
+  for (int i = 0; i < 600; ++i) values["a" + std::to_string(i)] = "v" + std::to_string(i);
+  built.record("wide", "w", values);
+  for (int i = 0; i < 1'000; ++i) built.record("person", "p" + std::to_string(i), {{"name", "Ann"}, {"age", i}});
+  EXPECT_EQ(write(built.page).inserted, 1'001);
+  EXPECT_EQ(ask("select a0 || a599 from vendor.acme_wide"), "v0v599");
+  values["a599"] = "new";
+  auto second = page();
+  EXPECT_EQ(write(second.record("wide", "w", values).page).updated, 1);
+  EXPECT_EQ(ask("select changed from sluice.change where op = 'update'"), R"({"a599": ["v599", "new"]})");
+}
+
+/// Runs as pg.ingest_failpoints, where each of the writer's failpoints throws at its first passage.
+TEST_F(WriterTest, a_failure_before_the_commit_leaves_nothing_and_after_it_everything) {
+  if (!failpoint::armed) GTEST_SKIP() << "set SLUICE_FAILPOINTS, as ctest's pg.ingest_failpoints does";
+  auto built = page();
+  built.record("person", "p", {{"name", "Ann"}, {"email", "a@b"}});
+  const std::string stored = "select (select count(*) from vendor.acme_person) || '/' || (select count(*) from "
+                             "sluice.change) || '/' || (select count(*) from sluice.link_queue)";
+  EXPECT_THROW(write(built.page), Failure);  // ingest.after_upsert
+  EXPECT_EQ(ask(stored), "0/0/0");
+  EXPECT_THROW(write(built.page), Failure);  // ingest.before_commit
+  EXPECT_EQ(ask(stored), "0/0/0");
+  EXPECT_THROW(write(built.page), Failure);  // ingest.after_commit
+  EXPECT_EQ(ask(stored), "1/1/1");
+  EXPECT_EQ(write(built.page).unchanged, 1);
+  EXPECT_EQ(ask(stored), "1/1/1");
+}
+
+}  // namespace
+}  // namespace sluice::ingest

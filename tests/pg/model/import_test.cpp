@@ -1,0 +1,165 @@
+#include "model/import.hpp"
+
+#include <gtest/gtest.h>
+
+#include <random>
+
+#include "model/own_entities.hpp"
+#include "model/own_types.hpp"
+#include "pg/model/manifests.hpp"
+#include "support/pg_fixture.hpp"
+
+namespace sluice::model {
+namespace {
+
+using nlohmann::json;
+using sluice::testing::make_workspace;
+
+class ImportTest : public sluice::testing::PgTest {
+ protected:
+  void SetUp() override {
+    PgTest::SetUp();
+    catalog_ = run(workspace("acme"));
+  }
+  Task<CatalogPtr> workspace(std::string name) {
+    const WorkspaceId id = co_await make_workspace(pool(), std::move(name));
+    const json request = json::parse(R"({"name":"customer","attributes":[
+        {"name":"email","type":"text","format":"email","unique":true},
+        {"name":"name","type":"text"},{"name":"seats","type":"integer"},{"name":"vip","type":"boolean"}]})");
+    auto type = own_type_from_json(request);
+    auto lease = co_await pool().acquire();
+    co_await create_own_type(*lease, id, std::move(*type));
+    co_return co_await load_catalog(*lease, id);
+  }
+  Task<ImportResult> import_task(CatalogPtr catalog, std::vector<std::string> pieces, ImportOptions options) {
+    auto importer = expect(Importer::make(pool(), catalog, "customer", std::move(options)));
+    for (const std::string& piece : pieces) co_await importer.feed(piece);
+    co_return co_await importer.finish();
+  }
+  ImportResult import(const std::string& text, ImportOptions options = {}) {
+    return run(import_task(catalog_, {text}, options));
+  }
+  std::string refusal(const std::string& text) {
+    try {
+      import(text);
+    } catch (const Failure& failure) {
+      return failure.error().code;
+    }
+    return "";
+  }
+  static std::string counts(const ImportResult& r) {
+    return fmt::format("{}: {}+ {}~ {}= {}!", r.rows, r.inserted, r.updated, r.unchanged, r.rejected);
+  }
+  static std::string rejects(const ImportResult& r) {
+    std::string out;
+    for (const ImportReject& reject : r.rejects) out += fmt::format("{} {} {};", reject.line, reject.attribute, reject.code);
+    return out;
+  }
+  std::string stored(const Catalog& catalog) {
+    const auto rows = run(pool().query(fmt::format(
+        "select coalesce(string_agg(data::text, ';' order by data->>'email', id), '') from sluice.own_entity"
+        " where workspace_id = {}", catalog.workspace.value)));
+    return rows.get<std::string>(0, 0);
+  }
+  CatalogPtr catalog_;
+};
+
+TEST_F(ImportTest, TheSameFileAgainChangesNothing) {
+  const std::string file = "\xEF\xBB\xBF" "email,name,seats,vip\r\na@x.com,\"Ann, \"\"A\"\"\nB\",5,true\r\nb@x.com,,,\r\n";
+  EXPECT_EQ(counts(import(file)), "2: 2+ 0~ 0= 0!");
+  EXPECT_EQ(counts(import(file)), "2: 0+ 0~ 2= 0!");
+  EXPECT_EQ(stored(*catalog_),
+            R"({"vip": true, "name": "Ann, \"A\"\nB", "email": "a@x.com", "seats": 5};{"email": "b@x.com"})");
+}
+
+TEST_F(ImportTest, EveryRefusedRowIsListedAndTheOthersAreStored) {
+  const auto result = import(
+      "email,name,seats\na@x.com,A,five\nb@x.com,B,2\nc@x.com,C\n\"d@x.com\"x,D,1\n,E,1\n\xff@x.com,F,1\nb@x.com,B,3\n");
+  EXPECT_EQ(counts(result), "7: 1+ 1~ 0= 5!");
+  EXPECT_EQ(rejects(result),
+            "2 seats import.bad_value;4  import.wrong_columns;5  import.bad_quotes;6 email import.missing_key;"
+            "7 email import.bad_utf8;");
+  EXPECT_EQ(to_json(result)["rejects"][0]["line"], 2);
+}
+
+TEST_F(ImportTest, NdjsonRowsAreTakenStrictly) {
+  ImportOptions options;
+  options.format = ImportFormat::ndjson;
+  const auto result = import("{\"email\":\"a@x.com\",\"seats\":1}\n{\"email\":\"b@x.com\",\"seats\":\"1\"}\n[1]\n{\n"
+                             "{\"email\":\"c@x.com\",\"colour\":1}\n", options);
+  EXPECT_EQ(counts(result), "5: 1+ 0~ 0= 4!");
+  EXPECT_EQ(rejects(result), "2 seats import.bad_value;3  import.bad_json;4  import.bad_json;5 colour import.unknown_column;");
+}
+
+TEST_F(ImportTest, AHeaderThatCannotBeUsedRefusesTheFile) {
+  EXPECT_EQ(refusal("email,colour\n"), "import.unknown_column");
+  EXPECT_EQ(refusal("email,email\n"), "import.duplicate_column");
+  EXPECT_EQ(refusal("name\nx\n"), "import.missing_key");
+  EXPECT_EQ(refusal("\xff,email\n"), "import.bad_utf8");
+  EXPECT_EQ(refusal("\"email"), "import.bad_header");
+  EXPECT_EQ(refusal(""), "import.empty");
+  EXPECT_EQ(stored(*catalog_), "");
+}
+
+TEST_F(ImportTest, EmptyFieldsLeaveOrClearAsAsked) {
+  import("email,name\na@x.com,A\n");
+  EXPECT_EQ(counts(import("email,name\na@x.com,\n")), "1: 0+ 0~ 1= 0!");
+  ImportOptions options;
+  options.empty = EmptyField::null;
+  EXPECT_EQ(counts(import("email,name\na@x.com,\n", options)), "1: 0+ 1~ 0= 0!");
+  EXPECT_EQ(stored(*catalog_), R"({"email": "a@x.com"})");
+}
+
+TEST_F(ImportTest, RejectsBeyondTheLimitAreCounted) {
+  std::string file = "email,seats\n";
+  for (std::size_t i = 0; i < kImportRejectsMax + 50; ++i) file += fmt::format("u{}@x.com,x\n", i);
+  const auto result = import(file);
+  EXPECT_EQ(result.rejected, 1050);
+  EXPECT_EQ(result.reasons, 1050);
+  EXPECT_EQ(result.rejects.size(), kImportRejectsMax);
+}
+
+TEST_F(ImportTest, AnyChunkingOfAFileGivesTheSameResult) {
+  constexpr unsigned kSeed = 7;
+  std::mt19937 random(kSeed);
+  std::string csv = "email,name,seats,vip\r\n";
+  std::string ndjson;
+  for (int i = 0; i < 1500; ++i) {
+    const unsigned user = random() % 1200;
+    csv += fmt::format("u{}@x.com,\"N,\"\"{}\"\"\n\",{},{}\r\n", user, random() % 3, random() % 9 ? "4" : "x", "true");
+    ndjson += fmt::format("{{\"email\":\"u{}@x.com\",\"seats\":{}}}\n", user, random() % 9 ? "4" : "\"x\"");
+  }
+  int n = 0;
+  for (const ImportFormat format : {ImportFormat::csv, ImportFormat::ndjson}) {
+    const std::string& text = format == ImportFormat::csv ? csv : ndjson;
+    std::string expected;
+    for (const std::size_t piece_max : {std::size_t{1} << 20, std::size_t{7}, std::size_t{1000}}) {
+      const auto catalog = run(workspace(fmt::format("w{}", ++n)));
+      std::vector<std::string> pieces;
+      for (std::size_t at = 0; at < text.size();) {
+        pieces.push_back(text.substr(at, 1 + random() % piece_max));
+        at += pieces.back().size();
+      }
+      ImportOptions options;
+      options.format = format;
+      const auto result = run(import_task(catalog, pieces, options));
+      const std::string got = to_json(result).dump() + stored(*catalog);
+      EXPECT_GT(result.rejected, 0);
+      EXPECT_GT(result.inserted, 500);
+      if (expected.empty()) expected = got;
+      EXPECT_EQ(got, expected) << "seed " << kSeed << ", pieces up to " << piece_max;
+    }
+  }
+}
+
+TEST_F(ImportTest, OnlyOwnTypesCanBeImportedInto) {
+  Catalog catalog = *catalog_;
+  catalog.types[0].own = false;
+  const auto importer =
+      Importer::make(pool(), std::make_shared<const Catalog>(catalog), "customer", ImportOptions());
+  ASSERT_FALSE(importer);
+  EXPECT_EQ(importer.error().code, "import.read_only");
+}
+
+}  // namespace
+}  // namespace sluice::model

@@ -1,0 +1,203 @@
+#include "model/own_entities.hpp"
+
+#include <gtest/gtest.h>
+
+#include "link/normalise.hpp"
+#include "model/own_types.hpp"
+#include "pg/model/manifests.hpp"
+#include "support/pg_fixture.hpp"
+
+namespace sluice::model {
+namespace {
+
+using nlohmann::json;
+using sluice::testing::make_workspace;
+
+class OwnEntitiesTest : public sluice::testing::PgTest {
+ protected:
+  void SetUp() override {
+    PgTest::SetUp();
+    run(prepare());
+  }
+  Task<void> prepare() {
+    workspace_ = co_await make_workspace(pool());
+    const json request = json::parse(R"({"name":"customer","attributes":[
+        {"name":"email","type":"text","format":"email","unique":true},
+        {"name":"code","type":"integer","unique":true},
+        {"name":"name","type":"text"},
+        {"name":"plan","type":"text","required":true},
+        {"name":"info","type":"json"}]})");
+    auto type = own_type_from_json(request);
+    auto lease = co_await pool().acquire();
+    co_await create_own_type(*lease, workspace_, std::move(*type));
+    catalog_ = co_await load_catalog(*lease, workspace_);
+  }
+  const StoredType& type() { return *catalog_->find("customer"); }
+  Task<std::vector<OwnOutcome>> write_task(std::vector<OwnRow> rows, OwnMode mode, std::string key) {
+    OwnWrite write;
+    write.mode = mode;
+    write.key = std::move(key);
+    auto lease = co_await pool().acquire();
+    co_return co_await write_own(*lease, workspace_, type(), std::move(rows), std::move(write));
+  }
+  std::vector<OwnOutcome> write(const std::string& rows, OwnMode mode = OwnMode::upsert, std::string key = "") {
+    std::vector<OwnRow> batch;
+    for (const json& values : json::parse(rows)) {
+      OwnRow& row = batch.emplace_back();
+      row.values = values;
+      if (mode == OwnMode::update) {
+        row.id = EntityId(values.at("id").get<std::int64_t>());
+        row.values.erase("id");
+      }
+    }
+    return run(write_task(std::move(batch), mode, std::move(key)));
+  }
+  std::string actions(const std::vector<OwnOutcome>& outcomes) {
+    std::string out;
+    for (const OwnOutcome& outcome : outcomes) {
+      out += "iu=!"[static_cast<int>(outcome.action)];
+      for (const FieldError& error : outcome.errors) {
+        out += "(" + error.attribute + ":" + std::string(to_string(error.fault)) + ")";
+      }
+    }
+    return out;
+  }
+  std::string text(std::string sql) {
+    const auto rows = run(pool().query(sql));
+    std::string out;
+    for (int i = 0; i < rows.rows(); ++i) {
+      out += (i ? ";" : "") + (rows.is_null(i, 0) ? std::string("null") : rows.get<std::string>(i, 0));
+    }
+    return out;
+  }
+  Task<bool> remove(EntityId id) {
+    auto lease = co_await pool().acquire();
+    co_return co_await delete_own(*lease, workspace_, type(), id);
+  }
+  WorkspaceId workspace_;
+  CatalogPtr catalog_;
+};
+
+TEST_F(OwnEntitiesTest, RowsAreInsertedThenUpdatedThenUnchanged) {
+  const auto first = write(R"([{"email":"a@x.com","plan":"pro","name":"A"},{"email":"b@x.com","plan":"free"}])");
+  EXPECT_EQ(actions(first), "ii");
+  const auto second = write(R"([{"email":"a@x.com","name":"B"},{"email":"b@x.com","plan":"free"}])");
+  EXPECT_EQ(actions(second), "u=");
+  EXPECT_EQ(second[0].id, first[0].id);
+  EXPECT_EQ(text("select data::text from sluice.own_entity order by id"),
+            R"({"name": "B", "plan": "pro", "email": "a@x.com"};{"plan": "free", "email": "b@x.com"})");
+  EXPECT_EQ(text("select op || ' ' || coalesce(changed::text, '-') from sluice.change order by change_id"),
+            R"(insert -;insert -;update {"name": ["A", "B"]})");
+}
+
+TEST_F(OwnEntitiesTest, NullClearsAndAbsentLeaves) {
+  write(R"([{"email":"a@x.com","plan":"pro","name":"A"}])");
+  EXPECT_EQ(actions(write(R"([{"email":"a@x.com","name":null}])")), "u");
+  EXPECT_EQ(actions(write(R"([{"email":"a@x.com","name":null}])")), "=");
+  EXPECT_EQ(text("select changed::text from sluice.change where op = 'update'"), R"({"name": ["A", null]})");
+}
+
+TEST_F(OwnEntitiesTest, WrongRowsAreRejectedAloneWithEveryReason) {
+  const auto outcomes = write(R"([{"email":"a@x.com","plan":5,"colour":1},{"email":"b@x.com","plan":"free"},
+      {"email":"c@x.com"},{"plan":"x"},{"email":"b@x.com","plan":null}, 7])");
+  EXPECT_EQ(actions(outcomes),
+            "!(colour:unknown_attribute)(plan:bad_value)i!(plan:missing_value)!(email:missing_key)"
+            "!(plan:missing_value)!(:bad_value)");
+  EXPECT_EQ(text("select count(*) from sluice.own_entity"), "1");
+}
+
+TEST_F(OwnEntitiesTest, ABatchBehavesAsIfItsRowsCameOneAfterTheOther) {
+  const auto outcomes = write(R"([{"email":"a@x.com","plan":"p","code":1},{"email":"a@x.com","name":"N"},
+      {"email":"b@x.com","plan":"p","code":1},{"email":"a@x.com","code":2},{"email":"b@x.com","plan":"p","code":1}])");
+  EXPECT_EQ(actions(outcomes), "iu!(code:duplicate_key)ui");
+  EXPECT_EQ(outcomes[0].id, outcomes[1].id);
+  EXPECT_EQ(outcomes[0].id, outcomes[3].id);
+  EXPECT_NE(outcomes[4].id, outcomes[0].id);
+  EXPECT_EQ(text("select string_agg(attribute || '=' || value, ' ' order by attribute, value) from sluice.own_unique"),
+            "code=1 code=2 email=a@x.com email=b@x.com");
+}
+
+TEST_F(OwnEntitiesTest, TwoRowsMaySwapAUniqueValueInOneBatch) {
+  write(R"([{"email":"a@x.com","plan":"p","code":1},{"email":"b@x.com","plan":"p","code":2}])");
+  EXPECT_EQ(actions(write(R"([{"email":"a@x.com","code":null},{"email":"b@x.com","code":1},{"email":"a@x.com","code":2}])")),
+            "uuu");
+  EXPECT_EQ(text("select data->>'code' from sluice.own_entity order by data->>'email'"), "2;1");
+}
+
+TEST_F(OwnEntitiesTest, UniqueValuesCompareRawAndShareOneLinkKey) {
+  EXPECT_EQ(actions(write(R"([{"email":"a@x.com","plan":"p"},{"email":"A@x.com","plan":"p"}])")), "ii");
+  EXPECT_EQ(text("select count(distinct digest)::text || ' ' || count(*)::text from sluice.link_key"), "1 2");
+}
+
+TEST_F(OwnEntitiesTest, KeysGainedAndLostAreQueuedInTheSameTransaction) {
+  const auto made = write(R"([{"email":"a@x.com","plan":"p"}])");
+  const auto digest_of = [](std::string_view email) {
+    return to_hex(link::digest(contract::KeyKind::email, *link::normalise(contract::KeyKind::email, email)).bytes);
+  };
+  const std::string keys = "select replace(digest::text, '-', '') from sluice.link_key";
+  const std::string queue = "select replace(digest::text, '-', '') from sluice.link_queue order by seq";
+  EXPECT_EQ(text(keys), digest_of("a@x.com"));
+  EXPECT_EQ(text(queue), digest_of("a@x.com"));
+  EXPECT_EQ(text("select kind::text || ' ' || attribute::text from sluice.link_key"), "1 0");
+  run(pool().query("delete from sluice.link_queue"));
+  EXPECT_EQ(actions(write(R"([{"id":)" + std::to_string(made[0].id.value) + R"(,"email":"b@x.com"}])", OwnMode::update)),
+            "u");
+  EXPECT_EQ(text(keys), digest_of("b@x.com"));
+  EXPECT_EQ(text(queue), digest_of("a@x.com") + ";" + digest_of("b@x.com"));
+  run(pool().query("delete from sluice.link_queue"));
+  EXPECT_TRUE(run(remove(made[0].id)));
+  EXPECT_EQ(text(keys), "");
+  EXPECT_EQ(text(queue), digest_of("b@x.com"));
+  EXPECT_EQ(text("select op from sluice.change order by change_id desc limit 1"), "delete");
+}
+
+TEST_F(OwnEntitiesTest, ADeletedEntityFreesItsValues) {
+  const auto first = write(R"([{"email":"a@x.com","plan":"p"}])");
+  EXPECT_TRUE(run(remove(first[0].id)));
+  EXPECT_FALSE(run(remove(first[0].id)));
+  const auto second = write(R"([{"email":"a@x.com","plan":"p"}])");
+  EXPECT_EQ(actions(second), "i");
+  EXPECT_NE(second[0].id, first[0].id);
+}
+
+TEST_F(OwnEntitiesTest, InsertModeRefusesWhatExistsAndUpdateModeWhatDoesNot) {
+  write(R"([{"email":"a@x.com","plan":"p"}])");
+  EXPECT_EQ(actions(write(R"([{"email":"a@x.com","plan":"p"},{"plan":"q"}])", OwnMode::insert)),
+            "!(email:duplicate_key)i");
+  EXPECT_EQ(actions(write(R"([{"id":999999,"plan":"p"}])", OwnMode::update)), "!(:missing_key)");
+}
+
+TEST_F(OwnEntitiesTest, ABatchOfTheLargestSizeIsWrittenAtOnce) {
+  json rows = json::array();
+  for (std::size_t i = 0; i < kOwnBatchMax; ++i) {
+    json row = json::object();
+    row["email"] = "user" + std::to_string(i) + "@x.com";
+    row["plan"] = "p";
+    rows.push_back(row);
+  }
+  EXPECT_EQ(actions(write(rows.dump())), std::string(kOwnBatchMax, 'i'));
+  EXPECT_EQ(actions(write(rows.dump())), std::string(kOwnBatchMax, '='));
+  EXPECT_EQ(text("select count(*) from sluice.link_key"), "1000");
+}
+
+TEST_F(OwnEntitiesTest, TwoWritersOfTheSameValueBothSucceedWithOneEntity) {
+  int done = 0;
+  std::string seen;
+  const auto record = [&](std::exception_ptr error, std::vector<OwnOutcome> outcomes) {
+    ++done;
+    seen += error ? "X" : actions(outcomes);
+  };
+  for (int i = 0; i < 4; ++i) {
+    std::vector<OwnRow> rows(1);
+    rows[0].values["email"] = "a@x.com";
+    rows[0].values["plan"] = "p";
+    asio::co_spawn(io(), write_task(std::move(rows), OwnMode::upsert, ""), record);
+  }
+  run_until_true([&] { return done == 4; });
+  std::sort(seen.begin(), seen.end());
+  EXPECT_EQ(seen, "===i");
+  EXPECT_EQ(text("select count(*) from sluice.own_entity"), "1");
+}
+
+}  // namespace
+}  // namespace sluice::model

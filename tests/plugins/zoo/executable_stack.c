@@ -1,0 +1,3 @@
+/* The misdeed is in how it is built: see CMakeLists.txt. */
+#include "plugin.h"
+IDLE_PLUGIN

@@ -1,0 +1,216 @@
+// Connector files: what is refused before it runs, what is refused when it is mapped, how the store
+// behaves.
+#include <dlfcn.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <fstream>
+
+#include "plugins/zoo/zoo.hpp"
+
+namespace sluice::connector {
+namespace {
+
+using ::testing::HasSubstr;
+using zoo::animal;
+using zoo::ZooTest;
+
+Bytes content_of(const std::filesystem::path& file) { return expect(read_connector_file(file)); }
+
+struct Misdeed {
+  const char* name;
+  const char* code;
+  const char* said;
+};
+
+TEST_F(ZooTest, files_are_refused_before_any_of_their_code_runs) {
+  const Misdeed table[] = {
+      {"abi_major_2", "connector.abi_major", "abi_major is 2, this host has 1"},
+      {"required_minor_99", "connector.abi_minor", "required_minor is 99, this host has 1.0"},
+      {"no_note", "connector.no_note", "no note"},
+      {"two_notes", "connector.two_notes", "2 notes"},
+      {"entry_is_function", "connector.entry_is_function", "is a function"},
+      {"entry_missing", "connector.entry_missing", "does not export"},
+      {"entry_too_small", "connector.entry_too_small", "has 8 bytes"},
+      {"entry_from_dependency", "connector.entry_foreign", "not defined"},
+      {"manifest_invalid", "connector.manifest_invalid", "/id"},
+      {"needs_library", "connector.needs_library", "needs 'helper.so'"},
+      {"search_path", "connector.search_path", "/tmp/evil"},
+      {"executable_stack", "connector.executable_stack", "executable stack"},
+  };
+  for (const Misdeed& misdeed : table) {
+    const Result<Inspected> inspected = inspect(content_of(animal(misdeed.name)));
+    ASSERT_FALSE(inspected) << misdeed.name;
+    EXPECT_EQ(inspected.error().code, misdeed.code) << misdeed.name;
+    EXPECT_THAT(inspected.error().message, HasSubstr(misdeed.said)) << misdeed.name;
+    EXPECT_FALSE(inspected.error().hint.empty()) << misdeed.name;
+    Registry registry = this->registry();
+    EXPECT_EQ(registry.load_file(animal(misdeed.name)).error().code, misdeed.code) << misdeed.name;
+    EXPECT_EQ(::dlopen(animal(misdeed.name).c_str(), RTLD_NOW | RTLD_NOLOAD), nullptr)
+        << misdeed.name;
+  }
+  EXPECT_FALSE(std::filesystem::exists(directory_ / "store"))
+      << "a refused file leaves nothing behind";
+}
+
+TEST_F(ZooTest, files_are_refused_when_the_mapping_is_not_what_the_file_said) {
+  const Misdeed table[] = {
+      {"entry_major_2", "connector.abi_major", "the mapped entry: abi_major is 2"},
+      {"manifest_differs", "connector.manifest_differs", "not the one in the file's note"},
+      {"manifest_pointer_wild", "connector.manifest_differs", "not the one in the file's note"},
+      {"function_foreign", "connector.entry_invalid", "close is not a function of this library"},
+      {"function_missing", "connector.entry_invalid", "query_extension is not a function"},
+  };
+  for (const Misdeed& misdeed : table) {
+    EXPECT_TRUE(inspect(content_of(animal(misdeed.name)))) << misdeed.name;
+    Registry registry = this->registry();
+    const auto code = registry.load_file(animal(misdeed.name));
+    ASSERT_FALSE(code) << misdeed.name;
+    EXPECT_EQ(code.error().code, misdeed.code) << misdeed.name;
+    EXPECT_THAT(code.error().message, HasSubstr(misdeed.said)) << misdeed.name;
+    EXPECT_TRUE(registry.list().empty());
+  }
+}
+
+TEST(ElfFile, the_toys_facts_are_read) {
+  const Result<Inspected> inspected = inspect(content_of(animal("toy")));
+  ASSERT_TRUE(inspected) << inspected.error().describe();
+  EXPECT_EQ(inspected->elf.abi_major, 1);
+  EXPECT_EQ(inspected->elf.entry_size, 64u);
+  EXPECT_THAT(inspected->elf.needed, testing::Contains("libc.so.6"));
+  EXPECT_EQ(inspected->elf.exported, 0u);
+  EXPECT_EQ(inspected->manifest.id, "toy");
+  EXPECT_TRUE(inspected->warnings.empty());
+}
+
+TEST(ElfFile, a_file_cut_off_anywhere_is_refused_or_still_whole_where_it_counts) {
+  const Bytes whole = content_of(animal("toy"));
+  std::size_t refused = 0;
+  for (std::size_t size = 0; size < whole.size(); size += 64) {
+    const Bytes cut(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(size));
+    const Result<ElfFacts> facts = read_elf(cut);
+    if (facts) {
+      EXPECT_EQ(facts->manifest, expect(read_elf(whole)).manifest) << "cut at " << size;
+    } else {
+      ++refused;
+      EXPECT_THAT(facts.error().code, testing::StartsWith("connector.")) << size;
+    }
+  }
+  EXPECT_GT(refused, 100u);
+}
+
+TEST(ElfFile, a_file_with_any_byte_changed_is_read_without_harm) {
+  Bytes file = content_of(animal("toy"));
+  const auto try_flips = [&](std::size_t at) {
+    const std::uint8_t original = file[at];
+    for (const int value : {0x00, 0x01, 0x7F, 0x80, 0xFF, original ^ 0x01, original ^ 0x80}) {
+      file[at] = static_cast<std::uint8_t>(value);
+      (void)read_elf(file);
+    }
+    file[at] = original;
+  };
+  for (std::size_t at = 0; at < std::min<std::size_t>(file.size(), 1024); ++at) try_flips(at);
+  for (std::size_t at = 0; at < file.size(); at += 64) try_flips(at);
+  // The dynamic segment, wherever it is: every byte of the last page of data too.
+  for (std::size_t at = 1024; at < file.size(); at += 7) try_flips(at);
+  EXPECT_TRUE(read_elf(file));
+}
+
+TEST(ElfFile, other_files_are_named_for_what_they_are) {
+  EXPECT_EQ(read_elf({}).error().code, "connector.elf_malformed");
+  EXPECT_THAT(read_elf(as_bytes(std::string(4096, 'x'))).error().message, HasSubstr("\\x7fELF"));
+  Bytes file = content_of(animal("toy"));
+  file[18] = 8;  // MIPS
+  EXPECT_EQ(read_elf(file).error().code, "connector.wrong_machine");
+}
+
+TEST_F(ZooTest, the_store_keeps_one_read_only_copy_under_its_hash) {
+  const Store store(directory_ / "store");
+  const Result<Admitted> first = store.admit(animal("toy"));
+  ASSERT_TRUE(first) << first.error().describe();
+  EXPECT_EQ(first->path, directory_ / "store" / (first->sha256 + ".so"));
+  EXPECT_EQ(content_of(first->path), content_of(animal("toy")));
+  struct stat facts {};
+  ASSERT_EQ(::stat(first->path.c_str(), &facts), 0);
+  EXPECT_EQ(facts.st_mode & 07777, 0444u);
+  const Result<Admitted> again = store.admit(animal("toy"));
+  ASSERT_TRUE(again);
+  EXPECT_EQ(again->path, first->path);
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(store.directory()), {}), 1)
+      << "and no temporary file";
+  EXPECT_EQ(expect(store.open(first->sha256)).inspected.manifest.id, "toy");
+}
+
+TEST_F(ZooTest, the_store_notices_that_a_file_was_changed) {
+  const Store store(directory_ / "store");
+  const Admitted admitted = expect(store.admit(animal("toy")));
+  ASSERT_EQ(::chmod(admitted.path.c_str(), 0644), 0);
+  std::ofstream(admitted.path, std::ios::app) << "x";
+  EXPECT_EQ(store.open(admitted.sha256).error().code, "connector.store_damaged");
+  EXPECT_EQ(store.admit(animal("toy")).error().code, "connector.store_damaged");
+  EXPECT_EQ(store.open("../../etc/passwd").error().code, "connector.not_found");
+  EXPECT_EQ(store.open(std::string(64, '0')).error().code, "connector.not_found");
+}
+
+TEST_F(ZooTest, only_regular_files_of_a_bearable_size_are_read) {
+  const Store store(directory_ / "store");
+  std::filesystem::create_symlink(animal("toy"), directory_ / "link.so");
+  EXPECT_EQ(store.admit(directory_ / "link.so").error().code, "connector.not_regular");
+  ASSERT_EQ(::mkfifo((directory_ / "fifo.so").c_str(), 0600), 0);
+  EXPECT_EQ(store.admit(directory_ / "fifo.so").error().code, "connector.not_regular");
+  EXPECT_EQ(store.admit(directory_).error().code, "connector.not_regular");
+  EXPECT_EQ(store.admit("/dev/zero").error().code, "connector.not_regular");
+  EXPECT_EQ(store.admit(directory_ / "none.so").error().code, "connector.not_found");
+  std::ofstream(directory_ / "large.so").put('x');
+  std::filesystem::resize_file(directory_ / "large.so", kConnectorFileBytesMax + 1);
+  EXPECT_EQ(store.admit(directory_ / "large.so").error().code, "connector.too_large");
+}
+
+TEST_F(ZooTest, the_registry_loads_a_content_once_and_finds_it_again) {
+  Registry registry = this->registry();
+  const auto first = registry.load_file(animal("toy"));
+  ASSERT_TRUE(first) << first.error().describe();
+  const auto copy = directory_ / "another_name.so";
+  std::filesystem::copy_file(animal("toy"), copy);
+  EXPECT_EQ(*registry.load_file(copy), *first) << "same content, same code";
+  EXPECT_EQ(registry.find((*first)->sha256()), *first);
+  EXPECT_EQ(registry.find("none"), nullptr);
+  EXPECT_EQ(*registry.load_stored((*first)->sha256()), *first);
+  Registry restarted = this->registry();
+  EXPECT_EQ(expect(restarted.load_stored((*first)->sha256()))->manifest().version, "1.2.3");
+  EXPECT_EQ(restarted.list().size(), 1u);
+}
+
+TEST_F(ZooTest, a_scan_says_for_each_file_what_it_is_or_why_not) {
+  std::filesystem::copy_file(animal("toy"), directory_ / "a.so");
+  std::filesystem::copy_file(animal("no_note"), directory_ / "b.so");
+  std::ofstream(directory_ / "readme.txt") << "no connector";
+  const auto scanned = expect(Registry::scan(directory_));
+  ASSERT_EQ(scanned.size(), 2u);
+  ASSERT_TRUE(scanned[0].inspected);
+  EXPECT_EQ(scanned[0].inspected->manifest.id, "toy");
+  EXPECT_EQ(scanned[1].inspected.error().code, "connector.no_note");
+  EXPECT_FALSE(Registry::scan(directory_ / "none"));
+}
+
+TEST_F(ZooTest, a_library_stays_mapped_after_its_code_is_gone) {
+  const sluice::contract::SessionArgs args{.stream = "widgets"};
+  std::unique_ptr<Session> session;
+  std::filesystem::path stored;
+  {
+    Registry registry = this->registry();
+    const auto code = expect(registry.load_file(animal("toy")));
+    stored = registry.store().directory() / (code->sha256() + ".so");
+    session = expect(code->open(args));
+  }
+  const contract::Input start{};
+  EXPECT_TRUE(session->step(start)) << "a session keeps what it needs";
+  session.reset();
+  void* const mapped = ::dlopen(stored.c_str(), RTLD_NOW | RTLD_NOLOAD);
+  EXPECT_NE(mapped, nullptr);
+  if (mapped != nullptr) ::dlclose(mapped);
+}
+
+}  // namespace
+}  // namespace sluice::connector

@@ -1,0 +1,9 @@
+/* Uses a credential that the manifest does not declare. */
+#include "plugin.h"
+static sluice_status step(ARGS) {
+  sluice_request request = zoo_request(1, "/widgets");
+  request.auth_slot = 2;
+  const sluice_status status = sink->request(sink->ctx, &request);
+  return status < 0 ? status : SLUICE_STEP_WAIT;
+}
+PLUGIN(step)

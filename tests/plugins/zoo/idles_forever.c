@@ -1,0 +1,4 @@
+/* MORE, and never anything. */
+#include "plugin.h"
+static sluice_status step(ARGS) { return SLUICE_STEP_MORE; }
+PLUGIN(step)

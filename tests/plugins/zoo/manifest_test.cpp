@@ -1,0 +1,158 @@
+// Manifests as an author may get them wrong: what is said, and where.
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <sstream>
+
+#include "contract/manifest.hpp"
+
+namespace sluice::contract {
+namespace {
+
+using nlohmann::json;
+using ::testing::HasSubstr;
+
+json toy() {
+  std::ifstream file(SLUICE_SOURCE_DIR "/tests/plugins/zoo/manifest.json");
+  return json::parse(file);
+}
+
+std::string refusal(const std::string& text) {
+  const Result<Manifest> manifest = parse_manifest(text);
+  if (manifest) return "accepted";
+  EXPECT_EQ(manifest.error().code, "manifest.invalid");
+  return manifest.error().message;
+}
+
+/// The toy's manifest with one place changed.
+std::string refusal_of(const char* pointer, json value) {
+  json document = toy();
+  document[json::json_pointer(pointer)] = std::move(value);
+  return refusal(document.dump());
+}
+
+TEST(Manifest, the_toys_manifest_is_read_completely) {
+  const Result<Manifest> manifest = parse_manifest(toy().dump());
+  ASSERT_TRUE(manifest) << manifest.error().describe();
+  EXPECT_EQ(manifest->id, "toy");
+  EXPECT_EQ(manifest->version, "1.2.3");
+  EXPECT_EQ(manifest->hosts.at(0).url, "https://api.toy.example");
+  EXPECT_EQ(manifest->auth.at(1).scheme, AuthScheme::header);
+  EXPECT_EQ(manifest->auth.at(1).parameter, "X-Toy-Token");
+  EXPECT_EQ(manifest->budget.requests_per_second, 5);
+  EXPECT_EQ(manifest->budget.requests_per_second_test, 5) << "as the other when it is not given";
+  EXPECT_EQ(manifest->checkpoint_reads, (std::vector<std::uint32_t>{1, 2}));
+  EXPECT_EQ(manifest->checkpoint_writes, 2u);
+  const EntityType& widget = manifest->entity_types.at(0);
+  EXPECT_EQ(widget.attributes.at(5).type, AttributeType::timestamp);
+  EXPECT_TRUE(widget.attributes.at(0).is_protected);
+  EXPECT_TRUE(widget.attributes.at(0).required);
+  EXPECT_TRUE(widget.attributes.at(10).personal);
+  EXPECT_EQ(widget.relationships.at(0).target, "box");
+  EXPECT_EQ(widget.link_keys.at(0).kind, KeyKind::email);
+  EXPECT_EQ(manifest->find_stream("boxes")->mode, StreamMode::poll);
+  EXPECT_EQ(manifest->link_rules.at(0).target_type, "customer");
+  EXPECT_EQ(manifest->document, toy());
+}
+
+TEST(Manifest, keys_of_the_future_are_taken_only_as_x_objects_and_webhook) {
+  EXPECT_EQ(refusal_of("/webhook", {{"scheme", "hmac-sha256"}}), "accepted");
+  EXPECT_EQ(refusal_of("/x-notes", {{"any", 1}}), "accepted");
+  EXPECT_THAT(refusal_of("/x-notes", 1), HasSubstr("/x-notes"));
+  EXPECT_THAT(refusal_of("/colour", "red"), HasSubstr("colour"));
+}
+
+TEST(Manifest, a_schema_violation_names_the_place_and_what_stands_there) {
+  EXPECT_THAT(refusal_of("/id", "Not An Id"),
+              testing::AllOf(HasSubstr("/id"), HasSubstr("Not An Id")));
+  EXPECT_THAT(refusal_of("/entity_types/0/attributes/3/type", "float"),
+              testing::AllOf(HasSubstr("/entity_types/0/attributes/3/type"), HasSubstr("float")));
+  EXPECT_THAT(refusal_of("/version", "1"), HasSubstr("/version"));
+  EXPECT_THAT(refusal_of("/hosts/0/url", "http://plain.example"), HasSubstr("/hosts/0/url"));
+}
+
+struct Wrong {
+  const char* pointer;
+  json value;
+  const char* said;
+};
+
+TEST(Manifest, what_a_schema_cannot_say_is_checked_after_it) {
+  const Wrong table[] = {
+      {"/entity_types/0/relationships/0/target", "crate", "no entity type"},
+      {"/entity_types/0/relationships/0/attribute", "size", "must be text"},
+      {"/entity_types/0/relationships/0/attribute", "colour", "no attribute"},
+      {"/entity_types/0/link_keys/0/attribute", "size", "must be text"},
+      {"/entity_types/0/display_attribute", "colour", "no attribute"},
+      {"/entity_types/0/attributes/1/name", "name", "unique"},
+      {"/entity_types/0/attributes/1/name", "workspace_id", "reserved"},
+      {"/entity_types/0/attributes/1/name", "overlay", "reserved"},
+      {"/streams/0/entity_types/0", "crate", "no entity type"},
+      {"/streams/1/name", "widgets", "unique"},
+      {"/streams/1/entity_types/0", "widget", "no stream lists entity type 'box'"},
+      {"/operations", json::array({"check", "fetch"}), "'read' is not listed"},
+      {"/hosts/0/url", "https://{subdomain}.toy.example", "no property of config_schema"},
+      {"/hosts/0/url", "https://{colour.toy.example", "without '}'"},
+      {"/hosts/0/url", "https://user@toy.example", "scheme, host"},
+      {"/auth/1/parameter", "X Token", "no name"},
+      {"/auth/0/scheme", "basic", "missing"},
+      {"/checkpoint_formats/writes", 3, "not read"},
+      {"/link_rules/0/source", "widget.size", "must be text"},
+      {"/link_rules/0/source", "crate.size", "no entity type"},
+      {"/config_schema/$ref", "#", "$ref"},
+      {"/config_schema/properties/colour/type", 7, "no JSON Schema"},
+  };
+  for (const Wrong& wrong : table) {
+    const std::string said = refusal_of(wrong.pointer, wrong.value);
+    EXPECT_THAT(said, HasSubstr(wrong.said)) << wrong.pointer;
+  }
+  EXPECT_EQ(refusal_of("/hosts/0/url", "https://{colour}.toy.example"), "accepted");
+}
+
+TEST(Manifest, type_names_are_unique_and_fit_into_a_table_name) {
+  json document = toy();
+  json another = document["entity_types"][1];
+  document["entity_types"].push_back(another);
+  EXPECT_THAT(refusal(document.dump()),
+              HasSubstr("/entity_types/2/name: 'box' stands in this list already"));
+  const std::string longest(63 - std::string("toy_").size(), 'a');
+  document["entity_types"][2]["name"] = longest;
+  document["streams"][1]["entity_types"].push_back(longest);
+  EXPECT_EQ(refusal(document.dump()), "accepted");
+  document["entity_types"][2]["name"] = longest + "a";
+  EXPECT_THAT(refusal(document.dump()), HasSubstr("has 64 bytes; at most 63"));
+}
+
+TEST(Manifest, a_changes_stream_needs_fetch) {
+  json document = toy();
+  document["operations"] = {"check", "read"};
+  EXPECT_EQ(refusal(document.dump()), "accepted");
+  document["streams"][0]["mode"] = "changes";
+  EXPECT_THAT(refusal(document.dump()), HasSubstr("/streams/0/mode"));
+}
+
+TEST(Manifest, json_is_bounded_before_anything_looks_at_it) {
+  EXPECT_THAT(refusal(""), HasSubstr("no valid JSON"));
+  EXPECT_THAT(refusal("{\"id\": \"\xff\"}"), HasSubstr("no valid JSON"));
+  EXPECT_THAT(refusal("[]"), HasSubstr("manifest: /"));
+  EXPECT_THAT(refusal(R"({"a": [{"b": 1, "b": 2}]})"), HasSubstr("/a/0/b: this key stands twice"));
+  EXPECT_THAT(refusal(std::string(100'000, '[')), HasSubstr("deeper than 32"));
+  EXPECT_THAT(refusal(std::string(300'000, ' ')), HasSubstr("at most 262144"));
+  EXPECT_THAT(refusal(R"({"a": ")" + std::string(5000, 'x') + "\"}"), HasSubstr("at most 4096"));
+  EXPECT_THAT(refusal(R"({"a": "\u0000"})"), HasSubstr("control character"));
+}
+
+TEST(Manifest, a_type_has_at_most_a_thousand_attributes) {
+  json document = toy();
+  json& attributes = document["entity_types"][1]["attributes"];
+  for (int i = 0; i < 999; ++i)
+    attributes.push_back({{"name", fmt::format("a{}", i)}, {"type", "text"}});
+  EXPECT_EQ(refusal(document.dump()), "accepted");
+  attributes.push_back({{"name", "one_more"}, {"type", "text"}});
+  EXPECT_THAT(refusal(document.dump()), HasSubstr("/entity_types/1/attributes"));
+}
+
+}  // namespace
+}  // namespace sluice::contract

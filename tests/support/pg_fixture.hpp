@@ -1,0 +1,105 @@
+// A database of its own for every test, on a real server.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/io_context.hpp>
+#include <chrono>
+#include <exception>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+
+#include "base/async.hpp"
+#include "pg/pool.hpp"
+
+namespace sluice::testing {
+
+/// Base of tests that need PostgreSQL:
+///   class IngestTest : public sluice::testing::PgTest {};
+///   TEST_F(IngestTest, AStatementAnswers) {
+///     auto result = run(pool().query("SELECT 1"));
+///   }
+/// Each test gets a fresh database that has all migrations (copied from a template, 30 ms), dropped
+/// afterwards; with Database::empty as constructor argument, one without any. In a test's coroutine
+/// use EXPECT_…; ASSERT_… needs a function that returns void.
+class PgTest : public ::testing::Test {
+ public:
+  enum class Database { migrated, empty };
+  static constexpr std::chrono::seconds kRunTimeout{60};
+
+ protected:
+  explicit PgTest(Database database = Database::migrated);
+  ~PgTest() override;
+  void SetUp() override;
+  void TearDown() override;
+
+  asio::io_context& io() { return *io_; }
+  Executor executor() { return io_->get_executor(); }
+  /// Of this test's database; opened when first used, at most 8 connections.
+  pg::Pool& pool();
+  /// A connection beside the pool.
+  std::unique_ptr<pg::Connection> connect();
+  /// For libpq: this test's database, as superuser.
+  [[nodiscard]] std::string conninfo() const;
+  [[nodiscard]] const std::string& database_name() const { return name_; }
+
+  /// Runs the loop until the task has ended and returns or throws what it did. Throws
+  /// std::runtime_error after kRunTimeout, and the test is lost.
+  template <class T>
+  T run(Task<T> task) {
+    auto outcome = std::make_shared<Outcome<T>>();
+    asio::co_spawn(*io_, keep<T>(std::move(task), outcome), asio::detached);
+    run_until(outcome->done);
+    if (outcome->error) std::rethrow_exception(outcome->error);
+    if constexpr (!std::is_void_v<T>) return std::move(*outcome->value);
+  }
+  /// Runs the loop until `condition()` is true; fails the test and returns false after `wait`.
+  template <class Condition>
+  bool run_until_true(Condition condition,
+                      std::chrono::milliseconds wait = std::chrono::seconds(20)) {
+    const auto until = std::chrono::steady_clock::now() + wait;
+    io_->restart();
+    while (!condition()) {
+      if (std::chrono::steady_clock::now() > until) {
+        ADD_FAILURE() << "a condition did not become true in time";
+        return false;
+      }
+      io_->run_one_for(std::chrono::milliseconds(5));
+      if (io_->stopped()) io_->restart();
+    }
+    return true;
+  }
+
+ private:
+  template <class T>
+  struct Outcome {
+    bool done = false;
+    std::exception_ptr error;
+    std::optional<std::conditional_t<std::is_void_v<T>, bool, T>> value;
+  };
+  template <class T>
+  static Task<void> keep(Task<T> task, std::shared_ptr<Outcome<T>> outcome) {
+    try {
+      if constexpr (std::is_void_v<T>) {
+        co_await std::move(task);
+      } else {
+        outcome->value.emplace(co_await std::move(task));
+      }
+    } catch (...) {
+      outcome->error = std::current_exception();
+    }
+    outcome->done = true;
+  }
+  void run_until(const bool& done);
+
+  Database kind_;
+  std::string name_;
+  std::unique_ptr<asio::io_context> io_;
+  std::unique_ptr<pg::Pool> pool_;
+};
+
+}  // namespace sluice::testing

@@ -1,0 +1,619 @@
+#include "fetch/client.hpp"
+
+#include <Poco/AutoPtr.h>
+#include <Poco/Channel.h>
+#include <Poco/Logger.h>
+#include <Poco/Message.h>
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include "base/log.hpp"
+#include "fakes.hpp"
+#include "hostile_server.hpp"
+
+namespace sluice::fetch {
+namespace {
+
+using contract::Method;
+using contract::Request;
+using contract::Response;
+using fetch_test::gzip;
+using fetch_test::HighEntropy;
+using fetch_test::HostileServer;
+using fetch_test::http;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+constexpr const char* kSecret = "sk_test_abcdefgh/12345678";
+
+/// One server and one client on one loop; real time, with deadlines and retries short enough for a
+/// test.
+class ClientTest : public testing::Test {
+ protected:
+  ClientTest() : server_(loop_) {
+    options_.deadlines.connect = options_.deadlines.tls = seconds(5);
+    options_.deadlines.headers = options_.deadlines.idle = options_.deadlines.total = seconds(10);
+    options_.retry.backoff_first = milliseconds(2);
+    options_.retry.backoff_max = milliseconds(8);
+    contract::Host host;
+    host.name = "api";
+    host.url = "https://api.example.com";
+    hosts_.push_back(host);
+    contract::AuthSlot bearer;
+    bearer.name = "key";
+    bearer.secret = "api_key";
+    auth_.push_back(bearer);
+    contract::AuthSlot query = bearer;
+    query.scheme = contract::AuthScheme::query;
+    query.parameter = "token";
+    auth_.push_back(query);
+    contract::AuthSlot basic = bearer;
+    basic.scheme = contract::AuthScheme::basic;
+    auth_.push_back(basic);
+    allowance_.base_urls["api"] = server_.url();
+    allowance_.addresses.loopback = true;
+    credentials_.current["api_key"] = kSecret;
+    BudgetOptions free;
+    free.requests_per_second = 0;
+    free.concurrency = 1000;
+    budget_.emplace(free, clock_, delay_);
+  }
+
+  Client& client() {
+    if (!client_) client_.emplace(loop_.get_executor(), options_, clock_, entropy_, delay_);
+    return *client_;
+  }
+
+  SendContext context() {
+    return {hosts_, auth_, config_, allowance_, credentials_, *budget_, stats_};
+  }
+
+  static Request get(std::string target) {
+    Request request;
+    request.id = 7;
+    request.target = std::move(target);
+    return request;
+  }
+
+  Task<> send_into(Request request, std::optional<Result<Response>>& out) {
+    const SendContext where = context();
+    auto result = co_await client().send(std::move(request), where);
+    out.emplace(std::move(result));
+  }
+
+  /// Runs the loop until `done`, at most 20 s.
+  template <class Condition>
+  bool run_until(Condition done) {
+    const auto end = std::chrono::steady_clock::now() + seconds(20);
+    loop_.restart();
+    while (!done() && std::chrono::steady_clock::now() < end) loop_.run_one_for(milliseconds(100));
+    return done();
+  }
+
+  Result<Response> send(Request request) {
+    std::optional<Result<Response>> out;
+    asio::co_spawn(loop_, send_into(std::move(request), out), asio::detached);
+    if (!run_until([&] { return out.has_value(); }))
+      return fail(ErrorKind::internal, "test.hung", "no answer in 20 s");
+    return std::move(*out);
+  }
+
+  Response answer(Request request) {
+    auto result = send(std::move(request));
+    EXPECT_TRUE(result) << result.error().describe();
+    return result ? std::move(*result) : Response{};
+  }
+
+  asio::io_context loop_;
+  HostileServer server_;
+  SystemClock clock_;
+  TimerDelay delay_;
+  HighEntropy entropy_;
+  ClientOptions options_;
+  std::vector<contract::Host> hosts_;
+  std::vector<contract::AuthSlot> auth_;
+  nlohmann::json config_ = nlohmann::json::object();
+  EgressAllowance allowance_;
+  fetch_test::TableCredentials credentials_;
+  std::optional<Budget> budget_;
+  FetchStats stats_;
+  std::optional<Client> client_;
+};
+
+TEST_F(ClientTest, HandsBackStatusHeadersAndBodyAndKeepsTheConnection) {
+  for (int i = 0; i < 5; ++i) {
+    const Response response = answer(get(fmt::format("/plain?page={}", i)));
+    EXPECT_EQ(response.status, 200);
+    EXPECT_EQ(response.request_id, 7u);
+    EXPECT_EQ(response.body, fmt::format("GET /plain?page={} ", i));
+    EXPECT_TRUE(contract::find_header(response.headers, "content-length"));
+  }
+  EXPECT_EQ(server_.connections, 1);
+  EXPECT_EQ(stats_.requests, 5u);
+  EXPECT_EQ(stats_.attempts, 5u);
+}
+
+TEST_F(ClientTest, ThePaddingBehindABodyIsReadableAndZero) {
+  for (const std::size_t size : {std::size_t{0}, std::size_t{1}, std::size_t{15}, std::size_t{4096},
+                                 std::size_t{1'000'000}}) {
+    server_.scripts["pad"] = {http(200, std::string(size, 'x'))};
+    const Response response = answer(get("/script/pad"));
+    ASSERT_EQ(response.body.size(), size);
+    ASSERT_GE(response.body.capacity(), size + 64);
+    const volatile char* const end = response.body.data() + size;
+    for (int i = 0; i < 64; ++i) ASSERT_EQ(end[i], 0) << i;
+  }
+}
+
+TEST_F(ClientTest, SendsMethodBodyAndHeadersAsGivenAndNothingOfItsOwn) {
+  Request request = get("/write?x[]=1");
+  request.method = Method::post;
+  request.headers = {
+      {"Content-Type", "application/json"}, {"Idempotency-Key", "k1"}, {"X-Empty", ""}};
+  request.body = R"({"a":1})";
+  EXPECT_EQ(answer(request).body, R"(POST /write?x[]=1 {"a":1})");
+  const auto& seen = server_.seen.back();
+  EXPECT_EQ(seen.headers.at("content-type"), "application/json");
+  EXPECT_EQ(seen.headers.at("x-empty"), "");
+  EXPECT_FALSE(seen.headers.contains("expect"));
+  EXPECT_FALSE(seen.headers.contains("authorization"));
+  request.method = Method::del;
+  request.body.clear();
+  request.headers.clear();
+  EXPECT_EQ(answer(request).body, "DELETE /write?x[]=1 ");
+  EXPECT_FALSE(server_.seen.back().headers.contains("content-type"));
+  for (const Method method : {Method::put, Method::patch, Method::post}) {
+    request.method = method;
+    request.body = "";
+    EXPECT_EQ(answer(request).status, 200);
+    EXPECT_EQ(server_.seen.back().headers.at("content-length"), "0");
+  }
+}
+
+TEST_F(ClientTest, ReadsChunkedAndCompressedBodies) {
+  EXPECT_EQ(answer(get("/chunked")).body, "hello world");
+  std::string text;
+  for (int i = 0; i < 20'000; ++i) text += fmt::format("{{\"id\":{}}},", i * 7919);
+  server_.scripts["gz"] = {http(200, gzip(text), "Content-Encoding: gzip\r\n")};
+  const Response response = answer(get("/script/gz"));
+  EXPECT_EQ(response.body, text);
+  EXPECT_LT(stats_.bytes_received, stats_.bytes_inflated);
+}
+
+TEST_F(ClientTest, EndsAGzipBombByItsRatioAndByItsSize) {
+  const std::string bomb = gzip(std::string(60 << 20, '\0'));
+  server_.scripts["bomb"] = {http(200, bomb, "Content-Encoding: gzip\r\n")};
+  Response response = answer(get("/script/bomb"));
+  EXPECT_EQ(response.status, 0);
+  EXPECT_TRUE(response.transport_error.starts_with("fetch.limit.inflate_ratio_max: "))
+      << response.transport_error;
+  Request small = get("/script/bomb");
+  small.response_bytes_max = 100'000;
+  response = answer(small);
+  EXPECT_TRUE(response.transport_error.starts_with("fetch.limit.response_bytes_max: "))
+      << response.transport_error;
+  EXPECT_EQ(stats_.attempts, 2u) << "a limit is not worth a retry";
+}
+
+TEST_F(ClientTest, EndsABodyWithoutEndAtTheLimit) {
+  options_.limits.response_bytes_max = 1 << 20;
+  const Response response = answer(get("/endless"));
+  EXPECT_TRUE(response.transport_error.starts_with("fetch.limit.response_bytes_max: "))
+      << response.transport_error;
+  EXPECT_TRUE(response.body.empty());
+}
+
+TEST_F(ClientTest, ABodyOfExactlyTheLimitPasses) {
+  options_.limits.response_bytes_max = 5000;
+  server_.scripts["exact"] = {http(200, std::string(5000, 'x')), http(200, std::string(5001, 'x'))};
+  EXPECT_EQ(answer(get("/script/exact")).body.size(), 5000u);
+  EXPECT_TRUE(
+      answer(get("/script/exact")).transport_error.starts_with("fetch.limit.response_bytes_max"));
+}
+
+TEST_F(ClientTest, EndsHugeHeaders) {
+  const Response response = answer(get("/huge-headers"));
+  EXPECT_TRUE(response.transport_error.starts_with("fetch.limit.header_bytes_max: "))
+      << response.transport_error;
+}
+
+TEST_F(ClientTest, EndsHeadersThatDripAndBodiesThatStall) {
+  options_.retry.tries_max = 1;
+  options_.deadlines.headers = milliseconds(150);
+  options_.deadlines.idle = milliseconds(150);
+  EXPECT_TRUE(answer(get("/slow-headers"))
+                  .transport_error.starts_with("fetch.transport.headers_timeout: "));
+  EXPECT_TRUE(
+      answer(get("/stalled-body")).transport_error.starts_with("fetch.transport.idle_timeout: "));
+  EXPECT_TRUE(run_until([&] { return server_.cut_by_peer == 1; }))
+      << "the connection is closed, not kept";
+  EXPECT_EQ(answer(get("/drip-body")).body.size(), 20u) << "slow is not idle";
+}
+
+TEST_F(ClientTest, EndsATransferAtItsTotalDeadline) {
+  options_.retry.tries_max = 1;
+  options_.deadlines.total = milliseconds(150);
+  EXPECT_TRUE(
+      answer(get("/drip-body")).transport_error.starts_with("fetch.transport.total_timeout: "));
+}
+
+TEST_F(ClientTest, TellsACutBodyFromAFullOneAfterItsRetries) {
+  const Response response = answer(get("/cut-body"));
+  EXPECT_EQ(response.status, 0);
+  EXPECT_TRUE(response.transport_error.starts_with("fetch.transport.cut: "))
+      << response.transport_error;
+  EXPECT_EQ(stats_.attempts, 5u);
+  EXPECT_EQ(stats_.transport_errors, 5u);
+}
+
+TEST_F(ClientTest, DoesNotRepeatARequestThatTheVendorMayHaveActedOn) {
+  Request request = get("/no-answer");
+  request.method = Method::post;
+  EXPECT_TRUE(answer(request).transport_error.starts_with("fetch.transport.cut: "));
+  EXPECT_EQ(server_.seen.size(), 1u);
+  request.idempotent = true;
+  answer(request);
+  EXPECT_EQ(server_.seen.size(), 6u);
+}
+
+TEST_F(ClientTest, ReportsAClosedPortAfterItsRetries) {
+  asio::ip::tcp::acceptor closed(loop_,
+                                 asio::ip::tcp::endpoint(asio::ip::address_v4::loopback(), 0));
+  allowance_.base_urls["api"] = fmt::format("http://127.0.0.1:{}", closed.local_endpoint().port());
+  closed.close();
+  Request request = get("/");
+  request.method = Method::post;
+  EXPECT_TRUE(answer(request).transport_error.starts_with("fetch.transport.connect: "));
+  EXPECT_EQ(stats_.attempts, 5u) << "nothing was sent, so even a POST is repeated";
+}
+
+TEST_F(ClientTest, DoesNotFollowRedirects) {
+  server_.scripts["moved"] = {http(302, "", "Location: http://169.254.169.254/\r\n")};
+  const Response response = answer(get("/script/moved"));
+  EXPECT_EQ(response.status, 302);
+  EXPECT_EQ(contract::find_header(response.headers, "location"), "http://169.254.169.254/");
+  EXPECT_EQ(server_.seen.size(), 1u);
+}
+
+TEST_F(ClientTest, WaitsOutARateLimitWithAndWithoutRetryAfter) {
+  server_.scripts["busy"] = {http(429, ""), http(429, "", "Retry-After: 0\r\n"), http(200, "ok")};
+  EXPECT_EQ(answer(get("/script/busy")).body, "ok");
+  EXPECT_EQ(stats_.retries, 2u);
+  EXPECT_EQ(stats_.rate_limited, 2u);
+  EXPECT_EQ(stats_.rate_limited_waits, 2u);
+  server_.scripts["later"] = {http(429, "", "Retry-After: 1\r\n"), http(200, "ok")};
+  const auto began = std::chrono::steady_clock::now();
+  EXPECT_EQ(answer(get("/script/later")).body, "ok");
+  EXPECT_GE(std::chrono::steady_clock::now() - began, seconds(1));
+}
+
+TEST_F(ClientTest, HandsALongRateLimitAndAWornOutOneToTheConnector) {
+  server_.scripts["hour"] = {http(429, "wait", "Retry-After: 3600\r\n")};
+  EXPECT_EQ(answer(get("/script/hour")).body, "wait");
+  EXPECT_EQ(stats_.attempts, 1u);
+  server_.scripts["down"] = {http(503, "down")};
+  const Response response = answer(get("/script/down"));
+  EXPECT_EQ(response.status, 503);
+  EXPECT_EQ(response.body, "down");
+  EXPECT_TRUE(response.transport_error.empty());
+  EXPECT_EQ(stats_.attempts, 6u);
+}
+
+TEST_F(ClientTest, ObeysStripesShouldRetry) {
+  server_.scripts["no"] = {http(500, "no", "Stripe-Should-Retry: false\r\n"), http(200, "yes")};
+  EXPECT_EQ(answer(get("/script/no")).status, 500);
+  EXPECT_EQ(stats_.attempts, 1u);
+}
+
+TEST_F(ClientTest, MasksTheCredentialThatAVendorEchoesAndDropsItsCookies) {
+  for (const std::uint32_t slot : {0u, 1u, 2u}) {
+    Request request = get("/echo-auth?a=1");
+    request.auth_slot = slot;
+    const Response response = answer(request);
+    ASSERT_EQ(response.status, 200);
+    EXPECT_EQ(response.body.find("abcdefgh"), std::string::npos) << response.body;
+    EXPECT_EQ(response.body.find("12345678"), std::string::npos) << response.body;
+    EXPECT_NE(response.body.find("********"), std::string::npos) << response.body;
+    if (slot == 0) {
+      EXPECT_EQ(contract::find_header(response.headers, "x-echo"),
+                "Bearer *************************");
+    }
+    EXPECT_FALSE(contract::find_header(response.headers, "set-cookie"));
+  }
+  EXPECT_EQ(server_.seen[0].headers.at("authorization"), fmt::format("Bearer {}", kSecret));
+  EXPECT_EQ(server_.seen[1].target, "/echo-auth?a=1&token=sk_test_abcdefgh%2F12345678");
+  EXPECT_TRUE(server_.seen[2].headers.at("authorization").starts_with("Basic "));
+}
+
+TEST_F(ClientTest, TriesThePreviousCredentialOnceOn401) {
+  server_.scripts["rotated"] = {http(401, "no"), http(200, "ok")};
+  credentials_.previous["api_key"] = "the_previous_key";
+  Request request = get("/script/rotated");
+  request.auth_slot = 0;
+  EXPECT_EQ(answer(request).body, "ok");
+  EXPECT_EQ(server_.seen[0].headers.at("authorization"), fmt::format("Bearer {}", kSecret));
+  EXPECT_EQ(server_.seen[1].headers.at("authorization"), "Bearer the_previous_key");
+  server_.scripts["never"] = {http(401, "no")};
+  request.target = "/script/never";
+  EXPECT_EQ(answer(request).status, 401);
+  EXPECT_EQ(server_.seen.size(), 4u);
+  credentials_.previous.clear();
+  EXPECT_EQ(answer(request).status, 401);
+  EXPECT_EQ(server_.seen.size(), 5u);
+}
+
+TEST_F(ClientTest, SendsNothingWithoutItsCredential) {
+  credentials_.current.clear();
+  Request request = get("/");
+  request.auth_slot = 0;
+  const auto result = send(request);
+  ASSERT_FALSE(result);
+  EXPECT_EQ(result.error().code, "vault.no_secret");
+  EXPECT_TRUE(server_.seen.empty());
+}
+
+TEST_F(ClientTest, RefusesLoopbackWithoutAnAllowance) {
+  allowance_.addresses.loopback = false;
+  for (const std::string host :
+       {"127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "2130706433", "0x7f.1", "0"}) {
+    allowance_.base_urls["api"] = fmt::format("http://{}:{}", host, server_.port());
+    const auto result = send(get("/"));
+    ASSERT_FALSE(result) << host;
+    EXPECT_EQ(result.error().code, "fetch.policy.address") << host << result.error().describe();
+    EXPECT_EQ(result.error().kind, ErrorKind::denied);
+  }
+  EXPECT_EQ(server_.connections, 0);
+  EXPECT_EQ(stats_.refused, 7u);
+}
+
+TEST_F(ClientTest, RefusesAVendorNameWhoseAddressIsInside) {
+  allowance_ = EgressAllowance();
+  options_.curl.pins = {"api.example.com:443:169.254.169.254,10.0.0.1"};
+  const auto result = send(get("/"));
+  ASSERT_FALSE(result);
+  EXPECT_EQ(result.error().code, "fetch.policy.address");
+  EXPECT_NE(result.error().message.find("169.254.169.254 (link-local (cloud metadata))"),
+            std::string::npos)
+      << result.error().message;
+}
+
+TEST_F(ClientTest, LendsNoPooledConnectionToSomebodyWithFewerRights) {
+  EXPECT_EQ(answer(get("/")).status, 200);
+  allowance_.addresses.loopback = false;
+  const auto result = send(get("/"));
+  ASSERT_FALSE(result);
+  EXPECT_EQ(result.error().code, "fetch.policy.address");
+  EXPECT_EQ(server_.seen.size(), 1u);
+}
+
+TEST_F(ClientTest, RefusesInjectionBeforeAnythingIsSent) {
+  Request request = get("/a\r\nHost: evil");
+  EXPECT_EQ(send(request).error().code, "fetch.policy.target");
+  request = get("/");
+  request.headers = {{"X-A", "b\r\nX-B: c"}};
+  EXPECT_EQ(send(request).error().code, "fetch.policy.header");
+  request = get("/");
+  request.host = 1;
+  EXPECT_EQ(send(request).error().code, "fetch.policy.host");
+  request = get("/");
+  request.auth_slot = 9;
+  EXPECT_EQ(send(request).error().code, "fetch.policy.auth_slot");
+  request = get("/");
+  request.body = "x";
+  EXPECT_EQ(send(request).error().code, "fetch.policy.body");
+  EXPECT_EQ(server_.connections, 0);
+}
+
+TEST_F(ClientTest, WaitsUntilTheRequestIsDueAndRefusesAFarFuture) {
+  Request request = get("/");
+  request.not_before_ms = clock_.now().count() / 1000 + 100;
+  EXPECT_EQ(answer(request).status, 200);
+  EXPECT_GE(clock_.now().count() / 1000, request.not_before_ms);
+  request.not_before_ms = clock_.now().count() / 1000 + 3'600'000;
+  EXPECT_EQ(send(request).error().code, "fetch.policy.not_before");
+}
+
+TEST_F(ClientTest, KeepsToTheBudgetsConcurrency) {
+  BudgetOptions three;
+  three.requests_per_second = 0;
+  three.concurrency = 3;
+  budget_.emplace(three, clock_, delay_);
+  std::vector<std::optional<Result<Response>>> out(10);
+  for (auto& slot : out) asio::co_spawn(loop_, send_into(get("/hold"), slot), asio::detached);
+  ASSERT_TRUE(run_until([&] { return server_.open_requests == 3; }));
+  EXPECT_EQ(budget_->waiting(), 7u);
+  server_.released = true;
+  ASSERT_TRUE(run_until(
+      [&] { return std::ranges::all_of(out, [](const auto& slot) { return slot.has_value(); }); }));
+  EXPECT_EQ(server_.open_requests_max, 3);
+  EXPECT_EQ(stats_.budget_waits, 7u);
+}
+
+TEST_F(ClientTest, RunsTwoHundredTransfersAtOnce) {
+  std::vector<std::optional<Result<Response>>> out(200);
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    asio::co_spawn(loop_, send_into(get(fmt::format("/hold?n={}", i)), out[i]), asio::detached);
+  }
+  ASSERT_TRUE(run_until([&] { return server_.open_requests == 200; }));
+  EXPECT_EQ(client().in_flight(), 200u);
+  server_.released = true;
+  ASSERT_TRUE(run_until(
+      [&] { return std::ranges::all_of(out, [](const auto& slot) { return slot.has_value(); }); }));
+  for (const auto& slot : out) {
+    ASSERT_TRUE(*slot);
+    EXPECT_EQ((*slot)->body, "held");
+  }
+  EXPECT_EQ(client().in_flight(), 0u);
+}
+
+TEST_F(ClientTest, ACancelledTransferEndsAtOnceAndLeavesTheClientUsable) {
+  std::optional<Result<Response>> out;
+  asio::cancellation_signal signal;
+  bool ended = false;
+  asio::co_spawn(
+      loop_, send_into(get("/stalled-body"), out),
+      asio::bind_cancellation_slot(signal.slot(), [&](std::exception_ptr) { ended = true; }));
+  ASSERT_TRUE(run_until([&] { return server_.open_requests == 1; }));
+  signal.emit(asio::cancellation_type::terminal);
+  ASSERT_TRUE(run_until([&] { return ended && server_.cut_by_peer == 1; }));
+  if (out) {
+    EXPECT_EQ(out->error().code, "fetch.cancelled");
+  }
+  EXPECT_EQ(client().in_flight(), 0u);
+  EXPECT_EQ(answer(get("/")).status, 200);
+}
+
+TEST_F(ClientTest, DestroyedWithTransfersUnderWayItEndsThem) {
+  std::vector<std::optional<Result<Response>>> out(20);
+  for (auto& slot : out)
+    asio::co_spawn(loop_, send_into(get("/stalled-body"), slot), asio::detached);
+  ASSERT_TRUE(run_until([&] { return server_.open_requests == 20; }));
+  client_.reset();
+  ASSERT_TRUE(run_until(
+      [&] { return std::ranges::all_of(out, [](const auto& slot) { return slot.has_value(); }); }));
+  for (const auto& slot : out) EXPECT_EQ(slot->error().code, "fetch.cancelled");
+  EXPECT_TRUE(run_until([&] { return server_.cut_by_peer == 20; }));
+}
+
+TEST_F(ClientTest, TheLoopMayEndWithoutResumingItsTransfers) {
+  std::vector<std::optional<Result<Response>>> out(5);
+  {
+    // The client goes first; then the loop goes, and destroys the frames that still wait in it.
+    asio::io_context loop;
+    Client client(loop.get_executor(), options_, clock_, entropy_, delay_);
+    HostileServer server(loop);
+    allowance_.base_urls["api"] = server.url();
+    const SendContext where = context();
+    for (auto& slot : out) {
+      asio::co_spawn(loop, client.send(get("/stalled-body"), where),
+                     [&slot](std::exception_ptr, Result<Response> result) {
+                       slot.emplace(std::move(result));
+                     });
+    }
+    const auto end = std::chrono::steady_clock::now() + seconds(20);
+    while (server.open_requests < 5 && std::chrono::steady_clock::now() < end)
+      loop.run_one_for(milliseconds(100));
+    EXPECT_EQ(client.in_flight(), 5u);
+  }
+  for (const auto& slot : out) EXPECT_FALSE(slot);
+}
+
+TEST_F(ClientTest, WithHalfTheTransfersCancelledAtRandomMomentsTheOthersFinish) {
+  constexpr int kTransfers = 100;
+  std::vector<std::optional<Result<Response>>> out(kTransfers);
+  std::vector<asio::cancellation_signal> signals(kTransfers);
+  int ended = 0;
+  for (int i = 0; i < kTransfers; ++i) {
+    const auto at = static_cast<std::size_t>(i);
+    asio::co_spawn(
+        loop_, send_into(get(i % 2 == 0 ? "/chunked" : "/drip-body"), out[at]),
+        asio::bind_cancellation_slot(signals[at].slot(), [&](std::exception_ptr) { ++ended; }));
+  }
+  loop_.restart();
+  for (int i = 1; i < kTransfers; i += 2) {
+    for (int step = 0; step < i; ++step) loop_.poll_one();
+    signals[static_cast<std::size_t>(i)].emit(asio::cancellation_type::terminal);
+  }
+  ASSERT_TRUE(run_until([&] { return ended == kTransfers; }));
+  for (std::size_t i = 0; i < kTransfers; i += 2) {
+    ASSERT_TRUE(out[i] && *out[i]);
+    EXPECT_EQ((*out[i])->body, "hello world");
+  }
+  EXPECT_EQ(client().in_flight(), 0u);
+}
+
+TEST_F(ClientTest, ReadsOnlyTheFinalAnswersHeaders) {
+  server_.scripts["early"] = {"HTTP/1.1 103 Early Hints\r\nX-Early: 1\r\n\r\n" +
+                              http(200, "ok", "X-Final: 1\r\n")};
+  const Response response = answer(get("/script/early"));
+  EXPECT_EQ(response.status, 200);
+  EXPECT_EQ(response.body, "ok");
+  EXPECT_FALSE(contract::find_header(response.headers, "x-early"));
+  EXPECT_TRUE(contract::find_header(response.headers, "x-final"));
+}
+
+TEST_F(ClientTest, TellsBrokenAnswersFromGoodOnes) {
+  options_.retry.tries_max = 1;
+  server_.scripts["ssh"] = {"SSH-2.0-OpenSSH_9.2\r\n\r\n"};
+  EXPECT_TRUE(answer(get("/script/ssh")).transport_error.starts_with("fetch.transport.protocol: "));
+  server_.scripts["zip"] = {http(200, "this is no gzip", "Content-Encoding: gzip\r\n")};
+  EXPECT_TRUE(answer(get("/script/zip")).transport_error.starts_with("fetch.transport.encoding: "));
+  std::string text;
+  for (int i = 0; i < 20'000; ++i) text += fmt::format("{},", i * 7919);
+  const std::string whole = gzip(text);
+  server_.scripts["half"] = {
+      http(200, whole.substr(0, whole.size() / 2), "Content-Encoding: gzip\r\n")};
+  const Response half = answer(get("/script/half"));
+  EXPECT_TRUE(half.transport_error.starts_with("fetch.transport.cut: "))
+      << half.status << " " << half.body.size();
+  for (const char* encoding : {"br", "gzip, gzip", "zstd"}) {
+    server_.scripts["odd"] = {http(200, "?", fmt::format("Content-Encoding: {}\r\n", encoding))};
+    EXPECT_TRUE(
+        answer(get("/script/odd")).transport_error.starts_with("fetch.transport.encoding: "))
+        << encoding;
+  }
+  server_.scripts["two"] = {http(200, gzip("one ") + gzip("two"), "Content-Encoding: gzip\r\n")};
+  EXPECT_EQ(answer(get("/script/two")).body, "one two");
+  server_.scripts["none"] = {http(200, "", "Content-Encoding: gzip\r\n")};
+  EXPECT_EQ(answer(get("/script/none")).status, 200);
+}
+
+TEST_F(ClientTest, SendsARequestThatMustNotBeRepeatedOnAFreshConnection) {
+  EXPECT_EQ(answer(get("/")).status, 200);
+  Request request = get("/no-answer");
+  request.method = Method::post;
+  answer(request);
+  EXPECT_EQ(server_.seen.size(), 2u)
+      << "curl itself repeats requests when a reused connection turns out dead";
+}
+
+TEST_F(ClientTest, EndsATlsHandshakeThatNeverComes) {
+  options_.retry.tries_max = 1;
+  options_.deadlines.connect = milliseconds(100);
+  options_.deadlines.tls = milliseconds(200);
+  allowance_.base_urls["api"] = fmt::format("https://127.0.0.1:{}", server_.port());
+  const Response response = answer(get("/"));
+  EXPECT_TRUE(response.transport_error.starts_with("fetch.transport.tls_timeout: "))
+      << response.transport_error;
+}
+
+TEST_F(ClientTest, LogsNeitherQueryNorCredential) {
+  struct Capture final : Poco::Channel {
+    void log(const Poco::Message& message) override { text += message.getText() + "\n"; }
+    std::string text;
+  };
+  const Poco::AutoPtr<Capture> capture(new Capture);
+  Poco::Logger& logger = Poco::Logger::get("sluice");
+  const auto level = logger.getLevel();
+  logger.setChannel(capture);
+  logger.setLevel(Poco::Message::PRIO_TRACE);
+  log::set_level(log::Level::debug);
+  for (const std::uint32_t slot : {0u, 1u, 2u}) {
+    Request request = get("/echo-auth?email=secret@example.com");
+    request.auth_slot = slot;
+    answer(request);
+  }
+  answer(get("/cut-body?email=secret@example.com"));
+  log::set_level(log::Level::info);
+  logger.setLevel(level);
+  logger.setChannel(nullptr);
+  EXPECT_NE(
+      capture->text.find("fetch.attempt method=GET host=127.0.0.1 path=/echo-auth status=200"),
+      std::string::npos)
+      << capture->text;
+  EXPECT_NE(capture->text.find("fetch.credential_echoed"), std::string::npos);
+  for (const char* never : {"abcdefgh", "secret@", "token=", "Bearer", "Basic"}) {
+    EXPECT_EQ(capture->text.find(never), std::string::npos) << never;
+  }
+}
+
+TEST_F(ClientTest, ReadsNoProxyFromTheEnvironment) {
+  ::setenv("http_proxy", "http://127.0.0.1:1", 1);
+  ::setenv("ALL_PROXY", "http://127.0.0.1:1", 1);
+  EXPECT_EQ(answer(get("/")).status, 200);
+  ::unsetenv("http_proxy");
+  ::unsetenv("ALL_PROXY");
+}
+
+}  // namespace
+}  // namespace sluice::fetch

@@ -1,0 +1,211 @@
+#include "fetch/policy.hpp"
+
+#include <gtest/gtest.h>
+
+#include "fetch/auth.hpp"
+#include "fetch/redact.hpp"
+
+namespace sluice::fetch {
+namespace {
+
+std::string url_of(const std::string& url, const nlohmann::json& config,
+                   const EgressAllowance& allowance = {}) {
+  contract::Host host;
+  host.name = "api";
+  host.url = url;
+  const auto where = destination(host, config, allowance);
+  return where ? where->url() : where.error().code;
+}
+
+TEST(EgressPolicy, ExpandsAPlaceholderToExactlyOneLabel) {
+  const std::string url = "https://{subdomain}.zendesk.com";
+  EXPECT_EQ(url_of(url, {{"subdomain", "Acme-1"}}), "https://acme-1.zendesk.com");
+  EXPECT_EQ(url_of("https://api.stripe.com", nlohmann::json::object()), "https://api.stripe.com");
+  EXPECT_EQ(url_of("https://api.acme.com:8443/base/", {}), "https://api.acme.com:8443/base");
+  for (const char* bad :
+       {"", "a.b", "evil.com/", "evil.com#", "evil@", "x:80", "-a", "a-", "a b", "ä", "a\r\nb",
+        "{x}", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"}) {
+    EXPECT_EQ(url_of(url, {{"subdomain", bad}}), "fetch.policy.host") << bad;
+  }
+  EXPECT_EQ(url_of(url, {{"subdomain", 7}}), "fetch.policy.host");
+  EXPECT_EQ(url_of(url, {}), "fetch.policy.host");
+}
+
+TEST(EgressPolicy, LetsNoConfigurationChooseTheVendor) {
+  const nlohmann::json config = {{"a", "evil"}};
+  for (const char* url :
+       {"https://{a}", "https://{a}.com", "https://api.{a}.com", "https://x.{a}",
+        "https://api-{a}.acme.com", "http://api.acme.com", "ftp://api.acme.com",
+        "https://user@acme.com", "https://acme.com?x", "https://localhost", "https://127.0.0.1",
+        "https://[::1]", "https://acme.0x7f", "https://acme.com:0", "https://acme.com:99999",
+        "https://", "acme.com", "https://a..com"}) {
+    EXPECT_EQ(url_of(url, config), "fetch.policy.host") << url;
+  }
+}
+
+TEST(EgressPolicy, TakesPlainHttpOnlyFromAnAllowance) {
+  EgressAllowance allowance;
+  allowance.base_urls["api"] = "http://127.0.0.1:4010/base";
+  EXPECT_EQ(url_of("https://api.acme.com", {}, allowance), "http://127.0.0.1:4010/base");
+  allowance.base_urls["api"] = "http://[::1]:4010";
+  EXPECT_EQ(url_of("https://api.acme.com", {}, allowance), "http://[::1]:4010");
+  for (const char* bad :
+       {"gopher://127.0.0.1", "http://u:p@h", "http://h?x", "http://", "http://a b"}) {
+    allowance.base_urls["api"] = bad;
+    EXPECT_EQ(url_of("https://api.acme.com", {}, allowance), "fetch.policy.host") << bad;
+  }
+}
+
+TEST(EgressPolicy, RefusesEveryAddressThatIsNotTheInternet) {
+  const AddressAllowance none;
+  for (const char* text : {"0.0.0.0",
+                           "0.1.2.3",
+                           "10.0.0.1",
+                           "100.64.0.1",
+                           "100.127.255.255",
+                           "127.0.0.1",
+                           "127.255.255.254",
+                           "169.254.169.254",
+                           "172.16.0.1",
+                           "172.31.255.255",
+                           "192.0.0.8",
+                           "192.0.2.1",
+                           "192.88.99.1",
+                           "192.168.1.1",
+                           "198.18.0.1",
+                           "198.19.255.255",
+                           "198.51.100.7",
+                           "203.0.113.7",
+                           "224.0.0.1",
+                           "239.1.1.1",
+                           "240.0.0.1",
+                           "255.255.255.255",
+                           "::",
+                           "::1",
+                           "::127.0.0.1",
+                           "::8.8.8.8",
+                           "::ffff:127.0.0.1",
+                           "::ffff:10.0.0.1",
+                           "::ffff:169.254.169.254",
+                           "64:ff9b::7f00:1",
+                           "64:ff9b::808:808",
+                           "64:ff9b:1::1",
+                           "100::1",
+                           "2001::1",
+                           "2001:0:4136:e378:8000:63bf:3fff:fdd2",
+                           "2001:db8::1",
+                           "2002:7f00:1::",
+                           "2002:808:808::1",
+                           "3fff::1",
+                           "5f00::1",
+                           "fc00::1",
+                           "fd12:3456::1",
+                           "fe80::1",
+                           "fec0::1",
+                           "ff02::1",
+                           "4000::1"}) {
+    EXPECT_TRUE(address_refusal(asio::ip::make_address(text), none)) << text;
+  }
+  for (const char* text : {"8.8.8.8", "1.1.1.1", "172.15.0.1", "172.32.0.1", "100.63.0.1",
+                           "100.128.0.1", "192.167.1.1", "::ffff:8.8.8.8", "2606:4700::1111",
+                           "2a00:1450:4001::1", "2001:4860:4860::8888"}) {
+    EXPECT_FALSE(address_refusal(asio::ip::make_address(text), none)) << text;
+  }
+}
+
+TEST(EgressPolicy, OpensOnlyWhatTheAllowanceNames) {
+  AddressAllowance loopback;
+  loopback.loopback = true;
+  EXPECT_FALSE(address_refusal(asio::ip::make_address("127.0.0.1"), loopback));
+  EXPECT_FALSE(address_refusal(asio::ip::make_address("::1"), loopback));
+  EXPECT_FALSE(address_refusal(asio::ip::make_address("::ffff:127.0.0.1"), loopback));
+  EXPECT_TRUE(address_refusal(asio::ip::make_address("10.0.0.1"), loopback));
+  AddressAllowance own;
+  own.private_networks = true;
+  EXPECT_FALSE(address_refusal(asio::ip::make_address("10.0.0.1"), own));
+  EXPECT_FALSE(address_refusal(asio::ip::make_address("fd00::1"), own));
+  EXPECT_TRUE(address_refusal(asio::ip::make_address("127.0.0.1"), own));
+  EXPECT_TRUE(address_refusal(asio::ip::make_address("169.254.169.254"), own)) << "never opened";
+}
+
+TEST(EgressPolicy, RefusesTargetsThatCouldLeaveTheHostOrSplitTheRequest) {
+  EXPECT_TRUE(check_target("/v1/customers?limit=100&created[gte]=1"));
+  EXPECT_TRUE(check_target("//evil.com/x")) << "a path: the host's name stands before it";
+  for (const std::string& bad :
+       {std::string(""), std::string("v1"), std::string("@evil.com/"), std::string("/a b"),
+        std::string("/a\r\nHost: x"), std::string("/a\0b", 4), std::string("/ä"),
+        std::string("/a#b"), std::string("/a\\b"), "/" + std::string(20'000, 'a')}) {
+    const auto checked = check_target(bad);
+    ASSERT_FALSE(checked) << bad;
+    EXPECT_EQ(checked.error().code, "fetch.policy.target");
+  }
+}
+
+TEST(EgressPolicy, RefusesHeadersThatInjectOrThatAreTheHosts) {
+  contract::AuthSlot slot;
+  slot.scheme = contract::AuthScheme::header;
+  slot.parameter = "X-Api-Key";
+  const std::vector<contract::AuthSlot> auth = {slot};
+  EXPECT_TRUE(check_headers({{"Stripe-Version", "2026-10-28"}, {"Accept", "a/b;\tq=1"}}, auth));
+  const std::vector<std::pair<std::string, std::string>> bad = {{"X-A", "b\r\nAuthorization: x"},
+                                                                {"X-A", "b\n"},
+                                                                {"X-A", std::string("a\0b", 3)},
+                                                                {"X-A\r\nB", "c"},
+                                                                {"X A", "b"},
+                                                                {"", "b"},
+                                                                {"X:A", "b"},
+                                                                {"Authorization", "x"},
+                                                                {"COOKIE", "x"},
+                                                                {"host", "evil.com"},
+                                                                {"Content-Length", "1"},
+                                                                {"transfer-encoding", "chunked"},
+                                                                {"Proxy-Authorization", "x"},
+                                                                {"x-api-key", "mine"},
+                                                                {"Connection", "close"},
+                                                                {"X-A", std::string(40'000, 'a')}};
+  for (const auto& header : bad) {
+    const auto checked = check_headers({header}, auth);
+    ASSERT_FALSE(checked) << header.first;
+    EXPECT_EQ(checked.error().code, "fetch.policy.header");
+    EXPECT_EQ(checked.error().message.find('\r'), std::string::npos);
+  }
+}
+
+TEST(Authentication, PutsTheSecretWhereTheSlotSays) {
+  contract::AuthSlot slot;
+  const Credential secret("s3cret/token");
+  slot.scheme = contract::AuthScheme::basic;
+  slot.parameter = "{email}/token:{secret}";
+  auto basic = authenticate(slot, {{"email", "a@b.c{secret}"}}, secret);
+  ASSERT_TRUE(basic);
+  EXPECT_EQ(basic->headers[0].second, "Basic YUBiLmN7c2VjcmV0fS90b2tlbjpzM2NyZXQvdG9rZW4=");
+  slot.scheme = contract::AuthScheme::query;
+  slot.parameter = "api key";
+  EXPECT_EQ(authenticate(slot, {}, secret)->query, "api%20key=s3cret%2Ftoken");
+  slot.scheme = contract::AuthScheme::header;
+  slot.parameter = "X-Api-Key";
+  EXPECT_EQ(authenticate(slot, {}, secret)->headers[0].second, "s3cret/token");
+}
+
+TEST(Authentication, RefusesASecretThatWouldSplitTheRequest) {
+  contract::AuthSlot slot;
+  for (const char* bad : {"", "abc\r\nX: y", "a\nb"}) {
+    const auto made = authenticate(slot, {}, Credential(bad));
+    ASSERT_FALSE(made);
+    EXPECT_EQ(made.error().code, "fetch.auth.credential");
+  }
+  slot.scheme = contract::AuthScheme::basic;
+  slot.parameter = "{email}:{secret}";
+  EXPECT_EQ(authenticate(slot, {}, Credential("secret")).error().code, "fetch.auth.template");
+}
+
+TEST(Redaction, MasksEveryOccurrenceInPlace) {
+  const std::vector<std::string> secrets = {"sk_live_12345678", "short"};
+  std::string text = "a sk_live_12345678 b sk_live_12345678short";
+  EXPECT_TRUE(mask(text, secrets));
+  EXPECT_EQ(text, "a **************** b ****************short");
+  EXPECT_FALSE(mask(text, secrets));
+}
+
+}  // namespace
+}  // namespace sluice::fetch
