@@ -11,3 +11,10 @@ find_package(simdjson REQUIRED)
 find_package(GTest REQUIRED)
 pkg_check_modules(PQ REQUIRED IMPORTED_TARGET libpq)
 pkg_check_modules(SODIUM REQUIRED IMPORTED_TARGET libsodium)
+
+# Poco asks its users to define _DEBUG, which would keep them from the common precompiled header.
+foreach(poco Poco::Foundation Poco::Util Poco::XML Poco::JSON)
+  if(TARGET ${poco})
+    set_property(TARGET ${poco} PROPERTY INTERFACE_COMPILE_DEFINITIONS "")
+  endif()
+endforeach()

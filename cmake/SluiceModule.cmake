@@ -16,10 +16,14 @@ function(sluice_module)
   set_property(GLOBAL APPEND PROPERTY SLUICE_MODULE_DEPENDS "${M_NAME}:${M_DEPENDS}")
 endfunction()
 
-# The heavy third-party and standard headers, compiled once per module.
+# The heavy third-party and standard headers, compiled once for everything of ours.
+add_library(sluice_precompiled OBJECT "${PROJECT_SOURCE_DIR}/cmake/precompiled.cpp")
+target_link_libraries(sluice_precompiled PRIVATE Boost::headers Threads::Threads fmt::fmt
+  nlohmann_json::nlohmann_json sluice_sanitizers sluice_warnings)
+target_precompile_headers(sluice_precompiled PRIVATE "${PROJECT_SOURCE_DIR}/cmake/precompiled.hpp")
+
 function(sluice_precompile target)
-  target_precompile_headers(${target} PRIVATE
-    $<$<COMPILE_LANGUAGE:CXX>:${PROJECT_SOURCE_DIR}/cmake/precompiled.hpp>)
+  target_precompile_headers(${target} REUSE_FROM sluice_precompiled)
 endfunction()
 
 # sluice_test(NAME <name> LABEL unit|pg|plugins|replay|e2e|manners [DEPENDS <module>...] [LIBRARIES <target>...] SOURCES <file>...)

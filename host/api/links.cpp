@@ -1,4 +1,237 @@
+// Link rules and links.
 #include "api/api.hpp"
+
+#include "feed/views.hpp"
+#include "link/rules.hpp"
+
+#include <array>
+#include <charconv>
+
 namespace sluice::api {
-std::span<const Route> link_routes() { return {}; }
+namespace {
+
+using nlohmann::json;
+
+const pg::Statement kInsertRule{"api_rule_insert", R"(
+  insert into sluice.link_rule (workspace_id, name, source_type, source_attribute, target_type, target_attribute,
+                                key_kind, origin)
+  values ($1, $2, $3, $4, $5, $6, $7, 'admin') on conflict (workspace_id, name) do nothing returning rule_id)"};
+
+const pg::Statement kEnableRule{"api_rule_enable", R"(
+  update sluice.link_rule set enabled = $3 where workspace_id = $1 and name = $2 returning rule_id)"};
+
+const pg::Statement kListLinks{"api_links", R"(
+  select l.rule_id, l.source_id, l.state, l.source_type_id, l.target_type_id, l.target_id, to_json(l.candidates)::text,
+         l.candidate_count, l.evidence::text, l.decided_by
+  from sluice.link l
+  where l.workspace_id = $1 and ($2::bigint is null or l.rule_id = $2) and ($3::text is null or l.state = $3)
+    and (l.rule_id, l.source_id) > ($4, $5)
+  order by l.rule_id, l.source_id limit $6)"};
+
+/// "stripe.customer.email" -> type "stripe.customer", attribute "email".
+std::pair<std::string, std::string> split_end(const std::string& text, const char* field) {
+  const auto dot = text.rfind('.');
+  if (dot == std::string::npos || dot == 0 || dot + 1 == text.size()) {
+    bad_request("rule.bad_end", std::string(field) + " '" + text + "' must be type.attribute",
+                "For example stripe.customer.email or customer.email");
+  }
+  return {text.substr(0, dot), text.substr(dot + 1)};
+}
+
+json describe(const model::StoredRule& rule) {
+  json one;
+  one["name"] = rule.name;
+  one["source"] = rule.source_type_name + "." + rule.source_attribute;
+  one["target"] = rule.target_type_name + "." + rule.target_attribute;
+  one["kind"] = contract::to_string(rule.key_kind);
+  one["enabled"] = rule.enabled;
+  one["origin"] = rule.from_connector ? "connector" : "admin";
+  // Until both ends exist a rule finds nothing; that is no error, but it is shown.
+  one["effective"] = rule.effective();
+  one["counts"] = {{"linked", 0}, {"pending", 0}, {"contested", 0}, {"inactive", 0}};
+  return one;
+}
+
+Task<HttpResponse> list_rules(Call& call) {
+  const model::CatalogPtr catalog = co_await call.services.catalogs.get(call.workspace);
+  auto connection = co_await call.services.pool.acquire();
+  const auto summary = co_await link::link_summary(*connection, call.workspace);
+  json rules = json::array();
+  for (const model::StoredRule& rule : catalog->rules) {
+    json one = describe(rule);
+    for (const link::RuleSummary& counted : summary) {
+      if (counted.rule == rule.id) one["counts"][counted.state] = counted.count;
+    }
+    rules.push_back(std::move(one));
+  }
+  json document;
+  document["rules"] = std::move(rules);
+  co_return HttpResponse::json(document);
+}
+
+const model::StoredRule* find_rule(const model::Catalog& catalog, const std::string& name) {
+  for (const model::StoredRule& rule : catalog.rules) {
+    if (rule.name == name) return &rule;
+  }
+  return nullptr;
+}
+
+/// What has this end must exist and be a key of that kind: otherwise the rule could never find anything.
+void check_end(const model::Catalog& catalog, const std::string& type, const std::string& attribute,
+               contract::KeyKind kind) {
+  const model::StoredType* stored = catalog.find(type);
+  if (stored == nullptr) bad_request("rule.unknown_type", "there is no entity type '" + type + "'", "sluice entity types");
+  const model::StoredAttribute* found = stored->find(attribute);
+  if (found == nullptr) {
+    bad_request("rule.unknown_attribute", "'" + type + "' has no attribute '" + attribute + "'", "sluice entity type " + type);
+  }
+  if (found->key_kind != kind) {
+    bad_request("rule.no_such_key", "'" + type + "." + attribute + "' is no link key of kind " + std::string(contract::to_string(kind)),
+                "Declare it as one when the attribute is made");
+  }
+}
+
+/// The catalogue has changed: this host's memory, the views, and the links of the rule.
+Task<void> apply_rule(Call& call, std::string name) {
+  call.services.catalogs.invalidate(call.workspace);
+  const model::CatalogPtr catalog = co_await call.services.catalogs.get(call.workspace);
+  auto connection = co_await call.services.pool.acquire();
+  co_await feed::refresh_views(*connection, *catalog, call.workspace_name);
+  const model::StoredRule* rule = find_rule(*catalog, name);
+  if (rule != nullptr && rule->enabled) {
+    co_await link::rebuild_rule(*connection, call.workspace, *rule);
+  } else if (rule != nullptr) {
+    co_await link::deactivate_rule(*connection, call.workspace, rule->id);
+  }
+  call.services.engine.kick();
+}
+
+Task<HttpResponse> create_rule(Call& call) {
+  const json body = co_await call.body();
+  only_fields(body, {"name", "source", "target", "kind"});
+  const std::string name = required_text(body, "name");
+  const auto [source_type, source_attribute] = split_end(required_text(body, "source"), "source");
+  const auto [target_type, target_attribute] = split_end(required_text(body, "target"), "target");
+  const auto kind = contract::key_kind(required_text(body, "kind"));
+  if (!kind) bad_request("rule.bad_kind", "kind must be one of email, phone, domain, username, external_id, exact");
+  const model::CatalogPtr catalog = co_await call.services.catalogs.get(call.workspace);
+  check_end(*catalog, source_type, source_attribute, *kind);
+  check_end(*catalog, target_type, target_attribute, *kind);
+  pg::Params params(call.workspace, name, source_type, source_attribute, target_type, target_attribute);
+  params.add(static_cast<std::int32_t>(*kind));
+  const auto made = co_await call.services.pool.query(kInsertRule, std::move(params));
+  if (made.empty()) throw Failure(Error(ErrorKind::conflict, "rule.name_taken", "there is a rule '" + name + "' already"));
+  co_await apply_rule(call, name);
+  co_return HttpResponse::json(body, 201);
+}
+
+Task<HttpResponse> change_rule(Call& call) {
+  const json body = co_await call.body();
+  only_fields(body, {"enabled"});
+  if (!body.contains("enabled") || !body["enabled"].is_boolean()) {
+    bad_request("request.missing_field", "the body needs \"enabled\", true or false");
+  }
+  const auto changed = co_await call.services.pool.query(
+      kEnableRule, pg::Params(call.workspace, call.part("rule"), body["enabled"].get<bool>()));
+  if (changed.empty()) {
+    throw Failure(Error(ErrorKind::not_found, "rule.unknown", "there is no rule '" + call.part("rule") + "'", "sluice link rules"));
+  }
+  co_await apply_rule(call, call.part("rule"));
+  co_return HttpResponse::json(body);
+}
+
+/// "<rule id>.<source id>", as the page before gave it.
+std::pair<std::int64_t, std::int64_t> read_cursor(const std::string& text) {
+  std::int64_t rule = 0;
+  std::int64_t source = 0;
+  if (text.empty()) return {rule, source};
+  const auto* const end = text.data() + text.size();
+  const auto first = std::from_chars(text.data(), end, rule);
+  if (first.ec == std::errc{} && first.ptr != end && *first.ptr == '.') {
+    const auto second = std::from_chars(first.ptr + 1, end, source);
+    if (second.ec == std::errc{} && second.ptr == end) return {rule, source};
+  }
+  bad_request("link.bad_cursor", "the cursor is none that this route gave");
+}
+
+std::string type_name(const model::Catalog& catalog, const pg::QueryResult& rows, int row, int column) {
+  if (rows.is_null(row, column)) return {};
+  const model::StoredType* type = catalog.find(rows.get<EntityTypeId>(row, column));
+  return type == nullptr ? std::string() : type->name;
+}
+
+/// The vendor's ids of the sources of a page: one query a type.
+Task<std::map<std::int64_t, std::string>> external_ids(Call& call, const model::Catalog& catalog,
+                                                       const pg::QueryResult& rows) {
+  std::map<std::string, pg::Array> ids_of;
+  for (int row = 0; row < rows.rows(); ++row) {
+    const model::StoredType* type = catalog.find(rows.get<EntityTypeId>(row, 3));
+    if (type == nullptr || type->own) continue;
+    ids_of.try_emplace(type->table, pg::Oid::int8).first->second.add(rows.get<std::int64_t>(row, 1));
+  }
+  std::map<std::int64_t, std::string> found;
+  for (auto& [table, ids] : ids_of) {
+    const std::string sql = "select v.id, v.external_id from unnest($2::bigint[]) as wanted(id) join lateral (select t.id, "
+                            "t.external_id from vendor.\"" + table + "\" t where t.workspace_id = $1 and t.id = wanted.id "
+                            "offset 0) v on true";
+    const auto pairs = co_await call.services.pool.query(sql, pg::Params(call.workspace, std::move(ids)));
+    for (int row = 0; row < pairs.rows(); ++row) found.emplace(pairs.get<std::int64_t>(row, 0), pairs.get<std::string>(row, 1));
+  }
+  co_return found;
+}
+
+Task<HttpResponse> list_links(Call& call) {
+  const model::CatalogPtr catalog = co_await call.services.catalogs.get(call.workspace);
+  std::optional<std::int64_t> rule;
+  if (const auto name = call.http.parameter("rule")) {
+    const model::StoredRule* found = find_rule(*catalog, *name);
+    if (found == nullptr) bad_request("rule.unknown", "there is no rule '" + *name + "'", "sluice link rules");
+    rule = found->id.value;
+  }
+  const std::int64_t limit = call.limit(50, 1000);
+  const auto [after_rule, after_source] = read_cursor(call.http.parameter("cursor").value_or(""));
+  pg::Params params(call.workspace, rule, call.http.parameter("state"), after_rule, after_source, limit);
+  const auto rows = co_await call.services.pool.query(kListLinks, std::move(params));
+  const auto vendor_ids = co_await external_ids(call, *catalog, rows);
+  json links = json::array();
+  std::string next;
+  for (int row = 0; row < rows.rows(); ++row) {
+    json one;
+    for (const model::StoredRule& known : catalog->rules) {
+      if (known.id == rows.get<RuleId>(row, 0)) one["rule"] = known.name;
+    }
+    const auto source = rows.get<std::int64_t>(row, 1);
+    const auto vendor_id = vendor_ids.find(source);
+    one["state"] = rows.get<std::string>(row, 2);
+    one["source"] = {{"type", type_name(*catalog, rows, row, 3)}, {"id", source}};
+    if (vendor_id != vendor_ids.end()) one["source"]["external_id"] = vendor_id->second;
+    one["target"] = nullptr;
+    if (!rows.is_null(row, 5)) {
+      one["target"] = {{"type", type_name(*catalog, rows, row, 4)}, {"id", rows.get<std::int64_t>(row, 5)}};
+    }
+    one["candidates"] = json::parse(rows.text(row, 6));
+    one["candidate_count"] = rows.get<std::int64_t>(row, 7);
+    one["evidence"] = json::parse(rows.text(row, 8));
+    one["decided_by"] = rows.get<std::string>(row, 9);
+    links.push_back(std::move(one));
+    next = std::to_string(rows.get<std::int64_t>(row, 0)) + "." + std::to_string(source);
+  }
+  json document;
+  document["links"] = std::move(links);
+  document["next"] = rows.rows() == limit ? json(next) : json(nullptr);
+  co_return HttpResponse::json(document);
+}
+
+constexpr std::array<Route, 4> kRoutes = {{
+    {"GET", "/v1/workspaces/{workspace}/link-rules", Access::reader, "Link rules, with how many links each has in which state", list_rules},
+    {"POST", "/v1/workspaces/{workspace}/link-rules", Access::admin,
+     "A rule {name, source: \"type.attribute\", target: \"type.attribute\", kind}; applied to what is there", create_rule},
+    {"PATCH", "/v1/workspaces/{workspace}/link-rules/{rule}", Access::admin, "Switches a rule {enabled}", change_rule},
+    {"GET", "/v1/workspaces/{workspace}/links", Access::reader, "Links; ?rule=&state=&limit=&cursor=", list_links},
+}};
+
+}  // namespace
+
+std::span<const Route> link_routes() { return kRoutes; }
+
 }  // namespace sluice::api

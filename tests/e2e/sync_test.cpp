@@ -132,7 +132,7 @@ INSTANTIATE_TEST_SUITE_P(Failpoints, CrashAt,
                                            Crash{"after_upsert", "ingest.after_upsert=kill@2"},
                                            Crash{"before_commit", "ingest.before_commit=kill@2"},
                                            Crash{"after_commit", "ingest.after_commit=kill@2"}),
-                         [](const auto& info) { return std::string(info.param.name); });
+                         [](const auto& crash) { return std::string(crash.param.name); });
 
 }  // namespace
 }  // namespace sluice::e2e

@@ -68,7 +68,7 @@ std::string value_text(const sluice_value& value) {
 }
 
 std::string type_name(const Json& manifest, std::uint32_t type) {
-  if (type >= manifest["entity_types"].size()) return "?" + std::to_string(type);
+  if (type >= manifest["entity_types"].size()) return std::string("?").append(std::to_string(type));
   return manifest["entity_types"][type]["name"].get<std::string>();
 }
 

@@ -9,11 +9,12 @@
 
 namespace {
 
-const sluice_entry_v1& odd() {
-  static const sluice_entry_v1* entry = static_cast<const sluice_entry_v1*>(
-      dlsym(dlopen(SLUICE_SDK_TEST_DIR "/odd.so", RTLD_NOW | RTLD_LOCAL), SLUICE_ENTRY_SYMBOL));
-  return *entry;
+const sluice_entry_v1& entry_of(const char* file) {
+  void* handle = dlopen(file, RTLD_NOW | RTLD_LOCAL);
+  return *static_cast<const sluice_entry_v1*>(dlsym(handle, SLUICE_ENTRY_SYMBOL));
 }
+
+const sluice_entry_v1& odd() { return entry_of(SLUICE_SDK_TEST_DIR "/odd.so"); }
 
 std::string text(sluice_bytes bytes) {
   return std::string(reinterpret_cast<const char*>(bytes.data),
@@ -57,7 +58,7 @@ class SdkSession : public testing::Test {
     input_.now_ms = 1000;
   }
   ~SdkSession() override {
-    if (session_ != nullptr) odd().close(session_);
+    if (session_ != nullptr) connector_->close(session_);
   }
 
   static SdkSession& self(void* ctx) { return *static_cast<SdkSession*>(ctx); }
@@ -66,11 +67,11 @@ class SdkSession : public testing::Test {
   void open(std::string_view stream, std::string_view config = "{}") {
     args_.stream = bytes(stream);
     args_.config_json = bytes(config);
-    ASSERT_EQ(odd().open(&host_, &args_, &session_), SLUICE_OK);
+    ASSERT_EQ(connector_->open(&host_, &args_, &session_), SLUICE_OK);
   }
   sluice_status step(sluice_input_kind kind) {
     input_.kind = kind;
-    return odd().step(session_, &input_, &sink_, &wake_at_ms_);
+    return connector_->step(session_, &input_, &sink_, &wake_at_ms_);
   }
   sluice_status answer(std::uint64_t id, const std::string& body) {
     const std::string padded = body + std::string(64, '\0');
@@ -80,6 +81,7 @@ class SdkSession : public testing::Test {
     return step(SLUICE_INPUT_RESPONSE);
   }
 
+  const sluice_entry_v1* connector_ = &odd();
   sluice_host host_{};
   sluice_open_args args_{};
   sluice_input input_{};
@@ -245,6 +247,20 @@ TEST_F(SdkSession, inputs_out_of_turn_are_refused) {
   odd().close(session_);
   open("many");
   EXPECT_EQ(step(99), SLUICE_E_ARG);
+}
+
+TEST_F(SdkSession, the_template_reads_pages_until_there_is_no_next_one) {
+  connector_ = &entry_of(SLUICE_SDK_TEST_DIR "/acme.so");
+  open("people", R"({"subdomain":"x"})");
+  ASSERT_EQ(step(SLUICE_INPUT_START), SLUICE_STEP_WAIT);
+  EXPECT_EQ(targets_.back(), "/v1/people");
+  EXPECT_EQ(answer(requests_.back().id,
+                   R"({"people":[{"id":"p1","updated_at":"2026-11-23T05:00:00Z"}],"next":"a b"})"),
+            SLUICE_STEP_WAIT);
+  EXPECT_EQ(targets_.back(), "/v1/people?after=a%20b");
+  EXPECT_EQ(answer(requests_.back().id, R"({"people":[{"id":"p2"}],"next":null})"),
+            SLUICE_STEP_DONE);
+  EXPECT_EQ(records_, (std::vector<std::string>{"p1", "p2"}));
 }
 
 }  // namespace

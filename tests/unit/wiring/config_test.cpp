@@ -63,7 +63,7 @@ INSTANTIATE_TEST_SUITE_P(
                       Refused{"not_an_object", R"([1])", "config.not_json", "JSON object"},
                       Refused{"bad_level", R"({"log.level": "loud"})", "config.bad_value", "debug, info"},
                       Refused{"bad_workspace", R"({"workspace.default": "My Team"})", "config.bad_value", "begins with a letter"}),
-    [](const auto& info) { return std::string(info.param.name); });
+    [](const auto& crash) { return std::string(crash.param.name); });
 
 TEST_F(ConfigFile, a_connection_string_that_is_refused_is_not_quoted) {
   const auto config = read_config({}, {}, {"database.url=hunter2"});
