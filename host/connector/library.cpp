@@ -47,7 +47,7 @@ Result<dll::shared_library> map(const std::filesystem::path& path) {
   std::error_code failed;
   dll::shared_library library(path, dll::load_mode::rtld_now | dll::load_mode::rtld_local, failed);
   const bool same = !failed && library.native() == mapped;
-  ::dlclose(mapped);  // our reference only; NODELETE keeps the mapping
+  // Our own reference stays: what was mapped once is never given back.
   if (!same) {
     return refuse("connector.load_failed",
                   fmt::format("{} could not be opened twice", path.string()));

@@ -27,6 +27,7 @@ struct Slot {
   explicit Slot(const Executor& executor)
       : ready(executor, asio::steady_timer::time_point::max()) {}
   contract::Response response;
+  std::int64_t sent_at_ms = 0;
   std::exception_ptr surprise;
   bool finished = false;
   asio::steady_timer ready;           ///< cancelled when finished
@@ -51,6 +52,22 @@ Task<void> fetch_into(std::shared_ptr<Slot> slot, fetch::Client& client, const f
   slot->ready.cancel();
 }
 
+/// When the vendor was asked for what is being emitted: the earliest request whose answer a step has seen since
+/// something was last emitted. It stands in for the version of objects that have none (docs/decisions/0002).
+class ObservedAt {
+ public:
+  void answered(std::int64_t sent_at_ms) {
+    value_ms_ = fresh_ ? sent_at_ms : std::min(value_ms_, sent_at_ms);
+    fresh_ = false;
+  }
+  void emitted() { fresh_ = true; }  // kept for further steps that emit from the same answer
+  [[nodiscard]] std::int64_t value_ms() const { return value_ms_; }
+
+ private:
+  std::int64_t value_ms_ = 0;
+  bool fresh_ = true;
+};
+
 /// The requests of one session, answered in the order in which they were asked for, so that a run can be
 /// repeated. Those still under way when it is destroyed are cancelled; they hold their slot themselves.
 class Outstanding {
@@ -63,8 +80,9 @@ class Outstanding {
     for (const auto& slot : slots_) slot->cancel.emit(asio::cancellation_type::terminal);
   }
 
-  void start(contract::Request request) {
+  void start(contract::Request request, std::int64_t now_ms) {
     auto slot = std::make_shared<Slot>(executor_);
+    slot->sent_at_ms = now_ms;
     slots_.push_back(slot);
     asio::co_spawn(executor_, fetch_into(slot, client_, context_, std::move(request)),
                    asio::bind_cancellation_slot(slot->cancel.slot(), asio::detached));
@@ -72,7 +90,13 @@ class Outstanding {
 
   [[nodiscard]] std::size_t size() const { return slots_.size(); }
 
-  Task<contract::Response> next() {
+  struct Answer {
+    Answer() = default;
+    contract::Response response;
+    std::int64_t sent_at_ms = 0;
+  };
+
+  Task<Answer> next() {
     const std::shared_ptr<Slot> slot = slots_.front();
     while (!slot->finished) {
       boost::system::error_code ignored;
@@ -80,7 +104,10 @@ class Outstanding {
     }
     slots_.pop_front();
     if (slot->surprise) std::rethrow_exception(slot->surprise);
-    co_return std::move(slot->response);
+    Answer answer;
+    answer.response = std::move(slot->response);
+    answer.sent_at_ms = slot->sent_at_ms;
+    co_return answer;
   }
 
  private:
@@ -112,7 +139,13 @@ bool has_effect(const contract::StepOutput& output) {
   return !output.page.empty() || !output.page.rejected.empty() || output.checkpoint.has_value();
 }
 
-Task<void> sleep_until(const Clock& clock, std::int64_t wake_at_ms) {
+/// Milliseconds of the steady clock: an order of requests that a corrected wall clock cannot turn round. Writers
+/// compare it within one epoch of a lease, so never across processes.
+std::int64_t steady_ms(const Clock& clock) {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(clock.steady().time_since_epoch()).count();
+}
+
+Task<void> pause_until(const Clock& clock, std::int64_t wake_at_ms) {
   const std::int64_t now_ms = clock.now().count() / 1000;
   asio::steady_timer timer(co_await asio::this_coro::executor);
   timer.expires_after(std::chrono::milliseconds(std::max<std::int64_t>(0, wake_at_ms - now_ms)));
@@ -124,7 +157,8 @@ Task<void> sleep_until(const Clock& clock, std::int64_t wake_at_ms) {
 Task<SessionEnd> run_session(SessionRun run) {
   SessionEnd end;
   Outstanding outstanding(co_await asio::this_coro::executor, run.client, run.send);
-  contract::Response response;
+  Outstanding::Answer answer;
+  ObservedAt observed;
   contract::Input input;
   bool cancelled = false;
   int idle_steps = 0;
@@ -152,7 +186,7 @@ Task<SessionEnd> run_session(SessionRun run) {
     const bool failed = output.result == StepResult::failed;
     const bool done = output.result == StepResult::done;
     if (!failed) {
-      for (contract::Request& request : output.requests) outstanding.start(std::move(request));
+      for (contract::Request& request : output.requests) outstanding.start(std::move(request), steady_ms(run.clock));
       end.requests += static_cast<std::int64_t>(output.requests.size());
     }
     SLUICE_FAILPOINT("sync.before_page");
@@ -163,11 +197,13 @@ Task<SessionEnd> run_session(SessionRun run) {
       effects.requests = end.requests;
       effects.bytes = end.bytes;
       effects.vendor_total = output.total;
+      effects.observed_version = observed.value_ms();
       end.requests = 0;
       end.bytes = 0;
       const ingest::PageCounts counts = co_await run.sink->store(output.page, std::move(effects), done);
       end.counts += counts;
       ++end.pages;
+      if (!output.page.empty()) observed.emitted();
     }
     if (output.result_json) end.result_json = std::move(output.result_json);
     switch (output.result) {
@@ -180,16 +216,17 @@ Task<SessionEnd> run_session(SessionRun run) {
         input.kind = InputKind::resume;
         break;
       case StepResult::sleep:
-        co_await sleep_until(run.clock, output.wake_at_ms);
+        co_await pause_until(run.clock, output.wake_at_ms);
         input.kind = InputKind::timer;
         break;
       case StepResult::wait:
-        response = co_await outstanding.next();
-        end.bytes += static_cast<std::int64_t>(response.body.size());
-        input.kind = response.status == 0 ? InputKind::transport_error : InputKind::response;
+        answer = co_await outstanding.next();
+        observed.answered(answer.sent_at_ms);
+        end.bytes += static_cast<std::int64_t>(answer.response.body.size());
+        input.kind = answer.response.status == 0 ? InputKind::transport_error : InputKind::response;
         break;
     }
-    input.response = output.result == StepResult::wait ? &response : nullptr;
+    input.response = output.result == StepResult::wait ? &answer.response : nullptr;
     if (!cancelled && run.stopping && run.stopping()) {
       cancelled = true;
       input.kind = InputKind::cancel;

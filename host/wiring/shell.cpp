@@ -69,9 +69,15 @@ class Shell final : public Poco::Util::ServerApplication {
  public:
   Shell(std::string version, Program program) : version_(std::move(version)), program_(std::move(program)) {}
 
+  /// ServerApplication::run(argc, argv) would turn a wrong option into EXIT_CONFIG.
+  int start(int argc, char** argv) {
+    init(argc, argv);
+    return Poco::Util::ServerApplication::run();
+  }
+
  protected:
   void defineOptions(Poco::Util::OptionSet& options) override {
-    Poco::Util::ServerApplication::defineOptions(options);
+    Poco::Util::Application::defineOptions(options);  // without --daemon: a service manager does that
     add(options, "help", "", "show help");
     add(options, "version", "", "show the version");
     add(options, "config", "FILE", "read this JSON file");
@@ -81,7 +87,7 @@ class Shell final : public Poco::Util::ServerApplication {
   }
 
   void handleOption(const std::string& name, const std::string& value) override {
-    Poco::Util::ServerApplication::handleOption(name, value);
+    Poco::Util::Application::handleOption(name, value);
     if (name == "help") help_ = true;
     if (name == "version") show_version_ = true;
     if (name == "config") file_ = value;
@@ -147,7 +153,7 @@ class Shell final : public Poco::Util::ServerApplication {
 int run_shell(int argc, char** argv, const std::string& version, Program program) {
   try {
     Poco::AutoPtr<Shell> shell(new Shell(version, std::move(program)));
-    return shell->run(argc, argv);
+    return shell->start(argc, argv);
   } catch (const Poco::Exception& exception) {
     fmt::print(stderr, "sluiced: {}\n         sluiced --help lists the options\n", exception.displayText());
     return kExitUsage;

@@ -134,5 +134,24 @@ INSTANTIATE_TEST_SUITE_P(Failpoints, CrashAt,
                                            Crash{"after_commit", "ingest.after_commit=kill@2"}),
                          [](const auto& crash) { return std::string(crash.param.name); });
 
+TEST_F(World, an_import_that_a_crash_cut_off_is_sent_again_and_stores_every_row_once) {
+  start_fake(1);
+  host_->start();
+  connect();
+  host_->kill_hard();
+  host_->start("model.own.before_commit=kill@1");
+  const std::string csv = "email,name\nann@example.org,Ann\nbob@example.org,Bob\n";
+  const auto import = [&] {
+    std::string piece = csv;
+    return host_->client().upload("/types/customer/import", {}, "text/csv", [&piece] { return std::exchange(piece, {}); });
+  };
+  EXPECT_THROW(import(), Failure);
+  ASSERT_TRUE(eventually(std::chrono::seconds(30), [&] { return !host_->process().running(); }));
+  host_->start();
+  EXPECT_EQ(import()["inserted"], 2);
+  EXPECT_EQ(import()["unchanged"], 2);
+  EXPECT_EQ(host_->count("select count(*) from acme.customer"), 2);
+}
+
 }  // namespace
 }  // namespace sluice::e2e
