@@ -5,7 +5,9 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <charconv>
+#include <limits>
 
 namespace sluice::api {
 namespace {
@@ -25,12 +27,65 @@ std::vector<std::string_view> segments(std::string_view path) {
 
 bool is_name(std::string_view part) { return part.size() > 2 && part.front() == '{' && part.back() == '}'; }
 
-/// The values of the pattern's names, or nothing when the path is another.
-std::optional<std::map<std::string, std::string, std::less<>>> match(std::string_view pattern, std::string_view path) {
+std::vector<std::string_view> words(std::string_view text) {
+  std::vector<std::string_view> all;
+  while (!text.empty()) {
+    const auto end = std::min(text.find(' '), text.size());
+    if (end > 0) all.push_back(text.substr(0, end));
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+  return all;
+}
+
+bool contains(const std::vector<std::string_view>& all, std::string_view one) {
+  return std::find(all.begin(), all.end(), one) != all.end();
+}
+
+std::optional<std::int64_t> number_of(std::string_view text) {
+  std::int64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (text.empty() || error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
+  return value;
+}
+
+/// "application/json; charset=utf-8" -> "application/json".
+std::string media_type(std::string_view header) {
+  std::string type(header.substr(0, header.find(';')));
+  while (!type.empty() && type.back() == ' ') type.pop_back();
+  std::transform(type.begin(), type.end(), type.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return type;
+}
+
+bool has_nul(const nlohmann::json& value) {
+  if (value.is_string()) return value.get_ref<const std::string&>().find('\0') != std::string::npos;
+  if (value.is_array()) return std::any_of(value.begin(), value.end(), has_nul);
+  if (!value.is_object()) return false;
+  for (const auto& [name, member] : value.items()) {
+    if (name.find('\0') != std::string::npos || has_nul(member)) return true;
+  }
+  return false;
+}
+
+/// As a message may quote it: not a screenful.
+std::string_view beginning_of(std::string_view text) { return text.substr(0, 100); }
+
+void require_role(const Principal& principal, Access access) {
+  const Role needed = access == Access::operator_ ? Role::operator_ : access == Access::admin ? Role::admin : Role::reader;
+  if (principal.role >= needed) return;
+  const auto with_article = [](Role role) {
+    return fmt::format("{} {}", role == Role::reader ? "a" : "an", to_string(role));
+  };
+  throw Failure(Error(ErrorKind::denied, "token.role",
+                      fmt::format("this token is {}'s, and this needs {}'s", with_article(principal.role), with_article(needed)),
+                      "Use a token with that role"));
+}
+
+}  // namespace
+
+std::optional<PathValues> match(std::string_view pattern, const std::vector<std::string>& given) {
   const auto wanted = segments(pattern);
-  const auto given = segments(path);
   if (wanted.size() != given.size()) return std::nullopt;
-  std::map<std::string, std::string, std::less<>> values;
+  PathValues values;
   for (std::size_t i = 0; i < wanted.size(); ++i) {
     if (is_name(wanted[i])) {
       if (given[i].empty()) return std::nullopt;
@@ -42,15 +97,22 @@ std::optional<std::map<std::string, std::string, std::less<>>> match(std::string
   return values;
 }
 
-void require_role(const Principal& principal, Access access) {
-  const Role needed = access == Access::operator_ ? Role::operator_ : access == Access::admin ? Role::admin : Role::reader;
-  if (principal.role >= needed) return;
-  throw Failure(Error(ErrorKind::denied, "token.role",
-                      fmt::format("this token is a {}, and this needs {}", to_string(principal.role), to_string(needed)),
-                      "Use a token with that role"));
+void check_parameters(const Route& route, const HttpRequest& request) {
+  const auto known = words(route.parameters);
+  const bool filters = contains(known, "*");
+  std::vector<std::string_view> seen;
+  for (const auto& [name, value] : request.query) {
+    const bool is_known = contains(known, name);
+    if (!is_known && !filters) {
+      bad_request("request.unknown_parameter", fmt::format("'{}' is no parameter of {} {}", beginning_of(name), route.method, route.pattern),
+                  known.empty() ? "It takes none" : fmt::format("It takes: {}", fmt::join(known, ", ")));
+    }
+    if (is_known && name != "expand" && contains(seen, name)) {
+      bad_request("request.repeated_parameter", fmt::format("{} is there twice", name), "Say it once");
+    }
+    seen.push_back(name);
+  }
 }
-
-}  // namespace
 
 void bad_request(std::string code, std::string message, std::string hint) {
   throw Failure(Error(ErrorKind::bad_input, std::move(code), std::move(message), std::move(hint)));
@@ -67,19 +129,34 @@ std::string required_text(const nlohmann::json& object, const char* name) {
 void only_fields(const nlohmann::json& object, std::initializer_list<std::string_view> known) {
   for (const auto& [name, value] : object.items()) {
     if (std::find(known.begin(), known.end(), name) != known.end()) continue;
-    bad_request("request.unknown_field", fmt::format("the body has \"{}\", which means nothing here", name),
-                fmt::format("Known: {}", fmt::join(known, ", ")));
+    bad_request("request.unknown_field", fmt::format("the body has \"{}\", which means nothing here", beginning_of(name)),
+                known.size() == 0 ? "It takes none" : fmt::format("Known: {}", fmt::join(known, ", ")));
   }
+}
+
+std::int64_t whole_number(const nlohmann::json& value, std::string_view name) {
+  const bool fits = value.is_number_integer() &&
+                    (!value.is_number_unsigned() ||
+                     value.get<std::uint64_t>() <= static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()));
+  if (!fits) bad_request("request.bad_field", fmt::format("{} must be a whole number of 64 bits", name));
+  return value.get<std::int64_t>();
 }
 
 std::int64_t Call::limit(std::int64_t fallback, std::int64_t most) const {
   const auto text = http.parameter("limit");
   if (!text) return fallback;
-  std::int64_t value = 0;
-  const auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), value);
-  if (error != std::errc{} || end != text->data() + text->size() || value < 1 || value > most) {
-    bad_request("request.bad_parameter", fmt::format("limit={} must be 1 to {}", *text, most));
+  const auto value = number_of(*text);
+  if (!value || *value < 1 || *value > most) {
+    bad_request("request.bad_parameter", fmt::format("limit={} must be 1 to {}", beginning_of(*text), most));
   }
+  return *value;
+}
+
+std::optional<std::int64_t> Call::number(std::string_view name) const {
+  const auto text = http.parameter(name);
+  if (!text) return std::nullopt;
+  const auto value = number_of(*text);
+  if (!value) bad_request("request.bad_parameter", fmt::format("{}={} must be a whole number of 64 bits", name, beginning_of(*text)));
   return value;
 }
 
@@ -88,11 +165,24 @@ Task<nlohmann::json> Call::body() {
   for (;;) {
     std::string piece = co_await http.body->next();
     if (piece.empty()) break;
+    if (text.empty() && !http.content_type.empty() && media_type(http.content_type) != "application/json") {
+      bad_request("request.unsupported_media_type",
+                  fmt::format("the body is JSON here, not {}", beginning_of(media_type(http.content_type))),
+                  "Send 'Content-Type: application/json'");
+    }
     text += piece;
     if (text.size() > kJsonBodyBytesMax) bad_request("request.too_large", "the body is larger than 1 MiB");
   }
-  nlohmann::json document = text.empty() ? nlohmann::json::object() : nlohmann::json::parse(text, nullptr, false);
-  if (!document.is_object()) bad_request("request.not_json", "the body must be one JSON object");
+  if (text.empty()) co_return nlohmann::json::object();
+  bool too_deep = false;
+  const auto watch_depth = [&too_deep](int depth, nlohmann::json::parse_event_t, nlohmann::json&) {
+    too_deep = too_deep || depth > kJsonDepthMax;
+    return depth <= kJsonDepthMax;
+  };
+  nlohmann::json document = nlohmann::json::parse(text, watch_depth, false);
+  if (too_deep) bad_request("request.not_json", fmt::format("the body is nested deeper than {}", kJsonDepthMax));
+  if (!document.is_object()) bad_request("request.not_json", "the body must be one JSON object, in UTF-8");
+  if (has_nul(document)) bad_request("request.not_text", "the body has a string with a NUL in it");
   co_return document;
 }
 
@@ -109,23 +199,29 @@ Api::Api(Services services) : services_(services), routes_(all_routes()) {}
 
 Task<HttpResponse> Api::handle(HttpRequest& request) {
   const Route* route = nullptr;
-  std::map<std::string, std::string, std::less<>> values;
-  bool path_known = false;
+  PathValues values;
+  std::string allowed;
   const std::string method = request.method == "HEAD" ? "GET" : request.method;
   for (const Route& candidate : routes_) {
-    auto matched = match(candidate.pattern, request.path);
+    auto matched = match(candidate.pattern, request.segments);
     if (!matched) continue;
-    path_known = true;
+    allowed += fmt::format("{}{}", allowed.empty() ? "" : ", ", candidate.method);
+    if (candidate.method == "GET") allowed += ", HEAD";
     if (candidate.method != method) continue;
     route = &candidate;
     values = std::move(*matched);
     break;
   }
   if (route == nullptr) {
-    co_return problem(path_known ? Error(ErrorKind::bad_input, "request.method_not_allowed",
-                                         request.method + " is not possible on " + request.path)
-                                 : Error(ErrorKind::not_found, "request.no_such_path", "there is nothing at " + request.path,
-                                         "GET /openapi.json lists every path"));
+    if (allowed.empty()) {
+      co_return problem(Error(ErrorKind::not_found, "request.no_such_path",
+                              fmt::format("there is nothing at {}", beginning_of(request.path)), "GET /openapi.json lists every path"));
+    }
+    HttpResponse answer = problem(Error(ErrorKind::bad_input, "request.method_not_allowed",
+                                        fmt::format("{} is not possible on {}", beginning_of(request.method), beginning_of(request.path)),
+                                        "Possible: " + allowed));
+    answer.headers.emplace_back("Allow", allowed);
+    co_return answer;
   }
   Call call{services_, request, std::move(values), {}, {}, {}};
   if (route->access != Access::open) {
@@ -139,11 +235,13 @@ Task<HttpResponse> Api::handle(HttpRequest& request) {
       const bool visible = call.workspace.has_value() &&
                            (principal->role == Role::operator_ || call.workspace == principal->workspace);
       if (!visible) {
-        co_return problem(Error(ErrorKind::not_found, "workspace.unknown", "there is no workspace '" + named->second + "'"));
+        co_return problem(Error(ErrorKind::not_found, "workspace.unknown",
+                                fmt::format("there is no workspace '{}'", beginning_of(named->second))));
       }
     }
     require_role(*principal, route->access);
   }
+  check_parameters(*route, request);
   co_return co_await route->handler(call);
 }
 
@@ -159,6 +257,10 @@ nlohmann::json openapi(std::span<const Route> routes, const std::string& version
                                          {"in", "path"},
                                          {"required", true},
                                          {"schema", {{"type", "string"}}}});
+    }
+    for (const auto name : words(route.parameters)) {
+      if (name == "*") continue;
+      operation["parameters"].push_back({{"name", name}, {"in", "query"}, {"schema", {{"type", "string"}}}});
     }
     operation["responses"]["2XX"]["description"] = "done";
     operation["responses"]["default"] = {

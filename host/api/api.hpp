@@ -32,11 +32,13 @@ struct Services {
 
 enum class Access { open, reader, admin, operator_ };
 
+using PathValues = std::map<std::string, std::string, std::less<>>;
+
 /// One request on its way through a handler.
 struct Call {
   Services& services;
   HttpRequest& http;
-  std::map<std::string, std::string, std::less<>> path;  ///< values of the {names} in the pattern
+  PathValues path;             ///< values of the {names} in the pattern
   Principal principal;
   WorkspaceId workspace;       ///< of /v1/workspaces/{workspace}/…
   std::string workspace_name;
@@ -44,11 +46,15 @@ struct Call {
   [[nodiscard]] const std::string& part(std::string_view name) const { return path.find(name)->second; }
   /// ?limit=, 1 to `most`; Failure(request.bad_parameter) for anything else.
   [[nodiscard]] std::int64_t limit(std::int64_t fallback, std::int64_t most) const;
-  /// The body as a JSON object. Failure: request.too_large, request.not_json.
+  /// ?name= as a number of 64 bits, when it is there; Failure(request.bad_parameter).
+  [[nodiscard]] std::optional<std::int64_t> number(std::string_view name) const;
+  /// The body as a JSON object, {} when there is none. Failure: request.too_large, request.not_json,
+  /// request.unsupported_media_type, request.not_text (a NUL in a string).
   Task<nlohmann::json> body();
 };
 
 inline constexpr std::size_t kJsonBodyBytesMax = 1 << 20;
+inline constexpr int kJsonDepthMax = 66;  ///< an attribute's value may have 64 of them
 
 using RouteHandler = Task<HttpResponse> (*)(Call& call);
 
@@ -56,9 +62,15 @@ struct Route {
   std::string_view method;
   std::string_view pattern;   ///< "/v1/workspaces/{workspace}/connections/{name}"
   Access access;
-  std::string_view summary;   ///< for the OpenAPI document
+  std::string_view summary;     ///< for the OpenAPI document
   RouteHandler handler;
+  std::string_view parameters = {};  ///< of its query: "limit cursor"; all others are refused. "*" among them: filters, too
 };
+
+/// The values of the pattern's names, or nothing when the path is another.
+[[nodiscard]] std::optional<PathValues> match(std::string_view pattern, const std::vector<std::string>& segments);
+/// Failure(request.unknown_parameter, request.repeated_parameter) for a query that the route does not take.
+void check_parameters(const Route& route, const HttpRequest& request);
 
 // One table an area, each in the file of that name.
 [[nodiscard]] std::span<const Route> health_routes();
@@ -88,6 +100,8 @@ class Api {
 
 /// A value that a handler read from JSON or a parameter and does not like: Failure(bad_input).
 [[noreturn]] void bad_request(std::string code, std::string message, std::string hint = {});
+/// A whole number of 64 bits, or bad_request("request.bad_field").
+[[nodiscard]] std::int64_t whole_number(const nlohmann::json& value, std::string_view name);
 /// The string member, or bad_request("request.missing_field").
 [[nodiscard]] std::string required_text(const nlohmann::json& object, const char* name);
 /// Refuses members that are not in `known`: a misspelt option must not be ignored in silence.

@@ -31,7 +31,7 @@ Task<HttpResponse> read(Call& call) {
 
 constexpr std::array<Route, 1> kRoutes = {{
     {"GET", "/v1/workspaces/{workspace}/changes", Access::reader,
-     "What changed, in order; ?cursor=&limit=&type=. Ask again with the cursor that is given back", read},
+     "What changed, in order; ?cursor=&limit=&type=. Ask again with the cursor that is given back", read, "cursor limit type"},
 }};
 
 }  // namespace

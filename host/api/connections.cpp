@@ -53,17 +53,9 @@ json time_or_null(const pg::QueryResult& rows, int row, int column) {
   return to_rfc3339(Micros(rows.get<std::int64_t>(row, column)));
 }
 
-std::optional<std::int64_t> number_parameter(const Call& call, std::string_view name) {
-  const auto text = call.http.parameter(name);
-  if (!text) return std::nullopt;
-  try {
-    std::size_t used = 0;
-    const std::int64_t value = std::stoll(*text, &used);
-    if (used == text->size()) return value;
-  } catch (const std::exception&) {
-    // falls through to the refusal
-  }
-  bad_request("request.bad_parameter", std::string(name) + "=" + *text + " must be a whole number");
+[[noreturn]] void no_connection(const Call& call) {
+  throw Failure(Error(ErrorKind::not_found, "connection.unknown", "there is no connection '" + call.part("name") + "'",
+                      "sluice connection list"));
 }
 
 json check_json(const sync::CheckOutcome& outcome) {
@@ -137,10 +129,7 @@ Task<HttpResponse> list(Call& call) {
 
 Task<HttpResponse> show(Call& call) {
   const json found = co_await connections_json(call, call.part("name"));
-  if (found.empty()) {
-    throw Failure(Error(ErrorKind::not_found, "connection.unknown", "there is no connection '" + call.part("name") + "'",
-                        "sluice connection list"));
-  }
+  if (found.empty()) no_connection(call);
   co_return HttpResponse::json(found[0]);
 }
 
@@ -159,8 +148,7 @@ Task<HttpResponse> create(Call& call) {
   if (body.contains("egress")) wanted.egress = body["egress"];
   if (body.contains("intervals")) {
     for (const auto& [stream, seconds] : body["intervals"].items()) {
-      if (!seconds.is_number_integer()) bad_request("request.bad_field", "intervals." + stream + " must be seconds");
-      wanted.intervals.emplace(stream, seconds.get<std::int64_t>());
+      wanted.intervals.emplace(stream, whole_number(seconds, "intervals." + stream));
     }
   }
   if (body.contains("secrets")) {
@@ -177,6 +165,8 @@ Task<HttpResponse> create(Call& call) {
 }
 
 Task<HttpResponse> check(Call& call) {
+  const json body = co_await call.body();
+  only_fields(body, {});
   co_return HttpResponse::json(check_json(expect(co_await call.services.connections.check(call.workspace, call.part("name")))));
 }
 
@@ -213,17 +203,18 @@ Task<HttpResponse> sync_now(Call& call) {
 Task<HttpResponse> set_stream(Call& call) {
   const json body = co_await call.body();
   only_fields(body, {"interval_seconds"});
-  if (!body.contains("interval_seconds") || !body["interval_seconds"].is_number_integer()) {
+  if (!body.contains("interval_seconds")) {
     bad_request("request.missing_field", "the body needs \"interval_seconds\", a whole number");
   }
+  const std::int64_t seconds = whole_number(body["interval_seconds"], "interval_seconds");
   expect(co_await call.services.connections.set_interval(call.workspace, call.part("name"), call.part("stream"),
-                                                         body["interval_seconds"].get<std::int64_t>()));
+                                                         seconds));
   co_return HttpResponse::json(body);
 }
 
 Task<HttpResponse> runs(Call& call) {
   const std::int64_t limit = call.limit(50, 1000);
-  const auto before = number_parameter(call, "before");
+  const auto before = call.number("before");
   const auto rows = co_await call.services.pool.query(kRuns, pg::Params(call.workspace, call.part("name"), before, limit));
   static constexpr std::array<const char*, 10> kCounts = {"pages",   "requests",  "bytes",   "records",     "inserted",
                                                           "updated", "unchanged", "deleted", "quarantined", "notices"};
@@ -240,14 +231,19 @@ Task<HttpResponse> runs(Call& call) {
     one["error"] = rows.is_null(row, 16) ? json(nullptr) : json::parse(rows.text(row, 16));
     all.push_back(std::move(one));
   }
+  if (all.empty()) {
+    const auto known = co_await call.services.pool.query(kList, pg::Params(call.workspace, call.part("name")));
+    if (known.empty()) no_connection(call);
+  }
   json document;
+  document["next"] = rows.rows() == limit ? all.back()["run"] : json(nullptr);
   document["runs"] = std::move(all);
   co_return HttpResponse::json(document);
 }
 
 Task<HttpResponse> errors(Call& call) {
   const std::int64_t limit = call.limit(100, 1000);
-  const auto after = number_parameter(call, "after");
+  const auto after = call.number("after");
   const auto rows = co_await call.services.pool.query(kErrors, pg::Params(call.workspace, after, limit));
   json all = json::array();
   for (int row = 0; row < rows.rows(); ++row) {
@@ -264,6 +260,7 @@ Task<HttpResponse> errors(Call& call) {
     all.push_back(std::move(one));
   }
   json document;
+  document["next"] = rows.rows() == limit ? all.back()["id"] : json(nullptr);
   document["errors"] = std::move(all);
   co_return HttpResponse::json(document);
 }
@@ -280,8 +277,8 @@ constexpr std::array<Route, 9> kRoutes = {{
      "Runs streams now {streams, full}; full reads everything again", sync_now},
     {"PATCH", "/v1/workspaces/{workspace}/connections/{name}/streams/{stream}", Access::admin,
      "Changes {interval_seconds}", set_stream},
-    {"GET", "/v1/workspaces/{workspace}/connections/{name}/runs", Access::reader, "Sync runs, newest first; ?limit=&before=", runs},
-    {"GET", "/v1/workspaces/{workspace}/errors", Access::reader, "Records that could not be stored, and why; ?limit=&after=", errors},
+    {"GET", "/v1/workspaces/{workspace}/connections/{name}/runs", Access::reader, "Sync runs, newest first; ?limit=&before=<next>", runs, "limit before"},
+    {"GET", "/v1/workspaces/{workspace}/errors", Access::reader, "Records that could not be stored, and why; ?limit=&after=<next>", errors, "limit after"},
 }};
 
 }  // namespace

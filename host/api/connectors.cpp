@@ -51,6 +51,8 @@ Task<HttpResponse> show(Call& call) {
 }
 
 Task<HttpResponse> install(Call& call) {
+  const json body = co_await call.body();
+  only_fields(body, {});
   expect(co_await call.services.connections.install(call.workspace, call.part("connector")));
   co_return HttpResponse::json({{"connector", call.part("connector")}, {"installed", true}}, 201);
 }

@@ -37,7 +37,7 @@ feed::Tombstones tombstones(const HttpRequest& request) {
   if (deleted == "exclude") return feed::Tombstones::exclude;
   if (deleted == "include") return feed::Tombstones::include;
   if (deleted == "only") return feed::Tombstones::only;
-  bad_request("request.bad_parameter", "deleted=" + deleted + " must be exclude, include or only");
+  bad_request("request.bad_parameter", "deleted must be exclude, include or only");
 }
 
 /// Every parameter that is not one of the page's own is a filter.
@@ -74,8 +74,10 @@ feed::EntityRef reference(const Call& call) {
   const std::string& text = call.part("id");
   std::int64_t number = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  const std::string by = call.http.parameter("by").value_or("id");
+  if (by != "id" && by != "external_id") bad_request("request.bad_parameter", "by must be id or external_id");
   const bool is_number = error == std::errc{} && end == text.data() + text.size() && number > 0;
-  if (is_number && call.http.parameter("by").value_or("id") != "external_id") {
+  if (is_number && by != "external_id") {
     reference.id = EntityId(number);
   } else {
     reference.external_id = text;
@@ -103,12 +105,25 @@ const model::StoredType& own_type(const model::Catalog& catalog, const std::stri
   return *type;
 }
 
-HttpResponse written(const model::OwnOutcome& outcome) {
-  if (outcome.action == model::OwnAction::rejected) {
-    std::string reasons;
-    for (const auto& error : outcome.errors) reasons += (reasons.empty() ? "" : "; ") + error.attribute + ": " + error.reason;
-    throw Failure(Error(ErrorKind::bad_input, "entity.rejected", reasons));
+/// Why an entity was not written, as a problem of the right kind.
+[[noreturn]] void refuse(const model::OwnOutcome& outcome, model::OwnMode mode) {
+  std::string reasons;
+  bool is_taken = false;
+  bool is_absent = false;
+  for (const model::FieldError& error : outcome.errors) {
+    if (!reasons.empty()) reasons += "; ";
+    if (!error.attribute.empty()) reasons += error.attribute + ": ";
+    reasons += error.reason;
+    is_taken = is_taken || error.fault == model::FieldFault::duplicate_key;
+    is_absent = is_absent || (error.fault == model::FieldFault::missing_key && mode == model::OwnMode::update);
   }
+  if (is_absent) throw Failure(Error(ErrorKind::not_found, "entity.not_found", std::move(reasons)));
+  if (is_taken) throw Failure(Error(ErrorKind::conflict, "entity.duplicate_key", std::move(reasons)));
+  throw Failure(Error(ErrorKind::bad_input, "entity.rejected", std::move(reasons)));
+}
+
+HttpResponse written(const model::OwnOutcome& outcome, model::OwnMode mode) {
+  if (outcome.action == model::OwnAction::rejected) refuse(outcome, mode);
   json document;
   document["id"] = outcome.id.value;
   document["action"] = outcome.action == model::OwnAction::inserted  ? "inserted"
@@ -129,7 +144,7 @@ Task<HttpResponse> write(Call& call, model::OwnMode mode, EntityId id) {
   auto connection = co_await call.services.pool.acquire();
   const auto outcomes = co_await model::write_own(*connection, call.workspace, type, std::move(rows), std::move(how));
   call.services.engine.kick();
-  co_return written(outcomes.at(0));
+  co_return written(outcomes.at(0), mode);
 }
 
 EntityId id_of(const Call& call) {
@@ -155,11 +170,13 @@ Task<HttpResponse> remove(Call& call) {
 
 constexpr std::array<Route, 5> kRoutes = {{
     {"GET", "/v1/workspaces/{workspace}/entities/{type}", Access::reader,
-     "Entities in order of id; ?limit=&cursor=&expand=customer,invoice_line&deleted=&attribute=value&attribute[gte]=value", list},
+     "Entities in order of id; ?limit=&cursor=&expand=customer,invoice_line&deleted=&attribute=value&attribute[gte]=value", list,
+     "limit cursor expand deleted *"},
     {"POST", "/v1/workspaces/{workspace}/entities/{type}", Access::admin,
      "Writes one entity of an own type: inserts it, or updates the one with the same unique value", create},
     {"GET", "/v1/workspaces/{workspace}/entities/{type}/{id}", Access::reader,
-     "One entity by id or the vendor's id; ?expand=&connection=&by=external_id", get},
+     "One entity by id or the vendor's id; ?expand=&connection=&by=external_id&deleted=", get,
+     "expand connection by deleted"},
     {"PATCH", "/v1/workspaces/{workspace}/entities/{type}/{id}", Access::admin, "Changes attributes of an own entity; null clears", update},
     {"DELETE", "/v1/workspaces/{workspace}/entities/{type}/{id}", Access::admin, "Deletes an own entity", remove},
 }};

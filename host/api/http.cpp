@@ -1,5 +1,9 @@
 #include "api/http.hpp"
 
+#include "base/bytes.hpp"
+
+#include <algorithm>
+
 namespace sluice::api {
 namespace {
 
@@ -8,6 +12,25 @@ int hex_value(char c) {
   if (c >= 'a' && c <= 'f') return c - 'a' + 10;
   if (c >= 'A' && c <= 'F') return c - 'A' + 10;
   return -1;
+}
+
+std::unexpected<Error> malformed() {
+  return fail(ErrorKind::bad_input, "request.malformed", "the request's path or query is not well-formed",
+              "'%' must be followed by two hexadecimal digits; the path begins with '/'");
+}
+
+/// "http://host/x" -> "/x": a proxy's form, which every server has to take.
+std::string_view without_authority(std::string_view target) {
+  if (!target.starts_with("http://") && !target.starts_with("https://")) return target;
+  const auto slash = target.find('/', target.find("//") + 2);
+  return slash == std::string_view::npos ? std::string_view("/") : target.substr(slash);
+}
+
+std::string_view take_until(std::string_view& rest, char separator) {
+  const auto at = std::min(rest.find(separator), rest.size());
+  const std::string_view part = rest.substr(0, at);
+  rest.remove_prefix(std::min(at + 1, rest.size()));
+  return part;
 }
 
 }  // namespace
@@ -50,6 +73,39 @@ std::optional<std::string> percent_decode(std::string_view text, bool plus_is_sp
     }
   }
   return out;
+}
+
+bool is_storable_text(std::string_view text) { return is_utf8(text) && text.find('\0') == std::string_view::npos; }
+
+Result<void> read_target(std::string_view target, HttpRequest& request) {
+  target = without_authority(target);
+  const bool has_query = target.find('?') != std::string_view::npos;
+  std::string_view path = take_until(target, '?');
+  if (path.empty() || path.front() != '/') return malformed();
+  request.path = path;
+  const auto not_text = [] {
+    return fail(ErrorKind::bad_input, "request.not_text", "the request's path or query is not UTF-8, or has a NUL in it");
+  };
+  // A target that is not escaped as it should be goes into messages, too.
+  if (!is_storable_text(path)) return not_text();
+  path.remove_prefix(1);
+  for (bool more = true; more;) {
+    more = path.find('/') != std::string_view::npos;
+    auto part = percent_decode(take_until(path, '/'), false);
+    if (!part) return malformed();
+    if (!is_storable_text(*part)) return not_text();
+    request.segments.push_back(std::move(*part));
+  }
+  while (has_query && !target.empty()) {
+    std::string_view pair = take_until(target, '&');
+    if (pair.empty()) continue;
+    auto name = percent_decode(take_until(pair, '='), true);
+    auto value = percent_decode(pair, true);
+    if (!name || !value) return malformed();
+    if (!is_storable_text(*name) || !is_storable_text(*value)) return not_text();
+    request.query.emplace_back(std::move(*name), std::move(*value));
+  }
+  return {};
 }
 
 }  // namespace sluice::api

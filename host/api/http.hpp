@@ -19,13 +19,15 @@ namespace sluice::api {
 class BodyReader {
  public:
   virtual ~BodyReader() = default;
-  /// The next piece, at most 64 KiB; empty at the end. Throws Failure(reconnect) when the client goes away.
+  /// The next piece, at most 64 KiB; empty at the end. Throws Failure: request.cut when the client goes away or is too
+  /// slow, request.malformed for broken chunks, request.too_large.
   virtual Task<std::string> next() = 0;
 };
 
 struct HttpRequest {
   std::string method;                                      ///< "GET"
-  std::string path;                                        ///< decoded, without the query
+  std::string path;                                        ///< as sent, without the query; for messages
+  std::vector<std::string> segments;                       ///< of the path: split first, then decoded, so %2F stays inside
   std::vector<std::pair<std::string, std::string>> query;  ///< decoded, in order; names may repeat
   std::string authorization;                               ///< header, or empty
   std::string content_type;
@@ -47,5 +49,12 @@ struct HttpResponse {
 
 /// Percent-decoding; '+' is a space in queries only. nullopt for a broken escape.
 [[nodiscard]] std::optional<std::string> percent_decode(std::string_view text, bool plus_is_space);
+
+/// UTF-8 without NUL: what PostgreSQL takes as text.
+[[nodiscard]] bool is_storable_text(std::string_view text);
+
+/// Fills path, segments and query from a request's target ("/v1/x?y=z", or with "http://host" in front).
+/// Errors: request.malformed, request.not_text (not UTF-8, or with a NUL).
+[[nodiscard]] Result<void> read_target(std::string_view target, HttpRequest& request);
 
 }  // namespace sluice::api

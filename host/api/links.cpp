@@ -28,6 +28,9 @@ const pg::Statement kListLinks{"api_links", R"(
     and (l.rule_id, l.source_id) > ($4, $5)
   order by l.rule_id, l.source_id limit $6)"};
 
+constexpr std::array<std::string_view, 7> kStates = {"pending",   "linked",   "contested", "suggested",
+                                                      "confirmed", "rejected", "inactive"};
+
 /// "stripe.customer.email" -> type "stripe.customer", attribute "email".
 std::pair<std::string, std::string> split_end(const std::string& text, const char* field) {
   const auto dot = text.rfind('.');
@@ -188,9 +191,13 @@ Task<HttpResponse> list_links(Call& call) {
     if (found == nullptr) bad_request("rule.unknown", "there is no rule '" + *name + "'", "sluice link rules");
     rule = found->id.value;
   }
+  const auto state = call.http.parameter("state");
+  if (state && std::find(kStates.begin(), kStates.end(), *state) == kStates.end()) {
+    bad_request("request.bad_parameter", "state must be linked, pending, contested, suggested, confirmed, rejected or inactive");
+  }
   const std::int64_t limit = call.limit(50, 1000);
   const auto [after_rule, after_source] = read_cursor(call.http.parameter("cursor").value_or(""));
-  pg::Params params(call.workspace, rule, call.http.parameter("state"), after_rule, after_source, limit);
+  pg::Params params(call.workspace, rule, state, after_rule, after_source, limit);
   const auto rows = co_await call.services.pool.query(kListLinks, std::move(params));
   const auto vendor_ids = co_await external_ids(call, *catalog, rows);
   json links = json::array();
@@ -227,7 +234,7 @@ constexpr std::array<Route, 4> kRoutes = {{
     {"POST", "/v1/workspaces/{workspace}/link-rules", Access::admin,
      "A rule {name, source: \"type.attribute\", target: \"type.attribute\", kind}; applied to what is there", create_rule},
     {"PATCH", "/v1/workspaces/{workspace}/link-rules/{rule}", Access::admin, "Switches a rule {enabled}", change_rule},
-    {"GET", "/v1/workspaces/{workspace}/links", Access::reader, "Links; ?rule=&state=&limit=&cursor=", list_links},
+    {"GET", "/v1/workspaces/{workspace}/links", Access::reader, "Links; ?rule=&state=&limit=&cursor=", list_links, "rule state limit cursor"},
 }};
 
 }  // namespace

@@ -10,10 +10,12 @@ struct Special {
   int status;
 };
 
-constexpr std::array<Special, 8> kSpecial = {{
+constexpr std::array<Special, 10> kSpecial = {{
     {"token.missing", 401},
     {"token.unknown", 401},
     {"request.too_large", 413},
+    {"request.header_too_large", 431},
+    {"request.cut", 408},
     {"request.method_not_allowed", 405},
     {"request.unsupported_media_type", 415},
     {"check.failed", 422},
@@ -27,11 +29,13 @@ std::string_view title(int status) {
     case 401: return "Token needed";
     case 403: return "Not allowed";
     case 404: return "Not found";
+    case 408: return "Request not completed";
     case 405: return "Method not allowed";
     case 409: return "Conflict";
     case 413: return "Too large";
     case 415: return "Unsupported media type";
     case 422: return "Cannot be done as asked";
+    case 431: return "Header too large";
     case 501: return "Not supported";
     case 503: return "Try again later";
     default: return "Internal error";
@@ -59,6 +63,29 @@ int http_status(const Error& error) {
   return 500;
 }
 
+Error error_of(const pg::QueryError& failure) {
+  switch (failure.kind()) {
+    case ErrorKind::bad_input: {
+      std::string what = "the database does not take a value of this request";
+      if (!failure.constraint().empty()) what += " (" + failure.constraint() + ")";
+      return Error(ErrorKind::bad_input, "request.value_refused", std::move(what), "Look for a value that is too long or out of range");
+    }
+    case ErrorKind::conflict:
+      return Error(ErrorKind::conflict, "database.conflict", "something with the same name or key is there already");
+    case ErrorKind::retry_later:
+      return Error(ErrorKind::retry_later, "database.busy", "the database cannot do this right now", "Ask again in a moment");
+    case ErrorKind::reconnect:
+      return Error(ErrorKind::reconnect, "database.away", "the database cannot be reached; nothing was done", "Ask again in a moment");
+    case ErrorKind::unknown_outcome:
+      return Error(ErrorKind::unknown_outcome, "database.unknown_outcome",
+                   "the connection to the database broke before its answer came", "Look whether it was done before you ask again");
+    case ErrorKind::cancelled:
+      return Error(ErrorKind::cancelled, "database.away", "the request was stopped", "Ask again in a moment");
+    default:
+      return Error(ErrorKind::internal, "internal", "the database refused what this host asked", "The log says more; please report it");
+  }
+}
+
 HttpResponse problem(const Error& error) {
   const int status = http_status(error);
   nlohmann::json document;
@@ -70,7 +97,7 @@ HttpResponse problem(const Error& error) {
   if (!error.hint.empty()) document["hint"] = error.hint;
   HttpResponse response = HttpResponse::json(document, status);
   response.content_type = "application/problem+json";
-  if (status == 503) response.headers.emplace_back("Retry-After", "5");
+  if (status == 503 && error.kind != ErrorKind::unknown_outcome) response.headers.emplace_back("Retry-After", "5");
   if (status == 401) response.headers.emplace_back("WWW-Authenticate", "Bearer");
   return response;
 }

@@ -2,6 +2,7 @@
 
 #include "api/problem.hpp"
 #include "base/log.hpp"
+#include "pg/error.hpp"
 
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
@@ -12,7 +13,7 @@
 #include <boost/beast/core.hpp>
 #include <boost/beast/http.hpp>
 
-#include <array>
+#include <optional>
 
 namespace sluice::api {
 namespace {
@@ -22,30 +23,48 @@ namespace http = boost::beast::http;
 using tcp = asio::ip::tcp;
 
 constexpr std::size_t kPieceBytes = 64 * 1024;
-constexpr std::uint64_t kBodyBytesMax = 8ull << 30;  ///< of an import; handlers that keep bodies have smaller limits
+constexpr std::size_t kLingerBytesMax = 16 << 20;  ///< of an unwanted body, read and dropped so that our answer arrives
 
 std::string text_of(beast::string_view view) { return std::string(view.data(), view.size()); }
 
-/// Fills path and query; false when an escape is broken.
-bool read_target(std::string_view target, HttpRequest& request) {
-  const auto question = target.find('?');
-  const auto path = percent_decode(target.substr(0, question), false);
-  if (!path || path->empty() || (*path)[0] != '/') return false;
-  request.path = *path;
-  if (question == std::string_view::npos) return true;
-  std::string_view rest = target.substr(question + 1);
-  while (!rest.empty()) {
-    const auto ampersand = rest.find('&');
-    const std::string_view pair = rest.substr(0, ampersand);
-    rest = ampersand == std::string_view::npos ? std::string_view{} : rest.substr(ampersand + 1);
-    if (pair.empty()) continue;
-    const auto equals = pair.find('=');
-    auto name = percent_decode(pair.substr(0, equals), true);
-    auto value = equals == std::string_view::npos ? std::optional<std::string>("") : percent_decode(pair.substr(equals + 1), true);
-    if (!name || !value) return false;
-    request.query.emplace_back(std::move(*name), std::move(*value));
+Error malformed(std::string what) {
+  return Error(ErrorKind::bad_input, "request.malformed", "this is no HTTP request that can be answered: " + std::move(what));
+}
+
+/// What a parser's refusal means for the client.
+Error refusal_of(boost::system::error_code error, const ServerLimits& limits) {
+  if (error == http::error::header_limit) {
+    return Error(ErrorKind::bad_input, "request.header_too_large",
+                 "request line and headers are larger than " + std::to_string(limits.header_bytes_max) + " bytes");
   }
-  return true;
+  if (error == http::error::body_limit) {
+    return Error(ErrorKind::bad_input, "request.too_large",
+                 "the body is larger than " + std::to_string(limits.body_bytes_max) + " bytes", "Split it into several requests");
+  }
+  return malformed(error.message());
+}
+
+bool is_http_error(boost::system::error_code error) {
+  return error.category() == http::make_error_code(http::error::bad_method).category();
+}
+
+/// Requests that two servers could understand in two ways are refused: nobody may hide one request in another.
+std::optional<Error> ambiguity(const http::request_header<>& head) {
+  const auto encodings = head.count(http::field::transfer_encoding);
+  if (encodings > 1 || (encodings == 1 && !beast::iequals(head[http::field::transfer_encoding], "chunked"))) {
+    return malformed("the only Transfer-Encoding taken is chunked");
+  }
+  if (encodings == 1 && head.version() < 11) return malformed("HTTP/1.0 has no Transfer-Encoding");
+  const auto lengths = head.count(http::field::content_length);
+  if (lengths > 1 || (lengths == 1 && head[http::field::content_length].find(',') != beast::string_view::npos)) {
+    return malformed("Content-Length is there twice");
+  }
+  const auto hosts = head.count(http::field::host);
+  if (hosts > 1 || (hosts == 0 && head.version() >= 11)) return malformed("one Host header is needed");
+  for (const auto field : {http::field::authorization, http::field::content_type}) {
+    if (head.count(field) > 1) return malformed(std::string(http::to_string(field)) + " is there twice");
+  }
+  return std::nullopt;
 }
 
 }  // namespace
@@ -66,8 +85,8 @@ using Parser = http::request_parser<http::buffer_body>;
 
 class StreamBody final : public BodyReader {
  public:
-  StreamBody(beast::tcp_stream& stream, beast::flat_buffer& buffer, Parser& parser, std::chrono::seconds timeout)
-      : stream_(stream), buffer_(buffer), parser_(parser), timeout_(timeout) {}
+  StreamBody(beast::tcp_stream& stream, beast::flat_buffer& buffer, Parser& parser, const ServerLimits& limits)
+      : stream_(stream), buffer_(buffer), parser_(parser), limits_(limits) {}
 
   Task<std::string> next() override {
     std::string piece;
@@ -78,16 +97,13 @@ class StreamBody final : public BodyReader {
     body.data = piece.data();
     body.size = piece.size();
     boost::system::error_code error;
-    stream_.expires_after(timeout_);
+    stream_.expires_after(limits_.body_timeout);
     co_await http::async_read(stream_, buffer_, parser_, asio::redirect_error(asio::use_awaitable, error));
     if (error == http::error::need_buffer) error = {};
-    if (error == http::error::body_limit) {
-      throw Failure(Error(ErrorKind::bad_input, "request.too_large", "the body is larger than 8 GiB",
-                          "Split it into several requests"));
+    if (error == http::error::partial_message || error == http::error::end_of_stream || (error && !is_http_error(error))) {
+      throw Failure(Error(ErrorKind::bad_input, "request.cut", "the body of the request ended early: " + error.message()));
     }
-    if (error) {
-      throw Failure(Error(ErrorKind::reconnect, "request.cut", "the body of the request ended early: " + error.message()));
-    }
+    if (error) throw Failure(refusal_of(error, limits_));
     piece.resize(piece.size() - body.size);
     co_return piece;
   }
@@ -105,7 +121,7 @@ class StreamBody final : public BodyReader {
   beast::tcp_stream& stream_;
   beast::flat_buffer& buffer_;
   Parser& parser_;
-  std::chrono::seconds timeout_;
+  const ServerLimits& limits_;
   bool said_continue_ = false;
 };
 
@@ -113,6 +129,11 @@ Task<HttpResponse> handled(const Handler& handler, HttpRequest& request) {
   Error error;
   try {
     co_return co_await handler(request);
+  } catch (const pg::QueryError& failure) {
+    error = error_of(failure);
+    if (error.kind != ErrorKind::conflict) {
+      log::warning("api.database", {{"method", request.method}, {"path", request.path}, {"error", failure.what()}});
+    }
   } catch (const Failure& failure) {
     error = failure.error();
   } catch (const std::exception& surprise) {
@@ -129,6 +150,8 @@ Task<bool> send(beast::tcp_stream& stream, const HttpResponse& answer, bool keep
   response.result(static_cast<unsigned>(answer.status));
   response.set(http::field::server, "sluice");
   response.set(http::field::content_type, answer.content_type);
+  response.set(http::field::cache_control, "no-store");
+  response.set("X-Content-Type-Options", "nosniff");
   for (const auto& [name, value] : answer.headers) response.set(name, value);
   response.keep_alive(keep_alive);
   response.body() = answer.body;
@@ -175,20 +198,36 @@ void Server::stop() {
 
 namespace {
 
+/// Waits for a request's first byte; false when none comes.
+Task<bool> has_request(beast::tcp_stream& stream, beast::flat_buffer& buffer, std::chrono::seconds timeout) {
+  if (buffer.size() > 0) co_return true;
+  boost::system::error_code error;
+  stream.expires_after(timeout);
+  const auto room = buffer.prepare(4096);
+  const std::size_t count = co_await stream.async_read_some(room, asio::redirect_error(asio::use_awaitable, error));
+  buffer.commit(count);
+  co_return !error && count > 0;
+}
+
+/// Reads the rest of a body that has arrived already, so that the connection can go on.
+Task<void> drop_arrived_body(const Parser& parser, const beast::flat_buffer& buffer, StreamBody& body) {
+  if (parser.is_done() || parser.chunked()) co_return;
+  const auto remaining = parser.content_length_remaining();
+  if (!remaining || *remaining > buffer.size()) co_return;
+  while (!parser.is_done()) co_await body.next();
+}
+
 Task<bool> serve_one(beast::tcp_stream& stream, beast::flat_buffer& buffer, ServerState& state) {
+  if (!co_await has_request(stream, buffer, state.limits.idle_timeout)) co_return false;
   Parser parser;
   parser.header_limit(static_cast<std::uint32_t>(state.limits.header_bytes_max));
-  parser.body_limit(kBodyBytesMax);
+  parser.body_limit(state.limits.body_bytes_max);
   boost::system::error_code error;
-  stream.expires_after(state.limits.idle_timeout);
+  stream.expires_after(state.limits.header_timeout);
   co_await http::async_read_header(stream, buffer, parser, asio::redirect_error(asio::use_awaitable, error));
-  if (error == http::error::end_of_stream || error == beast::error::timeout) co_return false;
-  const auto refuse = [](std::string code, std::string message) {
-    return problem(Error(ErrorKind::bad_input, std::move(code), std::move(message)));
-  };
   if (error) {
-    if (error.category() == http::make_error_code(http::error::bad_method).category()) {
-      const HttpResponse answer = refuse("request.malformed", "this is no HTTP request: " + error.message());
+    if (is_http_error(error) && error != http::error::end_of_stream && error != http::error::partial_message) {
+      const HttpResponse answer = problem(refusal_of(error, state.limits));
       co_await send(stream, answer, false, false, state.limits.header_timeout);
     }
     co_return false;
@@ -200,17 +239,33 @@ Task<bool> serve_one(beast::tcp_stream& stream, beast::flat_buffer& buffer, Serv
   request.content_type = text_of(head[http::field::content_type]);
   boost::system::error_code ignored;
   request.peer = stream.socket().remote_endpoint(ignored).address().to_string();
-  StreamBody body(stream, buffer, parser, state.limits.body_timeout);
+  StreamBody body(stream, buffer, parser, state.limits);
   request.body = &body;
   const bool head_only = request.method == "HEAD";
+  const std::optional<Error> ambiguous = ambiguity(head);
   HttpResponse answer;
-  if (read_target({head.target().data(), head.target().size()}, request)) {
-    answer = co_await handled(state.handler, request);
+  if (ambiguous) {
+    answer = problem(*ambiguous);
+  } else if (const auto target = read_target({head.target().data(), head.target().size()}, request); !target) {
+    answer = problem(target.error());
   } else {
-    answer = refuse("request.malformed", "the request's path or query is not well-formed");
+    answer = co_await handled(state.handler, request);
   }
-  const bool keep_alive = head.keep_alive() && parser.is_done() && !state.stopping;
-  co_return co_await send(stream, answer, keep_alive, head_only, state.limits.body_timeout) && keep_alive;
+  if (!ambiguous) co_await drop_arrived_body(parser, buffer, body);
+  const bool keep_alive = head.keep_alive() && parser.is_done() && !ambiguous && !state.stopping;
+  const bool sent = co_await send(stream, answer, keep_alive, head_only, state.limits.body_timeout);
+  co_return sent && keep_alive;
+}
+
+/// Closing a socket with unread bytes resets the connection, and the client would never see our answer.
+Task<void> linger(beast::tcp_stream& stream, std::chrono::seconds timeout) {
+  boost::system::error_code error;
+  stream.socket().shutdown(tcp::socket::shutdown_send, error);
+  stream.expires_after(timeout);
+  std::string dropped(kPieceBytes, '\0');
+  for (std::size_t total = 0; !error && total < kLingerBytesMax;) {
+    total += co_await stream.async_read_some(asio::buffer(dropped), asio::redirect_error(asio::use_awaitable, error));
+  }
 }
 
 Task<void> serve(tcp::socket socket, std::shared_ptr<ServerState> state) {
@@ -226,7 +281,7 @@ Task<void> serve(tcp::socket socket, std::shared_ptr<ServerState> state) {
     const bool again = co_await serve_one(stream, buffer, *state);
     if (!again) break;
   }
-  stream.socket().shutdown(tcp::socket::shutdown_send, ignored);
+  co_await linger(stream, state->limits.linger_timeout);
 }
 
 }  // namespace
@@ -236,15 +291,20 @@ Task<void> Server::run() {
   const Executor executor = co_await asio::this_coro::executor;
   asio::steady_timer pause(executor);
   while (!state->stopping) {
+    // Further connections wait in the kernel's queue.
+    while (state->open >= state->limits.connections_max && !state->stopping) {
+      pause.expires_after(std::chrono::milliseconds(50));
+      co_await pause.async_wait(asio::use_awaitable);
+    }
     boost::system::error_code error;
     tcp::socket socket = co_await state->acceptor.async_accept(asio::redirect_error(asio::use_awaitable, error));
     if (state->stopping) co_return;
-    if (error || state->open >= state->limits.connections_max) {
-      // Out of descriptors or connections: let some end instead of spinning.
-      if (error) log::warning("api.accept_failed", {{"error", error.message()}});
+    if (error) {
+      // Out of descriptors: let some end instead of spinning.
+      log::warning("api.accept_failed", {{"error", error.message()}});
       pause.expires_after(std::chrono::milliseconds(50));
       co_await pause.async_wait(asio::use_awaitable);
-      if (error) continue;
+      continue;
     }
     ++state->open;
     asio::co_spawn(executor, serve(std::move(socket), state), asio::detached);

@@ -5,6 +5,8 @@
 #include <fmt/format.h>
 #include <sodium.h>
 
+#include <strings.h>
+
 #include <array>
 #include <charconv>
 
@@ -76,7 +78,8 @@ Task<std::string> create_token(pg::Connection& connection, WorkspaceId workspace
 }
 
 Task<Result<Principal>> authenticate(pg::Pool& pool, std::string authorization) {
-  if (!authorization.starts_with("Bearer ")) {
+  // The scheme's name is case-insensitive (RFC 9110).
+  if (authorization.size() < 7 || strncasecmp(authorization.data(), "Bearer ", 7) != 0) {
     co_return fail(ErrorKind::denied, "token.missing", "this needs a token", "Send 'Authorization: Bearer slc_…'");
   }
   const auto unknown = [] {

@@ -89,15 +89,18 @@ Task<HttpResponse> add_attribute(Call& call) {
 
 model::ImportOptions import_options(const Call& call) {
   model::ImportOptions options;
-  const std::string format = call.http.parameter("format").value_or(
-      call.http.content_type.starts_with("application/x-ndjson") ? "ndjson" : "csv");
-  if (format != "csv" && format != "ndjson") {
-    bad_request("request.bad_parameter", "format=" + format + " must be csv or ndjson");
+  const std::string& sent_as = call.http.content_type;
+  const bool says_ndjson = sent_as.starts_with("application/x-ndjson");
+  if (!call.http.parameter("format") && !sent_as.empty() && !says_ndjson && !sent_as.starts_with("text/csv")) {
+    bad_request("request.unsupported_media_type", "an import is text/csv or application/x-ndjson",
+                "Send that Content-Type, or say ?format=csv or ?format=ndjson");
   }
+  const std::string format = call.http.parameter("format").value_or(says_ndjson ? "ndjson" : "csv");
+  if (format != "csv" && format != "ndjson") bad_request("request.bad_parameter", "format must be csv or ndjson");
   options.format = format == "csv" ? model::ImportFormat::csv : model::ImportFormat::ndjson;
   options.key = call.http.parameter("key").value_or("");
   const std::string empty = call.http.parameter("empty").value_or("absent");
-  if (empty != "absent" && empty != "null") bad_request("request.bad_parameter", "empty=" + empty + " must be absent or null");
+  if (empty != "absent" && empty != "null") bad_request("request.bad_parameter", "empty must be absent or null");
   options.empty = empty == "null" ? model::EmptyField::null : model::EmptyField::absent;
   if (const auto separator = call.http.parameter("separator")) {
     if (separator->size() != 1) bad_request("request.bad_parameter", "separator must be one character");
@@ -127,7 +130,8 @@ constexpr std::array<Route, 5> kRoutes = {{
     {"GET", "/v1/workspaces/{workspace}/types/{type}", Access::reader, "One entity type", show},
     {"POST", "/v1/workspaces/{workspace}/types/{type}/attributes", Access::admin, "Adds an attribute to an own type", add_attribute},
     {"POST", "/v1/workspaces/{workspace}/types/{type}/import", Access::admin,
-     "Imports CSV or NDJSON, streaming; ?format=&key=&empty=&separator=. Rejected rows are listed", import},
+     "Imports CSV or NDJSON, streaming; ?format=&key=&empty=&separator=. Rejected rows are listed", import,
+     "format key empty separator"},
 }};
 
 }  // namespace

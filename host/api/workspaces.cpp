@@ -25,24 +25,33 @@ Task<HttpResponse> create(Call& call) {
   const json body = co_await call.body();
   only_fields(body, {"name"});
   const std::string name = required_text(body, "name");
+  expect(feed::check_workspace_name(name));
   auto connection = co_await call.services.pool.acquire();
   std::optional<WorkspaceId> made;
-  bool taken = false;
   try {
     const auto row = co_await connection->query(
         "insert into sluice.workspace (name) values ($1) returning workspace_id", pg::Params(name));
     made = row.get<WorkspaceId>(0, 0);
   } catch (const pg::QueryError& error) {
     if (error.kind() == ErrorKind::bad_input) {
-      bad_request("workspace.bad_name", "'" + name + "' is no name for a workspace",
+      bad_request("workspace.bad_name", "'" + name.substr(0, 100) + "' is no name for a workspace",
                   "a-z, 0-9 and _, beginning with a letter, at most 63 long");
     }
     if (error.kind() != ErrorKind::conflict) throw;
-    taken = true;
   }
-  if (taken) throw Failure(Error(ErrorKind::conflict, "workspace.name_taken", "there is a workspace '" + name + "' already"));
-  const model::CatalogPtr catalog = co_await call.services.catalogs.get(*made);
-  co_await feed::refresh_views(*connection, *catalog, name);
+  if (!made) throw Failure(Error(ErrorKind::conflict, "workspace.name_taken", "there is a workspace '" + name + "' already"));
+  std::exception_ptr failure;
+  try {
+    const model::CatalogPtr catalog = co_await call.services.catalogs.get(*made);
+    co_await feed::refresh_views(*connection, *catalog, name);
+  } catch (const Failure&) {
+    failure = std::current_exception();
+  }
+  if (failure) {
+    // No workspace without its schema: the name can be used again once that is free.
+    co_await call.services.pool.query("delete from sluice.workspace where workspace_id = $1", pg::Params(*made));
+    std::rethrow_exception(failure);
+  }
   co_return HttpResponse::json({{"name", name}}, 201);
 }
 
@@ -50,7 +59,7 @@ Task<HttpResponse> create_token_for(Call& call) {
   const json body = co_await call.body();
   only_fields(body, {"name", "role"});
   const std::string name = required_text(body, "name");
-  const auto role = role_of(body.value("role", "reader"));
+  const auto role = role_of(body.contains("role") ? required_text(body, "role") : "reader");
   if (!role || (*role == Role::operator_ && call.principal.role != Role::operator_)) {
     bad_request("token.bad_role", "role must be reader or admin", "Only an operator may make operators");
   }

@@ -3,6 +3,7 @@
 #include <curl/curl.h>
 
 #include <algorithm>
+#include <cctype>
 #include <cstring>
 
 namespace sluice::cli {
@@ -31,6 +32,14 @@ std::size_t on_write(char* data, std::size_t size, std::size_t count, void* cont
   return size * count;
 }
 
+std::string text_of(const nlohmann::json& body) {
+  try {
+    return body.dump();
+  } catch (const nlohmann::json::exception&) {
+    throw Failure(Error(ErrorKind::bad_input, "cli.not_utf8", "what was given is not UTF-8"));
+  }
+}
+
 Error error_of(const nlohmann::json& answer, long status) {
   const auto text = [&](const char* member) {
     const auto found = answer.is_object() ? answer.find(member) : answer.end();
@@ -44,13 +53,24 @@ Error error_of(const nlohmann::json& answer, long status) {
                          : status >= 500                ? ErrorKind::internal
                                                         : ErrorKind::bad_input;
   std::string detail = text("detail");
+  if (detail.empty() && text("code").empty()) {
+    return Error(kind, "host.nonsense", "the answer is HTTP status " + std::to_string(status) + ", not in Sluice's words",
+                 "Is that really sluiced?");
+  }
   if (detail.empty()) detail = "the host answered with HTTP status " + std::to_string(status);
   return Error(kind, text("code"), std::move(detail), text("hint"));
 }
 
 }  // namespace
 
-Client::Client(ClientOptions options) : options_(std::move(options)), curl_(curl_easy_init()) {
+Client::Client(ClientOptions options) : options_(std::move(options)), curl_(nullptr) {
+  while (options_.url.ends_with('/')) options_.url.pop_back();
+  const bool printable = std::all_of(options_.token.begin(), options_.token.end(), [](char c) { return c > ' ' && c < 0x7F; });
+  if (!printable) {
+    throw Failure(Error(ErrorKind::denied, "token.unknown", "the token has blanks or control characters in it",
+                        "Copy it again: slc_ and what follows, on one line"));
+  }
+  curl_ = curl_easy_init();
   if (curl_ == nullptr) throw Failure(Error(ErrorKind::internal, "cli.curl", "libcurl cannot start"));
 }
 
@@ -87,7 +107,7 @@ nlohmann::json Client::get(const std::string& path, const Query& query) {
 }
 
 nlohmann::json Client::send(const std::string& method, const std::string& path, const nlohmann::json& body) {
-  const std::string text = body.dump();
+  const std::string text = text_of(body);
   return perform(method, workspace_url(path, {}), &text, "application/json", nullptr);
 }
 
@@ -97,7 +117,7 @@ nlohmann::json Client::upload(const std::string& path, const Query& query, const
 }
 
 nlohmann::json Client::global(const std::string& method, const std::string& path, const nlohmann::json& body) {
-  const std::string text = body.is_null() ? std::string() : body.dump();
+  const std::string text = body.is_null() ? std::string() : text_of(body);
   return perform(method, options_.url + path, body.is_null() ? nullptr : &text, "application/json", nullptr);
 }
 

@@ -2,12 +2,11 @@
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
-#include <csignal>
+#include <cctype>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
-#include <thread>
 
 #include "cli/client.hpp"
 #include "cli/table.hpp"
@@ -23,6 +22,7 @@ constexpr int kExitUsage = 64;
 constexpr int kExitBadInput = 65;
 constexpr int kExitUnavailable = 69;
 constexpr int kExitInternal = 70;
+constexpr int kExitOutput = 74;
 constexpr int kExitDenied = 77;
 
 int exit_code(ErrorKind kind) {
@@ -49,13 +49,34 @@ std::string saved_token() {
   std::ifstream file(home / ".config/sluice/token");
   std::string token;
   std::getline(file, token);
+  while (!token.empty() && std::isspace(static_cast<unsigned char>(token.back())) != 0) token.pop_back();
   return token;
+}
+
+/// A secret from standard input: its first line.
+std::string secret_line() {
+  std::string value;
+  std::getline(std::cin, value);
+  while (!value.empty() && std::isspace(static_cast<unsigned char>(value.back())) != 0) value.pop_back();
+  if (value.empty()) throw Failure(Error(ErrorKind::bad_input, "cli.no_secret", "standard input holds no secret", "echo \"$KEY\" | sluice …"));
+  return value;
+}
+
+/// VALUE, or @NAME for what the environment has under NAME, so that it is on no command line.
+std::string secret_value(const std::string& text) {
+  if (!text.starts_with('@')) return text;
+  std::string value = environment(text.c_str() + 1, "");
+  if (value.empty()) {
+    throw Failure(Error(ErrorKind::bad_input, "cli.no_secret", "the environment has no " + text.substr(1), "export it, or use --secret-stdin"));
+  }
+  return value;
 }
 
 std::pair<std::string, std::string> split(const std::string& text, const char* option) {
   const auto equals = text.find('=');
   if (equals == std::string::npos || equals == 0) {
-    throw CLI::ValidationError(option, "'" + text + "' must be name=value");
+    const bool secret = std::string_view(option) == "--secret";  // never shown, not even when it is misplaced
+    throw CLI::ValidationError(option, secret ? "must be name=value or name=@VARIABLE" : "'" + text + "' must be name=value");
   }
   return {text.substr(0, equals), text.substr(equals + 1)};
 }
@@ -86,6 +107,11 @@ struct Context {
     } else {
       std::cout << table(rows, columns);
     }
+  }
+  /// How to see what did not fit: "more: --cursor …".
+  void more(const json& answer, const char* option) const {
+    if (as_json || !answer.contains("next") || answer["next"].is_null()) return;
+    std::cout << "more: " << option << ' ' << cell(answer["next"]) << '\n';
   }
   void say(const json& answer, const std::string& text) const {
     std::cout << (as_json ? answer.dump(2) : text) << '\n';
@@ -169,14 +195,9 @@ void create_connection(const Context& context, const CreateOptions& options) {
   body["connector"] = options.connector;
   for (const std::string& text : options.secrets) {
     const auto [name, value] = split(text, "--secret");
-    // @NAME takes it from the environment, so that it is on no command line.
-    body["secrets"][name] = value.starts_with('@') ? environment(value.c_str() + 1, "") : value;
+    body["secrets"][name] = secret_value(value);
   }
-  if (!options.secret_stdin.empty()) {
-    std::string value;
-    std::getline(std::cin, value);
-    body["secrets"][options.secret_stdin] = value;
-  }
+  if (!options.secret_stdin.empty()) body["secrets"][options.secret_stdin] = secret_line();
   for (const std::string& text : options.config) {
     const auto [name, value] = split(text, "--config");
     body["config"][name] = value_of(value);
@@ -228,9 +249,7 @@ void add_connection(CLI::App& app, Context& context) {
   set_secret->add_option("secret", *secret)->required();
   set_secret->callback([&context, name, secret] {
     json body;
-    std::string value;
-    std::getline(std::cin, value);
-    body["value"] = value;
+    body["value"] = secret_line();
     const json answer = context.client().send("PUT", "/connections/" + Client::escape(*name) + "/secrets/" + Client::escape(*secret), body);
     context.say(answer, "stored and checked: account " + cell(answer["account"]["id"]));
   });
@@ -254,6 +273,8 @@ void add_sync(CLI::App& app, Context& context) {
     std::vector<std::string> streams;
     bool full = false;
     int wait_seconds = 0;
+    int limit = 50;
+    std::string after;
   };
   auto options = std::make_shared<Options>();
   auto* sync = app.add_subcommand("sync", "Run a connection's streams now");
@@ -269,7 +290,7 @@ void add_sync(CLI::App& app, Context& context) {
   });
 
   auto* status = app.add_subcommand("status", "How connections and their streams are");
-  status->add_option("connection", options->name);
+  status->add_option("connection", options->name, "all when there is none");
   status->add_option("--wait", options->wait_seconds, "wait so many seconds until everything is read; exit 69 when it is not");
   status->callback([&context, options] {
     Client client = context.client();
@@ -287,17 +308,28 @@ void add_sync(CLI::App& app, Context& context) {
 
   auto* runs = app.add_subcommand("runs", "Sync runs of a connection, newest first");
   runs->add_option("connection", options->name)->required();
+  runs->add_option("--limit", options->limit, "how many, 1 to 1000");
+  runs->add_option("--before", options->after, "only those before this run");
   runs->callback([&context, options] {
-    const json answer = context.client().get("/connections/" + Client::escape(options->name) + "/runs");
+    Query query = {{"limit", std::to_string(options->limit)}};
+    if (!options->after.empty()) query.emplace_back("before", options->after);
+    const json answer = context.client().get("/connections/" + Client::escape(options->name) + "/runs", query);
     context.show(answer, answer["runs"], {{"RUN", "/run", true}, {"STREAM", "/stream"}, {"KIND", "/kind"}, {"OUTCOME", "/outcome"},
                                           {"STARTED", "/started_at"}, {"PAGES", "/pages", true}, {"REQUESTS", "/requests", true},
                                           {"RECORDS", "/records", true}, {"NEW", "/inserted", true}, {"CHANGED", "/updated", true},
                                           {"DELETED", "/deleted", true}, {"ERROR", "/error/message"}});
+    context.more(answer, "--before");
   });
-  app.add_subcommand("errors", "Records that could not be stored, and why")->callback([&context] {
-    const json answer = context.client().get("/errors");
+  auto* errors = app.add_subcommand("errors", "Records that could not be stored, and why");
+  errors->add_option("--limit", options->limit, "how many, 1 to 1000");
+  errors->add_option("--after", options->after, "only those after this id");
+  errors->callback([&context, options] {
+    Query query = {{"limit", std::to_string(options->limit)}};
+    if (!options->after.empty()) query.emplace_back("after", options->after);
+    const json answer = context.client().get("/errors", query);
     context.show(answer, answer["errors"], {{"ID", "/id", true}, {"CONNECTION", "/connection"}, {"TYPE", "/type"},
                                             {"RECORD", "/external_id"}, {"CODE", "/code"}, {"TIMES", "/times", true}, {"REASON", "/reason"}});
+    context.more(answer, "--after");
   });
 }
 
@@ -322,16 +354,21 @@ json attribute_of(const std::string& text) {
 
 /// Rows of entities as a table over the attributes of the first ones.
 void print_entities(const Context& context, const json& answer) {
-  std::vector<Column> columns = {{"ID", "/id", true}, {"EXTERNAL ID", "/external_id"}};
-  if (!answer["entities"].empty() && answer["entities"][0].contains("attributes")) {
-    for (const auto& [name, value] : answer["entities"][0]["attributes"].items()) {
-      if (columns.size() < 9) columns.push_back({name, "/attributes/" + name});
-    }
+  std::vector<Column> columns = {{"ID", "/id", true}};
+  if (!answer["entities"].empty()) {
+    const json& first = answer["entities"][0];
+    if (first.contains("external_id")) columns.push_back({"EXTERNAL ID", "/external_id"});
+    const auto add = [&](const char* member, std::size_t most) {
+      if (!first.contains(member)) return;
+      for (const auto& [name, value] : first[member].items()) {
+        if (columns.size() < most) columns.push_back({name, "/" + std::string(member) + "/" + name});
+      }
+    };
+    add("attributes", 9);
+    add("expanded", 12);
   }
   context.show(answer, answer["entities"], columns);
-  if (!context.as_json && answer.contains("next") && !answer["next"].is_null()) {
-    std::cout << "more: --cursor " << cell(answer["next"]) << '\n';
-  }
+  context.more(answer, "--cursor");
 }
 
 void import_file(const Context& context, const std::string& type, const std::string& path, std::string format, const std::string& key) {
@@ -404,8 +441,8 @@ void add_entity(CLI::App& app, Context& context) {
   list->add_option("type", options->type)->required();
   list->add_option("--filter", options->filters, "attribute=value, attribute[gte]=value");
   list->add_option("--expand", options->expand, "relationships, comma separated");
-  list->add_option("--limit", options->limit);
-  list->add_option("--cursor", options->cursor);
+  list->add_option("--limit", options->limit, "how many in one page");
+  list->add_option("--cursor", options->cursor, "where the page before ended");
   list->callback([&context, options] {
     Query query = {{"limit", std::to_string(options->limit)}};
     if (!options->cursor.empty()) query.emplace_back("cursor", options->cursor);
@@ -452,19 +489,19 @@ void add_link(CLI::App& app, Context& context) {
     context.say(answer, "added " + options->name);
   });
   auto* list = group->add_subcommand("list", "Links");
-  list->add_option("--rule", options->rule);
+  list->add_option("--rule", options->rule, "only of this rule");
   list->add_option("--state", options->state, "linked, pending, contested");
-  list->add_option("--limit", options->limit);
-  list->add_option("--cursor", options->cursor);
+  list->add_option("--limit", options->limit, "how many in one page");
+  list->add_option("--cursor", options->cursor, "where the page before ended");
   list->callback([&context, options] {
     Query query = {{"limit", std::to_string(options->limit)}};
     if (!options->rule.empty()) query.emplace_back("rule", options->rule);
     if (!options->state.empty()) query.emplace_back("state", options->state);
     if (!options->cursor.empty()) query.emplace_back("cursor", options->cursor);
     const json answer = context.client().get("/links", query);
-    context.show(answer, answer["links"], {{"RULE", "/rule"}, {"STATE", "/state"}, {"FROM", "/source/id", true}, {"VENDOR ID", "/source/external_id"},
-                                           {"TO", "/target/id", true}, {"CANDIDATES", "/candidates"}});
-    if (!context.as_json && !answer["next"].is_null()) std::cout << "more: --cursor " << cell(answer["next"]) << '\n';
+    context.show(answer, answer["links"], {{"RULE", "/rule"}, {"STATE", "/state"}, {"TYPE", "/source/type"}, {"FROM", "/source/id", true},
+                                           {"VENDOR ID", "/source/external_id"}, {"TO", "/target/id", true}, {"CANDIDATES", "/candidates"}});
+    context.more(answer, "--cursor");
   });
 }
 
@@ -477,8 +514,8 @@ void add_changes(CLI::App& app, Context& context) {
   auto options = std::make_shared<Options>();
   auto* changes = app.add_subcommand("changes", "The change feed");
   changes->add_option("--cursor", options->cursor, "where to go on");
-  changes->add_option("--type", options->type);
-  changes->add_option("--limit", options->limit);
+  changes->add_option("--type", options->type, "only of this entity type");
+  changes->add_option("--limit", options->limit, "how many in one page, 1 to 1000");
   changes->add_flag("--follow", options->follow, "go on for ever");
   changes->callback([&context, options] {
     Client client = context.client();
@@ -537,8 +574,8 @@ int run(int argc, char** argv) {
   app.fallthrough();
   app.set_version_flag("--version", SLUICE_VERSION);
   app.add_option("--url", context.url, "the host; SLUICE_URL");
-  app.add_option("--token", context.token, "SLUICE_TOKEN or ~/.config/sluice/token");
-  app.add_option("-w,--workspace", context.workspace, "SLUICE_WORKSPACE");
+  app.add_option("--token", context.token, "SLUICE_TOKEN or ~/.config/sluice/token (better: no other user sees those)");
+  app.add_option("-w,--workspace", context.workspace, "SLUICE_WORKSPACE; main otherwise");
   app.add_flag("--json", context.as_json, "print the host's JSON");
   add_connector(app, context);
   add_connection(app, context);
@@ -547,17 +584,27 @@ int run(int argc, char** argv) {
   add_link(app, context);
   add_changes(app, context);
   add_workspace(app, context);
+  const auto refuse = [](const Error& error) {
+    std::cout.flush();
+    fmt::print(stderr, "sluice: {}\n", cell(error.message));
+    if (!error.hint.empty()) fmt::print(stderr, "        {}\n", cell(error.hint));
+    if (!error.code.empty()) fmt::print(stderr, "        ({})\n", cell(error.code));
+    return exit_code(error.kind);
+  };
   try {
     app.parse(argc, argv);
-    return 0;
+    std::cout.flush();
+    if (std::cout) return 0;
+    fmt::print(stderr, "sluice: the output cannot be written\n");
+    return kExitOutput;
   } catch (const CLI::ParseError& error) {
     const int code = app.exit(error);
     return code == 0 ? 0 : kExitUsage;
   } catch (const Failure& failure) {
-    fmt::print(stderr, "sluice: {}\n", failure.error().message);
-    if (!failure.error().hint.empty()) fmt::print(stderr, "        {}\n", failure.error().hint);
-    if (!failure.error().code.empty()) fmt::print(stderr, "        ({})\n", failure.error().code);
-    return exit_code(failure.error().kind);
+    return refuse(failure.error());
+  } catch (const std::exception& surprise) {
+    return refuse(Error(ErrorKind::internal, "cli.defect", std::string("this did not go as planned: ") + surprise.what(),
+                        "Is the host of the same version? Else please report it"));
   }
 }
 

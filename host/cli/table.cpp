@@ -27,8 +27,12 @@ std::string cut(const std::string& text, std::size_t most) {
 std::string cell(const nlohmann::json& value) {
   if (value.is_null()) return {};
   std::string text = value.is_string() ? value.get<std::string>() : value.dump();
-  for (char& c : text) {
-    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) c = ' ';
+  // Control characters, also those of two bytes (U+0080 to U+009F): a vendor's text must not steer a terminal.
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const auto byte = static_cast<unsigned char>(text[i]);
+    const bool is_c1 = byte == 0xC2 && i + 1 < text.size() && static_cast<unsigned char>(text[i + 1]) < 0xA0;
+    if (byte < 0x20 || byte == 0x7F || is_c1) text[i] = ' ';
+    if (is_c1) text[i + 1] = ' ';
   }
   return text;
 }

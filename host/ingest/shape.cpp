@@ -65,7 +65,7 @@ void add_value(pg::Array& array, AttributeType type, const Value* value) {
 /// Names, arrays and selected expressions of one statement's input, built side by side.
 struct Input {
   std::string arrays, names, selected, columns;
-  int parameters = 2;  // $1 workspace, $2 connection
+  int parameters = 3;  // $1 workspace, $2 connection, $3 observed order
 
   void array(std::string_view type, std::string_view name) {
     fmt::format_to(std::back_inserter(arrays), "{}${}::{}", arrays.empty() ? "" : ", ", ++parameters, type);
@@ -99,19 +99,31 @@ std::string image(const TypePlan& plan, const Presence& presence, bool with_keys
 
 std::string table(const TypePlan& plan) { return "vendor." + model::quote_name(plan.stored->table); }
 
+/// An answer without an order leaves the row's; within an epoch the order only grows.
+std::string set_observed() {
+  return fmt::format(
+      "observed_version = case when excluded.observed_version = 0 then t.observed_version "
+      "when (excluded.observed_version >> {0}) = (t.observed_version >> {0}) "
+      "then greatest(t.observed_version, excluded.observed_version) else excluded.observed_version end, ",
+      kObservedTimeBits);
+}
+
 std::string look_sql(const TypePlan& plan, const Presence& presence) {
-  // Version 0 says nothing about order: such a record was read under the lease just now.
-  static constexpr std::string_view kDiffers =
-      "((i.v = 0 or i.v >= t.source_version) and (t.content_hash <> i.h or i.v > t.source_version "
-      "or (t.deleted_at is not null) <> i.d))";
+  // Version 0 says nothing about order; nor does observed order 0.
+  // Vendors' versions speak before our clocks, except about a deletion, which may have had no version.
+  const std::string differs = fmt::format(
+      "((i.v = 0 or i.v >= t.source_version) and ({} or (i.v > t.source_version and t.source_version > 0 "
+      "and t.deleted_at is null)) and (t.content_hash <> i.h or i.v > t.source_version "
+      "or (t.deleted_at is not null) <> i.d))",
+      not_observed_before(3));
   return fmt::format(
       "select i.n, f.id, f.sync_version, f.gone, f.image "
-      "from unnest($3::text[], $4::bigint[], $5::uuid[], $6::boolean[]) with ordinality as i(x, v, h, d, n) "
+      "from unnest($4::text[], $5::bigint[], $6::uuid[], $7::boolean[]) with ordinality as i(x, v, h, d, n) "
       "left join lateral (select t.id, t.sync_version, t.deleted_at is not null as gone, {0} as differs, "
       "case when {0} and not i.d then {1} end as image from {2} t "
       "where t.workspace_id = $1 and t.connection_id = $2 and t.external_id = i.x offset 0) f on true "
       "where f.id is null or f.differs",
-      kDiffers, image(plan, presence, false), table(plan));
+      differs, image(plan, presence, false), table(plan));
 }
 
 void add_content(Input& input, const TypePlan& plan, const Presence& presence) {
@@ -139,7 +151,8 @@ std::string insert_sql(const TypePlan& plan, const Presence& presence) {
   input.array("uuid[]", "h");
   add_content(input, plan, presence);
   return fmt::format(
-      "insert into {} as t ({}, source_version, content_hash{}) select $1, $2, i.x, i.v, i.h{} "
+      "insert into {} as t ({}, observed_version, source_version, content_hash{}) "
+      "select $1, $2, i.x, $3::bigint, i.v, i.h{} "
       "from unnest({}) as i({}) on conflict ({}) do nothing returning t.external_id, t.id",
       table(plan), kKey, input.columns, input.selected, input.arrays, input.names, kKey);
 }
@@ -161,29 +174,42 @@ std::string update_sql(const TypePlan& plan, const Presence& presence) {
     set += ", " + name + " = excluded." + name;
   }
   return fmt::format(
-      "insert into {} as t ({}, id, source_version, content_hash, sync_version{}) "
-      "select $1, $2, i.x, i.id, i.v, i.h, i.s{} from unnest({}) as i({}) "
-      "on conflict ({}) do update set source_version = greatest(t.source_version, excluded.source_version), "
+      "insert into {} as t ({}, observed_version, id, source_version, content_hash, sync_version{}) "
+      "select $1, $2, i.x, $3::bigint, i.id, i.v, i.h, i.s{} from unnest({}) as i({}) "
+      "on conflict ({}) do update set source_version = greatest(t.source_version, excluded.source_version), {}"
       "content_hash = excluded.content_hash, deleted_at = null, last_synced_at = now(), "
       "sync_version = t.sync_version + 1{} where t.sync_version = excluded.sync_version "
       "returning t.external_id, t.id, {}",
-      table(plan), kKey, input.columns, input.selected, input.arrays, input.names, kKey, set,
+      table(plan), kKey, input.columns, input.selected, input.arrays, input.names, kKey, set_observed(), set,
       image(plan, presence, true));
 }
 
 std::string bury_sql(const TypePlan& plan) {
   return fmt::format(
-      "insert into {} as t ({}, id, source_version, content_hash, sync_version, deleted_at) "
-      "select $1, $2, i.x, i.id, i.v, i.h, i.s, now() "
-      "from unnest($3::text[], $4::bigint[], $5::uuid[], $6::bigint[], $7::bigint[]) as i(x, v, h, id, s) "
-      "on conflict ({}) do update set source_version = greatest(t.source_version, excluded.source_version), "
+      "insert into {} as t ({}, observed_version, id, source_version, content_hash, sync_version, deleted_at) "
+      "select $1, $2, i.x, $3::bigint, i.id, i.v, i.h, i.s, now() "
+      "from unnest($4::text[], $5::bigint[], $6::uuid[], $7::bigint[], $8::bigint[]) as i(x, v, h, id, s) "
+      "on conflict ({}) do update set source_version = greatest(t.source_version, excluded.source_version), {}"
       "content_hash = excluded.content_hash, deleted_at = coalesce(t.deleted_at, now()), last_synced_at = now(), "
       "sync_version = t.sync_version + 1 where t.sync_version = excluded.sync_version "
       "returning t.external_id, t.id",
-      table(plan), kKey, kKey);
+      table(plan), kKey, kKey, set_observed());
 }
 
 }  // namespace
+
+std::int64_t observed_order(Epoch epoch, std::int64_t observed_ms) {
+  if (observed_ms == 0) return 0;
+  SLUICE_INVARIANT(observed_ms > 0 && observed_ms < (std::int64_t{1} << kObservedTimeBits));
+  constexpr std::int64_t kEpochMask = (std::int64_t{1} << (63 - kObservedTimeBits)) - 1;
+  return (epoch.value & kEpochMask) << kObservedTimeBits | observed_ms;
+}
+
+std::string not_observed_before(int parameter) {
+  return fmt::format("(${0}::bigint = 0 or ${0}::bigint >= t.observed_version or {1})", parameter,
+                     fmt::format("(${0}::bigint >> {1}) <> (t.observed_version >> {1})", parameter,
+                                 kObservedTimeBits));
+}
 
 std::string action_sql(Action action, const TypePlan& plan, const Presence& presence) {
   switch (action) {
@@ -213,9 +239,10 @@ void Shapes::add(pg::Pipeline& pipeline, const std::string& sql, pg::Params para
 }
 
 pg::Params action_params(Action action, WorkspaceId workspace, ConnectionId connection, const Batch& batch,
-                         const TypePlan& plan, const Presence& presence, std::span<const Target> targets) {
+                         const TypePlan& plan, const Presence& presence, std::int64_t observed,
+                         std::span<const Target> targets) {
   pg::Params params;
-  params.add(workspace).add(connection);
+  params.add(workspace).add(connection).add(observed);
   pg::Array external_ids(pg::Oid::text), versions(pg::Oid::int8), hashes(pg::Oid::uuid);
   for (const Target& target : targets) {
     external_ids.add(target.row->external_id);

@@ -5,6 +5,7 @@
 #include <string>
 #include <unordered_map>
 
+#include "base/ids.hpp"
 #include "ingest/validate.hpp"
 #include "pg/connection.hpp"
 
@@ -24,6 +25,18 @@ struct Found {
   bool gone = false;        ///< deleted_at is set
   std::string image;        ///< the values of the looked-at presence, as jsonb text
 };
+
+/// How many bits of an observed order are the time; the bits above it tell epochs apart.
+inline constexpr int kObservedTimeBits = 42;
+
+/// What sluice's observed_version columns hold, and what the statements compare: when the request was sent
+/// whose answer a page is, within the epoch under which it was sent. 0 (and observed_ms 0): no order.
+[[nodiscard]] std::int64_t observed_order(Epoch epoch, std::int64_t observed_ms);
+
+/// SQL condition on row `t`: an answer of the order in parameter `parameter` is not older than the row's.
+/// An answer of another epoch than the row's is newer, whatever the clocks say: the commit guard lets only
+/// the newest epoch write.
+[[nodiscard]] std::string not_observed_before(int parameter);
 
 /// SQL of one action on one type. `presence` counts for look, insert and update.
 [[nodiscard]] std::string action_sql(Action action, const TypePlan& plan, const Presence& presence);
@@ -48,6 +61,6 @@ struct Target {
 
 [[nodiscard]] pg::Params action_params(Action action, WorkspaceId workspace, ConnectionId connection,
                                        const Batch& batch, const TypePlan& plan, const Presence& presence,
-                                       std::span<const Target> targets);
+                                       std::int64_t observed, std::span<const Target> targets);
 
 }  // namespace sluice::ingest

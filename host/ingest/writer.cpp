@@ -123,8 +123,14 @@ std::string_view member(const std::vector<std::pair<std::string_view, std::strin
 /// The work of one transaction.
 class PageWrite {
  public:
-  PageWrite(const PageContext& context, Batch& batch, Shapes& shapes, const std::set<TypeKey>& loading)
-      : context_(context), batch_(batch), shapes_(shapes), loading_(loading), written_(batch.rows.size()) {}
+  PageWrite(const PageContext& context, Batch& batch, Shapes& shapes, const std::set<TypeKey>& loading,
+            std::int64_t observed)
+      : context_(context),
+        batch_(batch),
+        shapes_(shapes),
+        loading_(loading),
+        observed_(observed),
+        written_(batch.rows.size()) {}
 
   Task<void> rows(pg::Connection& connection) {
     pg::Pipeline begin;
@@ -166,6 +172,7 @@ class PageWrite {
 
  private:
   Task<void> write_round(pg::Connection& connection, const std::vector<std::uint32_t>& round);
+  Task<bool> bury_missing(pg::Connection& connection, std::span<const contract::CompleteSet> sets);
   [[nodiscard]] std::vector<Step> plan_steps(const std::vector<Progress>& progress) const;
   void add_step(pg::Pipeline& pipeline, const Step& step, const std::vector<Progress>& progress);
   void take(const Step& step, const pg::QueryResult& result, std::vector<Progress>& progress);
@@ -180,6 +187,7 @@ class PageWrite {
   Batch& batch_;
   Shapes& shapes_;
   const std::set<TypeKey>& loading_;
+  std::int64_t observed_;      ///< see observed_order
   std::vector<bool> written_;  ///< by row
   pg::Pipeline waiting_;   ///< steps that need no answer of their own and travel with the next ones
   Tail tail_;
@@ -289,7 +297,7 @@ void PageWrite::add_step(pg::Pipeline& pipeline, const Step& step, const std::ve
   }
   const TypePlan& plan = batch_.plan(step.type);
   pg::Params params = action_params(step.action, context_.workspace, context_.connection, batch_, plan,
-                                    step.presence, targets);
+                                    step.presence, observed_, targets);
   shapes_.add(pipeline, action_sql(step.action, plan, step.presence), std::move(params));
 }
 
@@ -383,6 +391,20 @@ std::string_view sql_type(contract::AttributeType type) {
 Task<void> PageWrite::sets(pg::Connection& connection, std::span<const contract::CompleteSet> sets) {
   if (sets.empty()) co_return;
   tail_.keys.emplace_back();
+  for (int turn = 0;; ++turn) {
+    const bool settled = co_await bury_missing(connection, sets);
+    if (settled) co_return;
+    if (turn == kRoundsMax) {
+      throw Failure(Error(ErrorKind::retry_later, "ingest.contended",
+                          "rows of a complete set keep being changed by somebody else while they are marked as deleted",
+                          "the page is written again by the next run; is another host at work without the lease?"));
+    }
+  }
+}
+
+/// Marks what the sets lack, unless it is newer than they are. False when a row changed between the look and
+/// the write, by the connection's other lane: look again.
+Task<bool> PageWrite::bury_missing(pg::Connection& connection, std::span<const contract::CompleteSet> sets) {
   pg::Pipeline look = std::move(waiting_);
   waiting_ = pg::Pipeline();
   const std::size_t before = look.size();
@@ -391,12 +413,13 @@ Task<void> PageWrite::sets(pg::Connection& connection, std::span<const contract:
     const auto& attribute = plan.stored->attributes[static_cast<std::size_t>(plan.column_of.at(set.attribute))];
     const std::string sql = fmt::format(
         "select t.external_id, t.id, t.sync_version from vendor.{} t where t.workspace_id = $1 "
-        "and t.connection_id = $2 and t.{} = $3::text::{} and t.deleted_at is null and t.external_id <> all($4::text[]) "
-        "order by t.external_id",
-        model::quote_name(plan.stored->table), model::quote_name(attribute.name), sql_type(attribute.type));
+        "and t.connection_id = $2 and t.{} = $4::text::{} and t.deleted_at is null and t.external_id <> all($5::text[]) "
+        "and {}",  // no order: it would make the primary key's index look good, and lost is sorted
+        model::quote_name(plan.stored->table), model::quote_name(attribute.name), sql_type(attribute.type),
+        not_observed_before(3));
     pg::Array ids(pg::Oid::text);
     for (const std::string_view id : set.ids) ids.add(id);
-    pg::Params params(context_.workspace, context_.connection, set.equals, std::move(ids));
+    pg::Params params(context_.workspace, context_.connection, observed_, set.equals, std::move(ids));
     shapes_.add(look, sql, std::move(params));
   }
   const std::vector<pg::QueryResult> gone = co_await connection.run(std::move(look));
@@ -410,7 +433,7 @@ Task<void> PageWrite::sets(pg::Connection& connection, std::span<const contract:
       lost.emplace(std::make_pair(sets[s].type, result.get<std::string>(r, 0)), std::move(found));
     }
   }
-  if (lost.empty()) co_return;
+  if (lost.empty()) co_return true;
   std::map<std::uint32_t, std::vector<Target>> targets;
   std::vector<Row> rows;
   rows.reserve(lost.size());
@@ -431,7 +454,7 @@ Task<void> PageWrite::sets(pg::Connection& connection, std::span<const contract:
   for (const auto& [type, list] : targets) {
     const TypePlan& plan = batch_.plan(type);
     pg::Params params = action_params(Action::bury, context_.workspace, context_.connection, batch_, plan, nothing,
-                                      list);
+                                      observed_, list);
     shapes_.add(bury, action_sql(Action::bury, plan, nothing), std::move(params));
     asked += list.size();
   }
@@ -447,31 +470,31 @@ Task<void> PageWrite::sets(pg::Connection& connection, std::span<const contract:
     }
     ++type;
   }
-  if (answered != asked) {
-    throw Failure(Error(ErrorKind::retry_later, "ingest.contended",
-                        "rows of a complete set were changed by somebody else while they were marked as deleted",
-                        "the page is written again by the next run; is another host at work without the lease?"));
-  }
+  co_return answered == asked;
 }
 
 bool is_refused_value(const pg::QueryError& error) {
   return error.sqlstate().starts_with("22") || error.sqlstate().starts_with("54");
 }
 
-/// Finds the records that PostgreSQL refuses, by halves, in a transaction that is rolled back.
+/// Finds the records that PostgreSQL refuses, by halves, in a transaction that is rolled back. The trial is
+/// for a connection that nobody has: a row that is there already would keep its insert from being tried.
 Task<std::vector<std::pair<std::uint32_t, std::string>>> find_refused(pg::Connection& connection,
                                                                       const PageContext& context,
                                                                       const Batch& batch) {
+  constexpr ConnectionId kNobody(0);
   std::vector<std::pair<std::uint32_t, std::string>> refused;
-  std::map<std::uint32_t, std::vector<std::uint32_t>> by_type;
+  std::vector<std::vector<std::uint32_t>> lists;  // of one type each, no external id twice
   for (const auto& round : batch.rounds()) {
+    std::map<std::uint32_t, std::vector<std::uint32_t>> by_type;
     for (const std::uint32_t index : round) {
       if (!batch.rows[index].deleted) by_type[batch.rows[index].type].push_back(index);
     }
+    for (auto& [type, list] : by_type) lists.push_back(std::move(list));
   }
   co_await connection.query(kBegin);
-  for (const auto& [type, list] : by_type) {
-    const TypePlan& plan = batch.plan(type);
+  for (const std::vector<std::uint32_t>& list : lists) {
+    const TypePlan& plan = batch.plan(batch.rows[list.front()].type);
     std::vector<std::span<const std::uint32_t>> open;
     open.emplace_back(list);
     while (!open.empty()) {
@@ -487,7 +510,7 @@ Task<std::vector<std::pair<std::uint32_t, std::string>>> find_refused(pg::Connec
       }
       const std::string sql = action_sql(Action::insert, plan, presence);
       pg::Params params =
-          action_params(Action::insert, context.workspace, context.connection, batch, plan, presence, targets);
+          action_params(Action::insert, context.workspace, kNobody, batch, plan, presence, 0, targets);
       std::optional<std::string> reason;
       co_await connection.query("savepoint part");
       try {
@@ -528,7 +551,8 @@ Task<PageCounts> Writer::write(const PageContext& context, const contract::Page&
     std::exception_ptr refused_value;
     {
       pg::Pool::Lease connection = co_await state_->pool.acquire();
-      PageWrite work(context, batch, state_->shapes, state_->loading);
+      PageWrite work(context, batch, state_->shapes, state_->loading,
+                     observed_order(context.epoch, effects.observed_version));
       try {
         co_await work.rows(*connection);
         co_await work.sets(*connection, page.sets);

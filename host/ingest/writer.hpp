@@ -34,6 +34,9 @@ struct PageEffects {
   std::int64_t requests = 0;                ///< added to the run's counts
   std::int64_t bytes = 0;
   std::int64_t vendor_total = 0;
+  /// When the request was sent whose answer this is, ms since the epoch; stands in for the version of records
+  /// that have none. 0: no order. Never goes back within a lease's epoch: see Writer.
+  std::int64_t observed_version = 0;
   /// Refetch rows that this page answers: removed when their generation is still the one that was read.
   struct Answered {
     std::string type;                       ///< without the connector's prefix
@@ -47,6 +50,23 @@ struct PageCounts {
   std::int64_t records = 0, inserted = 0, updated = 0, unchanged = 0, deleted = 0, quarantined = 0, notices = 0;
   PageCounts& operator+=(const PageCounts& other);
 };
+
+// What is newer: two lanes of one connection write side by side, so pages commit in another order than the
+// vendor answered them. A record changes a row (or restores it, or deletes it, also as what a complete set
+// lacks) only when it is not older:
+//   by the vendor's version, where record and row have one;
+//   else, and when that is equal, and against a deletion, by observed_version. Equal applies.
+// Observed times are compared within one epoch of the lease only: the answers of an older epoch can no longer
+// commit, so whatever comes is newer than theirs, and the clocks of two hosts never meet. Within an epoch the
+// caller must not let the time go back (a clock that is set back): derive it from a steady clock.
+//
+// What this does not cover, because an answer that changes nothing writes nothing:
+//   A-B-A  The row holds A, seen at 1. A page with B, seen at 2, is on its way; an answer seen at 3 says A again
+//          and is unchanged, so the row stays at 1; now B commits. The row holds B until it is read again. It
+//          takes a value that goes to and fro at the vendor while one page is on its way; the price of closing
+//          it would be a write for each unchanged row of each snapshot.
+//   A row that never was: a deletion seen at 3 of an object without a row stores nothing; a page that saw the
+//          object at 2 and commits later inserts it. The next snapshot or complete set puts that right.
 
 /// The writer of one host loop. Remembers per (connection, type) whether pages were mostly unchanged, to
 /// choose between the probe and the direct upsert. Throws:

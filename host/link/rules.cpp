@@ -1,6 +1,12 @@
 #include "link/rules.hpp"
 
+#include <fmt/format.h>
+
 #include <charconv>
+
+#include "base/check.hpp"
+#include "link/normalise.hpp"
+#include "model/columns.hpp"
 
 namespace sluice::link {
 namespace {
@@ -30,6 +36,28 @@ const pg::Statement kDeactivate{
     "join sluice.link_rule r on r.workspace_id = $1 and r.rule_id = $2 where w.target_id is not null) "
     "select count(*) from was"};
 
+// Each entity of the batch loses what keys of the attribute it should not have. By ctid: rows of link_key
+// are never updated.
+const pg::Statement kRekeyRemove{
+    "link_rekey_remove",
+    "with gone as (delete from sluice.link_key k where k.ctid = any(array("
+    "select f.tid from unnest($4::bigint[], $5::int[], $6::uuid[]) as i(entity, kind, digest) "
+    "cross join lateral (select o.ctid as tid from sluice.link_key o where o.workspace_id = $1 "
+    "and o.entity_id = i.entity and o.type_id = $2 and o.attribute = $3::int::smallint "
+    "and (i.digest is null or o.kind <> i.kind or o.digest <> i.digest) offset 0) f)) "
+    "returning k.kind, k.digest, k.entity_id) "
+    "insert into sluice.link_queue (workspace_id, kind, digest, type_id, attribute, entity_id) "
+    "select $1, g.kind, g.digest, $2, $3::int::smallint, g.entity_id from gone g"};
+
+const pg::Statement kRekeyAdd{
+    "link_rekey_add",
+    "with added as (insert into sluice.link_key (workspace_id, kind, digest, type_id, attribute, entity_id) "
+    "select $1, i.kind::smallint, i.digest, $2, $3::int::smallint, i.entity "
+    "from unnest($4::bigint[], $5::int[], $6::uuid[]) as i(entity, kind, digest) where i.digest is not null "
+    "on conflict do nothing returning kind, digest, entity_id) "
+    "insert into sluice.link_queue (workspace_id, kind, digest, type_id, attribute, entity_id) "
+    "select $1, a.kind, a.digest, $2, $3::int::smallint, a.entity_id from added a"};
+
 const pg::Statement kSummary{
     "link_summary",
     "select rule_id, state, count(*) from sluice.link where workspace_id = $1 group by 1, 2 order by 1, 2"};
@@ -51,7 +79,86 @@ std::vector<EntityId> ids_of(std::string_view array) {  // "{1,2}"
   return ids;
 }
 
+/// The next entities of the type with their value, locked against writers: $2 is where the batch before ended.
+std::string rekey_look_sql(const model::StoredType& type, const model::StoredAttribute& attribute) {
+  if (type.own) {
+    return fmt::format("select t.id, t.data->>{} from sluice.own_entity t where t.workspace_id = $1 "
+                       "and t.type_id = {} and t.id > $2 and t.deleted_at is null order by t.id limit $3 for share",
+                       model::quote_text(attribute.name), type.id.value);
+  }
+  return fmt::format("select t.id, t.{}::text from vendor.{} t where t.workspace_id = $1 and t.id > $2 "
+                     "and t.deleted_at is null order by t.id limit $3 for share",
+                     model::quote_name(attribute.name), model::quote_name(type.table));
+}
+
+struct RekeyPart {
+  std::int64_t looked = 0;
+  std::int64_t last = 0;
+};
+
+Task<RekeyPart> rekey_part(pg::Connection& connection, WorkspaceId workspace, const model::StoredType& type,
+                           const model::StoredAttribute& attribute, std::int64_t after) {
+  auto transaction = co_await pg::Transaction::begin(connection);
+  const std::string look = rekey_look_sql(type, attribute);
+  pg::Params where(workspace, after, std::int64_t{kRekeyBatch});
+  const pg::QueryResult rows = co_await transaction.query(look, std::move(where));
+  RekeyPart part;
+  part.looked = rows.rows();
+  pg::Array entities(pg::Oid::int8), kinds(pg::Oid::int4), digests(pg::Oid::uuid);
+  for (int r = 0; r < rows.rows(); ++r) {
+    part.last = rows.get<std::int64_t>(r, 0);
+    entities.add(part.last);
+    std::optional<std::string> normal;
+    if (attribute.key_kind && !rows.is_null(r, 1)) normal = normalise(*attribute.key_kind, rows.text(r, 1));
+    if (normal) {
+      kinds.add(static_cast<std::int32_t>(*attribute.key_kind));
+      digests.add(digest(*attribute.key_kind, *normal));
+    } else {
+      kinds.add_null();
+      digests.add_null();
+    }
+  }
+  if (part.looked > 0) {
+    pg::Params remove(workspace, type.id, std::int32_t{attribute.position}, entities, kinds, digests);
+    pg::Params add(workspace, type.id, std::int32_t{attribute.position}, std::move(entities), std::move(kinds),
+                   std::move(digests));
+    pg::Pipeline write;
+    write.add(kRekeyRemove, std::move(remove));
+    write.add(kRekeyAdd, std::move(add));
+    co_await connection.run(std::move(write));
+  }
+  co_await transaction.commit();
+  co_return part;
+}
+
 }  // namespace
+
+Task<std::int64_t> rekey_attribute(pg::Connection& connection, WorkspaceId workspace, model::StoredType type,
+                                   std::string attribute) {
+  const model::StoredAttribute* found = type.find(attribute);
+  SLUICE_INVARIANT(found != nullptr);
+  std::int64_t looked = 0, last = -1;
+  for (int attempt = 1;;) {
+    RekeyPart part;
+    bool again = false;
+    try {
+      part = co_await rekey_part(connection, workspace, type, *found, last);
+    } catch (const pg::QueryError& error) {
+      // A page locks rows by external id, this by id: one of the two may be chosen as a deadlock's victim.
+      again = error.kind() == ErrorKind::retry_later && connection.usable() && attempt < kRekeyAttemptsMax;
+      if (!again) throw;
+    }
+    if (again) {
+      ++attempt;
+      if (connection.in_transaction()) co_await connection.query("rollback");
+      continue;
+    }
+    attempt = 1;
+    looked += part.looked;
+    if (part.looked < kRekeyBatch) co_return looked;
+    last = part.last;
+  }
+}
 
 Task<std::int64_t> rebuild_rule(pg::Connection& connection, WorkspaceId workspace, model::StoredRule rule) {
   std::int64_t enqueued = 0;

@@ -12,11 +12,12 @@ constexpr std::array<std::string_view, 9> kColumnTypes = {
     "text", "bigint", "numeric", "double precision", "boolean", "timestamp with time zone",
     "date", "jsonb",  "bytea"};
 
-constexpr std::array<std::string_view, 20> kReservedColumns = {
+constexpr std::array<std::string_view, 21> kReservedColumns = {
     "workspace_id",   "connection_id", "external_id",     "id",             "source_version",
     "content_hash",   "deleted_at",    "first_synced_at", "last_synced_at", "sync_version",
     "source_url",     "extra",         "overlay",         "tableoid",       "xmin",
-    "cmin",           "xmax",          "cmax",            "ctid",           "oid"};
+    "cmin",           "xmax",          "cmax",            "ctid",           "oid",
+    "observed_version"};
 
 std::string doubled(std::string_view text, char mark) {
   std::string out(1, mark);

@@ -43,17 +43,20 @@ const pg::Statement kInsert{
     "insert into sluice.own_entity (workspace_id, type_id, id, data)"
     " select $1, $2, v.id, v.data from unnest($3::bigint[], $4::jsonb[]) as v(id, data)"};
 
+// No join in these three: on tables without statistics it was planned as a walk through the whole type.
+// The rows are there and locked, so that each insert is an update.
 const pg::Statement kUpdate{
     "own_update",
-    "update sluice.own_entity e set data = v.data, updated_at = now()"
-    " from unnest($3::bigint[], $4::jsonb[]) as v(id, data)"
-    " where e.workspace_id = $1 and e.type_id = $2 and e.id = v.id"};
+    "insert into sluice.own_entity as e (workspace_id, type_id, id, data)"
+    " select $1, $2, v.id, v.data from unnest($3::bigint[], $4::jsonb[]) as v(id, data)"
+    " on conflict (workspace_id, type_id, id) do update set data = excluded.data, updated_at = now()"};
 
 const pg::Statement kDropUnique{
     "own_drop_unique",
-    "delete from sluice.own_unique u using unnest($3::text[], $4::text[], $5::bigint[]) as v(attribute, value, id)"
-    " where u.workspace_id = $1 and u.type_id = $2 and u.attribute = v.attribute and u.value = v.value"
-    " and u.id = v.id"};
+    "delete from sluice.own_unique u where u.ctid = any(array("
+    "select f.tid from unnest($3::text[], $4::text[], $5::bigint[]) as v(attribute, value, id)"
+    " cross join lateral (select o.ctid as tid from sluice.own_unique o where o.workspace_id = $1"
+    " and o.type_id = $2 and o.attribute = v.attribute and o.value = v.value and o.id = v.id offset 0) f))"};
 
 const pg::Statement kPutUnique{
     "own_put_unique",
@@ -63,10 +66,11 @@ const pg::Statement kPutUnique{
 
 const pg::Statement kDropKeys{
     "own_drop_keys",
-    "delete from sluice.link_key k"
-    " using unnest($3::int[], $4::uuid[], $5::int[], $6::bigint[]) as v(kind, digest, attribute, entity_id)"
-    " where k.workspace_id = $1 and k.type_id = $2 and k.kind = v.kind::smallint and k.digest = v.digest"
-    " and k.attribute = v.attribute::smallint and k.entity_id = v.entity_id"};
+    "delete from sluice.link_key k where k.ctid = any(array("
+    "select f.tid from unnest($3::int[], $4::uuid[], $5::int[], $6::bigint[]) as v(kind, digest, attribute, entity_id)"
+    " cross join lateral (select o.ctid as tid from sluice.link_key o where o.workspace_id = $1"
+    " and o.type_id = $2 and o.kind = v.kind::smallint and o.digest = v.digest"
+    " and o.attribute = v.attribute::smallint and o.entity_id = v.entity_id offset 0) f))"};
 
 const pg::Statement kPutKeys{
     "own_put_keys",
@@ -239,8 +243,12 @@ class Batch {
     entity.before = data;
     entity.after = std::move(data);
   }
+  /// `data` is the entity as locked; its value may be another than the one by which it was found.
   void found(UniqueValue value, EntityId id, json data) {
+    const auto now = data.find(value.first);
+    const bool holds = now != data.end() && !now->is_null() && raw_text(*now) == value.second;
     found(id, std::move(data));
+    if (!holds) return;  // another writer took it off while we waited for the lock
     holders_[std::move(value)] = by_id_.at(id);
   }
 

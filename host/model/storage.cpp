@@ -40,7 +40,7 @@ constexpr std::string_view kPutType =
     " returning type_id";
 
 constexpr std::string_view kAttributes =
-    "select name, position, type from sluice.attribute where workspace_id = $1 and type_id = $2";
+    "select name, position, type, key_kind from sluice.attribute where workspace_id = $1 and type_id = $2";
 
 constexpr std::string_view kPutAttribute =
     "insert into sluice.attribute (workspace_id, type_id, name, position, type, format, description,"
@@ -74,14 +74,18 @@ constexpr std::string_view kPutRule =
     " set source_type = excluded.source_type, source_attribute = excluded.source_attribute,"
     " target_type = excluded.target_type, target_attribute = excluded.target_attribute,"
     " key_kind = excluded.key_kind"
-    " where link_rule.origin = 'connector'";
+    " where link_rule.origin = 'connector' and (link_rule.source_type, link_rule.source_attribute,"
+    " link_rule.target_type, link_rule.target_attribute, link_rule.key_kind) is distinct from"
+    " (excluded.source_type, excluded.source_attribute, excluded.target_type, excluded.target_attribute,"
+    " excluded.key_kind) returning name";
 
 constexpr std::string_view kTableHead =
     "create table vendor.{} ("
     "workspace_id bigint not null, connection_id bigint not null,"
     " external_id text collate \"C\" not null,"
     " id bigint not null default nextval('sluice.entity_id'),"
-    " source_version bigint not null default 0, content_hash uuid not null,"
+    " source_version bigint not null default 0, observed_version bigint not null default 0,"
+    " content_hash uuid not null,"
     " deleted_at timestamptz, first_synced_at timestamptz not null default now(),"
     " last_synced_at timestamptz not null default now(), sync_version bigint not null default 1,"
     " source_url text, extra jsonb, overlay jsonb";
@@ -152,6 +156,10 @@ std::vector<std::string> alter_table(const Manifest& manifest, const EntityType&
     existing.emplace(columns.get<std::string>(row, 0), columns.get<std::string>(row, 1));
   }
   std::vector<std::string> statements;
+  if (!existing.contains("observed_version")) {  // of a table that is older than the column
+    statements.push_back(fmt::format("alter table vendor.{} add column observed_version bigint not null default 0",
+                                     quote_name(table)));
+  }
   for (const Attribute& attribute : type.attributes) {
     const auto found = existing.find(attribute.name);
     if (found == existing.end()) {
@@ -249,7 +257,7 @@ class Positions {
 };
 
 Task<void> put_attributes(pg::Transaction& transaction, WorkspaceId workspace,
-                          const Manifest& manifest, const EntityType& type, EntityTypeId id) {
+                          const Manifest& manifest, const EntityType& type, EntityTypeId id, Installed& news) {
   pg::Params by_type(workspace, id);
   const auto stored = co_await transaction.query(kAttributes, std::move(by_type));
   Positions positions;
@@ -261,6 +269,12 @@ Task<void> put_attributes(pg::Transaction& transaction, WorkspaceId workspace,
     const Attribute& attribute = type.attributes[*index];
     if (stored.text(row, 2) != contract::to_string(attribute.type)) {
       refuse_retyped(manifest, type, attribute, stored.text(row, 2));
+    }
+    if (stored.get<std::optional<std::int32_t>>(row, 3) != key_kind_of(type, name)) {
+      Installed::Key key;
+      key.type = full_name(manifest, type.name);
+      key.attribute = name;
+      news.keys.push_back(std::move(key));
     }
   }
   std::vector<std::string> names;
@@ -298,19 +312,21 @@ Task<void> put_relationships(pg::Transaction& transaction, WorkspaceId workspace
 }
 
 Task<void> put_rules(pg::Transaction& transaction, WorkspaceId workspace,
-                     const Manifest& manifest) {
+                     const Manifest& manifest, Installed& news) {
   for (const contract::LinkRule& rule : manifest.link_rules) {
     pg::Params values(workspace, rule.name, full_name(manifest, rule.source_type),
                       rule.source_attribute, rule.target_type, rule.target_attribute,
                       static_cast<std::int32_t>(rule.kind));
-    co_await transaction.query(kPutRule, std::move(values));
+    const auto changed = co_await transaction.query(kPutRule, std::move(values));
+    if (!changed.empty()) news.rules.push_back(rule.name);
   }
 }
 
 }  // namespace
 
-Task<void> install_types(pg::Transaction& transaction, WorkspaceId workspace,
-                         const contract::Manifest& manifest) {
+Task<Installed> install_types(pg::Transaction& transaction, WorkspaceId workspace,
+                              const contract::Manifest& manifest) {
+  Installed news;
   refuse_reserved_names(manifest);
   co_await transaction.query(kLock);
   for (const EntityType& type : manifest.entity_types) {
@@ -328,17 +344,19 @@ Task<void> install_types(pg::Transaction& transaction, WorkspaceId workspace,
   }
   for (const EntityType& type : manifest.entity_types) {
     const EntityTypeId id = ids.at(full_name(manifest, type.name));
-    co_await put_attributes(transaction, workspace, manifest, type, id);
+    co_await put_attributes(transaction, workspace, manifest, type, id, news);
     co_await put_relationships(transaction, workspace, manifest, type, ids);
   }
-  co_await put_rules(transaction, workspace, manifest);
+  co_await put_rules(transaction, workspace, manifest, news);
+  co_return news;
 }
 
-Task<void> install_types(pg::Connection& connection, WorkspaceId workspace,
-                         const contract::Manifest& manifest) {
+Task<Installed> install_types(pg::Connection& connection, WorkspaceId workspace,
+                              const contract::Manifest& manifest) {
   auto transaction = co_await pg::Transaction::begin(connection);
-  co_await install_types(transaction, workspace, manifest);
+  Installed news = co_await install_types(transaction, workspace, manifest);
   co_await transaction.commit();
+  co_return news;
 }
 
 }  // namespace sluice::model

@@ -4,6 +4,7 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/async.hpp"
 #include "base/ids.hpp"
@@ -12,12 +13,25 @@
 
 namespace sluice::model {
 
+/// What an install changed about things that rows may depend on already. After the commit, with a fresh
+/// catalogue: link::rekey_attribute for each of `keys`, then link::deactivate_rule and link::rebuild_rule for
+/// each of `rules`. All are harmless to repeat; until then entities that were there before keep their old
+/// keys and links.
+struct Installed {
+  struct Key {
+    std::string type, attribute;     ///< "stripe.customer", "email"
+    friend bool operator==(const Key&, const Key&) = default;
+  };
+  std::vector<Key> keys;             ///< attributes that were stored before with another link key, or none
+  std::vector<std::string> rules;    ///< connector rules that are new or defined anew, by name
+};
+
 /// Creates what is missing and adds what a newer manifest adds; doing it again changes nothing. Part of
 /// the caller's transaction: nothing holds until its commit, and a refusal leaves it to be rolled back.
 /// Installs by several hosts wait for each other on an advisory lock until commit.
 ///
 /// The table vendor.<connector>_<type> has workspace_id, connection_id, external_id, id, source_version,
-/// content_hash, deleted_at, first_synced_at, last_synced_at, sync_version, source_url, extra, overlay and
+/// observed_version, content_hash, deleted_at, first_synced_at, last_synced_at, sync_version, source_url, extra, overlay and
 /// one nullable column an attribute, named as the attribute; an attribute that carries a relationship is
 /// indexed with (workspace_id, connection_id).
 ///
@@ -34,11 +48,11 @@ namespace sluice::model {
 ///   type.attribute_retyped   an attribute has another type than its column (or catalogue row) has
 ///   type.reserved_attribute  an attribute is called like a column that every table has
 ///   type.name_taken          another connector's or an own type has the name, or the view's name
-Task<void> install_types(pg::Transaction& transaction, WorkspaceId workspace,
-                         const contract::Manifest& manifest);
+Task<Installed> install_types(pg::Transaction& transaction, WorkspaceId workspace,
+                              const contract::Manifest& manifest);
 
 /// The same in a transaction of its own; the connection must not be inside one.
-Task<void> install_types(pg::Connection& connection, WorkspaceId workspace,
-                         const contract::Manifest& manifest);
+Task<Installed> install_types(pg::Connection& connection, WorkspaceId workspace,
+                              const contract::Manifest& manifest);
 
 }  // namespace sluice::model

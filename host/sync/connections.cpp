@@ -32,6 +32,17 @@ const pg::Statement kInsert{"connections_insert", R"(
   insert into sluice.connection (workspace_id, connector, name, config, egress)
   values ($1, $2, $3, $4, $5) returning connection_id)"};
 
+// What a host that died between the first row and the vendor's answer left behind.
+const pg::Statement kDeleteHalfMade{"connections_delete_half_made", R"(
+  with gone as (
+    delete from sluice.connection c
+    where c.workspace_id = $1 and c.name = $2 and c.vendor_account is null
+      and c.created_at < now() - interval '5 minutes'
+      and not exists (select 1 from sluice.stream s
+                      where s.workspace_id = c.workspace_id and s.connection_id = c.connection_id)
+    returning connection_id)
+  delete from sluice.secret where workspace_id = $1 and connection_id in (select connection_id from gone))"};
+
 const pg::Statement kDelete{"connections_delete", R"(
   delete from sluice.connection where workspace_id = $1 and connection_id = $2)"};
 
@@ -244,6 +255,7 @@ Task<Result<CheckOutcome>> Connections::create(WorkspaceId workspace, NewConnect
   connection.config = wanted.config;
   connection.egress = wanted.egress;
   connection.code = *code;
+  co_await services_.pool.query(kDeleteHalfMade, pg::Params(workspace, wanted.name));
   std::optional<Error> refused;
   try {
     pg::Params params(workspace, wanted.connector, wanted.name, wanted.config, wanted.egress);
@@ -270,16 +282,19 @@ Task<Result<CheckOutcome>> Connections::create(WorkspaceId workspace, NewConnect
     co_await services_.pool.query(kDelete, pg::Params(workspace, connection.id));
     co_return outcome;
   }
+  auto lease = co_await services_.pool.acquire();
+  auto transaction = co_await pg::Transaction::begin(*lease);
   pg::Params account(workspace, connection.id, outcome->account_id, outcome->account_name, outcome->mode);
-  co_await services_.pool.query(kAccount, std::move(account));
+  co_await transaction.query(kAccount, std::move(account));
   for (const contract::Stream& stream : manifest.streams) {
     const auto interval = wanted.intervals.find(stream.name);
     const std::int64_t seconds = interval == wanted.intervals.end() ? stream.interval_seconds : interval->second;
     const char* mode = stream.mode == contract::StreamMode::changes    ? "changes"
                        : stream.mode == contract::StreamMode::snapshot ? "snapshot"
                                                                        : "poll";
-    co_await services_.pool.query(kStream, pg::Params(workspace, connection.id, stream.name, mode, seconds));
+    co_await transaction.query(kStream, pg::Params(workspace, connection.id, stream.name, mode, seconds));
   }
+  co_await transaction.commit();
   json detail = json::object();
   detail["connector"] = wanted.connector;
   detail["account"] = outcome->account_id;

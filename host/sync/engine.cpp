@@ -73,7 +73,7 @@ const pg::Statement kStreamDone{"engine_stream_done", R"(
 
 const pg::Statement kStreamFailed{"engine_stream_failed", R"(
   update sluice.stream set state = $5, reason = $6, error_class = $7, last_run_id = $4,
-         consecutive_failures = consecutive_failures + 1,
+         consecutive_failures = consecutive_failures + $9,
          next_run_at = now() + $8 * interval '1 millisecond'
   where workspace_id = $1 and connection_id = $2 and stream = $3)"};
 
@@ -91,7 +91,7 @@ const pg::Statement kRestartStream{"engine_restart_stream", R"(
 const pg::Statement kDueRefetch{"engine_due_refetch", R"(
   select type, external_id, generation, attempts from sluice.refetch
   where workspace_id = $1 and connection_id = $2 and not_before <= clock_timestamp()
-  order by type, external_id limit $3)"};
+  order by (attempts > 0), type, external_id limit $3)"};
 
 const pg::Statement kRefetchFailed{"engine_refetch_failed", R"(
   update sluice.refetch f set attempts = attempts + 1, reason = $5,
@@ -340,6 +340,13 @@ Task<bool> Engine::run_unmarked_changes(const LoadedConnection& connection, cons
 }
 
 Task<void> Engine::read_lane(const LoadedConnection& connection, const LeaseGrant& lease, Lanes& lanes) {
+  struct Ended {  // also when this lane fails: the other one ends with it
+    Lanes& lanes;
+    ~Ended() {
+      lanes.reading = false;
+      if (lanes.wake != nullptr) lanes.wake->cancel();
+    }
+  } ended{lanes};
   TaskGroup group(services_.pool.executor());
   std::vector<StreamRow> streams = co_await due_streams(connection.workspace, connection.id);
   for (StreamRow& stream : streams) {
@@ -349,12 +356,14 @@ Task<void> Engine::read_lane(const LoadedConnection& connection, const LeaseGran
   }
   co_await update_connection_state(connection.workspace, connection.id);
   co_await group.wait();
-  lanes.reading = false;
-  if (lanes.wake != nullptr) lanes.wake->cancel();
 }
 
 Task<void> Engine::change_lane(const LoadedConnection& connection, const LeaseGrant& lease, Lanes& lanes) {
   asio::steady_timer wake(services_.pool.executor());
+  struct Waking {
+    Lanes& lanes;
+    ~Waking() { lanes.wake = nullptr; }
+  } waking{lanes};
   lanes.wake = &wake;
   while (may_go_on(lease)) {
     const bool last_round = !lanes.reading;
@@ -372,7 +381,6 @@ Task<void> Engine::change_lane(const LoadedConnection& connection, const LeaseGr
     boost::system::error_code ignored;
     co_await wake.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
   }
-  lanes.wake = nullptr;
 }
 
 Task<std::vector<Engine::StreamRow>> Engine::due_streams(WorkspaceId workspace, ConnectionId connection) {
@@ -474,7 +482,8 @@ Task<void> Engine::finish_stream(const LoadedConnection& connection, const Strea
                                                       services_.entropy);
   pg::Params failed = key();
   failed.add(run).add(cancelled ? "waiting" : "failed").add(cancelled ? "" : failure.message);
-  failed.add(contract::to_string(failure.failure_class)).add(pause);
+  // A run that we ended ourselves is no failure of the stream.
+  failed.add(contract::to_string(failure.failure_class)).add(pause).add(std::int64_t{cancelled ? 0 : 1});
   co_await services_.pool.query(kStreamFailed, std::move(failed));
 }
 
@@ -491,7 +500,10 @@ Task<bool> Engine::refetch(const LoadedConnection& connection, const LeaseGrant&
   args.config_json = connection.config.dump();
   args.type = type_index.value_or(0);
   std::vector<ingest::PageEffects::Answered> answered;
-  for (int row = 0; row < due.rows() && due.text(row, 0) == type; ++row) {
+  // What failed before goes alone, so that one bad object does not hold up its neighbours for ever.
+  const bool alone = due.get<std::int64_t>(0, 3) > 0;
+  for (int row = 0; row < due.rows() && due.text(row, 0) == type && !(alone && row > 0); ++row) {
+    if (!alone && due.get<std::int64_t>(row, 3) > 0) break;
     ingest::PageEffects::Answered one;
     one.type = type;
     one.external_id = due.get<std::string>(row, 1);

@@ -50,7 +50,6 @@ typedef struct sluice_bytes {
   const uint8_t* data;
   uint64_t size;
 } sluice_bytes;
-SLUICE_STATIC_ASSERT(sizeof(sluice_bytes) == 16, "sluice_bytes");
 
 /* What functions return: SLUICE_OK, SLUICE_STOP, a step result, or one of the errors below. */
 typedef int32_t sluice_status;

@@ -53,16 +53,12 @@ typedef struct sluice_value {
   };
   sluice_bytes text; /* [borrowed] */
 } sluice_value;
-SLUICE_STATIC_ASSERT(sizeof(sluice_value) == 32, "sluice_value");
-SLUICE_STATIC_ASSERT(offsetof(sluice_value, number) == 8, "sluice_value.number");
-SLUICE_STATIC_ASSERT(offsetof(sluice_value, text) == 16, "sluice_value.text");
 
 /* A discovered attribute, addressed by name because the manifest cannot know it. Stored in `extra`. */
 typedef struct sluice_named_value {
   sluice_bytes name; /* [borrowed] text, 1 to 63 bytes, [a-z_][a-z0-9_]* */
   sluice_value value; /* attribute is ignored */
 } sluice_named_value;
-SLUICE_STATIC_ASSERT(sizeof(sluice_named_value) == 48, "sluice_named_value");
 
 #define SLUICE_RECORD_DELETED 1u /* the vendor says that it is gone; values may be empty */
 
@@ -79,8 +75,6 @@ typedef struct sluice_record {
   uint32_t named_count;
   uint32_t reserved;          /* zero */
 } sluice_record;
-SLUICE_STATIC_ASSERT(sizeof(sluice_record) == 80, "sluice_record");
-SLUICE_STATIC_ASSERT(offsetof(sluice_record, values) == 40, "sluice_record.values");
 
 /* A hint that something changed. The host removes duplicates and asks for the truth by FETCH. */
 #define SLUICE_NOTICE_CHANGED 1
@@ -96,7 +90,6 @@ typedef struct sluice_notice {
   int64_t observed_at;      /* µs since the epoch, as the vendor says; 0: unknown */
   sluice_bytes merged_into; /* [borrowed] text */
 } sluice_notice;
-SLUICE_STATIC_ASSERT(sizeof(sluice_notice) == 56, "sluice_notice");
 
 /* "These are ALL entities of `type` whose attribute equals `equals`": what the store holds beyond them is gone
  * at the vendor. For children that come inside a parent (the items of a subscription), after every page of them
@@ -109,7 +102,6 @@ typedef struct sluice_complete_set {
   sluice_bytes equals;     /* [borrowed] text */
   const sluice_bytes* ids; /* [borrowed] external ids that remain */
 } sluice_complete_set;
-SLUICE_STATIC_ASSERT(sizeof(sluice_complete_set) == 40, "sluice_complete_set");
 
 /* ---- requests and responses ----------------------------------------------------------------------------------- */
 
@@ -117,7 +109,6 @@ typedef struct sluice_header {
   sluice_bytes name;  /* [borrowed] text; names compare without regard to case */
   sluice_bytes value; /* [borrowed] text */
 } sluice_header;
-SLUICE_STATIC_ASSERT(sizeof(sluice_header) == 32, "sluice_header");
 
 #define SLUICE_GET 1
 #define SLUICE_POST 2
@@ -144,8 +135,6 @@ typedef struct sluice_request {
   int64_t not_before_ms;           /* milliseconds since the epoch; 0: now */
 } sluice_request;
 #define SLUICE_NO_AUTH 0xFFFFFFFFu
-SLUICE_STATIC_ASSERT(sizeof(sluice_request) == 88, "sluice_request");
-SLUICE_STATIC_ASSERT(offsetof(sluice_request, body) == 56, "sluice_request.body");
 
 /* ---- failures -------------------------------------------------------------------------------------------------- */
 
@@ -168,7 +157,6 @@ typedef struct sluice_failure {
   sluice_bytes vendor_code; /* [borrowed] text, at most 128 bytes */
   sluice_bytes message;     /* [borrowed] text, at most 1024 bytes: what, where, what to do. May quote the vendor. */
 } sluice_failure;
-SLUICE_STATIC_ASSERT(sizeof(sluice_failure) == 48, "sluice_failure");
 
 /* ---- the sink: where a step puts its output ---------------------------------------------------------------------- */
 
@@ -199,7 +187,6 @@ typedef struct sluice_sink {
   /* The vendor says how many there will be in all, for progress; 0: unknown. Optional (1.0). */
   sluice_status (*total)(void* ctx, int64_t records);
 } sluice_sink;
-SLUICE_STATIC_ASSERT(sizeof(sluice_sink) == 88, "sluice_sink");
 
 /* ---- operations, open, step -------------------------------------------------------------------------------------- */
 
@@ -222,7 +209,6 @@ typedef struct sluice_host {
   /* [any-thread] The table of an extension "sluice.name/1", or NULL. [host] */
   const void* (*query_extension)(void* ctx, sluice_bytes id);
 } sluice_host;
-SLUICE_STATIC_ASSERT(sizeof(sluice_host) == 24, "sluice_host");
 
 typedef struct sluice_open_args {
   uint32_t struct_size;
@@ -241,7 +227,6 @@ typedef struct sluice_open_args {
   uint32_t header_count;
   uint32_t page_size;        /* how many records to ask a vendor for at once; 0: as the vendor's API likes it */
 } sluice_open_args;
-SLUICE_STATIC_ASSERT(sizeof(sluice_open_args) == 120, "sluice_open_args");
 
 typedef int32_t sluice_input_kind;
 #define SLUICE_INPUT_START 1
@@ -262,8 +247,6 @@ typedef struct sluice_input {
   const sluice_header* headers; /* [borrowed] without Set-Cookie and without secrets */
   sluice_bytes body;            /* [borrowed] readable for 64 bytes beyond its end, so that SIMD parsers need no copy */
 } sluice_input;
-SLUICE_STATIC_ASSERT(sizeof(sluice_input) == 72, "sluice_input");
-SLUICE_STATIC_ASSERT(offsetof(sluice_input, body) == 56, "sluice_input.body");
 
 /* Results of step(). Result and sink traffic must agree; the host checks.                             SLP-S08 */
 #define SLUICE_STEP_WAIT 1  /* at least one request is outstanding */
@@ -295,8 +278,6 @@ typedef struct sluice_entry_v1 {
   /* [any-thread] The table of an extension, or NULL. [static] */
   const void* (*query_extension)(sluice_bytes id);
 } sluice_entry_v1;
-SLUICE_STATIC_ASSERT(sizeof(sluice_entry_v1) == 64, "sluice_entry_v1");
-SLUICE_STATIC_ASSERT(offsetof(sluice_entry_v1, manifest) == 16, "sluice_entry_v1.manifest");
 
 #define SLUICE_ENTRY_SYMBOL "sluice_connector_v1"
 #if defined(__GNUC__)
@@ -316,5 +297,7 @@ extern const sluice_entry_v1 sluice_connector_v1;
 #define SLUICE_CHECKPOINT_BYTES_MAX 4096u
 
 SLUICE_EXTERN_C_END
+
+#include <sluice/layout.h>
 
 #endif /* SLUICE_CONNECTOR_H */

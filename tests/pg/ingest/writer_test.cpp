@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+#include <map>
+
 #include "base/failpoint.hpp"
 #include "ingest/shape.hpp"
 #include "ingest/tail.hpp"
@@ -452,6 +455,218 @@ TEST_F(WriterTest, a_complete_set_deletes_what_is_not_in_it_and_nothing_else) {
   EXPECT_EQ(write(second.page).deleted, 0);
 }
 
+/// Pages and when the vendor was asked for them.
+class WriterOrderTest : public WriterTest {
+ protected:
+  PageCounts put(std::int64_t observed, const char* name, std::int64_t version = 0) {
+    auto built = page();
+    built.record("person", "p", {{"name", name}, {"email", std::string(name) + "@x"}}, version);
+    return write_at(observed, built.page);
+  }
+  PageCounts drop(std::int64_t observed) {
+    auto built = page();
+    return write_at(observed, built.deleted("person", "p").page);
+  }
+  PageCounts write_at(std::int64_t observed, const contract::Page& page) {
+    PageEffects effects;
+    effects.observed_version = observed;
+    return write(page, effects);
+  }
+  std::string name() { return ask("select name from vendor.acme_person where deleted_at is null"); }
+
+  /// Writes pages one after the other, each again when it was a deadlock's victim, as the engine does.
+  Task<void> lane(std::vector<std::pair<std::int64_t, PageBuilder>> pages, int& victims) {
+    for (auto& [observed, built] : pages) {
+      PageEffects effects;
+      effects.observed_version = observed;
+      for (bool written = false; !written;) {
+        try {
+          co_await writer_->write(context_, built.page, effects);
+          written = true;
+        } catch (const pg::QueryError& error) {
+          if (error.kind() != ErrorKind::retry_later) throw;
+        }
+        victims += written ? 0 : 1;
+      }
+    }
+  }
+};
+
+TEST_F(WriterOrderTest, lanes_that_write_the_same_rows_at_once_leave_the_newest_of_each) {
+  constexpr int kLanes = 6, kPages = 15, kPersons = 12;
+  std::uint32_t state = 7;
+  const auto random = [&state](std::uint32_t below) {
+    state = state * 1'664'525U + 1'013'904'223U;
+    return (state >> 8) % below;
+  };
+  std::map<std::string, std::int64_t> newest;  // negative: deleted then
+  int ended = 0, failed = 0, victims = 0;
+  for (int l = 0; l < kLanes; ++l) {
+    std::vector<std::pair<std::int64_t, PageBuilder>> pages;
+    for (int p = 0; p < kPages; ++p) {
+      const std::int64_t observed = 1'000 + static_cast<std::int64_t>(random(100)) * 100 + p * kLanes + l;  // none twice
+      auto built = page();
+      for (int person = 0; person < kPersons; ++person) {
+        const std::string id = "p" + std::to_string(person);
+        const bool gone = random(4) == 0;
+        if (gone) {
+          built.deleted("person", id);
+        } else {
+          nlohmann::json values = {{"name", "Ann"}, {"age", observed}, {"email", std::to_string(observed) + "@x"}};
+          if (random(2) == 0) values["score"] = 0.5;  // another presence is another statement, with other locks
+          built.record("person", id, values);
+        }
+        if (observed > std::abs(newest[id])) newest[id] = gone ? -observed : observed;
+      }
+      pages.emplace_back(observed, std::move(built));
+    }
+    asio::co_spawn(executor(), lane(std::move(pages), victims), [&](const std::exception_ptr& error) {
+      ++ended;
+      failed += error ? 1 : 0;
+    });
+  }
+  run_until_true([&] { return ended == kLanes; });
+  EXPECT_EQ(failed, 0);
+  for (const auto& [id, observed] : newest) {
+    if (observed < 0) continue;  // a deletion of a row that never was, or is gone already, leaves no order: see Writer
+    EXPECT_EQ(ask("select age from vendor.acme_person where deleted_at is null and external_id = '" + id + "'"),
+              std::to_string(observed))
+        << id << ", deadlocks: " << victims;
+  }
+  // One key each of those that are there, and it is theirs.
+  EXPECT_EQ(ask("select count(*) from vendor.acme_person where deleted_at is null"),
+            ask("select count(distinct entity_id) from sluice.link_key"));
+  EXPECT_EQ(ask("select count(*) from sluice.link_key"), ask("select count(distinct entity_id) from sluice.link_key"));
+}
+
+TEST_F(WriterOrderTest, an_older_page_that_commits_after_a_newer_refetch_changes_nothing) {
+  put(1'000, "first");
+  EXPECT_EQ(put(3'000, "refetched").updated, 1);
+  const PageCounts late = put(2'000, "snapshot");
+  EXPECT_EQ(late.updated, 0);
+  EXPECT_EQ(late.unchanged, 1);
+  EXPECT_EQ(name(), "refetched");
+  EXPECT_EQ(ask("select count(*) from sluice.change"), "2");
+  EXPECT_EQ(ask("select count(*) from sluice.link_key"), "1");
+}
+
+TEST_F(WriterOrderTest, a_newer_refetch_that_commits_after_an_older_page_is_stored) {
+  put(1'000, "first");
+  EXPECT_EQ(put(2'000, "snapshot").updated, 1);
+  EXPECT_EQ(put(3'000, "refetched").updated, 1);
+  EXPECT_EQ(put(3'000, "the same moment").updated, 1);
+  EXPECT_EQ(name(), "the same moment");
+}
+
+TEST_F(WriterOrderTest, an_older_page_neither_restores_nor_deletes_what_is_newer) {
+  put(1'000, "first");
+  EXPECT_EQ(drop(3'000).deleted, 1);
+  EXPECT_EQ(put(2'000, "snapshot").updated, 0);
+  EXPECT_EQ(name(), "");
+  EXPECT_EQ(put(4'000, "restored").updated, 1);
+  EXPECT_EQ(drop(3'500).deleted, 0);
+  EXPECT_EQ(name(), "restored");
+  EXPECT_EQ(ask("select op from sluice.change order by change_id"), "insert delete restore");
+}
+
+TEST_F(WriterOrderTest, no_order_applies_and_leaves_the_order_of_the_row) {
+  put(3'000, "first");
+  EXPECT_EQ(put(0, "from anywhere").updated, 1);
+  EXPECT_EQ(put(2'000, "older").updated, 0);
+  EXPECT_EQ(name(), "from anywhere");
+}
+
+TEST_F(WriterOrderTest, another_epoch_is_newer_whatever_its_clock_says) {
+  put(3'000, "the host before");
+  run(pool().query("update sluice.lease_epoch set epoch = 8"));
+  context_.epoch = Epoch(8);
+  EXPECT_EQ(put(1'000, "a host whose clock is slow").updated, 1);
+  EXPECT_EQ(put(900, "older in the new epoch").updated, 0);
+  EXPECT_EQ(name(), "a host whose clock is slow");
+}
+
+TEST_F(WriterOrderTest, a_vendors_version_speaks_before_the_clock_except_about_a_deletion) {
+  put(3'000, "five", 5);
+  EXPECT_EQ(put(2'000, "six", 6).updated, 1);   // a lagging replica answered later with less
+  EXPECT_EQ(put(9'000, "four", 4).updated, 0);
+  EXPECT_EQ(put(2'500, "six again", 6).updated, 0);  // the same version: the order of the answers
+  EXPECT_EQ(put(9'000, "six again", 6).updated, 1);
+  EXPECT_EQ(drop(12'000).deleted, 1);           // a deletion has no version
+  EXPECT_EQ(put(11'000, "seven", 7).updated, 0);
+  EXPECT_EQ(put(13'000, "seven", 7).updated, 1);
+  EXPECT_EQ(name(), "seven");
+}
+
+TEST_F(WriterOrderTest, a_complete_set_leaves_a_child_that_is_newer) {
+  auto children = page();
+  children.record("line", "old", {{"person", "p"}, {"amount", 1}});
+  write_at(1'000, children.page);
+  auto refetched = page();
+  refetched.record("line", "new", {{"person", "p"}, {"amount", 1}});
+  write_at(3'000, refetched.page);
+  auto built = page();
+  contract::CompleteSet set;
+  set.type = *manifest_.type_index("line");
+  set.equals = built.page.keep("p");
+  built.page.sets.push_back(set);
+  EXPECT_EQ(write_at(2'000, built.page).deleted, 1);
+  EXPECT_EQ(ask("select external_id from vendor.acme_line where deleted_at is null"), "new");
+  auto late = page();
+  late.record("line", "old", {{"person", "p"}, {"amount", 2}});
+  EXPECT_EQ(write_at(1'500, late.page).updated, 0);  // what a set deleted is as new as the set
+  EXPECT_EQ(write_at(4'000, built.page).deleted, 1);
+}
+
+TEST_F(WriterTest, a_complete_set_looks_again_when_the_other_lane_changes_a_row_meanwhile) {
+  auto first = page();
+  first.record("line", "1", {{"person", "p"}, {"amount", 1}}).record("line", "2", {{"person", "p"}, {"amount", 1}});
+  write(first.page);
+  auto built = page();
+  contract::CompleteSet set;
+  set.type = *manifest_.type_index("line");
+  set.equals = built.page.keep("p");
+  built.page.sets.push_back(set);
+  const auto other = connect();
+  run(other->query("begin"));
+  run(other->query("update vendor.acme_line set sync_version = sync_version + 1 where external_id = '1'"));
+  PageCounts counts;
+  bool done = false;
+  asio::co_spawn(executor(), writer_->write(context_, built.page, PageEffects()),
+                 [&](const std::exception_ptr& error, PageCounts result) {
+                   EXPECT_FALSE(error);
+                   counts = result;
+                   done = true;
+                 });
+  const auto watch = connect();
+  const std::string blocked =
+      "select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+  for (int i = 0; i < 10'000 && run(watch->query(blocked)).empty(); ++i) {
+  }
+  run(other->query("commit"));
+  run_until_true([&] { return done; });
+  EXPECT_EQ(counts.deleted, 2);
+  EXPECT_EQ(ask("select count(*) from sluice.change where op = 'delete'"), "2");
+}
+
+TEST_F(WriterTest, a_value_that_no_index_takes_is_quarantined_when_the_row_is_there_already) {
+  auto first = page();
+  first.record("line", "1", {{"person", "p"}, {"amount", 1}}).record("line", "2", {{"person", "p"}, {"amount", 1}});
+  write(first.page);
+  std::string noise;  // more than an index entry holds, also compressed
+  std::uint32_t state = 1;
+  for (int i = 0; i < 9'000; ++i) {
+    state = state * 1'664'525U + 1'013'904'223U;
+    noise.push_back(static_cast<char>('!' + (state >> 24) % 90));
+  }
+  auto second = page();
+  second.record("line", "1", {{"person", noise}, {"amount", 2}}).record("line", "2", {{"person", "p"}, {"amount", 2}});
+  const PageCounts counts = write(second.page);
+  EXPECT_EQ(counts.quarantined, 1);
+  EXPECT_EQ(counts.updated, 1);
+  EXPECT_EQ(ask("select external_id || code from sluice.quarantine"), "1value.refused");
+  EXPECT_EQ(ask("select amount from vendor.acme_line order by external_id"), "1 2");
+}
+
 TEST_F(WriterTest, what_is_looked_up_is_looked_up_by_index_even_when_the_tables_are_empty) {
   auto built = page();
   built.record("person", "p", {{"name", "Ann"}, {"email", "a@b"}, {"age", 1}});
@@ -462,7 +677,7 @@ TEST_F(WriterTest, what_is_looked_up_is_looked_up_by_index_even_when_the_tables_
   const auto explain = [&](const std::string& sql, const std::string& types, int nulls) {
     run(explain_generic(sql, types, nulls, plans));
   };
-  explain(action_sql(Action::look, plan, presence), "bigint,bigint,text[],bigint[],uuid[],boolean[]", 6);
+  explain(action_sql(Action::look, plan, presence), "bigint,bigint,bigint,text[],bigint[],uuid[],boolean[]", 7);
   explain(kRemoveKeys.sql, "bigint,bigint[],int[],int[],uuid[]", 5);
   explain(kForgetAnswered.sql, "bigint,bigint,text[],text[],bigint[]", 5);
   for (const std::string& text : plans) {

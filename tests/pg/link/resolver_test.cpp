@@ -237,6 +237,39 @@ TEST_F(ResolverTest, a_new_rule_is_applied_to_what_is_there_and_can_be_taken_bac
   EXPECT_EQ(links(), "10:inactive 11:inactive");
 }
 
+TEST_F(ResolverTest, an_attribute_that_becomes_a_link_key_gives_the_rows_that_exist_their_keys) {
+  sql("alter table vendor.acme_source add column email text");
+  sql("insert into vendor.acme_source select 1, n, null, 'U' || n || '@x' from generate_series(1, 2500) n");
+  sql("insert into vendor.acme_source values (1, 3001, now(), 'gone@x'), (1, 3002, null, 'no address'), "
+      "(1, 3003, null, null), (2, 4001, null, 'other@workspace')");
+  sql(gain(kSourceType, 1, "old@x"));  // a key of another value: left behind
+  sql(gain(kTargetType, 20, "u7@x"));
+  resolve();
+  model::StoredType source = type(kSourceType, "acme.source", "acme_source");
+  model::StoredAttribute& email = source.attributes.emplace_back();
+  email.name = "email";
+  email.key_kind = KeyKind::email;
+  const auto connection = connect();
+  EXPECT_EQ(run(rekey_attribute(*connection, WorkspaceId(1), source, "email")), 2'502);
+  const std::string keys = "select count(*) || '/' || count(distinct entity_id) from sluice.link_key where type_id = 1";
+  EXPECT_EQ(ask(keys), "2500/2500");
+  EXPECT_EQ(ask("select count(*) from sluice.link_key where digest = '" + hex("old@x") + "'"), "0");
+  EXPECT_EQ(ask("select count(*) from sluice.link_queue"), "2501");
+  resolve();
+  EXPECT_EQ(ask("select source_id || ':' || target_id from sluice.link where state = 'linked'"), "7:20");
+  EXPECT_EQ(run(rekey_attribute(*connection, WorkspaceId(1), source, "email")), 2'502);
+  EXPECT_EQ(ask("select count(*) from sluice.link_queue"), "0");  // nothing is new
+  email.key_kind = KeyKind::username;  // the same attribute, keys of another kind
+  run(rekey_attribute(*connection, WorkspaceId(1), source, "email"));
+  EXPECT_EQ(ask("select string_agg(distinct kind::text, ',') from sluice.link_key where type_id = 1"),
+            std::to_string(static_cast<int>(KeyKind::username)));
+  email.key_kind.reset();
+  run(rekey_attribute(*connection, WorkspaceId(1), source, "email"));
+  EXPECT_EQ(ask(keys), "0/0");
+  resolve();
+  EXPECT_EQ(ask("select count(*) from sluice.link where state = 'linked'"), "0");
+}
+
 /// Runs as pg.link_failpoints, where link.before_commit throws at its first passage.
 TEST_F(ResolverTest, a_failure_before_the_commit_leaves_the_queue_as_it_was) {
   if (!failpoint::armed) GTEST_SKIP() << "set SLUICE_FAILPOINTS, as ctest's pg.link_failpoints does";

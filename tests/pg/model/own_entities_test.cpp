@@ -199,5 +199,31 @@ TEST_F(OwnEntitiesTest, TwoWritersOfTheSameValueBothSucceedWithOneEntity) {
   EXPECT_EQ(text("select count(*) from sluice.own_entity"), "1");
 }
 
+TEST_F(OwnEntitiesTest, AnEntityThatLostTheValueWhileWeWaitedForItIsNotOverwritten) {
+  write(R"([{"email":"a@x.com","plan":"p","name":"Ann"}])");
+  const auto other = connect();
+  run(other->query("begin"));
+  run(other->query("update sluice.own_entity set data = data || '{\"email\":\"b@x.com\"}'"));
+  run(other->query("update sluice.own_unique set value = 'b@x.com' where attribute = 'email'"));
+  std::string seen;
+  const auto record = [&](std::exception_ptr error, std::vector<OwnOutcome> outcomes) {
+    seen = error ? "X" : actions(outcomes);
+  };
+  std::vector<OwnRow> rows(1);
+  rows[0].values["email"] = "a@x.com";
+  rows[0].values["plan"] = "q";
+  asio::co_spawn(io(), write_task(std::move(rows), OwnMode::upsert, ""), record);
+  const auto watch = connect();
+  const std::string blocked =
+      "select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+  for (int i = 0; i < 10'000 && run(watch->query(blocked)).empty(); ++i) {
+  }
+  run(other->query("commit"));
+  run_until_true([&] { return !seen.empty(); });
+  EXPECT_EQ(seen, "i");
+  EXPECT_EQ(text("select data->>'email' || ' ' || (data->>'plan') from sluice.own_entity order by id"),
+            "b@x.com p;a@x.com q");
+}
+
 }  // namespace
 }  // namespace sluice::model

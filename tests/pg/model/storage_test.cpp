@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "model/catalog.hpp"
 #include "pg/model/manifests.hpp"
 #include "support/pg_fixture.hpp"
@@ -16,9 +18,12 @@ using sluice::testing::make_workspace;
 
 class StorageTest : public sluice::testing::PgTest {
  protected:
-  Task<void> install(WorkspaceId workspace, contract::Manifest manifest) {
+  Task<Installed> install_and_tell(WorkspaceId workspace, contract::Manifest manifest) {
     auto lease = co_await pool().acquire();
-    co_await install_types(*lease, workspace, manifest);
+    co_return co_await install_types(*lease, workspace, manifest);
+  }
+  Task<void> install(WorkspaceId workspace, contract::Manifest manifest) {
+    co_await install_and_tell(workspace, std::move(manifest));
   }
   /// The code with which the installation is refused, and its hint; "" when it is not.
   Error refusal(WorkspaceId workspace, const contract::Manifest& manifest) {
@@ -45,12 +50,12 @@ TEST_F(StorageTest, InstallingMakesATypedTableForEachEntityType) {
   const auto workspace = run(make_workspace(pool()));
   run(install(workspace, acme_manifest()));
   EXPECT_EQ(text("select string_agg(attname || ':' || format_type(atttypid, atttypmod), ' ' order by attnum)"
-                 " from pg_attribute where attrelid = 'vendor.acme_invoice'::regclass and attnum > 13"),
+                 " from pg_attribute where attrelid = 'vendor.acme_invoice'::regclass and attnum > 14"),
             "number:text customer:text total:bigint rate:numeric score:double precision paid:boolean"
             " created:timestamp with time zone due:date lines:jsonb hash:bytea memo:text");
   EXPECT_EQ(text("select string_agg(attname::text, ' ' order by attnum)"
-                 " from pg_attribute where attrelid = 'vendor.acme_invoice'::regclass and attnum between 1 and 13"),
-            "workspace_id connection_id external_id id source_version content_hash deleted_at"
+                 " from pg_attribute where attrelid = 'vendor.acme_invoice'::regclass and attnum between 1 and 14"),
+            "workspace_id connection_id external_id id source_version observed_version content_hash deleted_at"
             " first_synced_at last_synced_at sync_version source_url extra overlay");
   EXPECT_EQ(text("select indexdef from pg_indexes where schemaname = 'vendor' and tablename = 'acme_invoice'"
                  " order by indexname"),
@@ -126,6 +131,38 @@ TEST_F(StorageTest, ANewerManifestAddsColumnsAndKeepsPositionsByName) {
   EXPECT_EQ(text("select format_type(atttypid, atttypmod) from pg_attribute"
                  " where attrelid = 'vendor.acme_customer'::regclass and attname = 'phone'"),
             "text");
+}
+
+TEST_F(StorageTest, AnInstallTellsWhichLinkKeysAndRulesAreNotWhatTheyWere) {
+  const auto workspace = run(make_workspace(pool()));
+  const Installed first = run(install_and_tell(workspace, acme_manifest()));
+  EXPECT_TRUE(first.keys.empty()) << "no row can be there";
+  ASSERT_EQ(first.rules.size(), acme_manifest().link_rules.size());
+  const Installed again = run(install_and_tell(workspace, acme_manifest()));
+  EXPECT_TRUE(again.keys.empty());
+  EXPECT_TRUE(again.rules.empty());
+  auto newer = acme_manifest();
+  contract::LinkKey nickname;
+  nickname.attribute = "nickname";
+  nickname.kind = contract::KeyKind::username;
+  newer.entity_types[0].link_keys = {nickname};  // and no longer email
+  newer.link_rules[0].source_attribute = "nickname";
+  const Installed changed = run(install_and_tell(workspace, newer));
+  ASSERT_EQ(changed.keys.size(), 2U);
+  EXPECT_EQ(changed.keys[0].type, "acme.customer");
+  EXPECT_EQ(std::set<std::string>({changed.keys[0].attribute, changed.keys[1].attribute}),
+            std::set<std::string>({"email", "nickname"}));
+  EXPECT_EQ(changed.rules, std::vector<std::string>{newer.link_rules[0].name});
+}
+
+TEST_F(StorageTest, ATableThatIsOlderThanTheObservedOrderGetsItsColumn) {
+  const auto workspace = run(make_workspace(pool()));
+  run(install(workspace, acme_manifest()));
+  run(pool().query("alter table vendor.acme_invoice drop column observed_version"));
+  run(install(workspace, acme_manifest()));
+  EXPECT_EQ(text("select count(*) from pg_attribute where attrelid = 'vendor.acme_invoice'::regclass"
+                 " and attname = 'observed_version' and not attisdropped"),
+            "1");
 }
 
 TEST_F(StorageTest, AnAttributeOfAnotherTypeIsRefusedAndNothingIsLeftBehind) {

@@ -1,0 +1,618 @@
+// REST and the command line, against one host with a connected account: who may do what, what is refused, what is given.
+#include <curl/curl.h>
+
+#include <fstream>
+#include <set>
+
+#include "e2e/world.hpp"
+
+namespace sluice::e2e {
+namespace {
+
+using nlohmann::json;
+
+constexpr int kCustomers = 40;
+constexpr int kOwn = 25;
+
+struct Reply {
+  long status = 0;
+  std::string content_type;
+  std::string text;
+  [[nodiscard]] json document() const { return json::parse(text, nullptr, false); }
+  [[nodiscard]] std::string code() const {
+    const json body = document();
+    return body.is_object() ? body.value("code", "") : "";
+  }
+};
+
+std::size_t append(char* data, std::size_t size, std::size_t count, void* out) {
+  static_cast<std::string*>(out)->append(data, size * count);
+  return size * count;
+}
+
+struct Ask {
+  std::string method = "GET";
+  std::string path;
+  std::string token;
+  std::optional<std::string> body;
+  std::string content_type = "application/json";
+};
+
+Reply perform(const std::string& url, const Ask& ask) {
+  Reply reply;
+  CURL* curl = curl_easy_init();
+  curl_easy_setopt(curl, CURLOPT_URL, (url + ask.path).c_str());
+  curl_easy_setopt(curl, CURLOPT_PATH_AS_IS, 1L);
+  curl_easy_setopt(curl, CURLOPT_NOPROXY, "*");
+  curl_easy_setopt(curl, CURLOPT_TIMEOUT, 60L);
+  curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, append);
+  curl_easy_setopt(curl, CURLOPT_WRITEDATA, &reply.text);
+  if (ask.body) {
+    curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(ask.body->size()));
+    curl_easy_setopt(curl, CURLOPT_POSTFIELDS, ask.body->c_str());
+  }
+  curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, ask.method.c_str());
+  if (ask.method == "HEAD") curl_easy_setopt(curl, CURLOPT_NOBODY, 1L);
+  curl_slist* headers = curl_slist_append(nullptr, ("Content-Type: " + ask.content_type).c_str());
+  if (!ask.token.empty()) headers = curl_slist_append(headers, ("Authorization: Bearer " + ask.token).c_str());
+  curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
+  const CURLcode code = curl_easy_perform(curl);
+  EXPECT_EQ(code, CURLE_OK) << ask.method << " " << ask.path << ": " << curl_easy_strerror(code);
+  curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &reply.status);
+  const char* type = nullptr;
+  curl_easy_getinfo(curl, CURLINFO_CONTENT_TYPE, &type);
+  if (type != nullptr) reply.content_type = type;
+  curl_slist_free_all(headers);
+  curl_easy_cleanup(curl);
+  return reply;
+}
+
+/// Read, linked and quiet; made once for all tests here.
+class Stage : public World {
+ public:
+  Stage() { build(); }
+  void TestBody() override {}
+  Host& host() { return *host_; }
+  FakeStripe& fake() { return *fake_; }
+  const std::filesystem::path& directory() { return directory_; }
+  bool quiet() { return settled(); }
+
+  std::string operator_token, admin, reader, other_admin, other_reader;
+
+ private:
+  void build() {
+    start_fake(kCustomers);
+    host_->start();
+    operator_token = host_->token();
+    connect();
+    import_own(kOwn);
+    cli::Client client = host_->client();
+    client.global("POST", "/v1/workspaces", json::parse(R"({"name":"other"})"));
+    admin = token("acme", "admin");
+    reader = token("acme", "reader");
+    other_admin = token("other", "admin");
+    other_reader = token("other", "reader");
+    if (!settled()) throw std::runtime_error("the stage does not settle: " + host_->log());
+  }
+  std::string token(const std::string& workspace, const std::string& role) {
+    Ask ask;
+    ask.method = "POST";
+    ask.path = "/v1/workspaces/" + workspace + "/tokens";
+    ask.token = host_->token();
+    ask.body = R"({"name":"test","role":")" + role + "\"}";
+    return perform(host_->url(), ask).document().at("token").get<std::string>();
+  }
+};
+
+class ApiTest : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() { stage_ = new Stage(); }
+  static void TearDownTestSuite() {
+    delete stage_;
+    stage_ = nullptr;
+  }
+
+  static Reply ask(const std::string& method, const std::string& path, const std::string& token,
+                   std::optional<std::string> body = std::nullopt, const std::string& content_type = "application/json") {
+    Ask question;
+    question.method = method;
+    question.path = path;
+    question.token = token;
+    question.body = std::move(body);
+    question.content_type = content_type;
+    return perform(stage_->host().url(), question);
+  }
+  static Reply get(const std::string& below_workspace) {
+    return ask("GET", "/v1/workspaces/acme" + below_workspace, stage_->reader);
+  }
+
+  struct Operation {
+    std::string method, pattern;
+    bool open = false;
+    [[nodiscard]] bool in_workspace() const { return pattern.find("{workspace}") != std::string::npos; }
+    /// With every {name} filled with something that is there in acme.
+    [[nodiscard]] std::string path(const std::string& workspace) const {
+      const std::map<std::string, std::string> there = {
+          {"workspace", workspace}, {"name", "billing"}, {"connector", "stripe"}, {"secret", "api_key"}, {"stream", "customers"},
+          {"type", "customer"},     {"id", "1"},         {"rule", "stripe.customer.email"}};
+      std::string path = pattern;
+      for (const auto& [name, value] : there) {
+        const auto at = path.find("{" + name + "}");
+        if (at != std::string::npos) path.replace(at, name.size() + 2, value);
+      }
+      EXPECT_EQ(path.find('{'), std::string::npos) << path << ": this test needs a value for a new name";
+      return path;
+    }
+  };
+  static std::vector<Operation> operations() {
+    std::vector<Operation> all;
+    const json document = ask("GET", "/openapi.json", "").document();
+    for (const auto& [path, methods] : document["paths"].items()) {
+      for (const auto& [method, operation] : methods.items()) {
+        Operation one;
+        one.method = method;
+        std::transform(one.method.begin(), one.method.end(), one.method.begin(), ::toupper);
+        one.pattern = path;
+        one.open = !operation.contains("security");
+        all.push_back(one);
+      }
+    }
+    EXPECT_GE(all.size(), 30U);
+    return all;
+  }
+  static std::optional<std::string> body_for(const std::string& method) {
+    return method == "GET" ? std::nullopt : std::optional<std::string>("{}");
+  }
+
+  /// The command line as a real program.
+  struct Said {
+    int code = 0;
+    std::string output, errors;
+  };
+  static Said cli(std::vector<std::string> arguments, const std::string& token = "", const std::string& url = "") {
+    static int runs = 0;
+    Launch launch;
+    launch.program = std::string(SLUICE_BINARY_DIR) + "/bin/sluice";
+    launch.arguments = std::move(arguments);
+    launch.environment = {{"SLUICE_URL", url.empty() ? stage_->host().url() : url},
+                          {"SLUICE_TOKEN", token.empty() ? stage_->operator_token : token},
+                          {"SLUICE_WORKSPACE", "acme"}};
+    const std::string name = "cli." + std::to_string(++runs);
+    launch.output = stage_->directory() / (name + ".out");
+    launch.errors = stage_->directory() / (name + ".err");
+    Process process(launch);
+    Said said;
+    said.code = process.wait();
+    said.output = read_file(launch.output);
+    said.errors = read_file(launch.errors);
+    return said;
+  }
+  static std::string write_file(const std::string& name, const std::string& text) {
+    const std::string path = stage_->directory() / name;
+    std::ofstream(path, std::ios::binary) << text;
+    return path;
+  }
+
+  static Stage* stage_;
+};
+
+Stage* ApiTest::stage_ = nullptr;
+
+TEST_F(ApiTest, another_workspaces_token_sees_the_same_as_where_there_is_none) {
+  for (const Operation& one : operations()) {
+    if (!one.in_workspace()) continue;
+    for (const std::string& token : {stage_->other_admin, stage_->other_reader}) {
+      const Reply foreign = ask(one.method, one.path("acme"), token, body_for(one.method));
+      const Reply absent = ask(one.method, one.path("acmf"), token, body_for(one.method));
+      EXPECT_EQ(foreign.status, 404) << one.method << " " << one.pattern << ": " << foreign.text;
+      std::string text = absent.text;
+      for (auto at = text.find("acmf"); at != std::string::npos; at = text.find("acmf")) text.replace(at, 4, "acme");
+      EXPECT_EQ(foreign.status, absent.status) << one.pattern;
+      EXPECT_EQ(foreign.text, text) << one.pattern;
+    }
+  }
+}
+
+TEST_F(ApiTest, without_a_token_only_the_open_routes_answer) {
+  int open = 0;
+  for (const Operation& one : operations()) {
+    const Reply reply = ask(one.method, one.path("acme"), "", body_for(one.method));
+    open += one.open ? 1 : 0;
+    EXPECT_EQ(reply.status, one.open ? 200 : 401) << one.method << " " << one.pattern << ": " << reply.text;
+    if (!one.open) {
+      EXPECT_EQ(ask(one.method, one.path("acme"), "slc_1_1_wrong", body_for(one.method)).code(), "token.unknown") << one.pattern;
+    }
+  }
+  EXPECT_EQ(open, 4);  // healthz, readyz, metrics, openapi.json
+  for (const char* wrong : {"x", "slc_", "slc_1", "slc_1_", "slc_1_1_", "slc_99999999999999999999_1_x", "slc_-1_1_x", "slc_1_1_\xff"}) {
+    EXPECT_EQ(get("/types").status, 200);
+    EXPECT_EQ(ask("GET", "/v1/workspaces/acme/types", wrong).status, 401) << wrong;
+  }
+}
+
+TEST_F(ApiTest, a_reader_changes_nothing_and_an_admin_is_no_operator) {
+  for (const Operation& one : operations()) {
+    if (one.open) continue;
+    if (one.method != "GET") {
+      const Reply reply = ask(one.method, one.path("acme"), stage_->reader, body_for(one.method));
+      EXPECT_EQ(reply.status, 403) << one.method << " " << one.pattern << ": " << reply.text;
+      EXPECT_EQ(reply.code(), "token.role") << one.pattern;
+    }
+    if (!one.in_workspace()) {
+      EXPECT_EQ(ask(one.method, one.path("acme"), stage_->admin, body_for(one.method)).status, 403) << one.pattern;
+    }
+  }
+}
+
+TEST_F(ApiTest, every_route_refuses_a_parameter_that_it_does_not_know) {
+  for (const Operation& one : operations()) {
+    const Reply reply = ask(one.method, one.path("acme") + "?limitt=1", stage_->operator_token, body_for(one.method));
+    const bool filters = one.pattern.ends_with("/entities/{type}") && one.method == "GET";
+    EXPECT_EQ(reply.code(), filters ? "filter.unknown_attribute" : "request.unknown_parameter")
+        << one.method << " " << one.pattern << ": " << reply.text;
+  }
+}
+
+struct Bad {
+  const char* method;
+  std::string path;  ///< below the workspace
+  std::optional<std::string> body;
+  int status;
+  const char* code;
+  const char* content_type = "application/json";
+};
+
+TEST_F(ApiTest, bad_input_is_a_problem_with_a_code) {
+  const std::string kMuch(2'000'000, 'x');
+  const std::string kDeep = R"({"email":)" + std::string(500, '[') + std::string(500, ']') + "}";
+  const json two = get("/entities/customer?limit=2").document()["entities"];
+  const auto filled = [&two](std::string text) {
+    if (const auto at = text.find("@ID@"); at != std::string::npos) text.replace(at, 4, two[0]["id"].dump());
+    if (const auto at = text.find("@EMAIL@"); at != std::string::npos) text.replace(at, 7, two[1]["attributes"]["email"].get<std::string>());
+    return text;
+  };
+  const Bad all[] = {
+      {"GET", "/nothing", {}, 404, "request.no_such_path"},
+      {"GET", "/types/", {}, 404, "request.no_such_path"},
+      {"GET", "/types%2Fcustomer", {}, 404, "request.no_such_path"},
+      {"GET", "//types", {}, 404, "request.no_such_path"},
+      {"PUT", "/types", "{}", 405, "request.method_not_allowed"},
+      {"OPTIONS", "/types", {}, 405, "request.method_not_allowed"},
+      {"GET", "/types/%00", {}, 400, "request.not_text"},
+      {"GET", "/types/%ff", {}, 400, "request.not_text"},
+      {"GET", "/types/%f", {}, 400, "request.malformed"},
+      {"GET", "/types/unknown", {}, 404, "type.not_found"},
+      {"GET", "/types/" + std::string(3000, 'a'), {}, 404, "type.not_found"},
+      {"GET", "/connections/no%2Fbody", {}, 404, "connection.unknown"},
+      {"GET", "/connections/nobody/runs", {}, 404, "connection.unknown"},
+      {"GET", "/connectors/nobody", {}, 404, "connector.unknown"},
+      {"POST", "/connectors/nobody/install", "{}", 404, "connector.unknown"},
+      {"POST", "/connectors/stripe/install", R"({"force":true})", 400, "request.unknown_field"},
+      {"GET", "/connections/billing/runs?before=99999999999999999999", {}, 400, "request.bad_parameter"},
+      {"GET", "/connections/billing/runs?before=x", {}, 400, "request.bad_parameter"},
+      {"GET", "/errors?after=+1", {}, 400, "request.bad_parameter"},
+      {"GET", "/errors?limit=0", {}, 400, "request.bad_parameter"},
+      {"GET", "/errors?limit=1001", {}, 400, "request.bad_parameter"},
+      {"GET", "/errors?limit=1&limit=2", {}, 400, "request.repeated_parameter"},
+      {"GET", "/entities/unknown", {}, 404, "type.not_found"},
+      {"GET", "/entities/stripe.customer?cursor=x", {}, 400, "entity.bad_cursor"},
+      {"GET", "/entities/stripe.customer?cursor=MTox", {}, 400, "entity.bad_cursor"},
+      {"GET", "/entities/stripe.customer?limit=201", {}, 400, "request.bad_parameter"},
+      {"GET", "/entities/stripe.customer?limit=-1", {}, 400, "request.bad_parameter"},
+      {"GET", "/entities/stripe.customer?deleted=yes", {}, 400, "request.bad_parameter"},
+      {"GET", "/entities/stripe.customer?nothing=1", {}, 400, "filter.unknown_attribute"},
+      {"GET", "/entities/stripe.customer?email[like]=1", {}, 400, "filter.bad_operator"},
+      {"GET", "/entities/stripe.customer?email[=1", {}, 400, "filter.bad_operator"},
+      {"GET", "/entities/stripe.customer?email=%00", {}, 400, "request.not_text"},
+      {"GET", "/entities/stripe.customer?email=%c3%28", {}, 400, "request.not_text"},
+      {"GET", "/entities/stripe.customer?id=99999999999999999999", {}, 400, "filter.bad_value"},
+      {"GET", "/entities/stripe.invoice?total=abc", {}, 400, "filter.bad_value"},
+      {"GET", "/entities/stripe.invoice?total=1%27%20or%201=1", {}, 400, "filter.bad_value"},
+      {"GET", "/entities/stripe.invoice?created[gte]=yesterday", {}, 400, "filter.bad_value"},
+      {"GET", "/entities/stripe.invoice?link.nothing=1", {}, 400, "filter.unknown_attribute"},
+      {"GET", "/entities/stripe.invoice?expand=nothing", {}, 400, "expand.unknown_path"},
+      {"GET", "/entities/stripe.customer/99999999999999999999", {}, 404, "entity.not_found"},
+      {"GET", "/entities/stripe.customer/9223372036854775807", {}, 404, "entity.not_found"},
+      {"GET", "/entities/stripe.customer/-1", {}, 404, "entity.not_found"},
+      {"GET", "/entities/stripe.customer/cus_none?by=name", {}, 400, "request.bad_parameter"},
+      {"GET", "/entities/customer/abc", {}, 404, "entity.not_found"},
+      {"PATCH", "/entities/customer/abc", "{}", 400, "entity.bad_id"},
+      {"DELETE", "/entities/customer/99999999999999999999", {}, 400, "entity.bad_id"},
+      {"DELETE", "/entities/customer/9223372036854775807", {}, 404, "entity.not_found"},
+      {"PATCH", "/entities/customer/9223372036854775807", R"({"name":"x"})", 404, "entity.not_found"},
+      {"PATCH", "/entities/customer/@ID@", R"({"email":"@EMAIL@"})", 409, "entity.duplicate_key"},
+      {"POST", "/entities/stripe.customer", "{}", 403, "type.read_only"},
+      {"POST", "/entities/customer", "[]", 400, "request.not_json"},
+      {"POST", "/entities/customer", "{", 400, "request.not_json"},
+      {"POST", "/entities/customer", "{\"email\":\"\xff\"}", 400, "request.not_json"},
+      {"POST", "/entities/customer", kDeep, 400, "request.not_json"},
+      {"POST", "/entities/customer", kMuch, 413, "request.too_large"},
+      {"POST", "/entities/customer", R"({"email":"a\u0000@example.org"})", 400, "request.not_text"},
+      {"POST", "/entities/customer", R"({"email":7})", 400, "entity.rejected"},
+      {"POST", "/entities/customer", R"({"colour":"red"})", 400, "entity.rejected"},
+      {"POST", "/entities/customer", "email=x", 415, "request.unsupported_media_type", "application/x-www-form-urlencoded"},
+      {"POST", "/types", R"({"name":"a b","attributes":[{"name":"x","type":"text"}]})", 400, "type.bad_name"},
+      {"POST", "/types", R"({"name":"customer","attributes":[{"name":"x","type":"text"}]})", 409, "type.name_taken"},
+      {"POST", "/tokens", R"({"name":"x","role":"king"})", 400, "token.bad_role"},
+      {"POST", "/tokens", R"({"name":"x","role":7})", 400, "request.missing_field"},
+      {"POST", "/tokens", R"({"name":"","role":"reader"})", 400, "request.missing_field"},
+      {"POST", "/tokens", R"({"name":"x","role":"operator"})", 400, "token.bad_role"},
+      {"PATCH", "/connections/billing/streams/events", R"({"interval_seconds":18446744073709551615})", 400, "request.bad_field"},
+      {"PATCH", "/connections/billing/streams/events", R"({"interval_seconds":9223372036854775807})", 400, "stream.bad_interval"},
+      {"PATCH", "/connections/billing/streams/events", R"({"interval_seconds":"1"})", 400, "request.bad_field"},
+      {"PATCH", "/connections/billing/streams/nothing", R"({"interval_seconds":1})", 404, "stream.unknown"},
+      {"POST", "/connections/billing/sync", R"({"streams":[7]})", 400, "request.bad_field"},
+      {"POST", "/connections/billing/sync", R"({"streams":["nothing"]})", 404, "stream.unknown"},
+      {"PUT", "/connections/billing/secrets/api_key", R"({"value":""})", 400, "request.missing_field"},
+      {"PUT", "/connections/billing/secrets/nothing", R"({"value":"sk_very_secret"})", 404, "connection.unknown_secret"},
+      {"POST", "/connections", R"({"connector":"stripe"})", 400, "request.missing_field"},
+      {"POST", "/connections", R"({"connector":"stripe","name":"n","secrets":{}})", 422, "connection.missing_secret"},
+      {"POST", "/connections", R"({"connector":"stripe","name":"n","secrets":{"api_key":7}})", 400, "request.bad_field"},
+      {"POST", "/connections", R"({"connector":"stripe","name":"n","intervals":{"events":1e400}})", 400, "request.not_json"},
+      {"POST", "/connections", R"({"connector":"stripe","name":"n","secret":"sk_very_secret"})", 400, "request.unknown_field"},
+      {"GET", "/links?state=maybe", {}, 400, "request.bad_parameter"},
+      {"GET", "/links?rule=nothing", {}, 400, "rule.unknown"},
+      {"GET", "/links?cursor=1.x", {}, 400, "link.bad_cursor"},
+      {"GET", "/links?cursor=99999999999999999999.1", {}, 400, "link.bad_cursor"},
+      {"PATCH", "/link-rules/nothing", R"({"enabled":true})", 404, "rule.unknown"},
+      {"POST", "/link-rules", R"({"name":"r","source":"x","target":"customer.email","kind":"email"})", 400, "rule.bad_end"},
+      {"GET", "/changes?cursor=x", {}, 400, "feed.bad_cursor"},
+      {"GET", "/changes?cursor=MTo5OTox", {}, 400, "feed.bad_cursor"},
+      {"GET", "/changes?limit=1001", {}, 400, "request.bad_parameter"},
+      {"GET", "/changes?type=nothing", {}, 400, "type.not_found"},
+      {"POST", "/types/customer/import?format=xml", "a", 400, "request.bad_parameter"},
+      {"POST", "/types/customer/import", "email\na@example.org\n", 415, "request.unsupported_media_type"},
+      {"POST", "/types/customer/import", "", 400, "import.empty", "text/csv"},
+      {"POST", "/types/customer/import", "colour\nred\n", 400, "import.unknown_column", "text/csv"},
+      {"POST", "/types/nothing/import", "email\n", 404, "type.not_found", "text/csv"},
+  };
+  for (const Bad& one : all) {
+    const auto body = one.body ? std::optional<std::string>(filled(*one.body)) : std::nullopt;
+    const Reply reply = ask(one.method, "/v1/workspaces/acme" + filled(one.path), stage_->admin, body, one.content_type);
+    EXPECT_EQ(reply.status, one.status) << one.method << " " << one.path.substr(0, 100) << ": " << reply.text;
+    EXPECT_EQ(reply.code(), one.code) << one.method << " " << one.path.substr(0, 100) << ": " << reply.text;
+    EXPECT_EQ(reply.content_type, "application/problem+json") << one.path.substr(0, 100);
+    EXPECT_EQ(reply.document().value("status", 0), one.status);
+    EXPECT_FALSE(reply.document().value("detail", "").empty()) << one.path;
+    EXPECT_EQ(reply.text.find("sk_very_secret"), std::string::npos) << reply.text;
+    EXPECT_EQ(reply.text.find("SQLSTATE"), std::string::npos) << reply.text;
+  }
+  EXPECT_EQ(stage_->host().log().find("api.defect"), std::string::npos) << stage_->host().log();
+}
+
+TEST_F(ApiTest, a_workspace_gets_no_name_that_the_database_needs) {
+  for (const char* name : {"public", "sluice", "vendor", "pg_x", "information_schema", "Upper", "a-b", "1a"}) {
+    const Reply reply = ask("POST", "/v1/workspaces", stage_->operator_token, json{{"name", name}}.dump());
+    EXPECT_EQ(reply.status, 400) << name << reply.text;
+    EXPECT_EQ(stage_->host().sql(std::string("select count(*) from sluice.workspace where name = '") + name + "'"), "0") << name;
+  }
+  stage_->host().sql("create schema theirs");
+  EXPECT_EQ(ask("POST", "/v1/workspaces", stage_->operator_token, R"({"name":"theirs"})").code(), "workspace.schema_taken");
+  EXPECT_EQ(stage_->host().sql("select count(*) from sluice.workspace where name = 'theirs'"), "0");
+  EXPECT_EQ(ask("POST", "/v1/workspaces", stage_->operator_token, R"({"name":"other"})").code(), "workspace.name_taken");
+}
+
+TEST_F(ApiTest, no_secret_is_given_back_or_logged) {
+  const std::string wrong = "sk_test_never_seen_0001";
+  const json body = {{"connector", "stripe"}, {"name", "second"}, {"secrets", {{"api_key", wrong}}},
+                     {"egress", {{"base_urls", {{"api", stage_->fake().url()}}}, {"allow_loopback", true}}}};
+  const Reply reply = ask("POST", "/v1/workspaces/acme/connections", stage_->admin, body.dump());
+  EXPECT_EQ(reply.code(), "check.failed") << reply.text;
+  EXPECT_EQ(reply.text.find(wrong), std::string::npos) << reply.text;
+  for (const Operation& one : operations()) {
+    if (one.method != "GET") continue;
+    const Reply shown = ask("GET", one.path("acme"), stage_->operator_token);
+    EXPECT_EQ(shown.text.find(kKey), std::string::npos) << one.pattern;
+  }
+  const std::string log = stage_->host().log();
+  for (const std::string& secret : {wrong, std::string(kKey), stage_->admin.substr(10)}) {
+    EXPECT_EQ(log.find(secret), std::string::npos) << secret;
+  }
+}
+
+TEST_F(ApiTest, invoices_come_with_their_customer_and_lines) {
+  const Reply reply = get("/entities/stripe.invoice?limit=10&expand=customer,invoice_line");
+  ASSERT_EQ(reply.status, 200) << reply.text;
+  const json page = reply.document();
+  ASSERT_EQ(page["entities"].size(), 10U);
+  std::size_t lines = 0;
+  for (const json& invoice : page["entities"]) {
+    const json& expanded = invoice["expanded"];
+    ASSERT_FALSE(expanded["customer"].is_null()) << invoice;
+    EXPECT_EQ(expanded["customer"]["external_id"], invoice["attributes"]["customer"]);
+    for (const json& line : expanded["invoice_line"]["items"]) {
+      ++lines;
+      EXPECT_EQ(line["attributes"]["invoice"], invoice["external_id"]) << line;
+    }
+    EXPECT_EQ(std::to_string(expanded["invoice_line"]["items"].size()),
+              stage_->host().sql("select count(*) from acme.stripe_invoice_line where invoice = '" +
+                                 invoice["external_id"].get<std::string>() + "'"));
+    const Reply one = get("/entities/stripe.invoice/" + invoice["external_id"].get<std::string>() + "?expand=customer,invoice_line");
+    EXPECT_EQ(one.document()["expanded"], expanded);
+    EXPECT_EQ(get("/entities/stripe.invoice/" + invoice["id"].dump()).document()["external_id"], invoice["external_id"]);
+  }
+  EXPECT_GT(lines, 0U);
+}
+
+/// All entities of a list, page by page.
+std::vector<json> all_pages(const std::function<Reply(const std::string&)>& get, const std::string& path) {
+  std::vector<json> all;
+  for (std::string cursor;;) {
+    const Reply reply = get(path + (cursor.empty() ? "" : "&cursor=" + cursor));
+    EXPECT_EQ(reply.status, 200) << reply.text;
+    const json page = reply.document();
+    if (reply.status != 200) return all;
+    for (const json& entity : page["entities"]) all.push_back(entity);
+    if (page["next"].is_null()) return all;
+    cursor = page["next"];
+  }
+}
+
+TEST_F(ApiTest, all_pages_together_are_all_entities_once) {
+  for (const char* type : {"customer", "product", "price", "subscription", "invoice", "invoice_line"}) {
+    const auto all = all_pages(get, std::string("/entities/stripe.") + type + "?limit=7");
+    std::set<std::string> ids;
+    for (const json& entity : all) ids.insert(entity["external_id"]);
+    EXPECT_EQ(ids.size(), all.size()) << type;
+    EXPECT_EQ(std::to_string(all.size()), stage_->host().sql(std::string("select count(*) from acme.stripe_") + type)) << type;
+    EXPECT_GT(all.size(), 0U) << type;
+  }
+}
+
+TEST_F(ApiTest, filters_find_what_sql_finds) {
+  const std::pair<const char*, const char*> all[] = {
+      {"status=open", "status = 'open'"},
+      {"status[in]=open,paid", "status in ('open','paid')"},
+      {"status[ne]=open", "status <> 'open'"},
+      {"total[gte]=5000", "total >= 5000"},
+      {"total[gt]=1000&total[lt]=20000&status=paid", "total > 1000 and total < 20000 and status = 'paid'"},
+      {"created[lte]=2024-06-01T00:00:00Z", "created <= '2024-06-01T00:00:00Z'"},
+      {"subscription[is_null]=true", "subscription is null"},
+  };
+  int found = 0;
+  for (const auto& [query, condition] : all) {
+    const auto listed = all_pages(get, std::string("/entities/stripe.invoice?limit=200&") + query);
+    EXPECT_EQ(std::to_string(listed.size()), stage_->host().sql(std::string("select count(*) from acme.stripe_invoice where ") + condition)) << query;
+    found += listed.empty() ? 0 : 1;
+  }
+  EXPECT_GE(found, 4) << "filters that find nothing prove nothing";
+  const json customer = get("/entities/customer?limit=1").document()["entities"][0];
+  const std::string email = customer["attributes"]["email"];
+  EXPECT_EQ(get("/entities/customer?email=" + cli::Client::escape(email)).document()["entities"].size(), 1U);
+}
+
+TEST_F(ApiTest, the_change_feed_gives_every_entity_once_and_goes_on_after_a_change) {
+  ASSERT_TRUE(stage_->quiet());
+  std::map<std::string, int> inserts;
+  std::set<std::string> positions;
+  std::string cursor;
+  for (bool more = true; more;) {
+    const json page = get("/changes?limit=50&cursor=" + cursor).document();
+    ASSERT_TRUE(page.contains("changes")) << page;
+    for (const json& change : page["changes"]) {
+      if (change["op"] == "insert") ++inserts[change["type"].get<std::string>() + "/" + change["entity_id"].dump()];
+      EXPECT_TRUE(positions.insert(change["txid"].get<std::string>() + ":" + change["change_id"].dump()).second) << change;
+    }
+    more = page["has_more"];
+    cursor = page["cursor"];
+  }
+  std::size_t stored = 0;
+  const json types = get("/types").document()["types"];
+  for (const json& type : types) {
+    for (const json& entity : all_pages(get, "/entities/" + type["name"].get<std::string>() + "?limit=200&deleted=include")) {
+      ++stored;
+      EXPECT_EQ(inserts[type["name"].get<std::string>() + "/" + entity["id"].dump()], 1) << entity["id"] << " of " << type["name"];
+    }
+  }
+  EXPECT_EQ(inserts.size(), stored);
+  EXPECT_GT(stored, 100U);
+  // At its end: nothing, and the same cursor.
+  const json nothing = get("/changes?cursor=" + cursor).document();
+  EXPECT_TRUE(nothing["changes"].empty()) << nothing;
+  EXPECT_EQ(nothing["cursor"], cursor);
+  const Reply made = ask("POST", "/v1/workspaces/acme/entities/customer", stage_->admin, R"({"email":"feed@example.org","name":"Feed"})");
+  ASSERT_EQ(made.status, 201) << made.text;
+  json seen;
+  ASSERT_TRUE(eventually(std::chrono::seconds(20), [&] {
+    seen = get("/changes?type=customer&cursor=" + cursor).document();
+    return !seen["changes"].empty();
+  }));
+  EXPECT_EQ(seen["changes"].size(), 1U) << seen;
+  EXPECT_EQ(seen["changes"][0]["entity_id"], made.document()["id"]);
+  // Another workspace's feed has nothing of it, and does not take its cursor.
+  EXPECT_TRUE(ask("GET", "/v1/workspaces/other/changes", stage_->other_reader).document()["changes"].empty());
+  EXPECT_EQ(ask("GET", "/v1/workspaces/other/changes?cursor=" + cursor, stage_->other_reader).code(), "feed.bad_cursor");
+}
+
+TEST_F(ApiTest, an_import_tells_the_line_and_the_reason_of_each_row_that_it_refuses) {
+  ASSERT_EQ(cli({"entity", "create-type", "seat", "email:text:unique", "floor:integer"}).code, 0);
+  const std::string csv = write_file("mixed.csv",
+                                     "email,floor\n"
+                                     "good1@example.org,1\n"
+                                     "good2@example.org,first\n"
+                                     "\"good\n3@example.org\",\"3\"\n"
+                                     "bad\xff@example.org,4\n"
+                                     "good4@example.org,5,too many\n");
+  const Said said = cli({"entity", "import", "seat", csv});
+  EXPECT_EQ(said.code, 65) << said.errors;
+  EXPECT_NE(said.output.find("5 rows: 2 new, 0 changed, 0 unchanged, 3 rejected"), std::string::npos) << said.output;
+  EXPECT_NE(said.errors.find("import.rejected"), std::string::npos) << said.errors;
+  const Said again = cli({"--json", "entity", "import", "seat", csv});
+  EXPECT_EQ(again.code, 65);
+  const json result = json::parse(again.output);
+  EXPECT_EQ(result["unchanged"], 2) << result;
+  std::map<int, std::string> codes;
+  for (const json& reject : result["rejects"]) {
+    codes[reject["line"].get<int>()] = reject["code"];
+    EXPECT_FALSE(reject["reason"].get<std::string>().empty());
+  }
+  const std::map<int, std::string> expected = {{3, "import.bad_value"}, {6, "import.bad_utf8"}, {7, "import.wrong_columns"}};
+  EXPECT_EQ(codes, expected) << result;
+  const std::string ndjson = write_file("rows.ndjson", "{\"email\":\"nd@example.org\"}\n{\"email\":\n{\"email\":\"n\\u0000l@example.org\"}\n");
+  const Said lines = cli({"--json", "entity", "import", "seat", ndjson});
+  EXPECT_EQ(lines.code, 65);
+  EXPECT_EQ(json::parse(lines.output)["rejected"], 2) << lines.output;
+}
+
+TEST_F(ApiTest, the_command_line_shows_tables_and_the_hosts_json) {
+  const std::pair<std::vector<std::string>, const char*> all[] = {
+      {{"connector", "list"}, "stripe"},
+      {{"connection", "list"}, "billing"},
+      {{"status"}, "invoices"},
+      {{"status", "billing"}, "invoices"},
+      {{"runs", "billing", "--limit", "3"}, "more: --before"},
+      {{"errors"}, "(none)"},
+      {{"entity", "types"}, "stripe.invoice_line"},
+      {{"entity", "type", "customer"}, "email"},
+      {{"entity", "list", "stripe.invoice", "--limit", "3", "--expand", "customer", "--filter", "status=paid"}, "more: --cursor"},
+      {{"entity", "list", "customer", "--limit", "3"}, "more: --cursor"},
+      {{"link", "rules"}, "stripe.customer.email"},
+      {{"link", "list", "--state", "linked", "--limit", "3"}, "linked"},
+      {{"changes", "--limit", "3"}, "cursor: "},
+      {{"workspace", "list"}, "other"},
+  };
+  for (const auto& [words, wanted] : all) {
+    const Said shown = cli(words);
+    EXPECT_EQ(shown.code, 0) << words.back() << shown.errors;
+    EXPECT_NE(shown.output.find(wanted), std::string::npos) << words.back() << "\n" << shown.output;
+    std::vector<std::string> as_json = words;
+    as_json.push_back("--json");
+    const Said given = cli(as_json);
+    EXPECT_EQ(given.code, 0) << given.errors;
+    EXPECT_TRUE(json::parse(given.output, nullptr, false).is_object()) << words.back() << "\n" << given.output;
+  }
+}
+
+TEST_F(ApiTest, the_command_lines_exit_code_says_what_kind_of_failure_it_was) {
+  EXPECT_EQ(cli({"--help"}).code, 0);
+  EXPECT_EQ(cli({}).code, 64);
+  EXPECT_EQ(cli({"statu"}).code, 64);
+  EXPECT_EQ(cli({"status", "--colour"}).code, 64);
+  EXPECT_EQ(cli({"entity", "list", "customer", "--filter", "x"}).code, 64);
+  EXPECT_EQ(cli({"status", "nobody"}).code, 65);
+  EXPECT_EQ(cli({"entity", "list", "customer", "--filter", "colour=red"}).code, 65);
+  EXPECT_EQ(cli({"entity", "get", "stripe.customer", "a/b"}).code, 65);
+  EXPECT_EQ(cli({"entity", "import", "customer", "/does/not/exist.csv"}).code, 65);
+  EXPECT_EQ(cli({"entity", "create-type", "caf\xff", "name"}).code, 65);
+  EXPECT_EQ(cli({"status"}, "slc_1_1_wrong").code, 77);
+  EXPECT_EQ(cli({"status"}, "slc_1_1_wr\nong").code, 77);
+  EXPECT_EQ(cli({"-w", "nowhere", "status"}).code, 65);
+  EXPECT_EQ(cli({"workspace", "list"}, stage_->reader).code, 77);
+  EXPECT_EQ(cli({"status"}, "", "http://127.0.0.1:1").code, 69);
+  EXPECT_EQ(cli({"status"}, "", stage_->host().url() + "/").code, 0);
+  const Said no_secret = cli({"connection", "create", "x", "--connector", "stripe", "--secret", "api_key=@NOT_THERE_AT_ALL"});
+  EXPECT_EQ(no_secret.code, 65) << no_secret.errors;
+  EXPECT_NE(no_secret.errors.find("NOT_THERE_AT_ALL"), std::string::npos);
+  const Said misplaced = cli({"connection", "create", "x", "--connector", "stripe", "--secret", "sk_very_secret"});
+  EXPECT_EQ(misplaced.code, 64);
+  EXPECT_EQ(misplaced.errors.find("sk_very_secret"), std::string::npos) << misplaced.errors;
+}
+
+TEST_F(ApiTest, head_answers_as_get_without_a_body) {
+  const Reply head = ask("HEAD", "/v1/workspaces/acme/types", stage_->reader);
+  EXPECT_EQ(head.status, 200);
+  EXPECT_TRUE(head.text.empty());
+}
+
+}  // namespace
+}  // namespace sluice::e2e
