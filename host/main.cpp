@@ -1,7 +1,6 @@
 // sluiced, the host: everything it is made of, built by hand from top to bottom, and run.
 #include <sys/stat.h>
 
-#include <atomic>
 #include <csignal>
 #include <filesystem>
 #include <fmt/format.h>
@@ -28,8 +27,6 @@
 #include "wiring/shell.hpp"
 
 #include <boost/asio/co_spawn.hpp>
-#include <boost/asio/detached.hpp>
-#include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
@@ -145,7 +142,7 @@ Task<void> watch_settings(pg::Pool& pool) {
       log::warning("database.away", {{"error", error.what()}});
     } catch (const Failure& unsafe) {
       log::error("database.unsafe_setting", {{"error", unsafe.what()}});
-      wiring::request_stop();
+      throw;
     }
   }
 }
@@ -200,14 +197,18 @@ class Host {
   /// Runs the loop on a thread of its own until stop() has let everything end.
   void run(const std::function<void()>& wait_for_stop) {
     loop_.restart();
-    std::atomic<bool> engine_ended = false;
-    asio::co_spawn(loop_, engine_->run(), [&](std::exception_ptr surprise) {
-      if (surprise) log::error("engine.ended", {});
-      engine_ended = true;
+    std::exception_ptr first;
+    const auto remember = [&first](std::exception_ptr surprise) {
+      if (!surprise) return;
+      if (!first) first = surprise;
+      wiring::request_stop();  // a host without one of its parts must not look alive
+    };
+    asio::co_spawn(loop_, engine_->run(), [this, remember](std::exception_ptr surprise) {
+      remember(surprise);
       loop_.stop();
     });
-    asio::co_spawn(loop_, server_->run(), asio::detached);
-    asio::co_spawn(loop_, watch_settings(pool_), asio::detached);
+    asio::co_spawn(loop_, server_->run(), remember);
+    asio::co_spawn(loop_, watch_settings(pool_), remember);
     std::thread thread([this] { loop_.run(); });
     wait_for_stop();
     log::info("host.stopping", {});
@@ -217,6 +218,7 @@ class Host {
     });
     thread.join();
     pool_.close();
+    if (first) std::rethrow_exception(first);
   }
 
  private:

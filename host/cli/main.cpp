@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <cctype>
+#include <csignal>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -85,6 +86,16 @@ std::pair<std::string, std::string> split(const std::string& text, const char* o
 json value_of(const std::string& text) {
   json parsed = json::parse(text, nullptr, false);
   return parsed.is_discarded() ? json(text) : parsed;
+}
+
+/// Writes what is left; ends us quietly when nobody reads it any more, as `| head` expects. A library that we use blocks
+/// the signal meanwhile: then it is pending, and comes now.
+void flush_output() {
+  std::cout.flush();
+  sigset_t pipe_signal;
+  sigemptyset(&pipe_signal);
+  sigaddset(&pipe_signal, SIGPIPE);
+  pthread_sigmask(SIG_UNBLOCK, &pipe_signal, nullptr);
 }
 
 /// What every command works with.
@@ -533,7 +544,8 @@ void add_changes(CLI::App& app, Context& context) {
         if (!context.as_json) std::cout << "cursor: " << options->cursor << '\n';
         return;
       }
-      std::cout.flush();
+      flush_output();
+      if (!std::cout) return;  // run() says so
       if (answer["changes"].empty()) pause_for(std::chrono::milliseconds(500));
     }
   });
@@ -593,7 +605,7 @@ int run(int argc, char** argv) {
   };
   try {
     app.parse(argc, argv);
-    std::cout.flush();
+    flush_output();
     if (std::cout) return 0;
     fmt::print(stderr, "sluice: the output cannot be written\n");
     return kExitOutput;
@@ -611,4 +623,8 @@ int run(int argc, char** argv) {
 }  // namespace
 }  // namespace sluice::cli
 
-int main(int argc, char** argv) { return sluice::cli::run(argc, argv); }
+int main(int argc, char** argv) {
+  // As `| head` expects it, even when whoever started us ignores the signal.
+  std::signal(SIGPIPE, SIG_DFL);
+  return sluice::cli::run(argc, argv);
+}

@@ -31,9 +31,9 @@ struct Installed {
 /// Installs by several hosts wait for each other on an advisory lock until commit.
 ///
 /// The table vendor.<connector>_<type> has workspace_id, connection_id, external_id, id, source_version,
-/// observed_version, content_hash, deleted_at, first_synced_at, last_synced_at, sync_version, source_url, extra, overlay and
-/// one nullable column an attribute, named as the attribute; an attribute that carries a relationship is
-/// indexed with (workspace_id, connection_id).
+/// observed_version, content_hash, deleted_at, first_synced_at, last_synced_at, sync_version, source_url,
+/// extra, overlay and one nullable column an attribute, named as the attribute; an attribute that carries a
+/// relationship is indexed with (workspace_id, connection_id).
 ///
 /// Positions: attribute.position is the attribute's index in the manifest that first declared it, and
 /// stays with the NAME. A later manifest may order its attributes anew; then a record's attribute index

@@ -2,6 +2,7 @@
 
 #include "base/log.hpp"
 #include "feed/views.hpp"
+#include "link/rules.hpp"
 #include "model/storage.hpp"
 #include "sync/run.hpp"
 #include "sync/send_scope.hpp"
@@ -135,6 +136,21 @@ Result<CheckOutcome> read_outcome(const SessionEnd& end) {
   return outcome;
 }
 
+
+/// New keys and rules reach the entities that were there before. Harmless to repeat: installing again does.
+Task<void> apply_to_what_is_there(pg::Connection& connection, const model::Catalog& catalog,
+                                  const model::Installed& changed) {
+  for (const model::Installed::Key& key : changed.keys) {
+    const model::StoredType* type = catalog.find(key.type);
+    if (type != nullptr) co_await link::rekey_attribute(connection, catalog.workspace, *type, key.attribute);
+  }
+  for (const model::StoredRule& rule : catalog.rules) {
+    if (std::find(changed.rules.begin(), changed.rules.end(), rule.name) == changed.rules.end()) continue;
+    co_await link::deactivate_rule(connection, catalog.workspace, rule.id);
+    if (rule.enabled) co_await link::rebuild_rule(connection, catalog.workspace, rule);
+  }
+}
+
 }  // namespace
 
 Connections::Connections(Services services) : services_(services) {}
@@ -164,11 +180,12 @@ Task<Result<void>> Connections::install(WorkspaceId workspace, std::string conne
   auto transaction = co_await pg::Transaction::begin(*lease);
   co_await transaction.query(kAdmit, pg::Params(manifest.id, manifest.version, newest->sha256(), manifest.document));
   co_await transaction.query(kInstall, pg::Params(workspace, manifest.id, newest->sha256()));
-  co_await model::install_types(transaction, workspace, manifest);
+  const model::Installed changed = co_await model::install_types(transaction, workspace, manifest);
   co_await transaction.commit();
   services_.catalogs.invalidate(workspace);
   const model::CatalogPtr catalog = co_await services_.catalogs.get(workspace);
   co_await feed::refresh_views(*lease, *catalog, workspace_name);
+  co_await apply_to_what_is_there(*lease, *catalog, changed);
   json detail = json::object();
   detail["version"] = manifest.version;
   detail["sha256"] = newest->sha256();

@@ -154,9 +154,9 @@ Task<ingest::PageCounts> write_page(ingest::Writer& writer, Entropy& entropy, co
   for (int attempt = 1;; ++attempt) {
     try {
       co_return co_await writer.write(context, page, effects);
-    } catch (const pg::QueryError& error) {
-      if (error.kind() != ErrorKind::retry_later || attempt == kPageAttemptsMax) throw;
-      log::warning("sync.page_again", {{"attempt", attempt}, {"error", error.what()}});
+    } catch (const Failure& failure) {
+      if (failure.error().kind != ErrorKind::retry_later || attempt == kPageAttemptsMax) throw;
+      log::warning("sync.page_again", {{"attempt", attempt}, {"error", failure.what()}});
     }
     asio::steady_timer pause(co_await asio::this_coro::executor);
     pause.expires_after(std::chrono::milliseconds(10 * attempt + entropy.below(50)));
