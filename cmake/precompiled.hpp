@@ -15,6 +15,6 @@
 #include <utility>
 #include <vector>
 
-#include <boost/asio.hpp>
 #include <fmt/format.h>
+#include <boost/asio.hpp>
 #include <nlohmann/json.hpp>

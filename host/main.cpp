@@ -1,9 +1,9 @@
 // sluiced, the host: everything it is made of, built by hand from top to bottom, and run.
 #include <sys/stat.h>
 
+#include <fmt/format.h>
 #include <csignal>
 #include <filesystem>
-#include <fmt/format.h>
 #include <thread>
 
 #include "api/api.hpp"
@@ -43,11 +43,13 @@ constexpr auto kSafeSettingsInterval = std::chrono::minutes(1);
 void make_data_directory(const fs::path& directory) {
   std::error_code error;
   fs::create_directories(directory, error);
-  // The private database runs as another user when we are root: it passes through, and sees no names.
+  // The private database runs as another user when we are root: it passes through, and sees no
+  // names.
   if (!error) fs::permissions(directory, static_cast<fs::perms>(0711), error);
   if (error) {
     throw Failure(Error(ErrorKind::bad_input, "data_directory.unusable",
-                        fmt::format("the data directory {} cannot be made: {}", directory.string(), error.message()),
+                        fmt::format("the data directory {} cannot be made: {}", directory.string(),
+                                    error.message()),
                         "Name another with --data, or give this user the right to it"));
   }
 }
@@ -66,7 +68,8 @@ void load_connectors(connector::Registry& registry, const wiring::Config& config
     if (!fs::is_directory(directory, error)) continue;
     auto scanned = connector::Registry::scan(directory);
     if (!scanned) {
-      log::warning("connector.directory", {{"path", directory.string()}, {"error", scanned.error().describe()}});
+      log::warning("connector.directory",
+                   {{"path", directory.string()}, {"error", scanned.error().describe()}});
       continue;
     }
     for (const connector::Scanned& file : *scanned) {
@@ -74,9 +77,11 @@ void load_connectors(connector::Registry& registry, const wiring::Config& config
                                  : Result<std::shared_ptr<const connector::ConnectorCode>>(
                                        std::unexpected(file.inspected.error()));
       if (code) {
-        log::info("connector.loaded", {{"id", (*code)->manifest().id}, {"version", (*code)->manifest().version}});
+        log::info("connector.loaded",
+                  {{"id", (*code)->manifest().id}, {"version", (*code)->manifest().version}});
       } else {
-        log::warning("connector.refused", {{"file", file.file.string()}, {"error", code.error().describe()}});
+        log::warning("connector.refused",
+                     {{"file", file.file.string()}, {"error", code.error().describe()}});
       }
     }
   }
@@ -93,12 +98,15 @@ Task<Bootstrap> bootstrap(pg::Pool& pool, const wiring::Config& config) {
   auto transaction = co_await pg::Transaction::begin(*connection);
   co_await transaction.query("select pg_advisory_xact_lock(7311004)");
   Bootstrap made;
-  const auto existing = co_await transaction.query("select workspace_id from sluice.workspace order by 1 limit 1");
+  const auto existing =
+      co_await transaction.query("select workspace_id from sluice.workspace order by 1 limit 1");
   if (existing.empty()) {
     const auto workspace = co_await transaction.query(
-        "insert into sluice.workspace (name) values ($1) returning workspace_id", pg::Params(config.default_workspace));
+        "insert into sluice.workspace (name) values ($1) returning workspace_id",
+        pg::Params(config.default_workspace));
     made.workspace = workspace.get<WorkspaceId>(0, 0);
-    made.token = co_await api::create_token(*connection, made.workspace, "first start", api::Role::operator_);
+    made.token = co_await api::create_token(*connection, made.workspace, "first start",
+                                            api::Role::operator_);
   } else {
     made.workspace = existing.get<WorkspaceId>(0, 0);
   }
@@ -110,7 +118,8 @@ Task<Bootstrap> bootstrap(pg::Pool& pool, const wiring::Config& config) {
   co_return made;
 }
 
-/// The root key: what the sources hold; made at the very first start only, because a new key opens nothing old.
+/// The root key: what the sources hold; made at the very first start only, because a new key opens
+/// nothing old.
 vault::RootKeyring root_keyring(const wiring::Config& config, bool database_has_keys) {
   auto load = [&] {
     return vault::RootKeyring::load(
@@ -120,10 +129,12 @@ vault::RootKeyring root_keyring(const wiring::Config& config, bool database_has_
   if (keyring) return std::move(*keyring);
   if (keyring.error().code != "vault.root_key.missing") throw Failure(keyring.error());
   if (database_has_keys) {
-    throw Failure(Error(ErrorKind::denied, "vault.root_key.missing",
-                        fmt::format("{} is not there, but this database holds secrets that only its root key opens",
-                                    config.root_key_file.string()),
-                        "Put the root key file back from your backup; a new key cannot open what the old one sealed"));
+    throw Failure(Error(
+        ErrorKind::denied, "vault.root_key.missing",
+        fmt::format("{} is not there, but this database holds secrets that only its root key opens",
+                    config.root_key_file.string()),
+        "Put the root key file back from your backup; a new key cannot open what the old one "
+        "sealed"));
   }
   expect(vault::create_root_key_file(config.root_key_file));
   log::info("vault.root_key.created", {{"file", config.root_key_file.string()}});
@@ -147,7 +158,8 @@ Task<void> watch_settings(pg::Pool& pool) {
   }
 }
 
-pg::PoolOptions pool_options(const wiring::Config& config, const std::optional<pg::Cluster>& cluster) {
+pg::PoolOptions pool_options(const wiring::Config& config,
+                             const std::optional<pg::Cluster>& cluster) {
   pg::PoolOptions options;
   options.connect.conninfo = cluster ? cluster->conninfo() : config.database_url;
   options.connect.application_name = "sluiced";
@@ -164,14 +176,16 @@ class Host {
   /// Blocks until the database is ready and everything is built. Throws Failure.
   void start() {
     run_now(open_database());
-    registry_ = std::make_unique<connector::Registry>(connector::Store(config_.data_directory / "connectors"));
+    registry_ = std::make_unique<connector::Registry>(
+        connector::Store(config_.data_directory / "connectors"));
     load_connectors(*registry_, config_);
-    client_ = std::make_unique<fetch::Client>(loop_.get_executor(), fetch::ClientOptions{}, clock_, entropy_, delay_);
+    client_ = std::make_unique<fetch::Client>(loop_.get_executor(), fetch::ClientOptions{}, clock_,
+                                              entropy_, delay_);
     budgets_ = std::make_unique<sync::Budgets>(clock_, delay_);
     catalogs_ = std::make_unique<model::Catalogs>(pool_, clock_);
     writer_ = std::make_unique<ingest::Writer>(pool_);
     resolver_ = std::make_unique<link::Resolver>(pool_);
-    const sync::Services services{pool_,   clock_,     entropy_, *registry_, *vault_,
+    const sync::Services services{pool_,    clock_,     entropy_, *registry_, *vault_,
                                   *client_, *catalogs_, *writer_, *resolver_, *budgets_};
     connections_ = std::make_unique<sync::Connections>(services);
     sync::EngineOptions options;
@@ -181,13 +195,15 @@ class Host {
     options.lease.renew_every = options.lease.ttl / 4;
     engine_ = std::make_unique<sync::Engine>(services, *connections_, options);
     connections_->on_change([this](WorkspaceId) { engine_->kick(); });
-    const api::Services api_services{pool_,      clock_,         *registry_, *vault_,
+    const api::Services api_services{pool_,      clock_,        *registry_, *vault_,
                                      *catalogs_, *connections_, *engine_,   kVersion};
     api_ = std::make_unique<api::Api>(api_services);
-    server_ = expect(api::Server::listen(loop_.get_executor(), config_.listen_address, config_.listen_port,
-                                         [this](api::HttpRequest& request) { return api_->handle(request); }, {}));
+    server_ = expect(api::Server::listen(
+        loop_.get_executor(), config_.listen_address, config_.listen_port,
+        [this](api::HttpRequest& request) { return api_->handle(request); }, {}));
     const Bootstrap made = run_now(bootstrap(pool_, config_));
-    fmt::print("sluiced {} listening on http://{}:{}\n", kVersion, config_.listen_address, server_->port());
+    fmt::print("sluiced {} listening on http://{}:{}\n", kVersion, config_.listen_address,
+               server_->port());
     if (made.token) {
       fmt::print("admin token, shown this once: {}\n", *made.token);
     }
@@ -226,9 +242,11 @@ class Host {
     auto connection = co_await pool_.acquire();
     co_await pg::require_safe_settings(*connection);
     const pg::MigrationOutcome outcome = co_await pg::migrate(*connection, pg::migrations());
-    if (outcome.from != outcome.to) log::info("database.migrated", {{"from", outcome.from}, {"to", outcome.to}});
+    if (outcome.from != outcome.to)
+      log::info("database.migrated", {{"from", outcome.from}, {"to", outcome.to}});
     const auto keys = co_await connection->query("select exists (select 1 from sluice.data_key)");
-    vault_ = co_await vault::Vault::open(pool_, clock_, root_keyring(config_, keys.get<bool>(0, 0)));
+    vault_ =
+        co_await vault::Vault::open(pool_, clock_, root_keyring(config_, keys.get<bool>(0, 0)));
   }
 
   template <class T>
@@ -289,4 +307,6 @@ int run_host(const wiring::Config& config, const std::function<void()>& wait_for
 }  // namespace
 }  // namespace sluice
 
-int main(int argc, char** argv) { return sluice::wiring::run_shell(argc, argv, SLUICE_VERSION, sluice::run_host); }
+int main(int argc, char** argv) {
+  return sluice::wiring::run_shell(argc, argv, SLUICE_VERSION, sluice::run_host);
+}

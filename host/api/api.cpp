@@ -12,7 +12,8 @@
 namespace sluice::api {
 namespace {
 
-const pg::Statement kWorkspace{"api_workspace", "select workspace_id from sluice.workspace where name = $1"};
+const pg::Statement kWorkspace{"api_workspace",
+                               "select workspace_id from sluice.workspace where name = $1"};
 
 std::vector<std::string_view> segments(std::string_view path) {
   std::vector<std::string_view> parts;
@@ -25,7 +26,9 @@ std::vector<std::string_view> segments(std::string_view path) {
   return parts;
 }
 
-bool is_name(std::string_view part) { return part.size() > 2 && part.front() == '{' && part.back() == '}'; }
+bool is_name(std::string_view part) {
+  return part.size() > 2 && part.front() == '{' && part.back() == '}';
+}
 
 std::vector<std::string_view> words(std::string_view text) {
   std::vector<std::string_view> all;
@@ -52,7 +55,8 @@ std::optional<std::int64_t> number_of(std::string_view text) {
 std::string media_type(std::string_view header) {
   std::string type(header.substr(0, header.find(';')));
   while (!type.empty() && type.back() == ' ') type.pop_back();
-  std::transform(type.begin(), type.end(), type.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  std::transform(type.begin(), type.end(), type.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   return type;
 }
 
@@ -70,13 +74,16 @@ bool has_nul(const nlohmann::json& value) {
 std::string_view beginning_of(std::string_view text) { return text.substr(0, 100); }
 
 void require_role(const Principal& principal, Access access) {
-  const Role needed = access == Access::operator_ ? Role::operator_ : access == Access::admin ? Role::admin : Role::reader;
+  const Role needed = access == Access::operator_ ? Role::operator_
+                      : access == Access::admin   ? Role::admin
+                                                  : Role::reader;
   if (principal.role >= needed) return;
   const auto with_article = [](Role role) {
     return fmt::format("{} {}", role == Role::reader ? "a" : "an", to_string(role));
   };
   throw Failure(Error(ErrorKind::denied, "token.role",
-                      fmt::format("this token is {}'s, and this needs {}'s", with_article(principal.role), with_article(needed)),
+                      fmt::format("this token is {}'s, and this needs {}'s",
+                                  with_article(principal.role), with_article(needed)),
                       "Use a token with that role"));
 }
 
@@ -104,11 +111,15 @@ void check_parameters(const Route& route, const HttpRequest& request) {
   for (const auto& [name, value] : request.query) {
     const bool is_known = contains(known, name);
     if (!is_known && !filters) {
-      bad_request("request.unknown_parameter", fmt::format("'{}' is no parameter of {} {}", beginning_of(name), route.method, route.pattern),
-                  known.empty() ? "It takes none" : fmt::format("It takes: {}", fmt::join(known, ", ")));
+      bad_request(
+          "request.unknown_parameter",
+          fmt::format("'{}' is no parameter of {} {}", beginning_of(name), route.method,
+                      route.pattern),
+          known.empty() ? "It takes none" : fmt::format("It takes: {}", fmt::join(known, ", ")));
     }
     if (is_known && name != "expand" && contains(seen, name)) {
-      bad_request("request.repeated_parameter", fmt::format("{} is there twice", name), "Say it once");
+      bad_request("request.repeated_parameter", fmt::format("{} is there twice", name),
+                  "Say it once");
     }
     seen.push_back(name);
   }
@@ -129,16 +140,20 @@ std::string required_text(const nlohmann::json& object, const char* name) {
 void only_fields(const nlohmann::json& object, std::initializer_list<std::string_view> known) {
   for (const auto& [name, value] : object.items()) {
     if (std::find(known.begin(), known.end(), name) != known.end()) continue;
-    bad_request("request.unknown_field", fmt::format("the body has \"{}\", which means nothing here", beginning_of(name)),
-                known.size() == 0 ? "It takes none" : fmt::format("Known: {}", fmt::join(known, ", ")));
+    bad_request(
+        "request.unknown_field",
+        fmt::format("the body has \"{}\", which means nothing here", beginning_of(name)),
+        known.size() == 0 ? "It takes none" : fmt::format("Known: {}", fmt::join(known, ", ")));
   }
 }
 
 std::int64_t whole_number(const nlohmann::json& value, std::string_view name) {
   const bool fits = value.is_number_integer() &&
                     (!value.is_number_unsigned() ||
-                     value.get<std::uint64_t>() <= static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()));
-  if (!fits) bad_request("request.bad_field", fmt::format("{} must be a whole number of 64 bits", name));
+                     value.get<std::uint64_t>() <=
+                         static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()));
+  if (!fits)
+    bad_request("request.bad_field", fmt::format("{} must be a whole number of 64 bits", name));
   return value.get<std::int64_t>();
 }
 
@@ -147,7 +162,8 @@ std::int64_t Call::limit(std::int64_t fallback, std::int64_t most) const {
   if (!text) return fallback;
   const auto value = number_of(*text);
   if (!value || *value < 1 || *value > most) {
-    bad_request("request.bad_parameter", fmt::format("limit={} must be 1 to {}", beginning_of(*text), most));
+    bad_request("request.bad_parameter",
+                fmt::format("limit={} must be 1 to {}", beginning_of(*text), most));
   }
   return *value;
 }
@@ -156,7 +172,9 @@ std::optional<std::int64_t> Call::number(std::string_view name) const {
   const auto text = http.parameter(name);
   if (!text) return std::nullopt;
   const auto value = number_of(*text);
-  if (!value) bad_request("request.bad_parameter", fmt::format("{}={} must be a whole number of 64 bits", name, beginning_of(*text)));
+  if (!value)
+    bad_request("request.bad_parameter",
+                fmt::format("{}={} must be a whole number of 64 bits", name, beginning_of(*text)));
   return value;
 }
 
@@ -165,13 +183,16 @@ Task<nlohmann::json> Call::body() {
   for (;;) {
     std::string piece = co_await http.body->next();
     if (piece.empty()) break;
-    if (text.empty() && !http.content_type.empty() && media_type(http.content_type) != "application/json") {
-      bad_request("request.unsupported_media_type",
-                  fmt::format("the body is JSON here, not {}", beginning_of(media_type(http.content_type))),
-                  "Send 'Content-Type: application/json'");
+    if (text.empty() && !http.content_type.empty() &&
+        media_type(http.content_type) != "application/json") {
+      bad_request(
+          "request.unsupported_media_type",
+          fmt::format("the body is JSON here, not {}", beginning_of(media_type(http.content_type))),
+          "Send 'Content-Type: application/json'");
     }
     text += piece;
-    if (text.size() > kJsonBodyBytesMax) bad_request("request.too_large", "the body is larger than 1 MiB");
+    if (text.size() > kJsonBodyBytesMax)
+      bad_request("request.too_large", "the body is larger than 1 MiB");
   }
   if (text.empty()) co_return nlohmann::json::object();
   bool too_deep = false;
@@ -180,16 +201,20 @@ Task<nlohmann::json> Call::body() {
     return depth <= kJsonDepthMax;
   };
   nlohmann::json document = nlohmann::json::parse(text, watch_depth, false);
-  if (too_deep) bad_request("request.not_json", fmt::format("the body is nested deeper than {}", kJsonDepthMax));
-  if (!document.is_object()) bad_request("request.not_json", "the body must be one JSON object, in UTF-8");
+  if (too_deep)
+    bad_request("request.not_json",
+                fmt::format("the body is nested deeper than {}", kJsonDepthMax));
+  if (!document.is_object())
+    bad_request("request.not_json", "the body must be one JSON object, in UTF-8");
   if (has_nul(document)) bad_request("request.not_text", "the body has a string with a NUL in it");
   co_return document;
 }
 
 std::vector<Route> all_routes() {
   std::vector<Route> all;
-  for (const auto routes : {health_routes(), workspace_routes(), connector_routes(), connection_routes(), type_routes(),
-                            entity_routes(), link_routes(), change_routes()}) {
+  for (const auto routes :
+       {health_routes(), workspace_routes(), connector_routes(), connection_routes(), type_routes(),
+        entity_routes(), link_routes(), change_routes()}) {
     all.insert(all.end(), routes.begin(), routes.end());
   }
   return all;
@@ -215,11 +240,14 @@ Task<HttpResponse> Api::handle(HttpRequest& request) {
   if (route == nullptr) {
     if (allowed.empty()) {
       co_return problem(Error(ErrorKind::not_found, "request.no_such_path",
-                              fmt::format("there is nothing at {}", beginning_of(request.path)), "GET /openapi.json lists every path"));
+                              fmt::format("there is nothing at {}", beginning_of(request.path)),
+                              "GET /openapi.json lists every path"));
     }
-    HttpResponse answer = problem(Error(ErrorKind::bad_input, "request.method_not_allowed",
-                                        fmt::format("{} is not possible on {}", beginning_of(request.method), beginning_of(request.path)),
-                                        "Possible: " + allowed));
+    HttpResponse answer =
+        problem(Error(ErrorKind::bad_input, "request.method_not_allowed",
+                      fmt::format("{} is not possible on {}", beginning_of(request.method),
+                                  beginning_of(request.path)),
+                      "Possible: " + allowed));
     answer.headers.emplace_back("Allow", allowed);
     co_return answer;
   }
@@ -232,11 +260,12 @@ Task<HttpResponse> Api::handle(HttpRequest& request) {
       call.workspace_name = named->second;
       const auto found = co_await services_.pool.query(kWorkspace, pg::Params(named->second));
       if (!found.empty()) call.workspace = found.get<WorkspaceId>(0, 0);
-      const bool visible = call.workspace.has_value() &&
-                           (principal->role == Role::operator_ || call.workspace == principal->workspace);
+      const bool visible = call.workspace.has_value() && (principal->role == Role::operator_ ||
+                                                          call.workspace == principal->workspace);
       if (!visible) {
-        co_return problem(Error(ErrorKind::not_found, "workspace.unknown",
-                                fmt::format("there is no workspace '{}'", beginning_of(named->second))));
+        co_return problem(
+            Error(ErrorKind::not_found, "workspace.unknown",
+                  fmt::format("there is no workspace '{}'", beginning_of(named->second))));
       }
     }
     require_role(*principal, route->access);
@@ -260,15 +289,19 @@ nlohmann::json openapi(std::span<const Route> routes, const std::string& version
     }
     for (const auto name : words(route.parameters)) {
       if (name == "*") continue;
-      operation["parameters"].push_back({{"name", name}, {"in", "query"}, {"schema", {{"type", "string"}}}});
+      operation["parameters"].push_back(
+          {{"name", name}, {"in", "query"}, {"schema", {{"type", "string"}}}});
     }
     operation["responses"]["2XX"]["description"] = "done";
     operation["responses"]["default"] = {
         {"description", "a problem (RFC 9457)"},
-        {"content", {{"application/problem+json", {{"schema", {{"$ref", "#/components/schemas/Problem"}}}}}}}};
-    if (route.access != Access::open) operation["security"] = {{{"token", nlohmann::json::array()}}};
+        {"content",
+         {{"application/problem+json", {{"schema", {{"$ref", "#/components/schemas/Problem"}}}}}}}};
+    if (route.access != Access::open)
+      operation["security"] = {{{"token", nlohmann::json::array()}}};
     std::string method(route.method);
-    std::transform(method.begin(), method.end(), method.begin(), [](char c) { return static_cast<char>(std::tolower(c)); });
+    std::transform(method.begin(), method.end(), method.begin(),
+                   [](char c) { return static_cast<char>(std::tolower(c)); });
     paths[std::string(route.pattern)][method] = std::move(operation);
   }
   nlohmann::json document;
@@ -276,15 +309,14 @@ nlohmann::json openapi(std::span<const Route> routes, const std::string& version
   document["info"] = {{"title", "Sluice"}, {"version", version}};
   document["paths"] = std::move(paths);
   document["components"]["securitySchemes"]["token"] = {{"type", "http"}, {"scheme", "bearer"}};
-  document["components"]["schemas"]["Problem"] = {
-      {"type", "object"},
-      {"properties",
-       {{"type", {{"type", "string"}}},
-        {"title", {{"type", "string"}}},
-        {"status", {{"type", "integer"}}},
-        {"code", {{"type", "string"}}},
-        {"detail", {{"type", "string"}}},
-        {"hint", {{"type", "string"}}}}}};
+  document["components"]["schemas"]["Problem"] = {{"type", "object"},
+                                                  {"properties",
+                                                   {{"type", {{"type", "string"}}},
+                                                    {"title", {{"type", "string"}}},
+                                                    {"status", {{"type", "integer"}}},
+                                                    {"code", {{"type", "string"}}},
+                                                    {"detail", {{"type", "string"}}},
+                                                    {"hint", {{"type", "string"}}}}}};
   return document;
 }
 

@@ -38,18 +38,20 @@ using PathValues = std::map<std::string, std::string, std::less<>>;
 struct Call {
   Services& services;
   HttpRequest& http;
-  PathValues path;             ///< values of the {names} in the pattern
+  PathValues path;  ///< values of the {names} in the pattern
   Principal principal;
-  WorkspaceId workspace;       ///< of /v1/workspaces/{workspace}/…
+  WorkspaceId workspace;  ///< of /v1/workspaces/{workspace}/…
   std::string workspace_name;
 
-  [[nodiscard]] const std::string& part(std::string_view name) const { return path.find(name)->second; }
+  [[nodiscard]] const std::string& part(std::string_view name) const {
+    return path.find(name)->second;
+  }
   /// ?limit=, 1 to `most`; Failure(request.bad_parameter) for anything else.
   [[nodiscard]] std::int64_t limit(std::int64_t fallback, std::int64_t most) const;
   /// ?name= as a number of 64 bits, when it is there; Failure(request.bad_parameter).
   [[nodiscard]] std::optional<std::int64_t> number(std::string_view name) const;
-  /// The body as a JSON object, {} when there is none. Failure: request.too_large, request.not_json,
-  /// request.unsupported_media_type, request.not_text (a NUL in a string).
+  /// The body as a JSON object, {} when there is none. Failure: request.too_large,
+  /// request.not_json, request.unsupported_media_type, request.not_text (a NUL in a string).
   Task<nlohmann::json> body();
 };
 
@@ -60,16 +62,19 @@ using RouteHandler = Task<HttpResponse> (*)(Call& call);
 
 struct Route {
   std::string_view method;
-  std::string_view pattern;   ///< "/v1/workspaces/{workspace}/connections/{name}"
+  std::string_view pattern;  ///< "/v1/workspaces/{workspace}/connections/{name}"
   Access access;
-  std::string_view summary;     ///< for the OpenAPI document
+  std::string_view summary;  ///< for the OpenAPI document
   RouteHandler handler;
-  std::string_view parameters = {};  ///< of its query: "limit cursor"; all others are refused. "*" among them: filters, too
+  std::string_view parameters =
+      {};  ///< of its query: "limit cursor"; all others are refused. "*" among them: filters, too
 };
 
 /// The values of the pattern's names, or nothing when the path is another.
-[[nodiscard]] std::optional<PathValues> match(std::string_view pattern, const std::vector<std::string>& segments);
-/// Failure(request.unknown_parameter, request.repeated_parameter) for a query that the route does not take.
+[[nodiscard]] std::optional<PathValues> match(std::string_view pattern,
+                                              const std::vector<std::string>& segments);
+/// Failure(request.unknown_parameter, request.repeated_parameter) for a query that the route does
+/// not take.
 void check_parameters(const Route& route, const HttpRequest& request);
 
 // One table an area, each in the file of that name.
@@ -83,8 +88,8 @@ void check_parameters(const Route& route, const HttpRequest& request);
 [[nodiscard]] std::span<const Route> change_routes();
 [[nodiscard]] std::vector<Route> all_routes();
 
-/// Finds the route, checks the token and the workspace, runs the handler. A workspace that the token may not
-/// see answers exactly as one that does not exist.
+/// Finds the route, checks the token and the workspace, runs the handler. A workspace that the
+/// token may not see answers exactly as one that does not exist.
 class Api {
  public:
   explicit Api(Services services);

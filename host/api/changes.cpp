@@ -17,13 +17,17 @@ Task<HttpResponse> read(Call& call) {
   if (const auto type = call.http.parameter("type")) {
     const model::CatalogPtr catalog = co_await call.services.catalogs.get(call.workspace);
     const model::StoredType* stored = catalog->find(*type);
-    if (stored == nullptr) bad_request("type.not_found", "there is no entity type '" + *type + "'", "sluice entity types");
+    if (stored == nullptr)
+      bad_request("type.not_found", "there is no entity type '" + *type + "'",
+                  "sluice entity types");
     query.type = stored->id;
   }
-  feed::FeedPage page = expect(co_await feed::read_changes(call.services.pool, call.workspace, std::move(query)));
+  feed::FeedPage page =
+      expect(co_await feed::read_changes(call.services.pool, call.workspace, std::move(query)));
   json document;
   document["changes"] = json::array();
-  for (const feed::Change& change : page.changes) document["changes"].push_back(feed::to_json(change));
+  for (const feed::Change& change : page.changes)
+    document["changes"].push_back(feed::to_json(change));
   document["cursor"] = page.cursor;
   document["has_more"] = page.has_more;
   co_return HttpResponse::json(document);
@@ -31,7 +35,8 @@ Task<HttpResponse> read(Call& call) {
 
 constexpr std::array<Route, 1> kRoutes = {{
     {"GET", "/v1/workspaces/{workspace}/changes", Access::reader,
-     "What changed, in order; ?cursor=&limit=&type=. Ask again with the cursor that is given back", read, "cursor limit type"},
+     "What changed, in order; ?cursor=&limit=&type=. Ask again with the cursor that is given back",
+     read, "cursor limit type"},
 }};
 
 }  // namespace

@@ -54,7 +54,8 @@ json time_or_null(const pg::QueryResult& rows, int row, int column) {
 }
 
 [[noreturn]] void no_connection(const Call& call) {
-  throw Failure(Error(ErrorKind::not_found, "connection.unknown", "there is no connection '" + call.part("name") + "'",
+  throw Failure(Error(ErrorKind::not_found, "connection.unknown",
+                      "there is no connection '" + call.part("name") + "'",
                       "sluice connection list"));
 }
 
@@ -68,8 +69,10 @@ json check_json(const sync::CheckOutcome& outcome) {
 
 Task<json> connections_json(Call& call, std::optional<std::string> name) {
   const auto rows = co_await call.services.pool.query(kList, pg::Params(call.workspace, name));
-  const auto streams = co_await call.services.pool.query(kStreams, pg::Params(call.workspace, name));
-  const auto refetch = co_await call.services.pool.query(kPendingRefetch, pg::Params(call.workspace));
+  const auto streams =
+      co_await call.services.pool.query(kStreams, pg::Params(call.workspace, name));
+  const auto refetch =
+      co_await call.services.pool.query(kPendingRefetch, pg::Params(call.workspace));
   json all = json::array();
   for (int row = 0; row < rows.rows(); ++row) {
     json one;
@@ -77,7 +80,8 @@ Task<json> connections_json(Call& call, std::optional<std::string> name) {
     one["connector"] = rows.get<std::string>(row, 1);
     one["state"] = rows.get<std::string>(row, 2);
     one["reason"] = rows.get<std::string>(row, 3);
-    one["account"] = {{"id", rows.get<std::string>(row, 4)}, {"name", rows.get<std::string>(row, 5)}};
+    one["account"] = {{"id", rows.get<std::string>(row, 4)},
+                      {"name", rows.get<std::string>(row, 5)}};
     one["mode"] = rows.get<std::string>(row, 6);
     if (rows.text(row, 7) != "{}") one["egress"] = json::parse(rows.text(row, 7));
     one["created_at"] = time_or_null(rows, row, 8);
@@ -153,12 +157,14 @@ Task<HttpResponse> create(Call& call) {
   }
   if (body.contains("secrets")) {
     for (auto& [name, value] : body["secrets"].items()) {
-      if (!value.is_string()) bad_request("request.bad_field", "secrets." + name + " must be a string");
+      if (!value.is_string())
+        bad_request("request.bad_field", "secrets." + name + " must be a string");
       wanted.secrets.emplace(name, vault::Secret::take(std::move(value.get_ref<std::string&>())));
     }
   }
   const std::string name = wanted.name;
-  const sync::CheckOutcome outcome = expect(co_await call.services.connections.create(call.workspace, std::move(wanted)));
+  const sync::CheckOutcome outcome =
+      expect(co_await call.services.connections.create(call.workspace, std::move(wanted)));
   json document = check_json(outcome);
   document["name"] = name;
   co_return HttpResponse::json(document, 201);
@@ -167,13 +173,15 @@ Task<HttpResponse> create(Call& call) {
 Task<HttpResponse> check(Call& call) {
   const json body = co_await call.body();
   only_fields(body, {});
-  co_return HttpResponse::json(check_json(expect(co_await call.services.connections.check(call.workspace, call.part("name")))));
+  co_return HttpResponse::json(check_json(
+      expect(co_await call.services.connections.check(call.workspace, call.part("name")))));
 }
 
 Task<HttpResponse> set_secret(Call& call) {
   json body = co_await call.body();
   only_fields(body, {"value"});
-  if (required_text(body, "value").size() > 65'536) bad_request("request.bad_field", "value is longer than 64 KiB");
+  if (required_text(body, "value").size() > 65'536)
+    bad_request("request.bad_field", "value is longer than 64 KiB");
   vault::Secret value = vault::Secret::take(std::move(body["value"].get_ref<std::string&>()));
   const sync::CheckOutcome outcome = expect(co_await call.services.connections.set_secret(
       call.workspace, call.part("name"), call.part("secret"), std::move(value)));
@@ -185,16 +193,18 @@ Task<HttpResponse> sync_now(Call& call) {
   only_fields(body, {"streams", "full"});
   std::vector<std::string> streams;
   if (body.contains("streams")) {
-    if (!body["streams"].is_array()) bad_request("request.bad_field", "streams must be a list of names");
+    if (!body["streams"].is_array())
+      bad_request("request.bad_field", "streams must be a list of names");
     for (const json& stream : body["streams"]) {
       if (!stream.is_string()) bad_request("request.bad_field", "streams must be a list of names");
       streams.push_back(stream.get<std::string>());
     }
   }
-  if (body.contains("full") && !body["full"].is_boolean()) bad_request("request.bad_field", "full must be true or false");
+  if (body.contains("full") && !body["full"].is_boolean())
+    bad_request("request.bad_field", "full must be true or false");
   const bool full = body.value("full", false);
-  const auto asked = expect(co_await call.services.connections.request_sync(call.workspace, call.part("name"),
-                                                                            std::move(streams), full));
+  const auto asked = expect(co_await call.services.connections.request_sync(
+      call.workspace, call.part("name"), std::move(streams), full));
   json document;
   document["streams"] = asked;
   co_return HttpResponse::json(document, 202);
@@ -207,17 +217,19 @@ Task<HttpResponse> set_stream(Call& call) {
     bad_request("request.missing_field", "the body needs \"interval_seconds\", a whole number");
   }
   const std::int64_t seconds = whole_number(body["interval_seconds"], "interval_seconds");
-  expect(co_await call.services.connections.set_interval(call.workspace, call.part("name"), call.part("stream"),
-                                                         seconds));
+  expect(co_await call.services.connections.set_interval(call.workspace, call.part("name"),
+                                                         call.part("stream"), seconds));
   co_return HttpResponse::json(body);
 }
 
 Task<HttpResponse> runs(Call& call) {
   const std::int64_t limit = call.limit(50, 1000);
   const auto before = call.number("before");
-  const auto rows = co_await call.services.pool.query(kRuns, pg::Params(call.workspace, call.part("name"), before, limit));
-  static constexpr std::array<const char*, 10> kCounts = {"pages",   "requests",  "bytes",   "records",     "inserted",
-                                                          "updated", "unchanged", "deleted", "quarantined", "notices"};
+  const auto rows = co_await call.services.pool.query(
+      kRuns, pg::Params(call.workspace, call.part("name"), before, limit));
+  static constexpr std::array<const char*, 10> kCounts = {
+      "pages",   "requests",  "bytes",   "records",     "inserted",
+      "updated", "unchanged", "deleted", "quarantined", "notices"};
   json all = json::array();
   for (int row = 0; row < rows.rows(); ++row) {
     json one;
@@ -227,12 +239,14 @@ Task<HttpResponse> runs(Call& call) {
     one["outcome"] = rows.get<std::string>(row, 3);
     one["started_at"] = time_or_null(rows, row, 4);
     one["finished_at"] = time_or_null(rows, row, 5);
-    for (int i = 0; i < 10; ++i) one[kCounts[static_cast<std::size_t>(i)]] = rows.get<std::int64_t>(row, 6 + i);
+    for (int i = 0; i < 10; ++i)
+      one[kCounts[static_cast<std::size_t>(i)]] = rows.get<std::int64_t>(row, 6 + i);
     one["error"] = rows.is_null(row, 16) ? json(nullptr) : json::parse(rows.text(row, 16));
     all.push_back(std::move(one));
   }
   if (all.empty()) {
-    const auto known = co_await call.services.pool.query(kList, pg::Params(call.workspace, call.part("name")));
+    const auto known =
+        co_await call.services.pool.query(kList, pg::Params(call.workspace, call.part("name")));
     if (known.empty()) no_connection(call);
   }
   json document;
@@ -244,7 +258,8 @@ Task<HttpResponse> runs(Call& call) {
 Task<HttpResponse> errors(Call& call) {
   const std::int64_t limit = call.limit(100, 1000);
   const auto after = call.number("after");
-  const auto rows = co_await call.services.pool.query(kErrors, pg::Params(call.workspace, after, limit));
+  const auto rows =
+      co_await call.services.pool.query(kErrors, pg::Params(call.workspace, after, limit));
   json all = json::array();
   for (int row = 0; row < rows.rows(); ++row) {
     json one;
@@ -266,19 +281,26 @@ Task<HttpResponse> errors(Call& call) {
 }
 
 constexpr std::array<Route, 9> kRoutes = {{
-    {"GET", "/v1/workspaces/{workspace}/connections", Access::reader, "All connections with their streams", list},
+    {"GET", "/v1/workspaces/{workspace}/connections", Access::reader,
+     "All connections with their streams", list},
     {"POST", "/v1/workspaces/{workspace}/connections", Access::admin,
-     "Makes a connection {connector, name, config, secrets, intervals, egress} after checking it with the vendor", create},
-    {"GET", "/v1/workspaces/{workspace}/connections/{name}", Access::reader, "One connection with its streams", show},
-    {"POST", "/v1/workspaces/{workspace}/connections/{name}/check", Access::admin, "Asks the vendor again whether the key works", check},
+     "Makes a connection {connector, name, config, secrets, intervals, egress} after checking it "
+     "with the vendor",
+     create},
+    {"GET", "/v1/workspaces/{workspace}/connections/{name}", Access::reader,
+     "One connection with its streams", show},
+    {"POST", "/v1/workspaces/{workspace}/connections/{name}/check", Access::admin,
+     "Asks the vendor again whether the key works", check},
     {"PUT", "/v1/workspaces/{workspace}/connections/{name}/secrets/{secret}", Access::admin,
      "A new value {value} of a secret; checked with the vendor", set_secret},
     {"POST", "/v1/workspaces/{workspace}/connections/{name}/sync", Access::admin,
      "Runs streams now {streams, full}; full reads everything again", sync_now},
     {"PATCH", "/v1/workspaces/{workspace}/connections/{name}/streams/{stream}", Access::admin,
      "Changes {interval_seconds}", set_stream},
-    {"GET", "/v1/workspaces/{workspace}/connections/{name}/runs", Access::reader, "Sync runs, newest first; ?limit=&before=<next>", runs, "limit before"},
-    {"GET", "/v1/workspaces/{workspace}/errors", Access::reader, "Records that could not be stored, and why; ?limit=&after=<next>", errors, "limit after"},
+    {"GET", "/v1/workspaces/{workspace}/connections/{name}/runs", Access::reader,
+     "Sync runs, newest first; ?limit=&before=<next>", runs, "limit before"},
+    {"GET", "/v1/workspaces/{workspace}/errors", Access::reader,
+     "Records that could not be stored, and why; ?limit=&after=<next>", errors, "limit after"},
 }};
 
 }  // namespace

@@ -19,13 +19,15 @@ json describe(const connector::ConnectorCode& code) {
   document["streams"] = json::array();
   for (const auto& stream : manifest.streams) document["streams"].push_back(stream.name);
   document["entity_types"] = json::array();
-  for (const auto& type : manifest.entity_types) document["entity_types"].push_back(manifest.id + "." + type.name);
+  for (const auto& type : manifest.entity_types)
+    document["entity_types"].push_back(manifest.id + "." + type.name);
   return document;
 }
 
 Task<HttpResponse> list(Call& call) {
   const auto rows = co_await call.services.pool.query(
-      "select connector, encode(sha256, 'hex'), state from sluice.installation where workspace_id = $1",
+      "select connector, encode(sha256, 'hex'), state from sluice.installation where workspace_id "
+      "= $1",
       pg::Params(call.workspace));
   json all = json::array();
   for (const auto& code : call.services.registry.list()) {
@@ -46,7 +48,8 @@ Task<HttpResponse> show(Call& call) {
     one["manifest"] = code->manifest().document;
     co_return HttpResponse::json(one);
   }
-  throw Failure(Error(ErrorKind::not_found, "connector.unknown", "there is no connector '" + call.part("connector") + "'",
+  throw Failure(Error(ErrorKind::not_found, "connector.unknown",
+                      "there is no connector '" + call.part("connector") + "'",
                       "sluice connector list"));
 }
 
@@ -58,8 +61,10 @@ Task<HttpResponse> install(Call& call) {
 }
 
 constexpr std::array<Route, 3> kRoutes = {{
-    {"GET", "/v1/workspaces/{workspace}/connectors", Access::reader, "Connectors that this host has, and what is installed", list},
-    {"GET", "/v1/workspaces/{workspace}/connectors/{connector}", Access::reader, "One connector with its manifest", show},
+    {"GET", "/v1/workspaces/{workspace}/connectors", Access::reader,
+     "Connectors that this host has, and what is installed", list},
+    {"GET", "/v1/workspaces/{workspace}/connectors/{connector}", Access::reader,
+     "One connector with its manifest", show},
     {"POST", "/v1/workspaces/{workspace}/connectors/{connector}/install", Access::admin,
      "Turns a connector on in the workspace; brings its entity types", install},
 }};

@@ -47,7 +47,8 @@ std::vector<feed::Filter> filters(const HttpRequest& request) {
   for (const auto& [name, value] : request.query) {
     if (std::find(kOwn.begin(), kOwn.end(), name) != kOwn.end()) continue;
     const bool is_list = name.ends_with("[in]");
-    all.push_back(expect(feed::parse_filter(name, is_list ? split_list(value) : std::vector<std::string>(1, value))));
+    all.push_back(expect(feed::parse_filter(
+        name, is_list ? split_list(value) : std::vector<std::string>(1, value))));
   }
   return all;
 }
@@ -60,8 +61,8 @@ Task<HttpResponse> list(Call& call) {
   query.expand = expansions(call.http);
   query.tombstones = tombstones(call.http);
   model::CatalogPtr catalog = co_await call.services.catalogs.get(call.workspace);
-  feed::EntityPage page = expect(
-      co_await feed::list_entities(call.services.pool, std::move(catalog), call.part("type"), std::move(query)));
+  feed::EntityPage page = expect(co_await feed::list_entities(
+      call.services.pool, std::move(catalog), call.part("type"), std::move(query)));
   json document;
   document["entities"] = std::move(page.entities);
   document["next"] = page.cursor.empty() ? json(nullptr) : json(page.cursor);
@@ -75,7 +76,8 @@ feed::EntityRef reference(const Call& call) {
   std::int64_t number = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
   const std::string by = call.http.parameter("by").value_or("id");
-  if (by != "id" && by != "external_id") bad_request("request.bad_parameter", "by must be id or external_id");
+  if (by != "id" && by != "external_id")
+    bad_request("request.bad_parameter", "by must be id or external_id");
   const bool is_number = error == std::errc{} && end == text.data() + text.size() && number > 0;
   if (is_number && by != "external_id") {
     reference.id = EntityId(number);
@@ -90,17 +92,21 @@ Task<HttpResponse> get(Call& call) {
   model::CatalogPtr catalog = co_await call.services.catalogs.get(call.workspace);
   std::vector<std::string> expand = expansions(call.http);
   feed::EntityRef wanted = reference(call);
-  const json entity = expect(co_await feed::get_entity(call.services.pool, std::move(catalog), call.part("type"),
-                                                       std::move(wanted), std::move(expand), tombstones(call.http)));
+  const json entity = expect(co_await feed::get_entity(call.services.pool, std::move(catalog),
+                                                       call.part("type"), std::move(wanted),
+                                                       std::move(expand), tombstones(call.http)));
   co_return HttpResponse::json(entity);
 }
 
 /// The own type of the path; a connector's types are written by their connector only.
 const model::StoredType& own_type(const model::Catalog& catalog, const std::string& name) {
   const model::StoredType* type = catalog.find(name);
-  if (type == nullptr) throw Failure(Error(ErrorKind::not_found, "type.not_found", "there is no entity type '" + name + "'"));
+  if (type == nullptr)
+    throw Failure(
+        Error(ErrorKind::not_found, "type.not_found", "there is no entity type '" + name + "'"));
   if (!type->own) {
-    throw Failure(Error(ErrorKind::denied, "type.read_only", "'" + name + "' is a connector's type: only its connector writes it"));
+    throw Failure(Error(ErrorKind::denied, "type.read_only",
+                        "'" + name + "' is a connector's type: only its connector writes it"));
   }
   return *type;
 }
@@ -115,10 +121,12 @@ const model::StoredType& own_type(const model::Catalog& catalog, const std::stri
     if (!error.attribute.empty()) reasons += error.attribute + ": ";
     reasons += error.reason;
     is_taken = is_taken || error.fault == model::FieldFault::duplicate_key;
-    is_absent = is_absent || (error.fault == model::FieldFault::missing_key && mode == model::OwnMode::update);
+    is_absent = is_absent ||
+                (error.fault == model::FieldFault::missing_key && mode == model::OwnMode::update);
   }
   if (is_absent) throw Failure(Error(ErrorKind::not_found, "entity.not_found", std::move(reasons)));
-  if (is_taken) throw Failure(Error(ErrorKind::conflict, "entity.duplicate_key", std::move(reasons)));
+  if (is_taken)
+    throw Failure(Error(ErrorKind::conflict, "entity.duplicate_key", std::move(reasons)));
   throw Failure(Error(ErrorKind::bad_input, "entity.rejected", std::move(reasons)));
 }
 
@@ -142,26 +150,34 @@ Task<HttpResponse> write(Call& call, model::OwnMode mode, EntityId id) {
   model::OwnWrite how;
   how.mode = mode;
   auto connection = co_await call.services.pool.acquire();
-  const auto outcomes = co_await model::write_own(*connection, call.workspace, type, std::move(rows), std::move(how));
+  const auto outcomes =
+      co_await model::write_own(*connection, call.workspace, type, std::move(rows), std::move(how));
   call.services.engine.kick();
   co_return written(outcomes.at(0), mode);
 }
 
 EntityId id_of(const Call& call) {
   const feed::EntityRef wanted = reference(call);
-  if (!wanted.id) bad_request("entity.bad_id", "'" + call.part("id") + "' is no id: a positive number");
+  if (!wanted.id)
+    bad_request("entity.bad_id", "'" + call.part("id") + "' is no id: a positive number");
   return *wanted.id;
 }
 
-Task<HttpResponse> create(Call& call) { co_return co_await write(call, model::OwnMode::upsert, EntityId()); }
-Task<HttpResponse> update(Call& call) { co_return co_await write(call, model::OwnMode::update, id_of(call)); }
+Task<HttpResponse> create(Call& call) {
+  co_return co_await write(call, model::OwnMode::upsert, EntityId());
+}
+Task<HttpResponse> update(Call& call) {
+  co_return co_await write(call, model::OwnMode::update, id_of(call));
+}
 
 Task<HttpResponse> remove(Call& call) {
   const model::CatalogPtr catalog = co_await call.services.catalogs.get(call.workspace);
   const model::StoredType& type = own_type(*catalog, call.part("type"));
   auto connection = co_await call.services.pool.acquire();
   const bool existed = co_await model::delete_own(*connection, call.workspace, type, id_of(call));
-  if (!existed) throw Failure(Error(ErrorKind::not_found, "entity.not_found", "there is no " + type.name + " " + call.part("id")));
+  if (!existed)
+    throw Failure(Error(ErrorKind::not_found, "entity.not_found",
+                        "there is no " + type.name + " " + call.part("id")));
   call.services.engine.kick();
   json document;
   document["deleted"] = true;
@@ -170,15 +186,19 @@ Task<HttpResponse> remove(Call& call) {
 
 constexpr std::array<Route, 5> kRoutes = {{
     {"GET", "/v1/workspaces/{workspace}/entities/{type}", Access::reader,
-     "Entities in order of id; ?limit=&cursor=&expand=customer,invoice_line&deleted=&attribute=value&attribute[gte]=value", list,
-     "limit cursor expand deleted *"},
+     "Entities in order of id; "
+     "?limit=&cursor=&expand=customer,invoice_line&deleted=&attribute=value&attribute[gte]=value",
+     list, "limit cursor expand deleted *"},
     {"POST", "/v1/workspaces/{workspace}/entities/{type}", Access::admin,
-     "Writes one entity of an own type: inserts it, or updates the one with the same unique value", create},
+     "Writes one entity of an own type: inserts it, or updates the one with the same unique value",
+     create},
     {"GET", "/v1/workspaces/{workspace}/entities/{type}/{id}", Access::reader,
      "One entity by id or the vendor's id; ?expand=&connection=&by=external_id&deleted=", get,
      "expand connection by deleted"},
-    {"PATCH", "/v1/workspaces/{workspace}/entities/{type}/{id}", Access::admin, "Changes attributes of an own entity; null clears", update},
-    {"DELETE", "/v1/workspaces/{workspace}/entities/{type}/{id}", Access::admin, "Deletes an own entity", remove},
+    {"PATCH", "/v1/workspaces/{workspace}/entities/{type}/{id}", Access::admin,
+     "Changes attributes of an own entity; null clears", update},
+    {"DELETE", "/v1/workspaces/{workspace}/entities/{type}/{id}", Access::admin,
+     "Deletes an own entity", remove},
 }};
 
 }  // namespace

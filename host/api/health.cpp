@@ -20,7 +20,8 @@ Task<HttpResponse> readyz(Call& call) {
 /// What is unusual about this host, for whoever looks after it.
 Task<HttpResponse> health(Call& call) {
   const auto allowances = co_await call.services.pool.query(
-      "select w.name, c.name, c.egress::text from sluice.connection c join sluice.workspace w using (workspace_id) "
+      "select w.name, c.name, c.egress::text from sluice.connection c join sluice.workspace w "
+      "using (workspace_id) "
       "where c.egress <> '{}' order by 1, 2 limit 1000");
   json document;
   document["version"] = call.services.version;
@@ -38,17 +39,24 @@ Task<HttpResponse> metrics(Call& call) {
   const sync::EngineStats& stats = call.services.engine.stats();
   std::string text;
   const auto counter = [&](std::string_view name, std::string_view help, std::int64_t value) {
-    text += fmt::format("# HELP sluice_{0} {1}\n# TYPE sluice_{0} counter\nsluice_{0} {2}\n", name, help, value);
+    text += fmt::format("# HELP sluice_{0} {1}\n# TYPE sluice_{0} counter\nsluice_{0} {2}\n", name,
+                        help, value);
   };
   counter("runs_done_total", "Sync runs that ended well.", stats.runs_done);
   counter("runs_failed_total", "Sync runs that failed.", stats.runs_failed);
   counter("pages_total", "Pages stored.", stats.pages);
   counter("records_total", "Records received from connectors.", stats.records);
   counter("links_resolved_total", "Link decisions made.", stats.links_resolved);
-  text += fmt::format("# HELP sluice_connections_working Connections being worked on.\n# TYPE sluice_connections_working gauge\n"
-                      "sluice_connections_working {}\n", stats.working);
-  text += fmt::format("# HELP sluice_pg_connections_in_use Database connections in use.\n# TYPE sluice_pg_connections_in_use gauge\n"
-                      "sluice_pg_connections_in_use {}\n", call.services.pool.in_use());
+  text += fmt::format(
+      "# HELP sluice_connections_working Connections being worked on.\n# TYPE "
+      "sluice_connections_working gauge\n"
+      "sluice_connections_working {}\n",
+      stats.working);
+  text += fmt::format(
+      "# HELP sluice_pg_connections_in_use Database connections in use.\n# TYPE "
+      "sluice_pg_connections_in_use gauge\n"
+      "sluice_pg_connections_in_use {}\n",
+      call.services.pool.in_use());
   co_return HttpResponse::text(std::move(text), "text/plain; version=0.0.4; charset=utf-8");
 }
 
@@ -60,7 +68,8 @@ Task<HttpResponse> openapi_document(Call& call) {
 constexpr std::array<Route, 5> kRoutes = {{
     {"GET", "/healthz", Access::open, "The process is alive", healthz},
     {"GET", "/readyz", Access::open, "It can do its work: the database answers", readyz},
-    {"GET", "/health", Access::operator_, "What is unusual: egress allowances, connections in use", health},
+    {"GET", "/health", Access::operator_, "What is unusual: egress allowances, connections in use",
+     health},
     {"GET", "/metrics", Access::open, "Counters for Prometheus", metrics},
     {"GET", "/openapi.json", Access::open, "This document", openapi_document},
 }};

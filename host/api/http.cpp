@@ -15,7 +15,8 @@ int hex_value(char c) {
 }
 
 std::unexpected<Error> malformed() {
-  return fail(ErrorKind::bad_input, "request.malformed", "the request's path or query is not well-formed",
+  return fail(ErrorKind::bad_input, "request.malformed",
+              "the request's path or query is not well-formed",
               "'%' must be followed by two hexadecimal digits; the path begins with '/'");
 }
 
@@ -75,7 +76,9 @@ std::optional<std::string> percent_decode(std::string_view text, bool plus_is_sp
   return out;
 }
 
-bool is_storable_text(std::string_view text) { return is_utf8(text) && text.find('\0') == std::string_view::npos; }
+bool is_storable_text(std::string_view text) {
+  return is_utf8(text) && text.find('\0') == std::string_view::npos;
+}
 
 Result<void> read_target(std::string_view target, HttpRequest& request) {
   target = without_authority(target);
@@ -84,7 +87,8 @@ Result<void> read_target(std::string_view target, HttpRequest& request) {
   if (path.empty() || path.front() != '/') return malformed();
   request.path = path;
   const auto not_text = [] {
-    return fail(ErrorKind::bad_input, "request.not_text", "the request's path or query is not UTF-8, or has a NUL in it");
+    return fail(ErrorKind::bad_input, "request.not_text",
+                "the request's path or query is not UTF-8, or has a NUL in it");
   };
   // A target that is not escaped as it should be goes into messages, too.
   if (!is_storable_text(path)) return not_text();

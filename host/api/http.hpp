@@ -19,15 +19,16 @@ namespace sluice::api {
 class BodyReader {
  public:
   virtual ~BodyReader() = default;
-  /// The next piece, at most 64 KiB; empty at the end. Throws Failure: request.cut when the client goes away or is too
-  /// slow, request.malformed for broken chunks, request.too_large.
+  /// The next piece, at most 64 KiB; empty at the end. Throws Failure: request.cut when the client
+  /// goes away or is too slow, request.malformed for broken chunks, request.too_large.
   virtual Task<std::string> next() = 0;
 };
 
 struct HttpRequest {
-  std::string method;                                      ///< "GET"
-  std::string path;                                        ///< as sent, without the query; for messages
-  std::vector<std::string> segments;                       ///< of the path: split first, then decoded, so %2F stays inside
+  std::string method;  ///< "GET"
+  std::string path;    ///< as sent, without the query; for messages
+  std::vector<std::string>
+      segments;  ///< of the path: split first, then decoded, so %2F stays inside
   std::vector<std::pair<std::string, std::string>> query;  ///< decoded, in order; names may repeat
   std::string authorization;                               ///< header, or empty
   std::string content_type;
@@ -44,7 +45,8 @@ struct HttpResponse {
   std::string body;
 
   static HttpResponse json(const nlohmann::json& document, int status = 200);
-  static HttpResponse text(std::string body, std::string content_type = "text/plain; charset=utf-8");
+  static HttpResponse text(std::string body,
+                           std::string content_type = "text/plain; charset=utf-8");
 };
 
 /// Percent-decoding; '+' is a space in queries only. nullopt for a broken escape.
@@ -53,8 +55,8 @@ struct HttpResponse {
 /// UTF-8 without NUL: what PostgreSQL takes as text.
 [[nodiscard]] bool is_storable_text(std::string_view text);
 
-/// Fills path, segments and query from a request's target ("/v1/x?y=z", or with "http://host" in front).
-/// Errors: request.malformed, request.not_text (not UTF-8, or with a NUL).
+/// Fills path, segments and query from a request's target ("/v1/x?y=z", or with "http://host" in
+/// front). Errors: request.malformed, request.not_text (not UTF-8, or with a NUL).
 [[nodiscard]] Result<void> read_target(std::string_view target, HttpRequest& request);
 
 }  // namespace sluice::api

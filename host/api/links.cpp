@@ -28,8 +28,8 @@ const pg::Statement kListLinks{"api_links", R"(
     and (l.rule_id, l.source_id) > ($4, $5)
   order by l.rule_id, l.source_id limit $6)"};
 
-constexpr std::array<std::string_view, 7> kStates = {"pending",   "linked",   "contested", "suggested",
-                                                      "confirmed", "rejected", "inactive"};
+constexpr std::array<std::string_view, 7> kStates = {
+    "pending", "linked", "contested", "suggested", "confirmed", "rejected", "inactive"};
 
 /// "stripe.customer.email" -> type "stripe.customer", attribute "email".
 std::pair<std::string, std::string> split_end(const std::string& text, const char* field) {
@@ -79,17 +79,23 @@ const model::StoredRule* find_rule(const model::Catalog& catalog, const std::str
   return nullptr;
 }
 
-/// What has this end must exist and be a key of that kind: otherwise the rule could never find anything.
+/// What has this end must exist and be a key of that kind: otherwise the rule could never find
+/// anything.
 void check_end(const model::Catalog& catalog, const std::string& type, const std::string& attribute,
                contract::KeyKind kind) {
   const model::StoredType* stored = catalog.find(type);
-  if (stored == nullptr) bad_request("rule.unknown_type", "there is no entity type '" + type + "'", "sluice entity types");
+  if (stored == nullptr)
+    bad_request("rule.unknown_type", "there is no entity type '" + type + "'",
+                "sluice entity types");
   const model::StoredAttribute* found = stored->find(attribute);
   if (found == nullptr) {
-    bad_request("rule.unknown_attribute", "'" + type + "' has no attribute '" + attribute + "'", "sluice entity type " + type);
+    bad_request("rule.unknown_attribute", "'" + type + "' has no attribute '" + attribute + "'",
+                "sluice entity type " + type);
   }
   if (found->key_kind != kind) {
-    bad_request("rule.no_such_key", "'" + type + "." + attribute + "' is no link key of kind " + std::string(contract::to_string(kind)),
+    bad_request("rule.no_such_key",
+                "'" + type + "." + attribute + "' is no link key of kind " +
+                    std::string(contract::to_string(kind)),
                 "Declare it as one when the attribute is made");
   }
 }
@@ -116,14 +122,19 @@ Task<HttpResponse> create_rule(Call& call) {
   const auto [source_type, source_attribute] = split_end(required_text(body, "source"), "source");
   const auto [target_type, target_attribute] = split_end(required_text(body, "target"), "target");
   const auto kind = contract::key_kind(required_text(body, "kind"));
-  if (!kind) bad_request("rule.bad_kind", "kind must be one of email, phone, domain, username, external_id, exact");
+  if (!kind)
+    bad_request("rule.bad_kind",
+                "kind must be one of email, phone, domain, username, external_id, exact");
   const model::CatalogPtr catalog = co_await call.services.catalogs.get(call.workspace);
   check_end(*catalog, source_type, source_attribute, *kind);
   check_end(*catalog, target_type, target_attribute, *kind);
-  pg::Params params(call.workspace, name, source_type, source_attribute, target_type, target_attribute);
+  pg::Params params(call.workspace, name, source_type, source_attribute, target_type,
+                    target_attribute);
   params.add(static_cast<std::int32_t>(*kind));
   const auto made = co_await call.services.pool.query(kInsertRule, std::move(params));
-  if (made.empty()) throw Failure(Error(ErrorKind::conflict, "rule.name_taken", "there is a rule '" + name + "' already"));
+  if (made.empty())
+    throw Failure(
+        Error(ErrorKind::conflict, "rule.name_taken", "there is a rule '" + name + "' already"));
   co_await apply_rule(call, name);
   co_return HttpResponse::json(body, 201);
 }
@@ -137,7 +148,8 @@ Task<HttpResponse> change_rule(Call& call) {
   const auto changed = co_await call.services.pool.query(
       kEnableRule, pg::Params(call.workspace, call.part("rule"), body["enabled"].get<bool>()));
   if (changed.empty()) {
-    throw Failure(Error(ErrorKind::not_found, "rule.unknown", "there is no rule '" + call.part("rule") + "'", "sluice link rules"));
+    throw Failure(Error(ErrorKind::not_found, "rule.unknown",
+                        "there is no rule '" + call.part("rule") + "'", "sluice link rules"));
   }
   co_await apply_rule(call, call.part("rule"));
   co_return HttpResponse::json(body);
@@ -157,7 +169,8 @@ std::pair<std::int64_t, std::int64_t> read_cursor(const std::string& text) {
   bad_request("link.bad_cursor", "the cursor is none that this route gave");
 }
 
-std::string type_name(const model::Catalog& catalog, const pg::QueryResult& rows, int row, int column) {
+std::string type_name(const model::Catalog& catalog, const pg::QueryResult& rows, int row,
+                      int column) {
   if (rows.is_null(row, column)) return {};
   const model::StoredType* type = catalog.find(rows.get<EntityTypeId>(row, column));
   return type == nullptr ? std::string() : type->name;
@@ -170,15 +183,22 @@ Task<std::map<std::int64_t, std::string>> external_ids(Call& call, const model::
   for (int row = 0; row < rows.rows(); ++row) {
     const model::StoredType* type = catalog.find(rows.get<EntityTypeId>(row, 3));
     if (type == nullptr || type->own) continue;
-    ids_of.try_emplace(type->table, pg::Oid::int8).first->second.add(rows.get<std::int64_t>(row, 1));
+    ids_of.try_emplace(type->table, pg::Oid::int8)
+        .first->second.add(rows.get<std::int64_t>(row, 1));
   }
   std::map<std::int64_t, std::string> found;
   for (auto& [table, ids] : ids_of) {
-    const std::string sql = "select v.id, v.external_id from unnest($2::bigint[]) as wanted(id) join lateral (select t.id, "
-                            "t.external_id from vendor.\"" + table + "\" t where t.workspace_id = $1 and t.id = wanted.id "
-                            "offset 0) v on true";
-    const auto pairs = co_await call.services.pool.query(sql, pg::Params(call.workspace, std::move(ids)));
-    for (int row = 0; row < pairs.rows(); ++row) found.emplace(pairs.get<std::int64_t>(row, 0), pairs.get<std::string>(row, 1));
+    const std::string sql =
+        "select v.id, v.external_id from unnest($2::bigint[]) as wanted(id) join lateral (select "
+        "t.id, "
+        "t.external_id from vendor.\"" +
+        table +
+        "\" t where t.workspace_id = $1 and t.id = wanted.id "
+        "offset 0) v on true";
+    const auto pairs =
+        co_await call.services.pool.query(sql, pg::Params(call.workspace, std::move(ids)));
+    for (int row = 0; row < pairs.rows(); ++row)
+      found.emplace(pairs.get<std::int64_t>(row, 0), pairs.get<std::string>(row, 1));
   }
   co_return found;
 }
@@ -188,12 +208,15 @@ Task<HttpResponse> list_links(Call& call) {
   std::optional<std::int64_t> rule;
   if (const auto name = call.http.parameter("rule")) {
     const model::StoredRule* found = find_rule(*catalog, *name);
-    if (found == nullptr) bad_request("rule.unknown", "there is no rule '" + *name + "'", "sluice link rules");
+    if (found == nullptr)
+      bad_request("rule.unknown", "there is no rule '" + *name + "'", "sluice link rules");
     rule = found->id.value;
   }
   const auto state = call.http.parameter("state");
   if (state && std::find(kStates.begin(), kStates.end(), *state) == kStates.end()) {
-    bad_request("request.bad_parameter", "state must be linked, pending, contested, suggested, confirmed, rejected or inactive");
+    bad_request(
+        "request.bad_parameter",
+        "state must be linked, pending, contested, suggested, confirmed, rejected or inactive");
   }
   const std::int64_t limit = call.limit(50, 1000);
   const auto [after_rule, after_source] = read_cursor(call.http.parameter("cursor").value_or(""));
@@ -214,7 +237,8 @@ Task<HttpResponse> list_links(Call& call) {
     if (vendor_id != vendor_ids.end()) one["source"]["external_id"] = vendor_id->second;
     one["target"] = nullptr;
     if (!rows.is_null(row, 5)) {
-      one["target"] = {{"type", type_name(*catalog, rows, row, 4)}, {"id", rows.get<std::int64_t>(row, 5)}};
+      one["target"] = {{"type", type_name(*catalog, rows, row, 4)},
+                       {"id", rows.get<std::int64_t>(row, 5)}};
     }
     one["candidates"] = json::parse(rows.text(row, 6));
     one["candidate_count"] = rows.get<std::int64_t>(row, 7);
@@ -230,11 +254,16 @@ Task<HttpResponse> list_links(Call& call) {
 }
 
 constexpr std::array<Route, 4> kRoutes = {{
-    {"GET", "/v1/workspaces/{workspace}/link-rules", Access::reader, "Link rules, with how many links each has in which state", list_rules},
+    {"GET", "/v1/workspaces/{workspace}/link-rules", Access::reader,
+     "Link rules, with how many links each has in which state", list_rules},
     {"POST", "/v1/workspaces/{workspace}/link-rules", Access::admin,
-     "A rule {name, source: \"type.attribute\", target: \"type.attribute\", kind}; applied to what is there", create_rule},
-    {"PATCH", "/v1/workspaces/{workspace}/link-rules/{rule}", Access::admin, "Switches a rule {enabled}", change_rule},
-    {"GET", "/v1/workspaces/{workspace}/links", Access::reader, "Links; ?rule=&state=&limit=&cursor=", list_links, "rule state limit cursor"},
+     "A rule {name, source: \"type.attribute\", target: \"type.attribute\", kind}; applied to what "
+     "is there",
+     create_rule},
+    {"PATCH", "/v1/workspaces/{workspace}/link-rules/{rule}", Access::admin,
+     "Switches a rule {enabled}", change_rule},
+    {"GET", "/v1/workspaces/{workspace}/links", Access::reader,
+     "Links; ?rule=&state=&limit=&cursor=", list_links, "rule state limit cursor"},
 }};
 
 }  // namespace

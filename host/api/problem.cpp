@@ -25,20 +25,34 @@ constexpr std::array<Special, 10> kSpecial = {{
 
 std::string_view title(int status) {
   switch (status) {
-    case 400: return "Bad input";
-    case 401: return "Token needed";
-    case 403: return "Not allowed";
-    case 404: return "Not found";
-    case 408: return "Request not completed";
-    case 405: return "Method not allowed";
-    case 409: return "Conflict";
-    case 413: return "Too large";
-    case 415: return "Unsupported media type";
-    case 422: return "Cannot be done as asked";
-    case 431: return "Header too large";
-    case 501: return "Not supported";
-    case 503: return "Try again later";
-    default: return "Internal error";
+    case 400:
+      return "Bad input";
+    case 401:
+      return "Token needed";
+    case 403:
+      return "Not allowed";
+    case 404:
+      return "Not found";
+    case 408:
+      return "Request not completed";
+    case 405:
+      return "Method not allowed";
+    case 409:
+      return "Conflict";
+    case 413:
+      return "Too large";
+    case 415:
+      return "Unsupported media type";
+    case 422:
+      return "Cannot be done as asked";
+    case 431:
+      return "Header too large";
+    case 501:
+      return "Not supported";
+    case 503:
+      return "Try again later";
+    default:
+      return "Internal error";
   }
 }
 
@@ -49,16 +63,23 @@ int http_status(const Error& error) {
     if (special.code == error.code) return special.status;
   }
   switch (error.kind) {
-    case ErrorKind::bad_input: return 400;
-    case ErrorKind::denied: return 403;
-    case ErrorKind::not_found: return 404;
-    case ErrorKind::conflict: return 409;
-    case ErrorKind::unsupported: return 501;
+    case ErrorKind::bad_input:
+      return 400;
+    case ErrorKind::denied:
+      return 403;
+    case ErrorKind::not_found:
+      return 404;
+    case ErrorKind::conflict:
+      return 409;
+    case ErrorKind::unsupported:
+      return 501;
     case ErrorKind::retry_later:
     case ErrorKind::reconnect:
     case ErrorKind::unknown_outcome:
-    case ErrorKind::cancelled: return 503;
-    case ErrorKind::internal: return 500;
+    case ErrorKind::cancelled:
+      return 503;
+    case ErrorKind::internal:
+      return 500;
   }
   return 500;
 }
@@ -68,21 +89,28 @@ Error error_of(const pg::QueryError& failure) {
     case ErrorKind::bad_input: {
       std::string what = "the database does not take a value of this request";
       if (!failure.constraint().empty()) what += " (" + failure.constraint() + ")";
-      return Error(ErrorKind::bad_input, "request.value_refused", std::move(what), "Look for a value that is too long or out of range");
+      return Error(ErrorKind::bad_input, "request.value_refused", std::move(what),
+                   "Look for a value that is too long or out of range");
     }
     case ErrorKind::conflict:
-      return Error(ErrorKind::conflict, "database.conflict", "something with the same name or key is there already");
+      return Error(ErrorKind::conflict, "database.conflict",
+                   "something with the same name or key is there already");
     case ErrorKind::retry_later:
-      return Error(ErrorKind::retry_later, "database.busy", "the database cannot do this right now", "Ask again in a moment");
+      return Error(ErrorKind::retry_later, "database.busy", "the database cannot do this right now",
+                   "Ask again in a moment");
     case ErrorKind::reconnect:
-      return Error(ErrorKind::reconnect, "database.away", "the database cannot be reached; nothing was done", "Ask again in a moment");
+      return Error(ErrorKind::reconnect, "database.away",
+                   "the database cannot be reached; nothing was done", "Ask again in a moment");
     case ErrorKind::unknown_outcome:
       return Error(ErrorKind::unknown_outcome, "database.unknown_outcome",
-                   "the connection to the database broke before its answer came", "Look whether it was done before you ask again");
+                   "the connection to the database broke before its answer came",
+                   "Look whether it was done before you ask again");
     case ErrorKind::cancelled:
-      return Error(ErrorKind::cancelled, "database.away", "the request was stopped", "Ask again in a moment");
+      return Error(ErrorKind::cancelled, "database.away", "the request was stopped",
+                   "Ask again in a moment");
     default:
-      return Error(ErrorKind::internal, "internal", "the database refused what this host asked", "The log says more; please report it");
+      return Error(ErrorKind::internal, "internal", "the database refused what this host asked",
+                   "The log says more; please report it");
   }
 }
 
@@ -97,7 +125,8 @@ HttpResponse problem(const Error& error) {
   if (!error.hint.empty()) document["hint"] = error.hint;
   HttpResponse response = HttpResponse::json(document, status);
   response.content_type = "application/problem+json";
-  if (status == 503 && error.kind != ErrorKind::unknown_outcome) response.headers.emplace_back("Retry-After", "5");
+  if (status == 503 && error.kind != ErrorKind::unknown_outcome)
+    response.headers.emplace_back("Retry-After", "5");
   if (status == 401) response.headers.emplace_back("WWW-Authenticate", "Bearer");
   return response;
 }

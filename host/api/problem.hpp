@@ -9,14 +9,15 @@
 
 namespace sluice::api {
 
-/// 400 bad_input · 403 denied · 404 not_found · 409 conflict · 501 unsupported · 503 retry_later, reconnect,
-/// unknown_outcome, cancelled (with Retry-After) · 500 internal. Codes listed in problem.cpp have their own status
-/// (401 token.missing, 413 request.too_large, …).
+/// 400 bad_input · 403 denied · 404 not_found · 409 conflict · 501 unsupported · 503 retry_later,
+/// reconnect, unknown_outcome, cancelled (with Retry-After) · 500 internal. Codes listed in
+/// problem.cpp have their own status (401 token.missing, 413 request.too_large, …).
 [[nodiscard]] int http_status(const Error& error);
 
-/// What a client may know of a database failure: its kind decides; statements and values stay in our log.
-///   request.value_refused 400 · database.conflict 409 · database.busy, database.away, database.unknown_outcome 503 ·
-///   internal 500
+/// What a client may know of a database failure: its kind decides; statements and values stay in
+/// our log.
+///   request.value_refused 400 · database.conflict 409 · database.busy, database.away,
+///   database.unknown_outcome 503 · internal 500
 [[nodiscard]] Error error_of(const pg::QueryError& failure);
 
 /// {"type":"urn:sluice:problem:<code>","title":…,"status":…,"detail":…,"code":…,"hint":…}

@@ -23,23 +23,27 @@ namespace http = boost::beast::http;
 using tcp = asio::ip::tcp;
 
 constexpr std::size_t kPieceBytes = 64 * 1024;
-constexpr std::size_t kLingerBytesMax = 16 << 20;  ///< of an unwanted body, read and dropped so that our answer arrives
+constexpr std::size_t kLingerBytesMax =
+    16 << 20;  ///< of an unwanted body, read and dropped so that our answer arrives
 
 std::string text_of(beast::string_view view) { return std::string(view.data(), view.size()); }
 
 Error malformed(std::string what) {
-  return Error(ErrorKind::bad_input, "request.malformed", "this is no HTTP request that can be answered: " + std::move(what));
+  return Error(ErrorKind::bad_input, "request.malformed",
+               "this is no HTTP request that can be answered: " + std::move(what));
 }
 
 /// What a parser's refusal means for the client.
 Error refusal_of(boost::system::error_code error, const ServerLimits& limits) {
   if (error == http::error::header_limit) {
     return Error(ErrorKind::bad_input, "request.header_too_large",
-                 "request line and headers are larger than " + std::to_string(limits.header_bytes_max) + " bytes");
+                 "request line and headers are larger than " +
+                     std::to_string(limits.header_bytes_max) + " bytes");
   }
   if (error == http::error::body_limit) {
     return Error(ErrorKind::bad_input, "request.too_large",
-                 "the body is larger than " + std::to_string(limits.body_bytes_max) + " bytes", "Split it into several requests");
+                 "the body is larger than " + std::to_string(limits.body_bytes_max) + " bytes",
+                 "Split it into several requests");
   }
   return malformed(error.message());
 }
@@ -48,21 +52,26 @@ bool is_http_error(boost::system::error_code error) {
   return error.category() == http::make_error_code(http::error::bad_method).category();
 }
 
-/// Requests that two servers could understand in two ways are refused: nobody may hide one request in another.
+/// Requests that two servers could understand in two ways are refused: nobody may hide one request
+/// in another.
 std::optional<Error> ambiguity(const http::request_header<>& head) {
   const auto encodings = head.count(http::field::transfer_encoding);
-  if (encodings > 1 || (encodings == 1 && !beast::iequals(head[http::field::transfer_encoding], "chunked"))) {
+  if (encodings > 1 ||
+      (encodings == 1 && !beast::iequals(head[http::field::transfer_encoding], "chunked"))) {
     return malformed("the only Transfer-Encoding taken is chunked");
   }
   if (encodings == 1 && head.version() < 11) return malformed("HTTP/1.0 has no Transfer-Encoding");
   const auto lengths = head.count(http::field::content_length);
-  if (lengths > 1 || (lengths == 1 && head[http::field::content_length].find(',') != beast::string_view::npos)) {
+  if (lengths > 1 ||
+      (lengths == 1 && head[http::field::content_length].find(',') != beast::string_view::npos)) {
     return malformed("Content-Length is there twice");
   }
   const auto hosts = head.count(http::field::host);
-  if (hosts > 1 || (hosts == 0 && head.version() >= 11)) return malformed("one Host header is needed");
+  if (hosts > 1 || (hosts == 0 && head.version() >= 11))
+    return malformed("one Host header is needed");
   for (const auto field : {http::field::authorization, http::field::content_type}) {
-    if (head.count(field) > 1) return malformed(std::string(http::to_string(field)) + " is there twice");
+    if (head.count(field) > 1)
+      return malformed(std::string(http::to_string(field)) + " is there twice");
   }
   return std::nullopt;
 }
@@ -85,7 +94,8 @@ using Parser = http::request_parser<http::buffer_body>;
 
 class StreamBody final : public BodyReader {
  public:
-  StreamBody(beast::tcp_stream& stream, beast::flat_buffer& buffer, Parser& parser, const ServerLimits& limits)
+  StreamBody(beast::tcp_stream& stream, beast::flat_buffer& buffer, Parser& parser,
+             const ServerLimits& limits)
       : stream_(stream), buffer_(buffer), parser_(parser), limits_(limits) {}
 
   Task<std::string> next() override {
@@ -98,10 +108,13 @@ class StreamBody final : public BodyReader {
     body.size = piece.size();
     boost::system::error_code error;
     stream_.expires_after(limits_.body_timeout);
-    co_await http::async_read(stream_, buffer_, parser_, asio::redirect_error(asio::use_awaitable, error));
+    co_await http::async_read(stream_, buffer_, parser_,
+                              asio::redirect_error(asio::use_awaitable, error));
     if (error == http::error::need_buffer) error = {};
-    if (error == http::error::partial_message || error == http::error::end_of_stream || (error && !is_http_error(error))) {
-      throw Failure(Error(ErrorKind::bad_input, "request.cut", "the body of the request ended early: " + error.message()));
+    if (error == http::error::partial_message || error == http::error::end_of_stream ||
+        (error && !is_http_error(error))) {
+      throw Failure(Error(ErrorKind::bad_input, "request.cut",
+                          "the body of the request ended early: " + error.message()));
     }
     if (error) throw Failure(refusal_of(error, limits_));
     piece.resize(piece.size() - body.size);
@@ -132,19 +145,21 @@ Task<HttpResponse> handled(const Handler& handler, HttpRequest& request) {
   } catch (const pg::QueryError& failure) {
     error = error_of(failure);
     if (error.kind != ErrorKind::conflict) {
-      log::warning("api.database", {{"method", request.method}, {"path", request.path}, {"error", failure.what()}});
+      log::warning("api.database",
+                   {{"method", request.method}, {"path", request.path}, {"error", failure.what()}});
     }
   } catch (const Failure& failure) {
     error = failure.error();
   } catch (const std::exception& surprise) {
-    error = Error(ErrorKind::internal, "internal", "a defect stopped this request", "The log says more; please report it");
+    error = Error(ErrorKind::internal, "internal", "a defect stopped this request",
+                  "The log says more; please report it");
     log::error("api.defect", {{"path", request.path}, {"what", surprise.what()}});
   }
   co_return problem(error);
 }
 
-Task<bool> send(beast::tcp_stream& stream, const HttpResponse& answer, bool keep_alive, bool head_only,
-                std::chrono::seconds timeout) {
+Task<bool> send(beast::tcp_stream& stream, const HttpResponse& answer, bool keep_alive,
+                bool head_only, std::chrono::seconds timeout) {
   http::response<http::string_body> response;
   response.version(11);
   response.result(static_cast<unsigned>(answer.status));
@@ -165,8 +180,9 @@ Task<bool> send(beast::tcp_stream& stream, const HttpResponse& answer, bool keep
 
 }  // namespace
 
-Result<std::unique_ptr<Server>> Server::listen(Executor executor, std::string address, std::uint16_t port,
-                                               Handler handler, ServerLimits limits) {
+Result<std::unique_ptr<Server>> Server::listen(Executor executor, std::string address,
+                                               std::uint16_t port, Handler handler,
+                                               ServerLimits limits) {
   auto state = std::make_shared<ServerState>(executor, std::move(handler), limits);
   boost::system::error_code error;
   const auto ip = asio::ip::make_address(address, error);
@@ -199,18 +215,21 @@ void Server::stop() {
 namespace {
 
 /// Waits for a request's first byte; false when none comes.
-Task<bool> has_request(beast::tcp_stream& stream, beast::flat_buffer& buffer, std::chrono::seconds timeout) {
+Task<bool> has_request(beast::tcp_stream& stream, beast::flat_buffer& buffer,
+                       std::chrono::seconds timeout) {
   if (buffer.size() > 0) co_return true;
   boost::system::error_code error;
   stream.expires_after(timeout);
   const auto room = buffer.prepare(4096);
-  const std::size_t count = co_await stream.async_read_some(room, asio::redirect_error(asio::use_awaitable, error));
+  const std::size_t count =
+      co_await stream.async_read_some(room, asio::redirect_error(asio::use_awaitable, error));
   buffer.commit(count);
   co_return !error && count > 0;
 }
 
 /// Reads the rest of a body that has arrived already, so that the connection can go on.
-Task<void> drop_arrived_body(const Parser& parser, const beast::flat_buffer& buffer, StreamBody& body) {
+Task<void> drop_arrived_body(const Parser& parser, const beast::flat_buffer& buffer,
+                             StreamBody& body) {
   if (parser.is_done() || parser.chunked()) co_return;
   const auto remaining = parser.content_length_remaining();
   if (!remaining || *remaining > buffer.size()) co_return;
@@ -224,9 +243,11 @@ Task<bool> serve_one(beast::tcp_stream& stream, beast::flat_buffer& buffer, Serv
   parser.body_limit(state.limits.body_bytes_max);
   boost::system::error_code error;
   stream.expires_after(state.limits.header_timeout);
-  co_await http::async_read_header(stream, buffer, parser, asio::redirect_error(asio::use_awaitable, error));
+  co_await http::async_read_header(stream, buffer, parser,
+                                   asio::redirect_error(asio::use_awaitable, error));
   if (error) {
-    if (is_http_error(error) && error != http::error::end_of_stream && error != http::error::partial_message) {
+    if (is_http_error(error) && error != http::error::end_of_stream &&
+        error != http::error::partial_message) {
       const HttpResponse answer = problem(refusal_of(error, state.limits));
       co_await send(stream, answer, false, false, state.limits.header_timeout);
     }
@@ -246,7 +267,8 @@ Task<bool> serve_one(beast::tcp_stream& stream, beast::flat_buffer& buffer, Serv
   HttpResponse answer;
   if (ambiguous) {
     answer = problem(*ambiguous);
-  } else if (const auto target = read_target({head.target().data(), head.target().size()}, request); !target) {
+  } else if (const auto target = read_target({head.target().data(), head.target().size()}, request);
+             !target) {
     answer = problem(target.error());
   } else {
     answer = co_await handled(state.handler, request);
@@ -254,17 +276,19 @@ Task<bool> serve_one(beast::tcp_stream& stream, beast::flat_buffer& buffer, Serv
   if (!ambiguous) co_await drop_arrived_body(parser, buffer, body);
   const bool keep_alive = head.keep_alive() && parser.is_done() && !ambiguous && !state.stopping;
   const bool sent = co_await send(stream, answer, keep_alive, head_only, state.limits.body_timeout);
-  co_return sent && keep_alive;
+  co_return sent&& keep_alive;
 }
 
-/// Closing a socket with unread bytes resets the connection, and the client would never see our answer.
+/// Closing a socket with unread bytes resets the connection, and the client would never see our
+/// answer.
 Task<void> linger(beast::tcp_stream& stream, std::chrono::seconds timeout) {
   boost::system::error_code error;
   stream.socket().shutdown(tcp::socket::shutdown_send, error);
   stream.expires_after(timeout);
   std::string dropped(kPieceBytes, '\0');
   for (std::size_t total = 0; !error && total < kLingerBytesMax;) {
-    total += co_await stream.async_read_some(asio::buffer(dropped), asio::redirect_error(asio::use_awaitable, error));
+    total += co_await stream.async_read_some(asio::buffer(dropped),
+                                             asio::redirect_error(asio::use_awaitable, error));
   }
 }
 
@@ -297,7 +321,8 @@ Task<void> Server::run() {
       co_await pause.async_wait(asio::use_awaitable);
     }
     boost::system::error_code error;
-    tcp::socket socket = co_await state->acceptor.async_accept(asio::redirect_error(asio::use_awaitable, error));
+    tcp::socket socket =
+        co_await state->acceptor.async_accept(asio::redirect_error(asio::use_awaitable, error));
     if (state->stopping) co_return;
     if (error) {
       // Out of descriptors: let some end instead of spinning.

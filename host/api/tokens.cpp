@@ -68,7 +68,8 @@ std::optional<Role> role_of(std::string_view name) {
   return std::nullopt;
 }
 
-Task<std::string> create_token(pg::Connection& connection, WorkspaceId workspace, std::string name, Role role) {
+Task<std::string> create_token(pg::Connection& connection, WorkspaceId workspace, std::string name,
+                               Role role) {
   Bytes random(kSecretBytes);
   randombytes_buf(random.data(), random.size());
   const std::string secret = to_base64url(random);
@@ -80,10 +81,12 @@ Task<std::string> create_token(pg::Connection& connection, WorkspaceId workspace
 Task<Result<Principal>> authenticate(pg::Pool& pool, std::string authorization) {
   // The scheme's name is case-insensitive (RFC 9110).
   if (authorization.size() < 7 || strncasecmp(authorization.data(), "Bearer ", 7) != 0) {
-    co_return fail(ErrorKind::denied, "token.missing", "this needs a token", "Send 'Authorization: Bearer slc_…'");
+    co_return fail(ErrorKind::denied, "token.missing", "this needs a token",
+                   "Send 'Authorization: Bearer slc_…'");
   }
   const auto unknown = [] {
-    return fail(ErrorKind::denied, "token.unknown", "the token is not valid here", "Ask an admin for a token");
+    return fail(ErrorKind::denied, "token.unknown", "the token is not valid here",
+                "Ask an admin for a token");
   };
   const auto parsed = parse(std::string_view(authorization).substr(7));
   if (!parsed) co_return unknown();
@@ -91,7 +94,8 @@ Task<Result<Principal>> authenticate(pg::Pool& pool, std::string authorization) 
   if (found.empty()) co_return unknown();
   const Bytes expected = found.get<Bytes>(0, 0);
   const Bytes actual = hash_of(parsed->secret);
-  if (expected.size() != actual.size() || sodium_memcmp(expected.data(), actual.data(), actual.size()) != 0) {
+  if (expected.size() != actual.size() ||
+      sodium_memcmp(expected.data(), actual.data(), actual.size()) != 0) {
     co_return unknown();
   }
   Principal principal;

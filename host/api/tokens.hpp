@@ -1,4 +1,5 @@
-// Who asks: API tokens, "slc_<workspace>_<token>_<secret>". The database holds a BLAKE2b hash of the secret.
+// Who asks: API tokens, "slc_<workspace>_<token>_<secret>". The database holds a BLAKE2b hash of
+// the secret.
 #pragma once
 
 #include <optional>
@@ -12,7 +13,8 @@
 
 namespace sluice::api {
 
-/// reader asks, admin also changes its workspace, operator does both in every workspace and makes new ones.
+/// reader asks, admin also changes its workspace, operator does both in every workspace and makes
+/// new ones.
 enum class Role { reader = 1, admin = 2, operator_ = 3 };
 [[nodiscard]] std::string_view to_string(Role role);
 [[nodiscard]] std::optional<Role> role_of(std::string_view name);
@@ -24,10 +26,11 @@ struct Principal {
 };
 
 /// Makes a token; the returned text is the only copy.
-Task<std::string> create_token(pg::Connection& connection, WorkspaceId workspace, std::string name, Role role);
+Task<std::string> create_token(pg::Connection& connection, WorkspaceId workspace, std::string name,
+                               Role role);
 
-/// `authorization` is the header's value. Errors: token.missing (no "Bearer …"), token.unknown (wrong, revoked or
-/// malformed: one answer for all, in constant time over the secret).
+/// `authorization` is the header's value. Errors: token.missing (no "Bearer …"), token.unknown
+/// (wrong, revoked or malformed: one answer for all, in constant time over the secret).
 Task<Result<Principal>> authenticate(pg::Pool& pool, std::string authorization);
 
 }  // namespace sluice::api

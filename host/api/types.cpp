@@ -53,7 +53,8 @@ Task<HttpResponse> show(Call& call) {
   const model::CatalogPtr catalog = co_await call.services.catalogs.get(call.workspace);
   const model::StoredType* type = catalog->find(call.part("type"));
   if (type == nullptr) {
-    throw Failure(Error(ErrorKind::not_found, "type.not_found", "there is no entity type '" + call.part("type") + "'",
+    throw Failure(Error(ErrorKind::not_found, "type.not_found",
+                        "there is no entity type '" + call.part("type") + "'",
                         "sluice entity types"));
   }
   co_return HttpResponse::json(describe(*type));
@@ -72,7 +73,8 @@ Task<HttpResponse> create(Call& call) {
   const json body = co_await call.body();
   model::OwnType wanted = expect(model::own_type_from_json(body));
   auto connection = co_await call.services.pool.acquire();
-  const model::OwnType made = expect(co_await model::create_own_type(*connection, call.workspace, std::move(wanted)));
+  const model::OwnType made =
+      expect(co_await model::create_own_type(*connection, call.workspace, std::move(wanted)));
   co_await refresh(call);
   co_return HttpResponse::json(model::to_json(made), 201);
 }
@@ -81,8 +83,8 @@ Task<HttpResponse> add_attribute(Call& call) {
   const json body = co_await call.body();
   model::OwnAttribute wanted = expect(model::own_attribute_from_json(body));
   auto connection = co_await call.services.pool.acquire();
-  const model::OwnType made = expect(
-      co_await model::add_own_attribute(*connection, call.workspace, call.part("type"), std::move(wanted)));
+  const model::OwnType made = expect(co_await model::add_own_attribute(
+      *connection, call.workspace, call.part("type"), std::move(wanted)));
   co_await refresh(call);
   co_return HttpResponse::json(model::to_json(made), 201);
 }
@@ -91,19 +93,23 @@ model::ImportOptions import_options(const Call& call) {
   model::ImportOptions options;
   const std::string& sent_as = call.http.content_type;
   const bool says_ndjson = sent_as.starts_with("application/x-ndjson");
-  if (!call.http.parameter("format") && !sent_as.empty() && !says_ndjson && !sent_as.starts_with("text/csv")) {
+  if (!call.http.parameter("format") && !sent_as.empty() && !says_ndjson &&
+      !sent_as.starts_with("text/csv")) {
     bad_request("request.unsupported_media_type", "an import is text/csv or application/x-ndjson",
                 "Send that Content-Type, or say ?format=csv or ?format=ndjson");
   }
   const std::string format = call.http.parameter("format").value_or(says_ndjson ? "ndjson" : "csv");
-  if (format != "csv" && format != "ndjson") bad_request("request.bad_parameter", "format must be csv or ndjson");
+  if (format != "csv" && format != "ndjson")
+    bad_request("request.bad_parameter", "format must be csv or ndjson");
   options.format = format == "csv" ? model::ImportFormat::csv : model::ImportFormat::ndjson;
   options.key = call.http.parameter("key").value_or("");
   const std::string empty = call.http.parameter("empty").value_or("absent");
-  if (empty != "absent" && empty != "null") bad_request("request.bad_parameter", "empty must be absent or null");
+  if (empty != "absent" && empty != "null")
+    bad_request("request.bad_parameter", "empty must be absent or null");
   options.empty = empty == "null" ? model::EmptyField::null : model::EmptyField::absent;
   if (const auto separator = call.http.parameter("separator")) {
-    if (separator->size() != 1) bad_request("request.bad_parameter", "separator must be one character");
+    if (separator->size() != 1)
+      bad_request("request.bad_parameter", "separator must be one character");
     options.separator = (*separator)[0];
   }
   return options;
@@ -111,8 +117,8 @@ model::ImportOptions import_options(const Call& call) {
 
 Task<HttpResponse> import(Call& call) {
   model::CatalogPtr catalog = co_await call.services.catalogs.get(call.workspace);
-  model::Importer importer = expect(
-      model::Importer::make(call.services.pool, std::move(catalog), call.part("type"), import_options(call)));
+  model::Importer importer = expect(model::Importer::make(call.services.pool, std::move(catalog),
+                                                          call.part("type"), import_options(call)));
   for (;;) {
     const std::string piece = co_await call.http.body->next();
     if (piece.empty()) break;
@@ -124,14 +130,16 @@ Task<HttpResponse> import(Call& call) {
 }
 
 constexpr std::array<Route, 5> kRoutes = {{
-    {"GET", "/v1/workspaces/{workspace}/types", Access::reader, "All entity types with attributes and relationships", list},
+    {"GET", "/v1/workspaces/{workspace}/types", Access::reader,
+     "All entity types with attributes and relationships", list},
     {"POST", "/v1/workspaces/{workspace}/types", Access::admin,
      "Makes an own type {name, attributes:[{name, type, unique, required, link_key}]}", create},
     {"GET", "/v1/workspaces/{workspace}/types/{type}", Access::reader, "One entity type", show},
-    {"POST", "/v1/workspaces/{workspace}/types/{type}/attributes", Access::admin, "Adds an attribute to an own type", add_attribute},
+    {"POST", "/v1/workspaces/{workspace}/types/{type}/attributes", Access::admin,
+     "Adds an attribute to an own type", add_attribute},
     {"POST", "/v1/workspaces/{workspace}/types/{type}/import", Access::admin,
-     "Imports CSV or NDJSON, streaming; ?format=&key=&empty=&separator=. Rejected rows are listed", import,
-     "format key empty separator"},
+     "Imports CSV or NDJSON, streaming; ?format=&key=&empty=&separator=. Rejected rows are listed",
+     import, "format key empty separator"},
 }};
 
 }  // namespace

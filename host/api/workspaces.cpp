@@ -12,7 +12,8 @@ using nlohmann::json;
 
 Task<HttpResponse> list(Call& call) {
   const auto rows = co_await call.services.pool.query(
-      "select name, (extract(epoch from created_at) * 1000000)::bigint from sluice.workspace order by name limit 10000");
+      "select name, (extract(epoch from created_at) * 1000000)::bigint from sluice.workspace order "
+      "by name limit 10000");
   json names = json::array();
   for (int row = 0; row < rows.rows(); ++row) {
     names.push_back({{"name", rows.get<std::string>(row, 0)},
@@ -39,7 +40,9 @@ Task<HttpResponse> create(Call& call) {
     }
     if (error.kind() != ErrorKind::conflict) throw;
   }
-  if (!made) throw Failure(Error(ErrorKind::conflict, "workspace.name_taken", "there is a workspace '" + name + "' already"));
+  if (!made)
+    throw Failure(Error(ErrorKind::conflict, "workspace.name_taken",
+                        "there is a workspace '" + name + "' already"));
   std::exception_ptr failure;
   try {
     const model::CatalogPtr catalog = co_await call.services.catalogs.get(*made);
@@ -49,7 +52,8 @@ Task<HttpResponse> create(Call& call) {
   }
   if (failure) {
     // No workspace without its schema: the name can be used again once that is free.
-    co_await call.services.pool.query("delete from sluice.workspace where workspace_id = $1", pg::Params(*made));
+    co_await call.services.pool.query("delete from sluice.workspace where workspace_id = $1",
+                                      pg::Params(*made));
     std::rethrow_exception(failure);
   }
   co_return HttpResponse::json({{"name", name}}, 201);
@@ -61,7 +65,8 @@ Task<HttpResponse> create_token_for(Call& call) {
   const std::string name = required_text(body, "name");
   const auto role = role_of(body.contains("role") ? required_text(body, "role") : "reader");
   if (!role || (*role == Role::operator_ && call.principal.role != Role::operator_)) {
-    bad_request("token.bad_role", "role must be reader or admin", "Only an operator may make operators");
+    bad_request("token.bad_role", "role must be reader or admin",
+                "Only an operator may make operators");
   }
   auto connection = co_await call.services.pool.acquire();
   const std::string token = co_await create_token(*connection, call.workspace, name, *role);
@@ -71,7 +76,8 @@ Task<HttpResponse> create_token_for(Call& call) {
 constexpr std::array<Route, 3> kRoutes = {{
     {"GET", "/v1/workspaces", Access::operator_, "All workspaces", list},
     {"POST", "/v1/workspaces", Access::operator_, "Makes a workspace {name}", create},
-    {"POST", "/v1/workspaces/{workspace}/tokens", Access::admin, "Makes a token {name, role}; shown once", create_token_for},
+    {"POST", "/v1/workspaces/{workspace}/tokens", Access::admin,
+     "Makes a token {name, role}; shown once", create_token_for},
 }};
 
 }  // namespace

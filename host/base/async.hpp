@@ -1,9 +1,10 @@
 // The one way to wait: Boost.Asio awaitables. Everything that belongs to one loop runs on one
-// thread, so a component takes an executor and needs no lock; a host that wants more cores runs more loops.
+// thread, so a component takes an executor and needs no lock; a host that wants more cores runs
+// more loops.
 #pragma once
 
-#include <boost/asio/awaitable.hpp>
 #include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/awaitable.hpp>
 
 namespace sluice {
 

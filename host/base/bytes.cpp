@@ -17,7 +17,8 @@ std::optional<Bytes> from_hex(std::string_view text) {
   std::size_t length = 0;
   const char* end = nullptr;
   if (text.size() % 2 != 0 ||
-      sodium_hex2bin(bytes.data(), bytes.size(), text.data(), text.size(), nullptr, &length, &end) != 0 ||
+      sodium_hex2bin(bytes.data(), bytes.size(), text.data(), text.size(), nullptr, &length,
+                     &end) != 0 ||
       end != text.data() + text.size()) {
     return std::nullopt;
   }
@@ -36,8 +37,8 @@ std::optional<Bytes> from_base64url(std::string_view text) {
   Bytes bytes(text.size() * 3 / 4 + 3);
   std::size_t length = 0;
   const char* end = nullptr;
-  if (sodium_base642bin(bytes.data(), bytes.size(), text.data(), text.size(), nullptr, &length, &end,
-                        sodium_base64_VARIANT_URLSAFE_NO_PADDING) != 0 ||
+  if (sodium_base642bin(bytes.data(), bytes.size(), text.data(), text.size(), nullptr, &length,
+                        &end, sodium_base64_VARIANT_URLSAFE_NO_PADDING) != 0 ||
       end != text.data() + text.size()) {
     return std::nullopt;
   }
@@ -53,7 +54,10 @@ bool is_utf8(std::string_view text) {
       ++p;
       continue;
     }
-    const int length = *p >= 0xC2 && *p <= 0xDF ? 2 : (*p & 0xF0) == 0xE0 ? 3 : *p >= 0xF0 && *p <= 0xF4 ? 4 : 0;
+    const int length = *p >= 0xC2 && *p <= 0xDF   ? 2
+                       : (*p & 0xF0) == 0xE0      ? 3
+                       : *p >= 0xF0 && *p <= 0xF4 ? 4
+                                                  : 0;
     if (length == 0 || end - p < length) return false;
     for (int i = 1; i < length; ++i) {
       if ((p[i] & 0xC0) != 0x80) return false;

@@ -7,7 +7,7 @@ namespace sluice {
                                    const char* function);
 }
 
-#define SLUICE_INVARIANT(condition)                                                     \
-  do {                                                                                  \
+#define SLUICE_INVARIANT(condition)                                                         \
+  do {                                                                                      \
     if (!(condition)) ::sluice::invariant_broken(#condition, __FILE__, __LINE__, __func__); \
   } while (false)

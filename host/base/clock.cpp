@@ -46,9 +46,10 @@ std::string to_rfc3339(Micros time) {
   const std::chrono::year_month_day date{sys_days(day)};
   const std::int64_t micros = (time - day).count();
   const std::int64_t seconds = micros / 1'000'000;
-  std::string text = fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}", static_cast<int>(date.year()),
-                                 static_cast<unsigned>(date.month()), static_cast<unsigned>(date.day()),
-                                 seconds / 3600, seconds / 60 % 60, seconds % 60);
+  std::string text =
+      fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}", static_cast<int>(date.year()),
+                  static_cast<unsigned>(date.month()), static_cast<unsigned>(date.day()),
+                  seconds / 3600, seconds / 60 % 60, seconds % 60);
   if (micros % 1'000'000 != 0) text += fmt::format(".{:06}", micros % 1'000'000);
   return text + 'Z';
 }
@@ -73,7 +74,8 @@ std::optional<Micros> from_rfc3339(std::string_view text) {
   if (at + 1 == text.size() && (text[at] == 'Z' || text[at] == 'z')) return time;
   if (at + 6 != text.size() || text[at + 3] != ':') return std::nullopt;
   const int offset_hours = digits(text, at + 1, 2), offset_minutes = digits(text, at + 4, 2);
-  if (offset_hours < 0 || offset_minutes < 0 || offset_hours > 23 || offset_minutes > 59) return std::nullopt;
+  if (offset_hours < 0 || offset_minutes < 0 || offset_hours > 23 || offset_minutes > 59)
+    return std::nullopt;
   const Micros offset = std::chrono::hours(offset_hours) + std::chrono::minutes(offset_minutes);
   if (text[at] == '+') return *time - offset;
   if (text[at] == '-') return *time + offset;
@@ -91,7 +93,8 @@ std::optional<Micros> from_http_date(std::string_view text) {
   }
   const int day = digits(text, 5, 2), year = digits(text, 12, 4);
   const int hour = digits(text, 17, 2), minute = digits(text, 20, 2), second = digits(text, 23, 2);
-  if (month == 0 || day < 0 || year < 0 || hour < 0 || minute < 0 || second < 0) return std::nullopt;
+  if (month == 0 || day < 0 || year < 0 || hour < 0 || minute < 0 || second < 0)
+    return std::nullopt;
   return from_civil(year, month, day, hour, minute, second);
 }
 

@@ -1,4 +1,5 @@
-// Time as an input. Wall time is microseconds since 1970-01-01T00:00:00Z in UTC; durations are steady.
+// Time as an input. Wall time is microseconds since 1970-01-01T00:00:00Z in UTC; durations are
+// steady.
 #pragma once
 
 #include <chrono>

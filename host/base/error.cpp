@@ -4,16 +4,26 @@ namespace sluice {
 
 std::string_view to_string(ErrorKind kind) {
   switch (kind) {
-    case ErrorKind::retry_later: return "retry_later";
-    case ErrorKind::reconnect: return "reconnect";
-    case ErrorKind::bad_input: return "bad_input";
-    case ErrorKind::denied: return "denied";
-    case ErrorKind::not_found: return "not_found";
-    case ErrorKind::conflict: return "conflict";
-    case ErrorKind::unsupported: return "unsupported";
-    case ErrorKind::unknown_outcome: return "unknown_outcome";
-    case ErrorKind::cancelled: return "cancelled";
-    case ErrorKind::internal: return "internal";
+    case ErrorKind::retry_later:
+      return "retry_later";
+    case ErrorKind::reconnect:
+      return "reconnect";
+    case ErrorKind::bad_input:
+      return "bad_input";
+    case ErrorKind::denied:
+      return "denied";
+    case ErrorKind::not_found:
+      return "not_found";
+    case ErrorKind::conflict:
+      return "conflict";
+    case ErrorKind::unsupported:
+      return "unsupported";
+    case ErrorKind::unknown_outcome:
+      return "unknown_outcome";
+    case ErrorKind::cancelled:
+      return "cancelled";
+    case ErrorKind::internal:
+      return "internal";
   }
   return "internal";
 }

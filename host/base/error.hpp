@@ -45,8 +45,7 @@ using Result = std::expected<T, Error>;
 
 [[nodiscard]] inline std::unexpected<Error> fail(ErrorKind kind, std::string code,
                                                  std::string message, std::string hint = {}) {
-  return std::unexpected<Error>(
-      Error(kind, std::move(code), std::move(message), std::move(hint)));
+  return std::unexpected<Error>(Error(kind, std::move(code), std::move(message), std::move(hint)));
 }
 
 /// A surprise: thrown, caught once (in sync/ per run, in api/ per request, in main).

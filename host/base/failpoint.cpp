@@ -16,7 +16,8 @@
 namespace sluice {
 
 void invariant_broken(const char* condition, const char* file, int line, const char* function) {
-  std::fprintf(stderr, "invariant broken: %s at %s:%d in %s; stopping before anything wrong is stored\n",
+  std::fprintf(stderr,
+               "invariant broken: %s at %s:%d in %s; stopping before anything wrong is stored\n",
                condition, file, line, function);
   std::abort();
 }

@@ -9,7 +9,7 @@ extern const bool armed;
 void pass(const char* name);
 }  // namespace sluice::failpoint
 
-#define SLUICE_FAILPOINT(name)                                     \
-  do {                                                             \
+#define SLUICE_FAILPOINT(name)                                       \
+  do {                                                               \
     if (::sluice::failpoint::armed) ::sluice::failpoint::pass(name); \
   } while (false)

@@ -13,7 +13,8 @@ std::atomic<Level> minimum{Level::info};
 bool needs_quotes(std::string_view value) {
   if (value.empty()) return true;
   for (const char c : value) {
-    if (c == ' ' || c == '"' || c == '=' || c == '\\' || static_cast<unsigned char>(c) < 0x20) return true;
+    if (c == ' ' || c == '"' || c == '=' || c == '\\' || static_cast<unsigned char>(c) < 0x20)
+      return true;
   }
   return false;
 }
@@ -44,10 +45,14 @@ void append_value(std::string& line, std::string_view value) {
 
 Poco::Message::Priority priority(Level level) {
   switch (level) {
-    case Level::debug: return Poco::Message::PRIO_DEBUG;
-    case Level::info: return Poco::Message::PRIO_INFORMATION;
-    case Level::warning: return Poco::Message::PRIO_WARNING;
-    case Level::error: return Poco::Message::PRIO_ERROR;
+    case Level::debug:
+      return Poco::Message::PRIO_DEBUG;
+    case Level::info:
+      return Poco::Message::PRIO_INFORMATION;
+    case Level::warning:
+      return Poco::Message::PRIO_WARNING;
+    case Level::error:
+      return Poco::Message::PRIO_ERROR;
   }
   return Poco::Message::PRIO_ERROR;
 }

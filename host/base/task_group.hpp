@@ -16,8 +16,8 @@
 
 namespace sluice {
 
-/// Lives on one loop, usually in the frame of a coroutine. Call wait() before it goes: what still runs
-/// when it is destroyed is cancelled and may outlive it only up to its next suspension.
+/// Lives on one loop, usually in the frame of a coroutine. Call wait() before it goes: what still
+/// runs when it is destroyed is cancelled and may outlive it only up to its next suspension.
 class TaskGroup {
  public:
   explicit TaskGroup(Executor executor) : state_(std::make_shared<State>(std::move(executor))) {}

@@ -43,7 +43,9 @@ std::string text_of(const nlohmann::json& body) {
 Error error_of(const nlohmann::json& answer, long status) {
   const auto text = [&](const char* member) {
     const auto found = answer.is_object() ? answer.find(member) : answer.end();
-    return answer.is_object() && found != answer.end() && found->is_string() ? found->get<std::string>() : std::string();
+    return answer.is_object() && found != answer.end() && found->is_string()
+               ? found->get<std::string>()
+               : std::string();
   };
   const ErrorKind kind = status == 401 || status == 403 ? ErrorKind::denied
                          : status == 404                ? ErrorKind::not_found
@@ -54,7 +56,8 @@ Error error_of(const nlohmann::json& answer, long status) {
                                                         : ErrorKind::bad_input;
   std::string detail = text("detail");
   if (detail.empty() && text("code").empty()) {
-    return Error(kind, "host.nonsense", "the answer is HTTP status " + std::to_string(status) + ", not in Sluice's words",
+    return Error(kind, "host.nonsense",
+                 "the answer is HTTP status " + std::to_string(status) + ", not in Sluice's words",
                  "Is that really sluiced?");
   }
   if (detail.empty()) detail = "the host answered with HTTP status " + std::to_string(status);
@@ -65,13 +68,16 @@ Error error_of(const nlohmann::json& answer, long status) {
 
 Client::Client(ClientOptions options) : options_(std::move(options)), curl_(nullptr) {
   while (options_.url.ends_with('/')) options_.url.pop_back();
-  const bool printable = std::all_of(options_.token.begin(), options_.token.end(), [](char c) { return c > ' ' && c < 0x7F; });
+  const bool printable = std::all_of(options_.token.begin(), options_.token.end(),
+                                     [](char c) { return c > ' ' && c < 0x7F; });
   if (!printable) {
-    throw Failure(Error(ErrorKind::denied, "token.unknown", "the token has blanks or control characters in it",
+    throw Failure(Error(ErrorKind::denied, "token.unknown",
+                        "the token has blanks or control characters in it",
                         "Copy it again: slc_ and what follows, on one line"));
   }
   curl_ = curl_easy_init();
-  if (curl_ == nullptr) throw Failure(Error(ErrorKind::internal, "cli.curl", "libcurl cannot start"));
+  if (curl_ == nullptr)
+    throw Failure(Error(ErrorKind::internal, "cli.curl", "libcurl cannot start"));
 }
 
 Client::~Client() { curl_easy_cleanup(curl_); }
@@ -106,29 +112,36 @@ nlohmann::json Client::get(const std::string& path, const Query& query) {
   return perform("GET", workspace_url(path, query), nullptr, {}, nullptr);
 }
 
-nlohmann::json Client::send(const std::string& method, const std::string& path, const nlohmann::json& body) {
+nlohmann::json Client::send(const std::string& method, const std::string& path,
+                            const nlohmann::json& body) {
   const std::string text = text_of(body);
   return perform(method, workspace_url(path, {}), &text, "application/json", nullptr);
 }
 
-nlohmann::json Client::upload(const std::string& path, const Query& query, const std::string& content_type,
+nlohmann::json Client::upload(const std::string& path, const Query& query,
+                              const std::string& content_type,
                               const std::function<std::string()>& read) {
   return perform("POST", workspace_url(path, query), nullptr, content_type, &read);
 }
 
-nlohmann::json Client::global(const std::string& method, const std::string& path, const nlohmann::json& body) {
+nlohmann::json Client::global(const std::string& method, const std::string& path,
+                              const nlohmann::json& body) {
   const std::string text = body.is_null() ? std::string() : text_of(body);
-  return perform(method, options_.url + path, body.is_null() ? nullptr : &text, "application/json", nullptr);
+  return perform(method, options_.url + path, body.is_null() ? nullptr : &text, "application/json",
+                 nullptr);
 }
 
-nlohmann::json Client::perform(const std::string& method, const std::string& url, const std::string* body,
-                               const std::string& content_type, const std::function<std::string()>* read) {
+nlohmann::json Client::perform(const std::string& method, const std::string& url,
+                               const std::string* body, const std::string& content_type,
+                               const std::function<std::string()>* read) {
   CURL* curl = curl_;
   curl_easy_reset(curl);
   std::string answer;
   Upload upload{read, {}, 0};
-  curl_slist* headers = curl_slist_append(nullptr, ("Authorization: Bearer " + options_.token).c_str());
-  if (!content_type.empty()) headers = curl_slist_append(headers, ("Content-Type: " + content_type).c_str());
+  curl_slist* headers =
+      curl_slist_append(nullptr, ("Authorization: Bearer " + options_.token).c_str());
+  if (!content_type.empty())
+    headers = curl_slist_append(headers, ("Content-Type: " + content_type).c_str());
   headers = curl_slist_append(headers, "Expect:");
   curl_easy_setopt(curl, CURLOPT_URL, url.c_str());
   curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
@@ -160,8 +173,8 @@ nlohmann::json Client::perform(const std::string& method, const std::string& url
   nlohmann::json document = nlohmann::json::parse(answer, nullptr, false);
   if (status >= 400) throw Failure(error_of(document, status));
   if (document.is_discarded()) {
-    throw Failure(Error(ErrorKind::internal, "host.nonsense", options_.url + " did not answer with JSON",
-                        "Is that really sluiced?"));
+    throw Failure(Error(ErrorKind::internal, "host.nonsense",
+                        options_.url + " did not answer with JSON", "Is that really sluiced?"));
   }
   return document;
 }

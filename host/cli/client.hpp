@@ -14,12 +14,13 @@ namespace sluice::cli {
 using Query = std::vector<std::pair<std::string, std::string>>;
 
 struct ClientOptions {
-  std::string url;        ///< "http://127.0.0.1:8420"
+  std::string url;  ///< "http://127.0.0.1:8420"
   std::string token;
   std::string workspace;
 };
 
-/// Failures are thrown: Failure with the problem's code, detail and hint; "host.unreachable" when nothing answers.
+/// Failures are thrown: Failure with the problem's code, detail and hint; "host.unreachable" when
+/// nothing answers.
 class Client {
  public:
   explicit Client(ClientOptions options);
@@ -29,12 +30,14 @@ class Client {
 
   /// `path` below the workspace, beginning with '/'.
   nlohmann::json get(const std::string& path, const Query& query = {});
-  nlohmann::json send(const std::string& method, const std::string& path, const nlohmann::json& body);
+  nlohmann::json send(const std::string& method, const std::string& path,
+                      const nlohmann::json& body);
   /// Sends a body read piece by piece; `read` returns an empty piece at the end.
-  nlohmann::json upload(const std::string& path, const Query& query, const std::string& content_type,
-                        const std::function<std::string()>& read);
+  nlohmann::json upload(const std::string& path, const Query& query,
+                        const std::string& content_type, const std::function<std::string()>& read);
   /// The same outside of any workspace ("/v1/workspaces").
-  nlohmann::json global(const std::string& method, const std::string& path, const nlohmann::json& body = nullptr);
+  nlohmann::json global(const std::string& method, const std::string& path,
+                        const nlohmann::json& body = nullptr);
 
   [[nodiscard]] static std::string escape(const std::string& part);
 

@@ -7,7 +7,8 @@ namespace {
 
 /// Characters, counted as code points: right for what names and ids hold, near enough elsewhere.
 std::size_t width(const std::string& text) {
-  return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; }));
+  return static_cast<std::size_t>(
+      std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; }));
 }
 
 std::string cut(const std::string& text, std::size_t most) {
@@ -27,17 +28,20 @@ std::string cut(const std::string& text, std::size_t most) {
 std::string cell(const nlohmann::json& value) {
   if (value.is_null()) return {};
   std::string text = value.is_string() ? value.get<std::string>() : value.dump();
-  // Control characters, also those of two bytes (U+0080 to U+009F): a vendor's text must not steer a terminal.
+  // Control characters, also those of two bytes (U+0080 to U+009F): a vendor's text must not steer
+  // a terminal.
   for (std::size_t i = 0; i < text.size(); ++i) {
     const auto byte = static_cast<unsigned char>(text[i]);
-    const bool is_c1 = byte == 0xC2 && i + 1 < text.size() && static_cast<unsigned char>(text[i + 1]) < 0xA0;
+    const bool is_c1 =
+        byte == 0xC2 && i + 1 < text.size() && static_cast<unsigned char>(text[i + 1]) < 0xA0;
     if (byte < 0x20 || byte == 0x7F || is_c1) text[i] = ' ';
     if (is_c1) text[i + 1] = ' ';
   }
   return text;
 }
 
-std::string table(const nlohmann::json& rows, const std::vector<Column>& columns, std::size_t cell_max) {
+std::string table(const nlohmann::json& rows, const std::vector<Column>& columns,
+                  std::size_t cell_max) {
   if (rows.empty()) return "(none)\n";
   std::vector<std::vector<std::string>> cells;
   std::vector<std::size_t> widths;

@@ -9,14 +9,17 @@ namespace sluice::cli {
 
 struct Column {
   std::string title;
-  std::string pointer;   ///< JSON pointer into a row: "/account/id"
-  bool right = false;    ///< aligned to the right, for numbers
+  std::string pointer;  ///< JSON pointer into a row: "/account/id"
+  bool right = false;   ///< aligned to the right, for numbers
 };
 
-/// Aligned by display width; values are cut to `cell_max` characters with "…". "(none)" for no rows.
-[[nodiscard]] std::string table(const nlohmann::json& rows, const std::vector<Column>& columns, std::size_t cell_max = 60);
+/// Aligned by display width; values are cut to `cell_max` characters with "…". "(none)" for no
+/// rows.
+[[nodiscard]] std::string table(const nlohmann::json& rows, const std::vector<Column>& columns,
+                                std::size_t cell_max = 60);
 
-/// A value as one cell: text without quotes, null as "", objects as compact JSON; control characters blanked.
+/// A value as one cell: text without quotes, null as "", objects as compact JSON; control
+/// characters blanked.
 [[nodiscard]] std::string cell(const nlohmann::json& value);
 
 }  // namespace sluice::cli

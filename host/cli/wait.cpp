@@ -4,7 +4,9 @@
 
 namespace sluice::cli {
 
-void pause_for(std::chrono::milliseconds time) { ::poll(nullptr, 0, static_cast<int>(time.count())); }
+void pause_for(std::chrono::milliseconds time) {
+  ::poll(nullptr, 0, static_cast<int>(time.count()));
+}
 
 bool wait_until(std::chrono::seconds most, const std::function<bool()>& is_so) {
   const auto end = std::chrono::steady_clock::now() + most;

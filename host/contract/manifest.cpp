@@ -28,9 +28,9 @@ constexpr std::size_t kTableNameBytesMax = 63;
 
 /// Columns that every entity table has already, and what the host puts beside the attributes.
 constexpr std::array<std::string_view, 14> kReservedAttributes = {
-    "workspace_id",   "connection_id", "external_id",  "id",
-    "source_version", "content_hash",  "deleted_at",   "first_synced_at",
-    "last_synced_at", "source_url",    "sync_version", "extra",
+    "workspace_id",   "connection_id",   "external_id",  "id",
+    "source_version", "content_hash",    "deleted_at",   "first_synced_at",
+    "last_synced_at", "source_url",      "sync_version", "extra",
     "overlay",        "observed_version"};
 
 /// Thrown by the passes below, turned into an Error by parse_manifest.

@@ -1,4 +1,5 @@
-// What a connector declares about itself, read from the manifest in its file before any code of it runs.
+// What a connector declares about itself, read from the manifest in its file before any code of it
+// runs.
 #pragma once
 
 #include <cstdint>
@@ -22,20 +23,21 @@ enum class KeyKind { email = 1, phone = 2, domain = 3, username = 4, external_id
 [[nodiscard]] std::optional<KeyKind> key_kind(std::string_view name);
 
 struct Attribute {
-  std::string name;         ///< [a-z][a-z0-9_]{0,62}; also the column's name
+  std::string name;  ///< [a-z][a-z0-9_]{0,62}; also the column's name
   AttributeType type = AttributeType::text;
-  std::string format;       ///< "email", "url", "currency", …; advice, empty when none
+  std::string format;  ///< "email", "url", "currency", …; advice, empty when none
   std::string description;
-  bool is_protected = false;///< users can neither shadow, rename, retype nor drop it
-  bool required = false;    ///< a record without it (null, or absent at first sight) is quarantined
-  bool personal = false;    ///< personal data
+  bool is_protected = false;  ///< users can neither shadow, rename, retype nor drop it
+  bool required = false;  ///< a record without it (null, or absent at first sight) is quarantined
+  bool personal = false;  ///< personal data
 };
 
-/// A typed edge: this type's text attribute holds the external id of an entity of `target` in the same connection.
+/// A typed edge: this type's text attribute holds the external id of an entity of `target` in the
+/// same connection.
 struct Relationship {
   std::string name;
   std::string attribute;
-  std::string target;       ///< entity type of the same connector, without its prefix
+  std::string target;  ///< entity type of the same connector, without its prefix
   bool is_protected = true;
 };
 
@@ -45,10 +47,10 @@ struct LinkKey {
 };
 
 struct EntityType {
-  std::string name;         ///< "customer"; the host calls it "<connector>.customer"
+  std::string name;  ///< "customer"; the host calls it "<connector>.customer"
   std::string display_name;
   std::string display_attribute;
-  std::vector<Attribute> attributes;      ///< a record's attribute index counts these
+  std::vector<Attribute> attributes;  ///< a record's attribute index counts these
   std::vector<Relationship> relationships;
   std::vector<LinkKey> link_keys;
 
@@ -57,7 +59,8 @@ struct EntityType {
 
 enum class StreamMode {
   snapshot,  ///< everything, once; again only for a re-sync
-  changes,   ///< notices of what changed, for ever; begins BEFORE the first snapshot of its connection
+  changes,   ///< notices of what changed, for ever; begins BEFORE the first snapshot of its
+             ///< connection
   poll,      ///< entities by a cursor of their own, on a schedule
 };
 
@@ -65,13 +68,13 @@ struct Stream {
   std::string name;
   StreamMode mode = StreamMode::snapshot;
   std::vector<std::string> entity_types;
-  std::int64_t interval_seconds = 0;      ///< between runs; 0: only on request
+  std::int64_t interval_seconds = 0;  ///< between runs; 0: only on request
   std::string description;
 };
 
 struct Host {
   std::string name;
-  std::string url;          ///< "https://api.stripe.com" or "https://{subdomain}.zendesk.com", over config
+  std::string url;  ///< "https://api.stripe.com" or "https://{subdomain}.zendesk.com", over config
 };
 
 enum class AuthScheme { bearer, basic, header, query };
@@ -80,13 +83,15 @@ enum class AuthScheme { bearer, basic, header, query };
 struct AuthSlot {
   std::string name;
   AuthScheme scheme = AuthScheme::bearer;
-  std::string secret;       ///< name of the secret in the vault: "api_key"
-  std::string parameter;    ///< header: its name; query: the parameter; basic: template "{email}/token:{secret}"
-  std::string label;        ///< for the form
+  std::string secret;     ///< name of the secret in the vault: "api_key"
+  std::string parameter;  ///< header: its name; query: the parameter; basic: template
+                          ///< "{email}/token:{secret}"
+  std::string label;      ///< for the form
   std::string hint;
 };
 
-/// A default link rule: `source` (type.attribute of this connector) to `target` (own type.attribute).
+/// A default link rule: `source` (type.attribute of this connector) to `target` (own
+/// type.attribute).
 struct LinkRule {
   std::string name;
   std::string source_type, source_attribute;  ///< without the connector's prefix
@@ -97,20 +102,20 @@ struct LinkRule {
 /// Requests per second to one vendor account, and how many at once.
 struct RateBudget {
   double requests_per_second = 10;
-  double requests_per_second_test = 10;       ///< when CHECK answered mode "test"
+  double requests_per_second_test = 10;  ///< when CHECK answered mode "test"
   int concurrency = 4;
 };
 
 struct Manifest {
-  std::string id;           ///< [a-z][a-z0-9]{0,30}; prefix of its entity types and tables
-  std::string version;      ///< semantic version
+  std::string id;       ///< [a-z][a-z0-9]{0,30}; prefix of its entity types and tables
+  std::string version;  ///< semantic version
   std::string display_name;
   std::string vendor_url;
   std::vector<Host> hosts;
   nlohmann::json config_schema;
   std::vector<AuthSlot> auth;
   RateBudget budget;
-  std::vector<std::string> operations;        ///< "check", "read", "fetch", …
+  std::vector<std::string> operations;  ///< "check", "read", "fetch", …
   std::vector<Stream> streams;
   std::vector<EntityType> entity_types;
   std::vector<LinkRule> link_rules;
@@ -123,8 +128,9 @@ struct Manifest {
   [[nodiscard]] bool supports(std::string_view operation) const;
 };
 
-/// Parses and checks: JSON with unique keys and bounded depth, the schema (plugin-api/manifest.schema.json,
-/// compiled in), then what a schema cannot say (references between parts, unique names). The error
+/// Parses and checks: JSON with unique keys and bounded depth, the schema
+/// (plugin-api/manifest.schema.json, compiled in), then what a schema cannot say (references
+/// between parts, unique names). The error
 /// ("manifest.invalid") names the JSON pointer, what stands there and what should.
 Result<Manifest> parse_manifest(std::string_view json);
 

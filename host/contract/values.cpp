@@ -11,8 +11,9 @@ constexpr std::array<std::string_view, 9> kAttributeTypes = {
     "text", "integer", "decimal", "number", "boolean", "timestamp", "date", "json", "bytes"};
 constexpr std::array<std::string_view, 6> kKeyKinds = {"email",    "phone",       "domain",
                                                        "username", "external_id", "exact"};
-constexpr std::array<std::string_view, 10> kKinds = {"null",   "boolean", "int64",     "double", "decimal",
-                                                     "string", "bytes",   "timestamp", "date",   "json"};
+constexpr std::array<std::string_view, 10> kKinds = {"null",    "boolean", "int64", "double",
+                                                     "decimal", "string",  "bytes", "timestamp",
+                                                     "date",    "json"};
 constexpr std::array<std::string_view, 5> kMethods = {"GET", "POST", "PUT", "PATCH", "DELETE"};
 constexpr std::array<std::string_view, 10> kFailureClasses = {
     "AUTH",     "PERMISSION", "RATE_LIMITED",        "UPSTREAM_TRANSIENT", "UPSTREAM_PERMANENT",
@@ -27,7 +28,9 @@ bool equal_without_case(std::string_view a, std::string_view b) {
 
 }  // namespace
 
-std::string_view to_string(AttributeType type) { return kAttributeTypes[static_cast<std::size_t>(type)]; }
+std::string_view to_string(AttributeType type) {
+  return kAttributeTypes[static_cast<std::size_t>(type)];
+}
 
 std::optional<AttributeType> attribute_type(std::string_view name) {
   const auto* found = std::find(kAttributeTypes.begin(), kAttributeTypes.end(), name);

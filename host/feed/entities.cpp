@@ -21,16 +21,20 @@ using model::StoredRule;
 using model::StoredType;
 using nlohmann::json;
 
-constexpr std::array<std::string_view, 8> kOps = {"eq", "ne", "gt", "gte", "lt", "lte", "in", "is_null"};
+constexpr std::array<std::string_view, 8> kOps = {"eq", "ne",  "gt", "gte",
+                                                  "lt", "lte", "in", "is_null"};
 constexpr std::array<std::string_view, 6> kComparisons = {"=", "<>", ">", ">=", "<", "<="};
 
 // References are indexed behind the connection: naming the few connections lets the index be used.
 constexpr std::string_view kInAnyConnection =
-    "e.connection_id in (select c.connection_id from sluice.connection c where c.workspace_id = $1)";
+    "e.connection_id in (select c.connection_id from sluice.connection c where c.workspace_id = "
+    "$1)";
 
-std::unexpected<Error> bad_filter(std::string code, const Filter& filter, std::string what, std::string hint) {
+std::unexpected<Error> bad_filter(std::string code, const Filter& filter, std::string what,
+                                  std::string hint) {
   return fail(ErrorKind::bad_input, std::move(code),
-              fmt::format("filter {}[{}]: {}", filter.attribute, kOps[static_cast<std::size_t>(filter.op)], what),
+              fmt::format("filter {}[{}]: {}", filter.attribute,
+                          kOps[static_cast<std::size_t>(filter.op)], what),
               std::move(hint));
 }
 
@@ -59,12 +63,14 @@ class Conditions {
       return bad_filter("filter.bad_value", filter, "it takes one value", "use [in] for several");
     }
     if (filter.values.size() > kFilterValuesMax) {
-      return bad_filter("filter.too_many_values", filter, fmt::format("{} values", filter.values.size()),
+      return bad_filter("filter.too_many_values", filter,
+                        fmt::format("{} values", filter.values.size()),
                         fmt::format("use at most {}", kFilterValuesMax));
     }
     if (filter.attribute == "id") return add_number(filter, "e.id");
     if (filter.attribute.starts_with("link.")) return add_link(filter);
-    if (const StoredAttribute* attribute = type_.find(filter.attribute)) return add_attribute(filter, *attribute);
+    if (const StoredAttribute* attribute = type_.find(filter.attribute))
+      return add_attribute(filter, *attribute);
     if (!type_.own && filter.attribute == "external_id") {
       require(kInAnyConnection);
       return compare(filter, text_attribute(), "e.external_id");
@@ -74,7 +80,8 @@ class Conditions {
                      "(select c.name from sluice.connection c where c.workspace_id = $1"
                      " and c.connection_id = e.connection_id)");
     }
-    return bad_filter("filter.unknown_attribute", filter, fmt::format("{} has no such attribute", type_.name),
+    return bad_filter("filter.unknown_attribute", filter,
+                      fmt::format("{} has no such attribute", type_.name),
                       fmt::format("it has {}", names()));
   }
 
@@ -94,7 +101,8 @@ class Conditions {
   }
 
   Result<void> add_attribute(const Filter& filter, const StoredAttribute& attribute) {
-    const std::string expression = fmt::format("({})", model::value_expression(type_, attribute, "e"));
+    const std::string expression =
+        fmt::format("({})", model::value_expression(type_, attribute, "e"));
     if (filter.op == FilterOp::is_null) {
       if (filter.values[0] != "true" && filter.values[0] != "false") {
         return bad_filter("filter.bad_value", filter, "the value must be true or false", "");
@@ -103,9 +111,10 @@ class Conditions {
       return {};
     }
     if (attribute.type == AttributeType::json || attribute.type == AttributeType::bytes) {
-      return bad_filter("filter.unsupported", filter,
-                        fmt::format("{} attributes cannot be compared", contract::to_string(attribute.type)),
-                        "only [is_null] works on them");
+      return bad_filter(
+          "filter.unsupported", filter,
+          fmt::format("{} attributes cannot be compared", contract::to_string(attribute.type)),
+          "only [is_null] works on them");
     }
     const bool refers = std::any_of(type_.relationships.begin(), type_.relationships.end(),
                                     [&](const auto& r) { return r.attribute == attribute.name; });
@@ -114,9 +123,10 @@ class Conditions {
       const auto value = model::stored_value_of_text(attribute, filter.values[0]);
       if (!value) return bad_value(filter, value.error());
       const std::string wanted = parameter(model::raw_text(*value));
-      require(fmt::format("e.id = (select u.id from sluice.own_unique u where u.workspace_id = $1"
-                          " and u.type_id = {} and u.attribute = {} and u.value = {})",
-                          type_.id.value, model::quote_text(attribute.name), wanted));
+      require(
+          fmt::format("e.id = (select u.id from sluice.own_unique u where u.workspace_id = $1"
+                      " and u.type_id = {} and u.attribute = {} and u.value = {})",
+                      type_.id.value, model::quote_text(attribute.name), wanted));
       return {};
     }
     return compare(filter, attribute, expression);
@@ -134,26 +144,32 @@ class Conditions {
     for (const StoredRule& rule : catalog_.rules) {
       if (rule.name != name || rule.source_type != type_.id) continue;
       if (filter.op != FilterOp::eq && filter.op != FilterOp::in) {
-        return bad_filter("filter.bad_operator", filter, "a link is compared with ids", "use eq or [in]");
+        return bad_filter("filter.bad_operator", filter, "a link is compared with ids",
+                          "use eq or [in]");
       }
       pg::Array ids(pg::Oid::int8);
       for (const std::string& value : filter.values) {
         const auto id = whole_number(value);
-        if (!id) return bad_filter("filter.bad_value", filter, "the value is no id", "use the target's id");
+        if (!id)
+          return bad_filter("filter.bad_value", filter, "the value is no id",
+                            "use the target's id");
         ids.add(*id);
       }
       const std::string wanted = parameter(std::move(ids));
-      require(fmt::format("e.id in (select l.source_id from sluice.link l where l.workspace_id = $1"
-                          " and l.rule_id = {} and l.target_id = any ({}::bigint[])"
-                          " and l.state in ('linked', 'confirmed'))",
-                          rule.id.value, wanted));
+      require(
+          fmt::format("e.id in (select l.source_id from sluice.link l where l.workspace_id = $1"
+                      " and l.rule_id = {} and l.target_id = any ({}::bigint[])"
+                      " and l.state in ('linked', 'confirmed'))",
+                      rule.id.value, wanted));
       return {};
     }
-    return bad_filter("filter.unknown_attribute", filter, fmt::format("{} has no such link rule", type_.name),
+    return bad_filter("filter.unknown_attribute", filter,
+                      fmt::format("{} has no such link rule", type_.name),
                       "GET the workspace's link rules for their names");
   }
 
-  Result<void> compare(const Filter& filter, const StoredAttribute& attribute, std::string_view expression) {
+  Result<void> compare(const Filter& filter, const StoredAttribute& attribute,
+                       std::string_view expression) {
     if (filter.op == FilterOp::is_null) {
       return bad_filter("filter.bad_operator", filter, "it is never null", "");
     }
@@ -169,7 +185,8 @@ class Conditions {
     }
     const auto bound = bind(filter, attribute, filter.values[0]);
     if (!bound) return std::unexpected(bound.error());
-    require(fmt::format("{} {} {}", expression, kComparisons[static_cast<std::size_t>(filter.op)], *bound));
+    require(fmt::format("{} {} {}", expression, kComparisons[static_cast<std::size_t>(filter.op)],
+                        *bound));
     return {};
   }
 
@@ -178,17 +195,25 @@ class Conditions {
   }
 
   /// The value as a parameter of the column's type.
-  Result<std::string> bind(const Filter& filter, const StoredAttribute& attribute, const std::string& text) {
+  Result<std::string> bind(const Filter& filter, const StoredAttribute& attribute,
+                           const std::string& text) {
     const auto value = model::stored_value_of_text(attribute, text);
     if (!value) return bad_value(filter, value.error());
     switch (attribute.type) {
-      case AttributeType::integer: return parameter(value->get<std::int64_t>());
-      case AttributeType::number: return parameter(value->get<double>());
-      case AttributeType::boolean: return parameter(value->get<bool>());
-      case AttributeType::timestamp: return parameter(*from_rfc3339(text));
-      case AttributeType::decimal: return parameter(text) + "::text::numeric";
-      case AttributeType::date: return parameter(text) + "::text::date";
-      default: return parameter(text);
+      case AttributeType::integer:
+        return parameter(value->get<std::int64_t>());
+      case AttributeType::number:
+        return parameter(value->get<double>());
+      case AttributeType::boolean:
+        return parameter(value->get<bool>());
+      case AttributeType::timestamp:
+        return parameter(*from_rfc3339(text));
+      case AttributeType::decimal:
+        return parameter(text) + "::text::numeric";
+      case AttributeType::date:
+        return parameter(text) + "::text::date";
+      default:
+        return parameter(text);
     }
   }
 
@@ -212,7 +237,8 @@ Result<EntityId> position_of(const StoredType& type, const std::string& cursor) 
   const bool ours = text.starts_with(prefix);
   const auto id = ours ? whole_number(text.substr(prefix.size())) : std::nullopt;
   if (id) return EntityId(*id);
-  return fail(ErrorKind::bad_input, "entity.bad_cursor", fmt::format("this is no cursor of a list of {}", type.name),
+  return fail(ErrorKind::bad_input, "entity.bad_cursor",
+              fmt::format("this is no cursor of a list of {}", type.name),
               "send a cursor exactly as a page gave it, or none for the first page");
 }
 
@@ -222,7 +248,8 @@ void add_tombstones(Conditions& conditions, Tombstones tombstones) {
 }
 
 std::unexpected<Error> no_type(std::string_view name) {
-  return fail(ErrorKind::not_found, "type.not_found", fmt::format("the workspace has no type {}", name),
+  return fail(ErrorKind::not_found, "type.not_found",
+              fmt::format("the workspace has no type {}", name),
               "GET the workspace's types for their names");
 }
 
@@ -238,8 +265,9 @@ std::vector<Entity> read_all(const StoredType& type, const pg::QueryResult& rows
 }
 
 /// The expansion's refusal as a value; everything else goes on.
-Task<Result<void>> expand_all(pg::Connection& connection, const Catalog& catalog, const StoredType& type,
-                              std::vector<Entity>& entities, const std::vector<Edge>& edges) {
+Task<Result<void>> expand_all(pg::Connection& connection, const Catalog& catalog,
+                              const StoredType& type, std::vector<Entity>& entities,
+                              const std::vector<Edge>& edges) {
   std::size_t budget = kExpandedEntitiesMax;
   Result<void> outcome;
   try {
@@ -268,7 +296,8 @@ Result<Filter> parse_filter(std::string_view parameter, std::vector<std::string>
   filter.attribute = parameter.substr(0, open);
   if (open == std::string_view::npos) return filter;
   std::optional<FilterOp> op;
-  if (parameter.ends_with(']')) op = filter_op(parameter.substr(open + 1, parameter.size() - open - 2));
+  if (parameter.ends_with(']'))
+    op = filter_op(parameter.substr(open + 1, parameter.size() - open - 2));
   if (!op) {
     return fail(ErrorKind::bad_input, "filter.bad_operator",
                 fmt::format("filter {}: unknown operator", parameter.substr(0, 100)),
@@ -278,16 +307,19 @@ Result<Filter> parse_filter(std::string_view parameter, std::vector<std::string>
   return filter;
 }
 
-Task<Result<EntityPage>> list_entities(pg::Pool& pool, model::CatalogPtr catalog, std::string type_name,
-                                       ListQuery query) {
+Task<Result<EntityPage>> list_entities(pg::Pool& pool, model::CatalogPtr catalog,
+                                       std::string type_name, ListQuery query) {
   const StoredType* type = catalog->find(type_name);
   if (!type) co_return no_type(type_name);
   if (query.limit < 1 || query.limit > kEntityPageMax) {
-    co_return fail(ErrorKind::bad_input, "entity.bad_limit", fmt::format("limit is {}", query.limit),
+    co_return fail(ErrorKind::bad_input, "entity.bad_limit",
+                   fmt::format("limit is {}", query.limit),
                    fmt::format("use 1 to {}", kEntityPageMax));
   }
-  if (query.filters.size() > kFiltersMax) co_return too_many("filter.too_many", "filters", kFiltersMax);
-  if (query.expand.size() > kExpandPathsMax) co_return too_many("expand.too_many_paths", "paths", kExpandPathsMax);
+  if (query.filters.size() > kFiltersMax)
+    co_return too_many("filter.too_many", "filters", kFiltersMax);
+  if (query.expand.size() > kExpandPathsMax)
+    co_return too_many("expand.too_many_paths", "paths", kExpandPathsMax);
   const auto after = position_of(*type, query.cursor);
   if (!after) co_return std::unexpected(after.error());
   const auto edges = plan_expansion(*catalog, *type, query.expand);
@@ -300,8 +332,9 @@ Task<Result<EntityPage>> list_entities(pg::Pool& pool, model::CatalogPtr catalog
     const auto added = conditions.add(filter);
     if (!added) co_return std::unexpected(added.error());
   }
-  const std::string sql = fmt::format("select {} from {} e where {} order by e.id limit {}", columns_of(*type),
-                                      relation_of(*type), conditions.sql(), query.limit + 1);
+  const std::string sql =
+      fmt::format("select {} from {} e where {} order by e.id limit {}", columns_of(*type),
+                  relation_of(*type), conditions.sql(), query.limit + 1);
   auto lease = co_await pool.acquire();
   pg::Params params = conditions.take_params();
   const auto rows = co_await lease->query(sql, std::move(params));
@@ -316,16 +349,19 @@ Task<Result<EntityPage>> list_entities(pg::Pool& pool, model::CatalogPtr catalog
 }
 
 Task<Result<json>> get_entity(pg::Pool& pool, model::CatalogPtr catalog, std::string type_name,
-                              EntityRef reference, std::vector<std::string> paths, Tombstones tombstones) {
+                              EntityRef reference, std::vector<std::string> paths,
+                              Tombstones tombstones) {
   const StoredType* type = catalog->find(type_name);
   if (!type) co_return no_type(type_name);
-  if (paths.size() > kExpandPathsMax) co_return too_many("expand.too_many_paths", "paths", kExpandPathsMax);
+  if (paths.size() > kExpandPathsMax)
+    co_return too_many("expand.too_many_paths", "paths", kExpandPathsMax);
   const auto edges = plan_expansion(*catalog, *type, paths);
   if (!edges) co_return std::unexpected(edges.error());
-  const auto absent = fail(ErrorKind::not_found, "entity.not_found",
-                           reference.id ? fmt::format("there is no {} {}", type->name, reference.id->value)
-                                        : fmt::format("there is no such {}", type->name),
-                           "it may have been deleted, or not have arrived yet");
+  const auto absent =
+      fail(ErrorKind::not_found, "entity.not_found",
+           reference.id ? fmt::format("there is no {} {}", type->name, reference.id->value)
+                        : fmt::format("there is no such {}", type->name),
+           "it may have been deleted, or not have arrived yet");
   if (!reference.id && type->own) co_return absent;
 
   Conditions conditions(*catalog, *type);
@@ -334,12 +370,14 @@ Task<Result<json>> get_entity(pg::Pool& pool, model::CatalogPtr catalog, std::st
     conditions.require(fmt::format("e.id = {}", conditions.parameter(reference.id->value)));
   } else {
     conditions.require(kInAnyConnection);
-    conditions.require(fmt::format("e.external_id = {}", conditions.parameter(reference.external_id)));
+    conditions.require(
+        fmt::format("e.external_id = {}", conditions.parameter(reference.external_id)));
   }
   if (!reference.connection.empty() && !type->own) {
-    conditions.require(fmt::format("e.connection_id = (select c.connection_id from sluice.connection c"
-                                   " where c.workspace_id = $1 and c.name = {})",
-                                   conditions.parameter(reference.connection)));
+    conditions.require(
+        fmt::format("e.connection_id = (select c.connection_id from sluice.connection c"
+                    " where c.workspace_id = $1 and c.name = {})",
+                    conditions.parameter(reference.connection)));
   }
   const std::string sql = fmt::format("select {} from {} e where {} limit 2", columns_of(*type),
                                       relation_of(*type), conditions.sql());

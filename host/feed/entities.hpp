@@ -14,49 +14,50 @@
 
 namespace sluice::feed {
 
-inline constexpr int kEntityPageMax = 200;                 ///< entities in one page
-inline constexpr int kExpandDepthMax = 4;                  ///< edges in one path
-inline constexpr int kChildrenMax = 100;                   ///< in one list; "has_more" says there are more
+inline constexpr int kEntityPageMax = 200;  ///< entities in one page
+inline constexpr int kExpandDepthMax = 4;   ///< edges in one path
+inline constexpr int kChildrenMax = 100;    ///< in one list; "has_more" says there are more
 inline constexpr std::size_t kExpandPathsMax = 20;
-inline constexpr std::size_t kExpandedEntitiesMax = 20'000;///< all that one request may reach
+inline constexpr std::size_t kExpandedEntitiesMax = 20'000;  ///< all that one request may reach
 inline constexpr std::size_t kFiltersMax = 20;
-inline constexpr std::size_t kFilterValuesMax = 100;       ///< of one "in"
+inline constexpr std::size_t kFilterValuesMax = 100;  ///< of one "in"
 
 enum class FilterOp { eq, ne, gt, gte, lt, lte, in, is_null };
 /// "eq", "gt", …; nullopt for anything else.
 [[nodiscard]] std::optional<FilterOp> filter_op(std::string_view name);
 
-/// `attribute` is one of the type's, "id", "external_id", "connection" (its name), or "link.<rule>" (eq, in:
-/// the target's id). Values are text, as in a URL: numbers as digits, RFC 3339 times, true/false. is_null
-/// takes "true" or "false". json and bytes can only be asked is_null.
+/// `attribute` is one of the type's, "id", "external_id", "connection" (its name), or "link.<rule>"
+/// (eq, in: the target's id). Values are text, as in a URL: numbers as digits, RFC 3339 times,
+/// true/false. is_null takes "true" or "false". json and bytes can only be asked is_null.
 struct Filter {
   std::string attribute;
   FilterOp op = FilterOp::eq;
-  std::vector<std::string> values;   ///< one; several for `in`
+  std::vector<std::string> values;  ///< one; several for `in`
 };
 
-/// "status" → eq, "created[gte]" → gte: the left side of a URL parameter. bad_input "filter.bad_operator".
+/// "status" → eq, "created[gte]" → gte: the left side of a URL parameter. bad_input
+/// "filter.bad_operator".
 Result<Filter> parse_filter(std::string_view parameter, std::vector<std::string> values);
 
 enum class Tombstones { exclude, include, only };
 
 struct ListQuery {
-  std::vector<Filter> filters;       ///< all must hold
-  std::string cursor;                ///< "" the first page; else EntityPage::cursor
-  int limit = 50;                    ///< 1 to kEntityPageMax
-  std::vector<std::string> expand;   ///< see below
+  std::vector<Filter> filters;      ///< all must hold
+  std::string cursor;               ///< "" the first page; else EntityPage::cursor
+  int limit = 50;                   ///< 1 to kEntityPageMax
+  std::vector<std::string> expand;  ///< see below
   Tombstones tombstones = Tombstones::exclude;
 };
 
 struct EntityPage {
   std::vector<nlohmann::json> entities;
-  std::string cursor;                ///< of the next page; "" after the last
+  std::string cursor;  ///< of the next page; "" after the last
 };
 
 struct EntityRef {
   std::optional<EntityId> id;
-  std::string external_id;           ///< when there is no id; preset types only
-  std::string connection;            ///< name; needed when several connections have the external id
+  std::string external_id;  ///< when there is no id; preset types only
+  std::string connection;   ///< name; needed when several connections have the external id
 };
 
 /// An entity as JSON:
@@ -68,13 +69,16 @@ struct EntityRef {
 ///    "expanded": {…}}                                         when something was to be expanded
 /// decimals are strings, times RFC 3339 in UTC, bytes hex.
 ///
-/// expand: paths of up to kExpandDepthMax edges, joined by dots; each edge costs one query, however many
-/// rows. "expanded" has under the edge's name
-///   customer              (a relationship) the entity, or null when it has not arrived or is deleted; the
+/// expand: paths of up to kExpandDepthMax edges, joined by dots; each edge costs one query, however
+/// many rows. "expanded" has under the edge's name
+///   customer              (a relationship) the entity, or null when it has not arrived or is
+///   deleted; the
 ///                         raw id stays in attributes
-///   link.<rule>           the own entity it is linked to, or null; the target type's name alone works too
+///   link.<rule>           the own entity it is linked to, or null; the target type's name alone
+///   works too
 ///                         when one rule leads there
-///   invoice_line          (a type of the same connector that refers to this one) {"items", "has_more"}; when
+///   invoice_line          (a type of the same connector that refers to this one) {"items",
+///   "has_more"}; when
 ///                         several relationships do, invoice_line:<relationship>
 ///   stripe.customer       (from an own type) what is linked to it: {"items", "has_more"}
 ///

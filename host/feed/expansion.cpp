@@ -66,7 +66,8 @@ class Planner {
   Result<Step> link_by_rule(const StoredType& type, std::string_view rest) const {
     const StoredRule* best = nullptr;
     for (const StoredRule& rule : catalog_.rules) {
-      if (rule.source_type != type.id || !live(rule) || !matches(rest.substr(5), rule.name)) continue;
+      if (rule.source_type != type.id || !live(rule) || !matches(rest.substr(5), rule.name))
+        continue;
       if (!best || rule.name.size() > best->name.size()) best = &rule;
     }
     if (!best) return unknown(type, rest);
@@ -115,8 +116,9 @@ class Planner {
       if (relationship.target != type.id) continue;
       if (colon != std::string_view::npos && relationship.name != name.substr(colon + 1)) continue;
       if (step.length > 0) {
-        return ambiguous(path_, name,
-                         fmt::format("name the relationship: expand={}:{}", name, relationship.name));
+        return ambiguous(
+            path_, name,
+            fmt::format("name the relationship: expand={}:{}", name, relationship.name));
       }
       step.length = name.size();
       step.edge.kind = EdgeKind::children;
@@ -131,7 +133,8 @@ class Planner {
   [[nodiscard]] Step linked(const StoredType& type, std::string_view rest) const {
     Step step;
     for (const StoredRule& rule : catalog_.rules) {
-      if (rule.target_type != type.id || !live(rule) || !matches(rest, rule.source_type_name)) continue;
+      if (rule.target_type != type.id || !live(rule) || !matches(rest, rule.source_type_name))
+        continue;
       if (rule.source_type_name.size() > step.length) {
         step = Step();
         step.length = rule.source_type_name.size();
@@ -146,7 +149,8 @@ class Planner {
 
   std::unexpected<Error> unknown(const StoredType& type, std::string_view name) const {
     std::set<std::string> names;
-    for (const StoredRelationship& relationship : type.relationships) names.insert(relationship.name);
+    for (const StoredRelationship& relationship : type.relationships)
+      names.insert(relationship.name);
     for (const StoredRule& rule : catalog_.rules) {
       if (rule.source_type == type.id && live(rule)) names.insert("link." + rule.name);
       if (rule.target_type == type.id && live(rule)) names.insert(rule.source_type_name);
@@ -154,12 +158,14 @@ class Planner {
     for (const StoredType& other : catalog_.types) {
       if (type.own || other.connector != type.connector) continue;
       for (const StoredRelationship& relationship : other.relationships) {
-        if (relationship.target == type.id) names.insert(other.name.substr(other.connector.size() + 1));
+        if (relationship.target == type.id)
+          names.insert(other.name.substr(other.connector.size() + 1));
       }
     }
     return fail(ErrorKind::bad_input, "expand.unknown_path",
                 fmt::format("expand={}: {} has no edge '{}'", path_, type.name, name),
-                names.empty() ? std::string("it has none") : fmt::format("it has {}", fmt::join(names, ", ")));
+                names.empty() ? std::string("it has none")
+                              : fmt::format("it has {}", fmt::join(names, ", ")));
   }
 
   const Catalog& catalog_;
@@ -180,16 +186,17 @@ pg::Array rule_array(const std::vector<RuleId>& rules) {
 
 void spend(std::size_t& budget, int rows) {
   if (static_cast<std::size_t>(rows) > budget) {
-    throw Failure(Error(ErrorKind::bad_input, "expand.too_many",
-                        fmt::format("the expansion reaches more than {} entities", kExpandedEntitiesMax),
-                        "ask for fewer entities at once, or for fewer paths"));
+    throw Failure(
+        Error(ErrorKind::bad_input, "expand.too_many",
+              fmt::format("the expansion reaches more than {} entities", kExpandedEntitiesMax),
+              "ask for fewer entities at once, or for fewer paths"));
   }
   budget -= static_cast<std::size_t>(rows);
 }
 
 std::string live_rows(const StoredType& type, std::string_view condition) {
-  return fmt::format("select e.* from {} e where {} and e.deleted_at is null and {}", relation_of(type),
-                     confined(type), condition);
+  return fmt::format("select e.* from {} e where {} and e.deleted_at is null and {}",
+                     relation_of(type), confined(type), condition);
 }
 
 /// Rows reached over one edge: first column the parent (position or id), then the target's columns.
@@ -199,17 +206,20 @@ std::string edge_sql(const Edge& edge) {
   switch (edge.kind) {
     case EdgeKind::reference:
       return fmt::format(
-          "select k.n, {} from unnest($2::bigint[], $3::text[]) with ordinality as k(connection_id, external_id, n)"
+          "select k.n, {} from unnest($2::bigint[], $3::text[]) with ordinality as "
+          "k(connection_id, external_id, n)"
           " cross join lateral ({} offset 0) e",
           columns,
           live_rows(target, "e.connection_id = k.connection_id and e.external_id = k.external_id"));
     case EdgeKind::children:
       return fmt::format(
-          "select k.n, {} from unnest($2::bigint[], $3::text[]) with ordinality as k(connection_id, external_id, n)"
+          "select k.n, {} from unnest($2::bigint[], $3::text[]) with ordinality as "
+          "k(connection_id, external_id, n)"
           " cross join lateral ({} order by e.id limit {}) e order by k.n, e.id",
           columns,
-          live_rows(target, fmt::format("e.connection_id = k.connection_id and e.{} = k.external_id",
-                                        model::quote_name(edge.attribute))),
+          live_rows(target,
+                    fmt::format("e.connection_id = k.connection_id and e.{} = k.external_id",
+                                model::quote_name(edge.attribute))),
           kChildrenMax + 1);
     case EdgeKind::link:
       return fmt::format(
@@ -231,7 +241,8 @@ std::string edge_sql(const Edge& edge) {
   return {};
 }
 
-pg::Params edge_params(const Catalog& catalog, const Edge& edge, const std::vector<Entity>& parents) {
+pg::Params edge_params(const Catalog& catalog, const Edge& edge,
+                       const std::vector<Entity>& parents) {
   pg::Params params(catalog.workspace);
   if (edge.kind == EdgeKind::link || edge.kind == EdgeKind::linked) {
     params.add(id_array(parents));
@@ -260,7 +271,8 @@ pg::Params edge_params(const Catalog& catalog, const Edge& edge, const std::vect
 
 /// Puts what was reached into the parents: one object or null, or a list.
 void attach(const Edge& edge, std::vector<Entity>& parents,
-            const std::vector<std::vector<std::size_t>>& reached, const std::vector<Entity>& targets) {
+            const std::vector<std::vector<std::size_t>>& reached,
+            const std::vector<Entity>& targets) {
   const bool list = edge.kind == EdgeKind::children || edge.kind == EdgeKind::linked;
   for (std::size_t i = 0; i < parents.size(); ++i) {
     json& slot = parents[i].object["expanded"][edge.name];
@@ -282,7 +294,7 @@ Task<void> follow(pg::Connection& connection, const Catalog& catalog, std::vecto
   const std::string sql = edge_sql(edge);
   const auto rows = co_await connection.query(sql, std::move(params));
   spend(budget, rows.rows());
-  std::vector<Entity> targets;                 // each once, however many parents reach it
+  std::vector<Entity> targets;  // each once, however many parents reach it
   std::map<EntityId, std::size_t> known;
   std::vector<std::vector<std::size_t>> reached(parents.size());
   for (int row = 0; row < rows.rows(); ++row) {
@@ -339,8 +351,9 @@ Result<std::vector<Edge>> plan_expansion(const Catalog& catalog, const StoredTyp
       auto step = planner.step(*at, rest);
       if (!step) return std::unexpected(step.error());
       rest.remove_prefix(std::min(rest.size(), step->length + 1));
-      const auto known = std::find_if(level->begin(), level->end(),
-                                      [&](const Edge& edge) { return edge.name == step->edge.name; });
+      const auto known = std::find_if(level->begin(), level->end(), [&](const Edge& edge) {
+        return edge.name == step->edge.name;
+      });
       at = step->edge.target;
       if (known == level->end()) {
         level->push_back(std::move(step->edge));
@@ -354,7 +367,8 @@ Result<std::vector<Edge>> plan_expansion(const Catalog& catalog, const StoredTyp
 }
 
 Task<void> expand(pg::Connection& connection, const Catalog& catalog, const StoredType& type,
-                  std::vector<Entity>& entities, const std::vector<Edge>& edges, std::size_t& budget) {
+                  std::vector<Entity>& entities, const std::vector<Edge>& edges,
+                  std::size_t& budget) {
   if (entities.empty()) co_return;
   co_await add_links(connection, catalog, type, entities);
   for (const Edge& edge : edges) co_await follow(connection, catalog, entities, edge, budget);

@@ -20,12 +20,14 @@ const pg::Statement kRead{
     " and ($4::bigint is null or h.type_id = $4)"
     " order by h.txid, h.change_id limit $5::int"};
 
-// Of one entity, by its own index: the feed's order would walk through everybody's changes to find its few.
+// Of one entity, by its own index: the feed's order would walk through everybody's changes to find
+// its few.
 const pg::Statement kReadEntity{
     "feed_read_entity",
     "select h.txid::text, h.change_id, h.at, h.type_id, coalesce(t.name, ''), h.entity_id,"
     " h.connection_id, h.run_id, h.op, h.external_id, h.changed"
-    " from (select * from sluice.change c where c.workspace_id = $1 and c.entity_id = $5 offset 0) h"
+    " from (select * from sluice.change c where c.workspace_id = $1 and c.entity_id = $5 offset 0) "
+    "h"
     " left join sluice.entity_type t on t.workspace_id = $1 and t.type_id = h.type_id"
     " where (h.txid, h.change_id) > ($2::text::xid8, $3::bigint)"
     " and h.txid < pg_snapshot_xmin(pg_current_snapshot())"
@@ -39,7 +41,8 @@ struct Position {
 };
 
 std::string cursor_of(WorkspaceId workspace, const Change& change) {
-  const std::string text = fmt::format("1:{}:{}:{}", workspace.value, change.txid, change.change_id);
+  const std::string text =
+      fmt::format("1:{}:{}:{}", workspace.value, change.txid, change.change_id);
   return to_base64url(as_bytes(text));
 }
 
@@ -63,11 +66,13 @@ Result<Position> position_of(WorkspaceId workspace, const std::string& cursor) {
   int version = 0;
   std::int64_t of_workspace = 0;
   std::uint64_t txid = 0;
-  const bool good = bytes && read_number(text, version) && version == 1 && read_number(text, of_workspace) &&
-                    of_workspace == workspace.value && read_number(text, txid) &&
-                    read_number(text, position.change_id) && text.empty() && position.change_id >= 0;
+  const bool good = bytes && read_number(text, version) && version == 1 &&
+                    read_number(text, of_workspace) && of_workspace == workspace.value &&
+                    read_number(text, txid) && read_number(text, position.change_id) &&
+                    text.empty() && position.change_id >= 0;
   if (!good) {
-    return fail(ErrorKind::bad_input, "feed.bad_cursor", "this is no cursor of this workspace's change feed",
+    return fail(ErrorKind::bad_input, "feed.bad_cursor",
+                "this is no cursor of this workspace's change feed",
                 "send a cursor exactly as a page gave it, or none to begin at the beginning");
   }
   position.txid = std::to_string(txid);
@@ -114,8 +119,8 @@ nlohmann::json to_json(const Change& change) {
 
 Task<Result<FeedPage>> read_changes(pg::Pool& pool, WorkspaceId workspace, FeedQuery query) {
   if (query.limit < 1 || query.limit > kFeedPageMax) {
-    co_return fail(ErrorKind::bad_input, "feed.bad_limit",
-                   fmt::format("limit is {}", query.limit), fmt::format("use 1 to {}", kFeedPageMax));
+    co_return fail(ErrorKind::bad_input, "feed.bad_limit", fmt::format("limit is {}", query.limit),
+                   fmt::format("use 1 to {}", kFeedPageMax));
   }
   const auto position = position_of(workspace, query.cursor);
   if (!position) co_return std::unexpected(position.error());

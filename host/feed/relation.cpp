@@ -36,15 +36,22 @@ json text_of(const pg::QueryResult& rows, int row, int column) {
 json value_of(AttributeType type, const pg::QueryResult& rows, int row, int column) {
   if (rows.is_null(row, column)) return nullptr;
   switch (type) {
-    case AttributeType::integer: return rows.get<std::int64_t>(row, column);
-    case AttributeType::number: return rows.get<double>(row, column);
-    case AttributeType::boolean: return rows.get<bool>(row, column);
-    case AttributeType::timestamp: return time_of(rows, row, column);
-    case AttributeType::json: return json::parse(rows.text(row, column));
-    case AttributeType::bytes: return to_hex(rows.get<Bytes>(row, column));
+    case AttributeType::integer:
+      return rows.get<std::int64_t>(row, column);
+    case AttributeType::number:
+      return rows.get<double>(row, column);
+    case AttributeType::boolean:
+      return rows.get<bool>(row, column);
+    case AttributeType::timestamp:
+      return time_of(rows, row, column);
+    case AttributeType::json:
+      return json::parse(rows.text(row, column));
+    case AttributeType::bytes:
+      return to_hex(rows.get<Bytes>(row, column));
     case AttributeType::text:
     case AttributeType::decimal:
-    case AttributeType::date: break;
+    case AttributeType::date:
+      break;
   }
   return rows.get<std::string>(row, column);
 }
@@ -115,7 +122,8 @@ std::string columns_of(const StoredType& type) {
 }
 
 Entity read_entity(const StoredType& type, const pg::QueryResult& rows, int row, int column) {
-  Entity entity = type.own ? read_own(type, rows, row, column) : read_preset(type, rows, row, column);
+  Entity entity =
+      type.own ? read_own(type, rows, row, column) : read_preset(type, rows, row, column);
   entity.object["id"] = entity.id.value;
   entity.object["type"] = type.name;
   entity.object["links"] = json::object();

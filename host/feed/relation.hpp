@@ -13,8 +13,8 @@ namespace sluice::feed {
 struct Entity {
   nlohmann::json object;
   EntityId id;
-  ConnectionId connection;      ///< of a preset type
-  std::string external_id;      ///< of a preset type
+  ConnectionId connection;  ///< of a preset type
+  std::string external_id;  ///< of a preset type
 };
 
 /// "vendor.\"stripe_customer\"" or "sluice.own_entity".
@@ -24,7 +24,7 @@ struct Entity {
 /// The select list that read_entity() reads, of a row called `e`.
 [[nodiscard]] std::string columns_of(const model::StoredType& type);
 /// Reads those columns, beginning at `column`. Big numbers keep their digits: decimals are strings.
-[[nodiscard]] Entity read_entity(const model::StoredType& type, const pg::QueryResult& rows, int row,
-                                 int column);
+[[nodiscard]] Entity read_entity(const model::StoredType& type, const pg::QueryResult& rows,
+                                 int row, int column);
 
 }  // namespace sluice::feed

@@ -26,7 +26,8 @@ constexpr std::string_view kLock =
     "select pg_advisory_xact_lock(hashtextextended('sluice.feed.views.' || $1::text, 0))";
 
 constexpr std::string_view kSchema =
-    "select coalesce(obj_description(oid, 'pg_namespace'), '') from pg_namespace where nspname = $1";
+    "select coalesce(obj_description(oid, 'pg_namespace'), '') from pg_namespace where nspname = "
+    "$1";
 
 constexpr std::string_view kExisting =
     "select c.relname::text, coalesce(obj_description(c.oid, 'pg_class'), '')"
@@ -84,9 +85,10 @@ View preset_view(const Catalog& catalog, const StoredType& type) {
     fixed(model::value_expression(type, attribute, "e"), attribute.name);
   }
   for (const StoredRule& rule : catalog.rules) {
-    if (rule.source_type != type.id || rule.source_position < 0 || rule.target_position < 0) continue;
-    // A lookup by link's whole primary key, made only when the column is asked for. Not a left join:
-    // on tables without statistics that was planned as a scan of all links for each row.
+    if (rule.source_type != type.id || rule.source_position < 0 || rule.target_position < 0)
+      continue;
+    // A lookup by link's whole primary key, made only when the column is asked for. Not a left
+    // join: on tables without statistics that was planned as a scan of all links for each row.
     const std::string lookup = fmt::format(
         "(select l.target_id from sluice.link l where l.workspace_id = {} and l.rule_id = {}"
         " and l.source_id = e.id and l.state in {})",
@@ -127,9 +129,10 @@ std::string external_id_of_source(const Catalog& catalog) {
   std::string cases;
   for (const StoredType& type : catalog.types) {
     if (type.own || !sources.contains(type.id)) continue;
-    cases += fmt::format(" when {} then (select e.external_id from vendor.{} e"
-                         " where e.workspace_id = {} and e.id = l.source_id)",
-                         type.id.value, quote_name(type.table), catalog.workspace.value);
+    cases += fmt::format(
+        " when {} then (select e.external_id from vendor.{} e"
+        " where e.workspace_id = {} and e.id = l.source_id)",
+        type.id.value, quote_name(type.table), catalog.workspace.value);
   }
   if (cases.empty()) return "null::text";
   return fmt::format("case l.source_type_id{} end", cases);
@@ -155,7 +158,8 @@ View change_view(const Catalog& catalog) {
   View view;
   view.name = "change";
   view.sql = fmt::format(
-      "select h.txid, h.change_id, h.at, t.name as type, h.entity_id, h.external_id, h.op, h.changed,"
+      "select h.txid, h.change_id, h.at, t.name as type, h.entity_id, h.external_id, h.op, "
+      "h.changed,"
       " c.name as connection_name, h.run_id"
       " from sluice.change h"
       " left join sluice.entity_type t on t.workspace_id = {0} and t.type_id = h.type_id"
@@ -165,20 +169,23 @@ View change_view(const Catalog& catalog) {
   return view;
 }
 
-Task<void> claim_schema(pg::Transaction& transaction, const std::string& name, const std::string& mark) {
+Task<void> claim_schema(pg::Transaction& transaction, const std::string& name,
+                        const std::string& mark) {
   pg::Params by_name(name);
   const auto existing = co_await transaction.query(kSchema, std::move(by_name));
   if (existing.empty()) {
     const std::string create = fmt::format("create schema {}", quote_name(name));
     co_await transaction.query(create);
-    const std::string comment = fmt::format("comment on schema {} is {}", quote_name(name), quote_text(mark));
+    const std::string comment =
+        fmt::format("comment on schema {} is {}", quote_name(name), quote_text(mark));
     co_await transaction.query(comment);
     co_return;
   }
   if (existing.text(0, 0) == mark) co_return;
-  throw Failure(Error(ErrorKind::conflict, "workspace.schema_taken",
-                      fmt::format("the database has a schema {} that does not belong to this workspace", name),
-                      "rename that schema, or choose another name for the workspace"));
+  throw Failure(Error(
+      ErrorKind::conflict, "workspace.schema_taken",
+      fmt::format("the database has a schema {} that does not belong to this workspace", name),
+      "rename that schema, or choose another name for the workspace"));
 }
 
 /// False when PostgreSQL will not replace the view in place.
@@ -202,10 +209,11 @@ Task<void> drop_view(pg::Transaction& transaction, const std::string& full_name)
     co_await transaction.query(sql);
   } catch (const pg::QueryError& error) {
     if (error.sqlstate() != "2BP01") throw;
-    throw Failure(Error(ErrorKind::conflict, "views.depended_on",
-                        fmt::format("the view {} must change, but something else in the database uses it",
-                                    full_name),
-                        "drop the view or function that uses it, refresh, and create it again"));
+    throw Failure(
+        Error(ErrorKind::conflict, "views.depended_on",
+              fmt::format("the view {} must change, but something else in the database uses it",
+                          full_name),
+              "drop the view or function that uses it, refresh, and create it again"));
   }
 }
 
@@ -222,7 +230,9 @@ Task<void> put_view(pg::Transaction& transaction, const std::string& schema, con
   co_await transaction.query(comment);
 }
 
-std::string hash_of(const View& view) { return fmt::format("sluice {}", model::text_hash(view.sql)); }
+std::string hash_of(const View& view) {
+  return fmt::format("sluice {}", model::text_hash(view.sql));
+}
 
 }  // namespace
 
@@ -240,14 +250,16 @@ Result<void> check_workspace_name(std::string_view name) {
   const bool reserved = name == "public" || name == "sluice" || name == "vendor" ||
                         name == "information_schema" || name.starts_with("pg_");
   if (!reserved) return {};
-  return fail(ErrorKind::bad_input, "workspace.reserved_name",
-              fmt::format("a workspace cannot be called {}: its views live in a schema of that name, and"
-                          " PostgreSQL or Sluice needs that one",
-                          name),
-              "choose another name");
+  return fail(
+      ErrorKind::bad_input, "workspace.reserved_name",
+      fmt::format("a workspace cannot be called {}: its views live in a schema of that name, and"
+                  " PostgreSQL or Sluice needs that one",
+                  name),
+      "choose another name");
 }
 
-Task<void> refresh_views(pg::Connection& connection, const Catalog& catalog, std::string workspace_name) {
+Task<void> refresh_views(pg::Connection& connection, const Catalog& catalog,
+                         std::string workspace_name) {
   expect(check_workspace_name(workspace_name));
   auto transaction = co_await pg::Transaction::begin(connection);
   pg::Params locked(workspace_name);
@@ -258,7 +270,8 @@ Task<void> refresh_views(pg::Connection& connection, const Catalog& catalog, std
   pg::Params by_name(workspace_name);
   const auto rows = co_await transaction.query(kExisting, std::move(by_name));
   std::map<std::string, std::string> existing;
-  for (int i = 0; i < rows.rows(); ++i) existing[rows.get<std::string>(i, 0)] = rows.get<std::string>(i, 1);
+  for (int i = 0; i < rows.rows(); ++i)
+    existing[rows.get<std::string>(i, 0)] = rows.get<std::string>(i, 1);
 
   for (const View& view : views_of(catalog)) {
     const auto found = existing.find(view.name);
@@ -271,7 +284,8 @@ Task<void> refresh_views(pg::Connection& connection, const Catalog& catalog, std
   // What is left carries our mark but no type calls for it; views that people made here stay.
   for (const auto& [name, comment] : existing) {
     if (!comment.starts_with("sluice ")) continue;
-    const std::string full_name = fmt::format("{}.{}", quote_name(workspace_name), quote_name(name));
+    const std::string full_name =
+        fmt::format("{}.{}", quote_name(workspace_name), quote_name(name));
     co_await drop_view(transaction, full_name);
   }
   co_await transaction.commit();

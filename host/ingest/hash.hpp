@@ -14,11 +14,12 @@ namespace sluice::ingest {
 struct HashInput {
   std::span<const contract::Value> values;
   std::string_view source_url;
-  std::string_view extra;   ///< JSON of discovered attributes, keys sorted; empty: none
+  std::string_view extra;  ///< JSON of discovered attributes, keys sorted; empty: none
 };
 
-/// XXH3-128 over a form in which each part has its length, so that no two contents look alike. Never
-/// leaves the database; changing it makes each row look changed once. `scratch` is reused between calls.
+/// XXH3-128 over a form in which each part has its length, so that no two contents look alike.
+/// Never leaves the database; changing it makes each row look changed once. `scratch` is reused
+/// between calls.
 [[nodiscard]] pg::Uuid content_hash(const HashInput& input, std::string& scratch);
 
 /// The hash of a row whose record was deleted.

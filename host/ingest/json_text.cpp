@@ -13,10 +13,10 @@ int hex4(std::string_view text, std::size_t at) {
   int value = 0;
   for (std::size_t i = at; i < at + 4; ++i) {
     const char c = text[i];
-    const int digit = is_digit(c)               ? c - '0'
-                      : (c >= 'a' && c <= 'f')  ? c - 'a' + 10
-                      : (c >= 'A' && c <= 'F')  ? c - 'A' + 10
-                                                : -1;
+    const int digit = is_digit(c)              ? c - '0'
+                      : (c >= 'a' && c <= 'f') ? c - 'a' + 10
+                      : (c >= 'A' && c <= 'F') ? c - 'A' + 10
+                                               : -1;
     if (digit < 0) return -1;
     value = value * 16 + digit;
   }
@@ -110,11 +110,16 @@ class Scanner {
         ++at_;
         first_ = true;
         return true;
-      case '"': return string();
-      case 't': return word("true");
-      case 'f': return word("false");
-      case 'n': return word("null");
-      default: return number();
+      case '"':
+        return string();
+      case 't':
+        return word("true");
+      case 'f':
+        return word("false");
+      case 'n':
+        return word("null");
+      default:
+        return number();
     }
   }
 
@@ -195,8 +200,8 @@ class Scanner {
 
   std::string_view text_;
   std::size_t at_ = 0;
-  std::string open_;          ///< '{' and '[' from the outside in
-  bool first_ = false;        ///< nothing yet in the innermost container
+  std::string open_;    ///< '{' and '[' from the outside in
+  bool first_ = false;  ///< nothing yet in the innermost container
   bool after_comma_ = false;
   JsonCheck found_;
 };

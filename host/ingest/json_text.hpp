@@ -1,4 +1,5 @@
-// JSON as text: may PostgreSQL take it, and what are the members of an object that PostgreSQL wrote.
+// JSON as text: may PostgreSQL take it, and what are the members of an object that PostgreSQL
+// wrote.
 #pragma once
 
 #include <cstddef>
@@ -9,14 +10,14 @@
 
 namespace sluice::ingest {
 
-inline constexpr std::size_t kJsonDepthMax = 512;        ///< far below where jsonb runs out of stack
+inline constexpr std::size_t kJsonDepthMax = 512;  ///< far below where jsonb runs out of stack
 inline constexpr std::size_t kJsonNumberBytesMax = 1000;
-inline constexpr int kJsonExponentMax = 10'000;          ///< numeric ends at 131,072 digits
+inline constexpr int kJsonExponentMax = 10'000;  ///< numeric ends at 131,072 digits
 
 struct JsonCheck {
-  std::string_view problem;      ///< empty: it is JSON that jsonb can hold
-  std::size_t at = 0;            ///< byte where the problem is
-  bool has_nul = false;          ///< an escape \u0000, which jsonb refuses: see replace_unstorable
+  std::string_view problem;  ///< empty: it is JSON that jsonb can hold
+  std::size_t at = 0;        ///< byte where the problem is
+  bool has_nul = false;      ///< an escape \u0000, which jsonb refuses: see replace_unstorable
   bool has_lone_surrogate = false;
   [[nodiscard]] bool ok() const { return problem.empty(); }
 };
@@ -30,7 +31,8 @@ struct JsonCheck {
 /// Appends `text` as a JSON string, quotes included. U+0000 must have been replaced.
 void append_json_string(std::string& out, std::string_view text);
 
-/// Members of one object as PostgreSQL's jsonb prints it, keys without escapes; views into `object`.
+/// Members of one object as PostgreSQL's jsonb prints it, keys without escapes; views into
+/// `object`.
 [[nodiscard]] std::vector<std::pair<std::string_view, std::string_view>> members(
     std::string_view object);
 

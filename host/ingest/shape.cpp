@@ -20,14 +20,22 @@ constexpr std::string_view kKey = "workspace_id, connection_id, external_id";
 std::string_view array_type(AttributeType type) {
   switch (type) {
     case AttributeType::text:
-    case AttributeType::decimal: return "text[]";  // decimals are cast: their text has any precision
-    case AttributeType::integer: return "bigint[]";
-    case AttributeType::number: return "double precision[]";
-    case AttributeType::boolean: return "boolean[]";
-    case AttributeType::timestamp: return "timestamptz[]";
-    case AttributeType::date: return "date[]";
-    case AttributeType::json: return "jsonb[]";
-    case AttributeType::bytes: return "bytea[]";
+    case AttributeType::decimal:
+      return "text[]";  // decimals are cast: their text has any precision
+    case AttributeType::integer:
+      return "bigint[]";
+    case AttributeType::number:
+      return "double precision[]";
+    case AttributeType::boolean:
+      return "boolean[]";
+    case AttributeType::timestamp:
+      return "timestamptz[]";
+    case AttributeType::date:
+      return "date[]";
+    case AttributeType::json:
+      return "jsonb[]";
+    case AttributeType::bytes:
+      return "bytea[]";
   }
   return "text[]";
 }
@@ -35,14 +43,22 @@ std::string_view array_type(AttributeType type) {
 pg::Oid element_type(AttributeType type) {
   switch (type) {
     case AttributeType::text:
-    case AttributeType::decimal: return pg::Oid::text;
-    case AttributeType::integer: return pg::Oid::int8;
-    case AttributeType::number: return pg::Oid::float8;
-    case AttributeType::boolean: return pg::Oid::boolean;
-    case AttributeType::timestamp: return pg::Oid::timestamptz;
-    case AttributeType::date: return pg::Oid::date;
-    case AttributeType::json: return pg::Oid::jsonb;
-    case AttributeType::bytes: return pg::Oid::bytea;
+    case AttributeType::decimal:
+      return pg::Oid::text;
+    case AttributeType::integer:
+      return pg::Oid::int8;
+    case AttributeType::number:
+      return pg::Oid::float8;
+    case AttributeType::boolean:
+      return pg::Oid::boolean;
+    case AttributeType::timestamp:
+      return pg::Oid::timestamptz;
+    case AttributeType::date:
+      return pg::Oid::date;
+    case AttributeType::json:
+      return pg::Oid::jsonb;
+    case AttributeType::bytes:
+      return pg::Oid::bytea;
   }
   return pg::Oid::text;
 }
@@ -52,13 +68,19 @@ void add_value(pg::Array& array, AttributeType type, const Value* value) {
   switch (type) {
     case AttributeType::text:
     case AttributeType::decimal:
-    case AttributeType::json: return array.add(value->text);
+    case AttributeType::json:
+      return array.add(value->text);
     case AttributeType::integer:
-    case AttributeType::timestamp: return array.add(value->number);
-    case AttributeType::number: return array.add(value->real);
-    case AttributeType::boolean: return array.add(value->number != 0);
-    case AttributeType::date: return array.add(static_cast<std::int32_t>(value->number));
-    case AttributeType::bytes: return array.add(as_bytes(value->text));
+    case AttributeType::timestamp:
+      return array.add(value->number);
+    case AttributeType::number:
+      return array.add(value->real);
+    case AttributeType::boolean:
+      return array.add(value->number != 0);
+    case AttributeType::date:
+      return array.add(static_cast<std::int32_t>(value->number));
+    case AttributeType::bytes:
+      return array.add(as_bytes(value->text));
   }
 }
 
@@ -68,7 +90,8 @@ struct Input {
   int parameters = 3;  // $1 workspace, $2 connection, $3 observed order
 
   void array(std::string_view type, std::string_view name) {
-    fmt::format_to(std::back_inserter(arrays), "{}${}::{}", arrays.empty() ? "" : ", ", ++parameters, type);
+    fmt::format_to(std::back_inserter(arrays), "{}${}::{}", arrays.empty() ? "" : ", ",
+                   ++parameters, type);
     fmt::format_to(std::back_inserter(names), "{}{}", names.empty() ? "" : ", ", name);
   }
   void column(std::string_view column_name, std::string_view expression) {
@@ -89,7 +112,8 @@ std::string image(const TypePlan& plan, const Presence& presence, bool with_keys
   }
   std::string list;
   for (const std::uint16_t column : columns) {
-    list += (list.empty() ? "t." : ", t.") + model::quote_name(plan.stored->attributes[column].name);
+    list +=
+        (list.empty() ? "t." : ", t.") + model::quote_name(plan.stored->attributes[column].name);
   }
   if (presence.source_url) list += list.empty() ? "t.source_url" : ", t.source_url";
   if (presence.extra) list += list.empty() ? "t.extra" : ", t.extra";
@@ -97,31 +121,39 @@ std::string image(const TypePlan& plan, const Presence& presence, bool with_keys
   return "(select to_jsonb(r) from (select " + list + ") r)";
 }
 
-std::string table(const TypePlan& plan) { return "vendor." + model::quote_name(plan.stored->table); }
+std::string table(const TypePlan& plan) {
+  return "vendor." + model::quote_name(plan.stored->table);
+}
 
 /// An answer without an order leaves the row's; within an epoch the order only grows.
 std::string set_observed() {
   return fmt::format(
       "observed_version = case when excluded.observed_version = 0 then t.observed_version "
       "when (excluded.observed_version >> {0}) = (t.observed_version >> {0}) "
-      "then greatest(t.observed_version, excluded.observed_version) else excluded.observed_version end, ",
+      "then greatest(t.observed_version, excluded.observed_version) else excluded.observed_version "
+      "end, ",
       kObservedTimeBits);
 }
 
 std::string look_sql(const TypePlan& plan, const Presence& presence) {
   // Version 0 says nothing about order; nor does observed order 0.
-  // Vendors' versions speak before our clocks, except about a deletion, which may have had no version.
+  // Vendors' versions speak before our clocks, except about a deletion, which may have had no
+  // version.
   const std::string differs = fmt::format(
-      "((i.v = 0 or i.v >= t.source_version) and ({} or (i.v > t.source_version and t.source_version > 0 "
+      "((i.v = 0 or i.v >= t.source_version) and ({} or (i.v > t.source_version and "
+      "t.source_version > 0 "
       "and t.deleted_at is null)) and (t.content_hash <> i.h or i.v > t.source_version "
       "or (t.deleted_at is not null) <> i.d))",
       not_observed_before(3));
   return fmt::format(
       "select i.n, f.id, f.sync_version, f.gone, f.image "
-      "from unnest($4::text[], $5::bigint[], $6::uuid[], $7::boolean[]) with ordinality as i(x, v, h, d, n) "
-      "left join lateral (select t.id, t.sync_version, t.deleted_at is not null as gone, {0} as differs, "
+      "from unnest($4::text[], $5::bigint[], $6::uuid[], $7::boolean[]) with ordinality as i(x, v, "
+      "h, d, n) "
+      "left join lateral (select t.id, t.sync_version, t.deleted_at is not null as gone, {0} as "
+      "differs, "
       "case when {0} and not i.d then {1} end as image from {2} t "
-      "where t.workspace_id = $1 and t.connection_id = $2 and t.external_id = i.x offset 0) f on true "
+      "where t.workspace_id = $1 and t.connection_id = $2 and t.external_id = i.x offset 0) f on "
+      "true "
       "where f.id is null or f.differs",
       differs, image(plan, presence, false), table(plan));
 }
@@ -174,23 +206,29 @@ std::string update_sql(const TypePlan& plan, const Presence& presence) {
     set += ", " + name + " = excluded." + name;
   }
   return fmt::format(
-      "insert into {} as t ({}, observed_version, id, source_version, content_hash, sync_version{}) "
+      "insert into {} as t ({}, observed_version, id, source_version, content_hash, "
+      "sync_version{}) "
       "select $1, $2, i.x, $3::bigint, i.id, i.v, i.h, i.s{} from unnest({}) as i({}) "
-      "on conflict ({}) do update set source_version = greatest(t.source_version, excluded.source_version), {}"
+      "on conflict ({}) do update set source_version = greatest(t.source_version, "
+      "excluded.source_version), {}"
       "content_hash = excluded.content_hash, deleted_at = null, last_synced_at = now(), "
       "sync_version = t.sync_version + 1{} where t.sync_version = excluded.sync_version "
       "returning t.external_id, t.id, {}",
-      table(plan), kKey, input.columns, input.selected, input.arrays, input.names, kKey, set_observed(), set,
-      image(plan, presence, true));
+      table(plan), kKey, input.columns, input.selected, input.arrays, input.names, kKey,
+      set_observed(), set, image(plan, presence, true));
 }
 
 std::string bury_sql(const TypePlan& plan) {
   return fmt::format(
-      "insert into {} as t ({}, observed_version, id, source_version, content_hash, sync_version, deleted_at) "
+      "insert into {} as t ({}, observed_version, id, source_version, content_hash, sync_version, "
+      "deleted_at) "
       "select $1, $2, i.x, $3::bigint, i.id, i.v, i.h, i.s, now() "
-      "from unnest($4::text[], $5::bigint[], $6::uuid[], $7::bigint[], $8::bigint[]) as i(x, v, h, id, s) "
-      "on conflict ({}) do update set source_version = greatest(t.source_version, excluded.source_version), {}"
-      "content_hash = excluded.content_hash, deleted_at = coalesce(t.deleted_at, now()), last_synced_at = now(), "
+      "from unnest($4::text[], $5::bigint[], $6::uuid[], $7::bigint[], $8::bigint[]) as i(x, v, h, "
+      "id, s) "
+      "on conflict ({}) do update set source_version = greatest(t.source_version, "
+      "excluded.source_version), {}"
+      "content_hash = excluded.content_hash, deleted_at = coalesce(t.deleted_at, now()), "
+      "last_synced_at = now(), "
       "sync_version = t.sync_version + 1 where t.sync_version = excluded.sync_version "
       "returning t.external_id, t.id",
       table(plan), kKey, kKey, set_observed());
@@ -213,10 +251,14 @@ std::string not_observed_before(int parameter) {
 
 std::string action_sql(Action action, const TypePlan& plan, const Presence& presence) {
   switch (action) {
-    case Action::look: return look_sql(plan, presence);
-    case Action::insert: return insert_sql(plan, presence);
-    case Action::update: return update_sql(plan, presence);
-    case Action::bury: return bury_sql(plan);
+    case Action::look:
+      return look_sql(plan, presence);
+    case Action::insert:
+      return insert_sql(plan, presence);
+    case Action::update:
+      return update_sql(plan, presence);
+    case Action::bury:
+      return bury_sql(plan);
   }
   return {};
 }
@@ -238,9 +280,9 @@ void Shapes::add(pg::Pipeline& pipeline, const std::string& sql, pg::Params para
   pipeline.add(found->second, std::move(params));
 }
 
-pg::Params action_params(Action action, WorkspaceId workspace, ConnectionId connection, const Batch& batch,
-                         const TypePlan& plan, const Presence& presence, std::int64_t observed,
-                         std::span<const Target> targets) {
+pg::Params action_params(Action action, WorkspaceId workspace, ConnectionId connection,
+                         const Batch& batch, const TypePlan& plan, const Presence& presence,
+                         std::int64_t observed, std::span<const Target> targets) {
   pg::Params params;
   params.add(workspace).add(connection).add(observed);
   pg::Array external_ids(pg::Oid::text), versions(pg::Oid::int8), hashes(pg::Oid::uuid);
@@ -287,7 +329,8 @@ pg::Params action_params(Action action, WorkspaceId workspace, ConnectionId conn
     }
     params.add(std::move(extras));
   }
-  // Row by row, one cursor a row would be a second table: values are sorted, so each lookup is short.
+  // Row by row, one cursor a row would be a second table: values are sorted, so each lookup is
+  // short.
   std::vector<std::uint32_t> next(targets.size(), 0);
   for (const std::uint16_t column : presence.columns) {
     const AttributeType type = plan.stored->attributes[column].type;

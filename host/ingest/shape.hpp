@@ -1,5 +1,6 @@
-// The statements that look up and write one vendor table, for a given presence of attributes, and their
-// parameters. Each reads and writes by the full primary key only: see write_path in tests/pg/ingest.
+// The statements that look up and write one vendor table, for a given presence of attributes, and
+// their parameters. Each reads and writes by the full primary key only: see write_path in
+// tests/pg/ingest.
 #pragma once
 
 #include <string>
@@ -12,30 +13,31 @@
 namespace sluice::ingest {
 
 enum class Action {
-  look,     ///< which rows are absent, and which differ (with their values as JSON)?
-  insert,   ///< absent rows; what is there already is left alone and not returned
-  update,   ///< rows that a look found; one that changed since is left alone and not returned
-  bury,     ///< marks rows that a look found as deleted; the same
+  look,    ///< which rows are absent, and which differ (with their values as JSON)?
+  insert,  ///< absent rows; what is there already is left alone and not returned
+  update,  ///< rows that a look found; one that changed since is left alone and not returned
+  bury,    ///< marks rows that a look found as deleted; the same
 };
 
 /// What a look found out about a row that is there.
 struct Found {
   std::int64_t id = 0;
   std::int64_t sync_version = 0;
-  bool gone = false;        ///< deleted_at is set
-  std::string image;        ///< the values of the looked-at presence, as jsonb text
+  bool gone = false;  ///< deleted_at is set
+  std::string image;  ///< the values of the looked-at presence, as jsonb text
 };
 
 /// How many bits of an observed order are the time; the bits above it tell epochs apart.
 inline constexpr int kObservedTimeBits = 42;
 
-/// What sluice's observed_version columns hold, and what the statements compare: when the request was sent
-/// whose answer a page is, within the epoch under which it was sent. 0 (and observed_ms 0): no order.
+/// What sluice's observed_version columns hold, and what the statements compare: when the request
+/// was sent whose answer a page is, within the epoch under which it was sent. 0 (and observed_ms
+/// 0): no order.
 [[nodiscard]] std::int64_t observed_order(Epoch epoch, std::int64_t observed_ms);
 
-/// SQL condition on row `t`: an answer of the order in parameter `parameter` is not older than the row's.
-/// An answer of another epoch than the row's is newer, whatever the clocks say: the commit guard lets only
-/// the newest epoch write.
+/// SQL condition on row `t`: an answer of the order in parameter `parameter` is not older than the
+/// row's. An answer of another epoch than the row's is newer, whatever the clocks say: the commit
+/// guard lets only the newest epoch write.
 [[nodiscard]] std::string not_observed_before(int parameter);
 
 /// SQL of one action on one type. `presence` counts for look, insert and update.
@@ -59,8 +61,9 @@ struct Target {
   const Found* found = nullptr;
 };
 
-[[nodiscard]] pg::Params action_params(Action action, WorkspaceId workspace, ConnectionId connection,
-                                       const Batch& batch, const TypePlan& plan, const Presence& presence,
+[[nodiscard]] pg::Params action_params(Action action, WorkspaceId workspace,
+                                       ConnectionId connection, const Batch& batch,
+                                       const TypePlan& plan, const Presence& presence,
                                        std::int64_t observed, std::span<const Target> targets);
 
 }  // namespace sluice::ingest

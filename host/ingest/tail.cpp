@@ -19,9 +19,11 @@ const pg::Statement kCommitGuard{
 const pg::Statement kRemoveKeys{
     "ingest_remove_keys",
     "with gone as (delete from sluice.link_key k where k.ctid = any(array("
-    "select f.tid from unnest($2::bigint[], $3::int[], $4::int[], $5::uuid[]) as i(entity, attribute, kind, digest) "
+    "select f.tid from unnest($2::bigint[], $3::int[], $4::int[], $5::uuid[]) as i(entity, "
+    "attribute, kind, digest) "
     "cross join lateral (select o.ctid as tid from sluice.link_key o "
-    "where o.workspace_id = $1 and o.entity_id = i.entity and (i.attribute is null or o.attribute = i.attribute) "
+    "where o.workspace_id = $1 and o.entity_id = i.entity and (i.attribute is null or o.attribute "
+    "= i.attribute) "
     "and (i.digest is null or o.kind <> i.kind or o.digest <> i.digest) offset 0) f)) "
     "returning k.kind, k.digest, k.type_id, k.attribute, k.entity_id) "
     "insert into sluice.link_queue (workspace_id, kind, digest, type_id, attribute, entity_id) "
@@ -29,7 +31,8 @@ const pg::Statement kRemoveKeys{
 
 const pg::Statement kAddKeys{
     "ingest_add_keys",
-    "with added as (insert into sluice.link_key (workspace_id, kind, digest, type_id, attribute, entity_id) "
+    "with added as (insert into sluice.link_key (workspace_id, kind, digest, type_id, attribute, "
+    "entity_id) "
     "select $1, i.kind::smallint, i.digest, i.type_id, i.attribute::smallint, i.entity "
     "from unnest($2::int[], $3::uuid[], $4::bigint[], $5::int[], $6::bigint[]) "
     "as i(kind, digest, type_id, attribute, entity) on conflict do nothing "
@@ -39,37 +42,47 @@ const pg::Statement kAddKeys{
 
 const pg::Statement kAddChanges{
     "ingest_add_changes",
-    "insert into sluice.change (workspace_id, connection_id, run_id, type_id, entity_id, op, external_id, changed) "
+    "insert into sluice.change (workspace_id, connection_id, run_id, type_id, entity_id, op, "
+    "external_id, changed) "
     "select $1, $2, $3, i.type_id, i.entity, i.op, i.x, i.changed "
     "from unnest($4::bigint[], $5::bigint[], $6::text[], $7::text[], $8::jsonb[]) "
     "as i(type_id, entity, op, x, changed)"};
 
 const pg::Statement kRefuse{
     "ingest_refuse",
-    "insert into sluice.quarantine as q (workspace_id, connection_id, run_id, stream, type, external_id, code, "
+    "insert into sluice.quarantine as q (workspace_id, connection_id, run_id, stream, type, "
+    "external_id, code, "
     "reason, record) select $1, $2, $3, $4, i.type, i.x, i.code, i.reason, i.record "
-    "from unnest($5::text[], $6::text[], $7::text[], $8::text[], $9::jsonb[]) as i(type, x, code, reason, record) "
-    "on conflict (workspace_id, connection_id, type, external_id, code) do update set times = q.times + 1, "
-    "last_seen_at = now(), run_id = excluded.run_id, stream = excluded.stream, reason = excluded.reason, "
+    "from unnest($5::text[], $6::text[], $7::text[], $8::text[], $9::jsonb[]) as i(type, x, code, "
+    "reason, record) "
+    "on conflict (workspace_id, connection_id, type, external_id, code) do update set times = "
+    "q.times + 1, "
+    "last_seen_at = now(), run_id = excluded.run_id, stream = excluded.stream, reason = "
+    "excluded.reason, "
     "record = coalesce(excluded.record, q.record)"};
 
-// Locked before it is deleted: a notice that arrives meanwhile raises the generation, and then it stays.
+// Locked before it is deleted: a notice that arrives meanwhile raises the generation, and then it
+// stays.
 const pg::Statement kForgetAnswered{
     "ingest_forget_answered",
     "delete from sluice.refetch r where r.ctid = any(array("
     "select f.tid from unnest($3::text[], $4::text[], $5::bigint[]) as i(type, x, generation) "
     "cross join lateral (select o.ctid as tid from sluice.refetch o where o.workspace_id = $1 "
-    "and o.connection_id = $2 and o.type = i.type and o.external_id = i.x and o.generation = i.generation "
+    "and o.connection_id = $2 and o.type = i.type and o.external_id = i.x and o.generation = "
+    "i.generation "
     "offset 0 for update) f))"};
 
 const pg::Statement kRefetch{
     "ingest_refetch",
-    "insert into sluice.refetch as r (workspace_id, connection_id, type, external_id, kind, observed_at, reason) "
+    "insert into sluice.refetch as r (workspace_id, connection_id, type, external_id, kind, "
+    "observed_at, reason) "
     "select $1, $2, i.type, i.x, i.kind, i.observed, i.reason "
     "from unnest($3::text[], $4::text[], $5::text[], $6::timestamptz[], $7::text[]) "
     "as i(type, x, kind, observed, reason) "
-    "on conflict (workspace_id, connection_id, type, external_id) do update set kind = excluded.kind, "
-    "observed_at = greatest(r.observed_at, excluded.observed_at), generation = r.generation + 1, attempts = 0, "
+    "on conflict (workspace_id, connection_id, type, external_id) do update set kind = "
+    "excluded.kind, "
+    "observed_at = greatest(r.observed_at, excluded.observed_at), generation = r.generation + 1, "
+    "attempts = 0, "
     "not_before = now(), reason = excluded.reason"};
 
 const pg::Statement kStream{
@@ -83,7 +96,8 @@ const pg::Statement kStream{
 const pg::Statement kRun{
     "ingest_run",
     "update sluice.sync_run set pages = pages + 1, requests = requests + $3, bytes = bytes + $4, "
-    "records = records + $5, inserted = inserted + $6, updated = updated + $7, unchanged = unchanged + $8, "
+    "records = records + $5, inserted = inserted + $6, updated = updated + $7, unchanged = "
+    "unchanged + $8, "
     "deleted = deleted + $9, quarantined = quarantined + $10, notices = notices + $11 "
     "where workspace_id = $1 and run_id = $2"};
 
@@ -94,7 +108,8 @@ using contract::NoticeKind;
 
 void add_keys(pg::Pipeline& pipeline, WorkspaceId workspace, const KeyBatch& batch) {
   if (!batch.stale.empty()) {
-    pg::Array entities(pg::Oid::int8), attributes(pg::Oid::int4), kinds(pg::Oid::int4), digests(pg::Oid::uuid);
+    pg::Array entities(pg::Oid::int8), attributes(pg::Oid::int4), kinds(pg::Oid::int4),
+        digests(pg::Oid::uuid);
     for (const KeyBatch::Stale& stale : batch.stale) {
       entities.add(stale.entity);
       if (stale.attribute < 0) {
@@ -110,12 +125,13 @@ void add_keys(pg::Pipeline& pipeline, WorkspaceId workspace, const KeyBatch& bat
         digests.add_null();
       }
     }
-    pg::Params params(workspace, std::move(entities), std::move(attributes), std::move(kinds), std::move(digests));
+    pg::Params params(workspace, std::move(entities), std::move(attributes), std::move(kinds),
+                      std::move(digests));
     pipeline.add(kRemoveKeys, std::move(params));
   }
   if (batch.now.empty()) return;
-  pg::Array kinds(pg::Oid::int4), digests(pg::Oid::uuid), types(pg::Oid::int8), attributes(pg::Oid::int4),
-      entities(pg::Oid::int8);
+  pg::Array kinds(pg::Oid::int4), digests(pg::Oid::uuid), types(pg::Oid::int8),
+      attributes(pg::Oid::int4), entities(pg::Oid::int8);
   for (const KeyBatch::Key& key : batch.now) {
     kinds.add(std::int32_t{key.kind});
     digests.add(key.digest);
@@ -123,12 +139,13 @@ void add_keys(pg::Pipeline& pipeline, WorkspaceId workspace, const KeyBatch& bat
     attributes.add(std::int32_t{key.attribute});
     entities.add(key.entity);
   }
-  pg::Params params(workspace, std::move(kinds), std::move(digests), std::move(types), std::move(attributes),
-                    std::move(entities));
+  pg::Params params(workspace, std::move(kinds), std::move(digests), std::move(types),
+                    std::move(attributes), std::move(entities));
   pipeline.add(kAddKeys, std::move(params));
 }
 
-void add_changes(pg::Pipeline& pipeline, const PageContext& context, const std::vector<Change>& changes) {
+void add_changes(pg::Pipeline& pipeline, const PageContext& context,
+                 const std::vector<Change>& changes) {
   if (changes.empty()) return;
   pg::Array types(pg::Oid::int8), entities(pg::Oid::int8), ops(pg::Oid::text), ids(pg::Oid::text),
       changed(pg::Oid::jsonb);
@@ -143,14 +160,14 @@ void add_changes(pg::Pipeline& pipeline, const PageContext& context, const std::
       changed.add(std::string_view(change.changed));
     }
   }
-  pg::Params params(context.workspace, context.connection, context.run, std::move(types), std::move(entities),
-                    std::move(ops), std::move(ids), std::move(changed));
+  pg::Params params(context.workspace, context.connection, context.run, std::move(types),
+                    std::move(entities), std::move(ops), std::move(ids), std::move(changed));
   pipeline.add(kAddChanges, std::move(params));
 }
 
 /// One statement may touch a quarantine row once: the last of each (type, id, code) speaks.
-void add_refusals(pg::Pipeline& pipeline, const PageContext& context, const std::vector<Refusal>& refusals,
-                  const std::vector<Refusal>& warnings) {
+void add_refusals(pg::Pipeline& pipeline, const PageContext& context,
+                  const std::vector<Refusal>& refusals, const std::vector<Refusal>& warnings) {
   std::map<std::tuple<std::string_view, std::string_view, std::string_view>, const Refusal*> last;
   for (const auto* list : {&refusals, &warnings}) {
     for (const Refusal& refusal : *list) {
@@ -172,8 +189,9 @@ void add_refusals(pg::Pipeline& pipeline, const PageContext& context, const std:
       records.add(std::string_view(refusal->record));
     }
   }
-  pg::Params params(context.workspace, context.connection, context.run, context.stream, std::move(types),
-                    std::move(ids), std::move(codes), std::move(reasons), std::move(records));
+  pg::Params params(context.workspace, context.connection, context.run, context.stream,
+                    std::move(types), std::move(ids), std::move(codes), std::move(reasons),
+                    std::move(records));
   pipeline.add(kRefuse, std::move(params));
 }
 
@@ -185,7 +203,8 @@ void add_answered(pg::Pipeline& pipeline, const PageContext& context, const Page
     ids.add(std::string_view(answered.external_id));
     generations.add(answered.generation);
   }
-  pg::Params params(context.workspace, context.connection, std::move(types), std::move(ids), std::move(generations));
+  pg::Params params(context.workspace, context.connection, std::move(types), std::move(ids),
+                    std::move(generations));
   pipeline.add(kForgetAnswered, std::move(params));
 }
 
@@ -197,9 +216,12 @@ struct Wanted {
 
 std::string_view kind_name(NoticeKind kind) {
   switch (kind) {
-    case NoticeKind::changed: return "changed";
-    case NoticeKind::deleted: return "deleted";
-    case NoticeKind::merged: return "merged";
+    case NoticeKind::changed:
+      return "changed";
+    case NoticeKind::deleted:
+      return "deleted";
+    case NoticeKind::merged:
+      return "merged";
   }
   return "changed";
 }
@@ -212,7 +234,8 @@ void add_notices(pg::Pipeline& pipeline, const PageContext& context, const contr
     Wanted& row = wanted[std::make_pair(type, notice.external_id)];
     if (notice.observed_at >= row.observed_at) {
       row.kind = notice.kind;
-      row.reason = notice.kind == NoticeKind::merged ? "merged into " + std::string(notice.merged_into) : "";
+      row.reason =
+          notice.kind == NoticeKind::merged ? "merged into " + std::string(notice.merged_into) : "";
     }
     row.observed_at = std::max(row.observed_at, notice.observed_at);
     if (notice.kind == NoticeKind::merged && !notice.merged_into.empty()) {
@@ -221,8 +244,8 @@ void add_notices(pg::Pipeline& pipeline, const PageContext& context, const contr
     }
   }
   if (wanted.empty()) return;
-  pg::Array types(pg::Oid::text), ids(pg::Oid::text), kinds(pg::Oid::text), times(pg::Oid::timestamptz),
-      reasons(pg::Oid::text);
+  pg::Array types(pg::Oid::text), ids(pg::Oid::text), kinds(pg::Oid::text),
+      times(pg::Oid::timestamptz), reasons(pg::Oid::text);
   for (const auto& [key, row] : wanted) {
     types.add(key.first);
     ids.add(key.second);
@@ -234,15 +257,16 @@ void add_notices(pg::Pipeline& pipeline, const PageContext& context, const contr
     }
     reasons.add(std::string_view(row.reason));
   }
-  pg::Params params(context.workspace, context.connection, std::move(types), std::move(ids), std::move(kinds),
-                    std::move(times), std::move(reasons));
+  pg::Params params(context.workspace, context.connection, std::move(types), std::move(ids),
+                    std::move(kinds), std::move(times), std::move(reasons));
   pipeline.add(kRefetch, std::move(params));
 }
 
 }  // namespace
 
 void add_tail(pg::Pipeline& pipeline, const PageContext& context, const contract::Page& page,
-              const PageEffects& effects, const Batch& batch, const std::vector<Refusal>& warnings, const Tail& tail) {
+              const PageEffects& effects, const Batch& batch, const std::vector<Refusal>& warnings,
+              const Tail& tail) {
   for (const KeyBatch& keys : tail.keys) add_keys(pipeline, context.workspace, keys);
   add_changes(pipeline, context, tail.changes);
   add_refusals(pipeline, context, batch.refusals, warnings);
@@ -253,12 +277,13 @@ void add_tail(pg::Pipeline& pipeline, const PageContext& context, const contract
     std::optional<ByteView> checkpoint;
     if (effects.checkpoint) checkpoint = as_bytes(*effects.checkpoint);
     pg::Params params(context.workspace, context.connection, context.stream, checkpoint,
-                      static_cast<std::int32_t>(effects.checkpoint_format), effects.snapshot_done, counts.records,
-                      effects.vendor_total);
+                      static_cast<std::int32_t>(effects.checkpoint_format), effects.snapshot_done,
+                      counts.records, effects.vendor_total);
     pipeline.add(kStream, std::move(params));
   }
-  pg::Params run(context.workspace, context.run, effects.requests, effects.bytes, counts.records, counts.inserted,
-                 counts.updated, counts.unchanged, counts.deleted, counts.quarantined, counts.notices);
+  pg::Params run(context.workspace, context.run, effects.requests, effects.bytes, counts.records,
+                 counts.inserted, counts.updated, counts.unchanged, counts.deleted,
+                 counts.quarantined, counts.notices);
   pipeline.add(kRun, std::move(run));
   pg::Params guard(context.workspace, context.lease_name, context.epoch);
   pipeline.add(kCommitGuard, std::move(guard));

@@ -1,5 +1,5 @@
-// What a page's transaction does besides the rows themselves: link keys, changes, notices, quarantine,
-// checkpoint, counts, the lease check, COMMIT. All of it is one pipeline.
+// What a page's transaction does besides the rows themselves: link keys, changes, notices,
+// quarantine, checkpoint, counts, the lease check, COMMIT. All of it is one pipeline.
 #pragma once
 
 #include <string>
@@ -12,12 +12,14 @@
 
 namespace sluice::ingest {
 
-/// The SQLSTATE with which kCommitGuard fails when the lease has another epoch: division by zero, which
-/// nothing else here can cause. An error, because it must stop the COMMIT that is on its way already.
+/// The SQLSTATE with which kCommitGuard fails when the lease has another epoch: division by zero,
+/// which nothing else here can cause. An error, because it must stop the COMMIT that is on its way
+/// already.
 inline constexpr std::string_view kLeaseLostState = "22012";
 
 extern const pg::Statement kBegin, kCommit, kCommitGuard;
-extern const pg::Statement kRemoveKeys, kAddKeys, kAddChanges, kRefuse, kForgetAnswered, kRefetch, kStream, kRun;
+extern const pg::Statement kRemoveKeys, kAddKeys, kAddChanges, kRefuse, kForgetAnswered, kRefetch,
+    kStream, kRun;
 
 /// Keys of the entities of one round. Removing comes first.
 struct KeyBatch {
@@ -56,6 +58,7 @@ struct Tail {
 
 /// Everything up to and with COMMIT.
 void add_tail(pg::Pipeline& pipeline, const PageContext& context, const contract::Page& page,
-              const PageEffects& effects, const Batch& batch, const std::vector<Refusal>& warnings, const Tail& tail);
+              const PageEffects& effects, const Batch& batch, const std::vector<Refusal>& warnings,
+              const Tail& tail);
 
 }  // namespace sluice::ingest

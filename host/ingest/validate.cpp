@@ -95,16 +95,34 @@ std::string iso_date(std::int64_t days) {
 /// `value` as JSON. JSON and text must have been checked; other things always have a form.
 void append_json(std::string& out, const Value& value) {
   switch (value.kind) {
-    case Kind::null: out.append("null"); return;
-    case Kind::boolean: out.append(value.number != 0 ? "true" : "false"); return;
-    case Kind::int64: out.append(std::to_string(value.number)); return;
-    case Kind::real: append_number(out, value.real); return;
+    case Kind::null:
+      out.append("null");
+      return;
+    case Kind::boolean:
+      out.append(value.number != 0 ? "true" : "false");
+      return;
+    case Kind::int64:
+      out.append(std::to_string(value.number));
+      return;
+    case Kind::real:
+      append_number(out, value.real);
+      return;
     case Kind::decimal:
-    case Kind::string: append_json_string(out, value.text); return;
-    case Kind::raw: append_json_string(out, "\\x" + to_hex(as_bytes(value.text))); return;
-    case Kind::timestamp: append_json_string(out, to_rfc3339(Micros(value.number))); return;
-    case Kind::date: append_json_string(out, iso_date(value.number)); return;
-    case Kind::json: out.append(value.text); return;
+    case Kind::string:
+      append_json_string(out, value.text);
+      return;
+    case Kind::raw:
+      append_json_string(out, "\\x" + to_hex(as_bytes(value.text)));
+      return;
+    case Kind::timestamp:
+      append_json_string(out, to_rfc3339(Micros(value.number)));
+      return;
+    case Kind::date:
+      append_json_string(out, iso_date(value.number));
+      return;
+    case Kind::json:
+      out.append(value.text);
+      return;
   }
 }
 
@@ -126,7 +144,8 @@ void append_unchecked_json(std::string& out, Value value) {
     text = harmless(value.text);
     value.text = text;
   } else if (value.kind == Kind::timestamp || value.kind == Kind::date) {
-    const std::int64_t limit = value.kind == Kind::date ? 2'000'000 : std::int64_t{200'000'000'000'000'000};
+    const std::int64_t limit =
+        value.kind == Kind::date ? 2'000'000 : std::int64_t{200'000'000'000'000'000};
     if (value.number > limit || value.number < -limit) value.kind = Kind::int64;
   }
   append_json(out, value);
@@ -179,8 +198,8 @@ TypePlan& Batch::plan_for(std::uint32_t type) {
   const model::StoredType* stored = catalog_.find(name);
   const auto behind = [&](const std::string& what) {
     return Failure(Error(ErrorKind::conflict, "ingest.catalog_behind",
-                         fmt::format("{} is declared by connector {} {} but not in the catalogue", what,
-                                     manifest_.id, manifest_.version),
+                         fmt::format("{} is declared by connector {} {} but not in the catalogue",
+                                     what, manifest_.id, manifest_.version),
                          "install this version of the connector in the workspace"));
   };
   if (stored == nullptr || stored->own) throw behind("type " + name);
@@ -229,9 +248,9 @@ void Batch::refuse(std::uint32_t row, std::string code, std::string reason) {
 
 const Value* Batch::value(const Row& row, std::uint16_t column) const {
   const auto all = values(row);
-  const auto found = std::lower_bound(all.begin(), all.end(), column, [](const Value& v, std::uint16_t c) {
-    return v.attribute < c;
-  });
+  const auto found =
+      std::lower_bound(all.begin(), all.end(), column,
+                       [](const Value& v, std::uint16_t c) { return v.attribute < c; });
   return found != all.end() && found->attribute == column ? &*found : nullptr;
 }
 
@@ -250,9 +269,11 @@ void Batch::take(std::uint32_t index) {
   TypePlan& of = plan_for(record.type);
   if (record.external_id.empty() || record.external_id.size() > kExternalIdBytesMax ||
       has_nul(record.external_id) || !is_utf8(record.external_id)) {
-    refuse_record(index, "record.external_id_invalid",
-                  fmt::format("an external id is UTF-8 text of 1 to {} bytes without U+0000; this one has {} bytes",
-                              kExternalIdBytesMax, record.external_id.size()));
+    refuse_record(
+        index, "record.external_id_invalid",
+        fmt::format(
+            "an external id is UTF-8 text of 1 to {} bytes without U+0000; this one has {} bytes",
+            kExternalIdBytesMax, record.external_id.size()));
     return;
   }
   Row row;
@@ -318,7 +339,8 @@ std::optional<Problem> Batch::check_values(const contract::Record& record, Row& 
     if (record.source_url.size() > kSourceUrlBytesMax) {
       return too_long("the source URL", record.source_url.size(), kSourceUrlBytesMax);
     }
-    if (!is_utf8(record.source_url)) return Problem{"value.not_utf8", "the source URL is not UTF-8"};
+    if (!is_utf8(record.source_url))
+      return Problem{"value.not_utf8", "the source URL is not UTF-8"};
     row.source_url = storable_text(record.source_url, "the source URL");
   }
   if (auto problem = build_extra(record, row)) return problem;
@@ -334,7 +356,8 @@ std::optional<Problem> Batch::check_values(const contract::Record& record, Row& 
   row.hash = content_hash(input, scratch_);
   std::size_t column = 0;
   for (Value& value : mine) {  // by position, like the columns
-    while (of.stored->attributes[column].position != static_cast<std::int16_t>(value.attribute)) ++column;
+    while (of.stored->attributes[column].position != static_cast<std::int16_t>(value.attribute))
+      ++column;
     value.attribute = static_cast<std::uint32_t>(column);
   }
   return std::nullopt;
@@ -344,7 +367,8 @@ std::string_view Batch::storable_text(std::string_view text, std::string_view wh
   if (!has_nul(text)) return text;
   Note note;
   note.code = "value.nul_replaced";
-  note.reason = fmt::format("{} held U+0000, which PostgreSQL cannot store; U+FFFD stands there instead", where);
+  note.reason = fmt::format(
+      "{} held U+0000, which PostgreSQL cannot store; U+FFFD stands there instead", where);
   new_notes_.push_back(std::move(note));
   return own(replace_nul(text));
 }
@@ -354,13 +378,15 @@ std::optional<Problem> Batch::storable_json(std::string_view& text, std::string_
   if (!is_utf8(text)) return Problem{"value.not_utf8", fmt::format("{} is not UTF-8", where)};
   const JsonCheck check = check_json(text);
   if (!check.ok()) {
-    return Problem{"value.invalid_json", fmt::format("{}: {} at byte {}", where, check.problem, check.at)};
+    return Problem{"value.invalid_json",
+                   fmt::format("{}: {} at byte {}", where, check.problem, check.at)};
   }
   if (!check.has_nul && !check.has_lone_surrogate) return std::nullopt;
   Note note;
   note.code = check.has_nul ? "value.nul_replaced" : "value.surrogate_replaced";
-  note.reason = fmt::format("{} held {}, which PostgreSQL cannot store; U+FFFD stands there instead", where,
-                            check.has_nul ? "U+0000" : "half of a surrogate pair");
+  note.reason =
+      fmt::format("{} held {}, which PostgreSQL cannot store; U+FFFD stands there instead", where,
+                  check.has_nul ? "U+0000" : "half of a surrogate pair");
   new_notes_.push_back(std::move(note));
   text = own(replace_unstorable(text));
   return std::nullopt;
@@ -375,7 +401,8 @@ std::optional<Problem> Batch::check_value(const model::StoredAttribute& attribut
   switch (attribute.type) {
     case AttributeType::text:
       if (value.kind != Kind::string) return wrong_kind(attribute, value.kind);
-      if (value.text.size() > kTextBytesMax) return too_long(where(), value.text.size(), kTextBytesMax);
+      if (value.text.size() > kTextBytesMax)
+        return too_long(where(), value.text.size(), kTextBytesMax);
       if (!is_utf8(value.text)) return Problem{"value.not_utf8", where() + " is not UTF-8"};
       if (has_nul(value.text)) value.text = storable_text(value.text, where());
       return std::nullopt;
@@ -399,7 +426,8 @@ std::optional<Problem> Batch::check_value(const model::StoredAttribute& attribut
         value.kind = Kind::real;
       }
       if (value.kind != Kind::real) return wrong_kind(attribute, value.kind);
-      if (!std::isfinite(value.real)) return Problem{"value.not_finite", where() + " is no finite number"};
+      if (!std::isfinite(value.real))
+        return Problem{"value.not_finite", where() + " is no finite number"};
       return std::nullopt;
     case AttributeType::boolean:
       if (value.kind != Kind::boolean) return wrong_kind(attribute, value.kind);
@@ -419,7 +447,8 @@ std::optional<Problem> Batch::check_value(const model::StoredAttribute& attribut
     }
     case AttributeType::bytes:
       if (value.kind != Kind::raw) return wrong_kind(attribute, value.kind);
-      if (value.text.size() > kRawBytesMax) return too_long(where(), value.text.size(), kRawBytesMax);
+      if (value.text.size() > kRawBytesMax)
+        return too_long(where(), value.text.size(), kRawBytesMax);
       return std::nullopt;
   }
   return std::nullopt;
@@ -431,19 +460,23 @@ std::optional<Problem> Batch::build_extra(const contract::Record& record, Row& r
   for (const contract::NamedValue& named : record.named) {
     if (named.name.empty() || named.name.size() > kDiscoveredNameBytesMax || has_nul(named.name) ||
         !is_utf8(named.name)) {
-      return Problem{"value.discovered_name_invalid",
-                     fmt::format("the name of a discovered attribute is UTF-8 text of 1 to {} bytes without U+0000",
-                                 kDiscoveredNameBytesMax)};
+      return Problem{
+          "value.discovered_name_invalid",
+          fmt::format(
+              "the name of a discovered attribute is UTF-8 text of 1 to {} bytes without U+0000",
+              kDiscoveredNameBytesMax)};
     }
     const std::string where = "discovered attribute '" + std::string(named.name) + "'";
     Value value = named.value;
     if (value.kind == Kind::json) {
       if (auto problem = storable_json(value.text, where)) return problem;
     } else if (value.kind == Kind::string || value.kind == Kind::decimal) {
-      if (value.text.size() > kTextBytesMax) return too_long(where, value.text.size(), kTextBytesMax);
+      if (value.text.size() > kTextBytesMax)
+        return too_long(where, value.text.size(), kTextBytesMax);
       if (!is_utf8(value.text)) return Problem{"value.not_utf8", where + " is not UTF-8"};
       value.text = storable_text(value.text, where);
-    } else if (value.kind == Kind::date && (value.number < kDayMin || value.number > kDayMax / 100)) {
+    } else if (value.kind == Kind::date &&
+               (value.number < kDayMin || value.number > kDayMax / 100)) {
       return Problem{"value.out_of_range", where + " is no day of our calendar"};
     }
     sorted.insert_or_assign(std::string(named.name), value);
@@ -456,7 +489,8 @@ std::optional<Problem> Batch::build_extra(const contract::Record& record, Row& r
     append_json(json, value);
   }
   json.push_back('}');
-  if (json.size() > kJsonBytesMax) return too_long("the discovered attributes together", json.size(), kJsonBytesMax);
+  if (json.size() > kJsonBytesMax)
+    return too_long("the discovered attributes together", json.size(), kJsonBytesMax);
   row.extra = own(std::move(json));
   return std::nullopt;
 }
@@ -511,7 +545,8 @@ std::vector<std::vector<std::uint32_t>> Batch::rounds() const {
         put_same();
       } else if (!before.deleted && !row.deleted && before.insertable) {
         if (row.version != 0 && row.version < before.version) continue;  // stale already
-        if (row.version >= before.version && presence(row).covers(presence(before))) same.pop_back();
+        if (row.version >= before.version && presence(row).covers(presence(before)))
+          same.pop_back();
       }
     }
     same.push_back(index);
@@ -525,8 +560,8 @@ std::string record_as_json(const contract::EntityType& type, const contract::Rec
   for (const Value& value : record.values) size += value.text.size();
   for (const contract::NamedValue& named : record.named) size += named.value.text.size();
   if (size > kQuarantinedRecordBytesMax) return {};
-  std::string out = fmt::format("{{\"source_version\":{},\"deleted\":{},\"values\":{{", record.source_version,
-                                record.deleted);
+  std::string out = fmt::format("{{\"source_version\":{},\"deleted\":{},\"values\":{{",
+                                record.source_version, record.deleted);
   bool first = true;
   const auto member = [&](std::string_view name, const Value& value) {
     if (!first) out.push_back(',');
@@ -536,7 +571,8 @@ std::string record_as_json(const contract::EntityType& type, const contract::Rec
     append_unchecked_json(out, value);
   };
   for (const Value& value : record.values) {
-    if (value.attribute < type.attributes.size()) member(type.attributes[value.attribute].name, value);
+    if (value.attribute < type.attributes.size())
+      member(type.attributes[value.attribute].name, value);
   }
   out.append("},\"discovered\":{");
   first = true;

@@ -18,7 +18,7 @@
 
 namespace sluice::ingest {
 
-inline constexpr std::size_t kExternalIdBytesMax = 1024;      ///< an index entry ends at 2,704
+inline constexpr std::size_t kExternalIdBytesMax = 1024;  ///< an index entry ends at 2,704
 inline constexpr std::size_t kSourceUrlBytesMax = 8 * 1024;
 inline constexpr std::size_t kTextBytesMax = 16u << 20;
 inline constexpr std::size_t kJsonBytesMax = 16u << 20;
@@ -42,23 +42,24 @@ struct Presence {
 struct TypePlan {
   const contract::EntityType* declared = nullptr;
   const model::StoredType* stored = nullptr;
-  std::vector<std::int32_t> column_of;      ///< manifest attribute index -> index into stored->attributes
-  std::vector<std::uint16_t> required;      ///< columns
-  std::vector<std::uint16_t> key_columns;   ///< columns with a link key
+  std::vector<std::int32_t>
+      column_of;  ///< manifest attribute index -> index into stored->attributes
+  std::vector<std::uint16_t> required;     ///< columns
+  std::vector<std::uint16_t> key_columns;  ///< columns with a link key
   std::vector<Presence> presences;
   std::unordered_map<std::string, std::uint32_t> presence_by_bits;
 };
 
 /// One record, ready to store. Views point into the page or into the batch.
 struct Row {
-  std::uint32_t type = 0;           ///< index into the manifest's entity types
-  std::uint32_t record = 0;         ///< index into the page
+  std::uint32_t type = 0;    ///< index into the manifest's entity types
+  std::uint32_t record = 0;  ///< index into the page
   std::string_view external_id;
   std::int64_t version = 0;
   bool deleted = false;
-  bool insertable = true;           ///< all required attributes are there; else it can only update a row
+  bool insertable = true;  ///< all required attributes are there; else it can only update a row
   bool refused = false;
-  std::uint32_t presence = 0;       ///< index into TypePlan::presences
+  std::uint32_t presence = 0;  ///< index into TypePlan::presences
   std::uint32_t first_value = 0, values = 0;
   std::string_view source_url, extra;
   pg::Uuid hash;
@@ -66,11 +67,11 @@ struct Row {
 
 /// A line for sluice.quarantine.
 struct Refusal {
-  std::string type;                 ///< "stripe.customer"
+  std::string type;  ///< "stripe.customer"
   std::string external_id;
-  std::string code;                 ///< "value.wrong_kind"
+  std::string code;  ///< "value.wrong_kind"
   std::string reason;
-  std::string record;               ///< JSON; empty: none
+  std::string record;  ///< JSON; empty: none
 };
 
 /// A record that is stored, but not as it came.
@@ -82,9 +83,10 @@ struct Note {
 /// What a page comes to. Refused records are routed here, never dropped: each has its Refusal.
 class Batch {
  public:
-  /// Throws Failure(conflict, "ingest.catalog_behind") when a type or attribute of the manifest is not in the
-  /// catalogue: the connector's types must be installed before its pages are written.
-  Batch(const contract::Manifest& manifest, const model::Catalog& catalog, const contract::Page& page);
+  /// Throws Failure(conflict, "ingest.catalog_behind") when a type or attribute of the manifest is
+  /// not in the catalogue: the connector's types must be installed before its pages are written.
+  Batch(const contract::Manifest& manifest, const model::Catalog& catalog,
+        const contract::Page& page);
 
   [[nodiscard]] std::span<const contract::Value> values(const Row& row) const {
     return {values_.data() + row.first_value, row.values};
@@ -99,8 +101,9 @@ class Batch {
   void refuse(std::uint32_t row, std::string code, std::string reason);
   /// For a row that turned out to be new and lacks a required attribute.
   [[nodiscard]] std::string missing_required(const Row& row) const;
-  /// Row indices in rounds: an external id is at most once in a round, later records of it are in later
-  /// rounds; within a round by type and external id. A record that a later one of the page covers is left out.
+  /// Row indices in rounds: an external id is at most once in a round, later records of it are in
+  /// later rounds; within a round by type and external id. A record that a later one of the page
+  /// covers is left out.
   [[nodiscard]] std::vector<std::vector<std::uint32_t>> rounds() const;
 
   std::vector<Row> rows;
@@ -110,12 +113,15 @@ class Batch {
  private:
   TypePlan& plan_for(std::uint32_t type);
   void take(std::uint32_t index);
-  std::optional<std::pair<std::string, std::string>> check_values(const contract::Record& record, Row& row);
-  std::optional<std::pair<std::string, std::string>> check_value(const model::StoredAttribute& attribute,
-                                                                  contract::Value& value);
-  std::optional<std::pair<std::string, std::string>> build_extra(const contract::Record& record, Row& row);
+  std::optional<std::pair<std::string, std::string>> check_values(const contract::Record& record,
+                                                                  Row& row);
+  std::optional<std::pair<std::string, std::string>> check_value(
+      const model::StoredAttribute& attribute, contract::Value& value);
+  std::optional<std::pair<std::string, std::string>> build_extra(const contract::Record& record,
+                                                                 Row& row);
   std::string_view storable_text(std::string_view text, std::string_view where);
-  std::optional<std::pair<std::string, std::string>> storable_json(std::string_view& text, std::string_view where);
+  std::optional<std::pair<std::string, std::string>> storable_json(std::string_view& text,
+                                                                   std::string_view where);
   std::string_view own(std::string text);
   void refuse_record(std::uint32_t index, std::string code, std::string reason);
   std::uint32_t intern_presence(TypePlan& plan, const Row& row);
@@ -131,6 +137,7 @@ class Batch {
 };
 
 /// The record as JSON, for the quarantine; empty when it is too big.
-[[nodiscard]] std::string record_as_json(const contract::EntityType& type, const contract::Record& record);
+[[nodiscard]] std::string record_as_json(const contract::EntityType& type,
+                                         const contract::Record& record);
 
 }  // namespace sluice::ingest

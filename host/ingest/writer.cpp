@@ -33,12 +33,13 @@ namespace {
 using contract::Kind;
 using contract::Value;
 
-/// A row that another transaction changes between our look and our write goes round again. Under a lease
-/// nobody should; more rounds than this mean that somebody does.
+/// A row that another transaction changes between our look and our write goes round again. Under a
+/// lease nobody should; more rounds than this mean that somebody does.
 constexpr int kRoundsMax = 8;
 
 /// Where a row stands within its round.
-///   look ──absent──> insert ──> done          (insert without a look when the type is being loaded)
+///   look ──absent──> insert ──> done          (insert without a look when the type is being
+///   loaded)
 ///     │ └─differs──> update or bury ──> done
 ///     └─same───────> done;    not returned by insert, update or bury: look again
 enum class Next { look, insert, update, bury, done };
@@ -63,8 +64,9 @@ struct TypeKey {
   friend auto operator<=>(const TypeKey&, const TypeKey&) = default;
 };
 
-std::optional<KeyBatch::Key> key_of(const model::StoredType& type, const model::StoredAttribute& attribute,
-                                    std::int64_t entity, std::string_view text) {
+std::optional<KeyBatch::Key> key_of(const model::StoredType& type,
+                                    const model::StoredAttribute& attribute, std::int64_t entity,
+                                    std::string_view text) {
   const auto normal = link::normalise(*attribute.key_kind, text);
   if (!normal) return std::nullopt;
   KeyBatch::Key key;
@@ -85,7 +87,8 @@ std::optional<std::string> key_text(const Value& value) {
 
 /// The same from a member of an image that PostgreSQL wrote.
 std::optional<std::string> key_text(std::string_view json) {
-  if (json.empty() || json == "null" || json.front() == '{' || json.front() == '[') return std::nullopt;
+  if (json.empty() || json == "null" || json.front() == '{' || json.front() == '[')
+    return std::nullopt;
   if (json.front() != '"') return std::string(json);
   return nlohmann::json::parse(json).get<std::string>();
 }
@@ -123,8 +126,8 @@ std::string_view member(const std::vector<std::pair<std::string_view, std::strin
 /// The work of one transaction.
 class PageWrite {
  public:
-  PageWrite(const PageContext& context, Batch& batch, Shapes& shapes, const std::set<TypeKey>& loading,
-            std::int64_t observed)
+  PageWrite(const PageContext& context, Batch& batch, Shapes& shapes,
+            const std::set<TypeKey>& loading, std::int64_t observed)
       : context_(context),
         batch_(batch),
         shapes_(shapes),
@@ -143,7 +146,8 @@ class PageWrite {
 
   Task<void> sets(pg::Connection& connection, std::span<const contract::CompleteSet> sets);
 
-  Task<void> finish(pg::Connection& connection, const contract::Page& page, const PageEffects& effects) {
+  Task<void> finish(pg::Connection& connection, const contract::Page& page,
+                    const PageEffects& effects) {
     std::vector<Refusal> warnings;
     for (const Note& note : batch_.notes) {
       if (!written_[note.row]) continue;  // an unchanged row was noted when it was written
@@ -159,7 +163,8 @@ class PageWrite {
     counts.records = static_cast<std::int64_t>(page.records.size() + page.rejected.size());
     counts.quarantined = static_cast<std::int64_t>(batch_.refusals.size());
     counts.notices = static_cast<std::int64_t>(page.notices.size());
-    const std::int64_t told = counts.inserted + counts.updated + deleted_records_ + counts.quarantined;
+    const std::int64_t told =
+        counts.inserted + counts.updated + deleted_records_ + counts.quarantined;
     counts.unchanged = std::max<std::int64_t>(0, counts.records - told);
     add_tail(waiting_, context_, page, effects, batch_, warnings, tail_);
     SLUICE_FAILPOINT("ingest.before_commit");
@@ -168,7 +173,9 @@ class PageWrite {
 
   [[nodiscard]] const PageCounts& counts() const { return tail_.counts; }
   /// Of each type, how many rows there were and how many of them were new.
-  [[nodiscard]] const std::map<std::uint32_t, std::pair<std::size_t, std::size_t>>& news() const { return news_; }
+  [[nodiscard]] const std::map<std::uint32_t, std::pair<std::size_t, std::size_t>>& news() const {
+    return news_;
+  }
 
  private:
   Task<void> write_round(pg::Connection& connection, const std::vector<std::uint32_t>& round);
@@ -180,8 +187,8 @@ class PageWrite {
   void inserted(const Row& row, std::uint32_t index, std::int64_t id);
   void updated(const Row& row, std::uint32_t index, const Found& found, std::string_view image);
   void buried(EntityTypeId type, std::string_view external_id, const Found& found);
-  void change(EntityTypeId type, std::int64_t entity, std::string_view op, std::string_view external_id,
-              std::string changed);
+  void change(EntityTypeId type, std::int64_t entity, std::string_view op,
+              std::string_view external_id, std::string changed);
 
   const PageContext& context_;
   Batch& batch_;
@@ -189,14 +196,15 @@ class PageWrite {
   const std::set<TypeKey>& loading_;
   std::int64_t observed_;      ///< see observed_order
   std::vector<bool> written_;  ///< by row
-  pg::Pipeline waiting_;   ///< steps that need no answer of their own and travel with the next ones
+  pg::Pipeline waiting_;  ///< steps that need no answer of their own and travel with the next ones
   Tail tail_;
   std::map<std::uint32_t, std::pair<std::size_t, std::size_t>> news_;
-  std::int64_t deleted_records_ = 0;  ///< those among the page's records; a complete set deletes more
+  std::int64_t deleted_records_ =
+      0;  ///< those among the page's records; a complete set deletes more
 };
 
-void PageWrite::change(EntityTypeId type, std::int64_t entity, std::string_view op, std::string_view external_id,
-                       std::string changed) {
+void PageWrite::change(EntityTypeId type, std::int64_t entity, std::string_view op,
+                       std::string_view external_id, std::string changed) {
   Change made;
   made.type = type.value;
   made.entity = entity;
@@ -217,16 +225,19 @@ void PageWrite::inserted(const Row& row, std::uint32_t index, std::int64_t id) {
     const Value* value = batch_.value(row, column);
     const auto text = value == nullptr ? std::nullopt : key_text(*value);
     if (!text) continue;
-    if (const auto key = key_of(type, type.attributes[column], id, *text)) tail_.keys.back().now.push_back(*key);
+    if (const auto key = key_of(type, type.attributes[column], id, *text))
+      tail_.keys.back().now.push_back(*key);
   }
 }
 
-void PageWrite::updated(const Row& row, std::uint32_t index, const Found& found, std::string_view image) {
+void PageWrite::updated(const Row& row, std::uint32_t index, const Found& found,
+                        std::string_view image) {
   const TypePlan& plan = batch_.plan(row.type);
   const model::StoredType& type = *plan.stored;
   // The look's image may have attributes that this record does not: the new image decides.
   std::string changed = difference(found.image, image);
-  if (changed.empty() && !found.gone) return;  // only its version or the spelling of its JSON is new
+  if (changed.empty() && !found.gone)
+    return;  // only its version or the spelling of its JSON is new
   ++tail_.counts.updated;
   written_[index] = true;
   const auto before = members(found.image);
@@ -234,7 +245,9 @@ void PageWrite::updated(const Row& row, std::uint32_t index, const Found& found,
   for (const std::uint16_t column : plan.key_columns) {
     const model::StoredAttribute& attribute = type.attributes[column];
     const bool present = batch_.value(row, column) != nullptr;
-    if (!found.gone && (!present || member(before, attribute.name) == member(after, attribute.name))) continue;
+    if (!found.gone &&
+        (!present || member(before, attribute.name) == member(after, attribute.name)))
+      continue;
     const auto text = key_text(member(after, attribute.name));
     const auto key = text ? key_of(type, attribute, found.id, *text) : std::nullopt;
     KeyBatch::Stale stale;
@@ -269,7 +282,8 @@ std::vector<Step> PageWrite::plan_steps(const std::vector<Progress>& progress) c
     const Row& row = batch_.rows[progress[i].row];
     // Looks and inserts take a whole type at once; an update may set only what its records have.
     const std::uint32_t presence = next == Next::update ? row.presence : 0;
-    const auto [at, fresh] = known.try_emplace(std::make_tuple(next, row.type, presence), steps.size());
+    const auto [at, fresh] =
+        known.try_emplace(std::make_tuple(next, row.type, presence), steps.size());
     if (fresh) {
       Step& step = steps.emplace_back();
       step.type = row.type;
@@ -286,7 +300,8 @@ std::vector<Step> PageWrite::plan_steps(const std::vector<Progress>& progress) c
   return steps;
 }
 
-void PageWrite::add_step(pg::Pipeline& pipeline, const Step& step, const std::vector<Progress>& progress) {
+void PageWrite::add_step(pg::Pipeline& pipeline, const Step& step,
+                         const std::vector<Progress>& progress) {
   std::vector<Target> targets;
   targets.reserve(step.members.size());
   for (const std::size_t i : step.members) {
@@ -296,13 +311,15 @@ void PageWrite::add_step(pg::Pipeline& pipeline, const Step& step, const std::ve
     targets.push_back(target);
   }
   const TypePlan& plan = batch_.plan(step.type);
-  pg::Params params = action_params(step.action, context_.workspace, context_.connection, batch_, plan,
-                                    step.presence, observed_, targets);
+  pg::Params params = action_params(step.action, context_.workspace, context_.connection, batch_,
+                                    plan, step.presence, observed_, targets);
   shapes_.add(pipeline, action_sql(step.action, plan, step.presence), std::move(params));
 }
 
-void PageWrite::take_look(const Step& step, const pg::QueryResult& result, std::vector<Progress>& progress) {
-  for (const std::size_t i : step.members) progress[i].next = Next::done;  // what is not returned is unchanged
+void PageWrite::take_look(const Step& step, const pg::QueryResult& result,
+                          std::vector<Progress>& progress) {
+  for (const std::size_t i : step.members)
+    progress[i].next = Next::done;  // what is not returned is unchanged
   for (int r = 0; r < result.rows(); ++r) {
     const auto ordinal = static_cast<std::size_t>(result.get<std::int64_t>(r, 0));
     Progress& one = progress[step.members.at(ordinal - 1)];
@@ -313,8 +330,9 @@ void PageWrite::take_look(const Step& step, const pg::QueryResult& result, std::
         one.next = Next::insert;
         continue;
       }
-      batch_.refuse(one.row, "record.required_missing",
-                    fmt::format("the record is new and lacks required {}", batch_.missing_required(row)));
+      batch_.refuse(
+          one.row, "record.required_missing",
+          fmt::format("the record is new and lacks required {}", batch_.missing_required(row)));
       continue;
     }
     one.found.id = result.get<std::int64_t>(r, 1);
@@ -325,7 +343,8 @@ void PageWrite::take_look(const Step& step, const pg::QueryResult& result, std::
   }
 }
 
-void PageWrite::take(const Step& step, const pg::QueryResult& result, std::vector<Progress>& progress) {
+void PageWrite::take(const Step& step, const pg::QueryResult& result,
+                     std::vector<Progress>& progress) {
   if (step.action == Action::look) return take_look(step, result, progress);
   // The server answers in the order of the input, with gaps where it left a row alone.
   std::size_t at = 0;
@@ -351,7 +370,8 @@ void PageWrite::take(const Step& step, const pg::QueryResult& result, std::vecto
   }
 }
 
-Task<void> PageWrite::write_round(pg::Connection& connection, const std::vector<std::uint32_t>& round) {
+Task<void> PageWrite::write_round(pg::Connection& connection,
+                                  const std::vector<std::uint32_t>& round) {
   std::vector<Progress> progress;
   progress.reserve(round.size());
   for (const std::uint32_t index : round) {
@@ -371,9 +391,10 @@ Task<void> PageWrite::write_round(pg::Connection& connection, const std::vector<
     const std::vector<Step> steps = plan_steps(progress);
     if (steps.empty()) co_return;
     if (turn == kRoundsMax) {
-      throw Failure(Error(ErrorKind::retry_later, "ingest.contended",
-                          "rows of a page keep being changed by somebody else while it is written",
-                          "the page is written again by the next run; is another host at work without the lease?"));
+      throw Failure(Error(
+          ErrorKind::retry_later, "ingest.contended",
+          "rows of a page keep being changed by somebody else while it is written",
+          "the page is written again by the next run; is another host at work without the lease?"));
     }
     pg::Pipeline pipeline = std::move(waiting_);
     waiting_ = pg::Pipeline();
@@ -388,38 +409,45 @@ std::string_view sql_type(contract::AttributeType type) {
   return type == contract::AttributeType::text ? "text" : model::column_type(type);
 }
 
-Task<void> PageWrite::sets(pg::Connection& connection, std::span<const contract::CompleteSet> sets) {
+Task<void> PageWrite::sets(pg::Connection& connection,
+                           std::span<const contract::CompleteSet> sets) {
   if (sets.empty()) co_return;
   tail_.keys.emplace_back();
   for (int turn = 0;; ++turn) {
     const bool settled = co_await bury_missing(connection, sets);
     if (settled) co_return;
     if (turn == kRoundsMax) {
-      throw Failure(Error(ErrorKind::retry_later, "ingest.contended",
-                          "rows of a complete set keep being changed by somebody else while they are marked as deleted",
-                          "the page is written again by the next run; is another host at work without the lease?"));
+      throw Failure(Error(
+          ErrorKind::retry_later, "ingest.contended",
+          "rows of a complete set keep being changed by somebody else while they are marked as "
+          "deleted",
+          "the page is written again by the next run; is another host at work without the lease?"));
     }
   }
 }
 
-/// Marks what the sets lack, unless it is newer than they are. False when a row changed between the look and
-/// the write, by the connection's other lane: look again.
-Task<bool> PageWrite::bury_missing(pg::Connection& connection, std::span<const contract::CompleteSet> sets) {
+/// Marks what the sets lack, unless it is newer than they are. False when a row changed between the
+/// look and the write, by the connection's other lane: look again.
+Task<bool> PageWrite::bury_missing(pg::Connection& connection,
+                                   std::span<const contract::CompleteSet> sets) {
   pg::Pipeline look = std::move(waiting_);
   waiting_ = pg::Pipeline();
   const std::size_t before = look.size();
   for (const contract::CompleteSet& set : sets) {
     const TypePlan& plan = batch_.plan(set.type);
-    const auto& attribute = plan.stored->attributes[static_cast<std::size_t>(plan.column_of.at(set.attribute))];
+    const auto& attribute =
+        plan.stored->attributes[static_cast<std::size_t>(plan.column_of.at(set.attribute))];
     const std::string sql = fmt::format(
         "select t.external_id, t.id, t.sync_version from vendor.{} t where t.workspace_id = $1 "
-        "and t.connection_id = $2 and t.{} = $4::text::{} and t.deleted_at is null and t.external_id <> all($5::text[]) "
+        "and t.connection_id = $2 and t.{} = $4::text::{} and t.deleted_at is null and "
+        "t.external_id <> all($5::text[]) "
         "and {}",  // no order: it would make the primary key's index look good, and lost is sorted
-        model::quote_name(plan.stored->table), model::quote_name(attribute.name), sql_type(attribute.type),
-        not_observed_before(3));
+        model::quote_name(plan.stored->table), model::quote_name(attribute.name),
+        sql_type(attribute.type), not_observed_before(3));
     pg::Array ids(pg::Oid::text);
     for (const std::string_view id : set.ids) ids.add(id);
-    pg::Params params(context_.workspace, context_.connection, observed_, set.equals, std::move(ids));
+    pg::Params params(context_.workspace, context_.connection, observed_, set.equals,
+                      std::move(ids));
     shapes_.add(look, sql, std::move(params));
   }
   const std::vector<pg::QueryResult> gone = co_await connection.run(std::move(look));
@@ -453,8 +481,8 @@ Task<bool> PageWrite::bury_missing(pg::Connection& connection, std::span<const c
   std::size_t asked = 0;
   for (const auto& [type, list] : targets) {
     const TypePlan& plan = batch_.plan(type);
-    pg::Params params = action_params(Action::bury, context_.workspace, context_.connection, batch_, plan, nothing,
-                                      observed_, list);
+    pg::Params params = action_params(Action::bury, context_.workspace, context_.connection, batch_,
+                                      plan, nothing, observed_, list);
     shapes_.add(bury, action_sql(Action::bury, plan, nothing), std::move(params));
     asked += list.size();
   }
@@ -477,8 +505,9 @@ bool is_refused_value(const pg::QueryError& error) {
   return error.sqlstate().starts_with("22") || error.sqlstate().starts_with("54");
 }
 
-/// Finds the records that PostgreSQL refuses, by halves, in a transaction that is rolled back. The trial is
-/// for a connection that nobody has: a row that is there already would keep its insert from being tried.
+/// Finds the records that PostgreSQL refuses, by halves, in a transaction that is rolled back. The
+/// trial is for a connection that nobody has: a row that is there already would keep its insert
+/// from being tried.
 Task<std::vector<std::pair<std::uint32_t, std::string>>> find_refused(pg::Connection& connection,
                                                                       const PageContext& context,
                                                                       const Batch& batch) {
@@ -509,8 +538,8 @@ Task<std::vector<std::pair<std::uint32_t, std::string>>> find_refused(pg::Connec
         targets.push_back(target);
       }
       const std::string sql = action_sql(Action::insert, plan, presence);
-      pg::Params params =
-          action_params(Action::insert, context.workspace, kNobody, batch, plan, presence, 0, targets);
+      pg::Params params = action_params(Action::insert, context.workspace, kNobody, batch, plan,
+                                        presence, 0, targets);
       std::optional<std::string> reason;
       co_await connection.query("savepoint part");
       try {
@@ -545,7 +574,8 @@ struct Writer::State {
 Writer::Writer(pg::Pool& pool) : state_(std::make_unique<State>(pool)) {}
 Writer::~Writer() = default;
 
-Task<PageCounts> Writer::write(const PageContext& context, const contract::Page& page, PageEffects effects) {
+Task<PageCounts> Writer::write(const PageContext& context, const contract::Page& page,
+                               PageEffects effects) {
   Batch batch(*context.manifest, *context.catalog, page);
   for (bool searched = false;;) {
     std::exception_ptr refused_value;
@@ -570,10 +600,12 @@ Task<PageCounts> Writer::write(const PageContext& context, const contract::Page&
           lease_lost = true;
         }
         if (lease_lost) {
-          throw Failure(Error(ErrorKind::cancelled, "lease.lost",
-                              fmt::format("the lease '{}' has another epoch than {}: nothing of the page was written",
-                                          context.lease_name, context.epoch.value),
-                              "another host goes on from the last checkpoint"));
+          throw Failure(
+              Error(ErrorKind::cancelled, "lease.lost",
+                    fmt::format(
+                        "the lease '{}' has another epoch than {}: nothing of the page was written",
+                        context.lease_name, context.epoch.value),
+                    "another host goes on from the last checkpoint"));
         }
         SLUICE_FAILPOINT("ingest.after_commit");
         for (const auto& [type, news] : work.news()) {

@@ -1,5 +1,5 @@
-// One page of records becomes one transaction: validated, compared, written, with its link keys, changes,
-// notices and checkpoint, or not at all.
+// One page of records becomes one transaction: validated, compared, written, with its link keys,
+// changes, notices and checkpoint, or not at all.
 #pragma once
 
 #include <optional>
@@ -19,27 +19,28 @@ struct PageContext {
   WorkspaceId workspace;
   ConnectionId connection;
   RunId run;
-  std::string stream;                       ///< "" for a refetch
-  std::string lease_name;                   ///< the lease under which the run works
-  Epoch epoch;                              ///< the page is refused when the lease has another one
+  std::string stream;      ///< "" for a refetch
+  std::string lease_name;  ///< the lease under which the run works
+  Epoch epoch;             ///< the page is refused when the lease has another one
   const contract::Manifest* manifest = nullptr;
   model::CatalogPtr catalog;
 };
 
 /// What the same transaction also does.
 struct PageEffects {
-  std::optional<std::string> checkpoint;    ///< replaces the stream's
+  std::optional<std::string> checkpoint;  ///< replaces the stream's
   std::uint32_t checkpoint_format = 0;
-  bool snapshot_done = false;               ///< the stream's snapshot is complete with this page
-  std::int64_t requests = 0;                ///< added to the run's counts
+  bool snapshot_done = false;  ///< the stream's snapshot is complete with this page
+  std::int64_t requests = 0;   ///< added to the run's counts
   std::int64_t bytes = 0;
   std::int64_t vendor_total = 0;
-  /// When the request was sent whose answer this is, ms since the epoch; stands in for the version of records
-  /// that have none. 0: no order. Never goes back within a lease's epoch: see Writer.
+  /// When the request was sent whose answer this is, ms since the epoch; stands in for the version
+  /// of records that have none. 0: no order. Never goes back within a lease's epoch: see Writer.
   std::int64_t observed_version = 0;
-  /// Refetch rows that this page answers: removed when their generation is still the one that was read.
+  /// Refetch rows that this page answers: removed when their generation is still the one that was
+  /// read.
   struct Answered {
-    std::string type;                       ///< without the connector's prefix
+    std::string type;  ///< without the connector's prefix
     std::string external_id;
     std::int64_t generation = 0;
   };
@@ -47,36 +48,43 @@ struct PageEffects {
 };
 
 struct PageCounts {
-  std::int64_t records = 0, inserted = 0, updated = 0, unchanged = 0, deleted = 0, quarantined = 0, notices = 0;
+  std::int64_t records = 0, inserted = 0, updated = 0, unchanged = 0, deleted = 0, quarantined = 0,
+               notices = 0;
   PageCounts& operator+=(const PageCounts& other);
 };
 
-// What is newer: two lanes of one connection write side by side, so pages commit in another order than the
-// vendor answered them. A record changes a row (or restores it, or deletes it, also as what a complete set
-// lacks) only when it is not older:
+// What is newer: two lanes of one connection write side by side, so pages commit in another order
+// than the vendor answered them. A record changes a row (or restores it, or deletes it, also as
+// what a complete set lacks) only when it is not older:
 //   by the vendor's version, where record and row have one;
 //   else, and when that is equal, and against a deletion, by observed_version. Equal applies.
-// Observed times are compared within one epoch of the lease only: the answers of an older epoch can no longer
-// commit, so whatever comes is newer than theirs, and the clocks of two hosts never meet. Within an epoch the
-// caller must not let the time go back (a clock that is set back): derive it from a steady clock.
+// Observed times are compared within one epoch of the lease only: the answers of an older epoch can
+// no longer commit, so whatever comes is newer than theirs, and the clocks of two hosts never meet.
+// Within an epoch the caller must not let the time go back (a clock that is set back): derive it
+// from a steady clock.
 //
 // What this does not cover, because an answer that changes nothing writes nothing:
-//   A-B-A  The row holds A, seen at 1. A page with B, seen at 2, is on its way; an answer seen at 3 says A again
-//          and is unchanged, so the row stays at 1; now B commits. The row holds B until it is read again. It
-//          takes a value that goes to and fro at the vendor while one page is on its way; the price of closing
-//          it would be a write for each unchanged row of each snapshot.
-//   A row that never was: a deletion seen at 3 of an object without a row stores nothing; a page that saw the
-//          object at 2 and commits later inserts it. The next snapshot or complete set puts that right.
+//   A-B-A  The row holds A, seen at 1. A page with B, seen at 2, is on its way; an answer seen at 3
+//   says A again
+//          and is unchanged, so the row stays at 1; now B commits. The row holds B until it is read
+//          again. It takes a value that goes to and fro at the vendor while one page is on its way;
+//          the price of closing it would be a write for each unchanged row of each snapshot.
+//   A row that never was: a deletion seen at 3 of an object without a row stores nothing; a page
+//   that saw the
+//          object at 2 and commits later inserts it. The next snapshot or complete set puts that
+//          right.
 
-/// The writer of one host loop. Remembers per (connection, type) whether pages were mostly unchanged, to
-/// choose between the probe and the direct upsert. Throws:
+/// The writer of one host loop. Remembers per (connection, type) whether pages were mostly
+/// unchanged, to choose between the probe and the direct upsert. Throws:
 ///   Failure(cancelled, "lease.lost")    another host has the lease; nothing was written
-///   pg::QueryError                      as pg/ says; unknown_outcome: the page may be stored; writing it again is harmless
+///   pg::QueryError                      as pg/ says; unknown_outcome: the page may be stored;
+///   writing it again is harmless
 class Writer {
  public:
   explicit Writer(pg::Pool& pool);
   ~Writer();
-  Task<PageCounts> write(const PageContext& context, const contract::Page& page, PageEffects effects);
+  Task<PageCounts> write(const PageContext& context, const contract::Page& page,
+                         PageEffects effects);
 
  private:
   struct State;

@@ -168,7 +168,8 @@ std::optional<std::string> phone(std::string_view value) {
   if (international) rest.remove_prefix(1);
   std::string digits;
   while (!rest.empty()) {
-    if (international && !digits.empty() && rest.starts_with("(0)")) {  // the trunk zero of "+49 (0)30"
+    if (international && !digits.empty() &&
+        rest.starts_with("(0)")) {  // the trunk zero of "+49 (0)30"
       rest.remove_prefix(3);
       continue;
     }
@@ -194,12 +195,17 @@ std::optional<std::string> phone(std::string_view value) {
 std::optional<std::string> normalise(KeyKind kind, std::string_view value) {
   if (value.size() > kKeyBytesMax) return std::nullopt;
   switch (kind) {
-    case KeyKind::email: return email(value);
-    case KeyKind::phone: return phone(value);
-    case KeyKind::domain: return domain(value);
-    case KeyKind::username: return fold(value);
+    case KeyKind::email:
+      return email(value);
+    case KeyKind::phone:
+      return phone(value);
+    case KeyKind::domain:
+      return domain(value);
+    case KeyKind::username:
+      return fold(value);
     case KeyKind::external_id:
-    case KeyKind::exact: return not_blank(std::string(value));
+    case KeyKind::exact:
+      return not_blank(std::string(value));
   }
   return std::nullopt;
 }

@@ -38,75 +38,97 @@ const pg::Statement kTake{
 
 const pg::Statement kSources{
     "link_sources",
-    "select i.n, s.entity_id from unnest($2::int[], $3::uuid[], $4::bigint[], $5::int[]) with ordinality "
-    "as i(kind, digest, type_id, attribute, n) cross join lateral (select k.entity_id from sluice.link_key k "
-    "where k.workspace_id = $1 and k.kind = i.kind::smallint and k.digest = i.digest and k.type_id = i.type_id "
+    "select i.n, s.entity_id from unnest($2::int[], $3::uuid[], $4::bigint[], $5::int[]) with "
+    "ordinality "
+    "as i(kind, digest, type_id, attribute, n) cross join lateral (select k.entity_id from "
+    "sluice.link_key k "
+    "where k.workspace_id = $1 and k.kind = i.kind::smallint and k.digest = i.digest and k.type_id "
+    "= i.type_id "
     "and k.attribute = i.attribute::smallint order by k.entity_id limit $6 offset 0) s"};
 
-// A negative attribute, -1 - position, says "as a source only": else two rules that point at each other
-// would put each other's sources back into the queue for ever.
+// A negative attribute, -1 - position, says "as a source only": else two rules that point at each
+// other would put each other's sources back into the queue for ever.
 const pg::Statement kEnqueueSources{
     "link_enqueue_sources",
     "insert into sluice.link_queue (workspace_id, kind, digest, type_id, attribute, entity_id) "
-    "select k.workspace_id, k.kind, k.digest, k.type_id, -1 - k.attribute, k.entity_id from sluice.link_key k "
+    "select k.workspace_id, k.kind, k.digest, k.type_id, -1 - k.attribute, k.entity_id from "
+    "sluice.link_key k "
     "where k.workspace_id = $1 and k.kind = $2::int::smallint and k.digest = $3 and k.type_id = $4 "
     "and k.attribute = $5::int::smallint"};
 
 // $8: how many candidates are counted, $9: how many are named.
 const pg::Statement kDecide{
     "link_decide",
-    "select i.n, k.digest, c.n, c.ids, l.state, l.target_id, l.digest, l.candidates, l.candidate_count, l.decided_by "
-    "from unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::int[], $6::int[], $7::bigint[], $10::int[]) "
-    "with ordinality as i(rule, source, source_type, source_attribute, kind, target_type, target_attribute, n) "
-    "left join lateral (select o.digest from sluice.link_key o where o.workspace_id = $1 and o.entity_id = i.source "
-    "and o.type_id = i.source_type and o.attribute = i.source_attribute::smallint and o.kind = i.kind::smallint "
+    "select i.n, k.digest, c.n, c.ids, l.state, l.target_id, l.digest, l.candidates, "
+    "l.candidate_count, l.decided_by "
+    "from unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::int[], $6::int[], $7::bigint[], "
+    "$10::int[]) "
+    "with ordinality as i(rule, source, source_type, source_attribute, kind, target_type, "
+    "target_attribute, n) "
+    "left join lateral (select o.digest from sluice.link_key o where o.workspace_id = $1 and "
+    "o.entity_id = i.source "
+    "and o.type_id = i.source_type and o.attribute = i.source_attribute::smallint and o.kind = "
+    "i.kind::smallint "
     "offset 0) k on true "
-    "cross join lateral (select count(*) as n, (array_agg(t.entity_id order by t.entity_id))[1:$9] as ids from "
-    "(select o.entity_id from sluice.link_key o where o.workspace_id = $1 and o.kind = i.kind::smallint "
-    "and o.digest = k.digest and o.type_id = i.target_type and o.attribute = i.target_attribute::smallint "
+    "cross join lateral (select count(*) as n, (array_agg(t.entity_id order by t.entity_id))[1:$9] "
+    "as ids from "
+    "(select o.entity_id from sluice.link_key o where o.workspace_id = $1 and o.kind = "
+    "i.kind::smallint "
+    "and o.digest = k.digest and o.type_id = i.target_type and o.attribute = "
+    "i.target_attribute::smallint "
     "and o.entity_id <> i.source order by o.entity_id limit $8 offset 0) t) c "
-    "left join lateral (select o.state, o.target_id, o.digest, o.candidates, o.candidate_count, o.decided_by "
-    "from sluice.link o where o.workspace_id = $1 and o.rule_id = i.rule and o.source_id = i.source offset 0) l on true"};
+    "left join lateral (select o.state, o.target_id, o.digest, o.candidates, o.candidate_count, "
+    "o.decided_by "
+    "from sluice.link o where o.workspace_id = $1 and o.rule_id = i.rule and o.source_id = "
+    "i.source offset 0) l on true"};
 
 const pg::Statement kPut{
     "link_put",
-    "insert into sluice.link as l (workspace_id, rule_id, source_id, source_type_id, state, target_id, "
+    "insert into sluice.link as l (workspace_id, rule_id, source_id, source_type_id, state, "
+    "target_id, "
     "target_type_id, candidates, candidate_count, kind, digest, evidence) "
-    "select $1, i.rule, i.source, i.source_type, i.state, i.target, i.target_type, i.candidates::bigint[], "
+    "select $1, i.rule, i.source, i.source_type, i.state, i.target, i.target_type, "
+    "i.candidates::bigint[], "
     "i.candidate_count, i.kind::smallint, i.digest, "
     "case when i.state = 'linked' then i.evidence || jsonb_build_object('at', now()) else '{}' end "
-    "from unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::bigint[], $7::bigint[], $8::text[], "
+    "from unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::bigint[], $7::bigint[], "
+    "$8::text[], "
     "$9::int[], $10::int[], $11::uuid[], $12::jsonb[]) "
-    "as i(rule, source, source_type, state, target, target_type, candidates, candidate_count, kind, digest, evidence) "
+    "as i(rule, source, source_type, state, target, target_type, candidates, candidate_count, "
+    "kind, digest, evidence) "
     "on conflict (workspace_id, rule_id, source_id) do update set state = excluded.state, "
-    "target_id = excluded.target_id, target_type_id = excluded.target_type_id, candidates = excluded.candidates, "
+    "target_id = excluded.target_id, target_type_id = excluded.target_type_id, candidates = "
+    "excluded.candidates, "
     "candidate_count = excluded.candidate_count, kind = excluded.kind, digest = excluded.digest, "
     "evidence = excluded.evidence, updated_at = now() where l.decided_by = 'rule'"};
 
 // Locked before it is deleted: a human may be deciding on it just now.
-const pg::Statement kRemove{
-    "link_remove",
-    "delete from sluice.link l where l.ctid = any(array(select f.tid from unnest($2::bigint[], $3::bigint[]) "
-    "as i(rule, source) cross join lateral (select o.ctid as tid from sluice.link o where o.workspace_id = $1 "
-    "and o.rule_id = i.rule and o.source_id = i.source and o.decided_by = 'rule' offset 0 for update) f))"};
+const pg::Statement kRemove{"link_remove",
+                            "delete from sluice.link l where l.ctid = any(array(select f.tid from "
+                            "unnest($2::bigint[], $3::bigint[]) "
+                            "as i(rule, source) cross join lateral (select o.ctid as tid from "
+                            "sluice.link o where o.workspace_id = $1 "
+                            "and o.rule_id = i.rule and o.source_id = i.source and o.decided_by = "
+                            "'rule' offset 0 for update) f))"};
 
 const pg::Statement kChanges{
     "link_changes",
     "insert into sluice.change (workspace_id, type_id, entity_id, op, changed) "
-    "select $1, i.type_id, i.entity, i.op, i.changed from unnest($2::bigint[], $3::bigint[], $4::text[], $5::jsonb[]) "
+    "select $1, i.type_id, i.entity, i.op, i.changed from unnest($2::bigint[], $3::bigint[], "
+    "$4::text[], $5::jsonb[]) "
     "as i(type_id, entity, op, changed)"};
 
-const pg::Statement kForget{
-    "link_forget",
-    "delete from sluice.link_queue q where q.ctid = any(array(select f.tid from unnest($2::bigint[]) as i(seq) "
-    "cross join lateral (select o.ctid as tid from sluice.link_queue o where o.workspace_id = $1 and o.seq = i.seq "
-    "offset 0) f))"};
+const pg::Statement kForget{"link_forget",
+                            "delete from sluice.link_queue q where q.ctid = any(array(select f.tid "
+                            "from unnest($2::bigint[]) as i(seq) "
+                            "cross join lateral (select o.ctid as tid from sluice.link_queue o "
+                            "where o.workspace_id = $1 and o.seq = i.seq "
+                            "offset 0) f))"};
 
 // Division by zero stops the COMMIT that is on its way already; nothing else here divides.
-const pg::Statement kGuard{
-    "link_guard",
-    "select 1 / coalesce((select 1 from sluice.lease_epoch "
-    "where workspace_id = $1 and name = $2 and epoch = $3 for share), 0)"};
+const pg::Statement kGuard{"link_guard",
+                           "select 1 / coalesce((select 1 from sluice.lease_epoch "
+                           "where workspace_id = $1 and name = $2 and epoch = $3 for share), 0)"};
 constexpr std::string_view kLeaseLostState = "22012";
 
 /// A key as a rule's source attribute would have it.
@@ -173,7 +195,7 @@ class Resolution {
   std::vector<Pair> pairs_;
   std::map<SourceKey, std::vector<const StoredRule*>> wanted_;  ///< whose sources must be looked up
   std::vector<Decision> decisions_;
-  std::vector<Decision> lost_;                                  ///< had a row, have no key any more
+  std::vector<Decision> lost_;  ///< had a row, have no key any more
 };
 
 void Resolution::add_pair(const StoredRule& rule, std::int64_t source) {
@@ -205,7 +227,8 @@ Task<void> Resolution::take_queue() {
         add_pair(rule, rows.get<std::int64_t>(r, 5));
       }
       if (!source_only && rule.target_type.value == type && rule.target_position == attribute) {
-        auto& rules = wanted_[std::make_tuple(kind, digest, rule.source_type.value, rule.source_position)];
+        auto& rules =
+            wanted_[std::make_tuple(kind, digest, rule.source_type.value, rule.source_position)];
         if (std::find(rules.begin(), rules.end(), &rule) == rules.end()) rules.push_back(&rule);
       }
     }
@@ -215,7 +238,8 @@ Task<void> Resolution::take_queue() {
 
 Task<void> Resolution::find_sources() {
   if (wanted_.empty()) co_return;
-  pg::Array kinds(pg::Oid::int4), digests(pg::Oid::uuid), types(pg::Oid::int8), attributes(pg::Oid::int4);
+  pg::Array kinds(pg::Oid::int4), digests(pg::Oid::uuid), types(pg::Oid::int8),
+      attributes(pg::Oid::int4);
   std::vector<const std::pair<const SourceKey, std::vector<const StoredRule*>>*> order;
   for (const auto& entry : wanted_) {
     const auto& [kind, digest, type, attribute] = entry.first;
@@ -225,12 +249,13 @@ Task<void> Resolution::find_sources() {
     attributes.add(std::int32_t{attribute});
     order.push_back(&entry);
   }
-  pg::Params params(workspace_, std::move(kinds), std::move(digests), std::move(types), std::move(attributes),
-                    std::int64_t{kInlineSourcesMax + 1});
+  pg::Params params(workspace_, std::move(kinds), std::move(digests), std::move(types),
+                    std::move(attributes), std::int64_t{kInlineSourcesMax + 1});
   const pg::QueryResult rows = co_await connection_.query(kSources, std::move(params));
   std::map<std::size_t, std::vector<std::int64_t>> sources;
   for (int r = 0; r < rows.rows(); ++r) {
-    sources[static_cast<std::size_t>(rows.get<std::int64_t>(r, 0))].push_back(rows.get<std::int64_t>(r, 1));
+    sources[static_cast<std::size_t>(rows.get<std::int64_t>(r, 0))].push_back(
+        rows.get<std::int64_t>(r, 1));
   }
   for (const auto& [ordinal, ids] : sources) {
     const auto& [key, rules] = *order.at(ordinal - 1);
@@ -252,8 +277,9 @@ Task<void> Resolution::decide() {
   constexpr std::size_t kPart = 5'000;
   for (std::size_t begin = 0; begin < pairs_.size(); begin += kPart) {
     const std::size_t end = std::min(begin + kPart, pairs_.size());
-    pg::Array rules(pg::Oid::int8), sources(pg::Oid::int8), source_types(pg::Oid::int8), source_at(pg::Oid::int4),
-        kinds(pg::Oid::int4), target_types(pg::Oid::int8), target_at(pg::Oid::int4);
+    pg::Array rules(pg::Oid::int8), sources(pg::Oid::int8), source_types(pg::Oid::int8),
+        source_at(pg::Oid::int4), kinds(pg::Oid::int4), target_types(pg::Oid::int8),
+        target_at(pg::Oid::int4);
     for (std::size_t i = begin; i < end; ++i) {
       const StoredRule& rule = *pairs_[i].rule;
       rules.add(rule.id.value);
@@ -266,7 +292,8 @@ Task<void> Resolution::decide() {
     }
     pg::Params params(workspace_, std::move(rules), std::move(sources), std::move(source_types),
                       std::move(source_at), std::move(kinds), std::move(target_types),
-                      std::int64_t{kCandidatesCounted}, std::int32_t{kCandidatesShown}, std::move(target_at));
+                      std::int64_t{kCandidatesCounted}, std::int32_t{kCandidatesShown},
+                      std::move(target_at));
     const pg::QueryResult rows = co_await connection_.query(kDecide, std::move(params));
     for (int r = 0; r < rows.rows(); ++r) {
       judge(rows, r, pairs_[begin + static_cast<std::size_t>(rows.get<std::int64_t>(r, 0)) - 1]);
@@ -320,7 +347,8 @@ Task<void> Resolution::look_up_lost_sources() {
     pg::Array list(pg::Oid::int8);
     for (const std::int64_t id : ids) list.add(id);
     const std::string sql = fmt::format(
-        "select i.id from unnest($2::bigint[]) as i(id) cross join lateral (select from {} t where t.workspace_id = $1 "
+        "select i.id from unnest($2::bigint[]) as i(id) cross join lateral (select from {} t where "
+        "t.workspace_id = $1 "
         "{} and t.id = i.id and t.deleted_at is null offset 0) t",
         type->own ? std::string("sluice.own_entity") : "vendor." + model::quote_name(type->table),
         type->own ? fmt::format("and t.type_id = {}", type_id) : std::string());
@@ -335,22 +363,28 @@ Task<void> Resolution::look_up_lost_sources() {
   lost_.clear();
 }
 
-std::string optional_id(const std::optional<std::int64_t>& id) { return id ? std::to_string(*id) : "null"; }
+std::string optional_id(const std::optional<std::int64_t>& id) {
+  return id ? std::to_string(*id) : "null";
+}
 
 void Resolution::write(pg::Pipeline& tail) {
-  pg::Array rules(pg::Oid::int8), sources(pg::Oid::int8), source_types(pg::Oid::int8), states(pg::Oid::text),
-      targets(pg::Oid::int8), target_types(pg::Oid::int8), candidates(pg::Oid::text), counts(pg::Oid::int4),
-      kinds(pg::Oid::int4), digests(pg::Oid::uuid), evidence(pg::Oid::jsonb);
+  pg::Array rules(pg::Oid::int8), sources(pg::Oid::int8), source_types(pg::Oid::int8),
+      states(pg::Oid::text), targets(pg::Oid::int8), target_types(pg::Oid::int8),
+      candidates(pg::Oid::text), counts(pg::Oid::int4), kinds(pg::Oid::int4),
+      digests(pg::Oid::uuid), evidence(pg::Oid::jsonb);
   pg::Array gone_rules(pg::Oid::int8), gone_sources(pg::Oid::int8);
-  pg::Array types(pg::Oid::int8), entities(pg::Oid::int8), ops(pg::Oid::text), changed(pg::Oid::jsonb);
+  pg::Array types(pg::Oid::int8), entities(pg::Oid::int8), ops(pg::Oid::text),
+      changed(pg::Oid::jsonb);
   // In one order, so that two writers never wait for each other in a circle.
   std::sort(decisions_.begin(), decisions_.end(), [](const Decision& a, const Decision& b) {
-    return std::make_pair(a.pair.rule->id, a.pair.source) < std::make_pair(b.pair.rule->id, b.pair.source);
+    return std::make_pair(a.pair.rule->id, a.pair.source) <
+           std::make_pair(b.pair.rule->id, b.pair.source);
   });
   for (const Decision& decision : decisions_) {
     const StoredRule& rule = *decision.pair.rule;
     if (decision.target != decision.target_before) {
-      const auto add_change = [&](std::string_view op, const std::string& before, const std::string& after) {
+      const auto add_change = [&](std::string_view op, const std::string& before,
+                                  const std::string& after) {
         const nlohmann::json name = rule.name;
         types.add(rule.source_type.value);
         entities.add(decision.pair.source);
@@ -396,9 +430,10 @@ void Resolution::write(pg::Pipeline& tail) {
     evidence.add(std::string_view(proof.dump()));
   }
   if (rules.size() > 0) {
-    pg::Params params(workspace_, std::move(rules), std::move(sources), std::move(source_types), std::move(states),
-                      std::move(targets), std::move(target_types), std::move(candidates), std::move(counts),
-                      std::move(kinds), std::move(digests), std::move(evidence));
+    pg::Params params(workspace_, std::move(rules), std::move(sources), std::move(source_types),
+                      std::move(states), std::move(targets), std::move(target_types),
+                      std::move(candidates), std::move(counts), std::move(kinds),
+                      std::move(digests), std::move(evidence));
     tail.add(kPut, std::move(params));
   }
   if (gone_rules.size() > 0) {
@@ -406,14 +441,16 @@ void Resolution::write(pg::Pipeline& tail) {
     tail.add(kRemove, std::move(params));
   }
   if (types.size() > 0) {
-    pg::Params params(workspace_, std::move(types), std::move(entities), std::move(ops), std::move(changed));
+    pg::Params params(workspace_, std::move(types), std::move(entities), std::move(ops),
+                      std::move(changed));
     tail.add(kChanges, std::move(params));
   }
 }
 
 }  // namespace
 
-Task<ResolveCounts> Resolver::run_once(WorkspaceId workspace, model::CatalogPtr catalog, LeaseProof lease) {
+Task<ResolveCounts> Resolver::run_once(WorkspaceId workspace, model::CatalogPtr catalog,
+                                       LeaseProof lease) {
   pg::Pool::Lease connection = co_await pool_.acquire();
   Resolution work(workspace, *catalog, *connection);
   bool lease_lost = false;
@@ -426,8 +463,8 @@ Task<ResolveCounts> Resolver::run_once(WorkspaceId workspace, model::CatalogPtr 
   }
   if (lease_lost) {
     throw Failure(Error(ErrorKind::cancelled, "lease.lost",
-                        fmt::format("the lease '{}' has another epoch than {}: no link was written", lease.name,
-                                    lease.epoch.value),
+                        fmt::format("the lease '{}' has another epoch than {}: no link was written",
+                                    lease.name, lease.epoch.value),
                         "another host goes on with the queue"));
   }
   co_return counts;

@@ -11,10 +11,11 @@
 
 namespace sluice::link {
 
-inline constexpr int kQueueRowsMax = 2'000;     ///< queue rows of one transaction
-inline constexpr int kInlineSourcesMax = 100;   ///< a key with more sources is taken apart: see Resolver
+inline constexpr int kQueueRowsMax = 2'000;  ///< queue rows of one transaction
+inline constexpr int kInlineSourcesMax =
+    100;  ///< a key with more sources is taken apart: see Resolver
 inline constexpr int kCandidatesShown = 20;
-inline constexpr int kCandidatesCounted = 1'000;///< beyond it a contested link counts no further
+inline constexpr int kCandidatesCounted = 1'000;  ///< beyond it a contested link counts no further
 
 /// Under which lease a transaction writes.
 struct LeaseProof {
@@ -23,23 +24,26 @@ struct LeaseProof {
 };
 
 struct ResolveCounts {
-  std::int64_t queue_rows = 0;   ///< taken off the queue; 0: nothing to do
-  std::int64_t pairs = 0;        ///< (rule, source) looked at
+  std::int64_t queue_rows = 0;  ///< taken off the queue; 0: nothing to do
+  std::int64_t pairs = 0;       ///< (rule, source) looked at
   std::int64_t linked = 0, pending = 0, contested = 0, inactive = 0, removed = 0;  ///< written
-  std::int64_t enqueued = 0;     ///< sources of keys that have too many for one transaction
+  std::int64_t enqueued = 0;  ///< sources of keys that have too many for one transaction
   ResolveCounts& operator+=(const ResolveCounts& other);
 };
 
-/// Works off sluice.link_queue, one transaction a call; one loop, no state of its own. Whoever holds the
-/// workspace's lease "link" calls run_once until queue_rows is 0, and again when ingest wrote keys.
+/// Works off sluice.link_queue, one transaction a call; one loop, no state of its own. Whoever
+/// holds the workspace's lease "link" calls run_once until queue_rows is 0, and again when ingest
+/// wrote keys.
 ///
-/// A queue row says that an entity gained or lost a key. Affected is then that entity as a source of its
-/// rules, and, as a target, each source that holds the key. Every affected (rule, source) is decided
-/// anew from what is committed now, so that doing it twice, or in another order, ends the same:
+/// A queue row says that an entity gained or lost a key. Affected is then that entity as a source
+/// of its rules, and, as a target, each source that holds the key. Every affected (rule, source) is
+/// decided anew from what is committed now, so that doing it twice, or in another order, ends the
+/// same:
 ///   0 candidates  pending        more than 1  contested, never guessed
 ///   1             linked         a human's decision (decided_by = 'human') is never touched
 /// A source without the key has no row; a deleted source is 'inactive'. A key with more than
-/// kInlineSourcesMax sources is taken apart: its sources go back into the queue as rows of their own.
+/// kInlineSourcesMax sources is taken apart: its sources go back into the queue as rows of their
+/// own.
 ///
 /// Throws Failure(cancelled, "lease.lost") when the lease has another epoch: nothing was written.
 class Resolver {

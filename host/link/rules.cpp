@@ -14,17 +14,23 @@ namespace {
 // By the key order of link_key: $3 and $6 are where the batch before ended.
 const pg::Statement kEnqueuePart{
     "link_enqueue_part",
-    "with part as (select k.kind, k.digest, k.type_id, k.attribute, k.entity_id from sluice.link_key k "
-    "where k.workspace_id = $1 and k.kind = $2::int::smallint and k.type_id = $4 and k.attribute = $5::int::smallint "
-    "and (k.digest, k.type_id, k.attribute, k.entity_id) > ($3::uuid, $4::bigint, $5::int::smallint, $6::bigint) "
+    "with part as (select k.kind, k.digest, k.type_id, k.attribute, k.entity_id from "
+    "sluice.link_key k "
+    "where k.workspace_id = $1 and k.kind = $2::int::smallint and k.type_id = $4 and k.attribute = "
+    "$5::int::smallint "
+    "and (k.digest, k.type_id, k.attribute, k.entity_id) > ($3::uuid, $4::bigint, "
+    "$5::int::smallint, $6::bigint) "
     "order by k.digest, k.type_id, k.attribute, k.entity_id limit $7), "
-    "put as (insert into sluice.link_queue (workspace_id, kind, digest, type_id, attribute, entity_id) "
+    "put as (insert into sluice.link_queue (workspace_id, kind, digest, type_id, attribute, "
+    "entity_id) "
     "select $1, p.kind, p.digest, p.type_id, p.attribute, p.entity_id from part p) "
-    "select digest, entity_id, (select count(*) from part) from part order by digest desc, entity_id desc limit 1"};
+    "select digest, entity_id, (select count(*) from part) from part order by digest desc, "
+    "entity_id desc limit 1"};
 
 const pg::Statement kDeactivate{
     "link_deactivate",
-    "with was as (update sluice.link l set state = 'inactive', target_id = null, target_type_id = null, "
+    "with was as (update sluice.link l set state = 'inactive', target_id = null, target_type_id = "
+    "null, "
     "candidates = '{}', candidate_count = 0, evidence = '{}', updated_at = now() "
     "from (select source_id, target_id from sluice.link where workspace_id = $1 and rule_id = $2 "
     "and decided_by = 'rule' and state <> 'inactive' for update) old "
@@ -33,11 +39,12 @@ const pg::Statement kDeactivate{
     "told as (insert into sluice.change (workspace_id, type_id, entity_id, op, changed) "
     "select $1, w.source_type_id, w.source_id, 'unlink', "
     "jsonb_build_object(r.name, jsonb_build_array(w.target_id, null)) from was w "
-    "join sluice.link_rule r on r.workspace_id = $1 and r.rule_id = $2 where w.target_id is not null) "
+    "join sluice.link_rule r on r.workspace_id = $1 and r.rule_id = $2 where w.target_id is not "
+    "null) "
     "select count(*) from was"};
 
-// Each entity of the batch loses what keys of the attribute it should not have. By ctid: rows of link_key
-// are never updated.
+// Each entity of the batch loses what keys of the attribute it should not have. By ctid: rows of
+// link_key are never updated.
 const pg::Statement kRekeyRemove{
     "link_rekey_remove",
     "with gone as (delete from sluice.link_key k where k.ctid = any(array("
@@ -51,21 +58,24 @@ const pg::Statement kRekeyRemove{
 
 const pg::Statement kRekeyAdd{
     "link_rekey_add",
-    "with added as (insert into sluice.link_key (workspace_id, kind, digest, type_id, attribute, entity_id) "
+    "with added as (insert into sluice.link_key (workspace_id, kind, digest, type_id, attribute, "
+    "entity_id) "
     "select $1, i.kind::smallint, i.digest, $2, $3::int::smallint, i.entity "
-    "from unnest($4::bigint[], $5::int[], $6::uuid[]) as i(entity, kind, digest) where i.digest is not null "
+    "from unnest($4::bigint[], $5::int[], $6::uuid[]) as i(entity, kind, digest) where i.digest is "
+    "not null "
     "on conflict do nothing returning kind, digest, entity_id) "
     "insert into sluice.link_queue (workspace_id, kind, digest, type_id, attribute, entity_id) "
     "select $1, a.kind, a.digest, $2, $3::int::smallint, a.entity_id from added a"};
 
-const pg::Statement kSummary{
-    "link_summary",
-    "select rule_id, state, count(*) from sluice.link where workspace_id = $1 group by 1, 2 order by 1, 2"};
+const pg::Statement kSummary{"link_summary",
+                             "select rule_id, state, count(*) from sluice.link where workspace_id "
+                             "= $1 group by 1, 2 order by 1, 2"};
 
-const pg::Statement kList{
-    "link_list",
-    "select rule_id, source_id, source_type_id, state, candidates, candidate_count from sluice.link "
-    "where workspace_id = $1 and rule_id = $2 and state = $3 and source_id > $4 order by source_id limit $5"};
+const pg::Statement kList{"link_list",
+                          "select rule_id, source_id, source_type_id, state, candidates, "
+                          "candidate_count from sluice.link "
+                          "where workspace_id = $1 and rule_id = $2 and state = $3 and source_id > "
+                          "$4 order by source_id limit $5"};
 
 std::vector<EntityId> ids_of(std::string_view array) {  // "{1,2}"
   std::vector<EntityId> ids;
@@ -79,16 +89,20 @@ std::vector<EntityId> ids_of(std::string_view array) {  // "{1,2}"
   return ids;
 }
 
-/// The next entities of the type with their value, locked against writers: $2 is where the batch before ended.
+/// The next entities of the type with their value, locked against writers: $2 is where the batch
+/// before ended.
 std::string rekey_look_sql(const model::StoredType& type, const model::StoredAttribute& attribute) {
   if (type.own) {
-    return fmt::format("select t.id, t.data->>{} from sluice.own_entity t where t.workspace_id = $1 "
-                       "and t.type_id = {} and t.id > $2 and t.deleted_at is null order by t.id limit $3 for share",
-                       model::quote_text(attribute.name), type.id.value);
+    return fmt::format(
+        "select t.id, t.data->>{} from sluice.own_entity t where t.workspace_id = $1 "
+        "and t.type_id = {} and t.id > $2 and t.deleted_at is null order by t.id limit $3 for "
+        "share",
+        model::quote_text(attribute.name), type.id.value);
   }
-  return fmt::format("select t.id, t.{}::text from vendor.{} t where t.workspace_id = $1 and t.id > $2 "
-                     "and t.deleted_at is null order by t.id limit $3 for share",
-                     model::quote_name(attribute.name), model::quote_name(type.table));
+  return fmt::format(
+      "select t.id, t.{}::text from vendor.{} t where t.workspace_id = $1 and t.id > $2 "
+      "and t.deleted_at is null order by t.id limit $3 for share",
+      model::quote_name(attribute.name), model::quote_name(type.table));
 }
 
 struct RekeyPart {
@@ -96,8 +110,9 @@ struct RekeyPart {
   std::int64_t last = 0;
 };
 
-Task<RekeyPart> rekey_part(pg::Connection& connection, WorkspaceId workspace, const model::StoredType& type,
-                           const model::StoredAttribute& attribute, std::int64_t after) {
+Task<RekeyPart> rekey_part(pg::Connection& connection, WorkspaceId workspace,
+                           const model::StoredType& type, const model::StoredAttribute& attribute,
+                           std::int64_t after) {
   auto transaction = co_await pg::Transaction::begin(connection);
   const std::string look = rekey_look_sql(type, attribute);
   pg::Params where(workspace, after, std::int64_t{kRekeyBatch});
@@ -109,7 +124,8 @@ Task<RekeyPart> rekey_part(pg::Connection& connection, WorkspaceId workspace, co
     part.last = rows.get<std::int64_t>(r, 0);
     entities.add(part.last);
     std::optional<std::string> normal;
-    if (attribute.key_kind && !rows.is_null(r, 1)) normal = normalise(*attribute.key_kind, rows.text(r, 1));
+    if (attribute.key_kind && !rows.is_null(r, 1))
+      normal = normalise(*attribute.key_kind, rows.text(r, 1));
     if (normal) {
       kinds.add(static_cast<std::int32_t>(*attribute.key_kind));
       digests.add(digest(*attribute.key_kind, *normal));
@@ -119,9 +135,10 @@ Task<RekeyPart> rekey_part(pg::Connection& connection, WorkspaceId workspace, co
     }
   }
   if (part.looked > 0) {
-    pg::Params remove(workspace, type.id, std::int32_t{attribute.position}, entities, kinds, digests);
-    pg::Params add(workspace, type.id, std::int32_t{attribute.position}, std::move(entities), std::move(kinds),
-                   std::move(digests));
+    pg::Params remove(workspace, type.id, std::int32_t{attribute.position}, entities, kinds,
+                      digests);
+    pg::Params add(workspace, type.id, std::int32_t{attribute.position}, std::move(entities),
+                   std::move(kinds), std::move(digests));
     pg::Pipeline write;
     write.add(kRekeyRemove, std::move(remove));
     write.add(kRekeyAdd, std::move(add));
@@ -133,8 +150,8 @@ Task<RekeyPart> rekey_part(pg::Connection& connection, WorkspaceId workspace, co
 
 }  // namespace
 
-Task<std::int64_t> rekey_attribute(pg::Connection& connection, WorkspaceId workspace, model::StoredType type,
-                                   std::string attribute) {
+Task<std::int64_t> rekey_attribute(pg::Connection& connection, WorkspaceId workspace,
+                                   model::StoredType type, std::string attribute) {
   const model::StoredAttribute* found = type.find(attribute);
   SLUICE_INVARIANT(found != nullptr);
   std::int64_t looked = 0, last = -1;
@@ -144,8 +161,10 @@ Task<std::int64_t> rekey_attribute(pg::Connection& connection, WorkspaceId works
     try {
       part = co_await rekey_part(connection, workspace, type, *found, last);
     } catch (const pg::QueryError& error) {
-      // A page locks rows by external id, this by id: one of the two may be chosen as a deadlock's victim.
-      again = error.kind() == ErrorKind::retry_later && connection.usable() && attempt < kRekeyAttemptsMax;
+      // A page locks rows by external id, this by id: one of the two may be chosen as a deadlock's
+      // victim.
+      again = error.kind() == ErrorKind::retry_later && connection.usable() &&
+              attempt < kRekeyAttemptsMax;
       if (!again) throw;
     }
     if (again) {
@@ -160,7 +179,8 @@ Task<std::int64_t> rekey_attribute(pg::Connection& connection, WorkspaceId works
   }
 }
 
-Task<std::int64_t> rebuild_rule(pg::Connection& connection, WorkspaceId workspace, model::StoredRule rule) {
+Task<std::int64_t> rebuild_rule(pg::Connection& connection, WorkspaceId workspace,
+                                model::StoredRule rule) {
   std::int64_t enqueued = 0;
   if (!rule.effective()) co_return enqueued;
   pg::Uuid digest;
@@ -195,9 +215,11 @@ Task<std::vector<RuleSummary>> link_summary(pg::Connection& connection, Workspac
   co_return all;
 }
 
-Task<std::vector<ListedLink>> list_links(pg::Connection& connection, WorkspaceId workspace, RuleId rule,
-                                         std::string state, EntityId after, int limit) {
-  pg::Params params(workspace, rule, state, after, std::int64_t{std::clamp(limit, 1, kLinksPageMax)});
+Task<std::vector<ListedLink>> list_links(pg::Connection& connection, WorkspaceId workspace,
+                                         RuleId rule, std::string state, EntityId after,
+                                         int limit) {
+  pg::Params params(workspace, rule, state, after,
+                    std::int64_t{std::clamp(limit, 1, kLinksPageMax)});
   const pg::QueryResult rows = co_await connection.query(kList, std::move(params));
   std::vector<ListedLink> all;
   for (int r = 0; r < rows.rows(); ++r) {

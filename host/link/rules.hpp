@@ -15,23 +15,27 @@ namespace sluice::link {
 inline constexpr int kEnqueueBatch = 10'000;
 inline constexpr int kLinksPageMax = 1'000;
 inline constexpr int kRekeyBatch = 1'000;
-inline constexpr int kRekeyAttemptsMax = 5;  ///< of one batch, when pages of the type lock it otherwise
+inline constexpr int kRekeyAttemptsMax =
+    5;  ///< of one batch, when pages of the type lock it otherwise
 
-/// After a rule was created, changed or enabled: puts each source that has the key into the queue, in
-/// batches that each commit by themselves; the resolver does the rest. Doing it twice is harmless.
-/// Returns how many sources. A rule that is not effective has none.
-Task<std::int64_t> rebuild_rule(pg::Connection& connection, WorkspaceId workspace, model::StoredRule rule);
+/// After a rule was created, changed or enabled: puts each source that has the key into the queue,
+/// in batches that each commit by themselves; the resolver does the rest. Doing it twice is
+/// harmless. Returns how many sources. A rule that is not effective has none.
+Task<std::int64_t> rebuild_rule(pg::Connection& connection, WorkspaceId workspace,
+                                model::StoredRule rule);
 
-/// After a rule was disabled, and before it is deleted: its links become inactive, except a human's.
+/// After a rule was disabled, and before it is deleted: its links become inactive, except a
+/// human's.
 Task<std::int64_t> deactivate_rule(pg::Connection& connection, WorkspaceId workspace, RuleId rule);
 
-/// After an attribute of a type that has rows became a link key, stopped being one, or changed its kind:
-/// gives each entity the key that its value makes and takes off any other key of that attribute, in batches
-/// that each commit by themselves, with the queue rows for the resolver. `type` is from a catalogue read
-/// after the change. Safe beside writers of the type: rows are locked while their key is put on. Doing it
-/// twice, or again after a failure, is harmless. Returns how many entities it looked at.
-Task<std::int64_t> rekey_attribute(pg::Connection& connection, WorkspaceId workspace, model::StoredType type,
-                                   std::string attribute);
+/// After an attribute of a type that has rows became a link key, stopped being one, or changed its
+/// kind: gives each entity the key that its value makes and takes off any other key of that
+/// attribute, in batches that each commit by themselves, with the queue rows for the resolver.
+/// `type` is from a catalogue read after the change. Safe beside writers of the type: rows are
+/// locked while their key is put on. Doing it twice, or again after a failure, is harmless. Returns
+/// how many entities it looked at.
+Task<std::int64_t> rekey_attribute(pg::Connection& connection, WorkspaceId workspace,
+                                   model::StoredType type, std::string attribute);
 
 struct RuleSummary {
   RuleId rule;
@@ -51,9 +55,9 @@ struct ListedLink {
   std::int32_t candidate_count = 0;
 };
 
-/// Links of one rule in one state ("contested", "pending", …) with source > `after`, by source; the last
-/// source is the next page's cursor. `limit` is cut to kLinksPageMax.
-Task<std::vector<ListedLink>> list_links(pg::Connection& connection, WorkspaceId workspace, RuleId rule,
-                                         std::string state, EntityId after, int limit);
+/// Links of one rule in one state ("contested", "pending", …) with source > `after`, by source; the
+/// last source is the next page's cursor. `limit` is cut to kLinksPageMax.
+Task<std::vector<ListedLink>> list_links(pg::Connection& connection, WorkspaceId workspace,
+                                         RuleId rule, std::string state, EntityId after, int limit);
 
 }  // namespace sluice::link

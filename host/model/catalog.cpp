@@ -13,7 +13,8 @@ constexpr std::string_view kTypes =
     " from sluice.entity_type where workspace_id = $1 order by name";
 
 constexpr std::string_view kAttributes =
-    "select type_id, name, type, format, position, protected, required, personal, is_unique, key_kind"
+    "select type_id, name, type, format, position, protected, required, personal, is_unique, "
+    "key_kind"
     " from sluice.attribute where workspace_id = $1 and origin = 'declared'"
     " order by type_id, position";
 
@@ -28,9 +29,10 @@ constexpr std::string_view kRules =
 constexpr std::string_view kVendorSchema = "vendor.";
 
 [[noreturn]] void unknown_in_catalogue(std::string_view what, std::string_view text) {
-  throw Failure(Error(ErrorKind::internal, "catalog.unknown_value",
-                      fmt::format("the catalogue has a {} '{}' that this host does not know", what, text),
-                      "a newer host may have written it: upgrade this one"));
+  throw Failure(
+      Error(ErrorKind::internal, "catalog.unknown_value",
+            fmt::format("the catalogue has a {} '{}' that this host does not know", what, text),
+            "a newer host may have written it: upgrade this one"));
 }
 
 StoredType read_type(const pg::QueryResult& rows, int row) {
@@ -137,7 +139,8 @@ Task<CatalogPtr> load_catalog(pg::Connection& connection, WorkspaceId workspace)
 
   const pg::QueryResult& attributes = results[first + 1];
   for (int row = 0; row < attributes.rows(); ++row) {
-    by_id.at(attributes.get<EntityTypeId>(row, 0))->attributes.push_back(read_attribute(attributes, row));
+    by_id.at(attributes.get<EntityTypeId>(row, 0))
+        ->attributes.push_back(read_attribute(attributes, row));
   }
   const pg::QueryResult& relationships = results[first + 2];
   for (int row = 0; row < relationships.rows(); ++row) {
@@ -146,7 +149,8 @@ Task<CatalogPtr> load_catalog(pg::Connection& connection, WorkspaceId workspace)
     relationship.attribute = relationships.get<std::string>(row, 2);
     relationship.target = relationships.get<EntityTypeId>(row, 3);
     relationship.target_name = by_id.at(relationship.target)->name;
-    by_id.at(relationships.get<EntityTypeId>(row, 0))->relationships.push_back(std::move(relationship));
+    by_id.at(relationships.get<EntityTypeId>(row, 0))
+        ->relationships.push_back(std::move(relationship));
   }
   const pg::QueryResult& rules = results[first + 3];
   for (int row = 0; row < rules.rows(); ++row) {

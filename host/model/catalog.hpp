@@ -1,5 +1,5 @@
-// What may be stored in a workspace: its entity types, attributes, relationships and link rules, as the
-// database has them. A snapshot: read-only, shared, replaced as a whole when something changes.
+// What may be stored in a workspace: its entity types, attributes, relationships and link rules, as
+// the database has them. A snapshot: read-only, shared, replaced as a whole when something changes.
 #pragma once
 
 #include <chrono>
@@ -23,13 +23,14 @@ struct StoredAttribute {
   std::string name;
   contract::AttributeType type = contract::AttributeType::text;
   std::string format;
-  /// For a preset type: the index in the manifest that FIRST declared it; stays with the name, never
-  /// reused. A later manifest may order its attributes differently: map a record's index by name.
+  /// For a preset type: the index in the manifest that FIRST declared it; stays with the name,
+  /// never reused. A later manifest may order its attributes differently: map a record's index by
+  /// name.
   std::int16_t position = 0;
   bool is_protected = false;
   bool required = false;
   bool personal = false;
-  bool unique = false;               ///< own types only
+  bool unique = false;  ///< own types only
   std::optional<contract::KeyKind> key_kind;
 };
 
@@ -42,13 +43,13 @@ struct StoredRelationship {
 
 struct StoredType {
   EntityTypeId id;
-  std::string name;                  ///< "stripe.customer" or "customer"
-  bool own = false;                  ///< the organisation's own type, in sluice.own_entity
-  std::string connector;             ///< of a preset type
-  std::string table;                 ///< preset: "stripe_customer", in schema vendor
+  std::string name;       ///< "stripe.customer" or "customer"
+  bool own = false;       ///< the organisation's own type, in sluice.own_entity
+  std::string connector;  ///< of a preset type
+  std::string table;      ///< preset: "stripe_customer", in schema vendor
   std::string display_attribute;
   bool active = true;
-  std::vector<StoredAttribute> attributes;          ///< by position
+  std::vector<StoredAttribute> attributes;  ///< by position
   std::vector<StoredRelationship> relationships;
 
   [[nodiscard]] const StoredAttribute* find(std::string_view attribute) const;
@@ -57,9 +58,9 @@ struct StoredType {
 struct StoredRule {
   RuleId id;
   std::string name;
-  EntityTypeId source_type;          ///< 0 while that type does not exist in the workspace
+  EntityTypeId source_type;  ///< 0 while that type does not exist in the workspace
   std::string source_type_name, source_attribute;
-  std::int16_t source_position = -1; ///< -1 while the attribute does not exist
+  std::int16_t source_position = -1;  ///< -1 while the attribute does not exist
   EntityTypeId target_type;
   std::string target_type_name, target_attribute;
   std::int16_t target_position = -1;
@@ -75,8 +76,8 @@ struct StoredRule {
 class Catalog {
  public:
   WorkspaceId workspace;
-  std::vector<StoredType> types;     ///< by name
-  std::vector<StoredRule> rules;     ///< by id
+  std::vector<StoredType> types;  ///< by name
+  std::vector<StoredRule> rules;  ///< by id
 
   [[nodiscard]] const StoredType* find(std::string_view name) const;
   [[nodiscard]] const StoredType* find(EntityTypeId id) const;
@@ -87,8 +88,8 @@ using CatalogPtr = std::shared_ptr<const Catalog>;
 /// Reads the whole catalogue of one workspace.
 Task<CatalogPtr> load_catalog(pg::Connection& connection, WorkspaceId workspace);
 
-/// The snapshots of this host, one a workspace, on one loop. Changes made through this host are seen at
-/// once (invalidate); changes made through another host within `kCatalogAgeMax`.
+/// The snapshots of this host, one a workspace, on one loop. Changes made through this host are
+/// seen at once (invalidate); changes made through another host within `kCatalogAgeMax`.
 class Catalogs {
  public:
   explicit Catalogs(pg::Pool& pool, const Clock& clock);
@@ -103,7 +104,8 @@ class Catalogs {
   pg::Pool& pool_;
   const Clock& clock_;
   std::unordered_map<WorkspaceId, Entry> entries_;
-  std::uint64_t generation_ = 0;     ///< grows with each invalidate: a read that began before is not kept
+  std::uint64_t generation_ =
+      0;  ///< grows with each invalidate: a read that began before is not kept
 };
 
 inline constexpr std::chrono::seconds kCatalogAgeMax{5};

@@ -12,12 +12,27 @@ constexpr std::array<std::string_view, 9> kColumnTypes = {
     "text", "bigint", "numeric", "double precision", "boolean", "timestamp with time zone",
     "date", "jsonb",  "bytea"};
 
-constexpr std::array<std::string_view, 21> kReservedColumns = {
-    "workspace_id",   "connection_id", "external_id",     "id",             "source_version",
-    "content_hash",   "deleted_at",    "first_synced_at", "last_synced_at", "sync_version",
-    "source_url",     "extra",         "overlay",         "tableoid",       "xmin",
-    "cmin",           "xmax",          "cmax",            "ctid",           "oid",
-    "observed_version"};
+constexpr std::array<std::string_view, 21> kReservedColumns = {"workspace_id",
+                                                               "connection_id",
+                                                               "external_id",
+                                                               "id",
+                                                               "source_version",
+                                                               "content_hash",
+                                                               "deleted_at",
+                                                               "first_synced_at",
+                                                               "last_synced_at",
+                                                               "sync_version",
+                                                               "source_url",
+                                                               "extra",
+                                                               "overlay",
+                                                               "tableoid",
+                                                               "xmin",
+                                                               "cmin",
+                                                               "xmax",
+                                                               "cmax",
+                                                               "ctid",
+                                                               "oid",
+                                                               "observed_version"};
 
 std::string doubled(std::string_view text, char mark) {
   std::string out(1, mark);
@@ -33,10 +48,14 @@ std::string doubled(std::string_view text, char mark) {
 std::string from_json(std::string_view object, const StoredAttribute& attribute) {
   const std::string key = quote_text(attribute.name);
   switch (attribute.type) {
-    case contract::AttributeType::text: return fmt::format("{}->>{}", object, key);
-    case contract::AttributeType::json: return fmt::format("{}->{}", object, key);
-    case contract::AttributeType::bytes: return fmt::format("decode({}->>{}, 'hex')", object, key);
-    default: return fmt::format("({}->>{})::{}", object, key, column_type(attribute.type));
+    case contract::AttributeType::text:
+      return fmt::format("{}->>{}", object, key);
+    case contract::AttributeType::json:
+      return fmt::format("{}->{}", object, key);
+    case contract::AttributeType::bytes:
+      return fmt::format("decode({}->>{}, 'hex')", object, key);
+    default:
+      return fmt::format("({}->>{})::{}", object, key, column_type(attribute.type));
   }
 }
 
@@ -85,7 +104,8 @@ std::optional<contract::AttributeType> attribute_type_of_column(std::string_view
 }
 
 bool is_reserved_column(std::string_view name) {
-  return std::find(kReservedColumns.begin(), kReservedColumns.end(), name) != kReservedColumns.end();
+  return std::find(kReservedColumns.begin(), kReservedColumns.end(), name) !=
+         kReservedColumns.end();
 }
 
 std::string value_expression(const StoredType& type, const StoredAttribute& attribute,

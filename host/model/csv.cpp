@@ -88,7 +88,8 @@ void CsvParser::take_plain(char c, std::vector<CsvRecord>&) {
       if (record_.fault == RecordFault::none) record_.fault = RecordFault::text_after_quote;
       state_ = State::unquoted;
       return append(c);
-    case State::quoted: return append(c);
+    case State::quoted:
+      return append(c);
   }
 }
 

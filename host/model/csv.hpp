@@ -9,24 +9,26 @@
 
 namespace sluice::model {
 
-inline constexpr std::size_t kImportRecordBytesMax = 2 * 1024 * 1024;  ///< one CSV record or NDJSON line
+inline constexpr std::size_t kImportRecordBytesMax =
+    2 * 1024 * 1024;  ///< one CSV record or NDJSON line
 
 enum class RecordFault {
   none,
-  too_long,        ///< more than kImportRecordBytesMax; the rest of it was skipped
-  unclosed_quote,  ///< the input ended inside quotes
-  text_after_quote ///< `"a"b`: something between the closing quote and the separator
+  too_long,         ///< more than kImportRecordBytesMax; the rest of it was skipped
+  unclosed_quote,   ///< the input ended inside quotes
+  text_after_quote  ///< `"a"b`: something between the closing quote and the separator
 };
 
 struct CsvRecord {
-  std::int64_t line = 0;             ///< where it begins, counted from 1
+  std::int64_t line = 0;  ///< where it begins, counted from 1
   RecordFault fault = RecordFault::none;
-  std::vector<std::string> fields;   ///< unquoted; meaningless when faulty
+  std::vector<std::string> fields;  ///< unquoted; meaningless when faulty
 };
 
-/// Turns bytes into records. Separator as given; quotes doubled inside quotes; newlines inside quotes kept;
-/// records end with LF or CRLF; a byte order mark is skipped; blank lines are skipped; a quote inside an
-/// unquoted field is just a character. Holds one record at most. Plain value, one user.
+/// Turns bytes into records. Separator as given; quotes doubled inside quotes; newlines inside
+/// quotes kept; records end with LF or CRLF; a byte order mark is skipped; blank lines are skipped;
+/// a quote inside an unquoted field is just a character. Holds one record at most. Plain value, one
+/// user.
 class CsvParser {
  public:
   explicit CsvParser(char separator = ',') : separator_(separator) {}
@@ -46,8 +48,8 @@ class CsvParser {
 
   char separator_;
   State state_ = State::field_start;
-  int mark_bytes_ = 0;               // of the byte order mark seen; 3: past the beginning
-  bool carriage_return_ = false;     // seen, its meaning depends on the next byte
+  int mark_bytes_ = 0;            // of the byte order mark seen; 3: past the beginning
+  bool carriage_return_ = false;  // seen, its meaning depends on the next byte
   std::int64_t line_ = 1;
   std::size_t record_bytes_ = 0;
   CsvRecord record_;

@@ -28,11 +28,14 @@ std::string import_code(FieldFault fault) {
 std::pair<std::string, std::string> described(RecordFault fault) {
   switch (fault) {
     case RecordFault::unclosed_quote:
-      return {"import.bad_quotes", "the file ends inside a quoted field: a closing quote is missing"};
+      return {"import.bad_quotes",
+              "the file ends inside a quoted field: a closing quote is missing"};
     case RecordFault::text_after_quote:
-      return {"import.bad_quotes", "text follows a closing quote; a quote inside quotes is doubled"};
+      return {"import.bad_quotes",
+              "text follows a closing quote; a quote inside quotes is doubled"};
     default:
-      return {"import.too_long", fmt::format("the row has more than {} bytes", kImportRecordBytesMax)};
+      return {"import.too_long",
+              fmt::format("the row has more than {} bytes", kImportRecordBytesMax)};
   }
 }
 
@@ -41,23 +44,28 @@ std::pair<std::string, std::string> described(RecordFault fault) {
 struct Importer::State {
   State(pg::Pool& pool_, CatalogPtr catalog_, const StoredType& type_, ImportOptions options_,
         std::string key_)
-      : pool(pool_), catalog(std::move(catalog_)), type(type_), options(std::move(options_)),
-        key(std::move(key_)), csv(options.separator) {}
+      : pool(pool_),
+        catalog(std::move(catalog_)),
+        type(type_),
+        options(std::move(options_)),
+        key(std::move(key_)),
+        csv(options.separator) {}
 
   pg::Pool& pool;
-  CatalogPtr catalog;              // keeps `type` alive
+  CatalogPtr catalog;  // keeps `type` alive
   const StoredType& type;
   ImportOptions options;
   std::string key;
   CsvParser csv;
   NdjsonParser ndjson;
-  std::vector<const StoredAttribute*> columns;   // of the CSV header, once seen
-  std::vector<OwnRow> rows;                      // the batch
+  std::vector<const StoredAttribute*> columns;  // of the CSV header, once seen
+  std::vector<OwnRow> rows;                     // the batch
   std::vector<std::int64_t> lines;
   std::size_t batch_bytes = 0;
   ImportResult result;
 
-  void reject_reason(std::int64_t line, std::string attribute, std::string code, std::string reason) {
+  void reject_reason(std::int64_t line, std::string attribute, std::string code,
+                     std::string reason) {
     ++result.reasons;
     if (result.rejects.size() >= kImportRejectsMax) return;
     ImportReject& reject = result.rejects.emplace_back();
@@ -93,15 +101,17 @@ struct Importer::State {
     std::set<std::string_view> seen;
     for (const std::string& name : record.fields) {
       if (!is_utf8(name)) {
-        refuse_header("import.bad_utf8", fmt::format("line {}: the header is not UTF-8", record.line),
+        refuse_header("import.bad_utf8",
+                      fmt::format("line {}: the header is not UTF-8", record.line),
                       "save the file as UTF-8");
       }
       const StoredAttribute* attribute = type.find(name);
       if (!attribute) {
-        refuse_header("import.unknown_column",
-                      fmt::format("line {}: type {} has no attribute '{}'", record.line, type.name,
-                                  name.substr(0, 80)),
-                      fmt::format("its attributes are {}; rename or remove the column", attribute_names()));
+        refuse_header(
+            "import.unknown_column",
+            fmt::format("line {}: type {} has no attribute '{}'", record.line, type.name,
+                        name.substr(0, 80)),
+            fmt::format("its attributes are {}; rename or remove the column", attribute_names()));
       }
       if (!seen.insert(name).second) {
         refuse_header("import.duplicate_column",
@@ -112,7 +122,8 @@ struct Importer::State {
     }
     if (!key.empty() && !seen.contains(key)) {
       refuse_header("import.missing_key",
-                    fmt::format("line {}: there is no column '{}', by which rows are matched", record.line, key),
+                    fmt::format("line {}: there is no column '{}', by which rows are matched",
+                                record.line, key),
                     "add the column, or choose another unique attribute as the key");
     }
   }
@@ -133,7 +144,8 @@ struct Importer::State {
     }
     if (record.fields.size() != columns.size()) {
       return reject(record.line, "import.wrong_columns",
-                    fmt::format("the row has {} fields, the header {}", record.fields.size(), columns.size()));
+                    fmt::format("the row has {} fields, the header {}", record.fields.size(),
+                                columns.size()));
     }
     json values = json::object();
     std::size_t bytes = 0;
@@ -167,8 +179,9 @@ struct Importer::State {
     if (!is_utf8(line.text)) return reject(line.line, "import.bad_utf8", "the line is not UTF-8");
     auto values = parse_json(line.text);
     if (!values || !values->is_object()) {
-      return reject(line.line, "import.bad_json",
-                    fmt::format("the line is no JSON object (nested {} deep at most)", kJsonDepthMax));
+      return reject(
+          line.line, "import.bad_json",
+          fmt::format("the line is no JSON object (nested {} deep at most)", kJsonDepthMax));
     }
     accept(line.line, std::move(*values), line.text.size());
   }
@@ -177,10 +190,18 @@ struct Importer::State {
     for (std::size_t i = 0; i < outcomes.size(); ++i) {
       ++result.rows;
       switch (outcomes[i].action) {
-        case OwnAction::inserted: ++result.inserted; break;
-        case OwnAction::updated: ++result.updated; break;
-        case OwnAction::unchanged: ++result.unchanged; break;
-        case OwnAction::rejected: ++result.rejected; break;
+        case OwnAction::inserted:
+          ++result.inserted;
+          break;
+        case OwnAction::updated:
+          ++result.updated;
+          break;
+        case OwnAction::unchanged:
+          ++result.unchanged;
+          break;
+        case OwnAction::rejected:
+          ++result.rejected;
+          break;
       }
       for (const FieldError& error : outcomes[i].errors) {
         reject_reason(lines[i], error.attribute, import_code(error.fault), error.reason);
@@ -250,12 +271,13 @@ Result<Importer> Importer::make(pg::Pool& pool, CatalogPtr catalog, std::string_
                 "import into a type of your own, and link the two");
   }
   if (options.separator == '"' || options.separator == '\r' || options.separator == '\n') {
-    return fail(ErrorKind::bad_input, "import.bad_separator", "a quote or a newline cannot separate fields",
-                "use a comma, a semicolon or a tab");
+    return fail(ErrorKind::bad_input, "import.bad_separator",
+                "a quote or a newline cannot separate fields", "use a comma, a semicolon or a tab");
   }
   auto key = upsert_key(*type, options.key);
   if (!key) return std::unexpected(key.error());
-  return Importer(std::make_unique<State>(pool, std::move(catalog), *type, std::move(options), std::move(*key)));
+  return Importer(std::make_unique<State>(pool, std::move(catalog), *type, std::move(options),
+                                          std::move(*key)));
 }
 
 // One record may be as large as the whole piece, so a piece is taken in slices: what waits to be

@@ -14,42 +14,44 @@
 
 namespace sluice::model {
 
-inline constexpr std::size_t kImportRejectsMax = 1000;          ///< rejects kept; all are counted
-inline constexpr std::size_t kImportBatchBytesMax = 8u << 20;   ///< a batch is full at 1,000 rows or at this size
+inline constexpr std::size_t kImportRejectsMax = 1000;  ///< rejects kept; all are counted
+inline constexpr std::size_t kImportBatchBytesMax =
+    8u << 20;  ///< a batch is full at 1,000 rows or at this size
 
 enum class ImportFormat { csv, ndjson };
 enum class EmptyField {
-  absent,   ///< an empty CSV field leaves the attribute as it is
-  null,     ///< it clears it
+  absent,  ///< an empty CSV field leaves the attribute as it is
+  null,    ///< it clears it
 };
 
 struct ImportOptions {
   ImportFormat format = ImportFormat::csv;
-  std::string key;                 ///< unique attribute rows are matched by; empty: the type's first
-  char separator = ',';            ///< CSV
+  std::string key;       ///< unique attribute rows are matched by; empty: the type's first
+  char separator = ',';  ///< CSV
   EmptyField empty = EmptyField::absent;
   RunId run;
 };
 
 struct ImportReject {
-  std::int64_t line = 0;           ///< where the row begins, from 1; a CSV header is line 1
-  std::string attribute;           ///< attribute or column; empty: the row as a whole
-  std::string code;                ///< "import.bad_value", …
+  std::int64_t line = 0;  ///< where the row begins, from 1; a CSV header is line 1
+  std::string attribute;  ///< attribute or column; empty: the row as a whole
+  std::string code;       ///< "import.bad_value", …
   std::string reason;
 };
 
 struct ImportResult {
-  std::int64_t rows = 0;           ///< data rows seen = inserted + updated + unchanged + rejected
+  std::int64_t rows = 0;  ///< data rows seen = inserted + updated + unchanged + rejected
   std::int64_t inserted = 0, updated = 0, unchanged = 0, rejected = 0;
-  std::vector<ImportReject> rejects;   ///< the first kImportRejectsMax reasons (a row may have several)
-  std::int64_t reasons = 0;            ///< all reasons: larger than rejects.size() when some are left out
+  std::vector<ImportReject>
+      rejects;               ///< the first kImportRejectsMax reasons (a row may have several)
+  std::int64_t reasons = 0;  ///< all reasons: larger than rejects.size() when some are left out
 };
 [[nodiscard]] nlohmann::json to_json(const ImportResult& result);
 
-/// Takes a file in pieces of any size and stores it row by row, as if each row were written alone: a
-/// later row with the same key updates the earlier one. The same file again changes nothing (of a type
-/// with a unique attribute; without one, every row is a new entity). Memory: one batch and one record.
-/// Rows stored before a failure stay; send the file again.
+/// Takes a file in pieces of any size and stores it row by row, as if each row were written alone:
+/// a later row with the same key updates the earlier one. The same file again changes nothing (of a
+/// type with a unique attribute; without one, every row is a new entity). Memory: one batch and one
+/// record. Rows stored before a failure stay; send the file again.
 ///
 /// CSV: the first record names attributes, in any order. NDJSON: one object a line.
 /// Codes of rejects: import.bad_value, import.too_long, import.bad_utf8, import.missing_value,
@@ -59,16 +61,16 @@ struct ImportResult {
 /// Owned by one request; used by one coroutine on the pool's loop.
 class Importer {
  public:
-  /// Errors: not_found "type.not_found", unsupported "import.read_only" (a connector's type), bad_input
-  /// "entity.bad_key", "import.bad_separator".
+  /// Errors: not_found "type.not_found", unsupported "import.read_only" (a connector's type),
+  /// bad_input "entity.bad_key", "import.bad_separator".
   static Result<Importer> make(pg::Pool& pool, CatalogPtr catalog, std::string_view type_name,
                                ImportOptions options);
   Importer(Importer&&) noexcept;
   ~Importer();
 
   /// Throws Failure(bad_input) when a CSV header cannot be used, before any row is stored:
-  /// import.unknown_column, import.duplicate_column, import.missing_key, import.bad_utf8, import.bad_header.
-  /// `bytes` must live until the call returns.
+  /// import.unknown_column, import.duplicate_column, import.missing_key, import.bad_utf8,
+  /// import.bad_header. `bytes` must live until the call returns.
   Task<void> feed(std::string_view bytes);
   /// The end of the file. Throws as feed() does; import.empty when a CSV file has no header.
   Task<ImportResult> finish();

@@ -12,8 +12,8 @@ namespace sluice::model {
 
 struct NdjsonLine {
   std::int64_t line = 0;
-  RecordFault fault = RecordFault::none;   ///< too_long or none
-  std::string text;                        ///< without its newline
+  RecordFault fault = RecordFault::none;  ///< too_long or none
+  std::string text;                       ///< without its newline
 };
 
 /// Splits at LF or CRLF; blank lines and a byte order mark are skipped. Holds one line at most.

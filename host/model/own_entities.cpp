@@ -43,20 +43,22 @@ const pg::Statement kInsert{
     "insert into sluice.own_entity (workspace_id, type_id, id, data)"
     " select $1, $2, v.id, v.data from unnest($3::bigint[], $4::jsonb[]) as v(id, data)"};
 
-// No join in these three: on tables without statistics it was planned as a walk through the whole type.
-// The rows are there and locked, so that each insert is an update.
+// No join in these three: on tables without statistics it was planned as a walk through the whole
+// type. The rows are there and locked, so that each insert is an update.
 const pg::Statement kUpdate{
     "own_update",
     "insert into sluice.own_entity as e (workspace_id, type_id, id, data)"
     " select $1, $2, v.id, v.data from unnest($3::bigint[], $4::jsonb[]) as v(id, data)"
-    " on conflict (workspace_id, type_id, id) do update set data = excluded.data, updated_at = now()"};
+    " on conflict (workspace_id, type_id, id) do update set data = excluded.data, updated_at = "
+    "now()"};
 
 const pg::Statement kDropUnique{
     "own_drop_unique",
     "delete from sluice.own_unique u where u.ctid = any(array("
     "select f.tid from unnest($3::text[], $4::text[], $5::bigint[]) as v(attribute, value, id)"
     " cross join lateral (select o.ctid as tid from sluice.own_unique o where o.workspace_id = $1"
-    " and o.type_id = $2 and o.attribute = v.attribute and o.value = v.value and o.id = v.id offset 0) f))"};
+    " and o.type_id = $2 and o.attribute = v.attribute and o.value = v.value and o.id = v.id "
+    "offset 0) f))"};
 
 const pg::Statement kPutUnique{
     "own_put_unique",
@@ -67,7 +69,8 @@ const pg::Statement kPutUnique{
 const pg::Statement kDropKeys{
     "own_drop_keys",
     "delete from sluice.link_key k where k.ctid = any(array("
-    "select f.tid from unnest($3::int[], $4::uuid[], $5::int[], $6::bigint[]) as v(kind, digest, attribute, entity_id)"
+    "select f.tid from unnest($3::int[], $4::uuid[], $5::int[], $6::bigint[]) as v(kind, digest, "
+    "attribute, entity_id)"
     " cross join lateral (select o.ctid as tid from sluice.link_key o where o.workspace_id = $1"
     " and o.type_id = $2 and o.kind = v.kind::smallint and o.digest = v.digest"
     " and o.attribute = v.attribute::smallint and o.entity_id = v.entity_id offset 0) f))"};
@@ -76,20 +79,23 @@ const pg::Statement kPutKeys{
     "own_put_keys",
     "insert into sluice.link_key (workspace_id, type_id, kind, digest, attribute, entity_id)"
     " select $1, $2, v.kind, v.digest, v.attribute, v.entity_id"
-    " from unnest($3::int[], $4::uuid[], $5::int[], $6::bigint[]) as v(kind, digest, attribute, entity_id)"
+    " from unnest($3::int[], $4::uuid[], $5::int[], $6::bigint[]) as v(kind, digest, attribute, "
+    "entity_id)"
     " on conflict do nothing"};
 
 const pg::Statement kQueueKeys{
     "own_queue_keys",
     "insert into sluice.link_queue (workspace_id, type_id, kind, digest, attribute, entity_id)"
     " select $1, $2, v.kind, v.digest, v.attribute, v.entity_id"
-    " from unnest($3::int[], $4::uuid[], $5::int[], $6::bigint[]) as v(kind, digest, attribute, entity_id)"};
+    " from unnest($3::int[], $4::uuid[], $5::int[], $6::bigint[]) as v(kind, digest, attribute, "
+    "entity_id)"};
 
 const pg::Statement kPutChanges{
     "own_put_changes",
     "insert into sluice.change (workspace_id, type_id, run_id, entity_id, op, changed)"
     " select $1, $2, $3, v.entity_id, v.op, v.changed"
-    " from unnest($4::bigint[], $5::text[], $6::jsonb[]) with ordinality as v(entity_id, op, changed, n)"
+    " from unnest($4::bigint[], $5::text[], $6::jsonb[]) with ordinality as v(entity_id, op, "
+    "changed, n)"
     " order by v.n"};
 
 constexpr std::string_view kRead =
@@ -141,7 +147,7 @@ using UniqueValue = std::pair<std::string, std::string>;  // attribute, raw valu
 
 /// An entity as it is in the database and as this batch leaves it.
 struct Entity {
-  EntityId id;              // 0 until ids are drawn for the new ones
+  EntityId id;  // 0 until ids are drawn for the new ones
   bool stored = false;
   json before = json::object();
   json after = json::object();
@@ -279,8 +285,8 @@ class Batch {
   }
 
   [[nodiscard]] std::size_t new_entities() const {
-    return static_cast<std::size_t>(
-        std::count_if(entities_.begin(), entities_.end(), [](const Entity& e) { return !e.stored; }));
+    return static_cast<std::size_t>(std::count_if(entities_.begin(), entities_.end(),
+                                                  [](const Entity& e) { return !e.stored; }));
   }
   void number_new(const std::vector<EntityId>& ids) {
     std::size_t next = 0;
@@ -325,10 +331,12 @@ class Batch {
     return after;
   }
 
-  void check(const json& after, std::optional<std::size_t> self, std::vector<FieldError>& errors) const {
+  void check(const json& after, std::optional<std::size_t> self,
+             std::vector<FieldError>& errors) const {
     for (const StoredAttribute& attribute : type_.attributes) {
       if (!attribute.required || after.contains(attribute.name)) continue;
-      errors.push_back(field_error(FieldFault::missing_value, attribute.name, "a value is required"));
+      errors.push_back(
+          field_error(FieldFault::missing_value, attribute.name, "a value is required"));
     }
     for (const UniqueValue& value : unique_values(type_, after)) {
       const auto holder = holders_.find(value);
@@ -337,8 +345,9 @@ class Batch {
                                    "another entity has this value, and it is unique"));
     }
     if (after.dump().size() > kOwnRowBytesMax) {
-      errors.push_back(field_error(FieldFault::too_long, "",
-                                   fmt::format("the entity would have more than {} bytes", kOwnRowBytesMax)));
+      errors.push_back(
+          field_error(FieldFault::too_long, "",
+                      fmt::format("the entity would have more than {} bytes", kOwnRowBytesMax)));
     }
   }
 
@@ -382,8 +391,10 @@ class Effects {
 
   [[nodiscard]] pg::Pipeline pipeline() const {
     pg::Pipeline out;
-    if (insert_ids_.size() > 0) out.add(kInsert, pg::Params(workspace_, type_.id, insert_ids_, insert_data_));
-    if (update_ids_.size() > 0) out.add(kUpdate, pg::Params(workspace_, type_.id, update_ids_, update_data_));
+    if (insert_ids_.size() > 0)
+      out.add(kInsert, pg::Params(workspace_, type_.id, insert_ids_, insert_data_));
+    if (update_ids_.size() > 0)
+      out.add(kUpdate, pg::Params(workspace_, type_.id, update_ids_, update_data_));
     if (!unique_lost_.empty()) out.add(kDropUnique, unique_lost_.params(workspace_, type_.id));
     if (!unique_gained_.empty()) out.add(kPutUnique, unique_gained_.params(workspace_, type_.id));
     if (!keys_lost_.empty()) out.add(kDropKeys, keys_lost_.params(workspace_, type_.id));
@@ -439,7 +450,8 @@ class Effects {
   pg::Array update_ids_{pg::Oid::int8}, update_data_{pg::Oid::jsonb};
   UniqueColumns unique_lost_, unique_gained_;
   KeyColumns keys_lost_, keys_gained_, keys_queued_;
-  pg::Array change_ids_{pg::Oid::int8}, change_ops_{pg::Oid::text}, change_contents_{pg::Oid::jsonb};
+  pg::Array change_ids_{pg::Oid::int8}, change_ops_{pg::Oid::text},
+      change_contents_{pg::Oid::jsonb};
 };
 
 Task<void> look_up_values(pg::Connection& connection, WorkspaceId workspace, const StoredType& type,
@@ -536,7 +548,8 @@ Result<std::string> upsert_key(const StoredType& type, std::string_view wanted) 
   }
   if (wanted.empty()) return first;
   return fail(ErrorKind::bad_input, "entity.bad_key",
-              fmt::format("{}.{} is no unique attribute, so rows cannot be matched by it", type.name, wanted),
+              fmt::format("{}.{} is no unique attribute, so rows cannot be matched by it",
+                          type.name, wanted),
               unique_names.empty() ? "the type has no unique attribute"
                                    : fmt::format("use one of {}", unique_names));
 }
@@ -554,7 +567,8 @@ Task<std::vector<OwnOutcome>> write_own(pg::Connection& connection, WorkspaceId 
     bool again = false;
     std::vector<OwnOutcome> outcomes;
     try {
-      outcomes = co_await write_once(connection, workspace, type, rows, prepared, write.mode, key, write.run);
+      outcomes = co_await write_once(connection, workspace, type, rows, prepared, write.mode, key,
+                                     write.run);
     } catch (const pg::QueryError& error) {
       again = worth_another_try(error) && connection.usable();
       if (!again) throw;

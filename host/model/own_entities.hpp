@@ -14,48 +14,48 @@
 
 namespace sluice::model {
 
-inline constexpr std::size_t kOwnBatchMax = 1000;      ///< rows of one call, one transaction
-inline constexpr int kOwnWriteAttemptsMax = 5;         ///< when other writers meet ours at the same values
+inline constexpr std::size_t kOwnBatchMax = 1000;  ///< rows of one call, one transaction
+inline constexpr int kOwnWriteAttemptsMax = 5;  ///< when other writers meet ours at the same values
 
 enum class OwnMode {
-  upsert,   ///< the key attribute's value decides: update that entity, or insert
-  insert,   ///< always a new entity; a unique value that exists is an error of its row
-  update,   ///< each row names its entity by id; one that does not exist is an error of its row
+  upsert,  ///< the key attribute's value decides: update that entity, or insert
+  insert,  ///< always a new entity; a unique value that exists is an error of its row
+  update,  ///< each row names its entity by id; one that does not exist is an error of its row
 };
 
 /// One row to write. `values` maps attributes to values as own_values.hpp describes: an absent
 /// attribute stays as it is, null clears it.
 struct OwnRow {
   nlohmann::json values = nlohmann::json::object();
-  EntityId id;              ///< update only
+  EntityId id;  ///< update only
 };
 
 struct OwnWrite {
   OwnMode mode = OwnMode::upsert;
-  std::string key;          ///< upsert: a unique attribute; empty: the type's first
-  RunId run;                ///< cause of the change rows; 0: none
+  std::string key;  ///< upsert: a unique attribute; empty: the type's first
+  RunId run;        ///< cause of the change rows; 0: none
 };
 
 enum class OwnAction { inserted, updated, unchanged, rejected };
 
 struct OwnOutcome {
   OwnAction action = OwnAction::rejected;
-  EntityId id;                       ///< 0 when rejected
-  std::vector<FieldError> errors;    ///< when rejected: every attribute that is wrong
+  EntityId id;                     ///< 0 when rejected
+  std::vector<FieldError> errors;  ///< when rejected: every attribute that is wrong
 };
 
-/// Name of the attribute that `upsert` matches by: `wanted` when it is unique, the first unique one when
-/// `wanted` is empty, "" when the type has none (then every row is a new entity). Error: bad_input
-/// "entity.bad_key".
+/// Name of the attribute that `upsert` matches by: `wanted` when it is unique, the first unique one
+/// when `wanted` is empty, "" when the type has none (then every row is a new entity). Error:
+/// bad_input "entity.bad_key".
 Result<std::string> upsert_key(const StoredType& type, std::string_view wanted);
 
-/// Writes up to kOwnBatchMax rows in one transaction, as if one after the other: rows that are wrong are
-/// rejected with their reasons, all others are stored. In the same transaction go unique values, link
-/// keys, the queue of gained and lost keys, and the change rows; an unchanged row writes nothing.
-/// Unique values and links compare raw: a@x and A@x are two unique values, and one link key.
-/// The outcomes are in the order of the rows. The connection must not be inside a transaction. Throws
-/// pg::QueryError; retry_later when other writers won kOwnWriteAttemptsMax times.
-/// `type` must outlive the call and be an own type.
+/// Writes up to kOwnBatchMax rows in one transaction, as if one after the other: rows that are
+/// wrong are rejected with their reasons, all others are stored. In the same transaction go unique
+/// values, link keys, the queue of gained and lost keys, and the change rows; an unchanged row
+/// writes nothing. Unique values and links compare raw: a@x and A@x are two unique values, and one
+/// link key. The outcomes are in the order of the rows. The connection must not be inside a
+/// transaction. Throws pg::QueryError; retry_later when other writers won kOwnWriteAttemptsMax
+/// times. `type` must outlive the call and be an own type.
 Task<std::vector<OwnOutcome>> write_own(pg::Connection& connection, WorkspaceId workspace,
                                         const StoredType& type, std::vector<OwnRow> rows,
                                         OwnWrite write);
@@ -70,8 +70,9 @@ struct OwnEntity {
 Task<std::optional<OwnEntity>> read_own(pg::Connection& connection, WorkspaceId workspace,
                                         const StoredType& type, EntityId id);
 
-/// Tombstones one entity: its unique values become free, its link keys are lost (and queued). The same
-/// values later make a new entity with a new id. False when there is none, or it was deleted before.
+/// Tombstones one entity: its unique values become free, its link keys are lost (and queued). The
+/// same values later make a new entity with a new id. False when there is none, or it was deleted
+/// before.
 Task<bool> delete_own(pg::Connection& connection, WorkspaceId workspace, const StoredType& type,
                       EntityId id, RunId run = {});
 

@@ -17,8 +17,8 @@ using nlohmann::json;
 
 // Two names of SQL views that every workspace has.
 constexpr std::array<std::string_view, 2> kReservedTypes = {"link", "change"};
-constexpr std::array<std::string_view, 6> kReservedAttributes = {"id",         "created_at", "updated_at",
-                                                                 "deleted_at", "type",       "data"};
+constexpr std::array<std::string_view, 6> kReservedAttributes = {
+    "id", "created_at", "updated_at", "deleted_at", "type", "data"};
 
 constexpr std::string_view kLock =
     "select pg_advisory_xact_lock(hashtextextended('sluice.model.install_types', 0))";
@@ -35,16 +35,19 @@ constexpr std::string_view kPutType =
     " values ($1, $2, 'own', 'sluice.own_entity', $3) returning type_id";
 
 constexpr std::string_view kPutAttribute =
-    "insert into sluice.attribute (workspace_id, type_id, name, position, type, format, description,"
+    "insert into sluice.attribute (workspace_id, type_id, name, position, type, format, "
+    "description,"
     " required, personal, is_unique, key_kind)"
     " values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
 
 constexpr std::string_view kAnyRow =
-    "select 1 from sluice.own_entity where workspace_id = $1 and type_id = $2 and deleted_at is null"
+    "select 1 from sluice.own_entity where workspace_id = $1 and type_id = $2 and deleted_at is "
+    "null"
     " limit 1";
 
 constexpr std::string_view kNextPosition =
-    "select coalesce(max(position) + 1, 0) from sluice.attribute where workspace_id = $1 and type_id = $2";
+    "select coalesce(max(position) + 1, 0) from sluice.attribute where workspace_id = $1 and "
+    "type_id = $2";
 
 constexpr std::string_view kList =
     "select t.type_id, t.name, coalesce(t.declaration->>'display_name', ''),"
@@ -81,8 +84,8 @@ bool can_be_key(AttributeType type, KeyKind kind) {
 std::optional<KeyKind> effective_key(const OwnAttribute& attribute) {
   if (attribute.no_key) return std::nullopt;
   if (attribute.key_kind) return attribute.key_kind;
-  const bool email = attribute.unique && attribute.format == "email" &&
-                     attribute.type == AttributeType::text;
+  const bool email =
+      attribute.unique && attribute.format == "email" && attribute.type == AttributeType::text;
   return email ? std::optional(KeyKind::email) : std::nullopt;
 }
 
@@ -114,8 +117,9 @@ Result<void> check_attribute(std::string_view type_name, const OwnAttribute& att
 
 Result<void> check_type(const OwnType& type) {
   if (!is_name(type.name)) {
-    return fail(ErrorKind::bad_input, "type.bad_name", fmt::format("'{}' is no type name", type.name),
-                "use 1 to 63 of a-z, 0-9 and _, beginning with a letter; dots belong to connectors");
+    return fail(
+        ErrorKind::bad_input, "type.bad_name", fmt::format("'{}' is no type name", type.name),
+        "use 1 to 63 of a-z, 0-9 and _, beginning with a letter; dots belong to connectors");
   }
   if (contains(kReservedTypes, type.name)) {
     return fail(ErrorKind::bad_input, "type.reserved_name",
@@ -141,9 +145,10 @@ Result<void> check_type(const OwnType& type) {
                 "give each attribute its own name");
   }
   if (!type.display_attribute.empty() && !names.contains(type.display_attribute)) {
-    return fail(ErrorKind::bad_input, "type.unknown_display_attribute",
-                fmt::format("type {} has no attribute {} to display", type.name, type.display_attribute),
-                "name one of its attributes, or none");
+    return fail(
+        ErrorKind::bad_input, "type.unknown_display_attribute",
+        fmt::format("type {} has no attribute {} to display", type.name, type.display_attribute),
+        "name one of its attributes, or none");
   }
   return {};
 }
@@ -199,7 +204,8 @@ Result<std::string> text_member(const json& document, const char* name, std::str
 Result<bool> flag_member(const json& document, const char* name, std::string_view what) {
   const auto found = document.find(name);
   if (found == document.end()) return false;
-  if (!found->is_boolean()) return bad_request(fmt::format("{}: '{}' must be true or false", what, name));
+  if (!found->is_boolean())
+    return bad_request(fmt::format("{}: '{}' must be true or false", what, name));
   return found->get<bool>();
 }
 
@@ -213,20 +219,20 @@ Result<OwnAttribute> own_attribute_from_json(const json& document) {
   }
   OwnAttribute attribute;
   std::string type;
-  for (const auto& [member, place] :
-       std::initializer_list<std::pair<const char*, std::string*>>{{"name", &attribute.name},
-                                                                   {"type", &type},
-                                                                   {"format", &attribute.format},
-                                                                   {"description", &attribute.description}}) {
+  for (const auto& [member, place] : std::initializer_list<std::pair<const char*, std::string*>>{
+           {"name", &attribute.name},
+           {"type", &type},
+           {"format", &attribute.format},
+           {"description", &attribute.description}}) {
     auto text = text_member(document, member, "attribute");
     if (!text) return std::unexpected(text.error());
     *place = std::move(*text);
   }
   const std::string what = fmt::format("attribute '{}'", attribute.name);
-  for (const auto& [member, place] : std::initializer_list<std::pair<const char*, bool*>>{
-           {"required", &attribute.required},
-           {"unique", &attribute.unique},
-           {"personal", &attribute.personal}}) {
+  for (const auto& [member, place] :
+       std::initializer_list<std::pair<const char*, bool*>>{{"required", &attribute.required},
+                                                            {"unique", &attribute.unique},
+                                                            {"personal", &attribute.personal}}) {
     const auto flag = flag_member(document, member, what);
     if (!flag) return std::unexpected(flag.error());
     *place = *flag;
@@ -250,8 +256,8 @@ Result<OwnAttribute> own_attribute_from_json(const json& document) {
 }
 
 Result<OwnType> own_type_from_json(const json& document) {
-  static constexpr std::array<std::string_view, 4> kKnown = {"name", "display_name", "display_attribute",
-                                                             "attributes"};
+  static constexpr std::array<std::string_view, 4> kKnown = {"name", "display_name",
+                                                             "display_attribute", "attributes"};
   if (const auto known = only_known(document, kKnown, "type"); !known) {
     return std::unexpected(known.error());
   }
@@ -296,11 +302,13 @@ json to_json(const OwnType& type) {
   out["display_name"] = type.display_name;
   out["display_attribute"] = type.display_attribute;
   out["attributes"] = json::array();
-  for (const OwnAttribute& attribute : type.attributes) out["attributes"].push_back(to_json(attribute));
+  for (const OwnAttribute& attribute : type.attributes)
+    out["attributes"].push_back(to_json(attribute));
   return out;
 }
 
-Task<Result<OwnType>> create_own_type(pg::Connection& connection, WorkspaceId workspace, OwnType type) {
+Task<Result<OwnType>> create_own_type(pg::Connection& connection, WorkspaceId workspace,
+                                      OwnType type) {
   if (const auto checked = check_type(type); !checked) co_return std::unexpected(checked.error());
   auto transaction = co_await pg::Transaction::begin(connection);
   co_await transaction.query(kLock);
@@ -362,17 +370,18 @@ Task<Result<OwnType>> add_own_attribute(pg::Connection& connection, WorkspaceId 
                    fmt::format("type {} already has an attribute {}", type_name, attribute.name),
                    "choose another name; an attribute's type never changes");
   } else if (type.attributes.size() >= kOwnAttributesMax) {
-    allowed = fail(ErrorKind::bad_input, "attribute.too_many",
-                   fmt::format("type {} has {} attributes, which is the limit", type_name,
-                               kOwnAttributesMax),
-                   "put what belongs together into one json attribute");
+    allowed = fail(
+        ErrorKind::bad_input, "attribute.too_many",
+        fmt::format("type {} has {} attributes, which is the limit", type_name, kOwnAttributesMax),
+        "put what belongs together into one json attribute");
   } else if (attribute.required) {
     pg::Params of_type(workspace, type.id);
     const auto any = co_await transaction.query(kAnyRow, std::move(of_type));
     if (!any.empty()) {
-      allowed = fail(ErrorKind::conflict, "attribute.required_with_rows",
-                     fmt::format("type {} has entities, none of which has {}", type_name, attribute.name),
-                     "add the attribute without 'required'");
+      allowed =
+          fail(ErrorKind::conflict, "attribute.required_with_rows",
+               fmt::format("type {} has entities, none of which has {}", type_name, attribute.name),
+               "add the attribute without 'required'");
     }
   }
   if (!allowed) {

@@ -15,47 +15,50 @@
 
 namespace sluice::model {
 
-inline constexpr std::size_t kOwnTypesMax = 200;        ///< own types in one workspace
-inline constexpr std::size_t kOwnAttributesMax = 200;   ///< attributes of one own type
+inline constexpr std::size_t kOwnTypesMax = 200;       ///< own types in one workspace
+inline constexpr std::size_t kOwnAttributesMax = 200;  ///< attributes of one own type
 
 struct OwnAttribute {
-  std::string name;                  ///< [a-z][a-z0-9_]{0,62}, not id, created_at, updated_at, …
+  std::string name;  ///< [a-z][a-z0-9_]{0,62}, not id, created_at, updated_at, …
   contract::AttributeType type = contract::AttributeType::text;
   std::string format;
   std::string description;
   bool required = false;
-  bool unique = false;               ///< text, integer, decimal, date or timestamp only
+  bool unique = false;  ///< text, integer, decimal, date or timestamp only
   bool personal = false;
-  /// Makes it a link key. Text only, except exact and external_id, which may be integer too. When absent,
-  /// a unique attribute with format "email" is an email key; `no_key` prevents that.
+  /// Makes it a link key. Text only, except exact and external_id, which may be integer too. When
+  /// absent, a unique attribute with format "email" is an email key; `no_key` prevents that.
   std::optional<contract::KeyKind> key_kind;
   bool no_key = false;
 };
 
 struct OwnType {
-  EntityTypeId id;                   ///< 0 in a request
-  std::string name;                  ///< [a-z][a-z0-9_]{0,62}, no dot
+  EntityTypeId id;   ///< 0 in a request
+  std::string name;  ///< [a-z][a-z0-9_]{0,62}, no dot
   std::string display_name;
   std::string display_attribute;
   std::vector<OwnAttribute> attributes;
 };
 
 /// {"name", "display_name"?, "display_attribute"?, "attributes": [{"name", "type", "format"?,
-/// "description"?, "required"?, "unique"?, "personal"?, "link_key"?: "email" | … | null}]}. Unknown members
-/// are refused. Errors: bad_input "type.bad_request", "attribute.unknown_type", "attribute.unknown_key_kind".
+/// "description"?, "required"?, "unique"?, "personal"?, "link_key"?: "email" | … | null}]}. Unknown
+/// members are refused. Errors: bad_input "type.bad_request", "attribute.unknown_type",
+/// "attribute.unknown_key_kind".
 Result<OwnType> own_type_from_json(const nlohmann::json& document);
 Result<OwnAttribute> own_attribute_from_json(const nlohmann::json& document);
 [[nodiscard]] nlohmann::json to_json(const OwnType& type);
 [[nodiscard]] nlohmann::json to_json(const OwnAttribute& attribute);
 
 /// Stores a new type. The connection must not be inside a transaction. Errors:
-///   type.bad_name, type.reserved_name, type.name_taken (conflict), type.too_many, type.no_attributes,
-///   type.unknown_display_attribute, attribute.bad_name, attribute.reserved_name, attribute.name_taken,
-///   attribute.too_many, attribute.cannot_be_unique, attribute.cannot_be_key
-Task<Result<OwnType>> create_own_type(pg::Connection& connection, WorkspaceId workspace, OwnType type);
+///   type.bad_name, type.reserved_name, type.name_taken (conflict), type.too_many,
+///   type.no_attributes, type.unknown_display_attribute, attribute.bad_name,
+///   attribute.reserved_name, attribute.name_taken, attribute.too_many, attribute.cannot_be_unique,
+///   attribute.cannot_be_key
+Task<Result<OwnType>> create_own_type(pg::Connection& connection, WorkspaceId workspace,
+                                      OwnType type);
 
-/// Adds one attribute to a type. Besides the above: type.not_found; attribute.required_with_rows when
-/// the type has rows, none of which could have the value.
+/// Adds one attribute to a type. Besides the above: type.not_found; attribute.required_with_rows
+/// when the type has rows, none of which could have the value.
 Task<Result<OwnType>> add_own_attribute(pg::Connection& connection, WorkspaceId workspace,
                                         std::string type_name, OwnAttribute attribute);
 

@@ -17,7 +17,8 @@ using contract::AttributeType;
 using nlohmann::json;
 
 constexpr std::array<std::string_view, 7> kFaults = {
-    "bad_value", "too_long", "bad_utf8", "missing_value", "unknown_attribute", "duplicate_key", "missing_key"};
+    "bad_value",         "too_long",      "bad_utf8",   "missing_value",
+    "unknown_attribute", "duplicate_key", "missing_key"};
 
 constexpr std::array<std::string_view, 9> kExpected = {
     "text",
@@ -32,7 +33,8 @@ constexpr std::array<std::string_view, 9> kExpected = {
 
 constexpr std::size_t kDecimalDigitsMax = 1000;
 
-std::unexpected<FieldError> fault(const StoredAttribute& attribute, FieldFault kind, std::string reason) {
+std::unexpected<FieldError> fault(const StoredAttribute& attribute, FieldFault kind,
+                                  std::string reason) {
   FieldError error;
   error.fault = kind;
   error.attribute = attribute.name;
@@ -83,8 +85,9 @@ FieldResult<json> checked_text(const StoredAttribute& attribute, std::string_vie
     return fault(attribute, FieldFault::bad_value, "the text contains a NUL character");
   }
   if (attribute.unique && text.size() > kUniqueBytesMax) {
-    return fault(attribute, FieldFault::too_long,
-                 fmt::format("{} bytes; a unique value has at most {}", text.size(), kUniqueBytesMax));
+    return fault(
+        attribute, FieldFault::too_long,
+        fmt::format("{} bytes; a unique value has at most {}", text.size(), kUniqueBytesMax));
   }
   return json(std::string(text));
 }
@@ -136,7 +139,8 @@ template <class Number>
 FieldResult<json> number_of_text(const StoredAttribute& attribute, std::string_view text) {
   Number number{};
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (error != std::errc{} || end != text.data() + text.size()) return not_expected(attribute, text);
+  if (error != std::errc{} || end != text.data() + text.size())
+    return not_expected(attribute, text);
   if constexpr (std::is_floating_point_v<Number>) {
     if (!std::isfinite(number)) return not_expected(attribute, text);
   }
@@ -155,7 +159,8 @@ bool equal_without_case(std::string_view text, std::string_view lower) {
 FieldResult<json> integer_of_json(const StoredAttribute& attribute, const json& given) {
   if (!given.is_number_integer()) return not_expected(attribute, given.dump());
   if (given.is_number_unsigned() &&
-      given.get<std::uint64_t>() > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max())) {
+      given.get<std::uint64_t>() >
+          static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max())) {
     return not_expected(attribute, given.dump());
   }
   return json(given.get<std::int64_t>());
@@ -206,45 +211,62 @@ bool is_date(std::string_view text) {
 FieldResult<json> stored_value(const StoredAttribute& attribute, const json& given) {
   if (given.is_null()) return json(nullptr);
   switch (attribute.type) {
-    case AttributeType::integer: return integer_of_json(attribute, given);
+    case AttributeType::integer:
+      return integer_of_json(attribute, given);
     case AttributeType::number:
       if (!given.is_number() || !std::isfinite(given.get<double>())) {
-        return not_expected(attribute, given.is_string() ? given.get<std::string>() : given.type_name());
+        return not_expected(attribute,
+                            given.is_string() ? given.get<std::string>() : given.type_name());
       }
       return json(given.get<double>());
     case AttributeType::boolean:
       if (!given.is_boolean()) return not_expected(attribute, given.type_name());
       return given;
-    case AttributeType::json: return checked_json(attribute, given);
+    case AttributeType::json:
+      return checked_json(attribute, given);
     case AttributeType::decimal:
       if (given.is_number_integer()) return json(given.dump());
       if (given.is_number_float()) {
-        return fault(attribute, FieldFault::bad_value,
-                     "a decimal with a fraction must be a string (\"12.50\"), so that no digit is lost");
+        return fault(
+            attribute, FieldFault::bad_value,
+            "a decimal with a fraction must be a string (\"12.50\"), so that no digit is lost");
       }
       break;
-    default: break;
+    default:
+      break;
   }
   if (!given.is_string()) return not_expected(attribute, given.type_name());
   const auto& text = given.get_ref<const std::string&>();
   switch (attribute.type) {
-    case AttributeType::decimal: return decimal_of_text(attribute, text);
-    case AttributeType::timestamp: return time_of_text(attribute, text);
-    case AttributeType::date: return date_of_text(attribute, text);
-    case AttributeType::bytes: return bytes_of_text(attribute, text);
-    default: return checked_text(attribute, text);
+    case AttributeType::decimal:
+      return decimal_of_text(attribute, text);
+    case AttributeType::timestamp:
+      return time_of_text(attribute, text);
+    case AttributeType::date:
+      return date_of_text(attribute, text);
+    case AttributeType::bytes:
+      return bytes_of_text(attribute, text);
+    default:
+      return checked_text(attribute, text);
   }
 }
 
 FieldResult<json> stored_value_of_text(const StoredAttribute& attribute, std::string_view text) {
   switch (attribute.type) {
-    case AttributeType::text: return checked_text(attribute, text);
-    case AttributeType::integer: return number_of_text<std::int64_t>(attribute, text);
-    case AttributeType::number: return number_of_text<double>(attribute, text);
-    case AttributeType::decimal: return decimal_of_text(attribute, text);
-    case AttributeType::timestamp: return time_of_text(attribute, text);
-    case AttributeType::date: return date_of_text(attribute, text);
-    case AttributeType::bytes: return bytes_of_text(attribute, text);
+    case AttributeType::text:
+      return checked_text(attribute, text);
+    case AttributeType::integer:
+      return number_of_text<std::int64_t>(attribute, text);
+    case AttributeType::number:
+      return number_of_text<double>(attribute, text);
+    case AttributeType::decimal:
+      return decimal_of_text(attribute, text);
+    case AttributeType::timestamp:
+      return time_of_text(attribute, text);
+    case AttributeType::date:
+      return date_of_text(attribute, text);
+    case AttributeType::bytes:
+      return bytes_of_text(attribute, text);
     case AttributeType::boolean:
       if (text == "1" || equal_without_case(text, "true")) return json(true);
       if (text == "0" || equal_without_case(text, "false")) return json(false);

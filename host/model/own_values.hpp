@@ -11,40 +11,52 @@
 
 namespace sluice::model {
 
-inline constexpr std::size_t kOwnTextBytesMax = 256 * 1024;   ///< one text, json or bytes value
-inline constexpr std::size_t kOwnRowBytesMax = 1024 * 1024;   ///< all values of one entity
-inline constexpr std::size_t kJsonDepthMax = 64;             ///< nesting of a json value or an NDJSON line
-inline constexpr std::size_t kUniqueBytesMax = 1024;          ///< a value of a unique attribute
+inline constexpr std::size_t kOwnTextBytesMax = 256 * 1024;  ///< one text, json or bytes value
+inline constexpr std::size_t kOwnRowBytesMax = 1024 * 1024;  ///< all values of one entity
+inline constexpr std::size_t kJsonDepthMax = 64;      ///< nesting of a json value or an NDJSON line
+inline constexpr std::size_t kUniqueBytesMax = 1024;  ///< a value of a unique attribute
 
 enum class FieldFault {
-  bad_value, too_long, bad_utf8, missing_value, unknown_attribute, duplicate_key, missing_key,
+  bad_value,
+  too_long,
+  bad_utf8,
+  missing_value,
+  unknown_attribute,
+  duplicate_key,
+  missing_key,
 };
-/// "bad_value" and so on; callers put their prefix before it ("entity.bad_value", "import.bad_value").
+/// "bad_value" and so on; callers put their prefix before it ("entity.bad_value",
+/// "import.bad_value").
 [[nodiscard]] std::string_view to_string(FieldFault fault);
 
 /// Why one value, or one row, cannot be stored. Never quotes the value of a personal attribute.
 struct FieldError {
   FieldFault fault = FieldFault::bad_value;
-  std::string attribute;   ///< empty: the row as a whole
+  std::string attribute;  ///< empty: the row as a whole
   std::string reason;
 };
 
 template <class T>
 using FieldResult = std::expected<T, FieldError>;
 
-/// The stored form, which is also REST's: text a string; integer a number; decimal a string of plain
-/// digits ("12.50", as given); number a number; boolean; timestamp an RFC 3339 string in UTC; date
-/// "YYYY-MM-DD"; json anything; bytes lower-case hex. JSON null stays null. Nothing is guessed: "5" is
-/// no integer here. An integer or a decimal string is taken for a decimal, a whole number for a number.
-FieldResult<nlohmann::json> stored_value(const StoredAttribute& attribute, const nlohmann::json& given);
+/// The stored form, which is also REST's: text a string; integer a number; decimal a string of
+/// plain digits ("12.50", as given); number a number; boolean; timestamp an RFC 3339 string in UTC;
+/// date "YYYY-MM-DD"; json anything; bytes lower-case hex. JSON null stays null. Nothing is
+/// guessed: "5" is no integer here. An integer or a decimal string is taken for a decimal, a whole
+/// number for a number.
+FieldResult<nlohmann::json> stored_value(const StoredAttribute& attribute,
+                                         const nlohmann::json& given);
 
-/// The same from a CSV field: integers, decimals, numbers as digits, true/false/1/0 in any case, JSON text.
-FieldResult<nlohmann::json> stored_value_of_text(const StoredAttribute& attribute, std::string_view text);
+/// The same from a CSV field: integers, decimals, numbers as digits, true/false/1/0 in any case,
+/// JSON text.
+FieldResult<nlohmann::json> stored_value_of_text(const StoredAttribute& attribute,
+                                                 std::string_view text);
 
 /// JSON of bounded depth; nullopt when it is none, or nested deeper than kJsonDepthMax.
 [[nodiscard]] std::optional<nlohmann::json> parse_json(std::string_view text);
 
-/// What own_unique and link keys see of a stored value: the raw text of a string, the digits of a number.
+/// What own_unique and link keys see of a stored value: the raw text of a string, the digits of a
+/// number.
 [[nodiscard]] std::string raw_text(const nlohmann::json& stored);
 
 /// True when PostgreSQL's numeric takes it: digits with an optional sign and point, 1000 at most.

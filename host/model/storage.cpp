@@ -40,10 +40,12 @@ constexpr std::string_view kPutType =
     " returning type_id";
 
 constexpr std::string_view kAttributes =
-    "select name, position, type, key_kind from sluice.attribute where workspace_id = $1 and type_id = $2";
+    "select name, position, type, key_kind from sluice.attribute where workspace_id = $1 and "
+    "type_id = $2";
 
 constexpr std::string_view kPutAttribute =
-    "insert into sluice.attribute (workspace_id, type_id, name, position, type, format, description,"
+    "insert into sluice.attribute (workspace_id, type_id, name, position, type, format, "
+    "description,"
     " protected, required, personal, key_kind)"
     " values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
     " on conflict (workspace_id, type_id, name) do update"
@@ -60,7 +62,8 @@ constexpr std::string_view kDropRelationships =
     " where workspace_id = $1 and type_id = $2 and not name = any ($3::text[])";
 
 constexpr std::string_view kPutRelationship =
-    "insert into sluice.relationship (workspace_id, type_id, name, attribute, target_type_id, protected)"
+    "insert into sluice.relationship (workspace_id, type_id, name, attribute, target_type_id, "
+    "protected)"
     " values ($1, $2, $3, $4, $5, $6)"
     " on conflict (workspace_id, type_id, name) do update"
     " set attribute = excluded.attribute, target_type_id = excluded.target_type_id,"
@@ -76,7 +79,8 @@ constexpr std::string_view kPutRule =
     " key_kind = excluded.key_kind"
     " where link_rule.origin = 'connector' and (link_rule.source_type, link_rule.source_attribute,"
     " link_rule.target_type, link_rule.target_attribute, link_rule.key_kind) is distinct from"
-    " (excluded.source_type, excluded.source_attribute, excluded.target_type, excluded.target_attribute,"
+    " (excluded.source_type, excluded.source_attribute, excluded.target_type, "
+    "excluded.target_attribute,"
     " excluded.key_kind) returning name";
 
 constexpr std::string_view kTableHead =
@@ -120,7 +124,8 @@ void refuse_reserved_names(const Manifest& manifest) {
           ErrorKind::bad_input, "type.reserved_attribute",
           fmt::format("connector {} {} declares {}.{}, which is the name of a column that every"
                       " entity has",
-                      manifest.id, manifest.version, full_name(manifest, type.name), attribute.name),
+                      manifest.id, manifest.version, full_name(manifest, type.name),
+                      attribute.name),
           fmt::format("give the attribute another name in the manifest, for example vendor_{}",
                       attribute.name)));
     }
@@ -142,10 +147,9 @@ std::string create_id_index(std::string_view table) {
 }
 
 std::string create_reference_index(std::string_view table, std::string_view attribute) {
-  return fmt::format(
-      "create index if not exists {} on vendor.{} (workspace_id, connection_id, {})",
-      quote_name(fitted_name(fmt::format("{}_by_{}", table, attribute))), quote_name(table),
-      quote_name(attribute));
+  return fmt::format("create index if not exists {} on vendor.{} (workspace_id, connection_id, {})",
+                     quote_name(fitted_name(fmt::format("{}_by_{}", table, attribute))),
+                     quote_name(table), quote_name(attribute));
 }
 
 /// ADD COLUMN for each attribute the table lacks; refuses one whose column has another type.
@@ -157,8 +161,9 @@ std::vector<std::string> alter_table(const Manifest& manifest, const EntityType&
   }
   std::vector<std::string> statements;
   if (!existing.contains("observed_version")) {  // of a table that is older than the column
-    statements.push_back(fmt::format("alter table vendor.{} add column observed_version bigint not null default 0",
-                                     quote_name(table)));
+    statements.push_back(
+        fmt::format("alter table vendor.{} add column observed_version bigint not null default 0",
+                    quote_name(table)));
   }
   for (const Attribute& attribute : type.attributes) {
     const auto found = existing.find(attribute.name);
@@ -257,7 +262,8 @@ class Positions {
 };
 
 Task<void> put_attributes(pg::Transaction& transaction, WorkspaceId workspace,
-                          const Manifest& manifest, const EntityType& type, EntityTypeId id, Installed& news) {
+                          const Manifest& manifest, const EntityType& type, EntityTypeId id,
+                          Installed& news) {
   pg::Params by_type(workspace, id);
   const auto stored = co_await transaction.query(kAttributes, std::move(by_type));
   Positions positions;
@@ -281,10 +287,9 @@ Task<void> put_attributes(pg::Transaction& transaction, WorkspaceId workspace,
   std::int32_t index = 0;
   for (const Attribute& attribute : type.attributes) {
     const std::int32_t position = positions.of(attribute.name, index++);
-    pg::Params values(workspace, id, attribute.name, position,
-                      contract::to_string(attribute.type), attribute.format, attribute.description,
-                      attribute.is_protected, attribute.required, attribute.personal,
-                      key_kind_of(type, attribute.name));
+    pg::Params values(workspace, id, attribute.name, position, contract::to_string(attribute.type),
+                      attribute.format, attribute.description, attribute.is_protected,
+                      attribute.required, attribute.personal, key_kind_of(type, attribute.name));
     co_await transaction.query(kPutAttribute, std::move(values));
     names.push_back(attribute.name);
   }
@@ -311,8 +316,8 @@ Task<void> put_relationships(pg::Transaction& transaction, WorkspaceId workspace
   }
 }
 
-Task<void> put_rules(pg::Transaction& transaction, WorkspaceId workspace,
-                     const Manifest& manifest, Installed& news) {
+Task<void> put_rules(pg::Transaction& transaction, WorkspaceId workspace, const Manifest& manifest,
+                     Installed& news) {
   for (const contract::LinkRule& rule : manifest.link_rules) {
     pg::Params values(workspace, rule.name, full_name(manifest, rule.source_type),
                       rule.source_attribute, rule.target_type, rule.target_attribute,

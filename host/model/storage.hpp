@@ -1,5 +1,5 @@
-// Makes room for what a connector declares: one typed table per entity type, shared by all workspaces,
-// and the catalogue rows of one workspace.
+// Makes room for what a connector declares: one typed table per entity type, shared by all
+// workspaces, and the catalogue rows of one workspace.
 #pragma once
 
 #include <string>
@@ -13,36 +13,38 @@
 
 namespace sluice::model {
 
-/// What an install changed about things that rows may depend on already. After the commit, with a fresh
-/// catalogue: link::rekey_attribute for each of `keys`, then link::deactivate_rule and link::rebuild_rule for
-/// each of `rules`. All are harmless to repeat; until then entities that were there before keep their old
-/// keys and links.
+/// What an install changed about things that rows may depend on already. After the commit, with a
+/// fresh catalogue: link::rekey_attribute for each of `keys`, then link::deactivate_rule and
+/// link::rebuild_rule for each of `rules`. All are harmless to repeat; until then entities that
+/// were there before keep their old keys and links.
 struct Installed {
   struct Key {
-    std::string type, attribute;     ///< "stripe.customer", "email"
+    std::string type, attribute;  ///< "stripe.customer", "email"
     friend bool operator==(const Key&, const Key&) = default;
   };
-  std::vector<Key> keys;             ///< attributes that were stored before with another link key, or none
-  std::vector<std::string> rules;    ///< connector rules that are new or defined anew, by name
+  std::vector<Key> keys;  ///< attributes that were stored before with another link key, or none
+  std::vector<std::string> rules;  ///< connector rules that are new or defined anew, by name
 };
 
-/// Creates what is missing and adds what a newer manifest adds; doing it again changes nothing. Part of
-/// the caller's transaction: nothing holds until its commit, and a refusal leaves it to be rolled back.
-/// Installs by several hosts wait for each other on an advisory lock until commit.
+/// Creates what is missing and adds what a newer manifest adds; doing it again changes nothing.
+/// Part of the caller's transaction: nothing holds until its commit, and a refusal leaves it to be
+/// rolled back. Installs by several hosts wait for each other on an advisory lock until commit.
 ///
-/// The table vendor.<connector>_<type> has workspace_id, connection_id, external_id, id, source_version,
-/// observed_version, content_hash, deleted_at, first_synced_at, last_synced_at, sync_version, source_url,
-/// extra, overlay and one nullable column an attribute, named as the attribute; an attribute that carries a
-/// relationship is indexed with (workspace_id, connection_id).
+/// The table vendor.<connector>_<type> has workspace_id, connection_id, external_id, id,
+/// source_version, observed_version, content_hash, deleted_at, first_synced_at, last_synced_at,
+/// sync_version, source_url, extra, overlay and one nullable column an attribute, named as the
+/// attribute; an attribute that carries a relationship is indexed with (workspace_id,
+/// connection_id).
 ///
-/// Positions: attribute.position is the attribute's index in the manifest that first declared it, and
-/// stays with the NAME. A later manifest may order its attributes anew; then a record's attribute index
-/// (which counts the manifest's list) and StoredAttribute::position differ. Map by name, once a page.
-/// A new attribute whose index is taken gets the next free position; positions are never reused. An
-/// attribute that a newer manifest leaves out stays, with its data, and is no longer required.
+/// Positions: attribute.position is the attribute's index in the manifest that first declared it,
+/// and stays with the NAME. A later manifest may order its attributes anew; then a record's
+/// attribute index (which counts the manifest's list) and StoredAttribute::position differ. Map by
+/// name, once a page. A new attribute whose index is taken gets the next free position; positions
+/// are never reused. An attribute that a newer manifest leaves out stays, with its data, and is no
+/// longer required.
 ///
-/// Default link rules are stored with origin 'connector'; a newer manifest may redefine them, but never
-/// changes `enabled`, and never touches an admin's rule of the same name.
+/// Default link rules are stored with origin 'connector'; a newer manifest may redefine them, but
+/// never changes `enabled`, and never touches an admin's rule of the same name.
 ///
 /// Throws Failure(bad_input or conflict):
 ///   type.attribute_retyped   an attribute has another type than its column (or catalogue row) has

@@ -97,7 +97,8 @@ std::string repeated(const std::string& value, std::size_t times) {
   return out;
 }
 
-// Without sequential scans a plan that was made while a table was empty still uses its index when it is not.
+// Without sequential scans a plan that was made while a table was empty still uses its index when
+// it is not.
 constexpr const char* kSession =
     "SET timezone TO 'UTC'; SET datestyle TO 'ISO, MDY'; SET intervalstyle TO 'postgres'; "
     "SET bytea_output TO 'hex'; SET standard_conforming_strings TO on; SET jit TO off; "

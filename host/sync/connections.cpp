@@ -85,7 +85,8 @@ constexpr std::string_view kLoadColumns = R"(
          workspace_id
   from sluice.connection where workspace_id = $1 and )";
 const pg::Statement kLoadByName{"connections_by_name", std::string(kLoadColumns) + "name = $2"};
-const pg::Statement kLoadById{"connections_by_id", std::string(kLoadColumns) + "connection_id = $2"};
+const pg::Statement kLoadById{"connections_by_id",
+                              std::string(kLoadColumns) + "connection_id = $2"};
 
 const pg::Statement kInstalled{"connections_installed", R"(
   select encode(sha256, 'hex') from sluice.installation
@@ -106,10 +107,14 @@ bool older(const std::string& a, const std::string& b) {
 
 std::string check_hint(const contract::ConnectorFailure& failure) {
   switch (failure.failure_class) {
-    case contract::FailureClass::auth: return "Check the key and try again; nothing was stored";
-    case contract::FailureClass::permission: return "Give the key the permission that is named, and try again";
-    case contract::FailureClass::config: return "Correct the connection's configuration";
-    default: return "Try again; if it goes on, look at the vendor's status page and the host's log";
+    case contract::FailureClass::auth:
+      return "Check the key and try again; nothing was stored";
+    case contract::FailureClass::permission:
+      return "Give the key the permission that is named, and try again";
+    case contract::FailureClass::config:
+      return "Correct the connection's configuration";
+    default:
+      return "Try again; if it goes on, look at the vendor's status page and the host's log";
   }
 }
 
@@ -120,7 +125,8 @@ Result<CheckOutcome> read_outcome(const SessionEnd& end) {
                           ? ErrorKind::denied
                           : ErrorKind::bad_input;
     return fail(kind, "check.failed",
-                fmt::format("{}: {}", contract::to_string(end.failure->failure_class), end.failure->message),
+                fmt::format("{}: {}", contract::to_string(end.failure->failure_class),
+                            end.failure->message),
                 check_hint(*end.failure));
   }
   const json document = json::parse(end.result_json.value_or(""), nullptr, false);
@@ -136,16 +142,18 @@ Result<CheckOutcome> read_outcome(const SessionEnd& end) {
   return outcome;
 }
 
-
-/// New keys and rules reach the entities that were there before. Harmless to repeat: installing again does.
+/// New keys and rules reach the entities that were there before. Harmless to repeat: installing
+/// again does.
 Task<void> apply_to_what_is_there(pg::Connection& connection, const model::Catalog& catalog,
                                   const model::Installed& changed) {
   for (const model::Installed::Key& key : changed.keys) {
     const model::StoredType* type = catalog.find(key.type);
-    if (type != nullptr) co_await link::rekey_attribute(connection, catalog.workspace, *type, key.attribute);
+    if (type != nullptr)
+      co_await link::rekey_attribute(connection, catalog.workspace, *type, key.attribute);
   }
   for (const model::StoredRule& rule : catalog.rules) {
-    if (std::find(changed.rules.begin(), changed.rules.end(), rule.name) == changed.rules.end()) continue;
+    if (std::find(changed.rules.begin(), changed.rules.end(), rule.name) == changed.rules.end())
+      continue;
     co_await link::deactivate_rule(connection, catalog.workspace, rule.id);
     if (rule.enabled) co_await link::rebuild_rule(connection, catalog.workspace, rule);
   }
@@ -155,7 +163,8 @@ Task<void> apply_to_what_is_there(pg::Connection& connection, const model::Catal
 
 Connections::Connections(Services services) : services_(services) {}
 
-Task<void> Connections::audit(WorkspaceId workspace, std::string action, std::string subject, json detail) {
+Task<void> Connections::audit(WorkspaceId workspace, std::string action, std::string subject,
+                              json detail) {
   co_await services_.pool.query(kAudit, pg::Params(workspace, action, subject, detail));
 }
 
@@ -168,17 +177,20 @@ Task<Result<void>> Connections::install(WorkspaceId workspace, std::string conne
     if (!newest || older(newest->manifest().version, code->manifest().version)) newest = code;
   }
   if (!newest) {
-    co_return fail(ErrorKind::not_found, "connector.unknown", "there is no connector '" + connector + "'",
-                   known.empty() ? "No connector was found; see connectors.directories in the configuration"
-                                 : fmt::format("There are: {}", fmt::join(known, ", ")));
+    co_return fail(
+        ErrorKind::not_found, "connector.unknown", "there is no connector '" + connector + "'",
+        known.empty() ? "No connector was found; see connectors.directories in the configuration"
+                      : fmt::format("There are: {}", fmt::join(known, ", ")));
   }
   const contract::Manifest& manifest = newest->manifest();
   auto lease = co_await services_.pool.acquire();
   const auto named = co_await lease->query(kWorkspaceName, pg::Params(workspace));
-  if (named.empty()) co_return fail(ErrorKind::not_found, "workspace.unknown", "there is no such workspace");
+  if (named.empty())
+    co_return fail(ErrorKind::not_found, "workspace.unknown", "there is no such workspace");
   const std::string workspace_name = named.get<std::string>(0, 0);
   auto transaction = co_await pg::Transaction::begin(*lease);
-  co_await transaction.query(kAdmit, pg::Params(manifest.id, manifest.version, newest->sha256(), manifest.document));
+  co_await transaction.query(
+      kAdmit, pg::Params(manifest.id, manifest.version, newest->sha256(), manifest.document));
   co_await transaction.query(kInstall, pg::Params(workspace, manifest.id, newest->sha256()));
   const model::Installed changed = co_await model::install_types(transaction, workspace, manifest);
   co_await transaction.commit();
@@ -194,11 +206,13 @@ Task<Result<void>> Connections::install(WorkspaceId workspace, std::string conne
   co_return Result<void>();
 }
 
-Task<Result<std::shared_ptr<const connector::ConnectorCode>>> Connections::code_of(WorkspaceId workspace,
-                                                                                   const std::string& connector) {
-  const auto installed = co_await services_.pool.query(kInstalled, pg::Params(workspace, connector));
+Task<Result<std::shared_ptr<const connector::ConnectorCode>>> Connections::code_of(
+    WorkspaceId workspace, const std::string& connector) {
+  const auto installed =
+      co_await services_.pool.query(kInstalled, pg::Params(workspace, connector));
   if (installed.empty()) {
-    co_return fail(ErrorKind::not_found, "installation.missing", "connector '" + connector + "' is not installed in this workspace",
+    co_return fail(ErrorKind::not_found, "installation.missing",
+                   "connector '" + connector + "' is not installed in this workspace",
                    "sluice connector install " + connector);
   }
   const auto sha256 = installed.get<std::string>(0, 0);
@@ -208,7 +222,8 @@ Task<Result<std::shared_ptr<const connector::ConnectorCode>>> Connections::code_
 
 Task<Result<LoadedConnection>> Connections::loaded(const pg::QueryResult& row) {
   if (row.empty()) {
-    co_return fail(ErrorKind::not_found, "connection.unknown", "there is no such connection", "sluice connection list");
+    co_return fail(ErrorKind::not_found, "connection.unknown", "there is no such connection",
+                   "sluice connection list");
   }
   LoadedConnection connection;
   connection.id = row.get<ConnectionId>(0, 0);
@@ -243,8 +258,14 @@ Task<Result<CheckOutcome>> Connections::run_check(const LoadedConnection& connec
   auto session = connection.code->open(args);
   if (!session) co_return std::unexpected(session.error());
   SendScope send(services_.vault, services_.budgets.of(connection), connection);
-  SessionRun run{.session = **session, .client = services_.client, .send = send.context(), .sink = nullptr,
-                 .clock = services_.clock, .entropy = services_.entropy, .checkpoint_format = 0, .stopping = {}};
+  SessionRun run{.session = **session,
+                 .client = services_.client,
+                 .send = send.context(),
+                 .sink = nullptr,
+                 .clock = services_.clock,
+                 .entropy = services_.entropy,
+                 .checkpoint_format = 0,
+                 .stopping = {}};
   const SessionEnd end = co_await run_session(std::move(run));
   co_return read_outcome(end);
 }
@@ -253,11 +274,13 @@ Task<Result<CheckOutcome>> Connections::create(WorkspaceId workspace, NewConnect
   auto code = co_await code_of(workspace, wanted.connector);
   if (!code) co_return std::unexpected(code.error());
   const contract::Manifest& manifest = (*code)->manifest();
-  if (auto allowance = read_allowance(wanted.egress); !allowance) co_return std::unexpected(allowance.error());
+  if (auto allowance = read_allowance(wanted.egress); !allowance)
+    co_return std::unexpected(allowance.error());
   for (const contract::AuthSlot& slot : manifest.auth) {
     if (wanted.secrets.contains(slot.secret)) continue;
     co_return fail(ErrorKind::bad_input, "connection.missing_secret",
-                   fmt::format("the secret '{}' ({}) is missing", slot.secret, slot.label), slot.hint);
+                   fmt::format("the secret '{}' ({}) is missing", slot.secret, slot.label),
+                   slot.hint);
   }
   for (const auto& [stream, seconds] : wanted.intervals) {
     if (manifest.find_stream(stream) != nullptr && seconds >= 0) continue;
@@ -280,10 +303,11 @@ Task<Result<CheckOutcome>> Connections::create(WorkspaceId workspace, NewConnect
     connection.id = inserted.get<ConnectionId>(0, 0);
   } catch (const pg::QueryError& error) {
     if (error.kind() == ErrorKind::conflict) {
-      refused = Error(ErrorKind::conflict, "connection.name_taken", "there is a connection '" + wanted.name + "' already",
-                      "Choose another name");
+      refused = Error(ErrorKind::conflict, "connection.name_taken",
+                      "there is a connection '" + wanted.name + "' already", "Choose another name");
     } else if (error.kind() == ErrorKind::bad_input) {
-      refused = Error(ErrorKind::bad_input, "connection.bad_name", "'" + wanted.name + "' is no name for a connection",
+      refused = Error(ErrorKind::bad_input, "connection.bad_name",
+                      "'" + wanted.name + "' is no name for a connection",
                       "a-z, 0-9, - and _, beginning with a letter, at most 63 long");
     } else {
       throw;
@@ -301,15 +325,18 @@ Task<Result<CheckOutcome>> Connections::create(WorkspaceId workspace, NewConnect
   }
   auto lease = co_await services_.pool.acquire();
   auto transaction = co_await pg::Transaction::begin(*lease);
-  pg::Params account(workspace, connection.id, outcome->account_id, outcome->account_name, outcome->mode);
+  pg::Params account(workspace, connection.id, outcome->account_id, outcome->account_name,
+                     outcome->mode);
   co_await transaction.query(kAccount, std::move(account));
   for (const contract::Stream& stream : manifest.streams) {
     const auto interval = wanted.intervals.find(stream.name);
-    const std::int64_t seconds = interval == wanted.intervals.end() ? stream.interval_seconds : interval->second;
+    const std::int64_t seconds =
+        interval == wanted.intervals.end() ? stream.interval_seconds : interval->second;
     const char* mode = stream.mode == contract::StreamMode::changes    ? "changes"
                        : stream.mode == contract::StreamMode::snapshot ? "snapshot"
                                                                        : "poll";
-    co_await transaction.query(kStream, pg::Params(workspace, connection.id, stream.name, mode, seconds));
+    co_await transaction.query(kStream,
+                               pg::Params(workspace, connection.id, stream.name, mode, seconds));
   }
   co_await transaction.commit();
   json detail = json::object();
@@ -324,27 +351,32 @@ Task<Result<CheckOutcome>> Connections::check(WorkspaceId workspace, std::string
   auto connection = co_await load(workspace, name);
   if (!connection) co_return std::unexpected(connection.error());
   Result<CheckOutcome> outcome = co_await run_check(*connection);
-  if (outcome && !connection->vendor_account.empty() && outcome->account_id != connection->vendor_account) {
-    outcome = fail(ErrorKind::conflict, "connection.other_account",
-                   fmt::format("the key belongs to account {}, but this connection holds the data of {}",
-                               outcome->account_id, connection->vendor_account),
-                   "Use a key of the same account, or make another connection for this one");
+  if (outcome && !connection->vendor_account.empty() &&
+      outcome->account_id != connection->vendor_account) {
+    outcome =
+        fail(ErrorKind::conflict, "connection.other_account",
+             fmt::format("the key belongs to account {}, but this connection holds the data of {}",
+                         outcome->account_id, connection->vendor_account),
+             "Use a key of the same account, or make another connection for this one");
   }
   if (!outcome) {
-    co_await services_.pool.query(kFailed, pg::Params(workspace, connection->id, outcome.error().message));
+    co_await services_.pool.query(kFailed,
+                                  pg::Params(workspace, connection->id, outcome.error().message));
     co_return outcome;
   }
-  pg::Params account(workspace, connection->id, outcome->account_id, outcome->account_name, outcome->mode);
+  pg::Params account(workspace, connection->id, outcome->account_id, outcome->account_name,
+                     outcome->mode);
   co_await services_.pool.query(kAccount, std::move(account));
   co_return outcome;
 }
 
-Task<Result<CheckOutcome>> Connections::set_secret(WorkspaceId workspace, std::string name, std::string secret,
-                                                   vault::Secret value) {
+Task<Result<CheckOutcome>> Connections::set_secret(WorkspaceId workspace, std::string name,
+                                                   std::string secret, vault::Secret value) {
   auto connection = co_await load(workspace, name);
   if (!connection) co_return std::unexpected(connection.error());
   const auto& slots = connection->manifest().auth;
-  const bool declared = std::any_of(slots.begin(), slots.end(), [&](const auto& slot) { return slot.secret == secret; });
+  const bool declared = std::any_of(slots.begin(), slots.end(),
+                                    [&](const auto& slot) { return slot.secret == secret; });
   if (!declared) {
     co_return fail(ErrorKind::not_found, "connection.unknown_secret",
                    fmt::format("connector '{}' has no secret '{}'", connection->connector, secret));
@@ -359,14 +391,17 @@ Task<Result<CheckOutcome>> Connections::set_secret(WorkspaceId workspace, std::s
   co_return outcome;
 }
 
-Task<Result<std::vector<std::string>>> Connections::request_sync(WorkspaceId workspace, std::string name,
-                                                                 std::vector<std::string> streams, bool full) {
+Task<Result<std::vector<std::string>>> Connections::request_sync(WorkspaceId workspace,
+                                                                 std::string name,
+                                                                 std::vector<std::string> streams,
+                                                                 bool full) {
   auto connection = co_await load(workspace, name);
   if (!connection) co_return std::unexpected(connection.error());
   pg::Array wanted(pg::Oid::text);
   for (const std::string& stream : streams) {
     if (connection->manifest().find_stream(stream) == nullptr) {
-      co_return fail(ErrorKind::not_found, "stream.unknown", "connection '" + name + "' has no stream '" + stream + "'",
+      co_return fail(ErrorKind::not_found, "stream.unknown",
+                     "connection '" + name + "' has no stream '" + stream + "'",
                      "sluice status " + name);
     }
     wanted.add(std::string_view(stream));
@@ -379,17 +414,19 @@ Task<Result<std::vector<std::string>>> Connections::request_sync(WorkspaceId wor
   co_return names;
 }
 
-Task<Result<void>> Connections::set_interval(WorkspaceId workspace, std::string name, std::string stream,
-                                             std::int64_t seconds) {
+Task<Result<void>> Connections::set_interval(WorkspaceId workspace, std::string name,
+                                             std::string stream, std::int64_t seconds) {
   auto connection = co_await load(workspace, name);
   if (!connection) co_return std::unexpected(connection.error());
   if (seconds < 0 || seconds > 31'536'000) {
-    co_return fail(ErrorKind::bad_input, "stream.bad_interval", "the interval must be 0 to 31536000 seconds",
-                   "0 means: only on request");
+    co_return fail(ErrorKind::bad_input, "stream.bad_interval",
+                   "the interval must be 0 to 31536000 seconds", "0 means: only on request");
   }
-  const auto set = co_await services_.pool.query(kInterval, pg::Params(workspace, connection->id, stream, seconds));
+  const auto set = co_await services_.pool.query(
+      kInterval, pg::Params(workspace, connection->id, stream, seconds));
   if (set.empty()) {
-    co_return fail(ErrorKind::not_found, "stream.unknown", "connection '" + name + "' has no stream '" + stream + "'");
+    co_return fail(ErrorKind::not_found, "stream.unknown",
+                   "connection '" + name + "' has no stream '" + stream + "'");
   }
   if (changed_) changed_(workspace);
   co_return Result<void>();

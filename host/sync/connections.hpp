@@ -21,7 +21,7 @@ using SecretValues = std::map<std::string, vault::Secret>;
 
 struct NewConnection {
   std::string connector;
-  std::string name;                         ///< [a-z][a-z0-9_-]*
+  std::string name;  ///< [a-z][a-z0-9_-]*
   nlohmann::json config = nlohmann::json::object();
   nlohmann::json egress = nlohmann::json::object();  ///< explicit allowance, see fetch/policy.hpp
   std::map<std::string, std::int64_t> intervals;     ///< stream -> seconds, over the manifest's
@@ -56,28 +56,32 @@ class Connections {
  public:
   explicit Connections(Services services);
 
-  /// Turns a connector on in a workspace: the newest admitted version whose id is `connector`. Brings its entity
-  /// types, link rules and views. Again: the same, or the newer version.
-  /// Errors: connector.unknown (with what there is), type.name_taken, …
+  /// Turns a connector on in a workspace: the newest admitted version whose id is `connector`.
+  /// Brings its entity types, link rules and views. Again: the same, or the newer version. Errors:
+  /// connector.unknown (with what there is), type.name_taken, …
   Task<Result<void>> install(WorkspaceId workspace, std::string connector);
 
-  /// Stores the secrets, asks the vendor by CHECK, and only then keeps the connection: a wrong key leaves
-  /// nothing behind. Errors: connection.name_taken, connection.missing_secret, config.invalid,
-  /// check.failed (with the vendor's own words), installation.missing.
+  /// Stores the secrets, asks the vendor by CHECK, and only then keeps the connection: a wrong key
+  /// leaves nothing behind. Errors: connection.name_taken, connection.missing_secret,
+  /// config.invalid, check.failed (with the vendor's own words), installation.missing.
   Task<Result<CheckOutcome>> create(WorkspaceId workspace, NewConnection wanted);
 
-  /// CHECK again; updates state and reason. The account must be the one that it was: connection.other_account.
+  /// CHECK again; updates state and reason. The account must be the one that it was:
+  /// connection.other_account.
   Task<Result<CheckOutcome>> check(WorkspaceId workspace, std::string name);
 
-  /// A new value of a secret, staged as the current one; then CHECK. Failed streams are tried again at once.
-  Task<Result<CheckOutcome>> set_secret(WorkspaceId workspace, std::string name, std::string secret, vault::Secret value);
+  /// A new value of a secret, staged as the current one; then CHECK. Failed streams are tried again
+  /// at once.
+  Task<Result<CheckOutcome>> set_secret(WorkspaceId workspace, std::string name, std::string secret,
+                                        vault::Secret value);
 
-  /// Asks for a run now: of all change and poll streams, or of those named; `full` reads snapshots again from
-  /// their start. Returns the streams.
+  /// Asks for a run now: of all change and poll streams, or of those named; `full` reads snapshots
+  /// again from their start. Returns the streams.
   Task<Result<std::vector<std::string>>> request_sync(WorkspaceId workspace, std::string name,
                                                       std::vector<std::string> streams, bool full);
 
-  Task<Result<void>> set_interval(WorkspaceId workspace, std::string name, std::string stream, std::int64_t seconds);
+  Task<Result<void>> set_interval(WorkspaceId workspace, std::string name, std::string stream,
+                                  std::int64_t seconds);
 
   /// Not found: Error(not_found, "connection.unknown").
   Task<Result<LoadedConnection>> load(WorkspaceId workspace, std::string name);
@@ -89,8 +93,10 @@ class Connections {
  private:
   Task<Result<CheckOutcome>> run_check(const LoadedConnection& connection);
   Task<Result<LoadedConnection>> loaded(const pg::QueryResult& row);
-  Task<Result<std::shared_ptr<const connector::ConnectorCode>>> code_of(WorkspaceId workspace, const std::string& connector);
-  Task<void> audit(WorkspaceId workspace, std::string action, std::string subject, nlohmann::json detail);
+  Task<Result<std::shared_ptr<const connector::ConnectorCode>>> code_of(
+      WorkspaceId workspace, const std::string& connector);
+  Task<void> audit(WorkspaceId workspace, std::string action, std::string subject,
+                   nlohmann::json detail);
 
   Services services_;
   std::function<void(WorkspaceId)> changed_;

@@ -19,8 +19,8 @@ namespace {
 using contract::FailureClass;
 using nlohmann::json;
 
-constexpr int kRefetchBatch = 50;             ///< ids a FETCH session gets
-constexpr std::size_t kStreamsAtOnce = 4;             ///< of one connection
+constexpr int kRefetchBatch = 50;          ///< ids a FETCH session gets
+constexpr std::size_t kStreamsAtOnce = 4;  ///< of one connection
 constexpr std::int64_t kPauseSecondsMax = 3600;
 constexpr int kPageAttemptsMax = 5;
 
@@ -111,16 +111,21 @@ const pg::Statement kConnectionState{"engine_connection_state", R"(
   where c.workspace_id = $1 and c.connection_id = $2 and c.state not in ('DISCONNECTING','DISCONNECTED')
     and (c.state, c.state_reason) is distinct from (s.state, s.reason))"};
 
-std::string lease_name(ConnectionId connection) { return "connection/" + std::to_string(connection.value); }
+std::string lease_name(ConnectionId connection) {
+  return "connection/" + std::to_string(connection.value);
+}
 
-/// Full jitter over a doubling pause: 2, 4, 8 … seconds, an hour at most. AUTH and PERMISSION wait longer, since
-/// only a person can mend them; a new secret starts the stream at once.
-std::int64_t pause_ms(FailureClass failure, std::int64_t retry_after_ms, std::int64_t failures, Entropy& entropy) {
+/// Full jitter over a doubling pause: 2, 4, 8 … seconds, an hour at most. AUTH and PERMISSION wait
+/// longer, since only a person can mend them; a new secret starts the stream at once.
+std::int64_t pause_ms(FailureClass failure, std::int64_t retry_after_ms, std::int64_t failures,
+                      Entropy& entropy) {
   if (failure == FailureClass::rate_limited && retry_after_ms > 0) return retry_after_ms;
   const bool needs_person = failure == FailureClass::auth || failure == FailureClass::permission ||
-                            failure == FailureClass::config || failure == FailureClass::upstream_permanent;
+                            failure == FailureClass::config ||
+                            failure == FailureClass::upstream_permanent;
   const std::int64_t least = needs_person ? 300 : 2;
-  const std::int64_t seconds = std::min(kPauseSecondsMax, least << std::min<std::int64_t>(failures, 11));
+  const std::int64_t seconds =
+      std::min(kPauseSecondsMax, least << std::min<std::int64_t>(failures, 11));
   return seconds * 500 + entropy.below(static_cast<std::uint32_t>(seconds * 500 + 1));
 }
 
@@ -147,10 +152,11 @@ struct Engine::StreamRow {
 
 namespace {
 
-/// Writes a page, again when the server asks for that (deadlock, serialization failure): nothing of it is
-/// stored then.
-Task<ingest::PageCounts> write_page(ingest::Writer& writer, Entropy& entropy, const ingest::PageContext& context,
-                                    const contract::Page& page, ingest::PageEffects effects) {
+/// Writes a page, again when the server asks for that (deadlock, serialization failure): nothing of
+/// it is stored then.
+Task<ingest::PageCounts> write_page(ingest::Writer& writer, Entropy& entropy,
+                                    const ingest::PageContext& context, const contract::Page& page,
+                                    ingest::PageEffects effects) {
   for (int attempt = 1;; ++attempt) {
     try {
       co_return co_await writer.write(context, page, effects);
@@ -172,9 +178,11 @@ class Engine::StreamSink final : public PageSink {
   StreamSink(Engine& engine, ingest::PageContext context, bool is_snapshot)
       : engine_(engine), context_(std::move(context)), is_snapshot_(is_snapshot) {}
 
-  Task<ingest::PageCounts> store(const contract::Page& page, ingest::PageEffects effects, bool last) override {
+  Task<ingest::PageCounts> store(const contract::Page& page, ingest::PageEffects effects,
+                                 bool last) override {
     effects.snapshot_done = is_snapshot_ && last;
-    // A small answer from the cache of this host; a fresh one when another run changed the catalogue.
+    // A small answer from the cache of this host; a fresh one when another run changed the
+    // catalogue.
     context_.catalog = co_await engine_.services_.catalogs.get(context_.workspace);
     const ingest::PageCounts counts = co_await write_page(
         engine_.services_.writer, engine_.services_.entropy, context_, page, std::move(effects));
@@ -193,10 +201,12 @@ class Engine::StreamSink final : public PageSink {
 /// Pages of a FETCH: the last one also takes the ids that it answers off the list.
 class Engine::RefetchSink final : public PageSink {
  public:
-  RefetchSink(Engine& engine, ingest::PageContext context, std::vector<ingest::PageEffects::Answered> answered)
+  RefetchSink(Engine& engine, ingest::PageContext context,
+              std::vector<ingest::PageEffects::Answered> answered)
       : engine_(engine), context_(std::move(context)), answered_(std::move(answered)) {}
 
-  Task<ingest::PageCounts> store(const contract::Page& page, ingest::PageEffects effects, bool last) override {
+  Task<ingest::PageCounts> store(const contract::Page& page, ingest::PageEffects effects,
+                                 bool last) override {
     if (last) effects.answered = answered_;
     const ingest::PageCounts counts = co_await write_page(
         engine_.services_.writer, engine_.services_.entropy, context_, page, std::move(effects));
@@ -213,7 +223,10 @@ class Engine::RefetchSink final : public PageSink {
 };
 
 Engine::Engine(Services services, Connections& connections, EngineOptions options)
-    : services_(services), connections_(connections), options_(options), wake_(services.pool.executor()) {
+    : services_(services),
+      connections_(connections),
+      options_(options),
+      wake_(services.pool.executor()) {
   pg::Uuid holder;
   services_.entropy.fill(holder.bytes);
   leases_ = std::make_unique<Leases>(services_.pool, services_.clock, options_.lease, holder);
@@ -304,10 +317,12 @@ Task<void> Engine::work(WorkspaceId workspace, ConnectionId connection) {
 Task<void> Engine::work_under(LeaseGrant lease, ConnectionId id) {
   Result<LoadedConnection> loaded = co_await connections_.load(lease.workspace, id);
   if (!loaded) {
-    log::warning("engine.connection_unusable", {{"connection", id.value}, {"error", loaded.error().describe()}});
+    log::warning("engine.connection_unusable",
+                 {{"connection", id.value}, {"error", loaded.error().describe()}});
     co_return;
   }
-  // A change stream's first checkpoint must be older than any snapshot, or what changes in between is lost.
+  // A change stream's first checkpoint must be older than any snapshot, or what changes in between
+  // is lost.
   if (co_await run_unmarked_changes(*loaded, lease)) {
     Lanes lanes;
     TaskGroup group(services_.pool.executor());
@@ -320,7 +335,8 @@ Task<void> Engine::work_under(LeaseGrant lease, ConnectionId id) {
 
 bool Engine::may_go_on(const LeaseGrant& lease) const { return !stopping_ && leases_->held(lease); }
 
-Task<bool> Engine::run_unmarked_changes(const LoadedConnection& connection, const LeaseGrant& lease) {
+Task<bool> Engine::run_unmarked_changes(const LoadedConnection& connection,
+                                        const LeaseGrant& lease) {
   bool all_marked = true;
   std::vector<StreamRow> streams = co_await due_streams(connection.workspace, connection.id);
   for (StreamRow& stream : streams) {
@@ -328,7 +344,8 @@ Task<bool> Engine::run_unmarked_changes(const LoadedConnection& connection, cons
     if (stream.due && may_go_on(lease)) {
       const std::string name = stream.name;
       co_await run_stream(connection, lease, std::move(stream));
-      const std::vector<StreamRow> after = co_await due_streams(connection.workspace, connection.id);
+      const std::vector<StreamRow> after =
+          co_await due_streams(connection.workspace, connection.id);
       for (const StreamRow& row : after) {
         if (row.name == name && row.checkpoint.empty()) all_marked = false;
       }
@@ -339,7 +356,8 @@ Task<bool> Engine::run_unmarked_changes(const LoadedConnection& connection, cons
   co_return all_marked;
 }
 
-Task<void> Engine::read_lane(const LoadedConnection& connection, const LeaseGrant& lease, Lanes& lanes) {
+Task<void> Engine::read_lane(const LoadedConnection& connection, const LeaseGrant& lease,
+                             Lanes& lanes) {
   struct Ended {  // also when this lane fails: the other one ends with it
     Lanes& lanes;
     ~Ended() {
@@ -358,7 +376,8 @@ Task<void> Engine::read_lane(const LoadedConnection& connection, const LeaseGran
   co_await group.wait();
 }
 
-Task<void> Engine::change_lane(const LoadedConnection& connection, const LeaseGrant& lease, Lanes& lanes) {
+Task<void> Engine::change_lane(const LoadedConnection& connection, const LeaseGrant& lease,
+                               Lanes& lanes) {
   asio::steady_timer wake(services_.pool.executor());
   struct Waking {
     Lanes& lanes;
@@ -383,7 +402,8 @@ Task<void> Engine::change_lane(const LoadedConnection& connection, const LeaseGr
   }
 }
 
-Task<std::vector<Engine::StreamRow>> Engine::due_streams(WorkspaceId workspace, ConnectionId connection) {
+Task<std::vector<Engine::StreamRow>> Engine::due_streams(WorkspaceId workspace,
+                                                         ConnectionId connection) {
   const auto rows = co_await services_.pool.query(kDueStreams, pg::Params(workspace, connection));
   std::vector<StreamRow> streams;
   for (int row = 0; row < rows.rows(); ++row) {
@@ -402,13 +422,15 @@ Task<std::vector<Engine::StreamRow>> Engine::due_streams(WorkspaceId workspace, 
   co_return streams;
 }
 
-Task<void> Engine::run_stream(const LoadedConnection& connection, const LeaseGrant& lease, StreamRow stream) {
+Task<void> Engine::run_stream(const LoadedConnection& connection, const LeaseGrant& lease,
+                              StreamRow stream) {
   const contract::Manifest& manifest = connection.manifest();
   pg::Params start(connection.workspace, connection.id, stream.name);
   start.add(stream.mode == "snapshot" ? "full" : "incremental").add(lease.epoch);
   const auto started = co_await services_.pool.query(kStartRun, std::move(start));
   const auto run = started.get<RunId>(0, 0);
-  log::info("sync.run.started", {{"connection", connection.name}, {"stream", stream.name}, {"run", run.value}});
+  log::info("sync.run.started",
+            {{"connection", connection.name}, {"stream", stream.name}, {"run", run.value}});
 
   SessionEnd end;
   contract::SessionArgs args;
@@ -420,7 +442,8 @@ Task<void> Engine::run_stream(const LoadedConnection& connection, const LeaseGra
   auto session = connection.code->open(args);
   if (!session) {
     end.failure.emplace();
-    // A checkpoint of a format that this version cannot read: begin again, as if the vendor had refused it.
+    // A checkpoint of a format that this version cannot read: begin again, as if the vendor had
+    // refused it.
     if (session.error().code == "connector.checkpoint_format") {
       end.failure->failure_class = FailureClass::checkpoint_rejected;
     }
@@ -436,16 +459,22 @@ Task<void> Engine::run_stream(const LoadedConnection& connection, const LeaseGra
     context.manifest = &manifest;
     StreamSink sink(*this, std::move(context), stream.mode == "snapshot");
     SendScope send(services_.vault, services_.budgets.of(connection), connection);
-    SessionRun session_run{.session = **session, .client = services_.client, .send = send.context(),
-                           .sink = &sink, .clock = services_.clock, .entropy = services_.entropy,
-                           .checkpoint_format = manifest.checkpoint_writes,
-                           .stopping = [this, &lease] { return stopping_ || !leases_->held(lease); }};
+    SessionRun session_run{
+        .session = **session,
+        .client = services_.client,
+        .send = send.context(),
+        .sink = &sink,
+        .clock = services_.clock,
+        .entropy = services_.entropy,
+        .checkpoint_format = manifest.checkpoint_writes,
+        .stopping = [this, &lease] { return stopping_ || !leases_->held(lease); }};
     try {
       end = co_await run_session(std::move(session_run));
     } catch (const Failure& surprise) {
       end.failure.emplace();
-      end.failure->failure_class = surprise.error().kind == ErrorKind::cancelled ? FailureClass::cancelled
-                                                                                : FailureClass::internal;
+      end.failure->failure_class = surprise.error().kind == ErrorKind::cancelled
+                                       ? FailureClass::cancelled
+                                       : FailureClass::internal;
       end.failure->vendor_code = surprise.error().code;
       end.failure->message = surprise.error().describe();
     }
@@ -453,24 +482,31 @@ Task<void> Engine::run_stream(const LoadedConnection& connection, const LeaseGra
   co_await finish_stream(connection, stream, run, end);
 }
 
-Task<void> Engine::finish_stream(const LoadedConnection& connection, const StreamRow& stream, RunId run,
-                                 const SessionEnd& end) {
+Task<void> Engine::finish_stream(const LoadedConnection& connection, const StreamRow& stream,
+                                 RunId run, const SessionEnd& end) {
   const auto key = [&] { return pg::Params(connection.workspace, connection.id, stream.name); };
   stats_.requests += end.requests;
   const bool cancelled = !end.done() && end.failure->failure_class == FailureClass::cancelled;
-  pg::Params ended(connection.workspace, run, end.done() ? "done" : cancelled ? "cancelled" : "failed");
+  pg::Params ended(connection.workspace, run,
+                   end.done()  ? "done"
+                   : cancelled ? "cancelled"
+                               : "failed");
   ended.add(end.done() ? json(nullptr) : error_json(*end.failure)).add(end.requests).add(end.bytes);
   co_await services_.pool.query(kEndRun, std::move(ended));
   if (end.done()) {
     ++stats_.runs_done;
     co_await services_.pool.query(kStreamDone, key().add(run));
-    log::info("sync.run.done", {{"connection", connection.name}, {"stream", stream.name}, {"run", run.value},
+    log::info("sync.run.done", {{"connection", connection.name},
+                                {"stream", stream.name},
+                                {"run", run.value},
                                 {"records", end.counts.records}});
     co_return;
   }
   ++stats_.runs_failed;
   const contract::ConnectorFailure& failure = *end.failure;
-  log::warning("sync.run.failed", {{"connection", connection.name}, {"stream", stream.name}, {"run", run.value},
+  log::warning("sync.run.failed", {{"connection", connection.name},
+                                   {"stream", stream.name},
+                                   {"run", run.value},
                                    {"class", contract::to_string(failure.failure_class)},
                                    {"message", failure.message}});
   if (failure.failure_class == FailureClass::checkpoint_rejected && stream.failures < 3) {
@@ -478,12 +514,15 @@ Task<void> Engine::finish_stream(const LoadedConnection& connection, const Strea
                                   key().add(failure.message));
     co_return;
   }
-  const std::int64_t pause = cancelled ? 0 : pause_ms(failure.failure_class, failure.retry_after_ms, stream.failures,
-                                                      services_.entropy);
+  const std::int64_t pause = cancelled ? 0
+                                       : pause_ms(failure.failure_class, failure.retry_after_ms,
+                                                  stream.failures, services_.entropy);
   pg::Params failed = key();
   failed.add(run).add(cancelled ? "waiting" : "failed").add(cancelled ? "" : failure.message);
   // A run that we ended ourselves is no failure of the stream.
-  failed.add(contract::to_string(failure.failure_class)).add(pause).add(std::int64_t{cancelled ? 0 : 1});
+  failed.add(contract::to_string(failure.failure_class))
+      .add(pause)
+      .add(std::int64_t{cancelled ? 0 : 1});
   co_await services_.pool.query(kStreamFailed, std::move(failed));
 }
 
@@ -533,10 +572,15 @@ Task<bool> Engine::refetch(const LoadedConnection& connection, const LeaseGrant&
     context.catalog = co_await services_.catalogs.get(connection.workspace);
     RefetchSink sink(*this, std::move(context), answered);
     SendScope send(services_.vault, services_.budgets.of(connection), connection);
-    SessionRun session_run{.session = **session, .client = services_.client, .send = send.context(),
-                           .sink = &sink, .clock = services_.clock, .entropy = services_.entropy,
-                           .checkpoint_format = 0,
-                           .stopping = [this, &lease] { return stopping_ || !leases_->held(lease); }};
+    SessionRun session_run{
+        .session = **session,
+        .client = services_.client,
+        .send = send.context(),
+        .sink = &sink,
+        .clock = services_.clock,
+        .entropy = services_.entropy,
+        .checkpoint_format = 0,
+        .stopping = [this, &lease] { return stopping_ || !leases_->held(lease); }};
     try {
       end = co_await run_session(std::move(session_run));
     } catch (const Failure& surprise) {
@@ -549,14 +593,17 @@ Task<bool> Engine::refetch(const LoadedConnection& connection, const LeaseGrant&
   ended.add(end.done() ? json(nullptr) : error_json(*end.failure)).add(end.requests).add(end.bytes);
   co_await services_.pool.query(kEndRun, std::move(ended));
   if (end.done()) co_return true;
-  log::warning("sync.refetch.failed", {{"connection", connection.name}, {"type", type}, {"message", end.failure->message}});
+  log::warning(
+      "sync.refetch.failed",
+      {{"connection", connection.name}, {"type", type}, {"message", end.failure->message}});
   pg::Array types(pg::Oid::text);
   pg::Array ids(pg::Oid::text);
   for (const auto& one : answered) {
     types.add(std::string_view(one.type));
     ids.add(std::string_view(one.external_id));
   }
-  pg::Params failed(connection.workspace, connection.id, std::move(types), std::move(ids), end.failure->message);
+  pg::Params failed(connection.workspace, connection.id, std::move(types), std::move(ids),
+                    end.failure->message);
   co_await services_.pool.query(kRefetchFailed, std::move(failed));
   co_return true;
 }

@@ -16,14 +16,15 @@
 namespace sluice::sync {
 
 struct EngineOptions {
-  std::size_t runs_max = 8;                    ///< connections worked on at once by this host
-  std::chrono::milliseconds poll = 500ms;      ///< how often to look for due work
+  std::size_t runs_max = 8;                ///< connections worked on at once by this host
+  std::chrono::milliseconds poll = 500ms;  ///< how often to look for due work
   LeaseOptions lease;
 };
 
 /// What /metrics shows.
 struct EngineStats {
-  std::int64_t runs_done = 0, runs_failed = 0, pages = 0, records = 0, requests = 0, links_resolved = 0;
+  std::int64_t runs_done = 0, runs_failed = 0, pages = 0, records = 0, requests = 0,
+               links_resolved = 0;
   std::size_t working = 0;
 };
 
@@ -35,8 +36,9 @@ struct EngineStats {
 ///        snapshots and polls  |  change streams and refetch
 ///   link queue ────► link(workspace), under the lease "link"
 ///
-/// Due work is what the tables say; the engine keeps nothing that a restart would miss. A stream that fails is
-/// tried again with growing, jittered pauses and says why in its row; the others go on.
+/// Due work is what the tables say; the engine keeps nothing that a restart would miss. A stream
+/// that fails is tried again with growing, jittered pauses and says why in its row; the others go
+/// on.
 class Engine {
  public:
   Engine(Services services, Connections& connections, EngineOptions options);
@@ -73,7 +75,8 @@ class Engine {
   Task<void> change_lane(const LoadedConnection& connection, const LeaseGrant& lease, Lanes& lanes);
   [[nodiscard]] bool may_go_on(const LeaseGrant& lease) const;
   Task<std::vector<StreamRow>> due_streams(WorkspaceId workspace, ConnectionId connection);
-  Task<void> run_stream(const LoadedConnection& connection, const LeaseGrant& lease, StreamRow stream);
+  Task<void> run_stream(const LoadedConnection& connection, const LeaseGrant& lease,
+                        StreamRow stream);
   Task<bool> refetch(const LoadedConnection& connection, const LeaseGrant& lease);
   Task<void> finish_stream(const LoadedConnection& connection, const StreamRow& stream, RunId run,
                            const SessionEnd& end);
@@ -85,7 +88,7 @@ class Engine {
   Connections& connections_;
   EngineOptions options_;
   std::unique_ptr<Leases> leases_;
-  std::set<std::string> active_;               ///< keys of spawned work; bounded by runs_max and workspaces
+  std::set<std::string> active_;  ///< keys of spawned work; bounded by runs_max and workspaces
   std::size_t connections_active_ = 0;
   bool stopping_ = false;
   asio::steady_timer wake_;

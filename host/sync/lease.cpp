@@ -95,13 +95,16 @@ Task<void> Leases::renew_all() {
   pg::Params params(std::move(workspaces), std::move(names), holder_, ttl_ms);
   const auto renewed = co_await pool_.query(kRenew, std::move(params));
   for (int row = 0; row < renewed.rows(); ++row) {
-    const auto found = holds_.find(Key(renewed.get<WorkspaceId>(row, 0), renewed.get<std::string>(row, 1)));
+    const auto found =
+        holds_.find(Key(renewed.get<WorkspaceId>(row, 0), renewed.get<std::string>(row, 1)));
     if (found != holds_.end()) found->second.renewed_at = asked_at;
   }
   // What expired at the database is somebody else's now, whatever our own clock says.
   std::erase_if(holds_, [&](const auto& entry) {
     const bool lost = clock_.steady() - entry.second.renewed_at >= options_.ttl;
-    if (lost) log::warning("lease.lost", {{"workspace", entry.first.first.value}, {"name", entry.first.second}});
+    if (lost)
+      log::warning("lease.lost",
+                   {{"workspace", entry.first.first.value}, {"name", entry.first.second}});
     return lost;
   });
 }

@@ -17,7 +17,7 @@ namespace sluice::sync {
 using namespace std::chrono_literals;
 
 struct LeaseOptions {
-  std::chrono::milliseconds ttl = 12s;          ///< a dead host's work is free after so long
+  std::chrono::milliseconds ttl = 12s;  ///< a dead host's work is free after so long
   std::chrono::milliseconds renew_every = 3s;
 };
 
@@ -28,9 +28,9 @@ struct LeaseGrant {
   Epoch epoch;
 };
 
-/// The leases of one process, with a holder id that is new at every start. Expiry is by the database's clock;
-/// this side stops trusting a lease by its own monotonic clock at half the time to live after the last
-/// renewal that succeeded. One loop; owned by the engine.
+/// The leases of one process, with a holder id that is new at every start. Expiry is by the
+/// database's clock; this side stops trusting a lease by its own monotonic clock at half the time
+/// to live after the last renewal that succeeded. One loop; owned by the engine.
 ///
 ///   free --acquire--> held --renew--> held --release--> free
 ///                       \--not renewed in time: held() is false here, free for others after ttl
@@ -40,7 +40,8 @@ class Leases {
 
   /// Takes it when it is free or expired; nothing when somebody has it, this process included.
   Task<std::optional<LeaseGrant>> acquire(WorkspaceId workspace, std::string name);
-  /// Gives it back at once, so that another host need not wait for the expiry. Harmless when it was lost.
+  /// Gives it back at once, so that another host need not wait for the expiry. Harmless when it was
+  /// lost.
   Task<void> release(LeaseGrant grant);
   /// Renews everything that is held, for ever; run once by the owner, ends by cancellation.
   Task<void> keep_renewing();

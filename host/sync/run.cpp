@@ -30,12 +30,12 @@ struct Slot {
   std::int64_t sent_at_ms = 0;
   std::exception_ptr surprise;
   bool finished = false;
-  asio::steady_timer ready;           ///< cancelled when finished
+  asio::steady_timer ready;  ///< cancelled when finished
   asio::cancellation_signal cancel;
 };
 
-Task<void> fetch_into(std::shared_ptr<Slot> slot, fetch::Client& client, const fetch::SendContext& context,
-                      contract::Request request) {
+Task<void> fetch_into(std::shared_ptr<Slot> slot, fetch::Client& client,
+                      const fetch::SendContext& context, contract::Request request) {
   const std::uint64_t id = request.id;
   try {
     Result<contract::Response> response = co_await client.send(std::move(request), context);
@@ -52,8 +52,9 @@ Task<void> fetch_into(std::shared_ptr<Slot> slot, fetch::Client& client, const f
   slot->ready.cancel();
 }
 
-/// When the vendor was asked for what is being emitted: the earliest request whose answer a step has seen since
-/// something was last emitted. It stands in for the version of objects that have none (docs/decisions/0002).
+/// When the vendor was asked for what is being emitted: the earliest request whose answer a step
+/// has seen since something was last emitted. It stands in for the version of objects that have
+/// none (docs/decisions/0002).
 class ObservedAt {
  public:
   void answered(std::int64_t sent_at_ms) {
@@ -68,8 +69,9 @@ class ObservedAt {
   bool fresh_ = true;
 };
 
-/// The requests of one session, answered in the order in which they were asked for, so that a run can be
-/// repeated. Those still under way when it is destroyed are cancelled; they hold their slot themselves.
+/// The requests of one session, answered in the order in which they were asked for, so that a run
+/// can be repeated. Those still under way when it is destroyed are cancelled; they hold their slot
+/// themselves.
 class Outstanding {
  public:
   Outstanding(Executor executor, fetch::Client& client, const fetch::SendContext& context)
@@ -139,10 +141,11 @@ bool has_effect(const contract::StepOutput& output) {
   return !output.page.empty() || !output.page.rejected.empty() || output.checkpoint.has_value();
 }
 
-/// Milliseconds of the steady clock: an order of requests that a corrected wall clock cannot turn round. Writers
-/// compare it within one epoch of a lease, so never across processes.
+/// Milliseconds of the steady clock: an order of requests that a corrected wall clock cannot turn
+/// round. Writers compare it within one epoch of a lease, so never across processes.
 std::int64_t steady_ms(const Clock& clock) {
-  return std::chrono::duration_cast<std::chrono::milliseconds>(clock.steady().time_since_epoch()).count();
+  return std::chrono::duration_cast<std::chrono::milliseconds>(clock.steady().time_since_epoch())
+      .count();
 }
 
 Task<void> pause_until(const Clock& clock, std::int64_t wake_at_ms) {
@@ -173,20 +176,22 @@ Task<SessionEnd> run_session(SessionRun run) {
     contract::StepOutput& output = *stepped;
     log_lines(output.log);
     idle_steps = output.requests.empty() && output.page.empty() ? idle_steps + 1 : 0;
-    if (outstanding.size() + output.requests.size() > kOutstandingMax || idle_steps > kIdleStepsMax) {
+    if (outstanding.size() + output.requests.size() > kOutstandingMax ||
+        idle_steps > kIdleStepsMax) {
       const bool many = idle_steps <= kIdleStepsMax;
-      end.failure = internal_failure(Error(
-          ErrorKind::internal, many ? "sync.too_many_requests" : "sync.no_progress",
-          many ? "the connector asked for more than 16 requests at once"
-               : "the connector made 10000 steps without a request or a record",
-          "This is a defect of the connector; report it with this code to its author"));
+      end.failure = internal_failure(
+          Error(ErrorKind::internal, many ? "sync.too_many_requests" : "sync.no_progress",
+                many ? "the connector asked for more than 16 requests at once"
+                     : "the connector made 10000 steps without a request or a record",
+                "This is a defect of the connector; report it with this code to its author"));
       co_return end;
     }
     // A failed step is discarded as a whole: SLP-S05.
     const bool failed = output.result == StepResult::failed;
     const bool done = output.result == StepResult::done;
     if (!failed) {
-      for (contract::Request& request : output.requests) outstanding.start(std::move(request), steady_ms(run.clock));
+      for (contract::Request& request : output.requests)
+        outstanding.start(std::move(request), steady_ms(run.clock));
       end.requests += static_cast<std::int64_t>(output.requests.size());
     }
     SLUICE_FAILPOINT("sync.before_page");
@@ -200,7 +205,8 @@ Task<SessionEnd> run_session(SessionRun run) {
       effects.observed_version = observed.value_ms();
       end.requests = 0;
       end.bytes = 0;
-      const ingest::PageCounts counts = co_await run.sink->store(output.page, std::move(effects), done);
+      const ingest::PageCounts counts =
+          co_await run.sink->store(output.page, std::move(effects), done);
       end.counts += counts;
       ++end.pages;
       if (!output.page.empty()) observed.emitted();

@@ -30,7 +30,8 @@ class PageSink {
  public:
   virtual ~PageSink() = default;
   /// Stores the page with its effects in one transaction. `last` when the session is done with it.
-  virtual Task<ingest::PageCounts> store(const contract::Page& page, ingest::PageEffects effects, bool last) = 0;
+  virtual Task<ingest::PageCounts> store(const contract::Page& page, ingest::PageEffects effects,
+                                         bool last) = 0;
 };
 
 /// Everything a session needs; references live until run_session returns.
@@ -42,15 +43,16 @@ struct SessionRun {
   const Clock& clock;
   Entropy& entropy;
   std::uint32_t checkpoint_format = 0;
-  std::function<bool()> stopping;          ///< asked after each page; true ends the session by CANCEL
+  std::function<bool()> stopping;  ///< asked after each page; true ends the session by CANCEL
 };
 
-inline constexpr int kOutstandingMax = 16;       ///< "sync.too_many_requests"
-inline constexpr int kIdleStepsMax = 10'000;     ///< steps without a request or a record: "sync.no_progress"
+inline constexpr int kOutstandingMax = 16;  ///< "sync.too_many_requests"
+inline constexpr int kIdleStepsMax =
+    10'000;  ///< steps without a request or a record: "sync.no_progress"
 
-/// Drives the session. The next request is on its way to the vendor while the page before is written.
-/// Throws what the writer throws (pg::QueryError, Failure "lease.lost"): what was written by then stays, and
-/// the checkpoint in the store says from where to go on.
+/// Drives the session. The next request is on its way to the vendor while the page before is
+/// written. Throws what the writer throws (pg::QueryError, Failure "lease.lost"): what was written
+/// by then stays, and the checkpoint in the store says from where to go on.
 Task<SessionEnd> run_session(SessionRun run);
 
 }  // namespace sluice::sync

@@ -6,7 +6,8 @@ namespace sluice::sync {
 namespace {
 
 std::unexpected<Error> bad_allowance(std::string_view what, std::string_view wanted) {
-  return fail(ErrorKind::bad_input, "egress.invalid", fmt::format("egress: {} must be {}", what, wanted),
+  return fail(ErrorKind::bad_input, "egress.invalid",
+              fmt::format("egress: {} must be {}", what, wanted),
               R"(For example {"base_urls":{"api":"http://127.0.0.1:4010"},"allow_loopback":true})");
 }
 
@@ -20,7 +21,8 @@ Task<Result<fetch::Credential>> VaultCredentials::credential(std::string secret_
     co_return fetch::Credential(value->current.expose_text());
   }
   if (value->previous.empty()) {
-    co_return fail(ErrorKind::not_found, "vault.secret.not_found", "no earlier version of " + secret_name + " is valid");
+    co_return fail(ErrorKind::not_found, "vault.secret.not_found",
+                   "no earlier version of " + secret_name + " is valid");
   }
   co_return fetch::Credential(value->previous.front().expose_text());
 }
@@ -38,7 +40,8 @@ Result<fetch::EgressAllowance> read_allowance(const nlohmann::json& egress) {
       }
     } else if (key == "allow_loopback" || key == "allow_private") {
       if (!value.is_boolean()) return bad_allowance(key, "true or false");
-      (key == "allow_loopback" ? allowance.addresses.loopback : allowance.addresses.private_networks) = value.get<bool>();
+      (key == "allow_loopback" ? allowance.addresses.loopback
+                               : allowance.addresses.private_networks) = value.get<bool>();
     } else {
       return bad_allowance("'" + key + "'", "one of base_urls, allow_loopback, allow_private");
     }
@@ -49,18 +52,25 @@ Result<fetch::EgressAllowance> read_allowance(const nlohmann::json& egress) {
 SendScope::SendScope(vault::Vault& vault, fetch::Budget& budget, const LoadedConnection& connection)
     : credentials_(vault, connection.workspace, connection.id),
       allowance_(expect(read_allowance(connection.egress))),
-      context_{connection.manifest().hosts, connection.manifest().auth, connection.config, allowance_,
-               credentials_, budget, stats_} {}
+      context_{connection.manifest().hosts,
+               connection.manifest().auth,
+               connection.config,
+               allowance_,
+               credentials_,
+               budget,
+               stats_} {}
 
 fetch::Budget& Budgets::of(const LoadedConnection& connection) {
   // Without a known account the connection itself is what shares the rate.
-  const std::string account = connection.vendor_account.empty()
-                                  ? fmt::format("{}/{}", connection.workspace.value, connection.id.value)
-                                  : connection.vendor_account;
+  const std::string account =
+      connection.vendor_account.empty()
+          ? fmt::format("{}/{}", connection.workspace.value, connection.id.value)
+          : connection.vendor_account;
   const std::string key = connection.connector + "\n" + account;
   auto found = budgets_.find(key);
   const contract::RateBudget& declared = connection.manifest().budget;
-  const double rate = connection.mode == "test" ? declared.requests_per_second_test : declared.requests_per_second;
+  const double rate =
+      connection.mode == "test" ? declared.requests_per_second_test : declared.requests_per_second;
   if (found == budgets_.end()) {
     fetch::BudgetOptions options;
     options.requests_per_second = rate;

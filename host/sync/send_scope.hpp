@@ -1,4 +1,5 @@
-// A connection's side of vendor HTTP: its credentials from the vault, its allowance, its account's budget.
+// A connection's side of vendor HTTP: its credentials from the vault, its allowance, its account's
+// budget.
 #pragma once
 
 #include <map>
@@ -17,7 +18,8 @@ class VaultCredentials final : public fetch::CredentialSource {
  public:
   VaultCredentials(vault::Vault& vault, WorkspaceId workspace, ConnectionId connection)
       : vault_(vault), workspace_(workspace), connection_(connection) {}
-  Task<Result<fetch::Credential>> credential(std::string secret_name, fetch::CredentialVersion version) override;
+  Task<Result<fetch::Credential>> credential(std::string secret_name,
+                                             fetch::CredentialVersion version) override;
 
  private:
   vault::Vault& vault_;
@@ -41,11 +43,12 @@ class SendScope {
   fetch::SendContext context_;
 };
 
-/// {"base_urls":{"api":"http://127.0.0.1:4010"},"allow_loopback":true,"allow_private":false}; what is unknown or
-/// ill-typed is an Error "egress.invalid".
+/// {"base_urls":{"api":"http://127.0.0.1:4010"},"allow_loopback":true,"allow_private":false}; what
+/// is unknown or ill-typed is an Error "egress.invalid".
 Result<fetch::EgressAllowance> read_allowance(const nlohmann::json& egress);
 
-/// The budgets of this host, one a vendor account: every connection of the account shares it. One loop.
+/// The budgets of this host, one a vendor account: every connection of the account shares it. One
+/// loop.
 class Budgets {
  public:
   Budgets(const Clock& clock, fetch::Delay& delay) : clock_(clock), delay_(delay) {}

@@ -1,15 +1,18 @@
-// The bytes a secret is stored as. Frozen: tests/unit/vault/vectors.json holds examples made by another
-// implementation, and whatever was ever stored must open for ever. A change is a new alg.
+// The bytes a secret is stored as. Frozen: tests/unit/vault/vectors.json holds examples made by
+// another implementation, and whatever was ever stored must open for ever. A change is a new alg.
 //
 // alg 1. All integers big-endian; ‖ is concatenation.
 //
-//   key material   k_enc ‖ k_com (32 + 32 bytes) = BLAKE2b-512(key = K, salt, personal, empty message)
+//   key material   k_enc ‖ k_com (32 + 32 bytes) = BLAKE2b-512(key = K, salt, personal, empty
+//   message)
 //                  salt      16 random bytes, new for each sealing
 //                  K         secret: the workspace's data key        personal "SluiceSecretV1__"
 //                            data key: the root key                  personal "SluiceDataKeyV1_"
-//   ciphertext     XChaCha20-Poly1305-IETF(k_enc, nonce, AAD, plaintext): as long as the plaintext, + 16 tag
+//   ciphertext     XChaCha20-Poly1305-IETF(k_enc, nonce, AAD, plaintext): as long as the plaintext,
+//   + 16 tag
 //                  nonce     24 random bytes
-//   commitment     HMAC-SHA-512-256(k_com, u64 length of AAD ‖ AAD ‖ salt ‖ nonce ‖ ciphertext), 32 bytes
+//   commitment     HMAC-SHA-512-256(k_com, u64 length of AAD ‖ AAD ‖ salt ‖ nonce ‖ ciphertext), 32
+//   bytes
 //                  (crypto_auth), checked before anything is decrypted: XChaCha20-Poly1305 alone
 //                  lets one ciphertext open under two keys
 //   AAD            offset  size  what
@@ -23,14 +26,16 @@
 //                    24+n     8  version         (data key: its data key id)
 //                    32+n     8  data key id
 //                    40+n     4  root key id     (data key only)
-//   root key id    first 4 bytes of BLAKE2b-128(key = root key, salt = 0…, personal "SluiceRootKeyId_",
+//   root key id    first 4 bytes of BLAKE2b-128(key = root key, salt = 0…, personal
+//   "SluiceRootKeyId_",
 //                  empty message); written as 8 hex digits
 //   fingerprint    first 8 bytes of BLAKE2b-128(key = F, message = value), 16 hex digits
-//                  F = BLAKE2b-256(key = data key, salt = 0…, personal "SluiceFingerV1__", empty message)
+//                  F = BLAKE2b-256(key = data key, salt = 0…, personal "SluiceFingerV1__", empty
+//                  message)
 //
 // The AAD is rebuilt from where the row was found, never stored: a row that was moved to another
-// workspace, connection, name or version does not open. What it cannot see is the same row put back in
-// an older state; versions are never reused, so that shows in the audit chain.
+// workspace, connection, name or version does not open. What it cannot see is the same row put back
+// in an older state; versions are never reused, so that shows in the audit chain.
 #pragma once
 
 #include <array>
@@ -81,7 +86,8 @@ struct Sealed {
   friend bool operator==(const Sealed&, const Sealed&) = default;
 };
 
-/// What a value is sealed as: the personalisation of its keys and its AAD. Made by the two functions below.
+/// What a value is sealed as: the personalisation of its keys and its AAD. Made by the two
+/// functions below.
 struct Binding {
   std::string_view personal;  ///< 16 bytes, static
   Bytes aad;
@@ -98,7 +104,8 @@ struct Binding {
 /// Fails with bad_input (the first: unsupported):
 ///   "vault.sealed.unsupported"  another alg than this program knows
 ///   "vault.sealed.malformed"    a ciphertext that is too short or too long
-///   "vault.sealed.refused"      another key, another place, or changed bytes; it does not say which
+///   "vault.sealed.refused"      another key, another place, or changed bytes; it does not say
+///   which
 [[nodiscard]] Result<Secret> open(const Secret& key, const Binding& binding, const Sealed& sealed);
 
 }  // namespace sluice::vault

@@ -243,7 +243,8 @@ bool readable_before(int fd, Steady::time_point deadline) {
   }
 }
 
-/// Starts the command with nothing of ours but a pipe for its output. 0 when it could not start (errno).
+/// Starts the command with nothing of ours but a pipe for its output. 0 when it could not start
+/// (errno).
 pid_t spawn(const std::vector<std::string>& command, int output) {
   std::vector<char*> arguments;
   for (const auto& argument : command) arguments.push_back(const_cast<char*>(argument.c_str()));
@@ -457,7 +458,8 @@ Result<RootKeyId> create_root_key_file(const fs::path& path) {
   const Secret key = Secret::random(kKeyBytes);
   const RootKeyId id = RootKeyId::of(key);
   const fs::path directory = path.has_parent_path() ? path.parent_path() : fs::path(".");
-  // Written under another name and then linked: the name appears with its whole content, or not at all.
+  // Written under another name and then linked: the name appears with its whole content, or not at
+  // all.
   const fs::path draft =
       directory / fmt::format(".{}.{:08x}", path.filename().string(), randombytes_random());
   const Descriptor file(

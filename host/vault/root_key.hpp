@@ -16,8 +16,8 @@ namespace sluice::vault {
 
 inline constexpr std::size_t kRootKeysMax = 8;
 
-/// Where root keys may come from. The first of these that is there is used, whole; the others are not
-/// looked at, and one that is there but wrong is an error, never skipped:
+/// Where root keys may come from. The first of these that is there is used, whole; the others are
+/// not looked at, and one that is there but wrong is an error, never skipped:
 ///   1. credential   $CREDENTIALS_DIRECTORY/sluice-root-key, as systemd's LoadCredential= makes it
 ///   2. file         0600, owned by us or by root, a regular file and no symbolic link
 ///   3. command      asks a key service; prints the key and exits 0 within kRootKeyCommandSeconds
@@ -28,19 +28,20 @@ struct RootKeySources {
   std::vector<std::string> command;             ///< program (absolute path) and arguments; no shell
   std::optional<Secret> environment;            ///< text
 
-  /// `file` and `command` as configured, the rest from the process's environment. SLUICE_ROOT_KEY is
-  /// wiped there and removed, so that no child inherits it: call once, before any thread starts.
+  /// `file` and `command` as configured, the rest from the process's environment. SLUICE_ROOT_KEY
+  /// is wiped there and removed, so that no child inherits it: call once, before any thread starts.
   [[nodiscard]] static RootKeySources from_environment(std::filesystem::path file,
                                                        std::vector<std::string> command = {});
 };
 
 inline constexpr int kRootKeyCommandSeconds = 10;
 
-/// One or more root keys: the first is current (new data keys are wrapped with it), the others still open
-/// what they wrapped. Text form, in credential and file, one key a line; `#` starts a comment line:
+/// One or more root keys: the first is current (new data keys are wrapped with it), the others
+/// still open what they wrapped. Text form, in credential and file, one key a line; `#` starts a
+/// comment line:
 ///   slrk1:<root key id, 8 hex digits>:<32 bytes, base64url without padding>
-/// A command or the environment may give that, or one bare key: 64 hex digits, or 32 bytes in base64.
-/// The id is computed from the key, so a damaged line is noticed.
+/// A command or the environment may give that, or one bare key: 64 hex digits, or 32 bytes in
+/// base64. The id is computed from the key, so a damaged line is noticed.
 class RootKeyring {
  public:
   struct Key {
@@ -75,9 +76,10 @@ class RootKeyring {
   std::string source_;
 };
 
-/// Makes a file with one new root key, 0600. All or nothing, also when the machine stops meanwhile, and
-/// never over an existing file: conflict "vault.root_key.exists". The directory must exist. Whoever calls
-/// this tells the user to keep a copy: without this file the vault's contents are lost.
+/// Makes a file with one new root key, 0600. All or nothing, also when the machine stops meanwhile,
+/// and never over an existing file: conflict "vault.root_key.exists". The directory must exist.
+/// Whoever calls this tells the user to keep a copy: without this file the vault's contents are
+/// lost.
 [[nodiscard]] Result<RootKeyId> create_root_key_file(const std::filesystem::path& path);
 
 }  // namespace sluice::vault

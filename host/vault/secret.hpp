@@ -15,10 +15,10 @@
 namespace sluice::vault {
 
 /// Bytes of a credential or a key. Lives in libsodium's guarded memory: locked into RAM where the
-/// limit allows, left out of core dumps, between inaccessible pages, read-only once filled, wiped when
-/// destroyed. Each one costs four pages or more, so hold few and briefly. Move-only: copying is
-/// spelled out with clone(). It has no stream operator, no formatter and no conversion; the only way
-/// to the bytes is expose(), so that a search for "expose" finds every place that sees a value.
+/// limit allows, left out of core dumps, between inaccessible pages, read-only once filled, wiped
+/// when destroyed. Each one costs four pages or more, so hold few and briefly. Move-only: copying
+/// is spelled out with clone(). It has no stream operator, no formatter and no conversion; the only
+/// way to the bytes is expose(), so that a search for "expose" finds every place that sees a value.
 ///
 /// What expose() returns must not outlive the Secret and must not be copied into a string that is
 /// logged or kept. Any thread, as any value.
@@ -28,7 +28,8 @@ class Secret {
   Secret() = default;
 
   /// Copies the text and wipes it where it was, with all its capacity; `text` is empty afterwards.
-  /// Copies that a string made earlier while growing or moving are beyond reach: build it in one piece.
+  /// Copies that a string made earlier while growing or moving are beyond reach: build it in one
+  /// piece.
   [[nodiscard]] static Secret take(std::string&& text);
   [[nodiscard]] static Secret take(Bytes&& bytes);
   /// Copies; the source stays as it is.
@@ -58,7 +59,8 @@ class Secret {
   [[nodiscard]] std::size_t size() const { return size_; }
   [[nodiscard]] bool empty() const { return size_ == 0; }
 
-  /// Takes the same time wherever the first difference is. Different lengths are told apart at once.
+  /// Takes the same time wherever the first difference is. Different lengths are told apart at
+  /// once.
   [[nodiscard]] bool equals(ByteView other) const;
   [[nodiscard]] bool equals(const Secret& other) const { return equals(other.expose()); }
   bool operator==(const Secret&) const = delete;  // equals() says that it is constant-time

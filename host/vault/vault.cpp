@@ -16,8 +16,8 @@ namespace {
   "state = 'revoked', valid_until = NULL, salt = NULL, nonce = NULL, commitment = NULL, " \
   "ciphertext = NULL"
 
-// Writers of one workspace's vault take turns on its row: version numbers and the first data key need
-// no retry, and a rotation of the data key can hold them off.
+// Writers of one workspace's vault take turns on its row: version numbers and the first data key
+// need no retry, and a rotation of the data key can hold them off.
 const pg::Statement kLockWorkspace{
     "vault_lock_workspace",
     "SELECT 1 FROM sluice.workspace WHERE workspace_id = $1 FOR NO KEY UPDATE"};
@@ -137,7 +137,8 @@ bool copy_exactly(const Bytes& from, std::array<std::uint8_t, N>& to) {
   return true;
 }
 
-/// Five columns from `column` on. Sizes are the table's checks; a row that breaks them breaks an invariant.
+/// Five columns from `column` on. Sizes are the table's checks; a row that breaks them breaks an
+/// invariant.
 Sealed read_sealed(const pg::QueryResult& rows, int row, int column) {
   Sealed sealed;
   const auto alg = rows.get<std::int32_t>(row, column);
@@ -389,8 +390,8 @@ Task<SecretInfo> Vault::store(WorkspaceId workspace, ConnectionId connection, st
   NewVersion wanted{workspace, connection, std::move(name), std::move(value),
                     promote_with_validity};
   const Written written = co_await write_and_commit(std::move(wanted));
-  // Looked up on a connection of its own, after ours went back: waiting for a second one while holding
-  // the first would let a pool of such waiters stand still.
+  // Looked up on a connection of its own, after ours went back: waiting for a second one while
+  // holding the first would let a pool of such waiters stand still.
   if (written.in_doubt) co_await require_stored(workspace, written.info);
   co_return written.info;
 }

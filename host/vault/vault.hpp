@@ -45,8 +45,8 @@ struct SecretInfo {
   DataKeyId data_key;
 };
 
-/// Every live version of one secret. Requests go out with `current`; on a refusal try previous.front()
-/// once. An inbound signature is checked against all of them (live()).
+/// Every live version of one secret. Requests go out with `current`; on a refusal try
+/// previous.front() once. An inbound signature is checked against all of them (live()).
 struct SecretValue {
   Secret current;
   std::int64_t version = 0;
@@ -66,28 +66,31 @@ struct SecretValue {
 ///   bad_input  "vault.secret.bad_validity"  previous_valid_for outside 0 to kPreviousValidMax
 ///   not_found  "vault.workspace.not_found"
 ///   internal   "vault.data_key.lost"        a data key that is needed is destroyed or missing
-///   internal   "vault.root_key.mismatch"    a data key is wrapped by a root key that we do not hold
-///   internal   "vault.secret.tampered"      a stored row does not open where it stands
+///   internal   "vault.root_key.mismatch"    a data key is wrapped by a root key that we do not
+///   hold internal   "vault.secret.tampered"      a stored row does not open where it stands
 ///   internal   "vault.data_key.tampered"    a data key does not open where it stands
 ///   unsupported "vault.sealed.unsupported"  a newer program wrote it
-///   retry_later "vault.secret.not_stored"   the database went away during the commit and has no new version
+///   retry_later "vault.secret.not_stored"   the database went away during the commit and has no
+///   new version
 class Vault {
  public:
-  /// Checks that every data key in use can be opened with this keyring, so that a wrong root key stops the
-  /// start and not a sync at night: throws Failure(internal, "vault.root_key.mismatch"). Writes nothing.
+  /// Checks that every data key in use can be opened with this keyring, so that a wrong root key
+  /// stops the start and not a sync at night: throws Failure(internal, "vault.root_key.mismatch").
+  /// Writes nothing.
   static Task<std::unique_ptr<Vault>> open(pg::Pool& pool, const Clock& clock, RootKeyring keyring);
   Vault(const Vault&) = delete;
   Vault& operator=(const Vault&) = delete;
 
   /// Stores a new version and makes it current at once. The one before stays valid for
-  /// `previous_valid_for` (zero: is revoked at once); a pending one is revoked. Puts of one workspace wait
-  /// for each other. Putting the same value again makes a version again.
+  /// `previous_valid_for` (zero: is revoked at once); a pending one is revoked. Puts of one
+  /// workspace wait for each other. Putting the same value again makes a version again.
   Task<SecretInfo> put(WorkspaceId workspace, ConnectionId connection, std::string name,
                        Secret value, Micros previous_valid_for = kPreviousValidDefault);
   /// Stores a new version as pending, in place of a pending one.
   Task<SecretInfo> stage(WorkspaceId workspace, ConnectionId connection, std::string name,
                          Secret value);
-  /// pending → current. Fails with not_found "vault.secret.not_found" when `version` is not the pending one.
+  /// pending → current. Fails with not_found "vault.secret.not_found" when `version` is not the
+  /// pending one.
   Task<Result<SecretInfo>> promote(WorkspaceId workspace, ConnectionId connection, std::string name,
                                    std::int64_t version,
                                    Micros previous_valid_for = kPreviousValidDefault);
@@ -96,16 +99,17 @@ class Vault {
   /// "vault.secret.not_found" when there is no current version.
   Task<Result<SecretValue>> use(WorkspaceId workspace, ConnectionId connection, std::string name);
 
-  /// All versions that are not revoked, by connection, name, newest first. No connection given: all.
+  /// All versions that are not revoked, by connection, name, newest first. No connection given:
+  /// all.
   Task<std::vector<SecretInfo>> list(WorkspaceId workspace,
                                      std::optional<ConnectionId> connection = std::nullopt);
-  /// Revokes every version of every secret of a connection: the values are gone from the tables, not from
-  /// backups. Returns how many versions.
+  /// Revokes every version of every secret of a connection: the values are gone from the tables,
+  /// not from backups. Returns how many versions.
   Task<std::int64_t> remove(WorkspaceId workspace, ConnectionId connection);
   /// The same for one secret.
   Task<std::int64_t> remove(WorkspaceId workspace, ConnectionId connection, std::string name);
-  /// Takes the value out of previous versions whose time is over. They are not used any more in any case;
-  /// call now and then. Returns how many versions, at most 1000 a call.
+  /// Takes the value out of previous versions whose time is over. They are not used any more in any
+  /// case; call now and then. Returns how many versions, at most 1000 a call.
   Task<std::int64_t> purge_expired();
 
   [[nodiscard]] const RootKeyring& keyring() const { return keyring_; }

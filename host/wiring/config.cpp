@@ -2,13 +2,13 @@
 
 #include <fmt/format.h>
 
+#include <unistd.h>
 #include <charconv>
 #include <cstdlib>
 #include <fstream>
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <sstream>
-#include <unistd.h>
 
 namespace sluice::wiring {
 namespace {
@@ -33,7 +33,8 @@ auto text(Member Config::*member) {
 template <class Member>
 auto number(Member Config::*member, std::int64_t least, std::int64_t most) {
   return [=](Config& config, const Json& value) -> std::string {
-    if (!value.is_number_integer() || value.get<std::int64_t>() < least || value.get<std::int64_t>() > most) {
+    if (!value.is_number_integer() || value.get<std::int64_t>() < least ||
+        value.get<std::int64_t>() > most) {
       return fmt::format("a whole number from {} to {}", least, most);
     }
     config.*member = static_cast<Member>(value.get<std::int64_t>());
@@ -68,7 +69,8 @@ std::string set_level(Config& config, const Json& value) {
 }
 
 std::string set_workspace(Config& config, const Json& value) {
-  if (value.is_string() && !value.get<std::string>().empty() && value.get<std::string>().size() <= 63) {
+  if (value.is_string() && !value.get<std::string>().empty() &&
+      value.get<std::string>().size() <= 63) {
     const auto name = value.get<std::string>();
     if (name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789_") == std::string::npos &&
         name[0] >= 'a' && name[0] <= 'z') {
@@ -95,26 +97,33 @@ const std::vector<Setting>& settings_table() {
       {{"data.directory", "string", "/var/lib/sluice as root, else ~/.local/share/sluice",
         "where the private database, the root key and connector files live"},
        text(&Config::data_directory)},
-      {{"listen.address", "string", "127.0.0.1", "address of the REST API"}, text(&Config::listen_address)},
+      {{"listen.address", "string", "127.0.0.1", "address of the REST API"},
+       text(&Config::listen_address)},
       {{"listen.port", "integer", "8420", "port of the REST API; 0 takes a free one"},
        number(&Config::listen_port, 0, 65535)},
-      {{"database.url", "string", "(a private cluster)", "PostgreSQL 15 or newer to use instead of a private one"},
+      {{"database.url", "string", "(a private cluster)",
+        "PostgreSQL 15 or newer to use instead of a private one"},
        set_database_url},
       {{"database.pool_size", "integer", "16", "connections of this host at most"},
        number(&Config::database_pool_size, 4, 500)},
-      {{"connectors.directories", "list of strings", "connectors beside the program, /usr/lib/sluice/connectors",
+      {{"connectors.directories", "list of strings",
+        "connectors beside the program, /usr/lib/sluice/connectors",
         "where connector files (.so) are looked for"},
        texts(&Config::connector_directories)},
       {{"workspace.default", "string", "main", "workspace made at the first start"}, set_workspace},
       {{"vault.root_key_file", "string", "<data>/root.key", "file with the root key; must be 0600"},
        text(&Config::root_key_file)},
-      {{"vault.root_key_command", "list of strings", "(none)", "command that prints the root key, for a KMS"},
+      {{"vault.root_key_command", "list of strings", "(none)",
+        "command that prints the root key, for a KMS"},
        texts(&Config::root_key_command)},
       {{"log.level", "string", "info", "debug, info, warning or error"}, set_level},
-      {{"sync.runs_max", "integer", "8", "sync runs of this host at once"}, number(&Config::sync_runs_max, 1, 256)},
-      {{"sync.lease_ttl_ms", "integer", "12000", "after so long a dead host's work goes to another"},
+      {{"sync.runs_max", "integer", "8", "sync runs of this host at once"},
+       number(&Config::sync_runs_max, 1, 256)},
+      {{"sync.lease_ttl_ms", "integer", "12000",
+        "after so long a dead host's work goes to another"},
        number(&Config::lease_ttl_ms, 1'000, 300'000)},
-      {{"sync.poll_ms", "integer", "500", "how often to look for due work"}, number(&Config::poll_ms, 10, 60'000)},
+      {{"sync.poll_ms", "integer", "500", "how often to look for due work"},
+       number(&Config::poll_ms, 10, 60'000)},
   };
   return all;
 }
@@ -132,7 +141,8 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
   for (std::size_t i = 1; i <= a.size(); ++i) {
     std::size_t corner = row[0]++;
     for (std::size_t j = 1; j <= b.size(); ++j) {
-      const std::size_t best = std::min({row[j] + 1, row[j - 1] + 1, corner + (a[i - 1] == b[j - 1] ? 0U : 1U)});
+      const std::size_t best =
+          std::min({row[j] + 1, row[j - 1] + 1, corner + (a[i - 1] == b[j - 1] ? 0U : 1U)});
       corner = row[j];
       row[j] = best;
     }
@@ -149,27 +159,33 @@ Error unknown_key(std::string_view key, std::string_view where) {
       nearest = setting.key.key;
     }
   }
-  return Error(ErrorKind::bad_input, "config.unknown_key", fmt::format("{}: unknown key '{}'", where, key),
-               nearest.empty() ? "Known keys: sluiced --help" : fmt::format("Did you mean '{}'?", nearest));
+  return Error(
+      ErrorKind::bad_input, "config.unknown_key", fmt::format("{}: unknown key '{}'", where, key),
+      nearest.empty() ? "Known keys: sluiced --help" : fmt::format("Did you mean '{}'?", nearest));
 }
 
-Result<void> apply(Config& config, std::string_view key, const Json& value, std::string_view where) {
+Result<void> apply(Config& config, std::string_view key, const Json& value,
+                   std::string_view where) {
   const Setting* setting = find_setting(key);
   if (setting == nullptr) return std::unexpected(unknown_key(key, where));
   const std::string wanted = setting->set(config, value);
   if (wanted.empty()) return {};
   // A connection string may hold a password: say its type, not its text.
-  const std::string found = key == "database.url" && value.is_string() ? "another string" : value.dump();
+  const std::string found =
+      key == "database.url" && value.is_string() ? "another string" : value.dump();
   return fail(ErrorKind::bad_input, "config.bad_value",
-              fmt::format("{}: {} is {}, but must be {}", where, key, found, wanted), "Correct it and start again");
+              fmt::format("{}: {} is {}, but must be {}", where, key, found, wanted),
+              "Correct it and start again");
 }
 
 /// {"database":{"url":…}} and {"database.url":…} mean the same.
-Result<void> apply_object(Config& config, const Json& object, const std::string& prefix, const std::string& where) {
+Result<void> apply_object(Config& config, const Json& object, const std::string& prefix,
+                          const std::string& where) {
   for (const auto& [name, value] : object.items()) {
     const std::string key = prefix + name;
-    auto applied = value.is_object() && find_setting(key) == nullptr ? apply_object(config, value, key + ".", where)
-                                                                     : apply(config, key, value, where);
+    auto applied = value.is_object() && find_setting(key) == nullptr
+                       ? apply_object(config, value, key + ".", where)
+                       : apply(config, key, value, where);
     if (!applied) return applied;
   }
   return {};
@@ -178,7 +194,8 @@ Result<void> apply_object(Config& config, const Json& object, const std::string&
 Result<void> apply_file(Config& config, const std::filesystem::path& file) {
   std::ifstream stream(file);
   if (!stream) {
-    return fail(ErrorKind::bad_input, "config.unreadable", fmt::format("{} cannot be read", file.string()),
+    return fail(ErrorKind::bad_input, "config.unreadable",
+                fmt::format("{} cannot be read", file.string()),
                 "Name an existing file with --config, or leave it out");
   }
   std::ostringstream content;
@@ -187,21 +204,25 @@ Result<void> apply_file(Config& config, const std::filesystem::path& file) {
   try {
     document = Json::parse(content.str(), nullptr, true, true);
   } catch (const Json::parse_error& error) {
-    return fail(ErrorKind::bad_input, "config.not_json", fmt::format("{}: {}", file.string(), error.what()),
+    return fail(ErrorKind::bad_input, "config.not_json",
+                fmt::format("{}: {}", file.string(), error.what()),
                 "It must be one JSON object; comments are allowed");
   }
   if (!document.is_object()) {
-    return fail(ErrorKind::bad_input, "config.not_json", fmt::format("{} holds no JSON object", file.string()),
+    return fail(ErrorKind::bad_input, "config.not_json",
+                fmt::format("{} holds no JSON object", file.string()),
                 "It must be one JSON object; comments are allowed");
   }
   return apply_object(config, document, "", file.string());
 }
 
 /// A setting given as text: JSON when it is JSON of the right type, else a string.
-Result<void> apply_text(Config& config, const std::string& key, const std::string& text, const std::string& where) {
+Result<void> apply_text(Config& config, const std::string& key, const std::string& text,
+                        const std::string& where) {
   const Setting* setting = find_setting(key);
   if (setting == nullptr) return std::unexpected(unknown_key(key, where));
-  const Json parsed = setting->key.type == "string" ? Json(text) : Json::parse(text, nullptr, false);
+  const Json parsed =
+      setting->key.type == "string" ? Json(text) : Json::parse(text, nullptr, false);
   return apply(config, key, parsed.is_discarded() ? Json(text) : parsed, where);
 }
 
@@ -213,10 +234,12 @@ std::string key_of_variable(const std::string& variable) {
   return key;
 }
 
-std::filesystem::path default_data_directory(const std::map<std::string, std::string>& environment) {
+std::filesystem::path default_data_directory(
+    const std::map<std::string, std::string>& environment) {
   if (::geteuid() == 0) return "/var/lib/sluice";
   const auto home = environment.find("HOME");
-  return std::filesystem::path(home == environment.end() ? "." : home->second) / ".local/share/sluice";
+  return std::filesystem::path(home == environment.end() ? "." : home->second) /
+         ".local/share/sluice";
 }
 
 }  // namespace
@@ -230,12 +253,13 @@ const std::vector<ConfigKey>& config_keys() {
   return keys;
 }
 
-Result<Config> read_config(const std::filesystem::path& file, const std::map<std::string, std::string>& environment,
+Result<Config> read_config(const std::filesystem::path& file,
+                           const std::map<std::string, std::string>& environment,
                            const std::vector<std::string>& settings) {
   // Variables of ours that are no settings.
-  static constexpr std::string_view kNotSettings[] = {"SLUICE_ROOT_KEY", "SLUICE_FAILPOINTS", "SLUICE_TOKEN",
-                                                      "SLUICE_URL", "SLUICE_WORKSPACE", "SLUICE_CONFIG",
-                                                      "SLUICE_PRESET", "SLUICE_TEST_PG"};
+  static constexpr std::string_view kNotSettings[] = {
+      "SLUICE_ROOT_KEY",  "SLUICE_FAILPOINTS", "SLUICE_TOKEN",  "SLUICE_URL",
+      "SLUICE_WORKSPACE", "SLUICE_CONFIG",     "SLUICE_PRESET", "SLUICE_TEST_PG"};
   Config config;
   config.data_directory = default_data_directory(environment);
   std::filesystem::path chosen = file;
@@ -244,12 +268,16 @@ Result<Config> read_config(const std::filesystem::path& file, const std::map<std
     if (named != environment.end()) chosen = named->second;
   }
   if (!chosen.empty()) {
-    if (auto applied = apply_file(config, chosen); !applied) return std::unexpected(applied.error());
+    if (auto applied = apply_file(config, chosen); !applied)
+      return std::unexpected(applied.error());
   }
   for (const auto& [variable, value] : environment) {
     if (!variable.starts_with("SLUICE_")) continue;
-    if (std::find(std::begin(kNotSettings), std::end(kNotSettings), variable) != std::end(kNotSettings)) continue;
-    auto applied = apply_text(config, key_of_variable(variable), value, "environment variable " + variable);
+    if (std::find(std::begin(kNotSettings), std::end(kNotSettings), variable) !=
+        std::end(kNotSettings))
+      continue;
+    auto applied =
+        apply_text(config, key_of_variable(variable), value, "environment variable " + variable);
     if (!applied) return std::unexpected(applied.error());
   }
   for (const std::string& setting : settings) {
@@ -258,7 +286,8 @@ Result<Config> read_config(const std::filesystem::path& file, const std::map<std
       return fail(ErrorKind::bad_input, "config.bad_value", "--set " + setting + " has no '='",
                   "Write --set key=value");
     }
-    auto applied = apply_text(config, setting.substr(0, equals), setting.substr(equals + 1), "--set");
+    auto applied =
+        apply_text(config, setting.substr(0, equals), setting.substr(equals + 1), "--set");
     if (!applied) return std::unexpected(applied.error());
   }
   if (config.root_key_file.empty()) config.root_key_file = config.data_directory / "root.key";
@@ -267,22 +296,32 @@ Result<Config> read_config(const std::filesystem::path& file, const std::map<std
 
 int exit_code(const Error& error) {
   const std::string_view code = error.code;
-  if (code.starts_with("config.") || code == "database.unsafe_setting" || code.starts_with("schema.")) return kExitConfig;
+  if (code.starts_with("config.") || code == "database.unsafe_setting" ||
+      code.starts_with("schema."))
+    return kExitConfig;
   if (code.starts_with("usage.")) return kExitUsage;
-  if (code.starts_with("data_directory.") || code.starts_with("cluster.initdb") || code.starts_with("cluster.socket")) return kExitCannotCreate;
+  if (code.starts_with("data_directory.") || code.starts_with("cluster.initdb") ||
+      code.starts_with("cluster.socket"))
+    return kExitCannotCreate;
   if (code.starts_with("vault.")) return kExitDenied;
-  if (code.starts_with("cluster.") || code.starts_with("listen.") || code == "host.unreachable") return kExitUnavailable;
+  if (code.starts_with("cluster.") || code.starts_with("listen.") || code == "host.unreachable")
+    return kExitUnavailable;
   switch (error.kind) {
     case ErrorKind::bad_input:
     case ErrorKind::not_found:
     case ErrorKind::conflict:
-    case ErrorKind::unsupported: return kExitBadInput;
-    case ErrorKind::denied: return kExitDenied;
+    case ErrorKind::unsupported:
+      return kExitBadInput;
+    case ErrorKind::denied:
+      return kExitDenied;
     case ErrorKind::retry_later:
     case ErrorKind::reconnect:
-    case ErrorKind::unknown_outcome: return kExitUnavailable;
-    case ErrorKind::cancelled: return kExitOk;
-    case ErrorKind::internal: return kExitInternal;
+    case ErrorKind::unknown_outcome:
+      return kExitUnavailable;
+    case ErrorKind::cancelled:
+      return kExitOk;
+    case ErrorKind::internal:
+      return kExitInternal;
   }
   return kExitInternal;
 }

@@ -16,17 +16,17 @@ namespace sluice::wiring {
 struct Config {
   std::filesystem::path data_directory;
   std::string listen_address = "127.0.0.1";
-  std::uint16_t listen_port = 8420;              ///< 0: any free port, printed at start
-  std::string database_url;                      ///< empty: the private cluster in the data directory
+  std::uint16_t listen_port = 8420;  ///< 0: any free port, printed at start
+  std::string database_url;          ///< empty: the private cluster in the data directory
   std::size_t database_pool_size = 16;
   std::vector<std::filesystem::path> connector_directories;
   std::string default_workspace = "main";
-  std::filesystem::path root_key_file;           ///< empty: <data>/root.key
-  std::vector<std::string> root_key_command;     ///< prints the root key; for a KMS
+  std::filesystem::path root_key_file;        ///< empty: <data>/root.key
+  std::vector<std::string> root_key_command;  ///< prints the root key; for a KMS
   std::string log_level = "info";
-  std::size_t sync_runs_max = 8;                 ///< sync runs of this host at once
+  std::size_t sync_runs_max = 8;  ///< sync runs of this host at once
   std::int64_t lease_ttl_ms = 12'000;
-  std::int64_t poll_ms = 500;                    ///< how often this host looks for due work
+  std::int64_t poll_ms = 500;  ///< how often this host looks for due work
 };
 
 /// Every key there is, for --help and docs/operating: key, type, default, meaning.
@@ -39,21 +39,23 @@ struct ConfigKey {
 [[nodiscard]] const std::vector<ConfigKey>& config_keys();
 
 /// Errors: config.unreadable, config.not_json, config.unknown_key (with the nearest known one),
-/// config.bad_value (key, what stands there, what should), each naming the layer it came from. `file` may be
-/// empty: then <data>/sluice.json is read when it exists. `environment` holds the SLUICE_… variables.
-Result<Config> read_config(const std::filesystem::path& file, const std::map<std::string, std::string>& environment,
+/// config.bad_value (key, what stands there, what should), each naming the layer it came from.
+/// `file` may be empty: then <data>/sluice.json is read when it exists. `environment` holds the
+/// SLUICE_… variables.
+Result<Config> read_config(const std::filesystem::path& file,
+                           const std::map<std::string, std::string>& environment,
                            const std::vector<std::string>& settings);
 
 /// Exit codes of sluiced and sluice, as docs/operating/exit-codes.md lists them.
 enum ExitCode : int {
   kExitOk = 0,
-  kExitUsage = 64,        ///< unknown command or option
-  kExitBadInput = 65,     ///< the input given is wrong, or some of it was rejected
-  kExitUnavailable = 69,  ///< a database, a host or an address cannot be reached or used
-  kExitInternal = 70,     ///< a defect
-  kExitCannotCreate = 73, ///< the data directory or a file in it cannot be made
-  kExitDenied = 77,       ///< permissions, a wrong token, a root key that does not match
-  kExitConfig = 78,       ///< the configuration or the database's settings or schema do not fit
+  kExitUsage = 64,         ///< unknown command or option
+  kExitBadInput = 65,      ///< the input given is wrong, or some of it was rejected
+  kExitUnavailable = 69,   ///< a database, a host or an address cannot be reached or used
+  kExitInternal = 70,      ///< a defect
+  kExitCannotCreate = 73,  ///< the data directory or a file in it cannot be made
+  kExitDenied = 77,        ///< permissions, a wrong token, a root key that does not match
+  kExitConfig = 78,        ///< the configuration or the database's settings or schema do not fit
 };
 [[nodiscard]] int exit_code(const Error& error);
 

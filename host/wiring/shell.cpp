@@ -14,9 +14,9 @@
 #include <Poco/Util/ServerApplication.h>
 #include <fmt/format.h>
 
+#include <unistd.h>
 #include <cstdio>
 #include <iostream>
-#include <unistd.h>
 
 extern char** environ;
 
@@ -28,7 +28,8 @@ std::map<std::string, std::string> read_environment() {
   for (char** entry = environ; *entry != nullptr; ++entry) {
     const std::string_view text(*entry);
     const auto equals = text.find('=');
-    if (equals != std::string_view::npos) variables.emplace(text.substr(0, equals), text.substr(equals + 1));
+    if (equals != std::string_view::npos)
+      variables.emplace(text.substr(0, equals), text.substr(equals + 1));
   }
   return variables;
 }
@@ -36,7 +37,8 @@ std::map<std::string, std::string> read_environment() {
 void set_up_logging(const Config& config) {
   Poco::AutoPtr<Poco::ColorConsoleChannel> console(new Poco::ColorConsoleChannel(std::clog));
   console->setProperty("enableColors", ::isatty(STDERR_FILENO) != 0 ? "true" : "false");
-  Poco::AutoPtr<Poco::PatternFormatter> pattern(new Poco::PatternFormatter("%Y-%m-%dT%H:%M:%S.%iZ %p %t"));
+  Poco::AutoPtr<Poco::PatternFormatter> pattern(
+      new Poco::PatternFormatter("%Y-%m-%dT%H:%M:%S.%iZ %p %t"));
   Poco::AutoPtr<Poco::FormattingChannel> formatted(new Poco::FormattingChannel(pattern, console));
   Poco::Logger& logger = Poco::Logger::get("sluice");
   logger.setChannel(formatted);
@@ -50,24 +52,30 @@ void set_up_logging(const Config& config) {
 void print_help(const std::string& version) {
   fmt::print(
       "sluiced {} - pulls vendors' data into one linked store\n\n"
-      "  sluiced [--config FILE] [--data DIRECTORY] [--listen ADDRESS:PORT] [--set KEY=VALUE]...\n\n"
-      "Without any configuration it runs a private PostgreSQL in its data directory. Settings come from a JSON\n"
-      "file, from SLUICE_… variables (SLUICE_DATABASE_URL) and from --set, in this order; the last one wins.\n\n",
+      "  sluiced [--config FILE] [--data DIRECTORY] [--listen ADDRESS:PORT] [--set "
+      "KEY=VALUE]...\n\n"
+      "Without any configuration it runs a private PostgreSQL in its data directory. Settings come "
+      "from a JSON\n"
+      "file, from SLUICE_… variables (SLUICE_DATABASE_URL) and from --set, in this order; the last "
+      "one wins.\n\n",
       version);
   for (const ConfigKey& key : config_keys()) {
-    fmt::print("  {:<24} {:<16} {}\n  {:<24} default: {}\n", key.key, key.type, key.meaning, "", key.fallback);
+    fmt::print("  {:<24} {:<16} {}\n  {:<24} default: {}\n", key.key, key.type, key.meaning, "",
+               key.fallback);
   }
 }
 
 void complain(const Error& error) {
   fmt::print(stderr, "sluiced: {}\n", error.message);
   if (!error.hint.empty()) fmt::print(stderr, "         {}\n", error.hint);
-  fmt::print(stderr, "         ({}, exit code {}; see docs/operating/exit-codes.md)\n", error.code, exit_code(error));
+  fmt::print(stderr, "         ({}, exit code {}; see docs/operating/exit-codes.md)\n", error.code,
+             exit_code(error));
 }
 
 class Shell final : public Poco::Util::ServerApplication {
  public:
-  Shell(std::string version, Program program) : version_(std::move(version)), program_(std::move(program)) {}
+  Shell(std::string version, Program program)
+      : version_(std::move(version)), program_(std::move(program)) {}
 
   /// ServerApplication::run(argc, argv) would turn a wrong option into EXIT_CONFIG.
   int start(int argc, char** argv) {
@@ -77,7 +85,8 @@ class Shell final : public Poco::Util::ServerApplication {
 
  protected:
   void defineOptions(Poco::Util::OptionSet& options) override {
-    Poco::Util::Application::defineOptions(options);  // without --daemon: a service manager does that
+    Poco::Util::Application::defineOptions(
+        options);  // without --daemon: a service manager does that
     add(options, "help", "", "show help");
     add(options, "version", "", "show the version");
     add(options, "config", "FILE", "read this JSON file");
@@ -111,7 +120,8 @@ class Shell final : public Poco::Util::ServerApplication {
       return kExitOk;
     }
     if (!arguments.empty()) {
-      const Error error(ErrorKind::bad_input, "usage.unknown_argument", "unknown argument '" + arguments[0] + "'", "sluiced --help");
+      const Error error(ErrorKind::bad_input, "usage.unknown_argument",
+                        "unknown argument '" + arguments[0] + "'", "sluiced --help");
       complain(error);
       return exit_code(error);
     }
@@ -127,14 +137,16 @@ class Shell final : public Poco::Util::ServerApplication {
       complain(failure.error());
       return exit_code(failure.error());
     } catch (const std::exception& surprise) {
-      const Error error(ErrorKind::internal, "internal", surprise.what(), "This is a defect; please report it with the log");
+      const Error error(ErrorKind::internal, "internal", surprise.what(),
+                        "This is a defect; please report it with the log");
       complain(error);
       return exit_code(error);
     }
   }
 
  private:
-  static void add(Poco::Util::OptionSet& options, const char* name, const char* argument, const char* meaning) {
+  static void add(Poco::Util::OptionSet& options, const char* name, const char* argument,
+                  const char* meaning) {
     Poco::Util::Option option(name, "", meaning, false);
     if (*argument != '\0') option.argument(argument).repeatable(true);
     options.addOption(option);
@@ -155,7 +167,8 @@ int run_shell(int argc, char** argv, const std::string& version, Program program
     Poco::AutoPtr<Shell> shell(new Shell(version, std::move(program)));
     return shell->start(argc, argv);
   } catch (const Poco::Exception& exception) {
-    fmt::print(stderr, "sluiced: {}\n         sluiced --help lists the options\n", exception.displayText());
+    fmt::print(stderr, "sluiced: {}\n         sluiced --help lists the options\n",
+               exception.displayText());
     return kExitUsage;
   }
 }

@@ -1,4 +1,5 @@
-// REST and the command line, against one host with a connected account: who may do what, what is refused, what is given.
+// REST and the command line, against one host with a connected account: who may do what, what is
+// refused, what is given.
 #include <curl/curl.h>
 
 #include <fstream>
@@ -54,7 +55,8 @@ Reply perform(const std::string& url, const Ask& ask) {
   curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, ask.method.c_str());
   if (ask.method == "HEAD") curl_easy_setopt(curl, CURLOPT_NOBODY, 1L);
   curl_slist* headers = curl_slist_append(nullptr, ("Content-Type: " + ask.content_type).c_str());
-  if (!ask.token.empty()) headers = curl_slist_append(headers, ("Authorization: Bearer " + ask.token).c_str());
+  if (!ask.token.empty())
+    headers = curl_slist_append(headers, ("Authorization: Bearer " + ask.token).c_str());
   curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
   const CURLcode code = curl_easy_perform(curl);
   EXPECT_EQ(code, CURLE_OK) << ask.method << " " << ask.path << ": " << curl_easy_strerror(code);
@@ -113,7 +115,8 @@ class ApiTest : public ::testing::Test {
   }
 
   static Reply ask(const std::string& method, const std::string& path, const std::string& token,
-                   std::optional<std::string> body = std::nullopt, const std::string& content_type = "application/json") {
+                   std::optional<std::string> body = std::nullopt,
+                   const std::string& content_type = "application/json") {
     Ask question;
     question.method = method;
     question.path = path;
@@ -129,18 +132,26 @@ class ApiTest : public ::testing::Test {
   struct Operation {
     std::string method, pattern;
     bool open = false;
-    [[nodiscard]] bool in_workspace() const { return pattern.find("{workspace}") != std::string::npos; }
+    [[nodiscard]] bool in_workspace() const {
+      return pattern.find("{workspace}") != std::string::npos;
+    }
     /// With every {name} filled with something that is there in acme.
     [[nodiscard]] std::string path(const std::string& workspace) const {
-      const std::map<std::string, std::string> there = {
-          {"workspace", workspace}, {"name", "billing"}, {"connector", "stripe"}, {"secret", "api_key"}, {"stream", "customers"},
-          {"type", "customer"},     {"id", "1"},         {"rule", "stripe.customer.email"}};
+      const std::map<std::string, std::string> there = {{"workspace", workspace},
+                                                        {"name", "billing"},
+                                                        {"connector", "stripe"},
+                                                        {"secret", "api_key"},
+                                                        {"stream", "customers"},
+                                                        {"type", "customer"},
+                                                        {"id", "1"},
+                                                        {"rule", "stripe.customer.email"}};
       std::string path = pattern;
       for (const auto& [name, value] : there) {
         const auto at = path.find("{" + name + "}");
         if (at != std::string::npos) path.replace(at, name.size() + 2, value);
       }
-      EXPECT_EQ(path.find('{'), std::string::npos) << path << ": this test needs a value for a new name";
+      EXPECT_EQ(path.find('{'), std::string::npos)
+          << path << ": this test needs a value for a new name";
       return path;
     }
   };
@@ -169,7 +180,8 @@ class ApiTest : public ::testing::Test {
     int code = 0;
     std::string output, errors;
   };
-  static Said cli(std::vector<std::string> arguments, const std::string& token = "", const std::string& url = "") {
+  static Said cli(std::vector<std::string> arguments, const std::string& token = "",
+                  const std::string& url = "") {
     static int runs = 0;
     Launch launch;
     launch.program = std::string(SLUICE_BINARY_DIR) + "/bin/sluice";
@@ -206,7 +218,8 @@ TEST_F(ApiTest, another_workspaces_token_sees_the_same_as_where_there_is_none) {
       const Reply absent = ask(one.method, one.path("acmf"), token, body_for(one.method));
       EXPECT_EQ(foreign.status, 404) << one.method << " " << one.pattern << ": " << foreign.text;
       std::string text = absent.text;
-      for (auto at = text.find("acmf"); at != std::string::npos; at = text.find("acmf")) text.replace(at, 4, "acme");
+      for (auto at = text.find("acmf"); at != std::string::npos; at = text.find("acmf"))
+        text.replace(at, 4, "acme");
       EXPECT_EQ(foreign.status, absent.status) << one.pattern;
       EXPECT_EQ(foreign.text, text) << one.pattern;
     }
@@ -218,13 +231,17 @@ TEST_F(ApiTest, without_a_token_only_the_open_routes_answer) {
   for (const Operation& one : operations()) {
     const Reply reply = ask(one.method, one.path("acme"), "", body_for(one.method));
     open += one.open ? 1 : 0;
-    EXPECT_EQ(reply.status, one.open ? 200 : 401) << one.method << " " << one.pattern << ": " << reply.text;
+    EXPECT_EQ(reply.status, one.open ? 200 : 401)
+        << one.method << " " << one.pattern << ": " << reply.text;
     if (!one.open) {
-      EXPECT_EQ(ask(one.method, one.path("acme"), "slc_1_1_wrong", body_for(one.method)).code(), "token.unknown") << one.pattern;
+      EXPECT_EQ(ask(one.method, one.path("acme"), "slc_1_1_wrong", body_for(one.method)).code(),
+                "token.unknown")
+          << one.pattern;
     }
   }
   EXPECT_EQ(open, 4);  // healthz, readyz, metrics, openapi.json
-  for (const char* wrong : {"x", "slc_", "slc_1", "slc_1_", "slc_1_1_", "slc_99999999999999999999_1_x", "slc_-1_1_x", "slc_1_1_\xff"}) {
+  for (const char* wrong : {"x", "slc_", "slc_1", "slc_1_", "slc_1_1_",
+                            "slc_99999999999999999999_1_x", "slc_-1_1_x", "slc_1_1_\xff"}) {
     EXPECT_EQ(get("/types").status, 200);
     EXPECT_EQ(ask("GET", "/v1/workspaces/acme/types", wrong).status, 401) << wrong;
   }
@@ -239,14 +256,16 @@ TEST_F(ApiTest, a_reader_changes_nothing_and_an_admin_is_no_operator) {
       EXPECT_EQ(reply.code(), "token.role") << one.pattern;
     }
     if (!one.in_workspace()) {
-      EXPECT_EQ(ask(one.method, one.path("acme"), stage_->admin, body_for(one.method)).status, 403) << one.pattern;
+      EXPECT_EQ(ask(one.method, one.path("acme"), stage_->admin, body_for(one.method)).status, 403)
+          << one.pattern;
     }
   }
 }
 
 TEST_F(ApiTest, every_route_refuses_a_parameter_that_it_does_not_know) {
   for (const Operation& one : operations()) {
-    const Reply reply = ask(one.method, one.path("acme") + "?limitt=1", stage_->operator_token, body_for(one.method));
+    const Reply reply = ask(one.method, one.path("acme") + "?limitt=1", stage_->operator_token,
+                            body_for(one.method));
     const bool filters = one.pattern.ends_with("/entities/{type}") && one.method == "GET";
     EXPECT_EQ(reply.code(), filters ? "filter.unknown_attribute" : "request.unknown_parameter")
         << one.method << " " << one.pattern << ": " << reply.text;
@@ -267,8 +286,10 @@ TEST_F(ApiTest, bad_input_is_a_problem_with_a_code) {
   const std::string kDeep = R"({"email":)" + std::string(500, '[') + std::string(500, ']') + "}";
   const json two = get("/entities/customer?limit=2").document()["entities"];
   const auto filled = [&two](std::string text) {
-    if (const auto at = text.find("@ID@"); at != std::string::npos) text.replace(at, 4, two[0]["id"].dump());
-    if (const auto at = text.find("@EMAIL@"); at != std::string::npos) text.replace(at, 7, two[1]["attributes"]["email"].get<std::string>());
+    if (const auto at = text.find("@ID@"); at != std::string::npos)
+      text.replace(at, 4, two[0]["id"].dump());
+    if (const auto at = text.find("@EMAIL@"); at != std::string::npos)
+      text.replace(at, 7, two[1]["attributes"]["email"].get<std::string>());
     return text;
   };
   const Bad all[] = {
@@ -288,7 +309,11 @@ TEST_F(ApiTest, bad_input_is_a_problem_with_a_code) {
       {"GET", "/connectors/nobody", {}, 404, "connector.unknown"},
       {"POST", "/connectors/nobody/install", "{}", 404, "connector.unknown"},
       {"POST", "/connectors/stripe/install", R"({"force":true})", 400, "request.unknown_field"},
-      {"GET", "/connections/billing/runs?before=99999999999999999999", {}, 400, "request.bad_parameter"},
+      {"GET",
+       "/connections/billing/runs?before=99999999999999999999",
+       {},
+       400,
+       "request.bad_parameter"},
       {"GET", "/connections/billing/runs?before=x", {}, 400, "request.bad_parameter"},
       {"GET", "/errors?after=+1", {}, 400, "request.bad_parameter"},
       {"GET", "/errors?limit=0", {}, 400, "request.bad_parameter"},
@@ -319,7 +344,8 @@ TEST_F(ApiTest, bad_input_is_a_problem_with_a_code) {
       {"PATCH", "/entities/customer/abc", "{}", 400, "entity.bad_id"},
       {"DELETE", "/entities/customer/99999999999999999999", {}, 400, "entity.bad_id"},
       {"DELETE", "/entities/customer/9223372036854775807", {}, 404, "entity.not_found"},
-      {"PATCH", "/entities/customer/9223372036854775807", R"({"name":"x"})", 404, "entity.not_found"},
+      {"PATCH", "/entities/customer/9223372036854775807", R"({"name":"x"})", 404,
+       "entity.not_found"},
       {"PATCH", "/entities/customer/@ID@", R"({"email":"@EMAIL@"})", 409, "entity.duplicate_key"},
       {"POST", "/entities/stripe.customer", "{}", 403, "type.read_only"},
       {"POST", "/entities/customer", "[]", 400, "request.not_json"},
@@ -330,47 +356,66 @@ TEST_F(ApiTest, bad_input_is_a_problem_with_a_code) {
       {"POST", "/entities/customer", R"({"email":"a\u0000@example.org"})", 400, "request.not_text"},
       {"POST", "/entities/customer", R"({"email":7})", 400, "entity.rejected"},
       {"POST", "/entities/customer", R"({"colour":"red"})", 400, "entity.rejected"},
-      {"POST", "/entities/customer", "email=x", 415, "request.unsupported_media_type", "application/x-www-form-urlencoded"},
-      {"POST", "/types", R"({"name":"a b","attributes":[{"name":"x","type":"text"}]})", 400, "type.bad_name"},
-      {"POST", "/types", R"({"name":"customer","attributes":[{"name":"x","type":"text"}]})", 409, "type.name_taken"},
+      {"POST", "/entities/customer", "email=x", 415, "request.unsupported_media_type",
+       "application/x-www-form-urlencoded"},
+      {"POST", "/types", R"({"name":"a b","attributes":[{"name":"x","type":"text"}]})", 400,
+       "type.bad_name"},
+      {"POST", "/types", R"({"name":"customer","attributes":[{"name":"x","type":"text"}]})", 409,
+       "type.name_taken"},
       {"POST", "/tokens", R"({"name":"x","role":"king"})", 400, "token.bad_role"},
       {"POST", "/tokens", R"({"name":"x","role":7})", 400, "request.missing_field"},
       {"POST", "/tokens", R"({"name":"","role":"reader"})", 400, "request.missing_field"},
       {"POST", "/tokens", R"({"name":"x","role":"operator"})", 400, "token.bad_role"},
-      {"PATCH", "/connections/billing/streams/events", R"({"interval_seconds":18446744073709551615})", 400, "request.bad_field"},
-      {"PATCH", "/connections/billing/streams/events", R"({"interval_seconds":9223372036854775807})", 400, "stream.bad_interval"},
-      {"PATCH", "/connections/billing/streams/events", R"({"interval_seconds":"1"})", 400, "request.bad_field"},
-      {"PATCH", "/connections/billing/streams/nothing", R"({"interval_seconds":1})", 404, "stream.unknown"},
+      {"PATCH", "/connections/billing/streams/events",
+       R"({"interval_seconds":18446744073709551615})", 400, "request.bad_field"},
+      {"PATCH", "/connections/billing/streams/events",
+       R"({"interval_seconds":9223372036854775807})", 400, "stream.bad_interval"},
+      {"PATCH", "/connections/billing/streams/events", R"({"interval_seconds":"1"})", 400,
+       "request.bad_field"},
+      {"PATCH", "/connections/billing/streams/nothing", R"({"interval_seconds":1})", 404,
+       "stream.unknown"},
       {"POST", "/connections/billing/sync", R"({"streams":[7]})", 400, "request.bad_field"},
       {"POST", "/connections/billing/sync", R"({"streams":["nothing"]})", 404, "stream.unknown"},
-      {"PUT", "/connections/billing/secrets/api_key", R"({"value":""})", 400, "request.missing_field"},
-      {"PUT", "/connections/billing/secrets/nothing", R"({"value":"sk_very_secret"})", 404, "connection.unknown_secret"},
+      {"PUT", "/connections/billing/secrets/api_key", R"({"value":""})", 400,
+       "request.missing_field"},
+      {"PUT", "/connections/billing/secrets/nothing", R"({"value":"sk_very_secret"})", 404,
+       "connection.unknown_secret"},
       {"POST", "/connections", R"({"connector":"stripe"})", 400, "request.missing_field"},
-      {"POST", "/connections", R"({"connector":"stripe","name":"n","secrets":{}})", 422, "connection.missing_secret"},
-      {"POST", "/connections", R"({"connector":"stripe","name":"n","secrets":{"api_key":7}})", 400, "request.bad_field"},
-      {"POST", "/connections", R"({"connector":"stripe","name":"n","intervals":{"events":1e400}})", 400, "request.not_json"},
-      {"POST", "/connections", R"({"connector":"stripe","name":"n","secret":"sk_very_secret"})", 400, "request.unknown_field"},
+      {"POST", "/connections", R"({"connector":"stripe","name":"n","secrets":{}})", 422,
+       "connection.missing_secret"},
+      {"POST", "/connections", R"({"connector":"stripe","name":"n","secrets":{"api_key":7}})", 400,
+       "request.bad_field"},
+      {"POST", "/connections", R"({"connector":"stripe","name":"n","intervals":{"events":1e400}})",
+       400, "request.not_json"},
+      {"POST", "/connections", R"({"connector":"stripe","name":"n","secret":"sk_very_secret"})",
+       400, "request.unknown_field"},
       {"GET", "/links?state=maybe", {}, 400, "request.bad_parameter"},
       {"GET", "/links?rule=nothing", {}, 400, "rule.unknown"},
       {"GET", "/links?cursor=1.x", {}, 400, "link.bad_cursor"},
       {"GET", "/links?cursor=99999999999999999999.1", {}, 400, "link.bad_cursor"},
       {"PATCH", "/link-rules/nothing", R"({"enabled":true})", 404, "rule.unknown"},
-      {"POST", "/link-rules", R"({"name":"r","source":"x","target":"customer.email","kind":"email"})", 400, "rule.bad_end"},
+      {"POST", "/link-rules",
+       R"({"name":"r","source":"x","target":"customer.email","kind":"email"})", 400,
+       "rule.bad_end"},
       {"GET", "/changes?cursor=x", {}, 400, "feed.bad_cursor"},
       {"GET", "/changes?cursor=MTo5OTox", {}, 400, "feed.bad_cursor"},
       {"GET", "/changes?limit=1001", {}, 400, "request.bad_parameter"},
       {"GET", "/changes?type=nothing", {}, 400, "type.not_found"},
       {"POST", "/types/customer/import?format=xml", "a", 400, "request.bad_parameter"},
-      {"POST", "/types/customer/import", "email\na@example.org\n", 415, "request.unsupported_media_type"},
+      {"POST", "/types/customer/import", "email\na@example.org\n", 415,
+       "request.unsupported_media_type"},
       {"POST", "/types/customer/import", "", 400, "import.empty", "text/csv"},
       {"POST", "/types/customer/import", "colour\nred\n", 400, "import.unknown_column", "text/csv"},
       {"POST", "/types/nothing/import", "email\n", 404, "type.not_found", "text/csv"},
   };
   for (const Bad& one : all) {
     const auto body = one.body ? std::optional<std::string>(filled(*one.body)) : std::nullopt;
-    const Reply reply = ask(one.method, "/v1/workspaces/acme" + filled(one.path), stage_->admin, body, one.content_type);
-    EXPECT_EQ(reply.status, one.status) << one.method << " " << one.path.substr(0, 100) << ": " << reply.text;
-    EXPECT_EQ(reply.code(), one.code) << one.method << " " << one.path.substr(0, 100) << ": " << reply.text;
+    const Reply reply = ask(one.method, "/v1/workspaces/acme" + filled(one.path), stage_->admin,
+                            body, one.content_type);
+    EXPECT_EQ(reply.status, one.status)
+        << one.method << " " << one.path.substr(0, 100) << ": " << reply.text;
+    EXPECT_EQ(reply.code(), one.code)
+        << one.method << " " << one.path.substr(0, 100) << ": " << reply.text;
     EXPECT_EQ(reply.content_type, "application/problem+json") << one.path.substr(0, 100);
     EXPECT_EQ(reply.document().value("status", 0), one.status);
     EXPECT_FALSE(reply.document().value("detail", "").empty()) << one.path;
@@ -381,21 +426,31 @@ TEST_F(ApiTest, bad_input_is_a_problem_with_a_code) {
 }
 
 TEST_F(ApiTest, a_workspace_gets_no_name_that_the_database_needs) {
-  for (const char* name : {"public", "sluice", "vendor", "pg_x", "information_schema", "Upper", "a-b", "1a"}) {
-    const Reply reply = ask("POST", "/v1/workspaces", stage_->operator_token, json{{"name", name}}.dump());
+  for (const char* name :
+       {"public", "sluice", "vendor", "pg_x", "information_schema", "Upper", "a-b", "1a"}) {
+    const Reply reply =
+        ask("POST", "/v1/workspaces", stage_->operator_token, json{{"name", name}}.dump());
     EXPECT_EQ(reply.status, 400) << name << reply.text;
-    EXPECT_EQ(stage_->host().sql(std::string("select count(*) from sluice.workspace where name = '") + name + "'"), "0") << name;
+    EXPECT_EQ(stage_->host().sql(
+                  std::string("select count(*) from sluice.workspace where name = '") + name + "'"),
+              "0")
+        << name;
   }
   stage_->host().sql("create schema theirs");
-  EXPECT_EQ(ask("POST", "/v1/workspaces", stage_->operator_token, R"({"name":"theirs"})").code(), "workspace.schema_taken");
+  EXPECT_EQ(ask("POST", "/v1/workspaces", stage_->operator_token, R"({"name":"theirs"})").code(),
+            "workspace.schema_taken");
   EXPECT_EQ(stage_->host().sql("select count(*) from sluice.workspace where name = 'theirs'"), "0");
-  EXPECT_EQ(ask("POST", "/v1/workspaces", stage_->operator_token, R"({"name":"other"})").code(), "workspace.name_taken");
+  EXPECT_EQ(ask("POST", "/v1/workspaces", stage_->operator_token, R"({"name":"other"})").code(),
+            "workspace.name_taken");
 }
 
 TEST_F(ApiTest, no_secret_is_given_back_or_logged) {
   const std::string wrong = "sk_test_never_seen_0001";
-  const json body = {{"connector", "stripe"}, {"name", "second"}, {"secrets", {{"api_key", wrong}}},
-                     {"egress", {{"base_urls", {{"api", stage_->fake().url()}}}, {"allow_loopback", true}}}};
+  const json body = {
+      {"connector", "stripe"},
+      {"name", "second"},
+      {"secrets", {{"api_key", wrong}}},
+      {"egress", {{"base_urls", {{"api", stage_->fake().url()}}}, {"allow_loopback", true}}}};
   const Reply reply = ask("POST", "/v1/workspaces/acme/connections", stage_->admin, body.dump());
   EXPECT_EQ(reply.code(), "check.failed") << reply.text;
   EXPECT_EQ(reply.text.find(wrong), std::string::npos) << reply.text;
@@ -427,15 +482,18 @@ TEST_F(ApiTest, invoices_come_with_their_customer_and_lines) {
     EXPECT_EQ(std::to_string(expanded["invoice_line"]["items"].size()),
               stage_->host().sql("select count(*) from acme.stripe_invoice_line where invoice = '" +
                                  invoice["external_id"].get<std::string>() + "'"));
-    const Reply one = get("/entities/stripe.invoice/" + invoice["external_id"].get<std::string>() + "?expand=customer,invoice_line");
+    const Reply one = get("/entities/stripe.invoice/" + invoice["external_id"].get<std::string>() +
+                          "?expand=customer,invoice_line");
     EXPECT_EQ(one.document()["expanded"], expanded);
-    EXPECT_EQ(get("/entities/stripe.invoice/" + invoice["id"].dump()).document()["external_id"], invoice["external_id"]);
+    EXPECT_EQ(get("/entities/stripe.invoice/" + invoice["id"].dump()).document()["external_id"],
+              invoice["external_id"]);
   }
   EXPECT_GT(lines, 0U);
 }
 
 /// All entities of a list, page by page.
-std::vector<json> all_pages(const std::function<Reply(const std::string&)>& get, const std::string& path) {
+std::vector<json> all_pages(const std::function<Reply(const std::string&)>& get,
+                            const std::string& path) {
   std::vector<json> all;
   for (std::string cursor;;) {
     const Reply reply = get(path + (cursor.empty() ? "" : "&cursor=" + cursor));
@@ -449,12 +507,15 @@ std::vector<json> all_pages(const std::function<Reply(const std::string&)>& get,
 }
 
 TEST_F(ApiTest, all_pages_together_are_all_entities_once) {
-  for (const char* type : {"customer", "product", "price", "subscription", "invoice", "invoice_line"}) {
+  for (const char* type :
+       {"customer", "product", "price", "subscription", "invoice", "invoice_line"}) {
     const auto all = all_pages(get, std::string("/entities/stripe.") + type + "?limit=7");
     std::set<std::string> ids;
     for (const json& entity : all) ids.insert(entity["external_id"]);
     EXPECT_EQ(ids.size(), all.size()) << type;
-    EXPECT_EQ(std::to_string(all.size()), stage_->host().sql(std::string("select count(*) from acme.stripe_") + type)) << type;
+    EXPECT_EQ(std::to_string(all.size()),
+              stage_->host().sql(std::string("select count(*) from acme.stripe_") + type))
+        << type;
     EXPECT_GT(all.size(), 0U) << type;
   }
 }
@@ -465,20 +526,26 @@ TEST_F(ApiTest, filters_find_what_sql_finds) {
       {"status[in]=open,paid", "status in ('open','paid')"},
       {"status[ne]=open", "status <> 'open'"},
       {"total[gte]=5000", "total >= 5000"},
-      {"total[gt]=1000&total[lt]=20000&status=paid", "total > 1000 and total < 20000 and status = 'paid'"},
+      {"total[gt]=1000&total[lt]=20000&status=paid",
+       "total > 1000 and total < 20000 and status = 'paid'"},
       {"created[lte]=2024-06-01T00:00:00Z", "created <= '2024-06-01T00:00:00Z'"},
       {"subscription[is_null]=true", "subscription is null"},
   };
   int found = 0;
   for (const auto& [query, condition] : all) {
     const auto listed = all_pages(get, std::string("/entities/stripe.invoice?limit=200&") + query);
-    EXPECT_EQ(std::to_string(listed.size()), stage_->host().sql(std::string("select count(*) from acme.stripe_invoice where ") + condition)) << query;
+    EXPECT_EQ(std::to_string(listed.size()),
+              stage_->host().sql(std::string("select count(*) from acme.stripe_invoice where ") +
+                                 condition))
+        << query;
     found += listed.empty() ? 0 : 1;
   }
   EXPECT_GE(found, 4) << "filters that find nothing prove nothing";
   const json customer = get("/entities/customer?limit=1").document()["entities"][0];
   const std::string email = customer["attributes"]["email"];
-  EXPECT_EQ(get("/entities/customer?email=" + cli::Client::escape(email)).document()["entities"].size(), 1U);
+  EXPECT_EQ(
+      get("/entities/customer?email=" + cli::Client::escape(email)).document()["entities"].size(),
+      1U);
 }
 
 TEST_F(ApiTest, the_change_feed_gives_every_entity_once_and_goes_on_after_a_change) {
@@ -490,8 +557,12 @@ TEST_F(ApiTest, the_change_feed_gives_every_entity_once_and_goes_on_after_a_chan
     const json page = get("/changes?limit=50&cursor=" + cursor).document();
     ASSERT_TRUE(page.contains("changes")) << page;
     for (const json& change : page["changes"]) {
-      if (change["op"] == "insert") ++inserts[change["type"].get<std::string>() + "/" + change["entity_id"].dump()];
-      EXPECT_TRUE(positions.insert(change["txid"].get<std::string>() + ":" + change["change_id"].dump()).second) << change;
+      if (change["op"] == "insert")
+        ++inserts[change["type"].get<std::string>() + "/" + change["entity_id"].dump()];
+      EXPECT_TRUE(
+          positions.insert(change["txid"].get<std::string>() + ":" + change["change_id"].dump())
+              .second)
+          << change;
     }
     more = page["has_more"];
     cursor = page["cursor"];
@@ -499,9 +570,11 @@ TEST_F(ApiTest, the_change_feed_gives_every_entity_once_and_goes_on_after_a_chan
   std::size_t stored = 0;
   const json types = get("/types").document()["types"];
   for (const json& type : types) {
-    for (const json& entity : all_pages(get, "/entities/" + type["name"].get<std::string>() + "?limit=200&deleted=include")) {
+    for (const json& entity : all_pages(
+             get, "/entities/" + type["name"].get<std::string>() + "?limit=200&deleted=include")) {
       ++stored;
-      EXPECT_EQ(inserts[type["name"].get<std::string>() + "/" + entity["id"].dump()], 1) << entity["id"] << " of " << type["name"];
+      EXPECT_EQ(inserts[type["name"].get<std::string>() + "/" + entity["id"].dump()], 1)
+          << entity["id"] << " of " << type["name"];
     }
   }
   EXPECT_EQ(inserts.size(), stored);
@@ -510,7 +583,8 @@ TEST_F(ApiTest, the_change_feed_gives_every_entity_once_and_goes_on_after_a_chan
   const json nothing = get("/changes?cursor=" + cursor).document();
   EXPECT_TRUE(nothing["changes"].empty()) << nothing;
   EXPECT_EQ(nothing["cursor"], cursor);
-  const Reply made = ask("POST", "/v1/workspaces/acme/entities/customer", stage_->admin, R"({"email":"feed@example.org","name":"Feed"})");
+  const Reply made = ask("POST", "/v1/workspaces/acme/entities/customer", stage_->admin,
+                         R"({"email":"feed@example.org","name":"Feed"})");
   ASSERT_EQ(made.status, 201) << made.text;
   json seen;
   ASSERT_TRUE(eventually(std::chrono::seconds(20), [&] {
@@ -520,8 +594,12 @@ TEST_F(ApiTest, the_change_feed_gives_every_entity_once_and_goes_on_after_a_chan
   EXPECT_EQ(seen["changes"].size(), 1U) << seen;
   EXPECT_EQ(seen["changes"][0]["entity_id"], made.document()["id"]);
   // Another workspace's feed has nothing of it, and does not take its cursor.
-  EXPECT_TRUE(ask("GET", "/v1/workspaces/other/changes", stage_->other_reader).document()["changes"].empty());
-  EXPECT_EQ(ask("GET", "/v1/workspaces/other/changes?cursor=" + cursor, stage_->other_reader).code(), "feed.bad_cursor");
+  EXPECT_TRUE(ask("GET", "/v1/workspaces/other/changes", stage_->other_reader)
+                  .document()["changes"]
+                  .empty());
+  EXPECT_EQ(
+      ask("GET", "/v1/workspaces/other/changes?cursor=" + cursor, stage_->other_reader).code(),
+      "feed.bad_cursor");
 }
 
 TEST_F(ApiTest, an_import_tells_the_line_and_the_reason_of_each_row_that_it_refuses) {
@@ -535,7 +613,9 @@ TEST_F(ApiTest, an_import_tells_the_line_and_the_reason_of_each_row_that_it_refu
                                      "good4@example.org,5,too many\n");
   const Said said = cli({"entity", "import", "seat", csv});
   EXPECT_EQ(said.code, 65) << said.errors;
-  EXPECT_NE(said.output.find("5 rows: 2 new, 0 changed, 0 unchanged, 3 rejected"), std::string::npos) << said.output;
+  EXPECT_NE(said.output.find("5 rows: 2 new, 0 changed, 0 unchanged, 3 rejected"),
+            std::string::npos)
+      << said.output;
   EXPECT_NE(said.errors.find("import.rejected"), std::string::npos) << said.errors;
   const Said again = cli({"--json", "entity", "import", "seat", csv});
   EXPECT_EQ(again.code, 65);
@@ -546,9 +626,12 @@ TEST_F(ApiTest, an_import_tells_the_line_and_the_reason_of_each_row_that_it_refu
     codes[reject["line"].get<int>()] = reject["code"];
     EXPECT_FALSE(reject["reason"].get<std::string>().empty());
   }
-  const std::map<int, std::string> expected = {{3, "import.bad_value"}, {6, "import.bad_utf8"}, {7, "import.wrong_columns"}};
+  const std::map<int, std::string> expected = {
+      {3, "import.bad_value"}, {6, "import.bad_utf8"}, {7, "import.wrong_columns"}};
   EXPECT_EQ(codes, expected) << result;
-  const std::string ndjson = write_file("rows.ndjson", "{\"email\":\"nd@example.org\"}\n{\"email\":\n{\"email\":\"n\\u0000l@example.org\"}\n");
+  const std::string ndjson = write_file(
+      "rows.ndjson",
+      "{\"email\":\"nd@example.org\"}\n{\"email\":\n{\"email\":\"n\\u0000l@example.org\"}\n");
   const Said lines = cli({"--json", "entity", "import", "seat", ndjson});
   EXPECT_EQ(lines.code, 65);
   EXPECT_EQ(json::parse(lines.output)["rejected"], 2) << lines.output;
@@ -564,7 +647,9 @@ TEST_F(ApiTest, the_command_line_shows_tables_and_the_hosts_json) {
       {{"errors"}, "(none)"},
       {{"entity", "types"}, "stripe.invoice_line"},
       {{"entity", "type", "customer"}, "email"},
-      {{"entity", "list", "stripe.invoice", "--limit", "3", "--expand", "customer", "--filter", "status=paid"}, "more: --cursor"},
+      {{"entity", "list", "stripe.invoice", "--limit", "3", "--expand", "customer", "--filter",
+        "status=paid"},
+       "more: --cursor"},
       {{"entity", "list", "customer", "--limit", "3"}, "more: --cursor"},
       {{"link", "rules"}, "stripe.customer.email"},
       {{"link", "list", "--state", "linked", "--limit", "3"}, "linked"},
@@ -579,7 +664,8 @@ TEST_F(ApiTest, the_command_line_shows_tables_and_the_hosts_json) {
     as_json.push_back("--json");
     const Said given = cli(as_json);
     EXPECT_EQ(given.code, 0) << given.errors;
-    EXPECT_TRUE(json::parse(given.output, nullptr, false).is_object()) << words.back() << "\n" << given.output;
+    EXPECT_TRUE(json::parse(given.output, nullptr, false).is_object()) << words.back() << "\n"
+                                                                       << given.output;
   }
 }
 
@@ -600,10 +686,12 @@ TEST_F(ApiTest, the_command_lines_exit_code_says_what_kind_of_failure_it_was) {
   EXPECT_EQ(cli({"workspace", "list"}, stage_->reader).code, 77);
   EXPECT_EQ(cli({"status"}, "", "http://127.0.0.1:1").code, 69);
   EXPECT_EQ(cli({"status"}, "", stage_->host().url() + "/").code, 0);
-  const Said no_secret = cli({"connection", "create", "x", "--connector", "stripe", "--secret", "api_key=@NOT_THERE_AT_ALL"});
+  const Said no_secret = cli({"connection", "create", "x", "--connector", "stripe", "--secret",
+                              "api_key=@NOT_THERE_AT_ALL"});
   EXPECT_EQ(no_secret.code, 65) << no_secret.errors;
   EXPECT_NE(no_secret.errors.find("NOT_THERE_AT_ALL"), std::string::npos);
-  const Said misplaced = cli({"connection", "create", "x", "--connector", "stripe", "--secret", "sk_very_secret"});
+  const Said misplaced =
+      cli({"connection", "create", "x", "--connector", "stripe", "--secret", "sk_very_secret"});
   EXPECT_EQ(misplaced.code, 64);
   EXPECT_EQ(misplaced.errors.find("sk_very_secret"), std::string::npos) << misplaced.errors;
 }

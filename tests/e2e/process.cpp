@@ -20,7 +20,8 @@ Process::Process(const Launch& launch) {
   for (char** entry = environ; *entry != nullptr; ++entry) {
     const std::string text(*entry);
     const auto equals = text.find('=');
-    if (equals != std::string::npos && !text.starts_with("SLUICE_")) variables.emplace(text.substr(0, equals), text.substr(equals + 1));
+    if (equals != std::string::npos && !text.starts_with("SLUICE_"))
+      variables.emplace(text.substr(0, equals), text.substr(equals + 1));
   }
   std::vector<std::string> entries;
   for (const auto& [name, value] : variables) entries.push_back(name + "=" + value);
@@ -35,11 +36,15 @@ Process::Process(const Launch& launch) {
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
-  posix_spawn_file_actions_addopen(&actions, 1, launch.output.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
-  posix_spawn_file_actions_addopen(&actions, 2, launch.errors.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
-  const int error = posix_spawn(&pid_, launch.program.c_str(), &actions, nullptr, arguments.data(), environment.data());
+  posix_spawn_file_actions_addopen(&actions, 1, launch.output.c_str(),
+                                   O_WRONLY | O_CREAT | O_APPEND, 0600);
+  posix_spawn_file_actions_addopen(&actions, 2, launch.errors.c_str(),
+                                   O_WRONLY | O_CREAT | O_APPEND, 0600);
+  const int error = posix_spawn(&pid_, launch.program.c_str(), &actions, nullptr, arguments.data(),
+                                environment.data());
   posix_spawn_file_actions_destroy(&actions);
-  if (error != 0) throw std::runtime_error(launch.program + " does not start: " + std::strerror(error));
+  if (error != 0)
+    throw std::runtime_error(launch.program + " does not start: " + std::strerror(error));
 }
 
 Process::~Process() {
@@ -57,7 +62,8 @@ bool Process::running() {
 }
 
 int Process::wait(std::chrono::seconds most) {
-  if (!eventually(most, [this] { return !running(); })) throw std::runtime_error("a process did not end in time");
+  if (!eventually(most, [this] { return !running(); }))
+    throw std::runtime_error("a process did not end in time");
   return WIFEXITED(status_) ? WEXITSTATUS(status_) : 128 + WTERMSIG(status_);
 }
 

@@ -1,4 +1,5 @@
-// Bad input: one clear message that says what, where and what to do, and an exit code that says of what kind.
+// Bad input: one clear message that says what, where and what to do, and an exit code that says of
+// what kind.
 #include <signal.h>
 
 #include <fstream>
@@ -13,7 +14,8 @@ using nlohmann::json;
 class Refusal : public World {
  protected:
   /// Runs sluiced to its end.
-  std::pair<int, std::string> run(std::vector<std::string> arguments, std::map<std::string, std::string> environment = {}) {
+  std::pair<int, std::string> run(std::vector<std::string> arguments,
+                                  std::map<std::string, std::string> environment = {}) {
     Launch launch;
     launch.program = std::string(SLUICE_BINARY_DIR) + "/bin/sluiced";
     launch.arguments = std::move(arguments);
@@ -29,7 +31,8 @@ class Refusal : public World {
 
 TEST_F(Refusal, an_unknown_configuration_key_is_named_with_the_nearest_known_one) {
   std::ofstream(directory_ / "sluice.json") << R"({"databse": {"url": "postgresql:///x"}})";
-  const auto [code, text] = run({"--config", (directory_ / "sluice.json").string(), "--data", data()});
+  const auto [code, text] =
+      run({"--config", (directory_ / "sluice.json").string(), "--data", data()});
   EXPECT_EQ(code, 78);
   EXPECT_NE(text.find("databse.url"), std::string::npos) << text;
   EXPECT_NE(text.find("Did you mean 'database.url'"), std::string::npos) << text;
@@ -46,7 +49,8 @@ TEST_F(Refusal, an_unknown_option_is_a_usage_error) { EXPECT_EQ(run({"--colour=b
 
 TEST_F(Refusal, a_database_that_cannot_be_reached_is_named_without_its_password) {
   const auto [code, text] =
-      run({"--data", data()}, {{"SLUICE_DATABASE_URL", "postgresql://sluice:hunter2@127.0.0.1:1/nowhere"}});
+      run({"--data", data()},
+          {{"SLUICE_DATABASE_URL", "postgresql://sluice:hunter2@127.0.0.1:1/nowhere"}});
   EXPECT_EQ(code, 69) << text;
   EXPECT_NE(text.find("127.0.0.1"), std::string::npos) << text;
   EXPECT_EQ(text.find("hunter2"), std::string::npos) << text;
@@ -54,7 +58,8 @@ TEST_F(Refusal, a_database_that_cannot_be_reached_is_named_without_its_password)
 
 TEST_F(Refusal, a_schema_from_the_future_is_left_alone) {
   host_->start();
-  host_->sql("insert into sluice.schema_version (version, name, checksum) values (9999, 'future', 'x')");
+  host_->sql(
+      "insert into sluice.schema_version (version, name, checksum) values (9999, 'future', 'x')");
   host_->stop();
   const auto [code, text] = run({"--data", data(), "--listen", "127.0.0.1:0"});
   EXPECT_EQ(code, 78) << text;
@@ -72,13 +77,14 @@ TEST_F(Refusal, another_root_key_than_the_one_that_sealed_the_database_is_refuse
   const auto [missing_code, missing_text] = run({"--data", data(), "--listen", "127.0.0.1:0"});
   EXPECT_EQ(missing_code, 77) << missing_text;
   EXPECT_FALSE(std::filesystem::exists(key_file)) << "a new key would only hide the loss";
-  const auto [other_code, other_text] =
-      run({"--data", data(), "--listen", "127.0.0.1:0"}, {{"SLUICE_ROOT_KEY", std::string(64, 'a')}});
+  const auto [other_code, other_text] = run({"--data", data(), "--listen", "127.0.0.1:0"},
+                                            {{"SLUICE_ROOT_KEY", std::string(64, 'a')}});
   EXPECT_EQ(other_code, 77) << other_text;
   EXPECT_NE(other_text.find("root key"), std::string::npos) << other_text;
   // With its own key it starts again: nothing was lost.
   std::ofstream(key_file) << saved;
-  std::filesystem::permissions(key_file, std::filesystem::perms::owner_read | std::filesystem::perms::owner_write);
+  std::filesystem::permissions(
+      key_file, std::filesystem::perms::owner_read | std::filesystem::perms::owner_write);
   host_->start();
   EXPECT_EQ(host_->count("select count(*) from sluice.connection"), 1);
 }
@@ -101,10 +107,14 @@ TEST_F(Refusal, a_wrong_api_key_is_said_in_the_vendors_words_and_leaves_nothing_
 TEST_F(Refusal, a_vendor_that_answers_nonsense_fails_its_stream_with_a_reason_and_recovers) {
   start_fake(30);
   host_->start();
-  fake_->control("POST", "faults", json::parse(R"([{"match":"/v1/products","nth":2,"times":1,"kind":"garbage"}])"));
+  fake_->control("POST", "faults",
+                 json::parse(R"([{"match":"/v1/products","nth":2,"times":1,"kind":"garbage"}])"));
   connect();
   ASSERT_TRUE(settled()) << host_->log();
-  EXPECT_GE(host_->count("select count(*) from sluice.sync_run where stream = 'products' and outcome = 'failed'"), 1);
+  EXPECT_GE(
+      host_->count(
+          "select count(*) from sluice.sync_run where stream = 'products' and outcome = 'failed'"),
+      1);
   expect_tables_equal_truth();
 }
 
@@ -120,7 +130,8 @@ TEST_F(Refusal, a_token_is_needed_and_a_readers_token_only_reads) {
   cli::Client reader = host_->client(token);
   EXPECT_EQ(reader.get("/connections")["connections"].size(), 0U);
   try {
-    reader.send("POST", "/types", json::parse(R"({"name":"x","attributes":[{"name":"a","type":"text"}]})"));
+    reader.send("POST", "/types",
+                json::parse(R"({"name":"x","attributes":[{"name":"a","type":"text"}]})"));
     FAIL() << "a reader made a type";
   } catch (const Failure& failure) {
     EXPECT_EQ(failure.error().code, "token.role");

@@ -19,7 +19,9 @@ TEST_F(Sync, a_stripe_account_arrives_row_by_row_and_its_customers_are_linked) {
   expect_tables_equal_truth();
   const json expected = fake_->control("GET", "expect_links?count=60");
   const auto links = [&](const std::string& state) {
-    return host_->count("select count(*) from acme.link where rule = 'stripe.customer.email' and state = '" + state + "'");
+    return host_->count(
+        "select count(*) from acme.link where rule = 'stripe.customer.email' and state = '" +
+        state + "'");
   };
   EXPECT_EQ(links("linked"), expected["linked"]);
   EXPECT_EQ(links("pending"), expected["pending"]);
@@ -38,13 +40,20 @@ TEST_F(Sync, a_change_and_a_delete_at_the_vendor_arrive_by_the_event_feed) {
   const auto customers = fake_->truth("customer");
   const std::string changed = customers.begin()->first;
   const std::string deleted = std::next(customers.begin())->first;
-  fake_->control("POST", "mutate", json::parse(R"({"id":")" + changed + R"(","set":{"name":"Renamed","email":"renamed@example.org"}})"));
+  fake_->control("POST", "mutate",
+                 json::parse(R"({"id":")" + changed +
+                             R"(","set":{"name":"Renamed","email":"renamed@example.org"}})"));
   fake_->control("POST", "delete", json::parse(R"({"id":")" + deleted + R"("})"));
-  const json created = fake_->control("POST", "create", json::parse(R"({"type":"customer","set":{"email":"born@example.org"}})"));
+  const json created = fake_->control(
+      "POST", "create", json::parse(R"({"type":"customer","set":{"email":"born@example.org"}})"));
   EXPECT_TRUE(eventually(std::chrono::seconds(60), [&] {
-    return host_->sql("select name from acme.stripe_customer where external_id = '" + changed + "'") == "Renamed" &&
-           host_->sql("select deleted_at is not null from vendor.stripe_customer where external_id = '" + deleted + "'") == "t" &&
-           host_->sql("select email from acme.stripe_customer where external_id = '" + created["id"].get<std::string>() + "'") == "born@example.org";
+    return host_->sql("select name from acme.stripe_customer where external_id = '" + changed +
+                      "'") == "Renamed" &&
+           host_->sql(
+               "select deleted_at is not null from vendor.stripe_customer where external_id = '" +
+               deleted + "'") == "t" &&
+           host_->sql("select email from acme.stripe_customer where external_id = '" +
+                      created["id"].get<std::string>() + "'") == "born@example.org";
   })) << host_->log();
   ASSERT_TRUE(settled());
   expect_tables_equal_truth();
@@ -57,28 +66,36 @@ TEST_F(Sync, a_link_follows_arrivals_on_both_sides_and_a_changed_key) {
   ASSERT_TRUE(settled()) << host_->log();
   cli::Client client = host_->client();
   const auto state_of = [&](const std::string& vendor_id) {
-    return host_->sql("select coalesce(max(state), 'none') from acme.link where source_external_id = '" + vendor_id + "'");
+    return host_->sql(
+        "select coalesce(max(state), 'none') from acme.link where source_external_id = '" +
+        vendor_id + "'");
   };
   const auto becomes = [&](const std::string& vendor_id, const std::string& state) {
     return eventually(std::chrono::seconds(30), [&] { return state_of(vendor_id) == state; });
   };
   // The vendor's side first, the organisation's later.
-  const auto made = fake_->control("POST", "create", json::parse(R"({"type":"customer","set":{"email":" Ann@Example.ORG "}})"));
+  const auto made = fake_->control(
+      "POST", "create", json::parse(R"({"type":"customer","set":{"email":" Ann@Example.ORG "}})"));
   const std::string ann = made["id"];
   EXPECT_TRUE(becomes(ann, "pending")) << state_of(ann);
-  client.send("POST", "/entities/customer", json::parse(R"({"email":"ann@example.org","name":"Ann"})"));
+  client.send("POST", "/entities/customer",
+              json::parse(R"({"email":"ann@example.org","name":"Ann"})"));
   EXPECT_TRUE(becomes(ann, "linked")) << state_of(ann);
   // The organisation's side first.
-  client.send("POST", "/entities/customer", json::parse(R"({"email":"zoë@example.org","name":"Zoë"})"));
-  const auto late = fake_->control("POST", "create", json::parse(R"({"type":"customer","set":{"email":"ZOË@example.org"}})"));
+  client.send("POST", "/entities/customer",
+              json::parse(R"({"email":"zoë@example.org","name":"Zoë"})"));
+  const auto late = fake_->control(
+      "POST", "create", json::parse(R"({"type":"customer","set":{"email":"ZOË@example.org"}})"));
   EXPECT_TRUE(becomes(late["id"], "linked")) << state_of(late["id"]);
   // A second one that folds to the same makes it contested, never guessed.
-  const json twin = client.send("POST", "/entities/customer", json::parse(R"({"email":"ANN@example.org","name":"Another Ann"})"));
+  const json twin = client.send("POST", "/entities/customer",
+                                json::parse(R"({"email":"ANN@example.org","name":"Another Ann"})"));
   EXPECT_TRUE(becomes(ann, "contested")) << state_of(ann);
   client.send("DELETE", "/entities/customer/" + twin["id"].dump(), json::object());
   EXPECT_TRUE(becomes(ann, "linked")) << state_of(ann);
   // Its key changes at the vendor: evaluated again.
-  fake_->control("POST", "mutate", json::parse(R"({"id":")" + ann + R"(","set":{"email":"nobody@example.org"}})"));
+  fake_->control("POST", "mutate",
+                 json::parse(R"({"id":")" + ann + R"(","set":{"email":"nobody@example.org"}})"));
   EXPECT_TRUE(becomes(ann, "pending")) << state_of(ann);
 }
 
@@ -124,7 +141,9 @@ TEST_P(CrashAt, a_crash_there_loses_nothing_and_stores_nothing_twice) {
   host_->start();
   ASSERT_TRUE(settled()) << host_->log();
   expect_tables_equal_truth();
-  EXPECT_EQ(host_->count("select count(*) - count(distinct (entity_id, op)) from sluice.change where op = 'insert'"), 0);
+  EXPECT_EQ(host_->count("select count(*) - count(distinct (entity_id, op)) from sluice.change "
+                         "where op = 'insert'"),
+            0);
 }
 
 INSTANTIATE_TEST_SUITE_P(Failpoints, CrashAt,
@@ -143,7 +162,8 @@ TEST_F(World, an_import_that_a_crash_cut_off_is_sent_again_and_stores_every_row_
   const std::string csv = "email,name\nann@example.org,Ann\nbob@example.org,Bob\n";
   const auto import = [&] {
     std::string piece = csv;
-    return host_->client().upload("/types/customer/import", {}, "text/csv", [&piece] { return std::exchange(piece, {}); });
+    return host_->client().upload("/types/customer/import", {}, "text/csv",
+                                  [&piece] { return std::exchange(piece, {}); });
   };
   EXPECT_THROW(import(), Failure);
   ASSERT_TRUE(eventually(std::chrono::seconds(30), [&] { return !host_->process().running(); }));

@@ -33,22 +33,26 @@ std::string http(const std::string& method, const std::string& url, const std::s
   curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
   curl_easy_cleanup(curl);
   if (code != CURLE_OK || status >= 300) {
-    throw std::runtime_error(method + " " + url + ": " + curl_easy_strerror(code) + " " + std::to_string(status) + " " + answer);
+    throw std::runtime_error(method + " " + url + ": " + curl_easy_strerror(code) + " " +
+                             std::to_string(status) + " " + answer);
   }
   return answer;
 }
 
 std::string program(const char* name) { return std::string(SLUICE_BINARY_DIR) + "/bin/" + name; }
 
-/// The entity types of the connector's core, and how many attributes of each must have been compared at least.
+/// The entity types of the connector's core, and how many attributes of each must have been
+/// compared at least.
 struct Checked {
   const char* type;
   int attributes_min;
 };
-constexpr Checked kChecked[] = {{"customer", 6},         {"product", 4}, {"price", 5},        {"subscription", 6},
-                                {"subscription_item", 1}, {"invoice", 10}, {"invoice_line", 3}, {"invoice_payment", 4}};
+constexpr Checked kChecked[] = {{"customer", 6},     {"product", 4},           {"price", 5},
+                                {"subscription", 6}, {"subscription_item", 1}, {"invoice", 10},
+                                {"invoice_line", 3}, {"invoice_payment", 4}};
 
-/// True when the row's value says what the vendor's JSON says. Times come as seconds, references as id or object.
+/// True when the row's value says what the vendor's JSON says. Times come as seconds, references as
+/// id or object.
 bool same(const json& row, const json& vendor) {
   if (vendor.is_null()) return row.is_null();
   if (row.is_null()) return false;
@@ -63,7 +67,8 @@ bool same(const json& row, const json& vendor) {
   return row == vendor;
 }
 
-void expect_same_rows(const Checked& checked, const std::map<std::string, json>& rows, const std::map<std::string, json>& truth) {
+void expect_same_rows(const Checked& checked, const std::map<std::string, json>& rows,
+                      const std::map<std::string, json>& truth) {
   SCOPED_TRACE(checked.type);
   EXPECT_EQ(rows.size(), truth.size());
   int shown = 0;
@@ -79,7 +84,8 @@ void expect_same_rows(const Checked& checked, const std::map<std::string, json>&
       if (attribute == "id" || attribute == "object" || !vendor.contains(attribute)) continue;
       ++compared;
       if (!same(value, vendor[attribute]) && shown++ < 5) {
-        ADD_FAILURE() << id << "." << attribute << " is " << value << ", the vendor says " << vendor[attribute];
+        ADD_FAILURE() << id << "." << attribute << " is " << value << ", the vendor says "
+                      << vendor[attribute];
       }
     }
     if (compared < checked.attributes_min && shown++ < 5) {
@@ -93,15 +99,19 @@ void expect_same_rows(const Checked& checked, const std::map<std::string, json>&
 
 }  // namespace
 
-FakeStripe::FakeStripe(const std::filesystem::path& directory, int customers, std::vector<std::string> more) {
+FakeStripe::FakeStripe(const std::filesystem::path& directory, int customers,
+                       std::vector<std::string> more) {
   Launch launch;
   launch.program = program("fake_stripe");
-  launch.arguments = {"--port", "0", "--seed", "7", "--customers", std::to_string(customers), "--key", kKey};
+  launch.arguments = {"--port", "0", "--seed", "7", "--customers", std::to_string(customers),
+                      "--key",  kKey};
   launch.arguments.insert(launch.arguments.end(), more.begin(), more.end());
   launch.output = directory / "fake.out";
   launch.errors = directory / "fake.err";
   process_ = std::make_unique<Process>(launch);
-  const bool ready = eventually(std::chrono::seconds(60), [&] { return read_file(launch.output).find('\n') != std::string::npos; });
+  const bool ready = eventually(std::chrono::seconds(60), [&] {
+    return read_file(launch.output).find('\n') != std::string::npos;
+  });
   if (!ready) throw std::runtime_error("the fake does not listen: " + read_file(launch.errors));
   url_ = "http://" + json::parse(read_file(launch.output)).at("listening").get<std::string>();
 }
@@ -111,7 +121,9 @@ json FakeStripe::control(const std::string& method, const std::string& path, con
   return json::parse(http(method, url_ + "/_control/" + path, body.is_null() ? nullptr : &text));
 }
 
-std::string FakeStripe::text(const std::string& path) { return http("GET", url_ + "/_control/" + path, nullptr); }
+std::string FakeStripe::text(const std::string& path) {
+  return http("GET", url_ + "/_control/" + path, nullptr);
+}
 
 std::map<std::string, json> FakeStripe::truth(const std::string& type) {
   std::map<std::string, json> objects;
@@ -146,22 +158,27 @@ Host::~Host() {
 void Host::start(const std::string& failpoints) {
   Launch launch;
   launch.program = program("sluiced");
-  launch.arguments = {"--data",  (directory_ / "data").string(), "--listen", "127.0.0.1:0", "--set", "workspace.default=acme",
-                      "--set", "sync.poll_ms=50", "--set", "sync.lease_ttl_ms=2000"};
+  launch.arguments = {"--data", (directory_ / "data").string(), "--listen", "127.0.0.1:0",
+                      "--set",  "workspace.default=acme",       "--set",    "sync.poll_ms=50",
+                      "--set",  "sync.lease_ttl_ms=2000"};
   if (!failpoints.empty()) launch.environment["SLUICE_FAILPOINTS"] = failpoints;
   launch.output = directory_ / ("host." + std::to_string(++starts_) + ".out");
   launch.errors = directory_ / "host.err";
   process_ = std::make_unique<Process>(launch);
   const bool ready = eventually(std::chrono::seconds(120), [&] {
-    return !process_->running() || read_file(launch.output).find("listening on ") != std::string::npos;
+    return !process_->running() ||
+           read_file(launch.output).find("listening on ") != std::string::npos;
   });
   const std::string output = read_file(launch.output);
   const auto at = output.find("listening on ");
-  if (!ready || at == std::string::npos) throw std::runtime_error("the host does not start: " + log());
+  if (!ready || at == std::string::npos)
+    throw std::runtime_error("the host does not start: " + log());
   url_ = output.substr(at + 13, output.find('\n', at) - at - 13);
   // The token's line follows at the first start.
   if (token_.empty()) {
-    eventually(std::chrono::seconds(5), [&] { return read_file(launch.output).find("shown this once: ") != std::string::npos; });
+    eventually(std::chrono::seconds(5), [&] {
+      return read_file(launch.output).find("shown this once: ") != std::string::npos;
+    });
     const std::string with_token = read_file(launch.output);
     const auto token_at = with_token.find("shown this once: ") + 17;
     token_ = with_token.substr(token_at, with_token.find('\n', token_at) - token_at);
@@ -189,7 +206,8 @@ cli::Client Host::client(const std::string& token) const {
 std::string Host::log() const { return read_file(directory_ / "host.err"); }
 
 std::string Host::sql(const std::string& statement) {
-  const std::string conninfo = "host=" + (directory_ / "data/run").string() + " user=sluice dbname=sluice";
+  const std::string conninfo =
+      "host=" + (directory_ / "data/run").string() + " user=sluice dbname=sluice";
   PGconn* connection = PQconnectdb(conninfo.c_str());
   PGresult* result = PQexec(connection, statement.c_str());
   std::string value;
@@ -204,7 +222,9 @@ std::string Host::sql(const std::string& statement) {
 }
 
 std::map<std::string, json> Host::rows(const std::string& relation) {
-  const json all = json::parse(sql("set time zone 'UTC'; select coalesce(jsonb_agg(to_jsonb(v)), '[]') from " + relation + " v"));
+  const json all =
+      json::parse(sql("set time zone 'UTC'; select coalesce(jsonb_agg(to_jsonb(v)), '[]') from " +
+                      relation + " v"));
   std::map<std::string, json> by_id;
   for (const json& row : all) by_id.emplace(row.at("external_id").get<std::string>(), row);
   return by_id;
@@ -250,23 +270,29 @@ void World::connect(const std::string& key) {
 void World::import_own(int count) {
   std::string csv = fake_->text("own_customers.csv?count=" + std::to_string(count));
   cli::Client client = host_->client();
-  const json result = client.upload("/types/customer/import", {{"format", "csv"}}, "text/csv", [&csv] { return std::exchange(csv, {}); });
+  const json result = client.upload("/types/customer/import", {{"format", "csv"}}, "text/csv",
+                                    [&csv] { return std::exchange(csv, {}); });
   ASSERT_EQ(result["rejected"], 0) << result;
   ASSERT_EQ(result["inserted"], count) << result;
 }
 
 bool World::settled(std::chrono::seconds most) {
   return eventually(most, [this] {
-    return host_->count("select (select count(*) from sluice.stream where (mode = 'snapshot' and not snapshot_done) or state in "
-                        "('new','failed')) + (select count(*) from sluice.refetch) + (select count(*) from sluice.link_queue)"
-                        " + (select count(*) from sluice.sync_run where finished_at is null and stream not in ('events'))"
-                        " + (select (count(*) = 0)::int from sluice.stream)") == 0;
+    return host_->count(
+               "select (select count(*) from sluice.stream where (mode = 'snapshot' and not "
+               "snapshot_done) or state in "
+               "('new','failed')) + (select count(*) from sluice.refetch) + (select count(*) from "
+               "sluice.link_queue)"
+               " + (select count(*) from sluice.sync_run where finished_at is null and stream not "
+               "in ('events'))"
+               " + (select (count(*) = 0)::int from sluice.stream)") == 0;
   });
 }
 
 void World::expect_tables_equal_truth() {
   for (const Checked& checked : kChecked) {
-    expect_same_rows(checked, host_->rows(std::string("acme.stripe_") + checked.type), fake_->truth(checked.type));
+    expect_same_rows(checked, host_->rows(std::string("acme.stripe_") + checked.type),
+                     fake_->truth(checked.type));
   }
 }
 

@@ -20,9 +20,11 @@ inline constexpr const char* kKey = "sk_test_e2e_0001";
 /// The fake vendor as a process; its control side.
 class FakeStripe {
  public:
-  FakeStripe(const std::filesystem::path& directory, int customers, std::vector<std::string> more = {});
+  FakeStripe(const std::filesystem::path& directory, int customers,
+             std::vector<std::string> more = {});
   [[nodiscard]] const std::string& url() const { return url_; }
-  nlohmann::json control(const std::string& method, const std::string& path, const nlohmann::json& body = nullptr);
+  nlohmann::json control(const std::string& method, const std::string& path,
+                         const nlohmann::json& body = nullptr);
   std::string text(const std::string& path);
   /// Every live object of a type, by id, as the vendor holds it now.
   std::map<std::string, nlohmann::json> truth(const std::string& type);

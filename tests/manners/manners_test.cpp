@@ -20,20 +20,24 @@ struct Shape {
   bool risky;
 };
 
-// The rows that GCC 12.2 was measured to compile into a double free, and those that it compiles well.
+// The rows that GCC 12.2 was measured to compile into a double free, and those that it compiles
+// well.
 const Shape kShapes[] = {
     {"an aggregate argument", "co_await f(Options{.url = u, .n = 2});", true},
     {"an empty braced argument", "co_await f({});", true},
     {"an initializer list", "co_await f({a, b});", true},
     {"a capturing lambda argument", "co_await f([x](int v) { use(x, v); });", true},
     {"a called coroutine lambda", "co_await [x]() -> awaitable<int> { co_return x; }();", true},
-    {"a spawned coroutine lambda", "co_await co_spawn(ex, [x]() -> awaitable<int> { co_return x; }, use_awaitable);", true},
+    {"a spawned coroutine lambda",
+     "co_await co_spawn(ex, [x]() -> awaitable<int> { co_return x; }, use_awaitable);", true},
     {"a method of a braced temporary", "co_await Obj{}.method(1);", true},
     {"a returned await with an aggregate", "co_return co_await f(Options{.n = 1});", true},
     {"an aggregate beside an await", "g(co_await p(), Options{.n = 1});", true},
     {"an aggregate before an await", "g(Options{.n = 1}, co_await p());", true},
-    {"a spawned call with an aggregate", "co_await co_spawn(ex, f(Options{.n = 1}), use_awaitable);", true},
-    {"an aggregate in a condition", "if (auto r = co_await f(Options{.n = 1}); !r) { stop(); }", true},
+    {"a spawned call with an aggregate",
+     "co_await co_spawn(ex, f(Options{.n = 1}), use_awaitable);", true},
+    {"an aggregate in a condition", "if (auto r = co_await f(Options{.n = 1}); !r) { stop(); }",
+     true},
     {"an aggregate over two lines", "auto r = co_await f(\n    Options{\n .n = 1});", true},
     {"a named value", "Options options{.n = 1};\nco_await f(std::move(options));", false},
     {"a class with a constructor", "co_await f(Params(a, b));", false},
@@ -48,17 +52,20 @@ const Shape kShapes[] = {
 TEST(Manners, the_coroutine_check_knows_every_shape_that_breaks_and_none_that_does_not) {
   for (const Shape& shape : kShapes) {
     SCOPED_TRACE(shape.name);
-    const std::string text = blank_comments_and_strings(std::string("Task<void> t() {\n") + shape.code + "\n}\n");
+    const std::string text =
+        blank_comments_and_strings(std::string("Task<void> t() {\n") + shape.code + "\n}\n");
     EXPECT_EQ(!risky_coroutine_lines(text).empty(), shape.risky) << shape.code;
   }
 }
 
 TEST(Manners, no_statement_with_co_await_builds_a_braced_value_or_a_capturing_lambda) {
-  for (const SourceFile& file : read_sources(kRoot, {"host", "tests", "bench", "plugins", "plugin-api"})) {
+  for (const SourceFile& file :
+       read_sources(kRoot, {"host", "tests", "bench", "plugins", "plugin-api"})) {
     if (file.path == "tests/manners/manners_test.cpp") continue;
     for (const int line : risky_coroutine_lines(blank_comments_and_strings(file.text))) {
       ADD_FAILURE() << file.path << ":" << line
-                    << ": GCC 12 may compile this co_await into a double free; name the value on the line above";
+                    << ": GCC 12 may compile this co_await into a double free; name the value on "
+                       "the line above";
     }
   }
 }
@@ -81,7 +88,9 @@ TEST(Manners, banned_calls_stay_in_their_seams) {
       {R"(system_clock::now)", "sluice::Clock", {"host/base/clock.cpp"}},
       {R"(\b(std::)?(rand|srand)\s*\()", "sluice::Entropy", {}},
       {R"(\bPQexec\b|\bPQexecParams\b)", "pg::Connection::query", {"host/pg/"}},
-      {R"(\b(sleep_for|sleep_until|usleep|nanosleep)\s*\()", "a timer of the loop", {"host/pg/cluster.cpp"}},
+      {R"(\b(sleep_for|sleep_until|usleep|nanosleep)\s*\()",
+       "a timer of the loop",
+       {"host/pg/cluster.cpp"}},
       {R"(\bdlclose\b)", "nothing: a connector stays mapped", {}},
   };
   for (const SourceFile& file : read_sources(kRoot, {"host", "plugins", "plugin-api"})) {
@@ -90,7 +99,8 @@ TEST(Manners, banned_calls_stay_in_their_seams) {
       if (is_allowed(rule, file.path)) continue;
       const std::regex pattern(rule.pattern);
       for (std::sregex_iterator hit(code.begin(), code.end(), pattern), end; hit != end; ++hit) {
-        ADD_FAILURE() << file.path << ":" << line_of(code, static_cast<std::size_t>(hit->position())) << ": "
+        ADD_FAILURE() << file.path << ":"
+                      << line_of(code, static_cast<std::size_t>(hit->position())) << ": "
                       << hit->str() << ": use " << rule.instead;
       }
     }
@@ -130,11 +140,13 @@ TEST(Manners, a_module_includes_only_what_its_DEPENDS_say) {
     const std::string module = file.path.substr(5, file.path.find('/', 5) - 5);
     const auto known = depends.find(module);
     if (known == depends.end()) continue;  // main.cpp, the inventory
-    for (std::sregex_iterator hit(file.text.begin(), file.text.end(), kInclude), end; hit != end; ++hit) {
+    for (std::sregex_iterator hit(file.text.begin(), file.text.end(), kInclude), end; hit != end;
+         ++hit) {
       const std::string included = (*hit)[1].str();
       if (!depends.contains(included)) continue;
       EXPECT_TRUE(known->second.contains(included))
-          << file.path << " includes " << (*hit)[0].str() << " but " << module << " does not DEPEND on " << included;
+          << file.path << " includes " << (*hit)[0].str() << " but " << module
+          << " does not DEPEND on " << included;
     }
   }
 }
@@ -144,7 +156,8 @@ TEST(Manners, the_stages_of_a_record_do_not_know_each_other) {
   const std::set<std::string> stages = {"connector", "fetch", "ingest", "link", "feed"};
   for (const std::string& stage : stages) {
     for (const std::string& other : stages) {
-      if (stage == other || (stage == "ingest" && other == "link")) continue;  // only link/normalise, a pure leaf
+      if (stage == other || (stage == "ingest" && other == "link"))
+        continue;  // only link/normalise, a pure leaf
       const auto found = depends.find(stage);
       ASSERT_NE(found, depends.end()) << stage;
       EXPECT_FALSE(found->second.contains(other)) << stage << " depends on " << other;
@@ -156,7 +169,8 @@ TEST(Manners, every_failpoint_has_a_test) {
   std::set<std::string> named;
   static const std::regex kFailpoint(R"re(SLUICE_FAILPOINT\("([a-z_.]+)"\))re");
   for (const SourceFile& file : read_sources(kRoot, {"host"})) {
-    for (std::sregex_iterator hit(file.text.begin(), file.text.end(), kFailpoint), end; hit != end; ++hit) {
+    for (std::sregex_iterator hit(file.text.begin(), file.text.end(), kFailpoint), end; hit != end;
+         ++hit) {
       named.insert((*hit)[1].str());
     }
   }
@@ -170,7 +184,8 @@ TEST(Manners, every_failpoint_has_a_test) {
 
 TEST(Manners, sources_name_no_path_of_one_machine) {
   const std::regex machine(R"((^|[^A-Za-z0-9_.])/(work|root|farm)/)");
-  for (const SourceFile& file : read_sources(kRoot, {"host", "plugins", "plugin-api", "tests", "bench"})) {
+  for (const SourceFile& file :
+       read_sources(kRoot, {"host", "plugins", "plugin-api", "tests", "bench"})) {
     if (file.path == "tests/manners/manners_test.cpp") continue;
     EXPECT_FALSE(std::regex_search(file.text, machine)) << file.path;
   }

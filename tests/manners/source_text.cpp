@@ -52,7 +52,8 @@ std::size_t statement_end(const std::string& text, std::size_t begin, std::size_
   return text.size();
 }
 
-/// A '{' that begins a value: behind a word, '(', ',', '>' or 'return', and not the body of a lambda or block.
+/// A '{' that begins a value: behind a word, '(', ',', '>' or 'return', and not the body of a
+/// lambda or block.
 bool begins_value(const std::string& statement, std::size_t brace) {
   const std::size_t before = skip_space_back(statement, brace);
   if (before == 0) return false;
@@ -63,7 +64,8 @@ bool begins_value(const std::string& statement, std::size_t brace) {
 /// A lambda introducer with something in it: "[x]", "[=]", "[&, x]". "[]" and a subscript are none.
 bool begins_capturing_lambda(const std::string& statement, std::size_t bracket) {
   const std::size_t before = skip_space_back(statement, bracket);
-  if (before > 0 && (is_word(statement[before - 1]) || statement[before - 1] == ')' || statement[before - 1] == ']')) {
+  if (before > 0 && (is_word(statement[before - 1]) || statement[before - 1] == ')' ||
+                     statement[before - 1] == ']')) {
     const std::string_view head(statement.data(), before);
     if (!head.ends_with("co_await") && !head.ends_with("return")) return false;  // subscript
   }
@@ -71,7 +73,8 @@ bool begins_capturing_lambda(const std::string& statement, std::size_t bracket) 
   const std::size_t end = statement.find(']', bracket);
   if (end == std::string::npos) return false;
   const std::string inside = statement.substr(bracket + 1, end - bracket - 1);
-  return std::any_of(inside.begin(), inside.end(), [](char c) { return !std::isspace(static_cast<unsigned char>(c)); });
+  return std::any_of(inside.begin(), inside.end(),
+                     [](char c) { return !std::isspace(static_cast<unsigned char>(c)); });
 }
 
 bool is_risky(const std::string& statement) {
@@ -85,16 +88,20 @@ bool is_risky(const std::string& statement) {
 }  // namespace
 
 int line_of(const std::string& text, std::size_t offset) {
-  return 1 + static_cast<int>(std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(offset), '\n'));
+  return 1 + static_cast<int>(std::count(text.begin(),
+                                         text.begin() + static_cast<std::ptrdiff_t>(offset), '\n'));
 }
 
-std::vector<SourceFile> read_sources(const std::filesystem::path& root, const std::vector<std::string>& folders) {
+std::vector<SourceFile> read_sources(const std::filesystem::path& root,
+                                     const std::vector<std::string>& folders) {
   std::vector<SourceFile> files;
   for (const std::string& folder : folders) {
     if (!std::filesystem::exists(root / folder)) continue;
     for (const auto& entry : std::filesystem::recursive_directory_iterator(root / folder)) {
       const auto ending = entry.path().extension();
-      if (!entry.is_regular_file() || (ending != ".hpp" && ending != ".cpp" && ending != ".h" && ending != ".c")) continue;
+      if (!entry.is_regular_file() ||
+          (ending != ".hpp" && ending != ".cpp" && ending != ".h" && ending != ".c"))
+        continue;
       std::ostringstream text;
       text << std::ifstream(entry.path()).rdbuf();
       SourceFile file;
@@ -103,7 +110,8 @@ std::vector<SourceFile> read_sources(const std::filesystem::path& root, const st
       files.push_back(std::move(file));
     }
   }
-  std::sort(files.begin(), files.end(), [](const auto& a, const auto& b) { return a.path < b.path; });
+  std::sort(files.begin(), files.end(),
+            [](const auto& a, const auto& b) { return a.path < b.path; });
   return files;
 }
 
@@ -133,7 +141,8 @@ std::string blank_comments_and_strings(const std::string& text) {
       i = end;
     } else if (text[i] == '"' || (text[i] == '\'' && (i == 0 || !is_word(text[i - 1])))) {
       std::size_t end = i + 1;
-      while (end < text.size() && text[end] != text[i] && text[end] != '\n') end += text[end] == '\\' ? 2 : 1;
+      while (end < text.size() && text[end] != text[i] && text[end] != '\n')
+        end += text[end] == '\\' ? 2 : 1;
       blank(i + 1, end);
       i = end + 1;
     } else {
@@ -145,7 +154,8 @@ std::string blank_comments_and_strings(const std::string& text) {
 
 std::vector<int> risky_coroutine_lines(const std::string& blanked) {
   std::vector<int> lines;
-  for (std::size_t at = blanked.find("co_await"); at != std::string::npos; at = blanked.find("co_await", at + 1)) {
+  for (std::size_t at = blanked.find("co_await"); at != std::string::npos;
+       at = blanked.find("co_await", at + 1)) {
     const std::size_t begin = statement_begin(blanked, at);
     const std::size_t end = statement_end(blanked, begin, at);
     if (is_risky(blanked.substr(begin, end - begin))) lines.push_back(line_of(blanked, at));

@@ -16,11 +16,13 @@ struct SourceFile {
 std::vector<SourceFile> read_sources(const std::filesystem::path& root,
                                      const std::vector<std::string>& folders);
 
-/// The same length and lines, with comments and the contents of string and character literals blanked.
+/// The same length and lines, with comments and the contents of string and character literals
+/// blanked.
 std::string blank_comments_and_strings(const std::string& text);
 
-/// Lines (from 1) of statements with co_await that build a braced value or a capturing lambda: the shapes that
-/// GCC 12 compiles into a double free. Takes text as blank_comments_and_strings returns it.
+/// Lines (from 1) of statements with co_await that build a braced value or a capturing lambda: the
+/// shapes that GCC 12 compiles into a double free. Takes text as blank_comments_and_strings returns
+/// it.
 std::vector<int> risky_coroutine_lines(const std::string& blanked);
 
 int line_of(const std::string& text, std::size_t offset);

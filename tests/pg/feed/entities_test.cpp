@@ -22,10 +22,12 @@ class EntitiesTest : public sluice::testing::FeedWorld {
     invoice("in_3", "cus_missing", 300);
     sql("update vendor.acme_invoice set paid = false where external_id = 'in_2'");
   }
-  Result<EntityPage> list(std::string type, std::vector<std::pair<std::string, std::string>> filters = {},
+  Result<EntityPage> list(std::string type,
+                          std::vector<std::pair<std::string, std::string>> filters = {},
                           std::vector<std::string> expand = {}) {
     ListQuery query;
-    for (auto& [left, right] : filters) query.filters.push_back(expect(parse_filter(left, {right})));
+    for (auto& [left, right] : filters)
+      query.filters.push_back(expect(parse_filter(left, {right})));
     query.expand = std::move(expand);
     return run(list_entities(pool(), catalog_, std::move(type), query));
   }
@@ -35,12 +37,15 @@ class EntitiesTest : public sluice::testing::FeedWorld {
     if (!page) return page.error().code;
     std::string out;
     for (const json& entity : page->entities) {
-      out += (out.empty() ? "" : " ") +
-             (entity["external_id"].is_null() ? entity["attributes"]["email"] : entity["external_id"]).get<std::string>();
+      out +=
+          (out.empty() ? "" : " ") +
+          (entity["external_id"].is_null() ? entity["attributes"]["email"] : entity["external_id"])
+              .get<std::string>();
     }
     return out;
   }
-  Result<json> get(std::string type, std::string external_id, std::vector<std::string> expand = {}) {
+  Result<json> get(std::string type, std::string external_id,
+                   std::vector<std::string> expand = {}) {
     EntityRef reference;
     reference.external_id = std::move(external_id);
     return run(get_entity(pool(), catalog_, std::move(type), reference, std::move(expand)));
@@ -51,8 +56,10 @@ class EntitiesTest : public sluice::testing::FeedWorld {
 TEST_F(EntitiesTest, AnEntityIsTypedJsonWithLinksAndProvenance) {
   const auto invoice = get("acme.invoice", "in_1");
   ASSERT_TRUE(invoice);
-  EXPECT_EQ((*invoice)["attributes"],
-            json::parse(R"({"number":"N-in_1","customer":"cus_1","total":100,"rate":"12.50","score":0.5,"paid":true,
+  EXPECT_EQ(
+      (*invoice)["attributes"],
+      json::parse(
+          R"({"number":"N-in_1","customer":"cus_1","total":100,"rate":"12.50","score":0.5,"paid":true,
                 "created":"2026-01-02T03:04:05.500000Z","due":"2026-02-01","lines":[1],"hash":"00ff","memo":null})"));
   EXPECT_EQ((*invoice)["type"], "acme.invoice");
   EXPECT_TRUE((*invoice)["id"].is_number_integer());
@@ -72,11 +79,14 @@ TEST_F(EntitiesTest, FiltersAreTypedAndBound) {
   EXPECT_EQ(ids("acme.invoice", {{"customer", "cus_1"}}), "in_1 in_2");
   EXPECT_EQ(ids("acme.invoice", {{"rate[gt]", "12.4"}, {"score", "0.5"}}), "in_1 in_2 in_3");
   EXPECT_EQ(ids("acme.invoice", {{"created[lt]", "2026-01-02T04:04:05+01:00"}}), "");
-  EXPECT_EQ(ids("acme.invoice", {{"created[gt]", "2026-01-02T04:04:05+01:00"}, {"due", "2026-02-01"}}), "in_1 in_2 in_3");
+  EXPECT_EQ(
+      ids("acme.invoice", {{"created[gt]", "2026-01-02T04:04:05+01:00"}, {"due", "2026-02-01"}}),
+      "in_1 in_2 in_3");
   EXPECT_EQ(ids("acme.invoice", {{"memo[is_null]", "true"}, {"external_id", "in_3"}}), "in_3");
   EXPECT_EQ(ids("acme.invoice", {{"connection", "main"}, {"number", "N-in_1"}}), "in_1");
   EXPECT_EQ(ids("acme.invoice", {{"number", "' or true --"}}), "");
-  EXPECT_EQ(ids("acme.customer", {{"link.acme.customer.email", std::to_string(own_.value)}}), "cus_1");
+  EXPECT_EQ(ids("acme.customer", {{"link.acme.customer.email", std::to_string(own_.value)}}),
+            "cus_1");
   EXPECT_EQ(ids("customer", {{"email", "a@x.com"}}), "a@x.com");
   EXPECT_EQ(ids("customer", {{"seats[gt]", "4"}}), "a@x.com");
   EXPECT_EQ(ids("customer", {{"seats[gt]", "5"}}), "");
@@ -87,7 +97,8 @@ TEST_F(EntitiesTest, FiltersAreTypedAndBound) {
 
 TEST_F(EntitiesTest, ABadFilterNamesTheAttribute) {
   EXPECT_EQ(ids("acme.invoice", {{"total", "many"}}), "filter.bad_value");
-  EXPECT_NE(list("acme.invoice", {{"total", "many"}}).error().message.find("total"), std::string::npos);
+  EXPECT_NE(list("acme.invoice", {{"total", "many"}}).error().message.find("total"),
+            std::string::npos);
   EXPECT_EQ(ids("acme.invoice", {{"due", "2026-02-30"}}), "filter.bad_value");
   EXPECT_EQ(ids("acme.invoice", {{"rate", "1e9"}}), "filter.bad_value");
   EXPECT_EQ(ids("acme.invoice", {{"colour", "1"}}), "filter.unknown_attribute");
@@ -108,9 +119,11 @@ TEST_F(EntitiesTest, PagesFollowEachOther) {
   ASSERT_EQ(second->entities.size(), 1u);
   EXPECT_EQ(second->entities[0]["external_id"], "in_3");
   EXPECT_EQ(second->cursor, "");
-  EXPECT_EQ(run(list_entities(pool(), catalog_, "acme.customer", query)).error().code, "entity.bad_cursor");
+  EXPECT_EQ(run(list_entities(pool(), catalog_, "acme.customer", query)).error().code,
+            "entity.bad_cursor");
   query.cursor = "zzz";
-  EXPECT_EQ(run(list_entities(pool(), catalog_, "acme.invoice", query)).error().code, "entity.bad_cursor");
+  EXPECT_EQ(run(list_entities(pool(), catalog_, "acme.invoice", query)).error().code,
+            "entity.bad_cursor");
 }
 
 TEST_F(EntitiesTest, TombstonesAreShownOnlyWhenAskedFor) {
@@ -127,7 +140,8 @@ TEST_F(EntitiesTest, TombstonesAreShownOnlyWhenAskedFor) {
 }
 
 TEST_F(EntitiesTest, ReferencesExpandAndDanglingOnesAreNull) {
-  const auto page = list("acme.invoice", {}, {"customer.link.acme.customer.email", "customer.invoice"});
+  const auto page =
+      list("acme.invoice", {}, {"customer.link.acme.customer.email", "customer.invoice"});
   ASSERT_TRUE(page) << page.error().describe();
   const json& first = page->entities[0]["expanded"]["customer"];
   EXPECT_EQ(first["external_id"], "cus_1");
@@ -145,7 +159,8 @@ TEST_F(EntitiesTest, ChildrenAndLinkedOnesAreCappedLists) {
   EXPECT_EQ((*customer)["expanded"]["invoice"]["items"].size(), 2u);
   EXPECT_FALSE((*customer)["expanded"]["invoice"]["has_more"].get<bool>());
   EXPECT_EQ((*customer)["expanded"]["customer"]["id"], own_.value);
-  sql("insert into vendor.acme_invoice (workspace_id, connection_id, external_id, content_hash, customer)"
+  sql("insert into vendor.acme_invoice (workspace_id, connection_id, external_id, content_hash, "
+      "customer)"
       " select {w}, {c}, 'many_' || n, gen_random_uuid(), 'cus_2' from generate_series(1, 150) n");
   const auto other = get("acme.customer", "cus_2", {"invoice"});
   EXPECT_EQ((*other)["expanded"]["invoice"]["items"].size(), 100u);
@@ -153,7 +168,8 @@ TEST_F(EntitiesTest, ChildrenAndLinkedOnesAreCappedLists) {
 
   EntityRef reference;
   reference.id = own_;
-  const auto whole = run(get_entity(pool(), catalog_, "customer", reference, {"acme.customer.invoice"}));
+  const auto whole =
+      run(get_entity(pool(), catalog_, "customer", reference, {"acme.customer.invoice"}));
   ASSERT_TRUE(whole) << whole.error().describe();
   const json& linked = (*whole)["expanded"]["acme.customer"]["items"];
   ASSERT_EQ(linked.size(), 1u);
@@ -165,19 +181,25 @@ TEST_F(EntitiesTest, WrongPathsAreRefusedWithWhatIsThere) {
   ASSERT_FALSE(unknown);
   EXPECT_EQ(unknown.error().code, "expand.unknown_path");
   EXPECT_NE(unknown.error().hint.find("customer"), std::string::npos);
-  EXPECT_EQ(get("acme.invoice", "in_1", {"customer.invoice.customer.invoice.customer"}).error().code, "expand.too_deep");
+  EXPECT_EQ(
+      get("acme.invoice", "in_1", {"customer.invoice.customer.invoice.customer"}).error().code,
+      "expand.too_deep");
   EXPECT_TRUE(get("acme.invoice", "in_1", {"customer.invoice.customer.invoice"}));
 }
 
 TEST_F(EntitiesTest, AnExternalIdOfTwoConnectionsNeedsTheConnection) {
-  sql("insert into sluice.connection (workspace_id, connector, name) values ({w}, 'acme', 'second')");
+  sql("insert into sluice.connection (workspace_id, connector, name) values ({w}, 'acme', "
+      "'second')");
   sql("insert into vendor.acme_customer (workspace_id, connection_id, external_id, content_hash)"
-      " select workspace_id, connection_id, 'cus_1', gen_random_uuid() from sluice.connection where name = 'second'");
+      " select workspace_id, connection_id, 'cus_1', gen_random_uuid() from sluice.connection "
+      "where name = 'second'");
   EXPECT_EQ(get("acme.customer", "cus_1").error().code, "entity.ambiguous");
   EntityRef reference;
   reference.external_id = "cus_1";
   reference.connection = "second";
-  EXPECT_EQ((*run(get_entity(pool(), catalog_, "acme.customer", reference)))["provenance"]["connection"], "second");
+  EXPECT_EQ(
+      (*run(get_entity(pool(), catalog_, "acme.customer", reference)))["provenance"]["connection"],
+      "second");
 }
 
 TEST_F(EntitiesTest, AnotherWorkspaceSeesNothing) {

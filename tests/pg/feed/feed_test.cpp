@@ -12,7 +12,8 @@ class FeedTest : public sluice::testing::FeedWorld {
   /// Other tests' transactions on the same server hold the feed back: waits until ours are served.
   void settle() {
     const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(20);
-    while (text("select coalesce(max(txid) < pg_snapshot_xmin(pg_current_snapshot()), true) from sluice.change") != "t") {
+    while (text("select coalesce(max(txid) < pg_snapshot_xmin(pg_current_snapshot()), true) from "
+                "sluice.change") != "t") {
       if (std::chrono::steady_clock::now() > until) FAIL() << "changes were not served in time";
     }
   }
@@ -28,7 +29,9 @@ class FeedTest : public sluice::testing::FeedWorld {
     return out;
   }
   void change(std::string op) {
-    sql("insert into sluice.change (workspace_id, type_id, entity_id, op, changed) values ({w}, 1, 7, '" + op + "', '{}')");
+    sql("insert into sluice.change (workspace_id, type_id, entity_id, op, changed) values ({w}, 1, "
+        "7, '" +
+        op + "', '{}')");
   }
 };
 
@@ -55,7 +58,8 @@ TEST_F(FeedTest, PagesFollowEachOtherAndTheEndKeepsItsCursor) {
 TEST_F(FeedTest, NothingIsServedThatAnOlderTransactionMayStillPrecede) {
   auto slow = connect();
   run(slow->query("begin"));
-  run(slow->query("insert into sluice.change (workspace_id, type_id, entity_id, op)"
+  run(
+      slow->query("insert into sluice.change (workspace_id, type_id, entity_id, op)"
                   " select workspace_id, 1, 7, 'insert' from sluice.workspace"));
   change("update");
   EXPECT_EQ(ops(*read("")), "") << "the older one may still commit";
@@ -84,7 +88,8 @@ TEST_F(FeedTest, AStrangeCursorIsBadInput) {
   change("insert");
   settle();
   const std::string good = read("")->cursor;
-  for (const std::string& bad : {std::string("x"), std::string("!!"), good + "A", good.substr(1), std::string("MTox")}) {
+  for (const std::string& bad :
+       {std::string("x"), std::string("!!"), good + "A", good.substr(1), std::string("MTox")}) {
     const auto page = read(bad);
     ASSERT_FALSE(page) << bad;
     EXPECT_EQ(page.error().code, "feed.bad_cursor");

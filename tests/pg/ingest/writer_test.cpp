@@ -37,11 +37,12 @@ contract::Manifest acme() {
   person.name = "person";
   person.display_name = "Person";
   person.display_attribute = "name";
-  person.attributes = {attribute("name", AttributeType::text, true), attribute("email", AttributeType::text),
-                       attribute("age", AttributeType::integer),     attribute("score", AttributeType::number),
-                       attribute("born", AttributeType::date),       attribute("data", AttributeType::json),
-                       attribute("blob", AttributeType::bytes),      attribute("price", AttributeType::decimal),
-                       attribute("seen", AttributeType::timestamp),  attribute("active", AttributeType::boolean)};
+  person.attributes = {
+      attribute("name", AttributeType::text, true), attribute("email", AttributeType::text),
+      attribute("age", AttributeType::integer),     attribute("score", AttributeType::number),
+      attribute("born", AttributeType::date),       attribute("data", AttributeType::json),
+      attribute("blob", AttributeType::bytes),      attribute("price", AttributeType::decimal),
+      attribute("seen", AttributeType::timestamp),  attribute("active", AttributeType::boolean)};
   contract::LinkKey key;
   key.attribute = "email";
   key.kind = contract::KeyKind::email;
@@ -50,7 +51,8 @@ contract::Manifest acme() {
   line.name = "line";
   line.display_name = "Line";
   line.display_attribute = "person";
-  line.attributes = {attribute("person", AttributeType::text), attribute("amount", AttributeType::integer)};
+  line.attributes = {attribute("person", AttributeType::text),
+                     attribute("amount", AttributeType::integer)};
   contract::Relationship relationship;
   relationship.name = "person";
   relationship.attribute = "person";
@@ -75,7 +77,8 @@ class PageBuilder {
     std::vector<Value> list;
     for (const auto& [name, content] : values.items()) {
       const auto attribute = *manifest_.entity_types[index].attribute_index(name);
-      list.push_back(value(attribute, manifest_.entity_types[index].attributes[attribute].type, content));
+      list.push_back(
+          value(attribute, manifest_.entity_types[index].attributes[attribute].type, content));
     }
     const auto kept = page.allocate<Value>(list.size());
     std::copy(list.begin(), list.end(), kept.begin());
@@ -107,14 +110,34 @@ class PageBuilder {
     made.attribute = attribute;
     if (content.is_null()) return made;
     switch (type) {
-      case AttributeType::text: made.kind = Kind::string; break;
-      case AttributeType::decimal: made.kind = Kind::decimal; break;
-      case AttributeType::json: made.kind = Kind::json; break;
-      case AttributeType::bytes: made.kind = Kind::raw; break;
-      case AttributeType::number: made.kind = Kind::real; made.real = content.get<double>(); return made;
-      case AttributeType::boolean: made.kind = Kind::boolean; made.number = content.get<bool>(); return made;
-      case AttributeType::integer: made.kind = Kind::int64; made.number = content.get<std::int64_t>(); return made;
-      case AttributeType::date: made.kind = Kind::date; made.number = content.get<std::int64_t>(); return made;
+      case AttributeType::text:
+        made.kind = Kind::string;
+        break;
+      case AttributeType::decimal:
+        made.kind = Kind::decimal;
+        break;
+      case AttributeType::json:
+        made.kind = Kind::json;
+        break;
+      case AttributeType::bytes:
+        made.kind = Kind::raw;
+        break;
+      case AttributeType::number:
+        made.kind = Kind::real;
+        made.real = content.get<double>();
+        return made;
+      case AttributeType::boolean:
+        made.kind = Kind::boolean;
+        made.number = content.get<bool>();
+        return made;
+      case AttributeType::integer:
+        made.kind = Kind::int64;
+        made.number = content.get<std::int64_t>();
+        return made;
+      case AttributeType::date:
+        made.kind = Kind::date;
+        made.number = content.get<std::int64_t>();
+        return made;
       case AttributeType::timestamp:
         made.kind = Kind::timestamp;
         made.number = content.get<std::int64_t>();
@@ -148,8 +171,10 @@ class WriterTest : public sluice::testing::PgTest {
         "insert into sluice.installation (workspace_id, connector, sha256) "
         "values (1, 'acme', decode(repeat('00', 32), 'hex'));"
         "insert into sluice.connection (workspace_id, connector, name) values (1, 'acme', 'a');"
-        "insert into sluice.stream (workspace_id, connection_id, stream, mode) values (1, 1, 'people', 'snapshot');"
-        "insert into sluice.sync_run (workspace_id, connection_id, stream, kind) values (1, 1, 'people', 'full');"
+        "insert into sluice.stream (workspace_id, connection_id, stream, mode) values (1, 1, "
+        "'people', 'snapshot');"
+        "insert into sluice.sync_run (workspace_id, connection_id, stream, kind) values (1, 1, "
+        "'people', 'full');"
         "insert into sluice.lease_epoch values (1, 'account', 7);");
     co_await model::install_types(*connection, WorkspaceId(1), manifest_);
     context_.workspace = WorkspaceId(1);
@@ -167,7 +192,8 @@ class WriterTest : public sluice::testing::PgTest {
     co_await model::install_types(*connection, WorkspaceId(1), manifest_);
     context_.catalog = co_await model::load_catalog(*connection, WorkspaceId(1));
   }
-  Task<void> explain_generic(std::string sql, std::string types, int nulls, std::vector<std::string>& plans) {
+  Task<void> explain_generic(std::string sql, std::string types, int nulls,
+                             std::vector<std::string>& plans) {
     auto connection = co_await pool().acquire();
     co_await connection->query("set enable_seqscan = off");  // as the role of the write path has it
     co_await connection->query("set plan_cache_mode = force_generic_plan");
@@ -206,9 +232,17 @@ class WriterTest : public sluice::testing::PgTest {
 
 TEST_F(WriterTest, a_page_is_stored_with_every_type_its_keys_its_changes_and_its_checkpoint) {
   auto built = page();
-  built.record("person", "p1", {{"name", "Ann"}, {"email", "Ann@Example.com"}, {"age", 41}, {"score", 0.5},
-                                {"born", 1}, {"data", R"({"b":1,"a":[2]})"}, {"blob", "\x01\x02"}, {"price", "12.50"},
-                                {"seen", 1'000'000}, {"active", true}});
+  built.record("person", "p1",
+               {{"name", "Ann"},
+                {"email", "Ann@Example.com"},
+                {"age", 41},
+                {"score", 0.5},
+                {"born", 1},
+                {"data", R"({"b":1,"a":[2]})"},
+                {"blob", "\x01\x02"},
+                {"price", "12.50"},
+                {"seen", 1'000'000},
+                {"active", true}});
   built.record("line", "l1", {{"person", "p1"}, {"amount", 5}});
   PageEffects effects;
   effects.checkpoint = "page 2";
@@ -218,25 +252,31 @@ TEST_F(WriterTest, a_page_is_stored_with_every_type_its_keys_its_changes_and_its
   EXPECT_EQ(counts.records, 2);
   EXPECT_EQ(counts.inserted, 2);
   EXPECT_EQ(counts.unchanged, 0);
-  EXPECT_EQ(ask("select concat_ws('|', name, email, age, score, born, data, blob, price, seen, active) "
-                "from vendor.acme_person"),
-            R"(Ann|Ann@Example.com|41|0.5|1970-01-02|{"a": [2], "b": 1}|\x0102|12.50|1970-01-01 00:00:01+00|t)");
+  EXPECT_EQ(
+      ask("select concat_ws('|', name, email, age, score, born, data, blob, price, seen, active) "
+          "from vendor.acme_person"),
+      R"(Ann|Ann@Example.com|41|0.5|1970-01-02|{"a": [2], "b": 1}|\x0102|12.50|1970-01-01 00:00:01+00|t)");
   EXPECT_EQ(ask("select count(*) from sluice.link_key"), "1");
   EXPECT_EQ(ask("select count(*) from sluice.link_queue"), "1");
-  EXPECT_EQ(ask("select op || external_id from sluice.change order by change_id"), "insertp1 insertl1");
-  EXPECT_EQ(ask("select convert_from(checkpoint, 'UTF8') || checkpoint_format || records_total from sluice.stream"),
+  EXPECT_EQ(ask("select op || external_id from sluice.change order by change_id"),
+            "insertp1 insertl1");
+  EXPECT_EQ(ask("select convert_from(checkpoint, 'UTF8') || checkpoint_format || records_total "
+                "from sluice.stream"),
             "page 232");
-  EXPECT_EQ(ask("select concat_ws(' ', pages, requests, records, inserted) from sluice.sync_run"), "1 2 2 2");
+  EXPECT_EQ(ask("select concat_ws(' ', pages, requests, records, inserted) from sluice.sync_run"),
+            "1 2 2 2");
 }
 
 TEST_F(WriterTest, the_same_page_again_changes_nothing_at_all) {
   auto built = page();
   for (int i = 0; i < 50; ++i) {
-    built.record("person", "p" + std::to_string(i), {{"name", "Ann"}, {"email", "a@b"}, {"data", "{}"}}, i);
+    built.record("person", "p" + std::to_string(i),
+                 {{"name", "Ann"}, {"email", "a@b"}, {"data", "{}"}}, i);
   }
   built.deleted("person", "never seen");
   write(built.page);
-  const std::string before = ask("select xmin || '/' || ctid from vendor.acme_person order by external_id");
+  const std::string before =
+      ask("select xmin || '/' || ctid from vendor.acme_person order by external_id");
   const std::string changes = ask("select count(*) from sluice.change");
   for (int i = 0; i < 3; ++i) {  // the first of them without a look, the others with one
     const PageCounts again = write(built.page);
@@ -268,15 +308,21 @@ TEST_F(WriterTest, any_split_of_records_into_pages_gives_the_same_rows) {
     bool deleted;
   };
   const std::vector<std::pair<const char*, Part>> records = {
-      {"a", {{{"name", "A"}, {"age", 1}}, false}},  {"b", {{{"name", "B"}, {"email", "b@x"}}, false}},
-      {"a", {{{"email", "a@x"}}, false}},           {"b", {nlohmann::json::object(), true}},
-      {"a", {{{"name", "AA"}, {"age", 2}}, false}}, {"b", {{{"age", 7}}, false}},
-      {"c", {nlohmann::json::object(), true}},      {"a", {{{"age", nullptr}}, false}}};
+      {"a", {{{"name", "A"}, {"age", 1}}, false}},
+      {"b", {{{"name", "B"}, {"email", "b@x"}}, false}},
+      {"a", {{{"email", "a@x"}}, false}},
+      {"b", {nlohmann::json::object(), true}},
+      {"a", {{{"name", "AA"}, {"age", 2}}, false}},
+      {"b", {{{"age", 7}}, false}},
+      {"c", {nlohmann::json::object(), true}},
+      {"a", {{{"age", nullptr}}, false}}};
   const std::string rows =
-      "select concat_ws('|', external_id, name, email, age, deleted_at is null) from vendor.acme_person "
+      "select concat_ws('|', external_id, name, email, age, deleted_at is null) from "
+      "vendor.acme_person "
       "order by external_id";
   const std::string keys =
-      "select concat_ws('|', p.external_id, k.digest) from sluice.link_key k join vendor.acme_person p "
+      "select concat_ws('|', p.external_id, k.digest) from sluice.link_key k join "
+      "vendor.acme_person p "
       "on p.id = k.entity_id order by 1";
   std::string expected, expected_keys;
   for (std::size_t size = 1; size <= records.size(); ++size) {
@@ -329,7 +375,8 @@ TEST_F(WriterTest, deletion_keeps_the_values_takes_the_keys_and_can_be_undone) {
   auto third = page();
   EXPECT_EQ(write(third.record("person", "p", {{"age", 3}}).page).updated, 1);
   EXPECT_EQ(ask("select id from vendor.acme_person where deleted_at is null"), id);
-  EXPECT_EQ(ask("select count(*) from sluice.link_key"), "1");  // of the email that this record did not have
+  EXPECT_EQ(ask("select count(*) from sluice.link_key"),
+            "1");  // of the email that this record did not have
   EXPECT_EQ(ask("select op from sluice.change order by change_id"), "insert delete restore");
   EXPECT_EQ(ask("select count(*) from sluice.link_queue"), "3");
 }
@@ -344,7 +391,8 @@ TEST_F(WriterTest, a_changed_key_is_taken_off_and_put_on) {
   EXPECT_EQ(ask("select count(*) from sluice.link_queue"), "1");
   auto third = page();
   write(third.record("person", "p", {{"email", "c@d"}}).page);
-  EXPECT_EQ(ask("select count(*) filter (where digest::text <> '" + digest + "') || '/' || count(*) from sluice.link_key"),
+  EXPECT_EQ(ask("select count(*) filter (where digest::text <> '" + digest +
+                "') || '/' || count(*) from sluice.link_key"),
             "1/1");
   EXPECT_EQ(ask("select count(*) from sluice.link_queue"), "3");
 }
@@ -365,15 +413,18 @@ TEST_F(WriterTest, a_bad_record_is_quarantined_and_the_others_are_stored) {
   EXPECT_EQ(counts.quarantined, 4);
   EXPECT_EQ(counts.unchanged, 0);
   write(built.page);
-  EXPECT_EQ(ask("select concat(external_id, '=', code, times) from sluice.quarantine order by external_id"),
-            "bad json=value.invalid_json2 no name=record.required_missing2 null name=record.required_null2 "
+  EXPECT_EQ(ask("select concat(external_id, '=', code, times) from sluice.quarantine order by "
+                "external_id"),
+            "bad json=value.invalid_json2 no name=record.required_missing2 null "
+            "name=record.required_null2 "
             "rejected=record.wrong_kind2");
 }
 
 TEST_F(WriterTest, a_value_that_only_postgresql_refuses_is_found_and_quarantined) {
   // A year that jsonb takes but numeric does not: more digits before the point than it holds.
   auto built = page();
-  for (int i = 0; i < 20; ++i) built.record("person", "p" + std::to_string(i), {{"name", "Ann"}, {"price", "1"}});
+  for (int i = 0; i < 20; ++i)
+    built.record("person", "p" + std::to_string(i), {{"name", "Ann"}, {"price", "1"}});
   run(pool().query("alter table vendor.acme_person alter column price type numeric(5,2)"));
   built.record("person", "huge", {{"name", "Ann"}, {"price", "123456"}});
   const PageCounts counts = write(built.page);
@@ -385,19 +436,23 @@ TEST_F(WriterTest, a_value_that_only_postgresql_refuses_is_found_and_quarantined
 TEST_F(WriterTest, u0000_is_stored_as_a_replacement_and_shown) {
   const auto put = [&](int age) {
     auto built = page();
-    return write(built.record("person", "p", {{"name", std::string("A\0B", 3)}, {"age", age}}).page);
+    return write(
+        built.record("person", "p", {{"name", std::string("A\0B", 3)}, {"age", age}}).page);
   };
   EXPECT_EQ(put(1).inserted, 1);
   EXPECT_EQ(put(1).unchanged, 1);
   EXPECT_EQ(put(2).quarantined, 0);
-  EXPECT_EQ(ask("select name from vendor.acme_person"), "A\xEF\xBF\xBD" "B");
+  EXPECT_EQ(ask("select name from vendor.acme_person"),
+            "A\xEF\xBF\xBD"
+            "B");
   EXPECT_EQ(ask("select code || times from sluice.quarantine"), "value.nul_replaced2");
 }
 
 TEST_F(WriterTest, a_stale_epoch_writes_nothing) {
   context_.epoch = Epoch(6);
   auto built = page();
-  built.record("person", "p", {{"name", "Ann"}, {"email", "a@b"}}).notice("person", "q", contract::NoticeKind::changed);
+  built.record("person", "p", {{"name", "Ann"}, {"email", "a@b"}})
+      .notice("person", "q", contract::NoticeKind::changed);
   PageEffects effects;
   effects.checkpoint = "later";
   try {
@@ -407,7 +462,8 @@ TEST_F(WriterTest, a_stale_epoch_writes_nothing) {
     EXPECT_EQ(failure.error().code, "lease.lost");
     EXPECT_EQ(failure.error().kind, ErrorKind::cancelled);
   }
-  EXPECT_EQ(ask("select (select count(*) from vendor.acme_person) + (select count(*) from sluice.change) + "
+  EXPECT_EQ(ask("select (select count(*) from vendor.acme_person) + (select count(*) from "
+                "sluice.change) + "
                 "(select count(*) from sluice.link_key) + (select count(*) from sluice.refetch)"),
             "0");
   EXPECT_EQ(ask("select checkpoint is null from sluice.stream"), "t");
@@ -415,7 +471,8 @@ TEST_F(WriterTest, a_stale_epoch_writes_nothing) {
 
 TEST_F(WriterTest, notices_meet_in_one_row_an_object_and_answered_ones_leave_unless_newer) {
   auto first = page();
-  first.notice("person", "a", contract::NoticeKind::changed).notice("person", "a", contract::NoticeKind::deleted);
+  first.notice("person", "a", contract::NoticeKind::changed)
+      .notice("person", "a", contract::NoticeKind::deleted);
   first.notice("person", "b", contract::NoticeKind::merged, "c");
   EXPECT_EQ(write(first.page).notices, 3);
   EXPECT_EQ(ask("select concat(external_id, kind, generation) from sluice.refetch order by 1"),
@@ -451,7 +508,8 @@ TEST_F(WriterTest, a_complete_set_deletes_what_is_not_in_it_and_nothing_else) {
   set.ids = ids;
   second.page.sets.push_back(set);
   EXPECT_EQ(write(second.page).deleted, 2);
-  EXPECT_EQ(ask("select external_id from vendor.acme_line where deleted_at is null order by 1"), "2 4 5");
+  EXPECT_EQ(ask("select external_id from vendor.acme_line where deleted_at is null order by 1"),
+            "2 4 5");
   EXPECT_EQ(write(second.page).deleted, 0);
 }
 
@@ -474,7 +532,8 @@ class WriterOrderTest : public WriterTest {
   }
   std::string name() { return ask("select name from vendor.acme_person where deleted_at is null"); }
 
-  /// Writes pages one after the other, each again when it was a deadlock's victim, as the engine does.
+  /// Writes pages one after the other, each again when it was a deadlock's victim, as the engine
+  /// does.
   Task<void> lane(std::vector<std::pair<std::int64_t, PageBuilder>> pages, int& victims) {
     for (auto& [observed, built] : pages) {
       PageEffects effects;
@@ -504,7 +563,8 @@ TEST_F(WriterOrderTest, lanes_that_write_the_same_rows_at_once_leave_the_newest_
   for (int l = 0; l < kLanes; ++l) {
     std::vector<std::pair<std::int64_t, PageBuilder>> pages;
     for (int p = 0; p < kPages; ++p) {
-      const std::int64_t observed = 1'000 + static_cast<std::int64_t>(random(100)) * 100 + p * kLanes + l;  // none twice
+      const std::int64_t observed =
+          1'000 + static_cast<std::int64_t>(random(100)) * 100 + p * kLanes + l;  // none twice
       auto built = page();
       for (int person = 0; person < kPersons; ++person) {
         const std::string id = "p" + std::to_string(person);
@@ -512,31 +572,39 @@ TEST_F(WriterOrderTest, lanes_that_write_the_same_rows_at_once_leave_the_newest_
         if (gone) {
           built.deleted("person", id);
         } else {
-          nlohmann::json values = {{"name", "Ann"}, {"age", observed}, {"email", std::to_string(observed) + "@x"}};
-          if (random(2) == 0) values["score"] = 0.5;  // another presence is another statement, with other locks
+          nlohmann::json values = {
+              {"name", "Ann"}, {"age", observed}, {"email", std::to_string(observed) + "@x"}};
+          if (random(2) == 0)
+            values["score"] = 0.5;  // another presence is another statement, with other locks
           built.record("person", id, values);
         }
         if (observed > std::abs(newest[id])) newest[id] = gone ? -observed : observed;
       }
       pages.emplace_back(observed, std::move(built));
     }
-    asio::co_spawn(executor(), lane(std::move(pages), victims), [&](const std::exception_ptr& error) {
-      ++ended;
-      failed += error ? 1 : 0;
-    });
+    asio::co_spawn(executor(), lane(std::move(pages), victims),
+                   [&](const std::exception_ptr& error) {
+                     ++ended;
+                     failed += error ? 1 : 0;
+                   });
   }
   run_until_true([&] { return ended == kLanes; });
   EXPECT_EQ(failed, 0);
   for (const auto& [id, observed] : newest) {
-    if (observed < 0) continue;  // a deletion of a row that never was, or is gone already, leaves no order: see Writer
-    EXPECT_EQ(ask("select age from vendor.acme_person where deleted_at is null and external_id = '" + id + "'"),
-              std::to_string(observed))
+    if (observed < 0)
+      continue;  // a deletion of a row that never was, or is gone already, leaves no order: see
+                 // Writer
+    EXPECT_EQ(
+        ask("select age from vendor.acme_person where deleted_at is null and external_id = '" + id +
+            "'"),
+        std::to_string(observed))
         << id << ", deadlocks: " << victims;
   }
   // One key each of those that are there, and it is theirs.
   EXPECT_EQ(ask("select count(*) from vendor.acme_person where deleted_at is null"),
             ask("select count(distinct entity_id) from sluice.link_key"));
-  EXPECT_EQ(ask("select count(*) from sluice.link_key"), ask("select count(distinct entity_id) from sluice.link_key"));
+  EXPECT_EQ(ask("select count(*) from sluice.link_key"),
+            ask("select count(distinct entity_id) from sluice.link_key"));
 }
 
 TEST_F(WriterOrderTest, an_older_page_that_commits_after_a_newer_refetch_changes_nothing) {
@@ -587,11 +655,11 @@ TEST_F(WriterOrderTest, another_epoch_is_newer_whatever_its_clock_says) {
 
 TEST_F(WriterOrderTest, a_vendors_version_speaks_before_the_clock_except_about_a_deletion) {
   put(3'000, "five", 5);
-  EXPECT_EQ(put(2'000, "six", 6).updated, 1);   // a lagging replica answered later with less
+  EXPECT_EQ(put(2'000, "six", 6).updated, 1);  // a lagging replica answered later with less
   EXPECT_EQ(put(9'000, "four", 4).updated, 0);
   EXPECT_EQ(put(2'500, "six again", 6).updated, 0);  // the same version: the order of the answers
   EXPECT_EQ(put(9'000, "six again", 6).updated, 1);
-  EXPECT_EQ(drop(12'000).deleted, 1);           // a deletion has no version
+  EXPECT_EQ(drop(12'000).deleted, 1);  // a deletion has no version
   EXPECT_EQ(put(11'000, "seven", 7).updated, 0);
   EXPECT_EQ(put(13'000, "seven", 7).updated, 1);
   EXPECT_EQ(name(), "seven");
@@ -619,7 +687,8 @@ TEST_F(WriterOrderTest, a_complete_set_leaves_a_child_that_is_newer) {
 
 TEST_F(WriterTest, a_complete_set_looks_again_when_the_other_lane_changes_a_row_meanwhile) {
   auto first = page();
-  first.record("line", "1", {{"person", "p"}, {"amount", 1}}).record("line", "2", {{"person", "p"}, {"amount", 1}});
+  first.record("line", "1", {{"person", "p"}, {"amount", 1}})
+      .record("line", "2", {{"person", "p"}, {"amount", 1}});
   write(first.page);
   auto built = page();
   contract::CompleteSet set;
@@ -628,7 +697,8 @@ TEST_F(WriterTest, a_complete_set_looks_again_when_the_other_lane_changes_a_row_
   built.page.sets.push_back(set);
   const auto other = connect();
   run(other->query("begin"));
-  run(other->query("update vendor.acme_line set sync_version = sync_version + 1 where external_id = '1'"));
+  run(other->query(
+      "update vendor.acme_line set sync_version = sync_version + 1 where external_id = '1'"));
   PageCounts counts;
   bool done = false;
   asio::co_spawn(executor(), writer_->write(context_, built.page, PageEffects()),
@@ -639,7 +709,8 @@ TEST_F(WriterTest, a_complete_set_looks_again_when_the_other_lane_changes_a_row_
                  });
   const auto watch = connect();
   const std::string blocked =
-      "select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+      "select 1 from pg_stat_activity where datname = current_database() and wait_event_type = "
+      "'Lock'";
   for (int i = 0; i < 10'000 && run(watch->query(blocked)).empty(); ++i) {
   }
   run(other->query("commit"));
@@ -650,7 +721,8 @@ TEST_F(WriterTest, a_complete_set_looks_again_when_the_other_lane_changes_a_row_
 
 TEST_F(WriterTest, a_value_that_no_index_takes_is_quarantined_when_the_row_is_there_already) {
   auto first = page();
-  first.record("line", "1", {{"person", "p"}, {"amount", 1}}).record("line", "2", {{"person", "p"}, {"amount", 1}});
+  first.record("line", "1", {{"person", "p"}, {"amount", 1}})
+      .record("line", "2", {{"person", "p"}, {"amount", 1}});
   write(first.page);
   std::string noise;  // more than an index entry holds, also compressed
   std::uint32_t state = 1;
@@ -659,7 +731,8 @@ TEST_F(WriterTest, a_value_that_no_index_takes_is_quarantined_when_the_row_is_th
     noise.push_back(static_cast<char>('!' + (state >> 24) % 90));
   }
   auto second = page();
-  second.record("line", "1", {{"person", noise}, {"amount", 2}}).record("line", "2", {{"person", "p"}, {"amount", 2}});
+  second.record("line", "1", {{"person", noise}, {"amount", 2}})
+      .record("line", "2", {{"person", "p"}, {"amount", 2}});
   const PageCounts counts = write(second.page);
   EXPECT_EQ(counts.quarantined, 1);
   EXPECT_EQ(counts.updated, 1);
@@ -677,7 +750,8 @@ TEST_F(WriterTest, what_is_looked_up_is_looked_up_by_index_even_when_the_tables_
   const auto explain = [&](const std::string& sql, const std::string& types, int nulls) {
     run(explain_generic(sql, types, nulls, plans));
   };
-  explain(action_sql(Action::look, plan, presence), "bigint,bigint,bigint,text[],bigint[],uuid[],boolean[]", 7);
+  explain(action_sql(Action::look, plan, presence),
+          "bigint,bigint,bigint,text[],bigint[],uuid[],boolean[]", 7);
   explain(kRemoveKeys.sql, "bigint,bigint[],int[],int[],uuid[]", 5);
   explain(kForgetAnswered.sql, "bigint,bigint,text[],text[],bigint[]", 5);
   for (const std::string& text : plans) {
@@ -693,7 +767,8 @@ TEST_F(WriterTest, a_thousand_rows_and_six_hundred_attributes_go_through) {
   contract::EntityType type;
   type.name = "wide";
   type.display_name = "Wide";
-  for (int i = 0; i < 600; ++i) type.attributes.push_back(attribute("a" + std::to_string(i), AttributeType::text));
+  for (int i = 0; i < 600; ++i)
+    type.attributes.push_back(attribute("a" + std::to_string(i), AttributeType::text));
   type.display_attribute = "a0";
   wide.entity_types.push_back(type);
   manifest_ = wide;
@@ -702,22 +777,26 @@ TEST_F(WriterTest, a_thousand_rows_and_six_hundred_attributes_go_through) {
   nlohmann::json values;
   for (int i = 0; i < 600; ++i) values["a" + std::to_string(i)] = "v" + std::to_string(i);
   built.record("wide", "w", values);
-  for (int i = 0; i < 1'000; ++i) built.record("person", "p" + std::to_string(i), {{"name", "Ann"}, {"age", i}});
+  for (int i = 0; i < 1'000; ++i)
+    built.record("person", "p" + std::to_string(i), {{"name", "Ann"}, {"age", i}});
   EXPECT_EQ(write(built.page).inserted, 1'001);
   EXPECT_EQ(ask("select a0 || a599 from vendor.acme_wide"), "v0v599");
   values["a599"] = "new";
   auto second = page();
   EXPECT_EQ(write(second.record("wide", "w", values).page).updated, 1);
-  EXPECT_EQ(ask("select changed from sluice.change where op = 'update'"), R"({"a599": ["v599", "new"]})");
+  EXPECT_EQ(ask("select changed from sluice.change where op = 'update'"),
+            R"({"a599": ["v599", "new"]})");
 }
 
 /// Runs as pg.ingest_failpoints, where each of the writer's failpoints throws at its first passage.
 TEST_F(WriterTest, a_failure_before_the_commit_leaves_nothing_and_after_it_everything) {
-  if (!failpoint::armed) GTEST_SKIP() << "set SLUICE_FAILPOINTS, as ctest's pg.ingest_failpoints does";
+  if (!failpoint::armed)
+    GTEST_SKIP() << "set SLUICE_FAILPOINTS, as ctest's pg.ingest_failpoints does";
   auto built = page();
   built.record("person", "p", {{"name", "Ann"}, {"email", "a@b"}});
-  const std::string stored = "select (select count(*) from vendor.acme_person) || '/' || (select count(*) from "
-                             "sluice.change) || '/' || (select count(*) from sluice.link_queue)";
+  const std::string stored =
+      "select (select count(*) from vendor.acme_person) || '/' || (select count(*) from "
+      "sluice.change) || '/' || (select count(*) from sluice.link_queue)";
   EXPECT_THROW(write(built.page), Failure);  // ingest.after_upsert
   EXPECT_EQ(ask(stored), "0/0/0");
   EXPECT_THROW(write(built.page), Failure);  // ingest.before_commit

@@ -3,8 +3,8 @@
 #include <gtest/gtest.h>
 
 #include "base/bytes.hpp"
-#include "link/normalise.hpp"
 #include "base/failpoint.hpp"
+#include "link/normalise.hpp"
 #include "link/rules.hpp"
 #include "support/pg_fixture.hpp"
 
@@ -15,7 +15,8 @@ using contract::KeyKind;
 
 constexpr std::int64_t kSourceType = 1, kTargetType = 2;
 
-/// Two types by hand, source.email -> target.email; entities are written as ingest writes their keys.
+/// Two types by hand, source.email -> target.email; entities are written as ingest writes their
+/// keys.
 class ResolverTest : public sluice::testing::PgTest {
  protected:
   void SetUp() override {
@@ -52,8 +53,10 @@ class ResolverTest : public sluice::testing::PgTest {
     co_await connection->script(
         "insert into sluice.workspace (name) values ('w');"
         "insert into sluice.lease_epoch values (1, 'link', 3);"
-        "insert into sluice.link_rule (workspace_id, name, source_type, source_attribute, target_type, "
-        "target_attribute, key_kind, origin) values (1, 'by_email', 'acme.source', 'email', 'acme.target', 'email', "
+        "insert into sluice.link_rule (workspace_id, name, source_type, source_attribute, "
+        "target_type, "
+        "target_attribute, key_kind, origin) values (1, 'by_email', 'acme.source', 'email', "
+        "'acme.target', 'email', "
         "1, 'admin');"
         "create table vendor.acme_source (workspace_id bigint, id bigint, deleted_at timestamptz);"
         "create unique index on vendor.acme_source (workspace_id, id);");
@@ -63,15 +66,17 @@ class ResolverTest : public sluice::testing::PgTest {
     return to_hex(digest(KeyKind::email, *normalise(KeyKind::email, email)).bytes);
   }
   static std::string gain(std::int64_t type_id, std::int64_t entity, std::string_view email) {
-    std::string sql = "with k as (insert into sluice.link_key values (1, 1, '" + hex(email) + "', " +
-                      std::to_string(type_id) + ", 0, " + std::to_string(entity) +
-                      ") returning *) insert into sluice.link_queue (workspace_id, kind, digest, type_id, attribute, "
+    std::string sql = "with k as (insert into sluice.link_key values (1, 1, '" + hex(email) +
+                      "', " + std::to_string(type_id) + ", 0, " + std::to_string(entity) +
+                      ") returning *) insert into sluice.link_queue (workspace_id, kind, digest, "
+                      "type_id, attribute, "
                       "entity_id) select * from k";
     return sql;
   }
   static std::string lose(std::int64_t entity) {
     return "with k as (delete from sluice.link_key where entity_id = " + std::to_string(entity) +
-           " returning *) insert into sluice.link_queue (workspace_id, kind, digest, type_id, attribute, "
+           " returning *) insert into sluice.link_queue (workspace_id, kind, digest, type_id, "
+           "attribute, "
            "entity_id) select * from k";
   }
   void sql(const std::string& text) { run(pool().query(text)); }
@@ -98,8 +103,10 @@ class ResolverTest : public sluice::testing::PgTest {
     return all;
   }
   std::string links() {
-    return ask("select concat_ws(':', source_id, state, target_id, nullif(candidates::text, '{}')) from sluice.link "
-               "order by source_id");
+    return ask(
+        "select concat_ws(':', source_id, state, target_id, nullif(candidates::text, '{}')) from "
+        "sluice.link "
+        "order by source_id");
   }
 
   model::CatalogPtr catalog_;
@@ -114,8 +121,9 @@ TEST_F(ResolverTest, whichever_side_comes_first_they_end_linked_with_evidence) {
   sql(gain(kSourceType, 11, "ann@x.example"));
   EXPECT_EQ(resolve().linked, 2);
   EXPECT_EQ(links(), "10:linked:20 11:linked:20");
-  EXPECT_EQ(ask("select (evidence - 'at')::text from sluice.link where source_id = 10"),
-            R"({"rule": "by_email", "key_kind": "email", "source_attribute": "email", "target_attribute": "email"})");
+  EXPECT_EQ(
+      ask("select (evidence - 'at')::text from sluice.link where source_id = 10"),
+      R"({"rule": "by_email", "key_kind": "email", "source_attribute": "email", "target_attribute": "email"})");
   EXPECT_EQ(ask("select op || changed::text from sluice.change order by entity_id"),
             R"(link{"by_email": [null, 20]} link{"by_email": [null, 20]})");
   EXPECT_EQ(ask("select count(*) from sluice.link_queue"), "0");
@@ -167,8 +175,10 @@ TEST_F(ResolverTest, a_humans_decision_outranks_every_key) {
   EXPECT_EQ(links(), "10:rejected");
 }
 
-TEST_F(ResolverTest, two_transactions_that_insert_both_sides_at_once_end_linked_in_every_interleaving) {
-  // S and T insert, s and t commit, R resolves: every order with S before s and T before t, R anywhere.
+TEST_F(ResolverTest,
+       two_transactions_that_insert_both_sides_at_once_end_linked_in_every_interleaving) {
+  // S and T insert, s and t commit, R resolves: every order with S before s and T before t, R
+  // anywhere.
   std::string steps = "RRSTst";
   std::sort(steps.begin(), steps.end());
   auto source = connect();
@@ -192,18 +202,21 @@ TEST_F(ResolverTest, two_transactions_that_insert_both_sides_at_once_end_linked_
       if (step == 'R') resolve();
     }
     resolve();
-    EXPECT_EQ(ask("select state || target_id from sluice.link where source_id = " + std::to_string(s)),
-              "linked" + std::to_string(t));
+    EXPECT_EQ(
+        ask("select state || target_id from sluice.link where source_id = " + std::to_string(s)),
+        "linked" + std::to_string(t));
   } while (std::next_permutation(steps.begin(), steps.end()));
   EXPECT_EQ(orders, 90);
 }
 
 TEST_F(ResolverTest, a_key_with_very_many_sources_is_taken_apart_and_none_is_forgotten) {
   sql("insert into vendor.acme_source select 1, i, null from generate_series(1, 5000) i");
-  sql("insert into sluice.link_key select 1, 1, '" + hex("shared@x") + "', 1, 0, i from generate_series(1, 5000) i");
+  sql("insert into sluice.link_key select 1, 1, '" + hex("shared@x") +
+      "', 1, 0, i from generate_series(1, 5000) i");
   sql(gain(kTargetType, 9'000, "shared@x"));
   EXPECT_EQ(resolve().enqueued, 5'000);
-  EXPECT_EQ(ask("select count(*) from sluice.link where state = 'linked' and target_id = 9000"), "5000");
+  EXPECT_EQ(ask("select count(*) from sluice.link where state = 'linked' and target_id = 9000"),
+            "5000");
 }
 
 TEST_F(ResolverTest, a_lost_lease_writes_nothing) {
@@ -230,7 +243,8 @@ TEST_F(ResolverTest, a_new_rule_is_applied_to_what_is_there_and_can_be_taken_bac
   ASSERT_EQ(summary.size(), 1U);
   EXPECT_EQ(summary[0].state, "linked");
   EXPECT_EQ(summary[0].count, 2);
-  const auto listed = run(list_links(*connection, WorkspaceId(1), RuleId(1), "linked", EntityId(10), 10));
+  const auto listed =
+      run(list_links(*connection, WorkspaceId(1), RuleId(1), "linked", EntityId(10), 10));
   ASSERT_EQ(listed.size(), 1U);
   EXPECT_EQ(listed[0].source, EntityId(11));
   EXPECT_EQ(run(deactivate_rule(*connection, WorkspaceId(1), RuleId(1))), 2);
@@ -239,8 +253,10 @@ TEST_F(ResolverTest, a_new_rule_is_applied_to_what_is_there_and_can_be_taken_bac
 
 TEST_F(ResolverTest, an_attribute_that_becomes_a_link_key_gives_the_rows_that_exist_their_keys) {
   sql("alter table vendor.acme_source add column email text");
-  sql("insert into vendor.acme_source select 1, n, null, 'U' || n || '@x' from generate_series(1, 2500) n");
-  sql("insert into vendor.acme_source values (1, 3001, now(), 'gone@x'), (1, 3002, null, 'no address'), "
+  sql("insert into vendor.acme_source select 1, n, null, 'U' || n || '@x' from generate_series(1, "
+      "2500) n");
+  sql("insert into vendor.acme_source values (1, 3001, now(), 'gone@x'), (1, 3002, null, 'no "
+      "address'), "
       "(1, 3003, null, null), (2, 4001, null, 'other@workspace')");
   sql(gain(kSourceType, 1, "old@x"));  // a key of another value: left behind
   sql(gain(kTargetType, 20, "u7@x"));
@@ -251,18 +267,21 @@ TEST_F(ResolverTest, an_attribute_that_becomes_a_link_key_gives_the_rows_that_ex
   email.key_kind = KeyKind::email;
   const auto connection = connect();
   EXPECT_EQ(run(rekey_attribute(*connection, WorkspaceId(1), source, "email")), 2'502);
-  const std::string keys = "select count(*) || '/' || count(distinct entity_id) from sluice.link_key where type_id = 1";
+  const std::string keys =
+      "select count(*) || '/' || count(distinct entity_id) from sluice.link_key where type_id = 1";
   EXPECT_EQ(ask(keys), "2500/2500");
   EXPECT_EQ(ask("select count(*) from sluice.link_key where digest = '" + hex("old@x") + "'"), "0");
   EXPECT_EQ(ask("select count(*) from sluice.link_queue"), "2501");
   resolve();
-  EXPECT_EQ(ask("select source_id || ':' || target_id from sluice.link where state = 'linked'"), "7:20");
+  EXPECT_EQ(ask("select source_id || ':' || target_id from sluice.link where state = 'linked'"),
+            "7:20");
   EXPECT_EQ(run(rekey_attribute(*connection, WorkspaceId(1), source, "email")), 2'502);
   EXPECT_EQ(ask("select count(*) from sluice.link_queue"), "0");  // nothing is new
   email.key_kind = KeyKind::username;  // the same attribute, keys of another kind
   run(rekey_attribute(*connection, WorkspaceId(1), source, "email"));
-  EXPECT_EQ(ask("select string_agg(distinct kind::text, ',') from sluice.link_key where type_id = 1"),
-            std::to_string(static_cast<int>(KeyKind::username)));
+  EXPECT_EQ(
+      ask("select string_agg(distinct kind::text, ',') from sluice.link_key where type_id = 1"),
+      std::to_string(static_cast<int>(KeyKind::username)));
   email.key_kind.reset();
   run(rekey_attribute(*connection, WorkspaceId(1), source, "email"));
   EXPECT_EQ(ask(keys), "0/0");
@@ -272,10 +291,13 @@ TEST_F(ResolverTest, an_attribute_that_becomes_a_link_key_gives_the_rows_that_ex
 
 /// Runs as pg.link_failpoints, where link.before_commit throws at its first passage.
 TEST_F(ResolverTest, a_failure_before_the_commit_leaves_the_queue_as_it_was) {
-  if (!failpoint::armed) GTEST_SKIP() << "set SLUICE_FAILPOINTS, as ctest's pg.link_failpoints does";
+  if (!failpoint::armed)
+    GTEST_SKIP() << "set SLUICE_FAILPOINTS, as ctest's pg.link_failpoints does";
   sql(gain(kSourceType, 10, "a@b"));
   EXPECT_THROW(resolve(), Failure);
-  EXPECT_EQ(ask("select (select count(*) from sluice.link) || '/' || (select count(*) from sluice.link_queue)"), "0/1");
+  EXPECT_EQ(ask("select (select count(*) from sluice.link) || '/' || (select count(*) from "
+                "sluice.link_queue)"),
+            "0/1");
   EXPECT_EQ(resolve().pending, 1);
 }
 

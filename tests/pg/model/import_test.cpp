@@ -31,7 +31,8 @@ class ImportTest : public sluice::testing::PgTest {
     co_await create_own_type(*lease, id, std::move(*type));
     co_return co_await load_catalog(*lease, id);
   }
-  Task<ImportResult> import_task(CatalogPtr catalog, std::vector<std::string> pieces, ImportOptions options) {
+  Task<ImportResult> import_task(CatalogPtr catalog, std::vector<std::string> pieces,
+                                 ImportOptions options) {
     auto importer = expect(Importer::make(pool(), catalog, "customer", std::move(options)));
     for (const std::string& piece : pieces) co_await importer.feed(piece);
     co_return co_await importer.finish();
@@ -48,36 +49,45 @@ class ImportTest : public sluice::testing::PgTest {
     return "";
   }
   static std::string counts(const ImportResult& r) {
-    return fmt::format("{}: {}+ {}~ {}= {}!", r.rows, r.inserted, r.updated, r.unchanged, r.rejected);
+    return fmt::format("{}: {}+ {}~ {}= {}!", r.rows, r.inserted, r.updated, r.unchanged,
+                       r.rejected);
   }
   static std::string rejects(const ImportResult& r) {
     std::string out;
-    for (const ImportReject& reject : r.rejects) out += fmt::format("{} {} {};", reject.line, reject.attribute, reject.code);
+    for (const ImportReject& reject : r.rejects)
+      out += fmt::format("{} {} {};", reject.line, reject.attribute, reject.code);
     return out;
   }
   std::string stored(const Catalog& catalog) {
-    const auto rows = run(pool().query(fmt::format(
-        "select coalesce(string_agg(data::text, ';' order by data->>'email', id), '') from sluice.own_entity"
-        " where workspace_id = {}", catalog.workspace.value)));
+    const auto rows =
+        run(pool().query(fmt::format("select coalesce(string_agg(data::text, ';' order by "
+                                     "data->>'email', id), '') from sluice.own_entity"
+                                     " where workspace_id = {}",
+                                     catalog.workspace.value)));
     return rows.get<std::string>(0, 0);
   }
   CatalogPtr catalog_;
 };
 
 TEST_F(ImportTest, TheSameFileAgainChangesNothing) {
-  const std::string file = "\xEF\xBB\xBF" "email,name,seats,vip\r\na@x.com,\"Ann, \"\"A\"\"\nB\",5,true\r\nb@x.com,,,\r\n";
+  const std::string file =
+      "\xEF\xBB\xBF"
+      "email,name,seats,vip\r\na@x.com,\"Ann, \"\"A\"\"\nB\",5,true\r\nb@x.com,,,\r\n";
   EXPECT_EQ(counts(import(file)), "2: 2+ 0~ 0= 0!");
   EXPECT_EQ(counts(import(file)), "2: 0+ 0~ 2= 0!");
-  EXPECT_EQ(stored(*catalog_),
-            R"({"vip": true, "name": "Ann, \"A\"\nB", "email": "a@x.com", "seats": 5};{"email": "b@x.com"})");
+  EXPECT_EQ(
+      stored(*catalog_),
+      R"({"vip": true, "name": "Ann, \"A\"\nB", "email": "a@x.com", "seats": 5};{"email": "b@x.com"})");
 }
 
 TEST_F(ImportTest, EveryRefusedRowIsListedAndTheOthersAreStored) {
   const auto result = import(
-      "email,name,seats\na@x.com,A,five\nb@x.com,B,2\nc@x.com,C\n\"d@x.com\"x,D,1\n,E,1\n\xff@x.com,F,1\nb@x.com,B,3\n");
+      "email,name,seats\na@x.com,A,five\nb@x.com,B,2\nc@x.com,C\n\"d@x.com\"x,D,1\n,E,1\n\xff@x."
+      "com,F,1\nb@x.com,B,3\n");
   EXPECT_EQ(counts(result), "7: 1+ 1~ 0= 5!");
   EXPECT_EQ(rejects(result),
-            "2 seats import.bad_value;4  import.wrong_columns;5  import.bad_quotes;6 email import.missing_key;"
+            "2 seats import.bad_value;4  import.wrong_columns;5  import.bad_quotes;6 email "
+            "import.missing_key;"
             "7 email import.bad_utf8;");
   EXPECT_EQ(to_json(result)["rejects"][0]["line"], 2);
 }
@@ -85,10 +95,14 @@ TEST_F(ImportTest, EveryRefusedRowIsListedAndTheOthersAreStored) {
 TEST_F(ImportTest, NdjsonRowsAreTakenStrictly) {
   ImportOptions options;
   options.format = ImportFormat::ndjson;
-  const auto result = import("{\"email\":\"a@x.com\",\"seats\":1}\n{\"email\":\"b@x.com\",\"seats\":\"1\"}\n[1]\n{\n"
-                             "{\"email\":\"c@x.com\",\"colour\":1}\n", options);
+  const auto result = import(
+      "{\"email\":\"a@x.com\",\"seats\":1}\n{\"email\":\"b@x.com\",\"seats\":\"1\"}\n[1]\n{\n"
+      "{\"email\":\"c@x.com\",\"colour\":1}\n",
+      options);
   EXPECT_EQ(counts(result), "5: 1+ 0~ 0= 4!");
-  EXPECT_EQ(rejects(result), "2 seats import.bad_value;3  import.bad_json;4  import.bad_json;5 colour import.unknown_column;");
+  EXPECT_EQ(rejects(result),
+            "2 seats import.bad_value;3  import.bad_json;4  import.bad_json;5 colour "
+            "import.unknown_column;");
 }
 
 TEST_F(ImportTest, AHeaderThatCannotBeUsedRefusesTheFile) {
@@ -126,8 +140,10 @@ TEST_F(ImportTest, AnyChunkingOfAFileGivesTheSameResult) {
   std::string ndjson;
   for (int i = 0; i < 1500; ++i) {
     const unsigned user = random() % 1200;
-    csv += fmt::format("u{}@x.com,\"N,\"\"{}\"\"\n\",{},{}\r\n", user, random() % 3, random() % 9 ? "4" : "x", "true");
-    ndjson += fmt::format("{{\"email\":\"u{}@x.com\",\"seats\":{}}}\n", user, random() % 9 ? "4" : "\"x\"");
+    csv += fmt::format("u{}@x.com,\"N,\"\"{}\"\"\n\",{},{}\r\n", user, random() % 3,
+                       random() % 9 ? "4" : "x", "true");
+    ndjson += fmt::format("{{\"email\":\"u{}@x.com\",\"seats\":{}}}\n", user,
+                          random() % 9 ? "4" : "\"x\"");
   }
   int n = 0;
   for (const ImportFormat format : {ImportFormat::csv, ImportFormat::ndjson}) {

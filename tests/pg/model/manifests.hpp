@@ -29,8 +29,10 @@ inline contract::Manifest acme_manifest() {
   customer.name = "customer";
   customer.display_name = "Customer";
   customer.display_attribute = "email";
-  customer.attributes = {attribute("email", AttributeType::text), attribute("created", AttributeType::timestamp),
-                         attribute("balance", AttributeType::integer), attribute("nickname", AttributeType::text, false)};
+  customer.attributes = {attribute("email", AttributeType::text),
+                         attribute("created", AttributeType::timestamp),
+                         attribute("balance", AttributeType::integer),
+                         attribute("nickname", AttributeType::text, false)};
   customer.attributes[0].format = "email";
   customer.attributes[0].personal = true;
   customer.attributes[1].required = true;
@@ -42,11 +44,11 @@ inline contract::Manifest acme_manifest() {
   invoice.name = "invoice";
   invoice.display_attribute = "number";
   invoice.attributes = {
-      attribute("number", AttributeType::text),      attribute("customer", AttributeType::text),
-      attribute("total", AttributeType::integer),    attribute("rate", AttributeType::decimal),
-      attribute("score", AttributeType::number),     attribute("paid", AttributeType::boolean),
+      attribute("number", AttributeType::text),       attribute("customer", AttributeType::text),
+      attribute("total", AttributeType::integer),     attribute("rate", AttributeType::decimal),
+      attribute("score", AttributeType::number),      attribute("paid", AttributeType::boolean),
       attribute("created", AttributeType::timestamp), attribute("due", AttributeType::date),
-      attribute("lines", AttributeType::json),       attribute("hash", AttributeType::bytes),
+      attribute("lines", AttributeType::json),        attribute("hash", AttributeType::bytes),
       attribute("memo", AttributeType::text, false)};
   contract::Relationship relationship;
   relationship.name = "customer";

@@ -33,14 +33,16 @@ class OwnEntitiesTest : public sluice::testing::PgTest {
     catalog_ = co_await load_catalog(*lease, workspace_);
   }
   const StoredType& type() { return *catalog_->find("customer"); }
-  Task<std::vector<OwnOutcome>> write_task(std::vector<OwnRow> rows, OwnMode mode, std::string key) {
+  Task<std::vector<OwnOutcome>> write_task(std::vector<OwnRow> rows, OwnMode mode,
+                                           std::string key) {
     OwnWrite write;
     write.mode = mode;
     write.key = std::move(key);
     auto lease = co_await pool().acquire();
     co_return co_await write_own(*lease, workspace_, type(), std::move(rows), std::move(write));
   }
-  std::vector<OwnOutcome> write(const std::string& rows, OwnMode mode = OwnMode::upsert, std::string key = "") {
+  std::vector<OwnOutcome> write(const std::string& rows, OwnMode mode = OwnMode::upsert,
+                                std::string key = "") {
     std::vector<OwnRow> batch;
     for (const json& values : json::parse(rows)) {
       OwnRow& row = batch.emplace_back();
@@ -66,7 +68,8 @@ class OwnEntitiesTest : public sluice::testing::PgTest {
     const auto rows = run(pool().query(sql));
     std::string out;
     for (int i = 0; i < rows.rows(); ++i) {
-      out += (i ? ";" : "") + (rows.is_null(i, 0) ? std::string("null") : rows.get<std::string>(i, 0));
+      out +=
+          (i ? ";" : "") + (rows.is_null(i, 0) ? std::string("null") : rows.get<std::string>(i, 0));
     }
     return out;
   }
@@ -79,26 +82,33 @@ class OwnEntitiesTest : public sluice::testing::PgTest {
 };
 
 TEST_F(OwnEntitiesTest, RowsAreInsertedThenUpdatedThenUnchanged) {
-  const auto first = write(R"([{"email":"a@x.com","plan":"pro","name":"A"},{"email":"b@x.com","plan":"free"}])");
+  const auto first =
+      write(R"([{"email":"a@x.com","plan":"pro","name":"A"},{"email":"b@x.com","plan":"free"}])");
   EXPECT_EQ(actions(first), "ii");
-  const auto second = write(R"([{"email":"a@x.com","name":"B"},{"email":"b@x.com","plan":"free"}])");
+  const auto second =
+      write(R"([{"email":"a@x.com","name":"B"},{"email":"b@x.com","plan":"free"}])");
   EXPECT_EQ(actions(second), "u=");
   EXPECT_EQ(second[0].id, first[0].id);
-  EXPECT_EQ(text("select data::text from sluice.own_entity order by id"),
-            R"({"name": "B", "plan": "pro", "email": "a@x.com"};{"plan": "free", "email": "b@x.com"})");
-  EXPECT_EQ(text("select op || ' ' || coalesce(changed::text, '-') from sluice.change order by change_id"),
-            R"(insert -;insert -;update {"name": ["A", "B"]})");
+  EXPECT_EQ(
+      text("select data::text from sluice.own_entity order by id"),
+      R"({"name": "B", "plan": "pro", "email": "a@x.com"};{"plan": "free", "email": "b@x.com"})");
+  EXPECT_EQ(
+      text(
+          "select op || ' ' || coalesce(changed::text, '-') from sluice.change order by change_id"),
+      R"(insert -;insert -;update {"name": ["A", "B"]})");
 }
 
 TEST_F(OwnEntitiesTest, NullClearsAndAbsentLeaves) {
   write(R"([{"email":"a@x.com","plan":"pro","name":"A"}])");
   EXPECT_EQ(actions(write(R"([{"email":"a@x.com","name":null}])")), "u");
   EXPECT_EQ(actions(write(R"([{"email":"a@x.com","name":null}])")), "=");
-  EXPECT_EQ(text("select changed::text from sluice.change where op = 'update'"), R"({"name": ["A", null]})");
+  EXPECT_EQ(text("select changed::text from sluice.change where op = 'update'"),
+            R"({"name": ["A", null]})");
 }
 
 TEST_F(OwnEntitiesTest, WrongRowsAreRejectedAloneWithEveryReason) {
-  const auto outcomes = write(R"([{"email":"a@x.com","plan":5,"colour":1},{"email":"b@x.com","plan":"free"},
+  const auto outcomes =
+      write(R"([{"email":"a@x.com","plan":5,"colour":1},{"email":"b@x.com","plan":"free"},
       {"email":"c@x.com"},{"plan":"x"},{"email":"b@x.com","plan":null}, 7])");
   EXPECT_EQ(actions(outcomes),
             "!(colour:unknown_attribute)(plan:bad_value)i!(plan:missing_value)!(email:missing_key)"
@@ -107,41 +117,53 @@ TEST_F(OwnEntitiesTest, WrongRowsAreRejectedAloneWithEveryReason) {
 }
 
 TEST_F(OwnEntitiesTest, ABatchBehavesAsIfItsRowsCameOneAfterTheOther) {
-  const auto outcomes = write(R"([{"email":"a@x.com","plan":"p","code":1},{"email":"a@x.com","name":"N"},
+  const auto outcomes =
+      write(R"([{"email":"a@x.com","plan":"p","code":1},{"email":"a@x.com","name":"N"},
       {"email":"b@x.com","plan":"p","code":1},{"email":"a@x.com","code":2},{"email":"b@x.com","plan":"p","code":1}])");
   EXPECT_EQ(actions(outcomes), "iu!(code:duplicate_key)ui");
   EXPECT_EQ(outcomes[0].id, outcomes[1].id);
   EXPECT_EQ(outcomes[0].id, outcomes[3].id);
   EXPECT_NE(outcomes[4].id, outcomes[0].id);
-  EXPECT_EQ(text("select string_agg(attribute || '=' || value, ' ' order by attribute, value) from sluice.own_unique"),
+  EXPECT_EQ(text("select string_agg(attribute || '=' || value, ' ' order by attribute, value) from "
+                 "sluice.own_unique"),
             "code=1 code=2 email=a@x.com email=b@x.com");
 }
 
 TEST_F(OwnEntitiesTest, TwoRowsMaySwapAUniqueValueInOneBatch) {
   write(R"([{"email":"a@x.com","plan":"p","code":1},{"email":"b@x.com","plan":"p","code":2}])");
-  EXPECT_EQ(actions(write(R"([{"email":"a@x.com","code":null},{"email":"b@x.com","code":1},{"email":"a@x.com","code":2}])")),
-            "uuu");
+  EXPECT_EQ(
+      actions(write(
+          R"([{"email":"a@x.com","code":null},{"email":"b@x.com","code":1},{"email":"a@x.com","code":2}])")),
+      "uuu");
   EXPECT_EQ(text("select data->>'code' from sluice.own_entity order by data->>'email'"), "2;1");
 }
 
 TEST_F(OwnEntitiesTest, UniqueValuesCompareRawAndShareOneLinkKey) {
-  EXPECT_EQ(actions(write(R"([{"email":"a@x.com","plan":"p"},{"email":"A@x.com","plan":"p"}])")), "ii");
-  EXPECT_EQ(text("select count(distinct digest)::text || ' ' || count(*)::text from sluice.link_key"), "1 2");
+  EXPECT_EQ(actions(write(R"([{"email":"a@x.com","plan":"p"},{"email":"A@x.com","plan":"p"}])")),
+            "ii");
+  EXPECT_EQ(
+      text("select count(distinct digest)::text || ' ' || count(*)::text from sluice.link_key"),
+      "1 2");
 }
 
 TEST_F(OwnEntitiesTest, KeysGainedAndLostAreQueuedInTheSameTransaction) {
   const auto made = write(R"([{"email":"a@x.com","plan":"p"}])");
   const auto digest_of = [](std::string_view email) {
-    return to_hex(link::digest(contract::KeyKind::email, *link::normalise(contract::KeyKind::email, email)).bytes);
+    return to_hex(
+        link::digest(contract::KeyKind::email, *link::normalise(contract::KeyKind::email, email))
+            .bytes);
   };
   const std::string keys = "select replace(digest::text, '-', '') from sluice.link_key";
-  const std::string queue = "select replace(digest::text, '-', '') from sluice.link_queue order by seq";
+  const std::string queue =
+      "select replace(digest::text, '-', '') from sluice.link_queue order by seq";
   EXPECT_EQ(text(keys), digest_of("a@x.com"));
   EXPECT_EQ(text(queue), digest_of("a@x.com"));
   EXPECT_EQ(text("select kind::text || ' ' || attribute::text from sluice.link_key"), "1 0");
   run(pool().query("delete from sluice.link_queue"));
-  EXPECT_EQ(actions(write(R"([{"id":)" + std::to_string(made[0].id.value) + R"(,"email":"b@x.com"}])", OwnMode::update)),
-            "u");
+  EXPECT_EQ(
+      actions(write(R"([{"id":)" + std::to_string(made[0].id.value) + R"(,"email":"b@x.com"}])",
+                    OwnMode::update)),
+      "u");
   EXPECT_EQ(text(keys), digest_of("b@x.com"));
   EXPECT_EQ(text(queue), digest_of("a@x.com") + ";" + digest_of("b@x.com"));
   run(pool().query("delete from sluice.link_queue"));
@@ -215,14 +237,16 @@ TEST_F(OwnEntitiesTest, AnEntityThatLostTheValueWhileWeWaitedForItIsNotOverwritt
   asio::co_spawn(io(), write_task(std::move(rows), OwnMode::upsert, ""), record);
   const auto watch = connect();
   const std::string blocked =
-      "select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+      "select 1 from pg_stat_activity where datname = current_database() and wait_event_type = "
+      "'Lock'";
   for (int i = 0; i < 10'000 && run(watch->query(blocked)).empty(); ++i) {
   }
   run(other->query("commit"));
   run_until_true([&] { return !seen.empty(); });
   EXPECT_EQ(seen, "i");
-  EXPECT_EQ(text("select data->>'email' || ' ' || (data->>'plan') from sluice.own_entity order by id"),
-            "b@x.com p;a@x.com q");
+  EXPECT_EQ(
+      text("select data->>'email' || ' ' || (data->>'plan') from sluice.own_entity order by id"),
+      "b@x.com p;a@x.com q");
 }
 
 }  // namespace

@@ -79,15 +79,22 @@ TEST_F(OwnTypesTest, ATypeIsStoredListedAndPartOfTheCatalogue) {
 }
 
 TEST_F(OwnTypesTest, WhatCannotBeIsRefusedWithItsCode) {
-  EXPECT_EQ(create(R"({"name":"Customer","attributes":[{"name":"a","type":"text"}]})"), "type.bad_name");
+  EXPECT_EQ(create(R"({"name":"Customer","attributes":[{"name":"a","type":"text"}]})"),
+            "type.bad_name");
   EXPECT_EQ(create(R"({"name":"a.b","attributes":[{"name":"a","type":"text"}]})"), "type.bad_name");
-  EXPECT_EQ(create(R"({"name":"link","attributes":[{"name":"a","type":"text"}]})"), "type.reserved_name");
+  EXPECT_EQ(create(R"({"name":"link","attributes":[{"name":"a","type":"text"}]})"),
+            "type.reserved_name");
   EXPECT_EQ(create(R"({"name":"a","attributes":[]})"), "type.no_attributes");
-  EXPECT_EQ(create(R"({"name":"a","attributes":[{"name":"a","type":"varchar"}]})"), "attribute.unknown_type");
-  EXPECT_EQ(create(R"({"name":"a","attributes":[{"name":"id","type":"text"}]})"), "attribute.reserved_name");
-  EXPECT_EQ(create(R"({"name":"a","attributes":[{"name":"9","type":"text"}]})"), "attribute.bad_name");
-  EXPECT_EQ(create(R"({"name":"a","attributes":[{"name":"b","type":"text"},{"name":"b","type":"text"}]})"),
-            "attribute.name_taken");
+  EXPECT_EQ(create(R"({"name":"a","attributes":[{"name":"a","type":"varchar"}]})"),
+            "attribute.unknown_type");
+  EXPECT_EQ(create(R"({"name":"a","attributes":[{"name":"id","type":"text"}]})"),
+            "attribute.reserved_name");
+  EXPECT_EQ(create(R"({"name":"a","attributes":[{"name":"9","type":"text"}]})"),
+            "attribute.bad_name");
+  EXPECT_EQ(
+      create(
+          R"({"name":"a","attributes":[{"name":"b","type":"text"},{"name":"b","type":"text"}]})"),
+      "attribute.name_taken");
   EXPECT_EQ(create(R"({"name":"a","attributes":[{"name":"b","type":"json","unique":true}]})"),
             "attribute.cannot_be_unique");
   EXPECT_EQ(create(R"({"name":"a","attributes":[{"name":"b","type":"date","link_key":"email"}]})"),
@@ -95,8 +102,9 @@ TEST_F(OwnTypesTest, WhatCannotBeIsRefusedWithItsCode) {
   EXPECT_EQ(create(R"({"name":"a","attributes":[{"name":"b","type":"text","link_key":"mail"}]})"),
             "attribute.unknown_key_kind");
   EXPECT_EQ(create(R"({"name":"a","colour":1,"attributes":[]})"), "type.bad_request");
-  EXPECT_EQ(create(R"({"name":"a","display_attribute":"z","attributes":[{"name":"b","type":"text"}]})"),
-            "type.unknown_display_attribute");
+  EXPECT_EQ(
+      create(R"({"name":"a","display_attribute":"z","attributes":[{"name":"b","type":"text"}]})"),
+      "type.unknown_display_attribute");
   EXPECT_TRUE(run(list()).empty()) << "nothing is left behind";
 }
 
@@ -104,7 +112,8 @@ TEST_F(OwnTypesTest, ANameThatIsTakenIsRefused) {
   run(install());
   EXPECT_EQ(create(R"({"name":"a","attributes":[{"name":"b","type":"text"}]})"), "");
   EXPECT_EQ(create(R"({"name":"a","attributes":[{"name":"b","type":"text"}]})"), "type.name_taken");
-  EXPECT_EQ(create(R"({"name":"acme_invoice","attributes":[{"name":"b","type":"text"}]})"), "type.name_taken")
+  EXPECT_EQ(create(R"({"name":"acme_invoice","attributes":[{"name":"b","type":"text"}]})"),
+            "type.name_taken")
       << "a view has the name";
 }
 
@@ -114,9 +123,11 @@ TEST_F(OwnTypesTest, AttributesAreAddedBehindTheOthers) {
   EXPECT_EQ(add("a", R"({"name":"c","type":"text"})"), "attribute.name_taken");
   EXPECT_EQ(add("zzz", R"({"name":"c","type":"text"})"), "type.not_found");
   EXPECT_EQ(run(load())->find("a")->find("c")->position, 1);
-  run(pool().query("insert into sluice.own_entity (workspace_id, type_id, data)"
+  run(
+      pool().query("insert into sluice.own_entity (workspace_id, type_id, data)"
                    " select workspace_id, type_id, '{}' from sluice.entity_type"));
-  EXPECT_EQ(add("a", R"({"name":"d","type":"text","required":true})"), "attribute.required_with_rows");
+  EXPECT_EQ(add("a", R"({"name":"d","type":"text","required":true})"),
+            "attribute.required_with_rows");
   EXPECT_EQ(add("a", R"({"name":"d","type":"text"})"), "");
 }
 

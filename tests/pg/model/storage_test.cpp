@@ -49,23 +49,31 @@ class StorageTest : public sluice::testing::PgTest {
 TEST_F(StorageTest, InstallingMakesATypedTableForEachEntityType) {
   const auto workspace = run(make_workspace(pool()));
   run(install(workspace, acme_manifest()));
-  EXPECT_EQ(text("select string_agg(attname || ':' || format_type(atttypid, atttypmod), ' ' order by attnum)"
-                 " from pg_attribute where attrelid = 'vendor.acme_invoice'::regclass and attnum > 14"),
-            "number:text customer:text total:bigint rate:numeric score:double precision paid:boolean"
-            " created:timestamp with time zone due:date lines:jsonb hash:bytea memo:text");
+  EXPECT_EQ(
+      text("select string_agg(attname || ':' || format_type(atttypid, atttypmod), ' ' order by "
+           "attnum)"
+           " from pg_attribute where attrelid = 'vendor.acme_invoice'::regclass and attnum > 14"),
+      "number:text customer:text total:bigint rate:numeric score:double precision paid:boolean"
+      " created:timestamp with time zone due:date lines:jsonb hash:bytea memo:text");
   EXPECT_EQ(text("select string_agg(attname::text, ' ' order by attnum)"
-                 " from pg_attribute where attrelid = 'vendor.acme_invoice'::regclass and attnum between 1 and 14"),
-            "workspace_id connection_id external_id id source_version observed_version content_hash deleted_at"
+                 " from pg_attribute where attrelid = 'vendor.acme_invoice'::regclass and attnum "
+                 "between 1 and 14"),
+            "workspace_id connection_id external_id id source_version observed_version "
+            "content_hash deleted_at"
             " first_synced_at last_synced_at sync_version source_url extra overlay");
-  EXPECT_EQ(text("select indexdef from pg_indexes where schemaname = 'vendor' and tablename = 'acme_invoice'"
-                 " order by indexname"),
-            "CREATE INDEX acme_invoice_by_customer ON vendor.acme_invoice USING btree (workspace_id,"
-            " connection_id, customer),"
-            "CREATE UNIQUE INDEX acme_invoice_by_id ON vendor.acme_invoice USING btree (workspace_id, id),"
-            "CREATE UNIQUE INDEX acme_invoice_pkey ON vendor.acme_invoice USING btree (workspace_id,"
-            " connection_id, external_id)");
-  EXPECT_EQ(text("select reloptions::text from pg_class where oid = 'vendor.acme_invoice'::regclass"),
-            "{fillfactor=80}");
+  EXPECT_EQ(
+      text("select indexdef from pg_indexes where schemaname = 'vendor' and tablename = "
+           "'acme_invoice'"
+           " order by indexname"),
+      "CREATE INDEX acme_invoice_by_customer ON vendor.acme_invoice USING btree (workspace_id,"
+      " connection_id, customer),"
+      "CREATE UNIQUE INDEX acme_invoice_by_id ON vendor.acme_invoice USING btree (workspace_id, "
+      "id),"
+      "CREATE UNIQUE INDEX acme_invoice_pkey ON vendor.acme_invoice USING btree (workspace_id,"
+      " connection_id, external_id)");
+  EXPECT_EQ(
+      text("select reloptions::text from pg_class where oid = 'vendor.acme_invoice'::regclass"),
+      "{fillfactor=80}");
 }
 
 TEST_F(StorageTest, TheCatalogueSaysWhatTheManifestSaid) {
@@ -103,9 +111,11 @@ TEST_F(StorageTest, InstallingAgainChangesNothing) {
   const auto workspace = run(make_workspace(pool()));
   run(install(workspace, acme_manifest()));
   const std::string all =
-      "select string_agg(t::text, ';' order by t::text) from (select type_id::text || name || declaration::text"
+      "select string_agg(t::text, ';' order by t::text) from (select type_id::text || name || "
+      "declaration::text"
       " from sluice.entity_type union all select a::text from sluice.attribute a union all"
-      " select r::text from sluice.relationship r union all select l::text from sluice.link_rule l) t";
+      " select r::text from sluice.relationship r union all select l::text from sluice.link_rule "
+      "l) t";
   const std::string before = text(all);
   run(install(workspace, acme_manifest()));
   EXPECT_EQ(text(all), before);
@@ -160,9 +170,10 @@ TEST_F(StorageTest, ATableThatIsOlderThanTheObservedOrderGetsItsColumn) {
   run(install(workspace, acme_manifest()));
   run(pool().query("alter table vendor.acme_invoice drop column observed_version"));
   run(install(workspace, acme_manifest()));
-  EXPECT_EQ(text("select count(*) from pg_attribute where attrelid = 'vendor.acme_invoice'::regclass"
-                 " and attname = 'observed_version' and not attisdropped"),
-            "1");
+  EXPECT_EQ(
+      text("select count(*) from pg_attribute where attrelid = 'vendor.acme_invoice'::regclass"
+           " and attname = 'observed_version' and not attisdropped"),
+      "1");
 }
 
 TEST_F(StorageTest, AnAttributeOfAnotherTypeIsRefusedAndNothingIsLeftBehind) {
@@ -200,11 +211,14 @@ TEST_F(StorageTest, ANameOfAColumnThatEveryTableHasIsRefused) {
 TEST_F(StorageTest, ANameThatAnotherConnectorOrAnOwnTypeHasIsRefused) {
   const auto workspace = run(make_workspace(pool()));
   pg::Params values(workspace);
-  run(pool().query("insert into sluice.entity_type (workspace_id, name, origin, connector, relation, declaration)"
+  run(
+      pool().query("insert into sluice.entity_type (workspace_id, name, origin, connector, "
+                   "relation, declaration)"
                    " values ($1, 'acme.customer', 'preset', 'other', 'vendor.x', '{}')",
                    values));
   EXPECT_EQ(refusal(workspace, acme_manifest()).code, "type.name_taken");
-  run(pool().query("update sluice.entity_type set name = 'acme_customer', origin = 'own', connector = null"));
+  run(pool().query(
+      "update sluice.entity_type set name = 'acme_customer', origin = 'own', connector = null"));
   EXPECT_EQ(refusal(workspace, acme_manifest()).code, "type.name_taken");
 }
 
@@ -215,10 +229,12 @@ TEST_F(StorageTest, AnAdminsSwitchOnADefaultRuleSurvivesANewVersion) {
   auto newer = acme_manifest();
   newer.link_rules[0].target_attribute = "mail";
   run(install(workspace, newer));
-  EXPECT_EQ(text("select enabled::text || ' ' || target_attribute from sluice.link_rule"), "false mail");
+  EXPECT_EQ(text("select enabled::text || ' ' || target_attribute from sluice.link_rule"),
+            "false mail");
   run(pool().query("update sluice.link_rule set origin = 'admin'"));
   run(install(workspace, acme_manifest()));
-  EXPECT_EQ(text("select enabled::text || ' ' || target_attribute from sluice.link_rule"), "false mail");
+  EXPECT_EQ(text("select enabled::text || ' ' || target_attribute from sluice.link_rule"),
+            "false mail");
 }
 
 TEST_F(StorageTest, TwoHostsMayInstallAtOnce) {

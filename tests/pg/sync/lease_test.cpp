@@ -21,7 +21,8 @@ class HandClock final : public Clock {
   void advance(std::chrono::milliseconds by) { now_ += by; }
 
  private:
-  std::chrono::steady_clock::time_point now_ = std::chrono::steady_clock::time_point(std::chrono::hours(1));
+  std::chrono::steady_clock::time_point now_ =
+      std::chrono::steady_clock::time_point(std::chrono::hours(1));
 };
 
 pg::Uuid holder(std::uint8_t number) {
@@ -48,7 +49,10 @@ class LeaseTest : public sluice::testing::PgTest {
   }
 
   /// Ends every hold at the database, as if the time to live had passed.
-  void expire_all() { run(pool().query("update sluice.lease_hold set expires_at = clock_timestamp() - interval '1 ms'")); }
+  void expire_all() {
+    run(pool().query(
+        "update sluice.lease_hold set expires_at = clock_timestamp() - interval '1 ms'"));
+  }
 
   LeaseOptions options_;
   HandClock clock_;
@@ -75,7 +79,8 @@ TEST_F(LeaseTest, goes_to_the_next_at_once_when_it_is_given_back_and_with_a_high
   EXPECT_GT(second->epoch, first->epoch);
 }
 
-TEST_F(LeaseTest, of_a_dead_holder_goes_to_another_after_its_time_and_giving_it_back_late_harms_nobody) {
+TEST_F(LeaseTest,
+       of_a_dead_holder_goes_to_another_after_its_time_and_giving_it_back_late_harms_nobody) {
   Leases dead(pool(), clock_, options_, holder(1));
   Leases next(pool(), clock_, options_, holder(2));
   const auto old_grant = acquire(dead);
@@ -103,7 +108,8 @@ TEST_F(LeaseTest, lives_on_while_it_is_renewed) {
   Leases theirs(pool(), clock, options_, holder(2));
   const auto grant = acquire(mine);
   asio::cancellation_signal stop;
-  asio::co_spawn(pool().executor(), mine.keep_renewing(), asio::bind_cancellation_slot(stop.slot(), asio::detached));
+  asio::co_spawn(pool().executor(), mine.keep_renewing(),
+                 asio::bind_cancellation_slot(stop.slot(), asio::detached));
   run(wait(options_.ttl + std::chrono::milliseconds(500)));
   EXPECT_TRUE(mine.held(*grant));
   EXPECT_FALSE(acquire(theirs));
@@ -119,7 +125,8 @@ TEST_F(LeaseTest, is_not_renewed_once_somebody_else_took_it) {
   expire_all();
   ASSERT_TRUE(acquire(next));
   asio::cancellation_signal stop;
-  asio::co_spawn(pool().executor(), frozen.keep_renewing(), asio::bind_cancellation_slot(stop.slot(), asio::detached));
+  asio::co_spawn(pool().executor(), frozen.keep_renewing(),
+                 asio::bind_cancellation_slot(stop.slot(), asio::detached));
   run(wait(options_.ttl));
   EXPECT_FALSE(frozen.held(*old_grant));
   stop.emit(asio::cancellation_type::terminal);

@@ -33,21 +33,25 @@ TEST(Target, an_escaped_slash_stays_inside_its_part_of_the_path) {
 TEST(Target, a_plus_is_a_blank_in_the_query_only) {
   const HttpRequest request = read("/a+b?c+d=e+f%2B&flag&x=1=2&&");
   EXPECT_EQ(request.segments, std::vector<std::string>{"a+b"});
-  const std::vector<std::pair<std::string, std::string>> expected = {{"c d", "e f+"}, {"flag", ""}, {"x", "1=2"}};
+  const std::vector<std::pair<std::string, std::string>> expected = {
+      {"c d", "e f+"}, {"flag", ""}, {"x", "1=2"}};
   EXPECT_EQ(request.query, expected);
 }
 
 TEST(Target, the_form_that_proxies_send_is_the_same_path) {
-  EXPECT_EQ(read("http://sluice.internal:8420/v1/x?y=1").segments, (std::vector<std::string>{"v1", "x"}));
+  EXPECT_EQ(read("http://sluice.internal:8420/v1/x?y=1").segments,
+            (std::vector<std::string>{"v1", "x"}));
   EXPECT_EQ(read("http://sluice.internal").segments, std::vector<std::string>{""});
 }
 
 TEST(Target, a_broken_escape_is_refused) {
-  for (const char* target : {"/%", "/%4", "/%zz", "/x?a=%", "/x?%4", "x", "", "*", "/a%2"}) EXPECT_EQ(refused(target), "request.malformed") << target;
+  for (const char* target : {"/%", "/%4", "/%zz", "/x?a=%", "/x?%4", "x", "", "*", "/a%2"})
+    EXPECT_EQ(refused(target), "request.malformed") << target;
 }
 
 TEST(Target, what_postgresql_takes_as_no_text_is_refused) {
-  for (const char* target : {"/%00", "/%ff", "/%C3", "/%ed%a0%80", "/%c0%80", "/x?a=%00", "/x?%ff=1", "/\xff"}) {
+  for (const char* target :
+       {"/%00", "/%ff", "/%C3", "/%ed%a0%80", "/%c0%80", "/x?a=%00", "/x?%ff=1", "/\xff"}) {
     EXPECT_EQ(refused(target), "request.not_text") << target;
   }
   EXPECT_EQ(refused("/Zo%C3%AB?x=%F0%9F%A6%86"), "");
@@ -79,11 +83,13 @@ TEST(Problem, each_kind_of_error_has_its_status) {
                         {ErrorKind::reconnect, "x", 503},
                         {ErrorKind::unknown_outcome, "x", 503},
                         {ErrorKind::cancelled, "x", 503}};
-  for (const Mapped& one : all) EXPECT_EQ(http_status(Error(one.kind, one.code, "m")), one.status) << one.code;
+  for (const Mapped& one : all)
+    EXPECT_EQ(http_status(Error(one.kind, one.code, "m")), one.status) << one.code;
 }
 
 TEST(Problem, a_problem_is_rfc_9457_with_code_and_hint) {
-  const HttpResponse response = problem(Error(ErrorKind::not_found, "thing.unknown", "there is no thing 'x'", "thing list"));
+  const HttpResponse response =
+      problem(Error(ErrorKind::not_found, "thing.unknown", "there is no thing 'x'", "thing list"));
   EXPECT_EQ(response.status, 404);
   EXPECT_EQ(response.content_type, "application/problem+json");
   const json body = json::parse(response.body);
@@ -98,24 +104,34 @@ TEST(Problem, a_problem_is_rfc_9457_with_code_and_hint) {
 TEST(Problem, only_what_is_safe_to_send_again_says_when) {
   const auto says_when = [](ErrorKind kind) {
     const HttpResponse response = problem(Error(kind, "x", "m"));
-    return std::any_of(response.headers.begin(), response.headers.end(), [](const auto& h) { return h.first == "Retry-After"; });
+    return std::any_of(response.headers.begin(), response.headers.end(),
+                       [](const auto& h) { return h.first == "Retry-After"; });
   };
   EXPECT_TRUE(says_when(ErrorKind::retry_later));
   EXPECT_FALSE(says_when(ErrorKind::unknown_outcome));
 }
 
 TEST(Problem, what_the_database_said_stays_with_us) {
-  for (const ErrorKind kind : {ErrorKind::bad_input, ErrorKind::conflict, ErrorKind::retry_later, ErrorKind::reconnect,
-                               ErrorKind::unknown_outcome, ErrorKind::denied, ErrorKind::not_found, ErrorKind::internal}) {
-    const pg::QueryError failure(Error(kind, "pg.refused", "PostgreSQL refused [insert into sluice.token]"), "22001", "a_check");
+  for (const ErrorKind kind :
+       {ErrorKind::bad_input, ErrorKind::conflict, ErrorKind::retry_later, ErrorKind::reconnect,
+        ErrorKind::unknown_outcome, ErrorKind::denied, ErrorKind::not_found, ErrorKind::internal}) {
+    const pg::QueryError failure(
+        Error(kind, "pg.refused", "PostgreSQL refused [insert into sluice.token]"), "22001",
+        "a_check");
     const Error shown = error_of(failure);
     EXPECT_EQ(problem(shown).body.find("insert"), std::string::npos);
     EXPECT_EQ(shown.code.find("pg."), std::string::npos);
   }
   // Our own lack of rights is no fault of the client.
-  EXPECT_EQ(http_status(error_of(pg::QueryError(Error(ErrorKind::denied, "pg.refused", ""), "42501", ""))), 500);
-  EXPECT_EQ(http_status(error_of(pg::QueryError(Error(ErrorKind::bad_input, "pg.refused", ""), "22001", ""))), 400);
-  EXPECT_EQ(http_status(error_of(pg::QueryError(Error(ErrorKind::reconnect, "pg.lost", ""), "", ""))), 503);
+  EXPECT_EQ(http_status(
+                error_of(pg::QueryError(Error(ErrorKind::denied, "pg.refused", ""), "42501", ""))),
+            500);
+  EXPECT_EQ(http_status(error_of(
+                pg::QueryError(Error(ErrorKind::bad_input, "pg.refused", ""), "22001", ""))),
+            400);
+  EXPECT_EQ(
+      http_status(error_of(pg::QueryError(Error(ErrorKind::reconnect, "pg.lost", ""), "", ""))),
+      503);
 }
 
 }  // namespace

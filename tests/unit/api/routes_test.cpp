@@ -17,7 +17,8 @@ std::vector<std::string> split(const std::string& path) {
 }
 
 TEST(Match, a_name_takes_one_whole_part) {
-  const auto values = match("/v1/workspaces/{workspace}/entities/{type}/{id}", split("/v1/workspaces/acme/entities/stripe.customer/a%2Fb"));
+  const auto values = match("/v1/workspaces/{workspace}/entities/{type}/{id}",
+                            split("/v1/workspaces/acme/entities/stripe.customer/a%2Fb"));
   ASSERT_TRUE(values.has_value());
   EXPECT_EQ(values->at("workspace"), "acme");
   EXPECT_EQ(values->at("type"), "stripe.customer");
@@ -26,7 +27,8 @@ TEST(Match, a_name_takes_one_whole_part) {
 
 TEST(Match, other_paths_do_not) {
   const char* pattern = "/v1/workspaces/{workspace}/links";
-  for (const char* path : {"/v1/workspaces/acme", "/v1/workspaces/acme/links/", "/v1/workspaces//links", "/v1/workspaces/acme/Links",
+  for (const char* path : {"/v1/workspaces/acme", "/v1/workspaces/acme/links/",
+                           "/v1/workspaces//links", "/v1/workspaces/acme/Links",
                            "/v1/workspaces/acme%2Flinks", "/v1/workspaces/acme/links/1", "/"}) {
     EXPECT_FALSE(match(pattern, split(path)).has_value()) << path;
   }
@@ -35,7 +37,8 @@ TEST(Match, other_paths_do_not) {
 TEST(Routes, no_two_answer_the_same_request) {
   std::set<std::pair<std::string, std::string>> seen;
   for (const Route& route : all_routes()) {
-    EXPECT_TRUE(seen.emplace(route.method, route.pattern).second) << route.method << " " << route.pattern;
+    EXPECT_TRUE(seen.emplace(route.method, route.pattern).second)
+        << route.method << " " << route.pattern;
     EXPECT_FALSE(route.summary.empty()) << route.pattern;
   }
 }
@@ -62,7 +65,8 @@ TEST(Openapi, every_route_is_in_the_document_and_everything_in_the_document_is_a
       ++operations;
       const bool known = std::any_of(routes.begin(), routes.end(), [&](const Route& route) {
         std::string lower(route.method);
-        std::transform(lower.begin(), lower.end(), lower.begin(), [](char c) { return static_cast<char>(std::tolower(c)); });
+        std::transform(lower.begin(), lower.end(), lower.begin(),
+                       [](char c) { return static_cast<char>(std::tolower(c)); });
         return route.pattern == path && lower == method;
       });
       EXPECT_TRUE(known) << method << " " << path;
@@ -70,7 +74,9 @@ TEST(Openapi, every_route_is_in_the_document_and_everything_in_the_document_is_a
       for (std::size_t at = path.find('{'); at != std::string::npos; at = path.find('{', at + 1)) {
         const std::string name = path.substr(at + 1, path.find('}', at) - at - 1);
         const auto& parameters = operation["parameters"];
-        EXPECT_TRUE(std::any_of(parameters.begin(), parameters.end(), [&](const json& p) { return p["name"] == name && p["in"] == "path"; }))
+        EXPECT_TRUE(
+            std::any_of(parameters.begin(), parameters.end(),
+                        [&](const json& p) { return p["name"] == name && p["in"] == "path"; }))
             << path << " " << name;
       }
     }
@@ -86,7 +92,9 @@ TEST(Openapi, a_parameter_that_a_summary_speaks_of_is_taken) {
       const std::size_t begin = summary[at] == '&' ? at + 1 : at + 3;
       const std::string name = summary.substr(begin, summary.find_first_of("=[", begin) - begin);
       if (name == "attribute") continue;
-      EXPECT_NE((" " + std::string(route.parameters) + " ").find(" " + name + " "), std::string::npos) << route.pattern << ": " << name;
+      EXPECT_NE((" " + std::string(route.parameters) + " ").find(" " + name + " "),
+                std::string::npos)
+          << route.pattern << ": " << name;
     }
   }
 }

@@ -32,7 +32,8 @@ Task<HttpResponse> echo(HttpRequest& request) {
     }
   }
   if (request.path == "/defect") throw std::runtime_error("the secret of the house");
-  co_return HttpResponse::text("<" + request.method + " " + request.path + " " + std::to_string(read.size()) + ">");
+  co_return HttpResponse::text("<" + request.method + " " + request.path + " " +
+                               std::to_string(read.size()) + ">");
 }
 
 class ServerTest : public ::testing::Test {
@@ -83,7 +84,8 @@ class ServerTest : public ::testing::Test {
   }
   static int count(const std::string& text, const std::string& what) {
     int found = 0;
-    for (std::size_t at = text.find(what); at != std::string::npos; at = text.find(what, at + 1)) ++found;
+    for (std::size_t at = text.find(what); at != std::string::npos; at = text.find(what, at + 1))
+      ++found;
     return found;
   }
 
@@ -96,15 +98,17 @@ class ServerTest : public ::testing::Test {
 const std::string kHost = "Host: x\r\n";
 
 TEST_F(ServerTest, requests_in_a_row_are_answered_in_order) {
-  const std::string answer = exchange("GET /a HTTP/1.1\r\n" + kHost + "\r\nGET /b HTTP/1.1\r\n" + kHost + "\r\n");
+  const std::string answer =
+      exchange("GET /a HTTP/1.1\r\n" + kHost + "\r\nGET /b HTTP/1.1\r\n" + kHost + "\r\n");
   EXPECT_LT(answer.find("<GET /a 0>"), answer.find("<GET /b 0>"));
   EXPECT_EQ(count(answer, "HTTP/1.1 200"), 2) << answer;
 }
 
 TEST_F(ServerTest, an_unread_body_that_is_here_is_no_next_request) {
   const std::string inner = "GET /inner HTTP/1.1\r\nHost: x\r\n\r\n";
-  const std::string answer = exchange("POST /a HTTP/1.1\r\n" + kHost + "Content-Length: " + std::to_string(inner.size()) + "\r\n\r\n" +
-                                      inner + "GET /b HTTP/1.1\r\n" + kHost + "\r\n");
+  const std::string answer =
+      exchange("POST /a HTTP/1.1\r\n" + kHost + "Content-Length: " + std::to_string(inner.size()) +
+               "\r\n\r\n" + inner + "GET /b HTTP/1.1\r\n" + kHost + "\r\n");
   EXPECT_EQ(answer.find("/inner"), std::string::npos) << answer;
   EXPECT_NE(answer.find("<POST /a 0>"), std::string::npos) << answer;
   EXPECT_NE(answer.find("<GET /b 0>"), std::string::npos) << "the connection goes on: " << answer;
@@ -112,22 +116,28 @@ TEST_F(ServerTest, an_unread_body_that_is_here_is_no_next_request) {
 
 TEST_F(ServerTest, an_unread_body_that_still_comes_ends_the_connection_after_its_answer) {
   const std::string body(400'000, 'x');
-  const std::string answer = exchange("POST /a HTTP/1.1\r\n" + kHost + "Content-Length: 400000\r\n\r\n" + body +
-                                      "GET /b HTTP/1.1\r\n" + kHost + "\r\n");
+  const std::string answer =
+      exchange("POST /a HTTP/1.1\r\n" + kHost + "Content-Length: 400000\r\n\r\n" + body +
+               "GET /b HTTP/1.1\r\n" + kHost + "\r\n");
   EXPECT_EQ(count(answer, "HTTP/1.1 200"), 1) << answer;
   EXPECT_NE(answer.find("Connection: close"), std::string::npos) << answer;
   EXPECT_EQ(answer.find("["), std::string::npos) << "no reset: " << answer;
 }
 
 TEST_F(ServerTest, an_unread_chunked_body_ends_the_connection) {
-  const std::string answer = exchange("POST /a HTTP/1.1\r\n" + kHost + "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /b HTTP/1.1\r\n" + kHost + "\r\n");
+  const std::string answer =
+      exchange("POST /a HTTP/1.1\r\n" + kHost +
+               "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /b HTTP/1.1\r\n" + kHost + "\r\n");
   EXPECT_EQ(count(answer, "HTTP/1.1 200"), 1) << answer;
   EXPECT_EQ(answer.find("/b"), std::string::npos) << answer;
 }
 
 TEST_F(ServerTest, a_read_body_keeps_the_connection) {
-  const std::string answer = exchange("POST /read HTTP/1.1\r\n" + kHost + "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
-                                      "POST /read HTTP/1.1\r\n" + kHost + "Content-Length: 3\r\n\r\nabcGET /b HTTP/1.1\r\n" + kHost + "\r\n");
+  const std::string answer =
+      exchange("POST /read HTTP/1.1\r\n" + kHost +
+               "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
+               "POST /read HTTP/1.1\r\n" +
+               kHost + "Content-Length: 3\r\n\r\nabcGET /b HTTP/1.1\r\n" + kHost + "\r\n");
   EXPECT_NE(answer.find("<POST /read 5>"), std::string::npos) << answer;
   EXPECT_NE(answer.find("<POST /read 3>"), std::string::npos) << answer;
   EXPECT_NE(answer.find("<GET /b 0>"), std::string::npos) << answer;
@@ -151,7 +161,8 @@ TEST_F(ServerTest, what_could_be_understood_in_two_ways_is_refused) {
                            "Authorization: a\r\nAuthorization: b\r\n",
                            " folded: x\r\n\x01: y\r\n"};
   for (const char* header : headers) {
-    const std::string answer = exchange("POST /read HTTP/1.1\r\n" + kHost + header + "\r\n" + smuggled);
+    const std::string answer =
+        exchange("POST /read HTTP/1.1\r\n" + kHost + header + "\r\n" + smuggled);
     EXPECT_TRUE(answer.starts_with("HTTP/1.1 400")) << header << answer;
     EXPECT_EQ(answer.find("<GET /smuggled"), std::string::npos) << header << answer;
   }
@@ -159,8 +170,10 @@ TEST_F(ServerTest, what_could_be_understood_in_two_ways_is_refused) {
 }
 
 TEST_F(ServerTest, nonsense_gets_a_problem) {
-  for (const std::string& text : {std::string("\x16\x03\x01 tls?\r\n\r\n"), std::string("GET\r\n\r\n"), std::string("GET /a HTTP/9.9\r\n\r\n"),
-                                 std::string("GET x HTTP/1.1\r\nHost: x\r\n\r\n"), std::string("GET /%zz HTTP/1.1\r\nHost: x\r\n\r\n")}) {
+  for (const std::string& text :
+       {std::string("\x16\x03\x01 tls?\r\n\r\n"), std::string("GET\r\n\r\n"),
+        std::string("GET /a HTTP/9.9\r\n\r\n"), std::string("GET x HTTP/1.1\r\nHost: x\r\n\r\n"),
+        std::string("GET /%zz HTTP/1.1\r\nHost: x\r\n\r\n")}) {
     const std::string answer = exchange(text);
     EXPECT_TRUE(answer.starts_with("HTTP/1.1 400")) << text << " -> " << answer;
     EXPECT_NE(answer.find("application/problem+json"), std::string::npos) << answer;
@@ -168,36 +181,44 @@ TEST_F(ServerTest, nonsense_gets_a_problem) {
 }
 
 TEST_F(ServerTest, huge_headers_are_refused_with_431) {
-  const std::string answer = exchange("GET /a HTTP/1.1\r\n" + kHost + "X: " + std::string(100'000, 'a') + "\r\n\r\n");
+  const std::string answer =
+      exchange("GET /a HTTP/1.1\r\n" + kHost + "X: " + std::string(100'000, 'a') + "\r\n\r\n");
   EXPECT_TRUE(answer.starts_with("HTTP/1.1 431")) << answer.substr(0, 200);
   EXPECT_NE(answer.find("request.header_too_large"), std::string::npos) << answer;
-  const std::string path = exchange("GET /" + std::string(100'000, 'a') + " HTTP/1.1\r\n" + kHost + "\r\n");
+  const std::string path =
+      exchange("GET /" + std::string(100'000, 'a') + " HTTP/1.1\r\n" + kHost + "\r\n");
   EXPECT_TRUE(path.starts_with("HTTP/1.1 431")) << path.substr(0, 200);
 }
 
 TEST_F(ServerTest, a_body_that_is_too_large_is_refused_with_413) {
-  const std::string declared = exchange("POST /read HTTP/1.1\r\n" + kHost + "Content-Length: 2000000\r\n\r\n", false);
+  const std::string declared =
+      exchange("POST /read HTTP/1.1\r\n" + kHost + "Content-Length: 2000000\r\n\r\n", false);
   EXPECT_TRUE(declared.starts_with("HTTP/1.1 413")) << declared;
   std::string chunks;
   for (int i = 0; i < 40; ++i) chunks += "8000\r\n" + std::string(0x8000, 'x') + "\r\n";
-  const std::string chunked = exchange("POST /read HTTP/1.1\r\n" + kHost + "Transfer-Encoding: chunked\r\n\r\n" + chunks + "0\r\n\r\n");
+  const std::string chunked = exchange("POST /read HTTP/1.1\r\n" + kHost +
+                                       "Transfer-Encoding: chunked\r\n\r\n" + chunks + "0\r\n\r\n");
   EXPECT_TRUE(chunked.starts_with("HTTP/1.1 413")) << chunked;
 }
 
 TEST_F(ServerTest, broken_chunks_are_refused) {
-  const std::string answer = exchange("POST /read HTTP/1.1\r\n" + kHost + "Transfer-Encoding: chunked\r\n\r\nzz\r\nhello\r\n");
+  const std::string answer = exchange("POST /read HTTP/1.1\r\n" + kHost +
+                                      "Transfer-Encoding: chunked\r\n\r\nzz\r\nhello\r\n");
   EXPECT_TRUE(answer.starts_with("HTTP/1.1 400")) << answer;
   EXPECT_NE(answer.find("Connection: close"), std::string::npos) << answer;
 }
 
 TEST_F(ServerTest, a_body_that_ends_early_is_said_and_ends_the_connection) {
-  const std::string answer = exchange("POST /read HTTP/1.1\r\n" + kHost + "Content-Length: 10\r\n\r\nabc");
+  const std::string answer =
+      exchange("POST /read HTTP/1.1\r\n" + kHost + "Content-Length: 10\r\n\r\nabc");
   EXPECT_TRUE(answer.starts_with("HTTP/1.1 408")) << answer;
   EXPECT_NE(answer.find("request.cut"), std::string::npos) << answer;
 }
 
 TEST_F(ServerTest, slow_clients_are_let_go) {
-  for (const std::string& begun : {std::string(), std::string("GET /a HT"), "POST /read HTTP/1.1\r\n" + kHost + "Content-Length: 10\r\n\r\nab"}) {
+  for (const std::string& begun :
+       {std::string(), std::string("GET /a HT"),
+        "POST /read HTTP/1.1\r\n" + kHost + "Content-Length: 10\r\n\r\nab"}) {
     const auto start = std::chrono::steady_clock::now();
     (void)exchange(begun, false);
     EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(8)) << begun;
@@ -205,7 +226,8 @@ TEST_F(ServerTest, slow_clients_are_let_go) {
 }
 
 TEST_F(ServerTest, a_client_that_asks_first_is_told_to_go_on_only_when_its_body_is_wanted) {
-  const std::string head = " HTTP/1.1\r\n" + kHost + "Expect: 100-continue\r\nContent-Length: 3\r\n\r\n";
+  const std::string head =
+      " HTTP/1.1\r\n" + kHost + "Expect: 100-continue\r\nContent-Length: 3\r\n\r\n";
   tcp::socket socket = open();
   boost::asio::write(socket, boost::asio::buffer("POST /read" + head));
   std::string go_on;
@@ -220,7 +242,8 @@ TEST_F(ServerTest, a_client_that_asks_first_is_told_to_go_on_only_when_its_body_
 }
 
 TEST_F(ServerTest, head_has_the_length_and_no_body) {
-  const std::string answer = exchange("HEAD /a HTTP/1.1\r\n" + kHost + "\r\nGET /b HTTP/1.1\r\n" + kHost + "\r\n");
+  const std::string answer =
+      exchange("HEAD /a HTTP/1.1\r\n" + kHost + "\r\nGET /b HTTP/1.1\r\n" + kHost + "\r\n");
   EXPECT_NE(answer.find("Content-Length: 11"), std::string::npos) << answer;
   EXPECT_EQ(answer.find("<HEAD"), std::string::npos) << answer;
   EXPECT_NE(answer.find("<GET /b 0>"), std::string::npos) << answer;
@@ -255,12 +278,15 @@ TEST_F(ServerTest, connections_that_are_too_many_wait_for_others_to_end) {
   const std::string last = "GET /third HTTP/1.1\r\n" + kHost + "Connection: close\r\n\r\n";
   boost::asio::write(third, boost::asio::buffer(last));
   timeval quarter{0, 250'000};
-  ASSERT_EQ(setsockopt(third.native_handle(), SOL_SOCKET, SO_RCVTIMEO, &quarter, sizeof quarter), 0);
+  ASSERT_EQ(setsockopt(third.native_handle(), SOL_SOCKET, SO_RCVTIMEO, &quarter, sizeof quarter),
+            0);
   char byte = 0;
   EXPECT_EQ(::recv(third.native_handle(), &byte, 1, 0), -1) << "it was served beyond the limit";
   first.close();
   timeval long_enough{20, 0};
-  ASSERT_EQ(setsockopt(third.native_handle(), SOL_SOCKET, SO_RCVTIMEO, &long_enough, sizeof long_enough), 0);
+  ASSERT_EQ(
+      setsockopt(third.native_handle(), SOL_SOCKET, SO_RCVTIMEO, &long_enough, sizeof long_enough),
+      0);
   EXPECT_EQ(::recv(third.native_handle(), &byte, 1, 0), 1);
 }
 

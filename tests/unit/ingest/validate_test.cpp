@@ -17,10 +17,16 @@ using contract::AttributeType;
 using contract::Kind;
 using contract::Value;
 
-constexpr std::array<std::pair<const char*, AttributeType>, 9> kColumns = {{
-    {"name", AttributeType::text}, {"count", AttributeType::integer}, {"price", AttributeType::decimal},
-    {"ratio", AttributeType::number}, {"active", AttributeType::boolean}, {"at", AttributeType::timestamp},
-    {"day", AttributeType::date}, {"data", AttributeType::json}, {"blob", AttributeType::bytes}}};
+constexpr std::array<std::pair<const char*, AttributeType>, 9> kColumns = {
+    {{"name", AttributeType::text},
+     {"count", AttributeType::integer},
+     {"price", AttributeType::decimal},
+     {"ratio", AttributeType::number},
+     {"active", AttributeType::boolean},
+     {"at", AttributeType::timestamp},
+     {"day", AttributeType::date},
+     {"data", AttributeType::json},
+     {"blob", AttributeType::bytes}}};
 
 class ValidateTest : public ::testing::Test {
  protected:
@@ -92,9 +98,15 @@ TEST_F(ValidateTest, a_value_of_the_wrong_kind_is_refused_and_of_the_right_kind_
                                      text(0, Kind::decimal, "1.5"), text(0, Kind::string, "a"),
                                      text(0, Kind::raw, "a"),       number(0, Kind::timestamp, 5),
                                      number(0, Kind::date, 5),      text(0, Kind::json, "{}")};
-  const std::array<std::vector<Kind>, 9> right = {{{Kind::string}, {Kind::int64}, {Kind::decimal, Kind::int64},
-                                                   {Kind::real, Kind::int64}, {Kind::boolean}, {Kind::timestamp},
-                                                   {Kind::date}, {Kind::json}, {Kind::raw}}};
+  const std::array<std::vector<Kind>, 9> right = {{{Kind::string},
+                                                   {Kind::int64},
+                                                   {Kind::decimal, Kind::int64},
+                                                   {Kind::real, Kind::int64},
+                                                   {Kind::boolean},
+                                                   {Kind::timestamp},
+                                                   {Kind::date},
+                                                   {Kind::json},
+                                                   {Kind::raw}}};
   for (std::uint32_t column = 0; column < right.size(); ++column) {
     for (Value value : all) {
       value.attribute = column;
@@ -114,7 +126,8 @@ TEST_F(ValidateTest, what_postgresql_would_refuse_is_refused_here_by_name) {
   EXPECT_EQ(code_of(text(2, Kind::decimal, "1e99999")), "value.invalid_decimal");
   EXPECT_EQ(code_of(text(2, Kind::decimal, "-.5E-3")), "");
   EXPECT_EQ(code_of(real(3, std::nan(""))), "value.not_finite");
-  EXPECT_EQ(code_of(number(5, Kind::timestamp, std::numeric_limits<std::int64_t>::min())), "value.out_of_range");
+  EXPECT_EQ(code_of(number(5, Kind::timestamp, std::numeric_limits<std::int64_t>::min())),
+            "value.out_of_range");
   EXPECT_EQ(code_of(number(6, Kind::date, 1LL << 40)), "value.out_of_range");
   EXPECT_EQ(code_of(text(7, Kind::json, "{oops}")), "value.invalid_json");
   EXPECT_EQ(code_of(text(0, Kind::string, "\xff")), "value.not_utf8");
@@ -123,7 +136,8 @@ TEST_F(ValidateTest, what_postgresql_would_refuse_is_refused_here_by_name) {
 }
 
 TEST_F(ValidateTest, an_external_id_that_no_index_can_hold_is_refused) {
-  const std::string cases[] = {"", std::string(kExternalIdBytesMax + 1, 'x'), std::string("a\0b", 3), "\xff"};
+  const std::string cases[] = {"", std::string(kExternalIdBytesMax + 1, 'x'),
+                               std::string("a\0b", 3), "\xff"};
   for (const std::string& id : cases) {
     page_.records.clear();
     add({}, id);
@@ -134,10 +148,13 @@ TEST_F(ValidateTest, an_external_id_that_no_index_can_hold_is_refused) {
 }
 
 TEST_F(ValidateTest, u0000_is_replaced_and_noted) {
-  add({text(0, Kind::string, std::string_view("a\0b", 3)), text(7, Kind::json, "{\"k\":\"\\u0000\"}")});
+  add({text(0, Kind::string, std::string_view("a\0b", 3)),
+       text(7, Kind::json, "{\"k\":\"\\u0000\"}")});
   const Batch batch(manifest_, catalog_, page_);
   ASSERT_EQ(batch.rows.size(), 1U);
-  EXPECT_EQ(batch.values(batch.rows[0])[0].text, "a\xEF\xBF\xBD" "b");
+  EXPECT_EQ(batch.values(batch.rows[0])[0].text,
+            "a\xEF\xBF\xBD"
+            "b");
   EXPECT_EQ(batch.values(batch.rows[0])[1].text, "{\"k\":\"\\ufffd\"}");
   ASSERT_EQ(batch.notes.size(), 2U);
   EXPECT_EQ(batch.notes[0].code, "value.nul_replaced");
@@ -167,7 +184,8 @@ TEST_F(ValidateTest, an_attribute_that_is_there_twice_is_refused) {
 }
 
 TEST_F(ValidateTest, a_manifest_whose_attributes_are_ordered_anew_finds_its_columns_by_name) {
-  std::reverse(manifest_.entity_types[0].attributes.begin(), manifest_.entity_types[0].attributes.end());
+  std::reverse(manifest_.entity_types[0].attributes.begin(),
+               manifest_.entity_types[0].attributes.end());
   add({text(8, Kind::string, "a"), number(7, Kind::int64, 1)});
   const Batch batch(manifest_, catalog_, page_);
   ASSERT_EQ(batch.rows.size(), 1U);
@@ -200,8 +218,9 @@ TEST_F(ValidateTest, a_type_that_is_not_installed_stops_the_page_and_says_what_t
 }
 
 TEST_F(ValidateTest, a_quarantined_record_is_json_whatever_it_held) {
-  add({text(0, Kind::string, std::string_view("\xff\0", 2)), text(7, Kind::json, "{oops"), real(3, INFINITY),
-       number(5, Kind::timestamp, std::numeric_limits<std::int64_t>::min()), text(8, Kind::raw, "\x01")});
+  add({text(0, Kind::string, std::string_view("\xff\0", 2)), text(7, Kind::json, "{oops"),
+       real(3, INFINITY), number(5, Kind::timestamp, std::numeric_limits<std::int64_t>::min()),
+       text(8, Kind::raw, "\x01")});
   const std::string json = record_as_json(manifest_.entity_types[0], page_.records[0]);
   EXPECT_TRUE(nlohmann::json::accept(json)) << json;
   EXPECT_FALSE(check_json(json).has_nul);

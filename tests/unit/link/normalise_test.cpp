@@ -88,7 +88,8 @@ TEST(Digest, differs_by_kind_and_by_text_and_never_changes) {
   EXPECT_NE(digest(KeyKind::email, "a@b"), digest(KeyKind::username, "a@b"));
   EXPECT_NE(digest(KeyKind::email, "a@b"), digest(KeyKind::email, "a@c"));
   // Stored for ever: a known answer.
-  EXPECT_EQ(to_hex(digest(KeyKind::email, "ann@example.com").bytes), "18de5d403b1a324f31ce521eb3c85d87");
+  EXPECT_EQ(to_hex(digest(KeyKind::email, "ann@example.com").bytes),
+            "18de5d403b1a324f31ce521eb3c85d87");
 }
 
 }  // namespace

@@ -32,8 +32,9 @@ TEST(Columns, OnlyAnUnprotectedAttributeIsReadThroughItsOverlay) {
   StoredAttribute attribute;
   attribute.name = "total";
   attribute.type = contract::AttributeType::integer;
-  EXPECT_EQ(value_expression(type, attribute, "e"),
-            "case when e.overlay ? 'total' then (e.overlay->>'total')::bigint else e.\"total\" end");
+  EXPECT_EQ(
+      value_expression(type, attribute, "e"),
+      "case when e.overlay ? 'total' then (e.overlay->>'total')::bigint else e.\"total\" end");
   attribute.is_protected = true;
   EXPECT_EQ(value_expression(type, attribute, "e"), "e.\"total\"");
   type.own = true;

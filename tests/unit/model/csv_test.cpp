@@ -43,7 +43,10 @@ TEST(Csv, ReadsRfc4180AndWhatPeopleSend) {
       {"plain", "a,b\n1,2\n", "1:a|b;2:1|2;"},
       {"no newline at the end", "a,b\n1,2", "1:a|b;2:1|2;"},
       {"CRLF", "a,b\r\n1,2\r\n", "1:a|b;2:1|2;"},
-      {"byte order mark", "\xEF\xBB\xBF" "a,b\n1,2\n", "1:a|b;2:1|2;"},
+      {"byte order mark",
+       "\xEF\xBB\xBF"
+       "a,b\n1,2\n",
+       "1:a|b;2:1|2;"},
       {"byte order mark before a quote", "\xEF\xBB\xBF\"a\",b\n", "1:a|b;"},
       {"half a byte order mark is data", "\xEF\xBBx,b\n", "1:\xEF\xBBx|b;"},
       {"quotes", "\"a,b\",\"say \"\"hi\"\"\"\n", "1:a,b|say \"hi\";"},
@@ -58,7 +61,8 @@ TEST(Csv, ReadsRfc4180AndWhatPeopleSend) {
       {"nothing", "", ""},
   };
   for (const Case& c : cases) {
-    for (const std::size_t chunk : {std::size_t{1}, std::size_t{2}, std::size_t{3}, std::size_t{4096}}) {
+    for (const std::size_t chunk :
+         {std::size_t{1}, std::size_t{2}, std::size_t{3}, std::size_t{4096}}) {
       EXPECT_EQ(shown(parse(c.text, chunk)), c.expected) << c.about << ", in pieces of " << chunk;
     }
   }
@@ -88,7 +92,8 @@ TEST(Csv, AnySplitOfAnyTextGivesTheSameRecords) {
 TEST(Csv, ARecordThatIsTooLongIsSkippedToItsEnd) {
   const std::string text = "a\n" + std::string(kImportRecordBytesMax + 10, 'x') + ",y\nb\n";
   EXPECT_EQ(shown(parse(text, 64 * 1024)), "1:a;2:!1;3:b;");
-  EXPECT_EQ(shown(parse(std::string(kImportRecordBytesMax + 10, ',') + "\nb\n", 1 << 20)), "1:!1;2:b;");
+  EXPECT_EQ(shown(parse(std::string(kImportRecordBytesMax + 10, ',') + "\nb\n", 1 << 20)),
+            "1:!1;2:b;");
 }
 
 TEST(Ndjson, SplitsLinesWhateverTheirPieces) {

@@ -62,12 +62,18 @@ TEST(OwnValues, JsonIsTakenStrictly) {
 
 TEST(OwnValues, TextOfAFileIsTakenAsTheAttributesTypeSays) {
   const std::vector<Case> cases = {
-      {AttributeType::text, " a ", R"(" a ")"},   {AttributeType::integer, "-5", "-5"},
-      {AttributeType::integer, "5 ", ""},         {AttributeType::integer, "99999999999999999999", ""},
-      {AttributeType::number, "1e3", "1000.0"},   {AttributeType::number, "nan", ""},
-      {AttributeType::number, "1e999", ""},       {AttributeType::boolean, "TRUE", "true"},
-      {AttributeType::boolean, "0", "false"},     {AttributeType::boolean, "yes", ""},
-      {AttributeType::json, "[1,{}]", "[1,{}]"},  {AttributeType::json, "[1,", ""},
+      {AttributeType::text, " a ", R"(" a ")"},
+      {AttributeType::integer, "-5", "-5"},
+      {AttributeType::integer, "5 ", ""},
+      {AttributeType::integer, "99999999999999999999", ""},
+      {AttributeType::number, "1e3", "1000.0"},
+      {AttributeType::number, "nan", ""},
+      {AttributeType::number, "1e999", ""},
+      {AttributeType::boolean, "TRUE", "true"},
+      {AttributeType::boolean, "0", "false"},
+      {AttributeType::boolean, "yes", ""},
+      {AttributeType::json, "[1,{}]", "[1,{}]"},
+      {AttributeType::json, "[1,", ""},
       {AttributeType::decimal, "-0.5", R"("-0.5")"},
   };
   for (const Case& c : cases) {
@@ -80,21 +86,26 @@ TEST(OwnValues, TextOfAFileIsTakenAsTheAttributesTypeSays) {
 TEST(OwnValues, FaultsAreToldApart) {
   StoredAttribute text = of(AttributeType::text);
   EXPECT_EQ(stored_value_of_text(text, "\xff").error().fault, FieldFault::bad_utf8);
-  EXPECT_EQ(stored_value_of_text(text, std::string(kOwnTextBytesMax + 1, 'x')).error().fault, FieldFault::too_long);
+  EXPECT_EQ(stored_value_of_text(text, std::string(kOwnTextBytesMax + 1, 'x')).error().fault,
+            FieldFault::too_long);
   text.unique = true;
-  EXPECT_EQ(stored_value_of_text(text, std::string(kUniqueBytesMax + 1, 'x')).error().fault, FieldFault::too_long);
+  EXPECT_EQ(stored_value_of_text(text, std::string(kUniqueBytesMax + 1, 'x')).error().fault,
+            FieldFault::too_long);
 }
 
 TEST(OwnValues, PersonalValuesAreNotQuoted) {
   StoredAttribute attribute = of(AttributeType::integer);
-  EXPECT_NE(stored_value_of_text(attribute, "secret").error().reason.find("secret"), std::string::npos);
+  EXPECT_NE(stored_value_of_text(attribute, "secret").error().reason.find("secret"),
+            std::string::npos);
   attribute.personal = true;
-  EXPECT_EQ(stored_value_of_text(attribute, "secret").error().reason.find("secret"), std::string::npos);
+  EXPECT_EQ(stored_value_of_text(attribute, "secret").error().reason.find("secret"),
+            std::string::npos);
 }
 
 TEST(OwnValues, DeepJsonIsRefusedBeforeItIsParsed) {
   EXPECT_TRUE(parse_json(std::string(kJsonDepthMax, '[') + std::string(kJsonDepthMax, ']')));
-  EXPECT_FALSE(parse_json(std::string(kJsonDepthMax + 1, '[') + std::string(kJsonDepthMax + 1, ']')));
+  EXPECT_FALSE(
+      parse_json(std::string(kJsonDepthMax + 1, '[') + std::string(kJsonDepthMax + 1, ']')));
   EXPECT_TRUE(parse_json("{\"a\":\"" + std::string(1000, '[') + "\"}"));
 }
 

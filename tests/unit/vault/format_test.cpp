@@ -225,7 +225,8 @@ TEST(VaultFormat, RefusesAnotherAlgorithm) {
   }
 }
 
-// A forger who knows one key can make Poly1305 agree under a second key; the commitment is what he cannot.
+// A forger who knows one key can make Poly1305 agree under a second key; the commitment is what he
+// cannot.
 TEST(VaultFormat, AGoodTagWithoutAGoodCommitmentIsRefused) {
   Example example;
   std::array<std::uint8_t, 64> keys{};

@@ -8,7 +8,8 @@
 namespace sluice::vault {
 namespace {
 
-/// In a child: what it does to a process cannot be undone. _exit, because leak checking needs ptrace.
+/// In a child: what it does to a process cannot be undone. _exit, because leak checking needs
+/// ptrace.
 [[noreturn]] void harden_and_look() {
   const auto done = harden_process();
   if (!done || !done->core_dumps_off) ::_exit(10);

@@ -13,7 +13,8 @@ namespace {
 class ConfigFile : public ::testing::Test {
  protected:
   std::filesystem::path write(const std::string& text) {
-    path_ = std::filesystem::temp_directory_path() / ("sluice-config-" + std::to_string(::getpid()) + ".json");
+    path_ = std::filesystem::temp_directory_path() /
+            ("sluice-config-" + std::to_string(::getpid()) + ".json");
     std::ofstream(path_) << text;
     return path_;
   }
@@ -30,8 +31,10 @@ TEST_F(ConfigFile, without_anything_every_setting_has_its_default) {
 }
 
 TEST_F(ConfigFile, the_file_gives_way_to_the_environment_and_that_to_the_command_line) {
-  const auto file = write(R"({"listen": {"port": 1000}, "sync.poll_ms": 100, /* a comment */ "log": {"level": "debug"}})");
-  const auto config = read_config(file, {{"SLUICE_LISTEN_PORT", "2000"}, {"SLUICE_SYNC_POLL_MS", "200"}}, {"listen.port=3000"});
+  const auto file = write(
+      R"({"listen": {"port": 1000}, "sync.poll_ms": 100, /* a comment */ "log": {"level": "debug"}})");
+  const auto config = read_config(
+      file, {{"SLUICE_LISTEN_PORT", "2000"}, {"SLUICE_SYNC_POLL_MS", "200"}}, {"listen.port=3000"});
   ASSERT_TRUE(config) << config.error().describe();
   EXPECT_EQ(config->listen_port, 3000);
   EXPECT_EQ(config->poll_ms, 200);
@@ -51,24 +54,28 @@ TEST_P(RefusedConfig, says_what_stands_there_and_what_should) {
   const auto config = read_config(write(GetParam().file), {}, {});
   ASSERT_FALSE(config);
   EXPECT_EQ(config.error().code, GetParam().code);
-  EXPECT_NE(config.error().describe().find(GetParam().says), std::string::npos) << config.error().describe();
+  EXPECT_NE(config.error().describe().find(GetParam().says), std::string::npos)
+      << config.error().describe();
 }
 
 INSTANTIATE_TEST_SUITE_P(
     Files, RefusedConfig,
-    ::testing::Values(Refused{"unknown_key", R"({"listn": {"port": 1}})", "config.unknown_key", "listen.port"},
-                      Refused{"wrong_type", R"({"listen": {"port": "80"}})", "config.bad_value", "0 to 65535"},
-                      Refused{"out_of_range", R"({"listen": {"port": 70000}})", "config.bad_value", "70000"},
-                      Refused{"not_json", R"({"listen": )", "config.not_json", "JSON object"},
-                      Refused{"not_an_object", R"([1])", "config.not_json", "JSON object"},
-                      Refused{"bad_level", R"({"log.level": "loud"})", "config.bad_value", "debug, info"},
-                      Refused{"bad_workspace", R"({"workspace.default": "My Team"})", "config.bad_value", "begins with a letter"}),
+    ::testing::Values(
+        Refused{"unknown_key", R"({"listn": {"port": 1}})", "config.unknown_key", "listen.port"},
+        Refused{"wrong_type", R"({"listen": {"port": "80"}})", "config.bad_value", "0 to 65535"},
+        Refused{"out_of_range", R"({"listen": {"port": 70000}})", "config.bad_value", "70000"},
+        Refused{"not_json", R"({"listen": )", "config.not_json", "JSON object"},
+        Refused{"not_an_object", R"([1])", "config.not_json", "JSON object"},
+        Refused{"bad_level", R"({"log.level": "loud"})", "config.bad_value", "debug, info"},
+        Refused{"bad_workspace", R"({"workspace.default": "My Team"})", "config.bad_value",
+                "begins with a letter"}),
     [](const auto& crash) { return std::string(crash.param.name); });
 
 TEST_F(ConfigFile, a_connection_string_that_is_refused_is_not_quoted) {
   const auto config = read_config({}, {}, {"database.url=hunter2"});
   ASSERT_FALSE(config);
-  EXPECT_EQ(config.error().describe().find("hunter2"), std::string::npos) << config.error().describe();
+  EXPECT_EQ(config.error().describe().find("hunter2"), std::string::npos)
+      << config.error().describe();
 }
 
 TEST_F(ConfigFile, an_unknown_variable_of_ours_is_refused_like_an_unknown_key) {
