@@ -60,8 +60,9 @@ TEST(JsonCheck, takes_json_and_nothing_else) {
     const JsonCheck check = check_json(row.text);
     EXPECT_EQ(check.ok(), row.ok) << check.problem;
     // The exponents differ on purpose: jsonb holds what a double does not.
-    if (row.text.find("1e1000") == std::string_view::npos)
+    if (row.text.find("1e1000") == std::string_view::npos) {
       EXPECT_EQ(nlohmann::json::accept(row.text), row.ok);
+    }
   }
 }
 
