@@ -129,6 +129,24 @@ std::int64_t pause_ms(FailureClass failure, std::int64_t retry_after_ms, std::in
   return seconds * 500 + entropy.below(static_cast<std::uint32_t>(seconds * 500 + 1));
 }
 
+/// What ended a run that the connector did not end itself.
+contract::ConnectorFailure failure_of(const Error& error) {
+  contract::ConnectorFailure failure;
+  // A checkpoint of a format that this version cannot read: begin again, as if the vendor had
+  // refused it.
+  failure.failure_class = error.kind == ErrorKind::cancelled ? FailureClass::cancelled
+                          : error.code == "connector.checkpoint_format"
+                              ? FailureClass::checkpoint_rejected
+                              : FailureClass::internal;
+  failure.vendor_code = error.code;
+  failure.message = error.describe();
+  return failure;
+}
+
+bool is_cancelled(const SessionEnd& end) {
+  return !end.done() && end.failure->failure_class == FailureClass::cancelled;
+}
+
 json error_json(const contract::ConnectorFailure& failure) {
   json error = json::object();
   error["class"] = contract::to_string(failure.failure_class);
@@ -208,6 +226,7 @@ class Engine::RefetchSink final : public PageSink {
   Task<ingest::PageCounts> store(const contract::Page& page, ingest::PageEffects effects,
                                  bool last) override {
     if (last) effects.answered = answered_;
+    context_.catalog = co_await engine_.services_.catalogs.get(context_.workspace);
     const ingest::PageCounts counts = co_await write_page(
         engine_.services_.writer, engine_.services_.entropy, context_, page, std::move(effects));
     ++engine_.stats_.pages;
@@ -422,77 +441,82 @@ Task<std::vector<Engine::StreamRow>> Engine::due_streams(WorkspaceId workspace,
   co_return streams;
 }
 
+Task<RunId> Engine::begin_run(const LoadedConnection& connection, const LeaseGrant& lease,
+                              std::string stream, std::string kind) {
+  pg::Params start(connection.workspace, connection.id, stream, kind, lease.epoch);
+  const auto started = co_await services_.pool.query(kStartRun, std::move(start));
+  co_return started.get<RunId>(0, 0);
+}
+
+Task<void> Engine::end_run(const LoadedConnection& connection, RunId run, const SessionEnd& end) {
+  stats_.requests += end.requests;
+  const char* outcome = end.done() ? "done" : is_cancelled(end) ? "cancelled" : "failed";
+  pg::Params ended(connection.workspace, run, outcome);
+  ended.add(end.done() ? json(nullptr) : error_json(*end.failure)).add(end.requests).add(end.bytes);
+  co_await services_.pool.query(kEndRun, std::move(ended));
+}
+
+ingest::PageContext Engine::page_context(const LoadedConnection& connection,
+                                         const LeaseGrant& lease, RunId run, std::string stream) {
+  ingest::PageContext context;
+  context.workspace = connection.workspace;
+  context.connection = connection.id;
+  context.run = run;
+  context.stream = std::move(stream);
+  context.lease_name = lease.name;
+  context.epoch = lease.epoch;
+  context.manifest = &connection.manifest();
+  return context;
+}
+
+Task<SessionEnd> Engine::drive(const LoadedConnection& connection, const LeaseGrant& lease,
+                               const contract::SessionArgs& args, PageSink& sink) {
+  SessionEnd end;
+  auto session = connection.code->open(args);
+  if (!session) {
+    end.failure = failure_of(session.error());
+    co_return end;
+  }
+  SendScope send(services_.vault, services_.budgets.of(connection), connection);
+  SessionRun run{.session = **session,
+                 .client = services_.client,
+                 .send = send.context(),
+                 .sink = &sink,
+                 .clock = services_.clock,
+                 .entropy = services_.entropy,
+                 .checkpoint_format = connection.manifest().checkpoint_writes,
+                 .stopping = [this, &lease] { return !may_go_on(lease); }};
+  try {
+    end = co_await run_session(std::move(run));
+  } catch (const Failure& surprise) {
+    end.failure = failure_of(surprise.error());
+  }
+  co_return end;
+}
+
 Task<void> Engine::run_stream(const LoadedConnection& connection, const LeaseGrant& lease,
                               StreamRow stream) {
-  const contract::Manifest& manifest = connection.manifest();
-  pg::Params start(connection.workspace, connection.id, stream.name);
-  start.add(stream.mode == "snapshot" ? "full" : "incremental").add(lease.epoch);
-  const auto started = co_await services_.pool.query(kStartRun, std::move(start));
-  const auto run = started.get<RunId>(0, 0);
+  const bool is_snapshot = stream.mode == "snapshot";
+  const RunId run =
+      co_await begin_run(connection, lease, stream.name, is_snapshot ? "full" : "incremental");
   log::info("sync.run.started",
             {{"connection", connection.name}, {"stream", stream.name}, {"run", run.value}});
-
-  SessionEnd end;
   contract::SessionArgs args;
   args.operation = contract::Operation::read;
   args.config_json = connection.config.dump();
   args.stream = stream.name;
   args.checkpoint = stream.checkpoint;
   args.checkpoint_format = stream.checkpoint_format;
-  auto session = connection.code->open(args);
-  if (!session) {
-    end.failure.emplace();
-    // A checkpoint of a format that this version cannot read: begin again, as if the vendor had
-    // refused it.
-    if (session.error().code == "connector.checkpoint_format") {
-      end.failure->failure_class = FailureClass::checkpoint_rejected;
-    }
-    end.failure->message = session.error().describe();
-  } else {
-    ingest::PageContext context;
-    context.workspace = connection.workspace;
-    context.connection = connection.id;
-    context.run = run;
-    context.stream = stream.name;
-    context.lease_name = lease.name;
-    context.epoch = lease.epoch;
-    context.manifest = &manifest;
-    StreamSink sink(*this, std::move(context), stream.mode == "snapshot");
-    SendScope send(services_.vault, services_.budgets.of(connection), connection);
-    SessionRun session_run{
-        .session = **session,
-        .client = services_.client,
-        .send = send.context(),
-        .sink = &sink,
-        .clock = services_.clock,
-        .entropy = services_.entropy,
-        .checkpoint_format = manifest.checkpoint_writes,
-        .stopping = [this, &lease] { return stopping_ || !leases_->held(lease); }};
-    try {
-      end = co_await run_session(std::move(session_run));
-    } catch (const Failure& surprise) {
-      end.failure.emplace();
-      end.failure->failure_class = surprise.error().kind == ErrorKind::cancelled
-                                       ? FailureClass::cancelled
-                                       : FailureClass::internal;
-      end.failure->vendor_code = surprise.error().code;
-      end.failure->message = surprise.error().describe();
-    }
-  }
+  StreamSink sink(*this, page_context(connection, lease, run, stream.name), is_snapshot);
+  const SessionEnd end = co_await drive(connection, lease, args, sink);
   co_await finish_stream(connection, stream, run, end);
 }
 
 Task<void> Engine::finish_stream(const LoadedConnection& connection, const StreamRow& stream,
                                  RunId run, const SessionEnd& end) {
   const auto key = [&] { return pg::Params(connection.workspace, connection.id, stream.name); };
-  stats_.requests += end.requests;
-  const bool cancelled = !end.done() && end.failure->failure_class == FailureClass::cancelled;
-  pg::Params ended(connection.workspace, run,
-                   end.done()  ? "done"
-                   : cancelled ? "cancelled"
-                               : "failed");
-  ended.add(end.done() ? json(nullptr) : error_json(*end.failure)).add(end.requests).add(end.bytes);
-  co_await services_.pool.query(kEndRun, std::move(ended));
+  co_await end_run(connection, run, end);
+  const bool cancelled = is_cancelled(end);
   if (end.done()) {
     ++stats_.runs_done;
     co_await services_.pool.query(kStreamDone, key().add(run));
@@ -550,49 +574,18 @@ Task<bool> Engine::refetch(const LoadedConnection& connection, const LeaseGrant&
     args.ids.push_back(one.external_id);
     answered.push_back(std::move(one));
   }
-  pg::Params start(connection.workspace, connection.id, "", "refetch", lease.epoch);
-  const auto started = co_await services_.pool.query(kStartRun, std::move(start));
-  const auto run = started.get<RunId>(0, 0);
+  const RunId run = co_await begin_run(connection, lease, "", "refetch");
   SessionEnd end;
-  auto session = connection.code->open(args);
-  if (!session) {
-    end.failure.emplace();
-    end.failure->message = session.error().describe();
-  } else if (!type_index) {
+  if (type_index) {
+    RefetchSink sink(*this, page_context(connection, lease, run, ""), answered);
+    end = co_await drive(connection, lease, args, sink);
+  } else {
     end.failure.emplace();
     end.failure->message = "this version of the connector has no entity type '" + type + "'";
-  } else {
-    ingest::PageContext context;
-    context.workspace = connection.workspace;
-    context.connection = connection.id;
-    context.run = run;
-    context.lease_name = lease.name;
-    context.epoch = lease.epoch;
-    context.manifest = &manifest;
-    context.catalog = co_await services_.catalogs.get(connection.workspace);
-    RefetchSink sink(*this, std::move(context), answered);
-    SendScope send(services_.vault, services_.budgets.of(connection), connection);
-    SessionRun session_run{
-        .session = **session,
-        .client = services_.client,
-        .send = send.context(),
-        .sink = &sink,
-        .clock = services_.clock,
-        .entropy = services_.entropy,
-        .checkpoint_format = 0,
-        .stopping = [this, &lease] { return stopping_ || !leases_->held(lease); }};
-    try {
-      end = co_await run_session(std::move(session_run));
-    } catch (const Failure& surprise) {
-      end.failure.emplace();
-      end.failure->vendor_code = surprise.error().code;
-      end.failure->message = surprise.error().describe();
-    }
   }
-  pg::Params ended(connection.workspace, run, end.done() ? "done" : "failed");
-  ended.add(end.done() ? json(nullptr) : error_json(*end.failure)).add(end.requests).add(end.bytes);
-  co_await services_.pool.query(kEndRun, std::move(ended));
+  co_await end_run(connection, run, end);
   if (end.done()) co_return true;
+  if (is_cancelled(end)) co_return false;  // ours to stop; the ids are as due as before
   log::warning(
       "sync.refetch.failed",
       {{"connection", connection.name}, {"type", type}, {"message", end.failure->message}});

@@ -75,6 +75,14 @@ class Engine {
   Task<void> change_lane(const LoadedConnection& connection, const LeaseGrant& lease, Lanes& lanes);
   [[nodiscard]] bool may_go_on(const LeaseGrant& lease) const;
   Task<std::vector<StreamRow>> due_streams(WorkspaceId workspace, ConnectionId connection);
+  Task<RunId> begin_run(const LoadedConnection& connection, const LeaseGrant& lease,
+                        std::string stream, std::string kind);
+  Task<void> end_run(const LoadedConnection& connection, RunId run, const SessionEnd& end);
+  /// Opens a session and runs it to its end; what is thrown on the way is its failure.
+  Task<SessionEnd> drive(const LoadedConnection& connection, const LeaseGrant& lease,
+                         const contract::SessionArgs& args, PageSink& sink);
+  static ingest::PageContext page_context(const LoadedConnection& connection,
+                                          const LeaseGrant& lease, RunId run, std::string stream);
   Task<void> run_stream(const LoadedConnection& connection, const LeaseGrant& lease,
                         StreamRow stream);
   Task<bool> refetch(const LoadedConnection& connection, const LeaseGrant& lease);
