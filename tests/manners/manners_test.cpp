@@ -191,5 +191,37 @@ TEST(Manners, sources_name_no_path_of_one_machine) {
   }
 }
 
+/// Paths that a document claims to exist: from the repository's root in backticks, or relative in
+/// links.
+std::set<std::filesystem::path> named_files(const std::filesystem::path& document) {
+  std::set<std::filesystem::path> files;
+  const std::string text = read_file(document);
+  static const std::regex kRooted(
+      R"(`((host|plugins|plugin-api|tests|docs|packaging)/[A-Za-z0-9_./-]+\.(cpp|hpp|h|md|sql|sh|json))`)");
+  for (std::sregex_iterator hit(text.begin(), text.end(), kRooted), end; hit != end; ++hit) {
+    files.insert(kRoot / (*hit)[1].str());
+  }
+  static const std::regex kLink(R"(\]\(([A-Za-z0-9_./-]+)\))");
+  for (std::sregex_iterator hit(text.begin(), text.end(), kLink), end; hit != end; ++hit) {
+    files.insert(document.parent_path() / (*hit)[1].str());
+  }
+  return files;
+}
+
+TEST(Manners, documents_name_only_files_that_exist) {
+  std::vector<std::filesystem::path> documents = {kRoot / "README.md", kRoot / "host/README.md"};
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(kRoot / "docs")) {
+    if (entry.path().extension() == ".md") documents.push_back(entry.path());
+  }
+  std::size_t named = 0;
+  for (const auto& document : documents) {
+    for (const auto& file : named_files(document)) {
+      ++named;
+      EXPECT_TRUE(std::filesystem::exists(file)) << document << " names " << file;
+    }
+  }
+  EXPECT_GT(named, 40U);
+}
+
 }  // namespace
 }  // namespace sluice::manners
