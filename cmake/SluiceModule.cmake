@@ -23,6 +23,7 @@ target_link_libraries(sluice_precompiled PRIVATE Boost::headers Threads::Threads
 target_precompile_headers(sluice_precompiled PRIVATE "${PROJECT_SOURCE_DIR}/cmake/precompiled.hpp")
 
 function(sluice_precompile target)
+  target_compile_definitions(${target} PRIVATE FMT_SHARED)  # as the header was compiled
   target_precompile_headers(${target} REUSE_FROM sluice_precompiled)
 endfunction()
 
