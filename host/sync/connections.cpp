@@ -142,8 +142,9 @@ Result<CheckOutcome> read_outcome(const SessionEnd& end) {
   return outcome;
 }
 
-/// New keys and rules reach the entities that were there before. Harmless to repeat: installing
-/// again does.
+/// New keys and rules reach the entities that were there before. Harmless to repeat, but nothing
+/// repeats it: a host that dies here leaves old entities with their old keys and links
+/// (docs/decisions/0005).
 Task<void> apply_to_what_is_there(pg::Connection& connection, const model::Catalog& catalog,
                                   const model::Installed& changed) {
   for (const model::Installed::Key& key : changed.keys) {
