@@ -256,6 +256,7 @@ Stream read_stream(const json& object) {
                 : mode == "changes" ? StreamMode::changes
                                     : StreamMode::poll;
   stream.entity_types = object.at("entity_types").get<std::vector<std::string>>();
+  stream.enumerates = object.value("enumerates", std::vector<std::string>{});
   stream.interval_seconds = object.value("interval_seconds", std::int64_t{0});
   stream.description = text_of(object, "description");
   return stream;
@@ -490,6 +491,15 @@ void check_streams(const Manifest& manifest) {
                fmt::format("'{}' is no entity type of this connector", stream.entity_types[k]));
       }
       read_types.insert(stream.entity_types[k]);
+    }
+    for (std::size_t k = 0; k < stream.enumerates.size(); ++k) {
+      const bool listed =
+          std::ranges::find(stream.entity_types, stream.enumerates[k]) != stream.entity_types.end();
+      if (listed && stream.mode == StreamMode::snapshot) continue;
+      refuse(fmt::format("{}/enumerates/{}", pointer, k),
+             listed
+                 ? "only a 'snapshot' stream can put out every entity there is"
+                 : fmt::format("'{}' is not in this stream's entity_types", stream.enumerates[k]));
     }
     if (stream.mode == StreamMode::changes && !manifest.supports("fetch")) {
       refuse(pointer + "/mode",

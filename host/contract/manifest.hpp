@@ -68,6 +68,9 @@ struct Stream {
   std::string name;
   StreamMode mode = StreamMode::snapshot;
   std::vector<std::string> entity_types;
+  /// Of these, a snapshot from its start to its end puts out every entity there is; what it lacks
+  /// may be gone.
+  std::vector<std::string> enumerates;
   std::int64_t interval_seconds = 0;  ///< between runs; 0: only on request
   std::string description;
 };

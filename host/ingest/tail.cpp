@@ -1,5 +1,6 @@
 #include "ingest/tail.hpp"
 
+#include <algorithm>
 #include <map>
 #include <tuple>
 
@@ -85,11 +86,22 @@ const pg::Statement kRefetch{
     "attempts = 0, "
     "not_before = now(), reason = excluded.reason"};
 
+// 8 bytes an id, in one row a page. A refused record is there all the same.
+const pg::Statement kSeen{
+    "ingest_seen",
+    "insert into sluice.seen (workspace_id, connection_id, stream, enumeration, type, hashes) "
+    "select $1, $2, $3, $4, i.type, array_agg(hashtextextended(i.x collate \"C\", 0)) "
+    "from unnest($5::text[], $6::text[]) as i(type, x) group by i.type"};
+
+// A complete enumeration is compared with what is stored, where its ids were kept.
 const pg::Statement kStream{
     "ingest_stream",
     "update sluice.stream set checkpoint = coalesce($4, checkpoint), "
     "checkpoint_format = case when $4 is null then checkpoint_format else $5 end, "
     "snapshot_done = snapshot_done or $6, records_total = records_total + $7, "
+    "enumerated_records = enumerated_records + $7, "
+    "last_full_records = case when $6 then enumerated_records + $7 else last_full_records end, "
+    "reconcile = case when $6 and reconcile = 'recording' then 'due' else reconcile end, "
     "vendor_total = case when $8 > 0 then $8 else vendor_total end "
     "where workspace_id = $1 and connection_id = $2 and stream = $3"};
 
@@ -208,6 +220,34 @@ void add_answered(pg::Pipeline& pipeline, const PageContext& context, const Page
   pipeline.add(kForgetAnswered, std::move(params));
 }
 
+void add_seen(pg::Pipeline& pipeline, const PageContext& context, const contract::Page& page,
+              const PageEffects& effects) {
+  if (effects.enumeration == 0) return;
+  const contract::Stream* stream = context.manifest->find_stream(context.stream);
+  SLUICE_INVARIANT(stream != nullptr);
+  pg::Array types(pg::Oid::text), ids(pg::Oid::text);
+  bool any = false;
+  const auto add = [&](std::uint32_t type, std::string_view external_id) {
+    const std::string& name = context.manifest->entity_types.at(type).name;
+    const auto& enumerated = stream->enumerates;
+    if (external_id.empty() ||
+        std::find(enumerated.begin(), enumerated.end(), name) == enumerated.end())
+      return;
+    types.add(std::string_view(name));
+    ids.add(external_id);
+    any = true;
+  };
+  for (const contract::Record& record : page.records) {
+    if (!record.deleted) add(record.type, record.external_id);
+  }
+  for (const contract::RejectedRecord& rejected : page.rejected)
+    add(rejected.type, rejected.external_id);
+  if (!any) return;
+  pg::Params params(context.workspace, context.connection, context.stream, effects.enumeration,
+                    std::move(types), std::move(ids));
+  pipeline.add(kSeen, std::move(params));
+}
+
 struct Wanted {
   NoticeKind kind = NoticeKind::changed;
   std::int64_t observed_at = 0;
@@ -272,6 +312,7 @@ void add_tail(pg::Pipeline& pipeline, const PageContext& context, const contract
   add_refusals(pipeline, context, batch.refusals, warnings);
   add_answered(pipeline, context, effects);
   add_notices(pipeline, context, page);
+  add_seen(pipeline, context, page, effects);
   const PageCounts& counts = tail.counts;
   if (!context.stream.empty()) {
     std::optional<ByteView> checkpoint;

@@ -19,7 +19,7 @@ inline constexpr std::string_view kLeaseLostState = "22012";
 
 extern const pg::Statement kBegin, kCommit, kCommitGuard;
 extern const pg::Statement kRemoveKeys, kAddKeys, kAddChanges, kRefuse, kForgetAnswered, kRefetch,
-    kStream, kRun;
+    kSeen, kStream, kRun;
 
 /// Keys of the entities of one round. Removing comes first.
 struct KeyBatch {

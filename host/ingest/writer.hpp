@@ -37,6 +37,9 @@ struct PageEffects {
   /// When the request was sent whose answer this is, ms since the epoch; stands in for the version
   /// of records that have none. 0: no order. Never goes back within a lease's epoch: see Writer.
   std::int64_t observed_version = 0;
+  /// The stream's enumeration whose ids are kept, to find afterwards what the vendor no longer
+  /// lists (sync/reconcile.hpp). 0: none are kept.
+  std::int64_t enumeration = 0;
   /// Refetch rows that this page answers: removed when their generation is still the one that was
   /// read.
   struct Answered {
