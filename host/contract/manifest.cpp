@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <regex>
 #include <set>
 #include <stdexcept>
 #include <valijson/adapters/nlohmann_json_adapter.hpp>
@@ -13,6 +14,7 @@
 #include <valijson/schema_parser.hpp>
 #include <valijson/validator.hpp>
 
+#include "base/printable.hpp"
 #include "contract/manifest_schema.hpp"
 
 namespace sluice::contract {
@@ -24,6 +26,8 @@ constexpr std::size_t kManifestBytesMax = 256 * 1024;
 constexpr int kDepthMax = 32;
 /// std::regex, which checks the schema's patterns, recurses once per character of what it matches.
 constexpr std::size_t kStringBytesMax = 4096;
+/// And std::regex's compiler once per parenthesis.
+constexpr std::size_t kPatternBytesMax = 500;
 constexpr std::size_t kTableNameBytesMax = 63;
 
 /// Columns that every entity table has already, and what the host puts beside the attributes.
@@ -306,6 +310,12 @@ Manifest read_manifest(json document) {
   out.budget.requests_per_second_test =
       budget.value("requests_per_second_test", out.budget.requests_per_second);
   out.budget.concurrency = budget.value("concurrency", 4);
+  if (const auto headers = budget.find("headers"); headers != budget.end()) {
+    out.budget.headers.limit = text_of(*headers, "limit");
+    out.budget.headers.remaining = headers->at("remaining");
+    out.budget.headers.reset = headers->at("reset");
+    out.budget.headers.unit = reset_unit(text_of(*headers, "reset_unit", "seconds")).value();
+  }
   out.operations = document.at("operations").get<std::vector<std::string>>();
   for (const json& stream : document.at("streams")) out.streams.push_back(read_stream(stream));
   for (const json& type : document.at("entity_types")) out.entity_types.push_back(read_type(type));
@@ -371,8 +381,39 @@ void refuse_references(const json& node, const std::string& pointer) {
   }
 }
 
+void check_pattern(const std::string& pattern, const std::string& pointer) {
+  if (pattern.size() > kPatternBytesMax) {
+    refuse(pointer, fmt::format("a pattern of {} bytes; at most {} are allowed", pattern.size(),
+                                kPatternBytesMax));
+  }
+  try {
+    const std::regex compiled(pattern);
+  } catch (const std::regex_error& e) {
+    refuse(pointer, fmt::format("'{}' is no regular expression: {}", pattern, e.what()));
+  }
+}
+
+/// The validator compiles a pattern when it first meets a value for it: too late to refuse it.
+void check_patterns(const json& node, const std::string& pointer) {
+  if (node.is_object()) {
+    for (const auto& [key, value] : node.items()) {
+      const std::string here = pointer + "/" + escape_pointer_token(key);
+      if (key == "pattern" && value.is_string()) check_pattern(value, here);
+      if (key == "patternProperties" && value.is_object()) {
+        for (const auto& [pattern, schema] : value.items()) check_pattern(pattern, here);
+      }
+      check_patterns(value, here);
+    }
+  } else if (node.is_array()) {
+    for (std::size_t i = 0; i < node.size(); ++i) {
+      check_patterns(node[i], fmt::format("{}/{}", pointer, i));
+    }
+  }
+}
+
 void check_config_schema(const Manifest& manifest) {
   refuse_references(manifest.config_schema, "/config_schema");
+  check_patterns(manifest.config_schema, "/config_schema");
   try {
     valijson::Schema schema;
     parse_schema(manifest.config_schema, schema);
@@ -561,7 +602,7 @@ Result<Manifest> parse_manifest(std::string_view text) {
     check_references(manifest);
     return manifest;
   } catch (const std::exception& e) {
-    return fail(ErrorKind::bad_input, "manifest.invalid", fmt::format("manifest: {}", e.what()),
+    return fail(ErrorKind::bad_input, "manifest.invalid", "manifest: " + printable(e.what()),
                 "Correct the connector's manifest.json (plugin-api/manifest.schema.json) and build "
                 "it again");
   }

@@ -102,11 +102,31 @@ struct LinkRule {
   KeyKind kind = KeyKind::exact;
 };
 
+/// How a vendor writes when its rate window begins anew.
+enum class ResetUnit {
+  seconds,   ///< so many seconds from the answer on, "12" or "0.5"
+  ms,        ///< so many milliseconds from the answer on
+  epoch_s,   ///< a time, seconds since 1970
+  epoch_ms,  ///< a time, milliseconds since 1970
+  delta,     ///< a span with its units, "1m30s", "250ms"
+};
+[[nodiscard]] std::optional<ResetUnit> reset_unit(std::string_view name);
+
+/// Names of the response headers by which a vendor says what is left of its rate; empty: none.
+/// Retry-After, and a "…-Should-Retry" of any vendor, are heeded without being declared.
+struct RateHeaders {
+  std::string limit;      ///< requests of one window
+  std::string remaining;  ///< of them, what is left; empty when the vendor says nothing
+  std::string reset;      ///< when the window begins anew; there when `remaining` is
+  ResetUnit unit = ResetUnit::seconds;  ///< of `reset`
+};
+
 /// Requests per second to one vendor account, and how many at once.
 struct RateBudget {
   double requests_per_second = 10;
   double requests_per_second_test = 10;  ///< when CHECK answered mode "test"
   int concurrency = 4;
+  RateHeaders headers;
 };
 
 struct Manifest {

@@ -19,6 +19,9 @@ constexpr std::array<std::string_view, 10> kFailureClasses = {
     "AUTH",     "PERMISSION", "RATE_LIMITED",        "UPSTREAM_TRANSIENT", "UPSTREAM_PERMANENT",
     "BAD_DATA", "CONFIG",     "CHECKPOINT_REJECTED", "CANCELLED",          "INTERNAL"};
 
+constexpr std::array<std::string_view, 5> kResetUnits = {"seconds", "ms", "epoch_s", "epoch_ms",
+                                                         "delta"};
+
 char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; }
 
 bool equal_without_case(std::string_view a, std::string_view b) {
@@ -44,6 +47,12 @@ std::optional<KeyKind> key_kind(std::string_view name) {
   const auto* found = std::find(kKeyKinds.begin(), kKeyKinds.end(), name);
   if (found == kKeyKinds.end()) return std::nullopt;
   return static_cast<KeyKind>(found - kKeyKinds.begin() + 1);
+}
+
+std::optional<ResetUnit> reset_unit(std::string_view name) {
+  const auto* found = std::find(kResetUnits.begin(), kResetUnits.end(), name);
+  if (found == kResetUnits.end()) return std::nullopt;
+  return static_cast<ResetUnit>(found - kResetUnits.begin());
 }
 
 std::string_view to_string(Kind kind) { return kKinds[static_cast<std::size_t>(kind)]; }

@@ -331,6 +331,9 @@ inline void map_object(Record& record, const Fields& fields, const json::Value& 
   std::size_t next = 0;  // vendors mostly keep one order: look there first
   for (const json::Value::Member member : object.members()) {
     if (next >= fields.count || fields.rows[next].key != member.name) {
+      // Between two neighbours there is nothing to find.
+      const bool above = next == 0 || fields.rows[next - 1].key < member.name;
+      if (above && (next >= fields.count || member.name < fields.rows[next].key)) continue;
       std::size_t low = 0;
       std::size_t high = fields.count;
       while (low < high) {

@@ -1,0 +1,84 @@
+#include "contract/config.hpp"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <string>
+#include <valijson/adapters/nlohmann_json_adapter.hpp>
+#include <valijson/schema.hpp>
+#include <valijson/schema_parser.hpp>
+#include <valijson/validator.hpp>
+#include <vector>
+
+namespace sluice::contract {
+namespace {
+
+using nlohmann::json;
+
+/// ["<root>", "[account]", "[0]"] -> "account.0".
+std::string place_of(const std::vector<std::string>& context) {
+  std::string place;
+  for (const std::string& step : context) {
+    if (step.size() < 2 || step.front() != '[') continue;
+    if (!place.empty()) place += '.';
+    place += step.substr(1, step.size() - 2);
+  }
+  return place;
+}
+
+std::string known_properties(const json& schema) {
+  std::vector<std::string> names;
+  if (const auto found = schema.find("properties"); found != schema.end() && found->is_object()) {
+    for (const auto& [name, property] : found->items()) names.push_back(name);
+  }
+  return names.empty() ? "It takes no configuration"
+                       : fmt::format("It takes: {}", fmt::join(names, ", "));
+}
+
+/// The longest text of a configuration: std::regex, which checks the schema's patterns, recurses
+/// once per character of what it matches, and some ten thousand are the end of the stack.
+constexpr std::size_t kTextBytesMax = 2048;
+
+/// The first text that is too long, as a place; empty when there is none.
+std::string too_long(const json& value, const std::string& place) {
+  if (value.is_string()) {
+    return value.get_ref<const std::string&>().size() > kTextBytesMax ? place : "";
+  }
+  if (!value.is_structured()) return {};
+  for (const auto& [key, member] : value.items()) {
+    const std::string here = (place.empty() ? "" : place + ".") + key.substr(0, 64);
+    std::string found = key.size() > kTextBytesMax ? here : too_long(member, here);
+    if (!found.empty()) return found;
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<void> check_config(const Manifest& manifest, const json& config) {
+  const auto refuse = [&](const std::string& place, const std::string& what) {
+    return fail(ErrorKind::bad_input, "config.invalid",
+                fmt::format("the configuration of {} does not fit: {}{}", manifest.id,
+                            place.empty() ? "" : place + ": ", what),
+                known_properties(manifest.config_schema));
+  };
+  if (!config.is_object()) return refuse("", "it must be an object");
+  if (const std::string place = too_long(config, ""); !place.empty())
+    return refuse(place, fmt::format("a text of more than {} bytes", kTextBytesMax));
+  valijson::Schema schema;
+  valijson::SchemaParser parser;
+  parser.populateSchema(valijson::adapters::NlohmannJsonAdapter(manifest.config_schema), schema);
+  valijson::Validator validator;
+  valijson::ValidationResults results;
+  if (validator.validate(schema, valijson::adapters::NlohmannJsonAdapter(config), &results))
+    return {};
+  // Each level adds an error of its own; the deepest is the one to mend.
+  const valijson::ValidationResults::Error* deepest = nullptr;
+  for (const auto& error : results) {
+    if (deepest == nullptr || error.context.size() > deepest->context.size()) deepest = &error;
+  }
+  if (deepest == nullptr) return refuse("", "it does not follow the manifest's config_schema");
+  return refuse(place_of(deepest->context), deepest->description);
+}
+
+}  // namespace sluice::contract
