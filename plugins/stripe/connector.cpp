@@ -3,6 +3,38 @@
 namespace stripe {
 namespace {
 
+namespace types = manifest::types;
+
+constexpr std::int64_t kDay = 86400;
+
+constexpr List kLists[] = {
+    {"customers", types::customer, "rak_customer_read"},
+    {"products", types::product, "rak_product_read"},
+    {"prices", types::price, "rak_plan_read"},  // prices go by the name of plans there
+    {"subscriptions", types::subscription, "rak_subscription_read", true},
+    {"invoices", types::invoice, "rak_invoice_read"},
+    {"invoice_payments", types::invoice_payment, "rak_invoice_read"},
+    {"payment_intents", types::payment_intent, "rak_payment_intent_read"},
+    {"charges", types::charge, "rak_charge_read"},
+    {"refunds", types::refund, "rak_charge_read"},
+    {"disputes", types::dispute, "rak_dispute_read"},
+    {"payouts", types::payout, "rak_payout_read"},
+    {"balance_transactions", types::balance_transaction, "rak_balance_transaction_source_read"},
+    {"payment_methods", types::payment_method, "rak_payment_method_read", false, false},
+    {"coupons", types::coupon, "rak_coupon_read"},
+    {"promotion_codes", types::promotion_code, "rak_promotion_code_read"},
+    {"credit_notes", types::credit_note, "rak_credit_note_read"},
+    {"checkout_sessions", types::checkout_session, "rak_checkout_session_read"},
+    {"setup_intents", types::setup_intent, "rak_setup_intent_read"},
+    {"accounts", types::account, "rak_connected_account_read"},
+};
+
+constexpr Poll kPolls[] = {
+    {"balance_transactions_poll", "balance_transactions", "pending", "available_on", 30 * kDay},
+    {"checkout_sessions_poll", "checkout_sessions", "open", "expires_at", 7 * kDay},
+    {"payment_methods_poll", "payment_methods", {}, {}, 7 * kDay},
+};
+
 std::int64_t seconds_setting(const json::Value& config, std::string_view name,
                              std::int64_t otherwise, std::int64_t most) {
   const json::Value value = config[name];
@@ -17,76 +49,153 @@ std::int64_t seconds_setting(const json::Value& config, std::string_view name,
   return *seconds;
 }
 
+std::string account_setting(const json::Value& config, std::string_view name) {
+  const json::Value value = config[name];
+  if (!value.has_value()) return {};
+  const std::string_view text = value.text();
+  bool plain = value.is_string();
+  for (const char c : text) plain = plain && c > ' ' && c < 0x7F;
+  if (!plain || (!text.empty() && text.rfind("acct_", 0) != 0)) {
+    throw Failure(SLUICE_FAIL_CONFIG, "configuration: " + std::string(name) +
+                                          " must be the id of an account (acct_…), not " +
+                                          without_keys(sluice::sdk::cut_utf8(value.raw(), 60)));
+  }
+  return std::string(text);
+}
+
 }  // namespace
+
+std::span<const List> lists() { return kLists; }
+std::span<const Poll> polls() { return kPolls; }
+
+std::string_view permission_for(std::string_view stream) {
+  if (stream == "events") return "rak_event_read";
+  if (stream == "accounts_poll") stream = "accounts";
+  for (const Poll& poll : kPolls) {
+    if (poll.stream == stream) stream = poll.list;
+  }
+  for (const List& list : kLists) {
+    if (list.stream == stream) return list.permission;
+  }
+  return {};
+}
 
 void Stripe::configure(const json::Value& config) {
   constexpr std::int64_t kLagMax = 3600;
   constexpr std::int64_t kOverlapMax = 86400;
   event_lag_ = seconds_setting(config, "event_lag_seconds", event_lag_, kLagMax);
   event_overlap_ = seconds_setting(config, "event_overlap_seconds", event_overlap_, kOverlapMax);
-  const json::Value account = config["account"];
-  if (account.has_value()) {
-    account_ = account.text();
-    if (!account.is_string() || (!account_.empty() && account_.rfind("acct_", 0) != 0)) {
-      throw Failure(SLUICE_FAIL_CONFIG,
-                    "configuration: account must be the id of a connected account (acct_…), not " +
-                        without_keys(sluice::sdk::cut_utf8(account.raw(), 60)));
-    }
+  const std::string account = account_setting(config, "account");
+  const std::string context = account_setting(config, "context");
+  if (!account.empty() && !context.empty()) {
+    throw Failure(SLUICE_FAIL_CONFIG,
+                  "configuration: account is for a platform's key and context for an "
+                  "organisation's; only one of them can be set");
   }
   set_header("Stripe-Version", std::string(kApiVersion));
-  if (!account_.empty()) {
-    set_header("Stripe-Account", account_);
-    dashboard_ += "/" + account_;
-  }
+  if (!account.empty()) set_header("Stripe-Account", account);
+  if (!context.empty()) set_header("Stripe-Context", context);
+  account_ = account.empty() ? context.substr(context.rfind('/') + 1) : account;
+  if (!account_.empty()) dashboard_ += "/" + account_;
 }
 
 Task<> Stripe::read(std::string_view stream, std::string_view checkpoint,
                     std::uint32_t checkpoint_format) {
-  if (!checkpoint.empty() && checkpoint_format != kCheckpointFormat) {
+  if (!checkpoint.empty() && (checkpoint_format == 0 || checkpoint_format > kCheckpointFormat)) {
     throw Failure(SLUICE_FAIL_CHECKPOINT_REJECTED,
                   "the checkpoint has format " + std::to_string(checkpoint_format) +
-                      "; this version of the connector reads format 1 only: read the stream again "
-                      "from its start");
+                      "; this version of the connector reads formats 1 and 2: read the stream "
+                      "again from its start");
   }
   if (stream == "events") return read_events(checkpoint);
   for (const List& list : kLists) {
+    const bool is_poll = stream == "accounts_poll";
+    if (list.type == types::account && (is_poll || stream == list.stream))
+      return read_accounts(list, checkpoint, is_poll);
     if (list.stream == stream) return read_snapshot(list, checkpoint);
+    for (const Poll& poll : kPolls) {
+      if (poll.stream == stream && poll.list == list.stream)
+        return read_poll(poll, list, checkpoint);
+    }
   }
   throw Failure(SLUICE_FAIL_CONFIG, "Stripe has no stream \"" + std::string(stream) +
                                         "\"; the manifest names the streams there are");
 }
 
-json::Value Stripe::list_data(Reply& reply, std::string_view what) {
-  const json::Value page = json_of(reply, what);
-  if (!page["data"].is_array() || !page["has_more"].boolean()) {
-    throw Failure(SLUICE_FAIL_BAD_DATA,
-                  std::string(what) + ": Stripe answered 200 with something that is no list");
-  }
-  return page["data"];
+Target Stripe::list_target(const List& list) const {
+  Target target{std::string(kind_of(list.type).path)};
+  if (list.canceled_too) target.add("status", "all");
+  return target;
 }
 
-void Stripe::learn_mode(const json::Value& object) {
-  if (livemode_) return;
-  livemode_ = object["livemode"].boolean();
+void Stripe::look_at(const Reply& reply, std::string_view what) {
+  const auto version = reply.header("Stripe-Version");
+  our_version_ = version && *version == kApiVersion;
+  const auto account = reply.header("Stripe-Account");
+  if (account && !account_.empty() && *account != account_) {
+    throw Failure(SLUICE_FAIL_BAD_DATA,
+                  std::string(what) + ": " + account_ + " was asked for and Stripe answered for " +
+                      std::string(sluice::sdk::cut_utf8(*account, 80)) + "; nothing of it is kept");
+  }
+}
+
+Face Stripe::expect_object(const Kind& kind, const json::Value& object, std::string_view what) {
+  const Face face = face_of(object);
+  if (face.id.empty()) {
+    throw Failure(SLUICE_FAIL_BAD_DATA,
+                  std::string(what) + ": Stripe sent " + std::string(to_string(object.kind())) +
+                      " without an id where one of kind " + std::string(kind.object) + " belongs");
+  }
+  if (!face.object.empty() && face.object != kind.object) {
+    throw Failure(SLUICE_FAIL_BAD_DATA, std::string(what) + ": Stripe sent an object of kind " +
+                                            std::string(sluice::sdk::cut_utf8(face.object, 60)) +
+                                            " (" + std::string(sluice::sdk::cut_utf8(face.id, 80)) +
+                                            ") where one of kind " + std::string(kind.object) +
+                                            " belongs; reading was stopped");
+  }
+  learn_mode(face.livemode, what, face.id);
+  return face;
+}
+
+void Stripe::look_over(const Kind& kind, const ListPage& page, std::string_view what) {
+  faces_.clear();
+  for (const json::Value object : page.data.items())
+    faces_.push_back(expect_object(kind, object, what));
+}
+
+void Stripe::learn_mode(std::optional<bool> livemode, std::string_view what, std::string_view id) {
+  if (!livemode) return;
+  if (!livemode_) {
+    livemode_ = livemode;
+    if (!*livemode) dashboard_ += "/test";
+  }
+  if (*livemode_ == *livemode) {
+    mode_shown_ = true;
+    return;
+  }
+  const std::string now = *livemode ? "live" : "test";
+  const std::string then = *livemode_ ? "live" : "test";
+  const std::string named = std::string(sluice::sdk::cut_utf8(id, 80));
+  if (mode_shown_) {
+    throw Failure(SLUICE_FAIL_BAD_DATA, std::string(what) + ": " + named + " is of " + now +
+                                            " mode among objects of " + then +
+                                            " mode; reading was stopped");
+  }
+  throw Failure(SLUICE_FAIL_AUTH,
+                std::string(what) + ": the key is of " + now +
+                    " mode, but what was read before is of " + then + " mode: enter a key of " +
+                    then + " mode, or make another connection for the " + now + " mode (" + named +
+                    ")",
+                "other_mode");
+}
+
+void Stripe::take_mode(const json::Value& checkpoint) {
+  livemode_ = checkpoint["live"].boolean();
   if (livemode_ == false) dashboard_ += "/test";
 }
 
-void LoopGuard::next_cursor(std::string_view cursor) {
-  ++pages_;
-  if (pages_ > pages_max_) {
-    throw Failure(SLUICE_FAIL_BAD_DATA, what_ + ": the list has not ended after " +
-                                            std::to_string(pages_max_) +
-                                            " pages; reading was stopped");
-  }
-  if (cursor == anchor_) {
-    throw Failure(SLUICE_FAIL_BAD_DATA,
-                  what_ + ": Stripe's list goes round in circles (the page behind " +
-                      std::string(cursor) + " came again); reading was stopped");
-  }
-  if (pages_ == anchor_until_) {
-    anchor_ = cursor;
-    anchor_until_ *= 2;
-  }
+void Stripe::put_mode(json::Writer& checkpoint) const {
+  if (livemode_) checkpoint.member("live", *livemode_);
 }
 
 }  // namespace stripe

@@ -16,9 +16,29 @@ bool key_char(char c) {
 /// all).
 json::Value error_of(Reply& reply) { return reply.json_if_any()["error"]; }
 
-sluice_failure_class class_of_reply(int status, std::string_view code) {
+bool says(std::string_view message, std::string_view part) {
+  return message.find(part) != std::string_view::npos;
+}
+
+// What Stripe's messages say and its codes do not.
+bool is_other_mode(std::string_view message) { return says(message, "a similar object exists in"); }
+bool lacks_context(std::string_view message) { return says(message, "Stripe-Context"); }
+bool is_publishable(std::string_view message) {
+  return says(message, "publishable API key") || says(message, "publishable key");
+}
+
+sluice_failure_class class_of_reply(const Reply& reply, std::string_view code,
+                                    std::string_view message) {
+  const int status = reply.status();
   if (status == 400 && code == "rate_limit") return SLUICE_FAIL_RATE_LIMITED;
-  if (code == "secret_key_required" || code == "api_key_expired") return SLUICE_FAIL_AUTH;
+  const bool refused = status == 400 || status == 401 || status == 403 || status == 404;
+  if (refused && lacks_context(message)) return SLUICE_FAIL_CONFIG;
+  if (code == "secret_key_required" || code == "api_key_expired" || code == "account_invalid" ||
+      (refused && (is_other_mode(message) || is_publishable(message)))) {
+    return SLUICE_FAIL_AUTH;
+  }
+  if (status >= 500 && reply.header("Stripe-Should-Retry") == "false")
+    return SLUICE_FAIL_UPSTREAM_PERMANENT;
   switch (status) {
     case 401:
       return SLUICE_FAIL_AUTH;
@@ -38,23 +58,39 @@ sluice_failure_class class_of_reply(int status, std::string_view code) {
   return SLUICE_FAIL_BAD_DATA;
 }
 
-std::string advice(sluice_failure_class failure_class, std::string_view code,
-                   std::string_view message) {
+std::string advice(sluice_failure_class failure_class, int status, std::string_view code,
+                   std::string_view message, std::string_view stream) {
   switch (failure_class) {
     case SLUICE_FAIL_AUTH:
+      if (is_other_mode(message))
+        return " The key is of the other mode: enter a key of the mode that was read so far, or "
+               "make another connection. Nothing was deleted.";
+      if (code == "account_invalid")
+        return " Check the setting account; if the account has withdrawn its access, it has to "
+               "connect again. Nothing was deleted.";
       if (code == "api_key_expired")
         return " Make a new key in Stripe's dashboard (Developers, API keys) and enter it here.";
-      if (code == "secret_key_required")
+      if (code == "secret_key_required" || is_publishable(message))
         return " Enter a secret (sk_…) or restricted (rk_…) key, not a publishable one.";
       return " Enter a valid secret (sk_…) or restricted (rk_…) key from Stripe's dashboard "
              "(Developers, API keys).";
+    case SLUICE_FAIL_CONFIG:
+      return " This is an organisation's key: set context to the account that is to be read.";
     case SLUICE_FAIL_PERMISSION: {
-      const std::string_view permission = missing_permission(message);
-      if (permission.empty())
-        return " Give the key read permission for this in Stripe's dashboard.";
-      return " Give the key the permission " + std::string(permission) +
-             " in Stripe's dashboard (Developers, API keys).";
+      std::string_view permission = missing_permission(message);
+      if (permission.empty()) permission = permission_for(stream);
+      std::string text = permission.empty()
+                             ? " Give the key read permission for this in Stripe's dashboard"
+                             : " Give the key the permission " + std::string(permission) +
+                                   " in Stripe's dashboard";
+      text += " (Developers, API keys).";
+      if (stream.empty()) return text;
+      return text + " Until then the stream " + std::string(stream) +
+             " is not read; what was read before stays.";
     }
+    case SLUICE_FAIL_UPSTREAM_PERMANENT:
+      if (status >= 500) return " Stripe says that repeating it at once is of no use.";
+      return {};
     case SLUICE_FAIL_RATE_LIMITED:
       return " Sluice tries again later; lower the request rate if it lasts.";
     default:
@@ -96,7 +132,13 @@ std::string_view missing_permission(std::string_view message) {
 }
 
 bool is_gone(Reply& reply) {
-  return reply.status() == 404 && error_of(reply)["code"].text() == "resource_missing";
+  if (reply.status() != 404) return false;
+  const json::Value error = error_of(reply);
+  return error["code"].text() == "resource_missing" && !is_other_mode(error["message"].text());
+}
+
+bool is_foreign_account(Reply& reply) {
+  return reply.status() == 403 && error_of(reply)["code"].text() == "account_invalid";
 }
 
 bool is_aged_out(Reply& reply) {
@@ -109,8 +151,10 @@ bool is_aged_out(Reply& reply) {
 bool is_bad_cursor(Reply& reply) {
   if (reply.status() != 400 && reply.status() != 404) return false;
   const json::Value error = error_of(reply);
+  const std::string_view message = error["message"].text();
+  if (is_other_mode(message)) return false;
   if (is_aged_out(reply) || error["param"].text() == "starting_after") return true;
-  return reply.status() == 400 && error["message"].text().substr(0, 8) == "No such ";
+  return reply.status() == 400 && message.substr(0, 8) == "No such ";
 }
 
 json::Value json_of(Reply& reply, std::string_view what) {
@@ -123,7 +167,7 @@ json::Value json_of(Reply& reply, std::string_view what) {
   }
 }
 
-Failure explain(Reply& reply, std::string_view what, std::int64_t now_ms) {
+Failure explain(Reply& reply, std::string_view what, std::int64_t now_ms, std::string_view stream) {
   if (reply.status() == 0) {
     return Failure(SLUICE_FAIL_UPSTREAM_TRANSIENT,
                    std::string(what) + ": no answer from Stripe: " +
@@ -132,7 +176,7 @@ Failure explain(Reply& reply, std::string_view what, std::int64_t now_ms) {
   const json::Value error = error_of(reply);
   const std::string_view code = error["code"].text();
   const std::string_view said = error["message"].text();
-  const sluice_failure_class failure_class = class_of_reply(reply.status(), code);
+  const sluice_failure_class failure_class = class_of_reply(reply, code, said);
   const auto request_id = reply.header("Request-Id");
   const auto limited = reply.header("Stripe-Rate-Limited-Reason");
 
@@ -146,7 +190,7 @@ Failure explain(Reply& reply, std::string_view what, std::int64_t now_ms) {
                " bytes)";
   }
   if (message.back() != '.') message += '.';
-  message += advice(failure_class, code, said);
+  message += advice(failure_class, reply.status(), code, said, stream);
   if (limited) message += " Limit: " + std::string(cut_utf8(*limited, 60)) + ".";
   if (request_id) message += " [request " + std::string(cut_utf8(*request_id, 80)) + "]";
 

@@ -1,30 +1,34 @@
 // The Stripe connector's one class: what each file here is about.
-//   connector.cpp      configuration, dispatch, the exported entry
-//   errors.cpp         Stripe's error answers as failures that say what to do
-//   objects.cpp        Stripe objects as records: the mapping tables
-//   streams/check.cpp  CHECK       streams/snapshot.cpp  READ of everything
-//   streams/events.cpp READ of what changed            streams/fetch.cpp  FETCH, and children of
-//   parents
+//   connector.cpp        configuration, the lists there are, dispatch, the exported entry
+//   errors.cpp           Stripe's error answers as failures that say what to do
+//   pages.cpp            one page of a list, trusted only after it was looked at
+//   objects.cpp          Stripe objects as records; objects/ holds the mapping of each type
+//   streams/check.cpp    CHECK
+//   streams/snapshot.cpp READ of everything
+//   streams/poll.cpp     READ of what is new where Stripe has no events
+//   streams/events.cpp   READ of what changed: notices.cpp says what an event means, trail.hpp
+//                        remembers in little room which events were seen
+//   streams/fetch.cpp    FETCH, and children of parents
 #pragma once
 
 #include <sluice/sdk.hpp>
 
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_set>
 #include <utility>
 #include <vector>
 
+#include "objects/kind.hpp"
 #include "stripe_manifest.hpp"
 
 namespace stripe {
 
-namespace json = sluice::sdk::json;
 using sluice::sdk::Arena;
 using sluice::sdk::Failure;
-using sluice::sdk::Record;
 using sluice::sdk::Reply;
 using sluice::sdk::Target;
 using sluice::sdk::Task;
@@ -33,40 +37,50 @@ using sluice::sdk::Task;
 /// is.
 inline constexpr std::string_view kApiVersion = "2026-10-28.endive";
 inline constexpr std::uint32_t kPageMax = 100;  ///< Stripe's own limit
-inline constexpr std::uint32_t kCheckpointFormat = 1;
+/// What checkpoints are written as. Format 1 is read too: it lacks the mode, and what it says of
+/// seen events is left aside.
+inline constexpr std::uint32_t kCheckpointFormat = 2;
 inline constexpr std::int64_t kPagesMax =
     1'000'000;  ///< of one run; more is a list that does not end
 inline constexpr std::int64_t kChildPagesMax = 1'000;  ///< of one parent's children
+inline constexpr std::size_t kCursorBytesMax = 1024;   ///< as JSON, so that it fits a checkpoint
+inline constexpr std::int64_t kYear9999 = 253'402'300'799;  ///< the last second that is a timestamp
 
 /// One list at Stripe that a stream of ours reads.
 struct List {
   std::string_view stream;
-  std::string_view path;
   std::uint32_t type;
-  bool canceled_too = false;  ///< subscriptions leave canceled ones out unless asked
+  std::string_view permission;  ///< what a restricted key needs, should Stripe not say so itself
+  bool canceled_too = false;    ///< subscriptions leave canceled ones out unless asked
+  bool by_created = true;       ///< the list can be cut by `created`
 };
+std::span<const List> lists();
 
-inline constexpr List kLists[] = {
-    {"customers", "/v1/customers", manifest::types::customer},
-    {"products", "/v1/products", manifest::types::product},
-    {"prices", "/v1/prices", manifest::types::price},
-    {"subscriptions", "/v1/subscriptions", manifest::types::subscription, true},
-    {"invoices", "/v1/invoices", manifest::types::invoice},
-    {"invoice_payments", "/v1/invoice_payments", manifest::types::invoice_payment},
+/// A list whose new objects no event announces. What is unsettled is read again when it is due.
+struct Poll {
+  std::string_view stream;
+  std::string_view list;       ///< the stream of the List
+  std::string_view unsettled;  ///< value of "status"; empty: nothing is read again
+  std::string_view due_field;  ///< when it will have settled
+  std::int64_t reach = 0;      ///< so far back the first run has everything read once more
 };
-
-/// Where one object of a type is read; empty for invoice lines, which have no address of their own.
-std::string_view path_of(std::uint32_t type);
+std::span<const Poll> polls();
 
 // ---- errors.cpp ----
 /// The failure that a reply other than 200 means. `what` is what was asked, as in "reading
-/// /v1/invoices".
-Failure explain(Reply& reply, std::string_view what, std::int64_t now_ms);
-/// 404 with code resource_missing: the object is gone, rather than the address wrong.
+/// /v1/invoices"; `stream` is what stands still until a missing permission is given.
+Failure explain(Reply& reply, std::string_view what, std::int64_t now_ms,
+                std::string_view stream = {});
+/// 404 with code resource_missing: the object is gone, rather than the address wrong or the key of
+/// the other mode.
 bool is_gone(Reply& reply);
 /// A 400 because the object that `starting_after` names was deleted or aged out.
 bool is_bad_cursor(Reply& reply);
 bool is_aged_out(Reply& reply);
+/// A 403 because the account named is not, or no longer, connected to the platform.
+bool is_foreign_account(Reply& reply);
+/// The permission that a restricted key needs for a stream; empty when there is no such stream.
+std::string_view permission_for(std::string_view stream);
 /// The permission that a 403 asks for ("rak_invoice_read"); empty when it names none.
 std::string_view missing_permission(std::string_view message);
 /// The reply's JSON; throws BAD_DATA with `what` when it is none.
@@ -75,11 +89,34 @@ json::Value json_of(Reply& reply, std::string_view what);
 std::string without_keys(std::string_view text);
 
 // ---- objects.cpp ----
-/// Fills the record with `object`; `dashboard` is where the account is shown
-/// ("https://dashboard.stripe.com/test").
-void fill(Record& record, std::uint32_t type, const json::Value& object,
-          std::string_view dashboard);
+const Kind& kind_of(std::uint32_t type);
 
+/// What every Stripe object has; read in one pass.
+struct Face {
+  std::string_view id;
+  std::string_view object;
+  std::optional<std::int64_t> created;
+  std::optional<bool> livemode;
+  bool deleted = false;
+};
+Face face_of(const json::Value& object);
+
+/// Can it be the id of a record? Else the host puts the record aside, and nothing can refer to it.
+bool is_storable_id(std::string_view id);
+
+/// How the answer at hand is to be read.
+struct Reading {
+  bool our_version = false;  ///< it says that it is in kApiVersion; else older shapes are tried too
+  std::string_view dashboard;  ///< where the account is shown, "https://dashboard.stripe.com/test"
+};
+
+/// Fills the record with `object`.
+void fill(Record& record, const Kind& kind, std::string_view id, const json::Value& object,
+          const Reading& reading);
+/// Where a person sees it: the kind's page of the object `shown`.
+void put_page(Record& record, const Kind& kind, std::string_view shown, std::string_view dashboard);
+
+// ---- pages.cpp ----
 /// Finds a list that does not end: a cursor that comes back, after however many pages, in constant
 /// memory (Brent's method), and a ceiling on pages.
 class LoopGuard {
@@ -95,6 +132,22 @@ class LoopGuard {
   std::int64_t pages_ = 0;
   std::int64_t anchor_until_ = 1;
 };
+
+/// One page of a list. `last` is the id of its last object, empty when there is none.
+struct ListPage {
+  json::Value data;
+  bool more = false;
+  std::string_view last;
+};
+
+/// The page behind the cursor `after` (empty: the first). Throws BAD_DATA when it is no list, holds
+/// something that is no object with an id, or holds the cursor itself (Stripe sent a page again),
+/// UPSTREAM_TRANSIENT when it says that there is more and sends nothing.
+ListPage page_of(Reply& reply, std::string_view what, std::string_view after);
+
+/// A checkpoint's text as JSON; throws CHECKPOINT_REJECTED when it is none.
+json::Value parse_checkpoint(json::Document& document, std::string_view text);
+[[noreturn]] void reject_checkpoint(std::string_view stream);
 
 class Stripe final : public sluice::sdk::Connector {
  private:
@@ -115,15 +168,21 @@ class Stripe final : public sluice::sdk::Connector {
   static const ChildKind kPayments;
 
   Task<> read_snapshot(const List& list, std::string_view checkpoint);
+  Task<> read_accounts(const List& list, std::string_view checkpoint, bool poll);
+  Task<> read_own_account(const List& list);
+  Task<> read_list(const List& list, struct SnapshotPlace& place);
+  Task<> read_poll(const Poll& poll, const List& list, std::string_view checkpoint);
+  Task<> read_poll_window(const Poll& poll, const List& list, struct PollPlace& place);
   Task<> read_events(std::string_view checkpoint);
   Task<> read_event_windows(struct EventPlace& place);
-  Task<> notice_events(const json::Value& page, struct EventPlace& place, std::int64_t seen_from);
+  Task<> notice_events(const json::Value& page, struct EventPlace& place);
+  Task<> give_notices(std::vector<struct Waiting>& waiting);
   Task<> log_events(std::int64_t read);
 
   Task<> fetch_one(std::uint32_t type, std::string_view id, Reply reply);
   Task<> emit_gone(std::uint32_t type, std::string_view id);
   /// The object with its children and their complete sets.
-  Task<> emit_object(std::uint32_t type, json::Value object);
+  Task<> emit_object(const Kind& kind, std::string_view id, json::Value object);
   Task<> emit_children(const ChildKind& kind, std::string_view parent, json::Value embedded);
   /// One pass over the children's own list; false when it has to be begun again.
   Task<bool> emit_child_pages(const ChildKind& kind, std::string_view parent);
@@ -131,19 +190,35 @@ class Stripe final : public sluice::sdk::Connector {
                            std::string_view after) const;
   void begin_child(const ChildKind& kind, std::string_view parent, const json::Value& child);
 
-  /// The page's list of objects; throws BAD_DATA when the reply is no list.
-  static json::Value list_data(Reply& reply, std::string_view what);
-  /// Learns from an object whether the key is a test key; the address in the dashboard follows.
-  void learn_mode(const json::Value& object);
+  Target list_target(const List& list) const;
+  /// Looks at who answered and in which version; throws when it was another account.
+  void look_at(const Reply& reply, std::string_view what);
+  /// Looks at an object that was asked for as `kind`; throws BAD_DATA when it is something else or
+  /// of the other mode.
+  Face expect_object(const Kind& kind, const json::Value& object, std::string_view what);
+  /// Looks at all objects of a page before the first of them is put out; faces_ holds what was
+  /// seen.
+  void look_over(const Kind& kind, const ListPage& page, std::string_view what);
+  /// Learns from an object whether the key is a live key; the address in the dashboard follows.
+  /// Throws when it is not the mode that was learned.
+  void learn_mode(std::optional<bool> livemode, std::string_view what, std::string_view id);
+  /// The mode that an earlier run saw; its checkpoint carries it.
+  void take_mode(const json::Value& checkpoint);
+  void put_mode(json::Writer& checkpoint) const;
+  [[nodiscard]] Reading reading() const { return {our_version_, dashboard_}; }
   std::int64_t server_seconds(const Reply& reply) const {
     return reply.server_time().value_or(now_ms() / 1000);
   }
 
-  std::string account_;
+  std::string account_;  ///< that requests are for, by setting `account` or `context`
   std::int64_t event_lag_ = 60;
   std::int64_t event_overlap_ = 600;
   std::optional<bool> livemode_;
+  bool mode_shown_ = false;  ///< an object of this session had it, rather than a checkpoint
+  bool our_version_ = false;
   std::string dashboard_ = "https://dashboard.stripe.com";
+
+  std::vector<Face> faces_;  ///< of the page at hand, in its order
 
   // Of the parent whose children are being emitted; reused.
   Arena child_memory_;

@@ -1,7 +1,14 @@
+// CHECK: whose key is it, of which mode, and which streams could it not read? One request for the
+// account and one of a single object for each list, several under way at once; the host's rate
+// budget sees to the pace.
+#include <algorithm>
+
 #include "stripe.hpp"
 
 namespace stripe {
 namespace {
+
+constexpr std::size_t kAtOnce = 8;
 
 std::string_view account_name(const json::Value& account) {
   for (const json::Value name :
@@ -20,51 +27,73 @@ struct Probe {
 };
 
 /// A permission that is missing is a note on its stream: the other streams can still be read.
-bool is_note(int status) { return status == 400 || status == 403 || status == 404; }
+bool is_note(const Failure& failure, int status) {
+  return failure.failure_class == SLUICE_FAIL_PERMISSION ||
+         (failure.failure_class == SLUICE_FAIL_UPSTREAM_PERMANENT && status < 500);
+}
 
 }  // namespace
 
 Task<> Stripe::check() {
+  const std::string asked = "checking the key with /v1/account";
   Reply account_reply = co_await get("/v1/account");
-  if (account_reply.status() != 200)
-    throw explain(account_reply, "checking the key with /v1/account", now_ms());
-  const json::Value account = json_of(account_reply, "checking the key with /v1/account");
-  if (account["id"].text().empty()) {
+  if (account_reply.status() != 200) throw explain(account_reply, asked, now_ms());
+  look_at(account_reply, asked);
+  const json::Value account = json_of(account_reply, asked);
+  const std::string_view id = account["id"].text();
+  if (id.empty()) {
     throw Failure(SLUICE_FAIL_BAD_DATA, "/v1/account answered without the account's id");
+  }
+  if (!account_.empty() && id != account_) {
+    throw Failure(SLUICE_FAIL_CONFIG, asked + ": the configuration names " + account_ +
+                                          ", and the key reads " +
+                                          std::string(sluice::sdk::cut_utf8(id, 80)));
   }
 
   std::vector<Probe> probes;
-  for (const List& list : kLists) {
-    Target target{std::string(list.path)};
-    if (list.canceled_too) target.add("status", "all");
-    target.add("limit", 1);
+  for (const List& list : lists()) {
+    Target target = list_target(list);
     probes.emplace_back().stream = list.stream;
-    probes.back().target = target.text();
+    probes.back().target = target.add("limit", 1).text();
   }
   probes.emplace_back().stream = "events";
   probes.back().target = "/v1/events?limit=1";
 
-  for (Probe& probe : probes) {
-    probe.reply = co_await get(probe.target);
-    if (probe.reply.status() != 200 && !is_note(probe.reply.status())) {
-      throw explain(probe.reply, "checking the stream " + std::string(probe.stream), now_ms());
-    }
-    if (probe.reply.status() != 200) continue;
+  std::vector<sluice::sdk::Awaited> under_way;
+  for (std::size_t done = 0; done < probes.size(); ++done) {
+    while (under_way.size() < std::min(probes.size(), done + kAtOnce))
+      under_way.push_back(get(probes[under_way.size()].target));
+    Probe& probe = probes[done];
+    probe.reply = co_await under_way[done];
     const std::string what = "checking the stream " + std::string(probe.stream);
-    for (const json::Value object : list_data(probe.reply, what).items()) learn_mode(object);
+    if (probe.reply.status() != 200) {
+      const Failure failure = explain(probe.reply, what, now_ms(), probe.stream);
+      if (!is_note(failure, probe.reply.status())) throw failure;
+      continue;
+    }
+    look_at(probe.reply, what);
+    const ListPage page = page_of(probe.reply, what, {});
+    if (done < lists().size()) {
+      look_over(kind_of(lists()[done].type), page, what);
+    } else {
+      for (const json::Value event : page.data.items())
+        learn_mode(event["livemode"].boolean(), what, page.last);
+    }
   }
 
   json::Writer answer;
-  answer.begin_object().name("account").begin_object().member("id", account["id"].text());
+  answer.begin_object().name("account").begin_object().member("id", id);
   answer.member("name", account_name(account)).end_object();
   answer.member("mode", !livemode_ ? "unknown" : *livemode_ ? "live" : "test");
   answer.name("notes").begin_array();
   for (Probe& probe : probes) {
     if (probe.reply.status() == 200) continue;
     const std::string_view said = probe.reply.json_if_any()["error"]["message"].text();
-    const Failure failure = explain(probe.reply, "reading " + std::string(probe.stream), now_ms());
+    const Failure failure =
+        explain(probe.reply, "reading " + std::string(probe.stream), now_ms(), probe.stream);
     answer.begin_object().member("stream", probe.stream);
-    answer.member("permission", missing_permission(said));
+    const std::string_view named = missing_permission(said);
+    answer.member("permission", named.empty() ? permission_for(probe.stream) : named);
     answer.member("message", std::string_view(failure.what())).end_object();
   }
   answer.end_array();

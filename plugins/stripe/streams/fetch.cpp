@@ -15,7 +15,7 @@ const Stripe::ChildKind Stripe::kPayments{
 
 Task<> Stripe::fetch(std::uint32_t type, std::vector<std::string_view> ids) {
   constexpr std::size_t kAtOnce = 4;  // the manifest's concurrency
-  const std::string_view path = path_of(type);
+  const std::string_view path = kind_of(type).path;
   if (path.empty()) {
     throw Failure(SLUICE_FAIL_UPSTREAM_PERMANENT,
                   "Stripe has no address for a single invoice line: fetch its invoice, the lines "
@@ -36,22 +36,27 @@ Task<> Stripe::fetch(std::uint32_t type, std::vector<std::string_view> ids) {
 }
 
 Task<> Stripe::fetch_one(std::uint32_t type, std::string_view id, Reply reply) {
-  if (is_gone(reply)) {
+  const Kind& kind = kind_of(type);
+  const std::string what = "reading " + std::string(kind.path) + "/" + std::string(id);
+  look_at(reply, what);
+  // An account that is no longer connected is gone for the platform; the asked account itself not.
+  const bool disconnected = type == types::account && id != account_ && is_foreign_account(reply);
+  if (is_gone(reply) || disconnected) {
     co_await emit_gone(type, id);
     co_return;
   }
-  const std::string what = "reading " + std::string(path_of(type)) + "/" + std::string(id);
   if (reply.status() != 200) throw explain(reply, what, now_ms());
   const json::Value object = json_of(reply, what);
-  if (object["deleted"].boolean() == true) {
+  const Face face = expect_object(kind, object, what);
+  if (face.id != id) {
+    throw Failure(SLUICE_FAIL_BAD_DATA, what + ": Stripe answered with another object, " +
+                                            std::string(sluice::sdk::cut_utf8(face.id, 80)));
+  }
+  if (face.deleted) {
     co_await emit_gone(type, id);
     co_return;
   }
-  if (object["id"].text().empty()) {
-    throw Failure(SLUICE_FAIL_BAD_DATA, what + ": Stripe answered 200 without an object");
-  }
-  learn_mode(object);
-  co_await emit_object(type, object);
+  co_await emit_object(kind, id, object);
 }
 
 Task<> Stripe::emit_gone(std::uint32_t type, std::string_view id) {
@@ -66,40 +71,54 @@ Task<> Stripe::emit_gone(std::uint32_t type, std::string_view id) {
   }
 }
 
-Task<> Stripe::emit_object(std::uint32_t type, json::Value object) {
-  const std::string_view id = object["id"].text();
-  if (type == types::subscription) {
+Task<> Stripe::emit_object(const Kind& kind, std::string_view id, json::Value object) {
+  if (!is_storable_id(id)) {  // it will be put aside; its children would stand alone
+    fill(record(), kind, id, object, reading());
+    co_await emit(record());
+    co_return;
+  }
+  if (kind.type == types::subscription) {
     // Children first: the subscription's period is taken from them.
     period_start_.reset();
     period_end_.reset();
     co_await emit_children(kItems, id, object["items"]);
-    fill(record(), type, object, dashboard_);
+    fill(record(), kind, id, object, reading());
     namespace a = manifest::subscription;
     if (period_start_) record().timestamp_us(a::current_period_start, *period_start_ * 1'000'000);
     if (period_end_) record().timestamp_us(a::current_period_end, *period_end_ * 1'000'000);
     co_await emit(record());
     co_return;
   }
-  fill(record(), type, object, dashboard_);
+  fill(record(), kind, id, object, reading());
   co_await emit(record());
-  if (type == types::invoice) {
+  if (kind.type == types::invoice) {
     co_await emit_children(kLines, id, object["lines"]);
     if (object["payments"].exists()) co_await emit_children(kPayments, id, object["payments"]);
   }
 }
 
 void Stripe::begin_child(const ChildKind& kind, std::string_view parent, const json::Value& child) {
-  fill(record(), kind.type, child, dashboard_);
+  const Kind& how = kind_of(kind.type);
+  const Face face =
+      expect_object(how, child, "the " + std::string(kind.what) + " " + std::string(parent));
+  std::string_view id = face.id;
+  if (!our_version_ && kind.type == types::invoice_line) {
+    // Before 2019-12-03 a line's own id stood in unique_id, and its cause's in id.
+    const std::string_view unique = child["unique_id"].text();
+    if (!unique.empty()) id = unique;
+  }
+  fill(record(), how, id, child, reading());
   record().text(kind.parent_attribute, parent);
-  const std::string_view page =
-      kind.type == types::subscription_item ? "/subscriptions/" : "/invoices/";
-  record().source_url(record().scratch().join(dashboard_, page, parent));
-  child_ids_.push_back(child_memory_.keep(child["id"].text()));
+  put_page(record(), how, parent, dashboard_);
+  if (is_storable_id(id)) child_ids_.push_back(child_memory_.keep(id));
   if (kind.type != types::subscription_item) return;
+  const auto plausible = [](std::optional<std::int64_t> second) {
+    return second && *second >= 0 && *second <= kYear9999;
+  };
   const auto start = child["current_period_start"].integer();
   const auto end = child["current_period_end"].integer();
-  if (start && (!period_start_ || *start < *period_start_)) period_start_ = start;
-  if (end && (!period_end_ || *end > *period_end_)) period_end_ = end;
+  if (plausible(start) && (!period_start_ || *start < *period_start_)) period_start_ = start;
+  if (plausible(end) && (!period_end_ || *end > *period_end_)) period_end_ = end;
 }
 
 Task<> Stripe::emit_children(const ChildKind& kind, std::string_view parent, json::Value embedded) {
@@ -158,15 +177,15 @@ Task<bool> Stripe::emit_child_pages(const ChildKind& kind, std::string_view pare
     if (!after.empty() && is_bad_cursor(reply)) co_return false;
     if (is_gone(reply)) co_return true;  // the parent went meanwhile: it has no children any more
     if (reply.status() != 200) throw explain(reply, what, now_ms());
-    std::string_view last;
-    for (const json::Value child : list_data(reply, what).items()) {
+    look_at(reply, what);
+    const ListPage page = page_of(reply, what, after);
+    for (const json::Value child : page.data.items()) {
       begin_child(kind, parent, child);
-      last = child["id"].text();
       co_await emit(record());
     }
-    if (reply.json()["has_more"].boolean() != true || last.empty()) co_return true;
-    guard.next_cursor(last);
-    after = last;
+    if (!page.more) co_return true;
+    guard.next_cursor(page.last);
+    after = page.last;
   }
 }
 

@@ -1,45 +1,46 @@
 // Reads a whole list, newest first, down from the moment T0 at which the first page was made. What
 // is created later stands before our cursor and is left to the events, whose cursor began before
-// T0.
+// T0, or to the list's poll stream.
 //
-// Checkpoint, format 1: {"v":1,"t0":…,"lt":…,"after":"cus_…","created":…}
+// Checkpoint, format 2: {"v":2,"t0":…,"lt":…,"after":"cus_…","created":…,"live":true}
+//   t0       0: nothing was read yet
 //   lt       everything is created before this second
 //   after    the last object of the last page that was put out; empty: begin at lt
 //   created  its second: where to begin again when Stripe no longer knows `after`
+//   live     the mode of what was read; not there before anything showed it
+// Format 1 is the same without `live`.
 #include "stripe.hpp"
 
 namespace stripe {
-namespace {
 
-struct Place {
-  std::int64_t t0 = 0;  ///< 0: not known yet, no page was read
+struct SnapshotPlace {
+  std::int64_t t0 = 0;
   std::int64_t below = 0;
   std::string after;
   std::int64_t created = 0;
+
+  [[nodiscard]] json::Writer text() const {
+    json::Writer writer;
+    writer.begin_object().member("v", 2).member("t0", t0).member("lt", below);
+    writer.member("after", after).member("created", created);
+    return writer;
+  }
 };
 
-Place parse_place(std::string_view text) {
-  Place place;
-  if (text.empty()) return place;
-  json::Document document;
-  json::Value root;
-  try {
-    root = document.parse(text);
-  } catch (const json::Error& error) {
-    throw Failure(SLUICE_FAIL_CHECKPOINT_REJECTED,
-                  std::string("the checkpoint is damaged: ") + error.what());
-  }
+namespace {
+
+SnapshotPlace parse_place(const json::Value& root, std::string_view stream) {
+  const auto version = root["v"].integer();
   const auto t0 = root["t0"].integer();
   const auto below = root["lt"].integer();
   const auto created = root["created"].integer();
-  const bool plausible = root["v"].integer() == 1 && t0 && below && created &&
-                         root["after"].is_string() && *t0 > 0 && *below > 0 && *below <= *t0 + 1 &&
-                         *created >= 0 && *created < *below;
-  if (!plausible) {
-    throw Failure(SLUICE_FAIL_CHECKPOINT_REJECTED,
-                  "the checkpoint does not hold what this stream wrote: read the stream again from "
-                  "its start");
-  }
+  const bool shaped = (version == 1 || version == 2) && t0 && below && created &&
+                      root["after"].is_string() && *t0 >= 0;
+  if (!shaped) reject_checkpoint(stream);
+  SnapshotPlace place;
+  if (*t0 == 0) return place;
+  if (*t0 > kYear9999 || *below <= 0 || *below > *t0 + 1 || *created < 0 || *created >= *below)
+    reject_checkpoint(stream);
   place.t0 = *t0;
   place.below = *below;
   place.after = root["after"].text();
@@ -47,62 +48,105 @@ Place parse_place(std::string_view text) {
   return place;
 }
 
-std::string to_text(const Place& place) {
-  json::Writer writer;
-  writer.begin_object().member("v", 1).member("t0", place.t0).member("lt", place.below);
-  writer.member("after", place.after).member("created", place.created).end_object();
-  return writer.text();
-}
-
 }  // namespace
 
 Task<> Stripe::read_snapshot(const List& list, std::string_view checkpoint_text) {
+  SnapshotPlace place;
+  if (!checkpoint_text.empty()) {
+    json::Document document;
+    const json::Value root = parse_checkpoint(document, checkpoint_text);
+    place = parse_place(root, list.stream);
+    take_mode(root);
+  }
+  co_await read_list(list, place);
+}
+
+Task<> Stripe::read_list(const List& list, SnapshotPlace& place) {
   constexpr int kRestartsMax = 5;  // in a row, without a page between them
-  const std::string what = "reading " + std::string(list.path);
-  Place place = parse_place(checkpoint_text);
+  const Kind& kind = kind_of(list.type);
+  const std::string what = "reading " + std::string(kind.path);
   LoopGuard guard(what, kPagesMax);
   int restarts = 0;
 
   for (;;) {
-    Target target{std::string(list.path)};
-    if (list.canceled_too) target.add("status", "all");
+    Target target = list_target(list);
     target.add("limit", page_size(kPageMax));
-    if (place.t0 != 0) target.add("created[lt]", place.below);
+    if (place.t0 != 0 && list.by_created) target.add("created[lt]", place.below);
     if (!place.after.empty()) target.add("starting_after", place.after);
 
     Reply reply = co_await get(target.text());
     if (!place.after.empty() && is_bad_cursor(reply)) {
-      if (++restarts > kRestartsMax) throw explain(reply, what, now_ms());
-      co_await log(SLUICE_LOG_WARNING,
-                   what + ": Stripe no longer knows the cursor; beginning again at its second");
+      if (++restarts > kRestartsMax) throw explain(reply, what, now_ms(), list.stream);
+      co_await log(
+          SLUICE_LOG_WARNING,
+          what + (list.by_created
+                      ? ": Stripe no longer knows the cursor; beginning again at its second"
+                      : ": Stripe no longer knows the cursor; beginning again"));
       place.below = place.created + 1;
       place.after.clear();
       continue;
     }
-    if (reply.status() != 200) throw explain(reply, what, now_ms());
+    if (reply.status() != 200) throw explain(reply, what, now_ms(), list.stream);
+    look_at(reply, what);
     restarts = 0;
     if (place.t0 == 0) {
       place.t0 = server_seconds(reply);
       place.below = place.t0 + 1;
     }
 
-    const json::Value page = json_of(reply, what);
-    const json::Value data = list_data(reply, what);
-    std::string_view last;
-    for (const json::Value object : data.items()) {
-      learn_mode(object);
-      co_await emit_object(list.type, object);
-      last = object["id"].text();
-      const std::int64_t created = object["created"].integer_or(place.below - 1);
+    const ListPage page = page_of(reply, what, place.after);
+    look_over(kind, page, what);
+    std::size_t at = 0;
+    for (const json::Value object : page.data.items()) {
+      const Face face = faces_[at++];
+      if (face.deleted) {
+        co_await emit_gone(list.type, face.id);
+      } else {
+        co_await emit_object(kind, face.id, object);
+      }
+      const std::int64_t created = face.created.value_or(place.below - 1);
       place.created = created < 0 ? 0 : created >= place.below ? place.below - 1 : created;
     }
-    const bool more = page["has_more"].boolean() == true && !last.empty();
-    if (!last.empty()) {
-      if (more) guard.next_cursor(last);
-      place.after = last;
-      co_await checkpoint(to_text(place));
+    if (!page.last.empty()) {
+      if (page.more) guard.next_cursor(page.last);
+      place.after = page.last;
+      json::Writer text = place.text();
+      put_mode(text);
+      co_await checkpoint(text.end_object().text());
     }
-    if (!more) co_return;
+    if (!page.more) co_return;
+  }
+}
+
+Task<> Stripe::read_own_account(const List& list) {
+  const std::string what = "reading /v1/account";
+  Reply reply = co_await get("/v1/account");
+  if (reply.status() != 200) throw explain(reply, what, now_ms(), list.stream);
+  look_at(reply, what);
+  const json::Value account = json_of(reply, what);
+  const Face face = expect_object(kind_of(list.type), account, what);
+  if (!account_.empty() && face.id != account_) {
+    throw Failure(SLUICE_FAIL_BAD_DATA,
+                  what + ": " + account_ + " was asked for and Stripe answered with " +
+                      std::string(sluice::sdk::cut_utf8(face.id, 80)) + "; nothing of it is kept");
+  }
+  co_await emit_object(kind_of(list.type), face.id, account);
+}
+
+/// The account itself, which no list has, and then the list of those connected to it. As a poll
+/// each run reads them all; the last checkpoint of one then stands at the beginning.
+Task<> Stripe::read_accounts(const List& list, std::string_view checkpoint_text, bool poll) {
+  SnapshotPlace place;
+  if (!checkpoint_text.empty()) {
+    json::Document document;
+    place = parse_place(parse_checkpoint(document, checkpoint_text), list.stream);
+  }
+  if (place.t0 == 0) co_await read_own_account(list);
+  co_await read_list(list, place);
+  if (poll) {
+    const SnapshotPlace beginning;
+    json::Writer text = beginning.text();
+    co_await checkpoint(text.end_object().text());
   }
 }
 
