@@ -3,71 +3,62 @@
 #include <atomic>
 #include <optional>
 #include <string>
-#include <string_view>
 
+#include "account_api.hpp"
 #include "faults.hpp"
 #include "http_server.hpp"
 #include "keys.hpp"
-#include "list.hpp"
-#include "query.hpp"
-#include "render.hpp"
+#include "limiter.hpp"
+#include "platform.hpp"
 #include "stats.hpp"
-#include "world.hpp"
 
 namespace fake_stripe {
 
-/// The Stripe side: authorisation, versions, routes, lists, retrieves, errors, faults.
+/// What is switched while it runs and belongs to no account. Safe from any thread.
+struct Switches {
+  std::atomic<std::int64_t> latency_ms{0};
+  std::atomic<std::int64_t> date_skew_s{0};
+};
+
+/// The Stripe side: which account, which version, the rate, the faults, errors and headers.
 /// handle() is safe from any thread.
 class StripeApi {
  public:
-  StripeApi(World& world, Keys& keys, Faults& faults, Stats& stats, Stop& stop)
-      : world_(world), keys_(keys), faults_(faults), stats_(stats), stop_(stop) {}
+  StripeApi(Platform& platform, Keys& keys, Faults& faults, Limiter& limiter, Stats& stats,
+            Switches& switches, Stop& stop)
+      : platform_(platform),
+        keys_(keys),
+        faults_(faults),
+        limiter_(limiter),
+        stats_(stats),
+        switches_(switches),
+        stop_(stop) {}
 
   HttpReply handle(const HttpRequest& request);
 
  private:
-  /// A request on its way through.
-  struct Call {
-    std::string request_id;
-    std::string version;
-    std::string route;  ///< for the statistics
-    std::optional<Fault> fault;
-  };
-
+  HttpReply limited(const HttpRequest& request, Call& call);
   HttpReply answer(const HttpRequest& request, Call& call);
   std::string body_for(const HttpRequest& request, Call& call);
-  std::string account(const HttpRequest& request, Call& call);
-  std::string list(const Resource& row, const HttpRequest& request, const Call& call);
-  std::string list_children(const Object& parent, const HttpRequest& request, const Call& call,
-                            std::string_view what);
-  std::string list_events(const HttpRequest& request, const Call& call);
-  std::string retrieve(const Resource& row, const std::string& id, const HttpRequest& request,
-                       const Call& call);
-
-  std::string render_page(const Page& page, const Resource& row, const Query& query,
-                          const Call& call, std::string_view url) const;
-  std::string render_one(const Object& object, const Query& query, const Call& call) const;
-  [[nodiscard]] const Object* cursor_of(const Resource& row, const Query& query) const;
-  [[nodiscard]] Object& require_live(const Resource& row, const std::string& id, int status,
-                                     const std::string& param) const;
-  /// What the reference filters leave; nullopt when none is given.
-  [[nodiscard]] std::optional<Ordered> narrowed(const Resource& row, const Query& query) const;
-  [[nodiscard]] Ordered intersected(const Resource& row, const Query& query) const;
-  void check_key(const HttpRequest& request, std::string_view permission) const;
-  std::string choose_version(const HttpRequest& request) const;
+  World& world_for(const HttpRequest& request);
+  std::string choose_version(const HttpRequest& request, const World& world) const;
   HttpReply error_reply(const ApiError& error, const Call& call) const;
   HttpReply faulty(const Fault& fault, const HttpRequest& request, Call& call);
-  std::optional<HttpReply> error_fault(const Fault& fault, const Call& call) const;
+  std::optional<HttpReply> error_fault(const Fault& fault, const HttpRequest& request,
+                                       const Call& call) const;
   std::optional<HttpReply> nonsense_fault(const Fault& fault, const Call& call) const;
-  HttpReply rate_limited(const Fault& fault, const Call& call) const;
+  HttpReply rate_limited(const std::string& reason, const Call& call, int status = 429) const;
   void add_headers(HttpReply& reply, const Call& call) const;
   std::string next_request_id();
 
-  World& world_;
+  Platform& platform_;
   Keys& keys_;
   Faults& faults_;
+  Limiter& limiter_;
   Stats& stats_;
+  Switches& switches_;
   Stop& stop_;
+  PageBook pages_;
   std::atomic<std::uint64_t> requests_{0};
 };
 

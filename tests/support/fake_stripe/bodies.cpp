@@ -165,7 +165,8 @@ std::string subscription_body(const SubscriptionSpec& spec) {
   text.raw("cancellation_details", cancellation_text(canceled));
   text.str("collection_method", "charge_automatically").num("created", spec.created);
   text.str("currency", spec.currency).str("customer", spec.customer).null("days_until_due");
-  text.null("default_payment_method").null("default_source").raw("default_tax_rates", "[]");
+  text.str_or_null("default_payment_method", spec.payment_method).null("default_source");
+  text.raw("default_tax_rates", "[]");
   text.null("description").raw("discounts", "[]").num_or_null("ended_at", spec.ended);
   text.str_or_null("latest_invoice", spec.latest_invoice).flag("livemode", false);
   text.raw("metadata", "{}").null("on_behalf_of").null("pause_collection");

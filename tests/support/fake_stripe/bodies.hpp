@@ -52,6 +52,7 @@ struct SubscriptionSpec {
   std::string currency = "usd";
   std::string status = "active";
   std::string latest_invoice;
+  std::string payment_method;
   std::int64_t ended = 0;
 };
 std::string subscription_body(const SubscriptionSpec& spec);

@@ -4,7 +4,9 @@
 #include <stdexcept>
 
 #include "bodies.hpp"
+#include "bodies_money.hpp"
 #include "json_text.hpp"
+#include "poison.hpp"
 
 namespace fake_stripe {
 namespace {
@@ -43,26 +45,6 @@ Json difference(const Json& before, const Json& after) {
   return previous;
 }
 
-std::string text_at(const Json& tree, const std::string& field) {
-  const auto found = tree.find(field);
-  return found != tree.end() && found->is_string() ? found->get<std::string>() : "";
-}
-
-std::string subscription_of(const Json& invoice) {
-  const Json::json_pointer at("/parent/subscription_details/subscription");
-  return invoice.contains(at) && invoice[at].is_string() ? invoice[at].get<std::string>() : "";
-}
-
-std::vector<Link> links_of(const Resource& row, const Json& tree) {
-  std::vector<Link> links;
-  for (const Reference& filter : row.filters) {
-    const bool nested = row.type == "invoice" && filter.field == "subscription";
-    std::string id = nested ? subscription_of(tree) : text_at(tree, std::string(filter.field));
-    if (!id.empty()) links.emplace_back(filter.field, std::move(id));
-  }
-  return links;
-}
-
 void check_set(const Resource& row, const Json& set) {
   if (!set.is_object()) throw wrong("'set' must be an object");
   const std::string_view nested = nested_list_name(row.type);
@@ -74,10 +56,115 @@ void check_set(const Resource& row, const Json& set) {
   }
 }
 
+std::string text_of(const Json& tree, const char* pointer) {
+  const Json::json_pointer at(pointer);
+  return tree.contains(at) && tree[at].is_string() ? tree[at].get<std::string>() : "";
+}
+
+Json money_template(const Resource& row, const Json& set, const std::string& id, std::int64_t now) {
+  const std::int64_t amount = set.value("amount", std::int64_t{1000});
+  const std::string currency = set.value("currency", "usd");
+  const std::string customer = text_at(set, "customer");
+  const std::string status = text_at(set, "status");
+  const auto status_or = [&](const char* usual) { return status.empty() ? usual : status; };
+  std::string text;
+  if (row.type == "payment_intent") {
+    text = payment_intent_body({.id = id,
+                                .created = now,
+                                .amount = amount,
+                                .currency = currency,
+                                .status = status_or("requires_payment_method"),
+                                .customer = customer,
+                                .latest_charge = text_at(set, "latest_charge")});
+  } else if (row.type == "charge") {
+    text = charge_body({.id = id,
+                        .created = now,
+                        .amount = amount,
+                        .currency = currency,
+                        .status = status_or("succeeded"),
+                        .customer = customer});
+  } else if (row.type == "refund") {
+    text = refund_body({.id = id, .created = now, .amount = amount, .currency = currency});
+  } else if (row.type == "balance_transaction") {
+    const std::int64_t fee = set.value("fee", std::int64_t{0});
+    const std::int64_t available_on = set.value("available_on", now + 4 * 24 * 3600);
+    text = transaction_body({.id = id,
+                             .created = now,
+                             .available_on = available_on,
+                             .amount = amount,
+                             .fee = fee,
+                             .currency = currency,
+                             .type = set.value("type", "charge"),
+                             .available = available_on <= now});
+  } else if (row.type == "dispute") {
+    text = dispute_body({.id = id, .created = now, .amount = amount, .currency = currency});
+  } else if (row.type == "payout") {
+    text = payout_body({.id = id,
+                        .created = now,
+                        .arrival = now + 2 * 24 * 3600,
+                        .amount = amount,
+                        .currency = currency,
+                        .status = status_or("pending"),
+                        .automatic = false});
+  } else if (row.type == "payment_method") {
+    text = payment_method_body(
+        {.id = id, .created = now, .type = set.value("type", "card"), .customer = customer});
+  } else if (row.type == "setup_intent") {
+    text = setup_intent_body({.id = id,
+                              .created = now,
+                              .status = status_or("requires_payment_method"),
+                              .customer = customer,
+                              .payment_method = text_at(set, "payment_method")});
+  } else if (row.type == "coupon") {
+    text = coupon_body({.id = id, .created = now, .percent_off = "25"});
+  } else if (row.type == "promotion_code") {
+    text = promotion_code_body(
+        {.id = id,
+         .created = now,
+         .code = "NEW" + id.substr(id.size() - std::min<std::size_t>(6, id.size())),
+         .customer = customer});
+  } else if (row.type == "credit_note") {
+    text = credit_note_body(
+        {.id = id,
+         .created = now,
+         .amount = amount,
+         .number = "CN-" + id.substr(id.size() - std::min<std::size_t>(6, id.size())),
+         .currency = currency,
+         .before_payment = set.value("type", "") == "pre_payment"});
+  } else if (row.type == "checkout_session") {
+    text = checkout_session_body({.id = id,
+                                  .created = now,
+                                  .amount = set.value("amount_total", std::int64_t{1000}),
+                                  .currency = currency,
+                                  .mode = set.value("mode", "payment"),
+                                  .status = status_or("open"),
+                                  .customer = customer});
+  } else {
+    throw wrong("cannot make a '" + std::string(row.type) + "'");
+  }
+  return Json::parse(text);
+}
+
 }  // namespace
 
+std::string text_at(const Json& tree, const std::string& field) {
+  if (!tree.is_object()) return "";
+  const auto found = tree.find(field);
+  return found != tree.end() && found->is_string() ? found->get<std::string>() : "";
+}
+
+std::vector<Link> links_of(const Resource& row, const Json& tree) {
+  std::vector<Link> links;
+  for (const Reference& filter : row.filters) {
+    const Json::json_pointer at(pointer_of(filter));
+    if (!tree.contains(at) || !tree[at].is_string()) continue;
+    links.emplace_back(filter.field, tree[at].get<std::string>());
+  }
+  return links;
+}
+
 Object& Changes::require(const std::string& id) {
-  Object* object = world_.find_any(id);
+  Object* object = world_.find_or_materialise(id);
   if (object == nullptr) throw wrong("there is no object '" + id + "'");
   if (object->deleted) throw wrong("'" + id + "' was deleted");
   return *object;
@@ -106,14 +193,15 @@ Json Changes::template_of(const Resource& row, const Json& set, const std::strin
   }
   if (row.type == "invoice") {
     const bool draft = set.value("status", "open") == "draft";
-    return Json::parse(invoice_body({.id = id,
-                                     .created = now,
-                                     .number = draft ? "" : "NEW-" + id.substr(id.size() - 6),
-                                     .customer = text_at(set, "customer"),
-                                     .subscription = subscription_of(set),
-                                     .currency = currency,
-                                     .status = set.value("status", "open"),
-                                     .total = 1000}));
+    return Json::parse(
+        invoice_body({.id = id,
+                      .created = now,
+                      .number = draft ? "" : "NEW-" + id.substr(id.size() - 6),
+                      .customer = text_at(set, "customer"),
+                      .subscription = text_of(set, "/parent/subscription_details/subscription"),
+                      .currency = currency,
+                      .status = set.value("status", "open"),
+                      .total = 1000}));
   }
   if (row.type == "invoice_payment") {
     return Json::parse(payment_body({.id = id,
@@ -121,19 +209,61 @@ Json Changes::template_of(const Resource& row, const Json& set, const std::strin
                                      .invoice = text_at(set, "invoice"),
                                      .currency = currency,
                                      .status = set.value("status", "paid"),
-                                     .payment_intent = world_.new_id("pi_"),
-                                     .amount = 1000}));
+                                     .payment_intent = text_of(set, "/payment/payment_intent"),
+                                     .charge = text_of(set, "/payment/charge"),
+                                     .amount = set.value("amount_requested", 1000)}));
   }
-  return {{"id", id}, {"object", row.object}, {"created", now}, {"livemode", false}};
+  return money_template(row, set, id, now);
+}
+
+Json Changes::generated_tree(const Resource& row, const Json& set) {
+  const std::string id = "@@id@@";
+  Json tree;
+  if (row.type == "event") {
+    tree = {{"object", "event"},
+            {"api_version", world_.account_version},
+            {"data", {{"object", {{"id", "@@id@@"}, {"object", "customer"}}}}},
+            {"livemode", false},
+            {"pending_webhooks", 0},
+            {"request", {{"id", nullptr}, {"idempotency_key", nullptr}}},
+            {"type", "customer.updated"}};
+  } else {
+    tree = template_of(row, set, id);
+  }
+  for (const char* field : {"amount", "amount_captured", "amount_received", "amount_due",
+                            "amount_remaining", "net", "subtotal", "total"}) {
+    if (tree.contains(field) && tree[field].is_number()) tree[field] = "@@number@@";
+  }
+  if (tree.contains("email")) tree["email"] = "user@@index@@@example.com";
+  if (tree.contains("name")) tree["name"] = "Name @@index@@";
+  const std::string nested(nested_list_name(row.type));
+  if (!nested.empty()) {
+    tree[nested] = {{"object", "list"},
+                    {"data", Json::array()},
+                    {"has_more", false},
+                    {"total_count", 0},
+                    {"url", "/v1/" + std::string(row.path) + "/@@id@@/" + nested}};
+  }
+  merge(tree, set);
+  tree["id"] = id;
+  tree["created"] = "@@created@@";
+  return tree;
 }
 
 Object& Changes::add(const Resource& row, const Json& tree, Object* parent) {
   Object object{.id = text_at(tree, "id"), .body = tree.dump()};
+  world_.has_poison = world_.has_poison || fake_stripe::has_poison(object.body);
   object.created = tree.value("created", parent == nullptr ? 0 : parent->created);
   object.number = world_.next_number();
   object.parent = parent;
   object.canceled = row.type == "subscription" && text_at(tree, "status") == "canceled";
-  return world_.of(row.type).insert(std::move(object), links_of(row, tree));
+  object.clocked = !text_at(tree, "test_clock").empty();
+  object.visible_ms = world_.shown_from_ms(row);
+  Object& made = world_.of(row.type).insert(std::move(object), links_of(row, tree));
+  if (row.type == "balance_transaction" && text_at(tree, "status") == "pending") {
+    world_.await_funds(made, tree.value("available_on", std::int64_t{0}));
+  }
+  return made;
 }
 
 const Object& Changes::create(const std::string& type, Json set, const Telling& telling) {
@@ -149,7 +279,7 @@ const Object& Changes::create(const std::string& type, Json set, const Telling& 
     tell_update(parent, before, telling);
     return child;
   }
-  for (const char* field : {"customer", "product", "invoice"}) {
+  for (const char* field : {"customer", "product", "invoice", "charge", "payment_method"}) {
     if (set.contains(field) && set[field].is_string()) require(text_at(set, field));
   }
   const std::string_view nested = nested_list_name(type);
@@ -158,12 +288,14 @@ const Object& Changes::create(const std::string& type, Json set, const Telling& 
   Json children = nested.empty() ? Json() : set.value(nested, Json());
   if (!nested.empty()) set.erase(std::string(nested));
   const std::string id = set.contains("id") ? text_at(set, "id") : world_.new_id(row->id_prefix);
+  prepare(*row, id, set, telling);
   Json tree = template_of(*row, set, id);
   merge(tree, set);
   Object& made = add(*row, tree, nullptr);
   if (type == "subscription") add_items(made, children);
   if (type == "invoice") add_lines(made, children);
-  tell(row->event_created, tree_for_events(made, telling), Json(), telling);
+  tell(birth_events(*row, tree), tree_for_events(made, telling), Json(), telling);
+  follow_create(made, telling);
   return made;
 }
 
@@ -232,7 +364,9 @@ void Changes::apply(Object& object, Json tree) {
   const Json before = Json::parse(object.body);
   if (row.type == "product" && before != tree) tree["updated"] = world_.clock().now_s();
   object.body = tree.dump();
+  world_.has_poison = world_.has_poison || fake_stripe::has_poison(object.body);
   object.canceled = row.type == "subscription" && text_at(tree, "status") == "canceled";
+  object.clocked = !text_at(tree, "test_clock").empty();
   world_.of(row.type).relink(object, links_of(row, before), links_of(row, tree));
 }
 
@@ -243,18 +377,25 @@ const Object& Changes::mutate(const std::string& id, const Json& set,
   check_set(*object.resource, set);
   const Object& owner = object.parent == nullptr ? object : *object.parent;
   const Json before = tree_for_events(owner, telling);
-  Json tree = Json::parse(object.body);
+  const Json was = Json::parse(object.body);
+  Json tree = was;
+  const std::string status = text_at(set, "status");
+  if (!status.empty() && status != text_at(was, "status")) {
+    merge(tree, implied_by_status(*object.resource, was, status, world_.clock().now_s()));
+  }
   merge(tree, set);
   for (const std::string& key : unset) tree.erase(key);
   apply(object, std::move(tree));
   tell_update(owner, before, telling);
+  follow_update(object, was, telling);
   return object;
 }
 
 void Changes::check_removal(const Object& object, bool force) const {
   const Resource& row = *object.resource;
-  if (row.deletion == Deletion::kNever)
-    throw wrong("a " + std::string(row.type) + " cannot be deleted");
+  if (row.deletion == Deletion::kNever || object.id == world_.account_id()) {
+    throw wrong("this " + std::string(row.type) + " cannot be deleted");
+  }
   if (force) return;
   if (row.type == "product" && !world_.of("price").linked("product", object.id).empty()) {
     throw wrong("the product has prices; delete them first or send \"force\":true");
@@ -273,6 +414,15 @@ const Object& Changes::remove(const std::string& id, bool force, const Telling& 
     cancel(object, telling);
     return object;
   }
+  if (row.deletion == Deletion::kDetaches) {
+    const Json before = tree_for_events(object, telling);
+    Json tree = Json::parse(object.body);
+    if (text_at(tree, "customer").empty()) throw wrong("it is detached already");
+    tree["customer"] = nullptr;
+    apply(object, std::move(tree));
+    tell_update(object, before, telling);
+    return object;
+  }
   if (object.parent != nullptr) {
     const Json before = tree_for_events(*object.parent, telling);
     detach(object);
@@ -284,7 +434,7 @@ const Object& Changes::remove(const std::string& id, bool force, const Telling& 
   const std::vector<Object*> children = object.children;
   for (Object* child : children) detach(*child);
   world_.of(row.type).erase(object, links_of(row, Json::parse(object.body)));
-  tell(row.event_deleted, last, Json(), telling);
+  tell({std::string(row.event_deleted)}, last, Json(), telling);
   return object;
 }
 
@@ -298,8 +448,8 @@ void Changes::cancel(Object& subscription, const Telling& telling) {
   const std::int64_t now = world_.clock().now_s();
   merge(tree, {{"status", "canceled"}, {"canceled_at", now}, {"ended_at", now}});
   apply(subscription, std::move(tree));
-  tell(subscription.resource->event_deleted, tree_for_events(subscription, telling), Json(),
-       telling);
+  tell({std::string(subscription.resource->event_deleted)}, tree_for_events(subscription, telling),
+       Json(), telling);
 }
 
 void Changes::cancel_subscriptions_of(const Object& customer) {
@@ -315,33 +465,33 @@ const Object& Changes::emit_raw(const std::string& type, const Json& payload,
 }
 
 Json Changes::tree_for_events(const Object& object, const Telling& telling) const {
-  const std::string& version =
-      telling.api_version.empty() ? world_.settings().account_version : telling.api_version;
-  return object_tree(world_, object, shape_of(version));
+  const std::string version =
+      telling.api_version.empty() ? world_.account_version : telling.api_version;
+  return object_tree(world_, object, Shape(version));
 }
 
 void Changes::tell_update(const Object& object, const Json& before, const Telling& telling) {
   const Json after = tree_for_events(object, telling);
   const Json previous = difference(before, after);
   if (previous.empty() && !telling.types) return;  // Stripe tells nothing when nothing changed
-  tell(object.resource->event_updated, after, previous, telling);
+  tell(update_events(*object.resource, before, after), after, previous, telling);
 }
 
-void Changes::tell(std::string_view usual_type, const Json& payload, const Json& previous,
-                   const Telling& telling) {
-  if (telling.types) {
-    for (const std::string& type : *telling.types) emit(type, payload, previous, telling);
-  } else if (!usual_type.empty()) {
-    emit(std::string(usual_type), payload, previous, telling);
+void Changes::tell(const std::vector<std::string>& usual_types, const Json& payload,
+                   const Json& previous, const Telling& telling) {
+  for (const std::string& type : telling.types ? *telling.types : usual_types) {
+    if (!type.empty()) emit(type, payload, previous, telling);
   }
 }
 
 const Object& Changes::emit(const std::string& type, const Json& payload, const Json& previous,
                             const Telling& telling) {
-  const std::string& version =
-      telling.api_version.empty() ? world_.settings().account_version : telling.api_version;
+  const std::string version =
+      telling.api_version.empty() ? world_.account_version : telling.api_version;
   Json data = {{"object", payload}};
-  if (!previous.is_null() && type.ends_with(".updated")) data["previous_attributes"] = previous;
+  const bool shows_previous =
+      type.ends_with(".updated") || type == "payment_method.detached" || type == "charge.refunded";
+  if (!previous.is_null() && shows_previous) data["previous_attributes"] = previous;
   Json request = {{"id", world_.new_id("req_").substr(0, 18)}, {"idempotency_key", nullptr}};
   if (version < "2017-05-25") request = request["id"];
   const std::int64_t now_ms = world_.clock().now_ms();

@@ -1,8 +1,7 @@
 #include "keys.hpp"
 
+#include <algorithm>
 #include <boost/beast/core/detail/base64.hpp>
-
-#include "query.hpp"
 
 namespace fake_stripe {
 namespace {
@@ -42,7 +41,7 @@ std::string key_of(std::string_view authorization) {
       "https://support.stripe.com/.");
 }
 
-ApiError forbidden(const std::string& key, std::string_view permission, std::string_view account) {
+ApiError lacking(const std::string& key, std::string_view permission, std::string_view account) {
   return {403, "The provided key '" + masked(key) +
                    "' does not have the required permissions for this endpoint on account '" +
                    std::string(account) + "'. Having the '" + std::string(permission) +
@@ -72,7 +71,7 @@ void Keys::remove(const std::string& key) {
   if (keys_.erase(key) != 0) expired_.insert(key);
 }
 
-void Keys::check(std::string_view authorization, std::string_view permission,
+bool Keys::check(std::string_view authorization, std::string_view permission,
                  std::string_view account) const {
   const std::string key = key_of(authorization);
   if (key.starts_with("pk_")) {
@@ -89,8 +88,14 @@ void Keys::check(std::string_view authorization, std::string_view permission,
   if (found == keys_.end()) throw unauthorized("Invalid API Key provided: " + masked(key));
   const auto& granted = found->second;
   if (granted && !permission.empty() && !granted->contains(permission)) {
-    throw forbidden(key, permission, account);
+    throw lacking(key, permission, account);
   }
+  return key.find("_live_") != std::string::npos;
+}
+
+ApiError Keys::forbidden(std::string_view authorization, std::string_view permission,
+                         std::string_view account) const {
+  return lacking(key_of(authorization), permission, account);
 }
 
 }  // namespace fake_stripe

@@ -7,6 +7,8 @@
 #include <string>
 #include <string_view>
 
+#include "query.hpp"
+
 namespace fake_stripe {
 
 /// The API keys that are accepted. Safe from any thread.
@@ -18,9 +20,13 @@ class Keys {
   void remove(const std::string& key);
 
   /// Throws ApiError: 401 for no, a wrong, an expired or a publishable key; 403 when a restricted
-  /// key lacks `permission`. `authorization` is the header's value, Bearer or Basic.
-  void check(std::string_view authorization, std::string_view permission,
+  /// key lacks `permission`. `authorization` is the header's value, Bearer or Basic. True when
+  /// the key is one of the live mode.
+  bool check(std::string_view authorization, std::string_view permission,
              std::string_view account) const;
+  /// The 403 that names the permission a key lacks, whether it does or not.
+  [[nodiscard]] ApiError forbidden(std::string_view authorization, std::string_view permission,
+                                   std::string_view account) const;
 
  private:
   mutable std::mutex mutex_;

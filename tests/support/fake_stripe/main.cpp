@@ -6,6 +6,8 @@
 #include <exception>
 #include <functional>
 #include <map>
+#include <memory>
+#include <shared_mutex>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -20,6 +22,8 @@ namespace {
 struct Options {
   Settings settings;
   std::int64_t event_lag_ms = 0;
+  std::int64_t latency_ms = 0;
+  std::int64_t control_port = -1;  ///< -1: only on the Stripe side's port
   std::vector<std::string> keys;
 };
 
@@ -48,7 +52,8 @@ std::map<std::string, Setter> setters(Options& o) {
           {"--subscription-percent", number(s.subscription_percent)},
           {"--page-limit-max", number(s.page_limit_max)},
           {"--event-lag-ms", number(o.event_lag_ms)},
-          {"--latency-ms", number(s.latency_ms)},
+          {"--latency-ms", number(o.latency_ms)},
+          {"--control-port", number(o.control_port)},
           {"--now", number(s.now_s)},
           {"--freeze-clock", number(s.freeze_clock)},
           {"--key", [&o](const auto&, const std::string& value) { o.keys.push_back(value); }},
@@ -79,16 +84,18 @@ Options parse_options(const std::vector<std::string>& args) {
   return options;
 }
 
-void announce(World& world, std::uint16_t port) {
-  const Json line = {{"listening", "127.0.0.1:" + std::to_string(port)},
-                     {"port", port},
-                     {"customers", world.of("customer").live().size()},
-                     {"subscriptions", world.of("subscription").live().size()},
-                     {"invoices", world.of("invoice").live().size()},
-                     {"seed", world.settings().seed},
-                     {"account", world.account_id()},
-                     {"account_version", world.settings().account_version},
-                     {"now", world.clock().now_s()}};
+void announce(World& world, std::uint16_t port, const HttpServer* control) {
+  const std::shared_lock lock(world.mutex);
+  Json line = {{"listening", "127.0.0.1:" + std::to_string(port)},
+               {"port", port},
+               {"customers", world.of("customer").live().size()},
+               {"subscriptions", world.of("subscription").live().size()},
+               {"invoices", world.of("invoice").live().size()},
+               {"seed", world.settings().seed},
+               {"account", world.account_id()},
+               {"account_version", world.settings().account_version},
+               {"now", world.clock().now_s()}};
+  if (control != nullptr) line["control"] = "127.0.0.1:" + std::to_string(control->port());
   std::printf("%s\n", line.dump().c_str());
   std::fflush(stdout);
 }
@@ -107,24 +114,50 @@ void run(const Options& options) {
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   std::signal(SIGPIPE, SIG_IGN);
   Clock clock(options.settings.now_s, options.settings.freeze_clock);
-  World world(options.settings, clock);
+  Platform platform(options.settings, clock);
+  World& world = platform.own();
   world.event_lag_ms = options.event_lag_ms;
-  seed_world(world);
   Keys keys;
   for (const std::string& key : options.keys) keys.add(key);
   Faults faults;
+  Limiter limiter;
   Stats stats;
+  Switches switches;
+  switches.latency_ms = options.latency_ms;
   Stop stop;
-  StripeApi api(world, keys, faults, stats, stop);
-  Control control(world, keys, faults, stats);
+  Traffic traffic(world, stop);
+  StripeApi api(platform, keys, faults, limiter, stats, switches, stop);
+  HttpServer* stripe_side = nullptr;
+  Control control({.platform = platform,
+                   .keys = keys,
+                   .faults = faults,
+                   .limiter = limiter,
+                   .stats = stats,
+                   .switches = switches,
+                   .traffic = traffic,
+                   .go_away = [&](std::int64_t ms) { stripe_side->go_away(ms); },
+                   .come_back = [&] { stripe_side->come_back(); }});
   HttpServer server(options.settings.port, [&](const HttpRequest& request) {
     return request.path().starts_with("/_control/") ? control.handle(request) : api.handle(request);
   });
+  stripe_side = &server;
+  std::unique_ptr<HttpServer> control_server;
+  if (options.control_port >= 0) {
+    control_server = std::make_unique<HttpServer>(static_cast<std::uint16_t>(options.control_port),
+                                                  [&](const HttpRequest& request) {
+                                                    if (request.path().starts_with("/_control/"))
+                                                      return control.handle(request);
+                                                    return HttpReply{.status = 404};
+                                                  });
+    control_server->start();
+  }
   server.start();
-  announce(world, server.port());
+  announce(world, server.port(), control_server.get());
   int signal = 0;
   sigwait(&signals, &signal);
   stop.request();
+  traffic.stop();
+  if (control_server) control_server->stop();
   server.stop();
 }
 

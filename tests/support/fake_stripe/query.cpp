@@ -46,17 +46,36 @@ void read_limit(Query& query, const std::string& value, std::int64_t max) {
   }
 }
 
-bool read_created(Query& query, const std::string& name, const std::string& value) {
-  if (name != "created" && name.rfind("created[", 0) != 0) return false;
+/// `field`, `field[gt]` and the others narrow [first, last]. False for any other name.
+bool read_range(std::int64_t& first, std::int64_t& last, std::string_view field,
+                const std::string& name, const std::string& value) {
+  if (!name.starts_with(field)) return false;
+  const std::string_view operation = std::string_view(name).substr(field.size());
+  const bool is_gt = operation == "[gt]";
+  const bool is_lt = operation == "[lt]";
+  const bool is_min = operation.empty() || operation == "[gte]" || is_gt;
+  const bool is_max = operation.empty() || operation == "[lte]" || is_lt;
+  if (!is_min && !is_max) return false;
   const std::int64_t at = parse_integer(value, name);
-  if (name == "created" || name == "created[gte]")
-    query.created_min = std::max(query.created_min, at);
-  if (name == "created" || name == "created[lte]")
-    query.created_max = std::min(query.created_max, at);
-  if (name == "created[gt]") query.created_min = std::max(query.created_min, at + 1);
-  if (name == "created[lt]") query.created_max = std::min(query.created_max, at - 1);
-  return name == "created" || name == "created[gte]" || name == "created[lte]" ||
-         name == "created[gt]" || name == "created[lt]";
+  if (is_min) first = std::max(first, is_gt ? at + 1 : at);
+  if (is_max) last = std::min(last, is_lt ? at - 1 : at);
+  return true;
+}
+
+bool read_ranged(Query& query, const std::string& name, const std::string& value,
+                 const Accepted& accepted) {
+  if (accepted.created &&
+      read_range(query.created_min, query.created_max, "created", name, value)) {
+    return true;
+  }
+  for (const std::string_view field : accepted.ranged) {
+    if (!name.starts_with(field)) continue;
+    constexpr std::pair kAll(std::numeric_limits<std::int64_t>::min(),
+                             std::numeric_limits<std::int64_t>::max());
+    auto& range = query.ranges.try_emplace(std::string(field), kAll).first->second;
+    if (read_range(range.first, range.second, field, name, value)) return true;
+  }
+  return false;
 }
 
 bool read_paging(Query& query, const std::string& name, const std::string& value,
@@ -93,7 +112,7 @@ bool read_one(Query& query, const std::string& name, const std::string& value,
     return true;
   }
   if (accepted.paging && read_paging(query, name, value, accepted.limit_max)) return true;
-  if (accepted.created && read_created(query, name, value)) return true;
+  if (read_ranged(query, name, value, accepted)) return true;
   if (accepted.types && read_types(query, name, value)) return true;
   const auto& known = accepted.filters;
   if (std::find(known.begin(), known.end(), name) == known.end()) return false;

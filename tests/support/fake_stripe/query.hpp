@@ -43,6 +43,7 @@ struct Query {
   std::vector<std::string> expand;
   std::vector<std::string> types;
   std::map<std::string, std::string, std::less<>> filters;
+  std::map<std::string, std::pair<std::int64_t, std::int64_t>> ranges;  ///< first and last
 };
 
 /// Which parameters an endpoint takes.
@@ -51,6 +52,7 @@ struct Accepted {
   bool created = false;
   bool types = false;
   std::vector<std::string_view> filters = {};
+  std::vector<std::string_view> ranged = {};
   std::int64_t limit_max = 100;
 };
 

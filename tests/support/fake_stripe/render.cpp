@@ -1,6 +1,7 @@
 #include "render.hpp"
 
 #include <algorithm>
+#include <optional>
 
 #include "json_text.hpp"
 
@@ -43,81 +44,6 @@ void append_item(std::string& out, const Object& item) {
   out += '}';
 }
 
-Json value_or_null(const Json& tree, const char* pointer) {
-  const Json::json_pointer at(pointer);
-  return tree.contains(at) ? tree.at(at) : Json();
-}
-
-void line_before_basil(const World& world, Json& line) {
-  const Json price_id = value_or_null(line, "/pricing/price_details/price");
-  const Object* price = price_id.is_string()
-                            ? world.of("price").find(price_id.get_ref<const std::string&>())
-                            : nullptr;
-  const bool from_subscription = value_or_null(line, "/parent/type") == "subscription_item_details";
-  const std::string base =
-      from_subscription ? "/parent/subscription_item_details/" : "/parent/invoice_item_details/";
-  line["price"] = price == nullptr ? Json() : Json::parse(price->body);
-  line["plan"] = nullptr;
-  line["type"] = from_subscription ? "subscription" : "invoiceitem";
-  line["subscription"] = value_or_null(line, (base + "subscription").c_str());
-  line["proration"] = value_or_null(line, (base + "proration").c_str());
-  if (from_subscription) {
-    line["subscription_item"] = value_or_null(line, (base + "subscription_item").c_str());
-  } else {
-    line["invoice_item"] = value_or_null(line, (base + "invoice_item").c_str());
-  }
-  line["tax_amounts"] = Json::array();
-  line["tax_rates"] = Json::array();
-  for (const char* key :
-       {"pricing", "parent", "taxes", "subtotal", "quantity_decimal", "invoice"}) {
-    line.erase(key);
-  }
-}
-
-Json default_payment(const World& world, const std::string& invoice_id) {
-  const Ordered& payments = world.of("invoice_payment").linked("invoice", invoice_id);
-  if (payments.empty()) return Json::object();
-  return Json::parse(payments.front()->body).value("payment", Json::object());
-}
-
-void invoice_before_basil(const World& world, Json& invoice) {
-  const Json payment = default_payment(world, invoice.value("id", std::string()));
-  const bool paid = value_or_null(invoice, "/status") == "paid";
-  invoice["subscription"] = value_or_null(invoice, "/parent/subscription_details/subscription");
-  invoice["quote"] = value_or_null(invoice, "/parent/quote_details/quote");
-  invoice["payment_intent"] = value_or_null(payment, "/payment_intent");
-  // In the old world a paid invoice always named the charge that paid it.
-  invoice["charge"] = value_or_null(payment, "/charge");
-  if (paid && invoice["charge"].is_null()) {
-    invoice["charge"] = "ch_" + invoice.value("id", std::string("in_")).substr(3);
-  }
-  invoice["paid"] = paid;
-  invoice["paid_out_of_band"] = false;
-  invoice["discount"] = nullptr;
-  invoice["tax"] = nullptr;
-  invoice["total_tax_amounts"] = Json::array();
-  for (const char* key : {"parent", "total_taxes", "amount_overpaid"}) invoice.erase(key);
-  for (Json& line : invoice["lines"]["data"]) line_before_basil(world, line);
-}
-
-void subscription_before_basil(Json& subscription) {
-  Json start;
-  Json end;
-  for (Json& item : subscription["items"]["data"]) {
-    const Json item_start = item["current_period_start"];
-    const Json item_end = item["current_period_end"];
-    if (start.is_null() || item_start < start) start = item_start;
-    if (end.is_null() || end < item_end) end = item_end;
-    for (const char* key : {"current_period_start", "current_period_end", "discounts"}) {
-      item.erase(key);
-    }
-  }
-  subscription["current_period_start"] = start;
-  subscription["current_period_end"] = end;
-  subscription["discount"] = nullptr;
-  subscription.erase("discounts");
-}
-
 Json payments_list(const World& world, const std::string& invoice_id) {
   const Ordered& payments = world.of("invoice_payment").linked("invoice", invoice_id);
   Json data = Json::array();
@@ -141,7 +67,7 @@ std::pair<std::string_view, std::string_view> split_first(std::string_view path)
 }
 
 bool expand_children(const World& world, Json& value, const Resource& parent, std::string_view rest,
-                     Shape shape) {
+                     const Shape& shape) {
   const auto [data, inner] = split_first(rest);
   if (data != "data") return false;
   if (inner.empty()) return true;
@@ -151,32 +77,59 @@ bool expand_children(const World& world, Json& value, const Resource& parent, st
   return true;
 }
 
+/// The object that a reference may mean; nullptr when there never was one.
+const Object* target_of(const World& world, const Reference& reference, const std::string& id) {
+  return reference.type.empty() ? world.find_any(id) : world.of(reference.type).find(id);
+}
+
 bool expand_reference(const World& world, Json& value, const Reference& reference,
-                      std::string_view rest, Shape shape) {
-  Json& field = value[std::string(reference.field)];
+                      std::string_view rest, const Shape& shape) {
+  const Json::json_pointer at(pointer_of(reference));
+  if (!value.contains(at)) return true;
+  Json& field = value[at];
+  const Resource* resource = reference.type.empty() ? nullptr : find_resource(reference.type);
   if (field.is_string()) {
-    const Object* target = world.of(reference.type).find(field.get_ref<const std::string&>());
+    const Object* target = target_of(world, reference, field.get<std::string>());
     if (target == nullptr) return true;
     if (target->deleted) {
       field = Json::parse(tombstone_text(*target));
       return true;
     }
+    resource = target->resource;
     field = object_tree(world, *target, shape);
   }
   if (rest.empty() || !field.is_object() || field.contains("deleted")) return true;
-  return expand(world, field, *find_resource(reference.type), rest, shape);
+  return resource != nullptr && expand(world, field, *resource, rest, shape);
+}
+
+/// What is left of `path` behind `field`; nullopt when it does not begin with it.
+std::optional<std::string_view> rest_behind(std::string_view path, std::string_view field) {
+  if (!path.starts_with(field)) return std::nullopt;
+  path.remove_prefix(field.size());
+  if (path.empty()) return path;
+  if (path.front() != '.') return std::nullopt;
+  return path.substr(1);
+}
+
+Json refunds_list(const World& world, const std::string& charge) {
+  const Ordered& refunds = world.of("refund").linked("charge", charge);
+  Json data = Json::array();
+  for (auto at = refunds.rbegin(); at != refunds.rend() && data.size() < kEmbeddedMax; ++at) {
+    data.push_back(Json::parse((*at)->body));
+  }
+  return {{"object", "list"},
+          {"data", data},
+          {"has_more", data.size() < refunds.size()},
+          {"total_count", refunds.size()},
+          {"url", "/v1/charges/" + charge + "/refunds"}};
 }
 
 }  // namespace
 
-Shape shape_of(std::string_view version) {
-  return version.substr(0, 10) < "2025-03-31" ? Shape::kBeforeBasil : Shape::kCurrent;
-}
-
 void append_object(std::string& out, const Object& object, Nested nested) {
   if (object.price != nullptr) {
     append_item(out, object);
-  } else if (!nested_list_name(object.resource->type).empty()) {
+  } else if (object.bulk == nullptr && !nested_list_name(object.resource->type).empty()) {
     append_open(out, object.body);
     append_nested_list(out, object, nested);
   } else {
@@ -198,32 +151,52 @@ std::string tombstone_text(const Object& object) {
       .take();
 }
 
-Json object_tree(const World& world, const Object& object, Shape shape) {
+Json object_tree(const World& world, const Object& object, const Shape& shape) {
   Json tree = Json::parse(object_text(object));
-  if (shape == Shape::kCurrent) return tree;
-  const std::string_view type = object.resource->type;
-  if (type == "invoice") invoice_before_basil(world, tree);
-  if (type == "invoice_line") line_before_basil(world, tree);
-  if (type == "subscription") subscription_before_basil(tree);
+  if (!shape.is_current()) make_older(world, object.resource->type, tree, shape);
   return tree;
 }
 
 bool expand(const World& world, Json& value, const Resource& resource, std::string_view path,
-            Shape shape) {
-  const auto [head, rest] = split_first(path);
+            const Shape& shape) {
   for (const Reference& reference : resource.references) {
-    if (reference.field == head) return expand_reference(world, value, reference, rest, shape);
+    if (const auto rest = rest_behind(path, reference.field)) {
+      return expand_reference(world, value, reference, *rest, shape);
+    }
   }
+  const auto [head, rest] = split_first(path);
   if (head == nested_list_name(resource.type) && !head.empty()) {
     if (rest.empty()) return false;
     return expand_children(world, value[std::string(head)], resource, rest, shape);
   }
-  if (resource.type == "invoice" && head == "payments" && shape == Shape::kCurrent) {
+  if (resource.type == "invoice" && head == "payments" && !shape.before("2025-03-31")) {
     value["payments"] = payments_list(world, value.value("id", std::string()));
+    return rest.empty() || rest == "data";
+  }
+  if (resource.type == "charge" && head == "refunds") {
+    value["refunds"] = refunds_list(world, value.value("id", std::string()));
+    return rest.empty() || rest == "data";
+  }
+  if (resource.type == "checkout_session" && head == "line_items") {
+    value["line_items"] = line_items_of(value);
     return rest.empty() || rest == "data";
   }
   return resource.type == "subscription_item" && head == "price" && !rest.empty() &&
          expand(world, value["price"], *find_resource("price"), rest, shape);
+}
+
+Json line_items_of(const Json& session) {
+  const Json item = {{"id", "li_" + session.value("id", std::string("cs_test_")).substr(8, 24)},
+                     {"object", "item"},
+                     {"amount_subtotal", session.value("amount_subtotal", Json())},
+                     {"amount_total", session.value("amount_total", Json())},
+                     {"currency", session.value("currency", Json())},
+                     {"description", "What was sold"},
+                     {"quantity", 1}};
+  return {{"object", "list"},
+          {"data", Json::array({item})},
+          {"has_more", false},
+          {"url", "/v1/checkout/sessions/" + session.value("id", std::string()) + "/line_items"}};
 }
 
 }  // namespace fake_stripe

@@ -4,6 +4,7 @@
 #include <string>
 #include <string_view>
 
+#include "shapes.hpp"
 #include "world.hpp"
 
 namespace fake_stripe {
@@ -19,12 +20,6 @@ inline constexpr std::size_t kEmbeddedMax = 10;
 /// How much of a nested list is embedded: as Stripe does, or all of it (control side only).
 enum class Nested { kTruncated, kComplete };
 
-/// The two shapes that the fake can render. Before basil (2025-03-31) invoices had
-/// `subscription` and `charge` instead of `parent`, and subscriptions had periods of their own.
-enum class Shape { kCurrent, kBeforeBasil };
-
-Shape shape_of(std::string_view version);
-
 /// Appends the object as the pinned version shows it, by joining stored texts.
 void append_object(std::string& out, const Object& object, Nested nested = Nested::kTruncated);
 std::string object_text(const Object& object, Nested nested = Nested::kTruncated);
@@ -33,11 +28,14 @@ std::string object_text(const Object& object, Nested nested = Nested::kTruncated
 std::string tombstone_text(const Object& object);
 
 /// The object as a tree in the given shape, nested lists truncated.
-Json object_tree(const World& world, const Object& object, Shape shape);
+Json object_tree(const World& world, const Object& object, const Shape& shape);
 
 /// Follows one `expand[]` path inside `value`, an object of `resource`. False when the path does
 /// not exist there.
 bool expand(const World& world, Json& value, const Resource& resource, std::string_view path,
-            Shape shape);
+            const Shape& shape);
+
+/// The list of what a checkout session sold: `line_items`, absent unless expanded.
+Json line_items_of(const Json& session);
 
 }  // namespace fake_stripe

@@ -4,6 +4,7 @@
 #include "bodies.hpp"
 #include "json_text.hpp"
 #include "people.hpp"
+#include "seed_money.hpp"
 #include "world.hpp"
 
 namespace fake_stripe {
@@ -32,18 +33,23 @@ struct SeededCustomer {
   std::string email;
   std::string name;
   std::int64_t created = 0;
+  std::string method;  ///< payment method; empty: none
+
+  [[nodiscard]] Payer payer() const { return {id, method, email, name}; }
 };
 
 /// Builds the seeded world. Lives for one call of seed_world().
 class Seeder {
  public:
-  explicit Seeder(World& world) : world_(world), now_(world.clock().now_s()) {}
+  explicit Seeder(World& world) : world_(world), money_(world), now_(world.clock().now_s()) {}
 
   void run() {
     add_account();
     add_products();
     const std::uint64_t customers = world_.settings().customers;
+    money_.add_offers(customers / 20 + 4);
     for (std::uint64_t i = 0; i < customers; ++i) add_customer(i);
+    money_.add_payouts();
     for (const Resource& row : catalog()) world_.of(row.type).seal();
   }
 
@@ -127,6 +133,7 @@ class Seeder {
 
   /// Ids that hurt: two that differ only in case, and one of the greatest allowed length.
   std::string customer_id(std::uint64_t i) const {
+    if (!world_.settings().account_id.empty()) return dice("customer id", i).token("cus_", 14);
     if (i == 8) return "cus_AbCdEfGhIjKlMn";
     if (i == 9) return "cus_aBcDeFgHiJkLmN";
     if (i == 10) return dice("customer id", i).token("cus_", 251);
@@ -169,13 +176,16 @@ class Seeder {
     spec.metadata = customer_metadata(i, d);
     spec.balance = d.chance(10) ? -d.between(100, 5000) : 0;
     append("customer", {.id = spec.id, .body = customer_body(spec), .created = spec.created}, {});
-    const SeededCustomer customer{.index = i,
-                                  .id = spec.id,
-                                  .email = spec.email.value_or(""),
-                                  .name = spec.name,
-                                  .created = spec.created};
+    SeededCustomer customer{.index = i,
+                            .id = spec.id,
+                            .email = spec.email.value_or(""),
+                            .name = spec.name,
+                            .created = spec.created};
     if (i % 40 == 7) add_invoice(customer, nullptr, {}, spec.created + 60, 0);
-    if (d.chance(world_.settings().subscription_percent)) add_subscription(customer);
+    if (!d.chance(world_.settings().subscription_percent)) return;
+    customer.method = money_.add_methods(i, customer.payer(), spec.created + 30);
+    add_subscription(customer);
+    money_.add_one_time_sales(i, customer.payer(), spec.created + 90);
   }
 
   static std::string status_of(Dice& d) {
@@ -191,6 +201,7 @@ class Seeder {
     Dice d = dice("subscription", customer.index);
     const bool many_items = number % 40 == 1;
     SubscriptionSpec spec{.id = d.token("sub_1", 23), .customer = customer.id};
+    spec.payment_method = customer.method;
     spec.created = std::min(now_ - 1, customer.created + d.between(0, 5 * kDayS));
     spec.status = status_of(d);
     spec.currency = many_items ? "usd" : kCurrencies[d.below(4)];
@@ -289,7 +300,7 @@ class Seeder {
       spec.total += add_line(invoice, subscription, prices[k % prices.size()], k, d);
     }
     invoice.body = invoice_body(spec);
-    add_payments(spec, number, d);
+    add_payments(spec, customer, number, d);
     return spec.id;
   }
 
@@ -317,15 +328,21 @@ class Seeder {
     return spec.amount;
   }
 
-  void add_payments(const InvoiceSpec& invoice, std::uint64_t number, Dice& d) {
+  void add_payments(const InvoiceSpec& invoice, const SeededCustomer& customer,
+                    std::uint64_t number, Dice& d) {
     if (invoice.status != "paid" && invoice.status != "open") return;
     const bool split = number % 23 == 1 && invoice.total > 1;
     const std::int64_t first = split ? invoice.total / 2 : invoice.total;
-    add_payment(invoice, first, true, d);
-    if (split) add_payment(invoice, invoice.total - first, false, d);
+    add_payment(invoice, customer, first, true, d);
+    if (split) add_payment(invoice, customer, invoice.total - first, false, d);
+    if (invoice.status == "paid" && number % 30 == 3) {
+      money_.add_credit(invoice.id, customer.id, invoice.currency, invoice.total / 2,
+                        std::min(now_ - 1, invoice.created + 5 * kDayS));
+    }
   }
 
-  void add_payment(const InvoiceSpec& invoice, std::int64_t amount, bool is_default, Dice& d) {
+  void add_payment(const InvoiceSpec& invoice, const SeededCustomer& customer, std::int64_t amount,
+                   bool is_default, Dice& d) {
     PaymentSpec spec{.id = d.token("inpay_1", 23),
                      .created = std::min(now_ - 1, invoice.created + 3600),
                      .invoice = invoice.id,
@@ -333,16 +350,29 @@ class Seeder {
                      .status = invoice.status,
                      .amount = amount,
                      .is_default = is_default};
-    if (d.chance(10)) {
-      spec.charge = d.token("ch_3", 23);
+    const bool by_charge = d.chance(10);
+    if (d.chance(3)) {  // of another account, or of a time before this one
+      (by_charge ? spec.charge : spec.payment_intent) = d.token(by_charge ? "ch_3" : "pi_3", 23);
     } else {
-      spec.payment_intent = d.token("pi_3", 23);
+      const Sale sale{.amount = amount,
+                      .currency = invoice.currency,
+                      .created = spec.created,
+                      .succeeds = invoice.status == "paid",
+                      .with_intent = !by_charge};
+      const Sold sold = money_.sell(customer.payer(), sale, d);
+      spec.payment_intent = sold.payment_intent;
+      spec.charge = sold.charge;
+    }
+    std::vector<Link> links = {{"invoice", invoice.id}};
+    if (!spec.payment_intent.empty()) {
+      links.emplace_back("payment[payment_intent]", spec.payment_intent);
     }
     append("invoice_payment", {.id = spec.id, .body = payment_body(spec), .created = spec.created},
-           {{"invoice", invoice.id}});
+           links);
   }
 
   World& world_;
+  MoneySeeder money_;
   std::int64_t now_;
   std::map<std::string, std::vector<SeededPrice>> prices_;
   std::uint64_t subscriptions_ = 0;
