@@ -1,5 +1,9 @@
 #include "fetch/budget.hpp"
 
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
@@ -7,53 +11,172 @@
 #include <deque>
 
 #include "base/check.hpp"
+#include "base/log.hpp"
+#include "fetch/rate.hpp"
 
 namespace sluice::fetch {
 namespace {
 
 using TimePoint = std::chrono::steady_clock::time_point;
+using std::chrono::milliseconds;
 using std::chrono::nanoseconds;
 
+/// What an account without a pace is assumed to bear when it says 429.
+constexpr double kUnpacedRate = 16;
+/// Resets that lie closer together than this are the same window, told with rounding.
+constexpr milliseconds kSameWindow{1'500};
+/// This part of a window is spread over the time that is left of it.
+constexpr std::int64_t kSpreadDivisor = 5;
+
 struct Waiter {
-  explicit Waiter(const Executor& executor) : bell(executor, TimePoint::max()) {}
+  Waiter(const Executor& executor, Priority p) : bell(executor, TimePoint::max()), priority(p) {}
   asio::steady_timer bell;
-  bool granted = false;
+  Priority priority;
+  bool rung = false;  ///< look again whether it is your turn
 };
+
+/// The vendor's window, as its answers told.
+struct Window {
+  std::int64_t left = 0;  ///< less what was sent since
+  std::optional<std::int64_t> limit;
+  TimePoint resets_at{};
+};
+
+nanoseconds interval_of(double rate) { return nanoseconds(static_cast<std::int64_t>(1e9 / rate)); }
 
 }  // namespace
 
 struct Budget::State {
-  State(BudgetOptions o, const Clock& c, Delay& d) : options(o), clock(c), delay(d) {}
+  State(BudgetOptions o, const Clock& c, Delay& d) : options(std::move(o)), clock(c), delay(d) {}
 
-  void release() {
-    SLUICE_INVARIANT(in_use > 0);
-    if (queue.empty()) {
-      --in_use;
-      return;
-    }
-    const std::shared_ptr<Waiter> next = queue.front();  // the place passes on; in_use stays
-    queue.pop_front();
-    next->granted = true;
+  // --- whose turn it is
+
+  std::deque<std::shared_ptr<Waiter>>& line(Priority priority) {
+    return lines[static_cast<std::size_t>(priority)];
+  }
+  [[nodiscard]] Waiter* first() const {
+    const auto& changes = lines[static_cast<std::size_t>(Priority::change)];
+    const auto& snapshots = lines[static_cast<std::size_t>(Priority::snapshot)];
+    if (changes.empty() && snapshots.empty()) return nullptr;
+    const bool snapshot =
+        changes.empty() || (!snapshots.empty() && changes_in_a_row >= kChangesInARow);
+    return (snapshot ? snapshots : changes).front().get();
+  }
+  void ring_first() {
+    Waiter* const next = first();
+    if (next == nullptr || in_use >= options.concurrency) return;
+    next->rung = true;
     next->bell.cancel();
   }
+  void leave(const std::shared_ptr<Waiter>& waiter) { std::erase(line(waiter->priority), waiter); }
+  void release() {
+    SLUICE_INVARIANT(in_use > 0);
+    --in_use;
+    ring_first();
+  }
 
-  /// When the next request may start, and takes that moment.
-  TimePoint reserve() {
-    const TimePoint now = std::max(clock.steady(), held_until);
-    if (options.requests_per_second <= 0) return now;
-    const nanoseconds interval(static_cast<std::int64_t>(1e9 / options.requests_per_second));
-    const TimePoint start = std::max(now, next_even - interval * (options.burst - 1));
-    next_even = std::max(now, next_even) + interval;
-    return start;
+  // --- the pace
+
+  /// The declared rate, or less after a 429; 0: not paced.
+  [[nodiscard]] double rate_at(TimePoint now) const {
+    const double declared = options.requests_per_second;
+    const double part = share_at(now);
+    if (part >= 1) return declared;
+    return (declared > 0 ? declared : kUnpacedRate) * part;
+  }
+  [[nodiscard]] double share_at(TimePoint now) const {
+    if (share >= 1) return 1;
+    const auto steps = (now - slowed_at) / options.recover_every;
+    return std::min(1.0, share + options.recover_share * static_cast<double>(steps));
+  }
+  /// Between two requests; zero: none.
+  [[nodiscard]] nanoseconds interval_at(TimePoint now) const {
+    const double rate = rate_at(now);
+    nanoseconds interval = rate > 0 ? interval_of(rate) : nanoseconds::zero();
+    if (window && now < window->resets_at && window->left > 0 && window->limit &&
+        window->left <= *window->limit / kSpreadDivisor) {
+      interval = std::max(interval, (window->resets_at - now) / window->left);
+    }
+    return interval;
+  }
+  /// Until when the vendor wants nothing; a time that has passed when it may be asked.
+  [[nodiscard]] TimePoint vendor_wants_at(TimePoint now) const {
+    TimePoint at = held_until;
+    if (window && window->left <= 0 && now < window->resets_at)
+      at = std::max(at, window->resets_at);
+    return at;
+  }
+  [[nodiscard]] TimePoint next_start(TimePoint now) const {
+    const TimePoint open = std::max(now, vendor_wants_at(now));
+    const nanoseconds interval = interval_at(now);
+    if (interval <= nanoseconds::zero()) return open;
+    // The pause since the last start counts by the interval of now, so that a pace that has just
+    // become slower holds at once.
+    return std::max({open, last_start + interval, next_even - interval * burst_more()});
+  }
+  [[nodiscard]] int burst_more() const { return share >= 1 ? options.burst - 1 : 0; }
+  void spend(TimePoint now) {
+    const nanoseconds interval = interval_at(now);
+    if (interval > nanoseconds::zero()) next_even = std::max(now, next_even) + interval;
+    last_start = burst_more() > 0 ? TimePoint::min() : now;
+    if (window && now < window->resets_at) --window->left;
+    ++in_use;
+  }
+
+  void hold(TimePoint until) {
+    const TimePoint now = clock.steady();
+    if (until > now + options.hold_max) {
+      log::warning(
+          "fetch.budget.hold_max",
+          {{"asked_s", std::chrono::duration_cast<std::chrono::seconds>(until - now).count()},
+           {"held_s", options.hold_max.count() / 1000}});
+      until = now + options.hold_max;
+    }
+    held_until = std::max(held_until, until);
+    // What was saved up before the hold is no burst behind it.
+    const nanoseconds interval = interval_at(now);
+    next_even = std::max(next_even, held_until + interval * (options.burst - 1));
+  }
+
+  void slow_down(TimePoint now) {
+    const double before = share_at(now);
+    share = std::max(options.rate_share_min, before / 2);
+    slowed_at = now;
+    ++counted.slowdowns;
+    log::info("fetch.budget.slower", {{"rate", fmt::format("{:.3f}", rate_at(now))}});
+  }
+
+  void learn(const RateWindow& told, TimePoint now) {
+    const TimePoint resets_at = now + std::min<milliseconds>(told.resets_in, options.hold_max);
+    // Requests under way may not be in the vendor's count yet; the one that was answered is.
+    const std::int64_t others = std::max(0, in_use - 1);
+    const std::int64_t left = told.remaining - others;
+    const bool same = window && now < window->resets_at &&
+                      resets_at - window->resets_at < kSameWindow &&
+                      window->resets_at - resets_at < kSameWindow;
+    if (!same) {
+      window.emplace();
+      window->resets_at = resets_at;
+      window->left = left;
+    }
+    // Alone on its way, an answer tells exactly what is left.
+    window->left = others == 0 ? told.remaining : std::min(window->left, left);
+    window->limit = told.limit;
   }
 
   BudgetOptions options;
   const Clock& clock;
   Delay& delay;
   int in_use = 0;
-  std::deque<std::shared_ptr<Waiter>> queue;
+  std::array<std::deque<std::shared_ptr<Waiter>>, 2> lines;
+  int changes_in_a_row = 0;
   TimePoint next_even{};  ///< when the bucket would be full again, less its burst
+  TimePoint last_start = TimePoint::min();
   TimePoint held_until{};
+  double share = 1;  ///< of the declared rate, at `slowed_at`
+  TimePoint slowed_at{};
+  std::optional<Window> window;
+  BudgetStats counted;
 };
 
 Budget::Permit::~Permit() {
@@ -65,6 +188,9 @@ Budget::Permit& Budget::Permit::operator=(Permit&& other) noexcept {
     if (state_) state_->release();
     state_ = std::move(other.state_);
     waited_ = other.waited_;
+    waited_for_ = other.waited_for_;
+    held_for_ = other.held_for_;
+    started_ = other.started_;
   }
   return *this;
 }
@@ -72,62 +198,104 @@ Budget::Permit& Budget::Permit::operator=(Permit&& other) noexcept {
 Budget::Budget(BudgetOptions options, const Clock& clock, Delay& delay) {
   options.concurrency = std::max(1, options.concurrency);
   options.burst = std::max(1, options.burst);
-  state_ = std::make_shared<State>(options, clock, delay);
+  state_ = std::make_shared<State>(std::move(options), clock, delay);
 }
 
-Task<Budget::Permit> Budget::acquire() { return acquire_from(state_); }
+Task<Budget::Permit> Budget::acquire(Priority priority, milliseconds patience) {
+  return acquire_from(state_, priority, patience);
+}
 
-Task<Budget::Permit> Budget::acquire_from(std::shared_ptr<State> state) {
+Task<Budget::Permit> Budget::acquire_from(std::shared_ptr<State> state, Priority priority,
+                                          milliseconds patience) {
+  const Executor executor = co_await asio::this_coro::executor;
+  const TimePoint asked_at = state->clock.steady();
+  auto waiter = std::make_shared<Waiter>(executor, priority);
+  state->line(priority).push_back(waiter);
+  // Leaves the line however this frame ends, also when it is destroyed while it waits.
+  struct Place {
+    State& state;
+    std::shared_ptr<Waiter> waiter;
+    bool left = false;
+    void leave() {
+      if (std::exchange(left, true)) return;
+      state.leave(waiter);
+      state.ring_first();
+    }
+    ~Place() { leave(); }
+  } place{*state, waiter};
   Permit permit;
-  if (state->in_use < state->options.concurrency && state->queue.empty()) {
-    ++state->in_use;
-    permit.state_ = state;
-  } else {
-    const Executor executor = co_await asio::this_coro::executor;
-    auto waiter = std::make_shared<Waiter>(executor);
-    state->queue.push_back(waiter);
-    // Leaves the queue, or keeps what was granted, also when this frame is destroyed while it
-    // waits.
-    struct Place {
-      State& state;
-      std::shared_ptr<Waiter> waiter;
-      bool taken = false;
-      ~Place() {
-        if (taken) return;
-        if (waiter->granted) {
-          state.release();
-        } else {
-          std::erase(state.queue, waiter);
-        }
-      }
-    } place{*state, waiter};
-    boost::system::error_code rung;
-    co_await waiter->bell.async_wait(asio::redirect_error(asio::use_awaitable, rung));
-    if (!waiter->granted) throw boost::system::system_error(asio::error::operation_aborted);
-    place.taken = true;
-    permit.state_ = state;
-    permit.waited_ = true;
-  }
-  const TimePoint start = state->reserve();
   for (;;) {
-    const TimePoint until = std::max(start, state->held_until);
-    const nanoseconds span = until - state->clock.steady();
-    if (span <= nanoseconds::zero()) break;
+    const TimePoint now = state->clock.steady();
+    if (const TimePoint open = state->vendor_wants_at(now); open > now && open - now > patience) {
+      permit.held_for_ = std::chrono::ceil<milliseconds>(open - now);
+      ++state->counted.held_back;
+      break;
+    }
+    if (state->first() == waiter.get() && state->in_use < state->options.concurrency) {
+      const nanoseconds span = state->next_start(now) - now;
+      if (span <= nanoseconds::zero()) {
+        state->spend(now);
+        state->changes_in_a_row = priority == Priority::change ? state->changes_in_a_row + 1 : 0;
+        permit.state_ = state;
+        permit.started_ = now;
+        permit.waited_for_ = now - asked_at;
+        ++state->counted.granted;
+        state->counted.waited += permit.waited() ? 1 : 0;
+        state->counted.wait_us += static_cast<std::uint64_t>(
+            std::chrono::duration_cast<std::chrono::microseconds>(permit.waited_for_).count());
+        break;
+      }
+      permit.waited_ = true;
+      co_await state->delay.wait(span);
+      continue;
+    }
     permit.waited_ = true;
-    co_await state->delay.wait(span);
+    if (!waiter->rung) {
+      boost::system::error_code ended;
+      co_await waiter->bell.async_wait(asio::redirect_error(asio::use_awaitable, ended));
+      if (!waiter->rung) throw boost::system::system_error(asio::error::operation_aborted);
+    }
+    waiter->rung = false;
   }
+  place.leave();
   co_return std::move(permit);
 }
 
-void Budget::hold_until(TimePoint until) {
-  state_->held_until = std::max(state_->held_until, until);
+void Budget::heed(const Permit& permit, int status, const contract::Headers& headers, Micros now) {
+  State& state = *state_;
+  const TimePoint at = state.clock.steady();
+  if (const auto told = rate_window(state.options.headers, headers, now)) state.learn(*told, at);
+  if (status == 429) ++state.counted.rate_limited;
+  if (status != 429 && status != 503) return;
+  const auto asked = retry_after(headers, now);
+  if (asked && asked->count() > 0) return state.hold(at + *asked);
+  if (status != 429 || state.vendor_wants_at(at) > at) return;
+  // Those that were under way when the rate was halved were too many by the old rate, not by this.
+  const bool counted_already = state.share < 1 && permit.started_ <= state.slowed_at;
+  if (!counted_already) state.slow_down(at);
 }
+
+void Budget::hold_until(TimePoint until) { state_->hold(until); }
 
 void Budget::set_requests_per_second(double requests_per_second) {
   state_->options.requests_per_second = requests_per_second;
 }
 
 int Budget::in_use() const { return state_->in_use; }
-std::size_t Budget::waiting() const { return state_->queue.size(); }
+
+std::size_t Budget::waiting() const { return state_->lines[0].size() + state_->lines[1].size(); }
+
+BudgetStats Budget::stats() const {
+  BudgetStats out = state_->counted;
+  const TimePoint now = state_->clock.steady();
+  out.rate = state_->rate_at(now);
+  if (state_->window && now < state_->window->resets_at)
+    out.left = std::max<std::int64_t>(0, state_->window->left);
+  const TimePoint open = state_->vendor_wants_at(now);
+  if (open > now) out.held_for = std::chrono::ceil<milliseconds>(open - now);
+  out.in_use = in_use();
+  out.waiting = waiting();
+  return out;
+}
 
 }  // namespace sluice::fetch

@@ -4,28 +4,75 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
 
 #include "base/async.hpp"
 #include "base/clock.hpp"
+#include "contract/exchange.hpp"
+#include "contract/manifest.hpp"
 #include "fetch/delay.hpp"
 
 namespace sluice::fetch {
+
+/// Who goes first where several wait for the same account.
+enum class Priority {
+  change,    ///< change streams, refetch, checks: what keeps data fresh
+  snapshot,  ///< reading everything: has time
+};
 
 struct BudgetOptions {
   double requests_per_second = 10;  ///< 0: not paced
   int concurrency = 4;              ///< at least 1
   int burst = 1;                    ///< requests that may go at once after a pause; at least 1
+  contract::RateHeaders headers;    ///< by which the vendor says what is left
+  /// budget.hold_max: no vendor's word keeps an account waiting longer; then one request asks
+  /// again.
+  std::chrono::milliseconds hold_max{3'600'000};
+  /// After a 429 without a time the rate is halved, down to this share of the declared one …
+  double rate_share_min = 1.0 / 64;
+  /// … and comes back by this share of the declared one per span without another.
+  double recover_share = 0.125;
+  std::chrono::milliseconds recover_every{10'000};
 };
 
-/// A token bucket and a semaphore, first come first served. One per vendor account (all connections
-/// of the account share it), owned by whoever holds the account's lease; one loop; clock and delay
-/// outlive it. May be destroyed while permits are out and callers wait: they keep what they need
-/// and finish.
+/// For metrics: what one account's budget did (growing) and where it stands.
+struct BudgetStats {
+  std::uint64_t granted = 0;    ///< requests that were let go
+  std::uint64_t waited = 0;     ///< of them, those that had to wait
+  std::uint64_t wait_us = 0;    ///< how long, all together
+  std::uint64_t held_back = 0;  ///< requests not sent, because the vendor's hold was too far away
+  std::uint64_t rate_limited = 0;    ///< 429 answers
+  std::uint64_t slowdowns = 0;       ///< times that the rate was halved
+  double rate = 0;                   ///< requests per second in force now; 0: not paced
+  std::optional<std::int64_t> left;  ///< of the vendor's window, as it said
+  std::chrono::milliseconds held_for{0};
+  int in_use = 0;
+  std::size_t waiting = 0;
+};
+
+/// One per vendor account: every connection of the account, in every workspace of this host, shares
+/// it. Owned by sync/; one loop; clock and delay outlive it. May be destroyed while permits are out
+/// and callers wait: they keep what they need and finish.
+///
+/// A request goes when a place is free (concurrency), its turn has come (changes before snapshots,
+/// of each kind who waits longest; after kChangesInARow changes one snapshot goes, so that none
+/// starves), and the pace allows it. Nobody occupies a place while he waits for the pace. The pace
+/// is the lowest of
+///   the declared rate;
+///   the rate after a 429 that gave no time: halved, then back step by step. Answers to requests
+///   that were sent before the last halving do not halve again;
+///   what the vendor's window has left: nothing goes after its last request until it begins anew,
+///   and its last fifth (when the vendor tells the limit) is spread over the time that is left.
+/// A vendor's time (Retry-After, the window's end) holds the whole account.
 class Budget {
  private:
   struct State;
 
  public:
+  static constexpr int kChangesInARow = 8;
+  /// Waits out any hold.
+  static constexpr std::chrono::milliseconds kPatient = std::chrono::hours(366 * 24);
+
   /// The right to have one request under way. Give it back (destroy it) before waiting for a retry.
   class Permit {
    public:
@@ -33,31 +80,45 @@ class Budget {
     ~Permit();
     Permit(Permit&& other) noexcept = default;
     Permit& operator=(Permit&& other) noexcept;
+    [[nodiscard]] bool granted() const { return state_ != nullptr; }
     [[nodiscard]] bool waited() const { return waited_; }
+    [[nodiscard]] std::chrono::nanoseconds waited_for() const { return waited_for_; }
+    /// Not granted: how long the vendor wants to be left alone.
+    [[nodiscard]] std::chrono::milliseconds held_for() const { return held_for_; }
 
    private:
     friend class Budget;
     friend struct State;
     std::shared_ptr<State> state_;
     bool waited_ = false;
+    std::chrono::nanoseconds waited_for_{0};
+    std::chrono::milliseconds held_for_{0};
+    std::chrono::steady_clock::time_point started_{};
   };
 
   Budget(BudgetOptions options, const Clock& clock, Delay& delay);
 
-  /// Waits for a place and for the pace. Cancelled: throws
+  /// Waits for its turn, a place and the pace. Where the vendor's hold ends later than `patience`
+  /// from now it answers at once with a permit that is not granted. Cancelled: throws
   /// boost::system::system_error(operation_aborted) and holds nothing.
-  Task<Permit> acquire();
-  /// No request starts before `until`: the vendor said so. An earlier time than a hold in force is
-  /// ignored.
+  Task<Permit> acquire(Priority priority = Priority::snapshot,
+                       std::chrono::milliseconds patience = kPatient);
+  /// What the answer to the permit's request says about the rate; call it for each answer, before
+  /// the permit is given back. `now` is wall time.
+  void heed(const Permit& permit, int status, const contract::Headers& headers, Micros now);
+  /// No request starts before `until`, at most hold_max away: the vendor said so. An earlier time
+  /// than a hold in force is ignored.
   void hold_until(std::chrono::steady_clock::time_point until);
   /// For requests that start from now on (CHECK said it is a test account).
   void set_requests_per_second(double requests_per_second);
 
   [[nodiscard]] int in_use() const;
-  [[nodiscard]] std::size_t waiting() const;  ///< for a place; not those who only wait for the pace
+  [[nodiscard]] std::size_t waiting() const;
+  [[nodiscard]] BudgetStats stats() const;
 
  private:
-  static Task<Permit> acquire_from(std::shared_ptr<State> state);
+  static Task<Permit> acquire_from(std::shared_ptr<State> state, Priority priority,
+                                   std::chrono::milliseconds patience);
   std::shared_ptr<State> state_;
 };
 

@@ -97,6 +97,19 @@ void log_attempt(const contract::Request& request, const Planned& planned, int s
                                {"bytes", bytes}});
 }
 
+std::size_t status_class(int status) {
+  return status >= 100 && status < 600 ? static_cast<std::size_t>(status / 100) : 0;
+}
+
+/// What the vendor would say, without asking it.
+RawResponse held_back(milliseconds held_for) {
+  RawResponse response;
+  response.status = 429;
+  const auto seconds = std::chrono::ceil<std::chrono::seconds>(held_for);
+  response.headers.emplace_back("Retry-After", std::to_string(seconds.count()));
+  return response;
+}
+
 /// Errors of a transfer that the caller of send() must see as errors rather than as a
 /// transport_error.
 bool ends_send(const Error& error) {
@@ -106,18 +119,23 @@ bool ends_send(const Error& error) {
 }  // namespace
 
 struct Client::State {
-  State(Executor e, ClientOptions o, const Clock& c, Entropy& n, Delay& d)
-      : options(std::move(o)), clock(c), entropy(n), delay(d) {
-    curl.emplace(std::move(e), options.curl);
+  State(std::unique_ptr<Transport> t, ClientOptions o, const Clock& c, Entropy& n, Delay& d)
+      : options(std::move(o)), clock(c), entropy(n), delay(d), transport(std::move(t)) {}
+
+  /// In the counters of the run and in those of the host.
+  template <class Change>
+  void count(const SendContext& context, Change change) {
+    change(context.stats);
+    change(totals);
   }
 
   static Task<Result<contract::Response>> send(std::shared_ptr<State> state,
                                                contract::Request request,
                                                const SendContext& context) {
-    ++context.stats.requests;
+    state->count(context, [](FetchStats& stats) { ++stats.requests; });
     auto planned = plan(request, context);
     if (!planned) {
-      ++context.stats.refused;
+      state->count(context, [](FetchStats& stats) { ++stats.refused; });
       co_return std::unexpected(std::move(planned.error()));
     }
     try {
@@ -152,12 +170,15 @@ struct Client::State {
                                                    const Planned& planned,
                                                    const SendContext& context) {
     CredentialVersion version = CredentialVersion::current;
+    std::optional<std::chrono::steady_clock::time_point> first_began;
     for (int number = 1;;) {
       auto authentication = co_await authentication_for(planned, context, version);
       if (!authentication) co_return std::unexpected(std::move(authentication.error()));
-      auto result = co_await attempt(state, request, planned, context, *authentication);
+      auto result =
+          co_await attempt(state, request, planned, context, *authentication, first_began);
       if (!result && ends_send(result.error())) {
-        context.stats.refused += result.error().kind == ErrorKind::denied ? 1 : 0;
+        const bool denied = result.error().kind == ErrorKind::denied;
+        state->count(context, [denied](FetchStats& stats) { stats.refused += denied ? 1 : 0; });
         co_return std::unexpected(std::move(result.error()));
       }
       if (result && result->status == 401 && planned.slot != nullptr &&
@@ -166,10 +187,10 @@ struct Client::State {
         auto previous = co_await context.credentials.credential(planned.slot->secret, version);
         if (previous) continue;  // the rotation's grace time: once, and not counted as a retry
       }
-      const auto wait = state->wait_after(result, number, planned, context);
+      const auto wait = state->wait_after(result, number, first_began, planned, context);
       if (!wait) co_return handed_on(request, std::move(result), *authentication);
       ++number;
-      ++context.stats.retries;
+      state->count(context, [](FetchStats& stats) { ++stats.retries; });
       co_await state->delay.wait(*wait);
     }
   }
@@ -183,38 +204,64 @@ struct Client::State {
     co_return authenticate(*planned.slot, context.config, *credential);
   }
 
-  static Task<Result<RawResponse>> attempt(std::shared_ptr<State> state,
-                                           const contract::Request& request, const Planned& planned,
-                                           const SendContext& context,
-                                           Authentication& authentication) {
-    const Budget::Permit permit = co_await context.budget.acquire();
-    if (permit.waited()) ++context.stats.budget_waits;
-    if (!state->curl)
+  /// `first_began`: when the first attempt's transfer began; set by it.
+  static Task<Result<RawResponse>> attempt(
+      std::shared_ptr<State> state, const contract::Request& request, const Planned& planned,
+      const SendContext& context, Authentication& authentication,
+      std::optional<std::chrono::steady_clock::time_point>& first_began) {
+    const Budget::Permit permit =
+        co_await context.budget.acquire(context.priority, state->options.retry.retry_after_max);
+    const bool waited = permit.waited();
+    const auto waited_us =
+        static_cast<std::uint64_t>(std::chrono::duration_cast<Micros>(permit.waited_for()).count());
+    state->count(context, [waited, waited_us](FetchStats& stats) {
+      stats.budget_waits += waited ? 1 : 0;
+      stats.budget_wait_us += waited_us;
+    });
+    if (!permit.granted()) {
+      state->count(context, [](FetchStats& stats) { ++stats.held_back; });
+      co_return held_back(permit.held_for());
+    }
+    if (!state->transport)
       co_return fail(ErrorKind::cancelled, "fetch.cancelled", "the client was shut down");
     RawRequest raw = raw_request(request, planned, context, state->options, authentication);
     const auto began = state->clock.steady();
-    ++context.stats.attempts;
-    auto result = co_await state->curl->perform(std::move(raw));
+    if (!first_began) first_began = began;
+    state->count(context, [](FetchStats& stats) { ++stats.attempts; });
+    auto result = co_await state->transport->perform(std::move(raw));
     const auto took = std::chrono::duration_cast<milliseconds>(state->clock.steady() - began);
     if (result) {
-      context.stats.bytes_sent += result->bytes_sent;
-      context.stats.bytes_received += result->bytes_received;
-      context.stats.bytes_inflated += result->body.size();
+      context.budget.heed(permit, result->status, result->headers, state->clock.now());
       log_attempt(request, planned, result->status, "", took, result->body.size());
     } else {
-      ++context.stats.transport_errors;
       log_attempt(request, planned, 0, result.error().code, took, 0);
     }
+    state->count(context, [&result](FetchStats& stats) { count_end(stats, result); });
     co_return std::move(result);
   }
 
-  /// How long to wait for the next attempt; nullopt: this one stands. A 429 holds the whole account
-  /// back.
-  std::optional<milliseconds> wait_after(const Result<RawResponse>& result, int number,
-                                         const Planned& planned, const SendContext& context) {
+  static void count_end(FetchStats& stats, const Result<RawResponse>& result) {
+    ++stats.by_status_class[result ? status_class(result->status) : 0];
+    if (!result) {
+      ++stats.transport_errors;
+      return;
+    }
+    stats.rate_limited += result->status == 429 ? 1 : 0;
+    stats.bytes_sent += result->bytes_sent;
+    stats.bytes_received += result->bytes_received;
+    stats.bytes_inflated += result->body.size();
+  }
+
+  /// How long to wait for the next attempt; nullopt: this one stands.
+  std::optional<milliseconds> wait_after(
+      const Result<RawResponse>& result, int number,
+      std::optional<std::chrono::steady_clock::time_point> first_began, const Planned& planned,
+      const SendContext& context) {
     Attempt ended;
     ended.number = number;
     ended.idempotent = planned.idempotent;
+    if (first_began)
+      ended.since_first = std::chrono::duration_cast<milliseconds>(clock.steady() - *first_began);
     if (result) {
       ended.status = result->status;
       ended.headers = &result->headers;
@@ -225,15 +272,9 @@ struct Client::State {
                          result.error().kind == ErrorKind::retry_later;
     }
     const auto wait = next_wait(options.retry, ended, clock.now(), entropy);
-    if (ended.status == 429) {
-      ++context.stats.rate_limited;
-      const auto asked = retry_after(*ended.headers, clock.now());
-      if (asked && *asked <= options.retry.retry_after_max)
-        context.budget.hold_until(clock.steady() + *asked);
-    }
     if (wait && ended.headers != nullptr &&
         (ended.status == 429 || retry_after(*ended.headers, clock.now()))) {
-      ++context.stats.rate_limited_waits;
+      count(context, [](FetchStats& stats) { ++stats.rate_limited_waits; });
     }
     return wait;
   }
@@ -264,21 +305,30 @@ struct Client::State {
   const Clock& clock;
   Entropy& entropy;
   Delay& delay;
-  std::optional<CurlMulti> curl;  ///< empty once the Client is gone
+  std::unique_ptr<Transport> transport;  ///< null once the Client is gone
+  FetchStats totals;
 };
 
 Client::Client(Executor executor, ClientOptions options, const Clock& clock, Entropy& entropy,
-               Delay& delay)
-    : state_(std::make_shared<State>(std::move(executor), std::move(options), clock, entropy,
+               Delay& delay) {
+  auto transport = std::make_unique<CurlMulti>(std::move(executor), options.curl);
+  state_ = std::make_shared<State>(std::move(transport), std::move(options), clock, entropy, delay);
+}
+
+Client::Client(std::unique_ptr<Transport> transport, ClientOptions options, const Clock& clock,
+               Entropy& entropy, Delay& delay)
+    : state_(std::make_shared<State>(std::move(transport), std::move(options), clock, entropy,
                                      delay)) {}
 
-Client::~Client() { state_->curl.reset(); }
+Client::~Client() { state_->transport.reset(); }
 
 Task<Result<contract::Response>> Client::send(contract::Request request,
                                               const SendContext& context) {
   return State::send(state_, std::move(request), context);
 }
 
-std::size_t Client::in_flight() const { return state_->curl->in_flight(); }
+std::size_t Client::in_flight() const { return state_->transport->in_flight(); }
+
+const FetchStats& Client::totals() const { return state_->totals; }
 
 }  // namespace sluice::fetch

@@ -41,6 +41,7 @@ struct SendContext {
   CredentialSource& credentials;
   Budget& budget;  ///< the vendor account's
   FetchStats& stats;
+  Priority priority = Priority::snapshot;  ///< who goes first when several wait for the budget
 };
 
 /// The facade: policy, credential, budget, transfer, retry, redaction. One per loop, owned by main,
@@ -56,7 +57,9 @@ struct SendContext {
 /// Never throws for vendor trouble. Statuses are the connector's business: a 404, a 3xx (not
 /// followed) and a 429 or 500 that outlived the retries come back as they are. Limits and lost
 /// connections come back as transport_error ("fetch.limit.response_bytes_max: …",
-/// "fetch.transport.cut: …").
+/// "fetch.transport.cut: …"). While the vendor wants the account left alone for longer than
+/// RetryOptions::retry_after_max, nothing is sent: the answer is its own 429 again, with
+/// Retry-After as it stands now and no body.
 ///
 /// Response::body has 64 readable zero bytes behind its end. They are capacity of that very string:
 /// move it, do not copy it, where a parser relies on them.
@@ -64,6 +67,9 @@ class Client {
  public:
   Client(Executor executor, ClientOptions options, const Clock& clock, Entropy& entropy,
          Delay& delay);
+  /// With another way to the vendor than libcurl; ClientOptions::curl is not used.
+  Client(std::unique_ptr<Transport> transport, ClientOptions options, const Clock& clock,
+         Entropy& entropy, Delay& delay);
   ~Client();
   Client(const Client&) = delete;
   Client& operator=(const Client&) = delete;
@@ -71,6 +77,8 @@ class Client {
   Task<Result<contract::Response>> send(contract::Request request, const SendContext& context);
 
   [[nodiscard]] std::size_t in_flight() const;
+  /// Of all sends of this client, for metrics; what SendContext::stats got counts here too.
+  [[nodiscard]] const FetchStats& totals() const;
 
  private:
   struct State;

@@ -202,6 +202,27 @@ bool choose_encoding(Transfer& transfer) {
   return false;
 }
 
+void stop_at_response_bytes_max(Transfer& transfer) {
+  transfer.stop(ErrorKind::unsupported, "fetch.limit.response_bytes_max",
+                fmt::format("response body is larger than response_bytes_max {}",
+                            transfer.request.limits.response_bytes_max),
+                "ask for smaller pages, or raise the limit");
+}
+
+/// A body that says itself that it is too large is not read at all.
+bool announces_little_enough(Transfer& transfer) {
+  const auto announced = contract::find_header(transfer.response.headers, "content-length");
+  if (!announced) return true;
+  std::uint64_t bytes = 0;
+  const auto [end, error] =
+      std::from_chars(announced->data(), announced->data() + announced->size(), bytes);
+  const bool too_many =
+      error == std::errc::result_out_of_range ||
+      (error == std::errc() && bytes > transfer.request.limits.response_bytes_max);
+  if (too_many) stop_at_response_bytes_max(transfer);
+  return !too_many;
+}
+
 std::size_t on_header(char* data, std::size_t, std::size_t size, void* user) noexcept {
   auto& transfer = *static_cast<Transfer*>(user);
   transfer.header_bytes += size;
@@ -221,7 +242,7 @@ std::size_t on_header(char* data, std::size_t, std::size_t size, void* user) noe
   if (line.empty()) {
     if (info<long>(transfer.easy, CURLINFO_RESPONSE_CODE) < 200) return size;
     transfer.enter(Phase::body);
-    return choose_encoding(transfer) ? size : 0;
+    return choose_encoding(transfer) && announces_little_enough(transfer) ? size : 0;
   }
   const std::size_t colon = line.find(':');
   if (colon == std::string_view::npos) return size;
@@ -237,10 +258,7 @@ bool keep_body(void* user, std::string_view piece) {
   const TransferLimits& limits = transfer.request.limits;
   const std::uint64_t after = body.size() + piece.size();
   if (after > limits.response_bytes_max) {
-    transfer.stop(ErrorKind::unsupported, "fetch.limit.response_bytes_max",
-                  fmt::format("response body is larger than response_bytes_max {}",
-                              limits.response_bytes_max),
-                  "ask for smaller pages, or raise the limit");
+    stop_at_response_bytes_max(transfer);
     return false;
   }
   if (after > kRatioFreeBytes &&
@@ -554,6 +572,13 @@ struct CurlMulti::Core : std::enable_shared_from_this<Core> {
                    "connection");
     }
     const ErrorKind lost = transfer.sent ? ErrorKind::unknown_outcome : ErrorKind::reconnect;
+    if (code == CURLE_OUT_OF_MEMORY && transfer.phase == Phase::headers) {
+      // Curl's own bound of one line, which on_header never sees.
+      return Error(ErrorKind::unsupported, "fetch.limit.header_bytes_max",
+                   fmt::format("a single response header is larger than header_bytes_max {}",
+                               transfer.request.limits.header_bytes_max),
+                   "no vendor needs that; ask them, or raise the limit");
+    }
     const char* const detail =
         transfer.detail[0] != 0 ? transfer.detail.data() : curl_easy_strerror(code);
     switch (code) {

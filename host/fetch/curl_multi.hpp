@@ -25,7 +25,9 @@ struct Deadlines {
 };
 
 struct TransferLimits {
-  std::uint64_t response_bytes_max = 64ull << 20;  ///< after inflation
+  /// After inflation. A page of that size already is some 30 times what vendors send; a larger one
+  /// would have to be held whole, beside its records.
+  std::uint64_t response_bytes_max = 32ull << 20;
   std::size_t header_bytes_max = 64 << 10;
   std::uint64_t inflate_ratio_max = 100;  ///< inflated to received bytes, beyond the first 64 KiB
 };
@@ -59,6 +61,19 @@ struct CurlOptions {
   long idle_connections_max = 64;
 };
 
+/// What carries one request to a vendor and its answer back: CurlMulti, or a vendor in a test's own
+/// time.
+class Transport {
+ public:
+  virtual ~Transport() = default;
+  /// Errors by what the caller may conclude: reconnect: nothing was sent; unknown_outcome: sent,
+  /// the answer was lost; unsupported: an answer beyond the limits, or a certificate that does not
+  /// verify; denied ("fetch.policy.address"): refused; cancelled. Messages hold no URL and no
+  /// header. Cancelling the coroutine (or destroying it) ends the transfer at once.
+  virtual Task<Result<RawResponse>> perform(RawRequest request) = 0;
+  [[nodiscard]] virtual std::size_t in_flight() const = 0;
+};
+
 /// Runs transfers with one connection pool. One loop thread; any number of transfers at once.
 /// Redirects are not followed, proxies and .netrc of the environment are not read, only http and
 /// https are spoken.
@@ -69,21 +84,16 @@ struct CurlOptions {
 ///
 /// May be destroyed with transfers under way: they end with "fetch.cancelled". The execution
 /// context must outlive it.
-class CurlMulti {
+class CurlMulti final : public Transport {
  public:
   CurlMulti(Executor executor, CurlOptions options);
-  ~CurlMulti();
+  ~CurlMulti() override;
   CurlMulti(const CurlMulti&) = delete;
   CurlMulti& operator=(const CurlMulti&) = delete;
 
-  /// Errors by what the caller may conclude: reconnect: nothing was sent; unknown_outcome: sent,
-  /// the answer was lost; unsupported: an answer beyond the limits, or a certificate that does not
-  /// verify; denied
-  /// ("fetch.policy.address"): refused; cancelled. Messages hold no URL and no header. Cancelling
-  /// the coroutine (or destroying it) ends the transfer at once.
-  Task<Result<RawResponse>> perform(RawRequest request);
+  Task<Result<RawResponse>> perform(RawRequest request) override;
 
-  [[nodiscard]] std::size_t in_flight() const;
+  [[nodiscard]] std::size_t in_flight() const override;
 
  private:
   struct Core;

@@ -1,22 +1,21 @@
 #include "fetch/retry.hpp"
 
 #include <algorithm>
-#include <charconv>
 
 namespace sluice::fetch {
 namespace {
 
 using std::chrono::milliseconds;
 
+bool may_pass(int status) {
+  if (status == 408 || status == 409 || status == 425 || status == 429) return true;
+  return status >= 500 && status != 501 && status != 505;
+}
+
 bool asks_for_repeat(const Attempt& attempt) {
   if (attempt.status == 0) return attempt.repeatable && (attempt.idempotent || !attempt.sent);
-  const int status = attempt.status;
-  bool wanted = status == 408 || status == 409 || status == 429 || status >= 500;
-  if (const auto vendor = contract::find_header(*attempt.headers, "Stripe-Should-Retry")) {
-    if (*vendor == "false") return false;
-    if (*vendor == "true") wanted = true;
-  }
-  return wanted && (attempt.idempotent || status == 429);
+  if (!should_retry(*attempt.headers).value_or(may_pass(attempt.status))) return false;
+  return attempt.idempotent || attempt.status == 429;
 }
 
 milliseconds backoff(const RetryOptions& options, int number, Entropy& entropy) {
@@ -30,29 +29,17 @@ milliseconds backoff(const RetryOptions& options, int number, Entropy& entropy) 
 
 }  // namespace
 
-std::optional<milliseconds> retry_after(const contract::Headers& headers, Micros now) {
-  const auto value = contract::find_header(headers, "Retry-After");
-  if (!value) return std::nullopt;
-  std::int64_t seconds = 0;
-  const auto [end, error] = std::from_chars(value->data(), value->data() + value->size(), seconds);
-  if (error == std::errc() && end == value->data() + value->size()) {
-    constexpr std::int64_t kSecondsMax = 366 * 86'400;
-    return std::chrono::seconds(std::clamp<std::int64_t>(seconds, 0, kSecondsMax));
-  }
-  const auto date = from_http_date(*value);
-  if (!date) return std::nullopt;
-  return std::max(milliseconds::zero(), std::chrono::ceil<milliseconds>(*date - now));
-}
-
 std::optional<milliseconds> next_wait(const RetryOptions& options, const Attempt& attempt,
                                       Micros now, Entropy& entropy) {
   if (attempt.number >= options.tries_max || !asks_for_repeat(attempt)) return std::nullopt;
-  const milliseconds own = backoff(options, attempt.number, entropy);
-  if (attempt.headers == nullptr) return own;
-  const auto asked = retry_after(*attempt.headers, now);
-  if (!asked) return own;
-  if (*asked > options.retry_after_max) return std::nullopt;
-  return std::max(own, *asked);
+  milliseconds wait = backoff(options, attempt.number, entropy);
+  if (attempt.headers != nullptr) {
+    const auto asked = retry_after(*attempt.headers, now).value_or(milliseconds::zero());
+    if (asked > options.retry_after_max) return std::nullopt;
+    wait = std::max(wait, asked);
+  }
+  if (attempt.since_first + wait > options.total_max) return std::nullopt;
+  return wait;
 }
 
 }  // namespace sluice::fetch

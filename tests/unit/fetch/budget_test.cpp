@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <optional>
+
 #include "fakes.hpp"
 
 namespace sluice::fetch {
@@ -130,6 +133,224 @@ TEST(Budget, MayGoBeforeItsWaiters) {
     }
     EXPECT_EQ(kept.size(), 1u);
   }
+}
+
+/// Waiters in virtual time, each of whom notes his name when he goes.
+class BudgetInTime : public testing::Test {
+ protected:
+  Task<> go(Priority priority, std::string name, std::chrono::seconds keeps = {}) {
+    const Budget::Permit permit = co_await budget_->acquire(priority);
+    went_.push_back(std::move(name));
+    at_.push_back(since_start());
+    if (keeps.count() > 0) co_await time_.wait(keeps);
+  }
+  /// One request that the vendor answers at once.
+  Task<> ask(int status, contract::Headers headers) {
+    const Budget::Permit permit = co_await budget_->acquire();
+    at_.push_back(since_start());
+    budget_->heed(permit, status, headers, clock_.now());
+  }
+  void start(Priority priority, std::string name, std::chrono::seconds keeps = {}) {
+    asio::co_spawn(loop_, go(priority, std::move(name), keeps), asio::detached);
+  }
+  void answer(int status, contract::Headers headers = {}) {
+    asio::co_spawn(loop_, ask(status, std::move(headers)), asio::detached);
+    finish();
+  }
+  void finish() {
+    time_.run(loop_, [] { return false; });
+  }
+  milliseconds since_start() const {
+    return std::chrono::duration_cast<milliseconds>(clock_.elapsed - std::chrono::hours(1));
+  }
+  void make(BudgetOptions options) { budget_.emplace(std::move(options), clock_, time_); }
+  static BudgetOptions pace(double rate, int concurrency = 4) {
+    BudgetOptions options;
+    options.requests_per_second = rate;
+    options.concurrency = concurrency;
+    return options;
+  }
+  static BudgetOptions with_window(double rate, int concurrency = 1) {
+    BudgetOptions options = pace(rate, concurrency);
+    options.headers.limit = "X-Limit";
+    options.headers.remaining = "X-Remaining";
+    options.headers.reset = "X-Reset";
+    return options;
+  }
+
+  asio::io_context loop_;
+  FakeClock clock_;
+  fetch_test::VirtualTime time_{clock_};
+  std::optional<Budget> budget_;
+  std::vector<std::string> went_;
+  std::vector<milliseconds> at_;
+};
+
+TEST_F(BudgetInTime, ChangesGoBeforeSnapshotsThatWaitLonger) {
+  make(pace(1, 1));
+  for (const char* name : {"s1", "s2", "s3"}) start(Priority::snapshot, name);
+  loop_.poll();
+  for (const char* name : {"c1", "c2"}) start(Priority::change, name);
+  finish();
+  EXPECT_EQ(went_, (std::vector<std::string>{"s1", "c1", "c2", "s2", "s3"}));
+  EXPECT_EQ(at_.back(), std::chrono::seconds(4));
+}
+
+TEST_F(BudgetInTime, ASnapshotIsNotStarvedByChanges) {
+  make(pace(10, 1));
+  for (int i = 0; i < 30; ++i) start(Priority::change, "c");
+  start(Priority::snapshot, "s");
+  finish();
+  const auto at = std::find(went_.begin(), went_.end(), "s") - went_.begin();
+  EXPECT_EQ(at, Budget::kChangesInARow);
+}
+
+TEST_F(BudgetInTime, WhoWaitsForThePaceOccupiesNoPlace) {
+  make(pace(1, 2));
+  for (int i = 0; i < 5; ++i) start(Priority::snapshot, "s", std::chrono::seconds(1));
+  loop_.poll();
+  EXPECT_EQ(budget_->in_use(), 1);
+  EXPECT_EQ(budget_->waiting(), 4u);
+  finish();
+  EXPECT_EQ(went_.size(), 5u);
+}
+
+TEST_F(BudgetInTime, HalvesItsRateOnA429WithoutATimeAndRecoversStepByStep) {
+  BudgetOptions options = pace(8);
+  options.recover_every = std::chrono::seconds(10);
+  options.recover_share = 0.25;
+  make(options);
+  answer(429);
+  EXPECT_DOUBLE_EQ(budget_->stats().rate, 4);
+  clock_.advance(std::chrono::seconds(1));
+  answer(429);
+  EXPECT_DOUBLE_EQ(budget_->stats().rate, 2);
+  EXPECT_EQ(budget_->stats().slowdowns, 2u);
+  clock_.advance(std::chrono::seconds(9));
+  EXPECT_DOUBLE_EQ(budget_->stats().rate, 2);
+  clock_.advance(std::chrono::seconds(1));
+  EXPECT_DOUBLE_EQ(budget_->stats().rate, 4);
+  clock_.advance(std::chrono::seconds(10));
+  EXPECT_DOUBLE_EQ(budget_->stats().rate, 6);
+  clock_.advance(std::chrono::hours(1));
+  EXPECT_DOUBLE_EQ(budget_->stats().rate, 8) << "never above what is declared";
+  for (int i = 0; i < 40; ++i) {
+    answer(429);
+    clock_.advance(std::chrono::seconds(9));
+  }
+  EXPECT_DOUBLE_EQ(budget_->stats().rate, 8.0 / 64) << "never to a standstill";
+}
+
+TEST_F(BudgetInTime, AnswersToWhatWasSentBeforeAHalvingDoNotHalveAgain) {
+  BudgetOptions options = pace(1000, 10);
+  make(options);
+  std::vector<Budget::Permit> kept;
+  for (int i = 0; i < 5; ++i) {
+    asio::co_spawn(loop_, keep(*budget_, kept), asio::detached);
+    finish();
+  }
+  ASSERT_EQ(kept.size(), 5u);
+  for (const Budget::Permit& permit : kept) budget_->heed(permit, 429, {}, clock_.now());
+  EXPECT_DOUBLE_EQ(budget_->stats().rate, 500);
+  EXPECT_EQ(budget_->stats().rate_limited, 5u);
+}
+
+TEST_F(BudgetInTime, ARetryAfterHoldsTheAccountAndKeepsItsRate) {
+  make(pace(8));
+  answer(429, {{"Retry-After", "20"}});
+  EXPECT_DOUBLE_EQ(budget_->stats().rate, 8);
+  EXPECT_EQ(budget_->stats().held_for, std::chrono::seconds(20));
+  start(Priority::change, "c");
+  finish();
+  EXPECT_EQ(at_.back(), std::chrono::seconds(20));
+  answer(503, {{"Retry-After", "5"}});
+  EXPECT_GT(budget_->stats().held_for, std::chrono::seconds(4)) << "a 503 with a time holds too";
+}
+
+TEST_F(BudgetInTime, NoVendorHoldsAnAccountLongerThanHoldMax) {
+  BudgetOptions options = pace(8);
+  options.hold_max = std::chrono::minutes(10);
+  make(options);
+  answer(429, {{"Retry-After", "31536000"}});
+  start(Priority::change, "c");
+  finish();
+  EXPECT_EQ(at_.back(), std::chrono::minutes(10));
+}
+
+Task<> try_for(Budget& budget, milliseconds patience, std::vector<Budget::Permit>& out) {
+  out.push_back(co_await budget.acquire(Priority::change, patience));
+}
+
+TEST_F(BudgetInTime, WhoHasNotThePatienceIsToldHowLongTheHoldIs) {
+  make(pace(8));
+  answer(429, {{"Retry-After", "90"}});
+  std::vector<Budget::Permit> out;
+  asio::co_spawn(loop_, try_for(*budget_, std::chrono::seconds(60), out), asio::detached);
+  finish();
+  ASSERT_EQ(out.size(), 1u);
+  EXPECT_FALSE(out[0].granted());
+  EXPECT_EQ(out[0].held_for(), std::chrono::seconds(90));
+  EXPECT_EQ(budget_->stats().held_back, 1u);
+  EXPECT_EQ(budget_->in_use(), 0);
+  EXPECT_EQ(budget_->waiting(), 0u);
+}
+
+TEST_F(BudgetInTime, ShrinksToWhatTheHeadersSayIsLeftAndRecoversAtTheReset) {
+  make(with_window(100));
+  answer(200, {{"X-Remaining", "3"}, {"X-Reset", "60"}});
+  EXPECT_EQ(budget_->stats().left, 3);
+  for (int i = 0; i < 5; ++i) start(Priority::snapshot, "s");
+  finish();
+  ASSERT_EQ(at_.size(), 6u);
+  EXPECT_LT(at_[3], std::chrono::seconds(1)) << "three may go at the declared pace";
+  EXPECT_EQ(at_[4], std::chrono::seconds(60)) << "the fourth waits for the next window";
+  EXPECT_LT(at_[5], std::chrono::seconds(61));
+  EXPECT_FALSE(budget_->stats().left) << "the window that was told is over";
+}
+
+TEST_F(BudgetInTime, TheLastFifthOfAWindowIsSpreadOverItsTime) {
+  make(with_window(100));
+  answer(200, {{"X-Limit", "100"}, {"X-Remaining", "10"}, {"X-Reset", "50"}});
+  for (int i = 0; i < 10; ++i) start(Priority::snapshot, "s");
+  finish();
+  ASSERT_EQ(at_.size(), 11u);
+  for (std::size_t i = 2; i <= 10; ++i) {
+    EXPECT_GE(at_[i] - at_[i - 1], milliseconds(4'500)) << i;
+    EXPECT_LE(at_[i] - at_[i - 1], milliseconds(5'500)) << i;
+  }
+}
+
+TEST_F(BudgetInTime, ANewWindowReplacesTheOldOneAndAnEmptyOneIsNoSlowdown) {
+  make(with_window(100));
+  answer(200, {{"X-Remaining", "1"}, {"X-Reset", "10"}});
+  clock_.advance(std::chrono::seconds(5));
+  answer(200, {{"X-Remaining", "50"}, {"X-Reset", "60"}});
+  EXPECT_EQ(budget_->stats().left, 50);
+  answer(429, {{"X-Remaining", "0"}, {"X-Reset", "30"}});
+  EXPECT_EQ(budget_->stats().held_for, std::chrono::seconds(30));
+  EXPECT_DOUBLE_EQ(budget_->stats().rate, 100) << "the vendor said when: nothing is halved";
+}
+
+TEST_F(BudgetInTime, RequestsUnderWayCountAgainstWhatIsLeft) {
+  make(with_window(1000, 4));
+  std::vector<Budget::Permit> kept;
+  for (int i = 0; i < 4; ++i) {
+    asio::co_spawn(loop_, keep(*budget_, kept), asio::detached);
+    finish();
+  }
+  const contract::Headers five = {{"X-Remaining", "5"}, {"X-Reset", "60"}};
+  budget_->heed(kept[0], 200, five, clock_.now());
+  EXPECT_EQ(budget_->stats().left, 2) << "three others may not be in the vendor's count yet";
+  kept.clear();
+}
+
+TEST_F(BudgetInTime, AnswersWithoutThoseHeadersChangeNothing) {
+  make(with_window(100));
+  answer(200, {{"X-Remaining", "many"}, {"X-Reset", "60"}});
+  answer(200, {{"X-Remaining", "0"}});
+  answer(200, {{"X-Reset", "60"}});
+  EXPECT_FALSE(budget_->stats().left);
+  EXPECT_EQ(budget_->stats().held_for, milliseconds(0));
 }
 
 }  // namespace

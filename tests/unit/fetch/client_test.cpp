@@ -217,6 +217,74 @@ TEST_F(ClientTest, EndsHugeHeaders) {
       << response.transport_error;
 }
 
+TEST_F(ClientTest, APageOf50MegabytesIsRefusedByNameAndNotHeld) {
+  Response response = answer(get("/page-of-50-mb"));
+  EXPECT_EQ(response.status, 0);
+  EXPECT_TRUE(response.transport_error.starts_with("fetch.limit.response_bytes_max: "))
+      << response.transport_error;
+  EXPECT_NE(response.transport_error.find("33554432"), std::string::npos)
+      << response.transport_error;
+  EXPECT_LT(server_.body_bytes_sent, 45'000'000u) << "what is beyond the limit is not taken";
+  EXPECT_EQ(response.body.capacity(), std::string().capacity());
+  server_.body_bytes_sent = 0;
+  response = answer(get("/page-of-50-mb?announced"));
+  EXPECT_TRUE(response.transport_error.starts_with("fetch.limit.response_bytes_max: "))
+      << response.transport_error;
+  EXPECT_LT(server_.body_bytes_sent, 10'000'000u) << "nor anything of what says so beforehand";
+  EXPECT_EQ(stats_.attempts, 2u) << "a limit is not worth a retry";
+  EXPECT_EQ(answer(get("/plain")).status, 200) << "and the client goes on";
+}
+
+TEST_F(ClientTest, ATrickleThatIsNeverIdleEndsAtTheTotalDeadline) {
+  options_.retry.tries_max = 1;
+  options_.deadlines.idle = milliseconds(500);
+  options_.deadlines.total = milliseconds(900);
+  const auto began = std::chrono::steady_clock::now();
+  const Response response = answer(get("/trickle"));
+  EXPECT_TRUE(response.transport_error.starts_with("fetch.transport.total_timeout: "))
+      << response.transport_error;
+  EXPECT_GE(std::chrono::steady_clock::now() - began, milliseconds(900));
+}
+
+TEST_F(ClientTest, EndsHeaderBombsOfEveryShapeByTheirLimit) {
+  for (const char* bomb : {"/header-without-end", "/hints-without-end", "/trailers-without-end"}) {
+    stats_ = FetchStats();
+    const Response response = answer(get(bomb));
+    EXPECT_TRUE(response.transport_error.starts_with("fetch.limit.header_bytes_max: "))
+        << bomb << ": " << response.transport_error;
+    EXPECT_EQ(stats_.attempts, 1u) << bomb << ": a limit is not worth a retry";
+  }
+}
+
+TEST_F(ClientTest, CountsByStatusClassForTheRunAndForTheHost) {
+  server_.scripts["ok"] = {http(200, "ok")};
+  server_.scripts["gone"] = {http(404, "gone")};
+  server_.scripts["flaky"] = {http(500, ""), http(429, ""), http(200, "ok")};
+  for (const char* path : {"/script/ok", "/script/gone", "/script/flaky", "/cut-body"})
+    answer(get(path));
+  EXPECT_EQ(stats_.by_status_class, (std::array<std::uint64_t, 6>{5, 0, 2, 0, 2, 1}));
+  EXPECT_EQ(stats_.requests, 4u);
+  EXPECT_EQ(stats_.attempts, 10u);
+  EXPECT_EQ(stats_.retries, 6u);
+  EXPECT_EQ(stats_.rate_limited, 1u);
+  EXPECT_EQ(client().totals().by_status_class, stats_.by_status_class);
+  stats_ = FetchStats();
+  answer(get("/script/ok"));
+  EXPECT_EQ(stats_.attempts, 1u);
+  EXPECT_EQ(client().totals().attempts, 11u);
+}
+
+TEST_F(ClientTest, WhileTheVendorWantsALongPauseNothingIsSent) {
+  server_.scripts["hour"] = {http(429, "wait", "Retry-After: 3600\r\n")};
+  EXPECT_EQ(answer(get("/script/hour")).body, "wait");
+  const Response again = answer(get("/plain"));
+  EXPECT_EQ(again.status, 429);
+  EXPECT_EQ(contract::find_header(again.headers, "retry-after"), "3600");
+  EXPECT_EQ(server_.seen.size(), 1u);
+  EXPECT_EQ(stats_.held_back, 1u);
+  EXPECT_EQ(stats_.attempts, 1u);
+}
+
 TEST_F(ClientTest, EndsHeadersThatDripAndBodiesThatStall) {
   options_.retry.tries_max = 1;
   options_.deadlines.headers = milliseconds(150);
@@ -291,6 +359,7 @@ TEST_F(ClientTest, HandsALongRateLimitAndAWornOutOneToTheConnector) {
   server_.scripts["hour"] = {http(429, "wait", "Retry-After: 3600\r\n")};
   EXPECT_EQ(answer(get("/script/hour")).body, "wait");
   EXPECT_EQ(stats_.attempts, 1u);
+  budget_.emplace(BudgetOptions(), clock_, delay_);
   server_.scripts["down"] = {http(503, "down")};
   const Response response = answer(get("/script/down"));
   EXPECT_EQ(response.status, 503);

@@ -168,6 +168,36 @@ Task<bool> HostileServer::answer(tcp::socket& socket, const Seen& request) {
     co_await write(socket, text + "\r\n");
     co_return false;
   }
+  if (path == "/page-of-50-mb") {  // "?announced": says so beforehand
+    constexpr std::size_t kPage = 50'000'000;
+    const bool announced = request.target.ends_with("?announced");
+    std::string head = "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n";
+    if (announced) head = fmt::format("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", kPage);
+    co_await write(socket, head);
+    const std::string piece(100'000, 'p');
+    for (; body_bytes_sent < kPage; body_bytes_sent += piece.size()) co_await write(socket, piece);
+    co_return announced;
+  }
+  if (path == "/trickle") {  // a byte now and then, for ever
+    co_await write(socket, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+    for (;;) {
+      co_await pause(20);
+      co_await write(socket, "1\r\nt\r\n");
+    }
+  }
+  if (path == "/header-without-end") {
+    co_await write(socket, "HTTP/1.1 200 OK\r\nX-Long: ");
+    const std::string piece(10'000, 'h');
+    for (;;) co_await write(socket, piece);
+  }
+  if (path == "/hints-without-end") {
+    for (;;) co_await write(socket, "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n");
+  }
+  if (path == "/trailers-without-end") {
+    co_await write(socket, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n");
+    const std::string trailer = "X-Trailer: " + std::string(1000, 't') + "\r\n";
+    for (;;) co_await write(socket, trailer);
+  }
   if (path == "/echo-auth") {
     const auto found = request.headers.find("authorization");
     const std::string value = found == request.headers.end() ? "none" : found->second;

@@ -30,8 +30,9 @@ class HostileServer {
   int connections = 0;
   int open_requests = 0;  ///< answered only when released() is reached
   int open_requests_max = 0;
-  int cut_by_peer = 0;    ///< connections that the client closed while a body was stalled
-  bool released = false;  ///< lets "/hold" answer
+  int cut_by_peer = 0;              ///< connections that the client closed while a body was stalled
+  bool released = false;            ///< lets "/hold" answer
+  std::size_t body_bytes_sent = 0;  ///< of "/page-of-50-mb"
 
  private:
   Task<> accept();

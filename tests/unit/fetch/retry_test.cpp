@@ -24,9 +24,9 @@ std::optional<milliseconds> wait_for(int status, const contract::Headers& header
 }
 
 TEST(Retry, RepeatsOnlyWhatMayGoBetterNextTime) {
-  for (const int status : {408, 409, 429, 500, 502, 503, 504})
+  for (const int status : {408, 409, 425, 429, 500, 502, 503, 504, 520, 529})
     EXPECT_TRUE(wait_for(status)) << status;
-  for (const int status : {200, 204, 301, 400, 401, 403, 404, 422})
+  for (const int status : {200, 204, 301, 400, 401, 403, 404, 422, 501, 505})
     EXPECT_FALSE(wait_for(status)) << status;
 }
 
@@ -66,10 +66,47 @@ TEST(Retry, HonoursRetryAfterInSecondsAndAsADate) {
   EXPECT_FALSE(wait_for(429, {{"Retry-After", "3600"}})) << "that long is the schedule's business";
 }
 
-TEST(Retry, ObeysStripesOwnWord) {
+TEST(Retry, EndsWhenTheTotalTimeIsUsedUp) {
+  HighEntropy entropy;
+  const contract::Headers headers;
+  Attempt attempt;
+  attempt.idempotent = true;
+  attempt.status = 503;
+  attempt.headers = &headers;
+  RetryOptions options;
+  options.total_max = milliseconds(10'000);
+  attempt.since_first = milliseconds(9'500);
+  EXPECT_TRUE(next_wait(options, attempt, kNow, entropy));
+  attempt.since_first = milliseconds(9'501);
+  EXPECT_FALSE(next_wait(options, attempt, kNow, entropy));
+}
+
+TEST(Retry, WaitsAreSpreadOverTheWholeSpan) {
+  fetch_test::SeededEntropy entropy(7);
+  const contract::Headers headers;
+  Attempt attempt;
+  attempt.idempotent = true;
+  attempt.status = 503;
+  attempt.headers = &headers;
+  attempt.number = 3;
+  int low = 0, high = 0;
+  for (int i = 0; i < 1'000; ++i) {
+    const auto wait = next_wait(RetryOptions{}, attempt, kNow, entropy);
+    ASSERT_TRUE(wait);
+    ASSERT_LE(*wait, milliseconds(2'000));
+    low += *wait < milliseconds(500) ? 1 : 0;
+    high += *wait > milliseconds(1'500) ? 1 : 0;
+  }
+  EXPECT_GT(low, 150);
+  EXPECT_GT(high, 150);
+}
+
+TEST(Retry, ObeysTheVendorsOwnWord) {
   EXPECT_FALSE(wait_for(500, {{"Stripe-Should-Retry", "false"}}));
   EXPECT_FALSE(wait_for(429, {{"stripe-should-retry", "false"}}));
   EXPECT_TRUE(wait_for(400, {{"Stripe-Should-Retry", "true"}}));
+  EXPECT_FALSE(wait_for(400, {{"Stripe-Should-Retry", "true"}}, false));
+  EXPECT_FALSE(wait_for(503, {{"X-Should-Retry", "false"}}));
 }
 
 }  // namespace
