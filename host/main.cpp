@@ -2,8 +2,10 @@
 #include <malloc.h>
 
 #include <fmt/format.h>
+#include <atomic>
 #include <csignal>
 #include <filesystem>
+#include <future>
 #include <thread>
 
 #include "api/api.hpp"
@@ -20,14 +22,18 @@
 #include "pg/pool.hpp"
 #include "sync/connections.hpp"
 #include "sync/engine.hpp"
+#include "sync/page_budget.hpp"
 #include "sync/send_scope.hpp"
+#include "sync/step_pool.hpp"
 #include "vault/harden.hpp"
 #include "vault/vault.hpp"
 #include "wiring/config.hpp"
+#include "wiring/directory_watch.hpp"
 #include "wiring/shell.hpp"
 
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/redirect_error.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/use_future.hpp>
@@ -38,7 +44,12 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kVersion = SLUICE_VERSION;
+constexpr auto kClusterLookInterval = std::chrono::milliseconds(500);
 constexpr auto kSafeSettingsInterval = std::chrono::minutes(1);
+/// From the first sign of a change in a connector directory to the look; a copy gives many signs.
+constexpr auto kTouchedPause = std::chrono::milliseconds(200);
+/// Between looks while a file is still being copied.
+constexpr auto kUnsettledPause = std::chrono::milliseconds(500);
 
 void make_data_directory(const fs::path& directory) {
   std::error_code error;
@@ -62,29 +73,26 @@ std::vector<fs::path> connector_directories(const wiring::Config& config) {
   return {program.parent_path().parent_path() / "connectors", "/usr/lib/sluice/connectors"};
 }
 
-void load_connectors(connector::Registry& registry, const wiring::Config& config) {
-  for (const fs::path& directory : connector_directories(config)) {
-    std::error_code error;
-    if (!fs::is_directory(directory, error)) continue;
-    auto scanned = connector::Registry::scan(directory);
-    if (!scanned) {
-      log::warning("connector.directory",
-                   {{"path", directory.string()}, {"error", scanned.error().describe()}});
-      continue;
-    }
-    for (const connector::Scanned& file : *scanned) {
-      auto code = file.inspected ? registry.load_file(file.file)
-                                 : Result<std::shared_ptr<const connector::ConnectorCode>>(
-                                       std::unexpected(file.inspected.error()));
-      if (code) {
-        log::info("connector.loaded",
-                  {{"id", (*code)->manifest().id}, {"version", (*code)->manifest().version}});
-      } else {
-        log::warning("connector.refused",
-                     {{"file", file.file.string()}, {"error", code.error().describe()}});
+void log_connectors(const connector::Shelved& shelved) {
+  for (const connector::ShelfFile& file : shelved.files) {
+    if (file.state == connector::FileState::admitted) {
+      log::info("connector.admitted", {{"file", file.file.string()},
+                                       {"id", file.manifest->id},
+                                       {"version", file.manifest->version},
+                                       {"sha256", file.sha256}});
+      if (!file.conflict.empty()) {
+        log::warning("connector.conflict",
+                     {{"file", file.file.string()}, {"other", file.conflict}});
       }
+    } else if (file.state == connector::FileState::incomplete) {
+      log::info("connector.incomplete", {{"file", file.file.string()}});
+    } else {
+      log::warning("connector.refused",
+                   {{"file", file.file.string()}, {"error", file.reason->describe()}});
     }
   }
+  for (const Error& error : shelved.errors)
+    log::warning("connector.directory", {{"error", error.describe()}});
 }
 
 /// The default workspace, and a token for whoever started us for the first time.
@@ -167,36 +175,64 @@ pg::PoolOptions pool_options(const wiring::Config& config,
   return options;
 }
 
+/// The private database is ours to look after: when its postmaster is killed, it is started again,
+/// and everything that waits for it goes on from what was committed.
+Task<void> keep_alive(pg::Cluster& cluster) {
+  asio::steady_timer timer(co_await asio::this_coro::executor);
+  std::future<Result<void>> reviving;  // blocks, so it has a thread of its own
+  for (;;) {
+    timer.expires_after(kClusterLookInterval);
+    co_await timer.async_wait(asio::use_awaitable);
+    if (reviving.valid()) {
+      if (reviving.wait_for(std::chrono::seconds(0)) != std::future_status::ready) continue;
+      if (const Result<void> revived = reviving.get(); !revived)
+        log::error("database.not_started", {{"error", revived.error().describe()}});
+    }
+    if (cluster.alive()) continue;
+    log::error("database.died", {{"pid", std::int64_t{cluster.postmaster_pid()}}});
+    reviving = std::async(std::launch::async, [&cluster] { return cluster.revive(); });
+  }
+}
+
 /// Everything that lives on the loop, in the order in which data passes through it.
 class Host {
  public:
-  Host(const wiring::Config& config, const std::optional<pg::Cluster>& cluster)
-      : config_(config), pool_(loop_.get_executor(), pool_options(config, cluster)) {}
+  Host(const wiring::Config& config, std::optional<pg::Cluster>& cluster)
+      : config_(config),
+        cluster_(cluster),
+        pool_(loop_.get_executor(), pool_options(config, cluster)) {}
 
   /// Blocks until the database is ready and everything is built. Throws Failure.
   void start() {
     run_now(open_database());
     registry_ = std::make_unique<connector::Registry>(
-        connector::Store(config_.data_directory / "connectors"));
-    load_connectors(*registry_, config_);
+        connector::Store(config_.data_directory / "connectors"), connector_directories(config_));
+    registry_->shelf().rescan(clock_.now(), connector::Shelf::Haste::immediate);
+    log_connectors(*registry_->shelf().shelved());
     client_ = std::make_unique<fetch::Client>(loop_.get_executor(), fetch::ClientOptions{}, clock_,
                                               entropy_, delay_);
     budgets_ = std::make_unique<sync::Budgets>(clock_, delay_);
     catalogs_ = std::make_unique<model::Catalogs>(pool_, clock_);
     writer_ = std::make_unique<ingest::Writer>(pool_);
     resolver_ = std::make_unique<link::Resolver>(pool_);
-    const sync::Services services{pool_,    clock_,     entropy_, *registry_, *vault_,
-                                  *client_, *catalogs_, *writer_, *resolver_, *budgets_};
+    steps_ = std::make_unique<sync::StepPool>();
+    pages_ = std::make_unique<sync::PageBudget>(config_.sync_page_bytes_in_flight_max);
+    const sync::Services services{pool_,      clock_,   entropy_,   *registry_, *vault_, *client_,
+                                  *catalogs_, *writer_, *resolver_, *budgets_,  *steps_, *pages_};
     connections_ = std::make_unique<sync::Connections>(services);
     sync::EngineOptions options;
-    options.runs_max = config_.sync_runs_max;
+    options.connections_max = config_.sync_connections_max;
+    options.work.poll = std::chrono::milliseconds(config_.poll_ms);
+    options.work.reconcile.delete_share_max =
+        static_cast<double>(config_.sync_delete_percent_max) / 100;
     options.poll = std::chrono::milliseconds(config_.poll_ms);
     options.lease.ttl = std::chrono::milliseconds(config_.lease_ttl_ms);
     options.lease.renew_every = options.lease.ttl / 4;
     engine_ = std::make_unique<sync::Engine>(services, *connections_, options);
     connections_->on_change([this](WorkspaceId) { engine_->kick(); });
     const api::Services api_services{pool_,      clock_,        *registry_, *vault_,
-                                     *catalogs_, *connections_, *engine_,   kVersion};
+                                     *catalogs_, *connections_, *engine_,   *client_,
+                                     *pages_,    *steps_,       kVersion};
     api_ = std::make_unique<api::Api>(api_services);
     server_ = expect(api::Server::listen(
         loop_.get_executor(), config_.listen_address, config_.listen_port,
@@ -225,14 +261,18 @@ class Host {
     });
     asio::co_spawn(loop_, server_->run(), remember);
     asio::co_spawn(loop_, watch_settings(pool_), remember);
+    if (cluster_) asio::co_spawn(loop_, keep_alive(*cluster_), remember);
+    asio::co_spawn(loop_, watch_connectors(), remember);
     std::thread thread([this] { loop_.run(); });
     wait_for_stop();
     log::info("host.stopping", {});
     asio::post(loop_, [this] {
+      api_->begin_stop();
       server_->stop();
       engine_->stop();
     });
     thread.join();
+    watch_.reset();  // its threads post to the loop
     pool_.close();
     if (first) std::rethrow_exception(first);
   }
@@ -249,6 +289,36 @@ class Host {
         co_await vault::Vault::open(pool_, clock_, root_keyring(config_, keys.get<bool>(0, 0)));
   }
 
+  /// Looks at the connector directories when the kernel says that something happened, while a file
+  /// is still on its way, and now and then.
+  Task<void> watch_connectors() {
+    watch_ = std::make_unique<wiring::DirectoryWatch>(registry_->shelf().directories(), [this] {
+      if (!touched_.exchange(true)) asio::post(loop_, [this] { look_at_connectors_.cancel(); });
+    });
+    const std::chrono::seconds interval(config_.connector_rescan_seconds);
+    bool unsettled = true;  // what was there at the start may still grow
+    for (;;) {
+      watch_->retry();
+      boost::system::error_code woken;  // a sign may come while we wait for any reason
+      if (!touched_) {
+        look_at_connectors_.expires_after(unsettled ? kUnsettledPause : interval);
+        co_await look_at_connectors_.async_wait(asio::redirect_error(asio::use_awaitable, woken));
+      }
+      if (touched_) {
+        look_at_connectors_.expires_after(kTouchedPause);
+        co_await look_at_connectors_.async_wait(asio::redirect_error(asio::use_awaitable, woken));
+        touched_ = false;
+      }
+      const bool changed =
+          co_await registry_->rescan(clock_.now(), connector::Shelf::Haste::patient);
+      const connector::ShelvedPtr shelved = registry_->shelf().shelved();
+      unsettled = shelved->unsettled();
+      if (!changed) continue;
+      log_connectors(*shelved);
+      engine_->kick();  // an installed version may have arrived
+    }
+  }
+
   template <class T>
   T run_now(Task<T> task) {
     loop_.restart();
@@ -258,10 +328,13 @@ class Host {
   }
 
   const wiring::Config& config_;
+  std::optional<pg::Cluster>& cluster_;
   SystemClock clock_;
   SystemEntropy entropy_;
   fetch::TimerDelay delay_;
   asio::io_context loop_{1};
+  asio::steady_timer look_at_connectors_{loop_};
+  std::atomic<bool> touched_ = false;  ///< something happened in a connector directory
   pg::Pool pool_;
   std::unique_ptr<vault::Vault> vault_;
   std::unique_ptr<connector::Registry> registry_;
@@ -270,10 +343,13 @@ class Host {
   std::unique_ptr<model::Catalogs> catalogs_;
   std::unique_ptr<ingest::Writer> writer_;
   std::unique_ptr<link::Resolver> resolver_;
+  std::unique_ptr<sync::StepPool> steps_;
+  std::unique_ptr<sync::PageBudget> pages_;
   std::unique_ptr<sync::Connections> connections_;
   std::unique_ptr<sync::Engine> engine_;
   std::unique_ptr<api::Api> api_;
   std::unique_ptr<api::Server> server_;
+  std::unique_ptr<wiring::DirectoryWatch> watch_;
 };
 
 /// SIGTERM and SIGINT go to whoever waits for them, never to the loop's thread.

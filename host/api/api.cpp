@@ -1,6 +1,8 @@
 #include "api/api.hpp"
 
 #include "api/problem.hpp"
+#include "api/state.hpp"
+#include "pg/migrate.hpp"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -14,6 +16,20 @@ namespace {
 
 const pg::Statement kWorkspace{"api_workspace",
                                "select workspace_id from sluice.workspace where name = $1"};
+
+const pg::Statement kAudit{"api_audit", R"(
+  insert into sluice.audit (workspace_id, actor, action, subject, detail)
+  values ($1, $2, $3, $4, $5))"};
+
+const pg::Statement kSchema{"api_schema",
+                            "select coalesce(max(version), 0) from sluice.schema_version"};
+
+Task<SchemaState> read_schema(pg::Pool& pool) {
+  const auto rows = co_await pool.query(kSchema);
+  SchemaState state;
+  state.version = rows.get<int>(0, 0);
+  co_return state;
+}
 
 std::vector<std::string_view> segments(std::string_view path) {
   std::vector<std::string_view> parts;
@@ -178,6 +194,27 @@ std::optional<std::int64_t> Call::number(std::string_view name) const {
   return value;
 }
 
+std::optional<std::int64_t> Call::part_number(std::string_view name) const {
+  return number_of(part(name));
+}
+
+bool Call::flag(std::string_view name) const {
+  const auto text = http.parameter(name);
+  if (!text || *text == "false") return false;
+  if (*text != "true") {
+    bad_request("request.bad_parameter",
+                fmt::format("{}={} must be true or false", name, beginning_of(*text)));
+  }
+  return true;
+}
+
+std::string Call::actor() const { return fmt::format("token {}", principal.token_id); }
+
+Task<void> audit(Call& call, std::string action, std::string subject, nlohmann::json detail) {
+  pg::Params params(call.workspace, call.actor(), action, subject, detail);
+  co_await call.services.pool.query(kAudit, std::move(params));
+}
+
 Task<nlohmann::json> Call::body() {
   std::string text;
   for (;;) {
@@ -213,14 +250,27 @@ Task<nlohmann::json> Call::body() {
 std::vector<Route> all_routes() {
   std::vector<Route> all;
   for (const auto routes :
-       {health_routes(), workspace_routes(), connector_routes(), connection_routes(), type_routes(),
+       {health_routes(), workspace_routes(), connector_routes(), connection_routes(),
+        status_routes(), run_routes(), error_routes(), quarantine_routes(), type_routes(),
         entity_routes(), link_routes(), change_routes()}) {
     all.insert(all.end(), routes.begin(), routes.end());
   }
   return all;
 }
 
-Api::Api(Services services) : services_(services), routes_(all_routes()) {}
+Api::Api(Services services) : services_(services), routes_(all_routes()) {
+  pg::Pool& pool = services_.pool;
+  const Clock& clock = services_.clock;
+  state_.reset(new State{
+      ProgressMeter(clock),
+      Cached<DatabaseGauges>(pool.executor(), clock,
+                             [&pool, &clock] { return read_gauges(pool, clock); }),
+      Cached<SchemaState>(pool.executor(), clock, [&pool] { return read_schema(pool); }), false});
+}
+
+Api::~Api() = default;
+
+void Api::begin_stop() { state_->stopping = true; }
 
 Task<HttpResponse> Api::handle(HttpRequest& request) {
   const Route* route = nullptr;
@@ -251,7 +301,7 @@ Task<HttpResponse> Api::handle(HttpRequest& request) {
     answer.headers.emplace_back("Allow", allowed);
     co_return answer;
   }
-  Call call{services_, request, std::move(values), {}, {}, {}};
+  Call call{services_, *state_, request, std::move(values), {}, {}, {}};
   if (route->access != Access::open) {
     Result<Principal> principal = co_await authenticate(services_.pool, request.authorization);
     if (!principal) co_return problem(principal.error());

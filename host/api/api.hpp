@@ -2,6 +2,7 @@
 #pragma once
 
 #include <map>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -10,10 +11,13 @@
 #include "api/tokens.hpp"
 #include "base/clock.hpp"
 #include "connector/registry.hpp"
+#include "fetch/client.hpp"
 #include "model/catalog.hpp"
 #include "pg/pool.hpp"
 #include "sync/connections.hpp"
 #include "sync/engine.hpp"
+#include "sync/page_budget.hpp"
+#include "sync/step_pool.hpp"
 #include "vault/vault.hpp"
 
 namespace sluice::api {
@@ -27,8 +31,13 @@ struct Services {
   model::Catalogs& catalogs;
   sync::Connections& connections;
   sync::Engine& engine;
+  const fetch::Client& client;
+  const sync::PageBudget& pages;
+  const sync::StepPool& steps;
   std::string version;
 };
+
+struct State;
 
 enum class Access { open, reader, admin, operator_ };
 
@@ -37,6 +46,7 @@ using PathValues = std::map<std::string, std::string, std::less<>>;
 /// One request on its way through a handler.
 struct Call {
   Services& services;
+  State& state;
   HttpRequest& http;
   PathValues path;  ///< values of the {names} in the pattern
   Principal principal;
@@ -46,6 +56,10 @@ struct Call {
   [[nodiscard]] const std::string& part(std::string_view name) const {
     return path.find(name)->second;
   }
+  /// The part as a number of 64 bits; nothing when it is none, which is no id of anything.
+  [[nodiscard]] std::optional<std::int64_t> part_number(std::string_view name) const;
+  /// ?name=true or false; false when it is not there. Failure(request.bad_parameter).
+  [[nodiscard]] bool flag(std::string_view name) const;
   /// ?limit=, 1 to `most`; Failure(request.bad_parameter) for anything else.
   [[nodiscard]] std::int64_t limit(std::int64_t fallback, std::int64_t most) const;
   /// ?name= as a number of 64 bits, when it is there; Failure(request.bad_parameter).
@@ -53,6 +67,8 @@ struct Call {
   /// The body as a JSON object, {} when there is none. Failure: request.too_large,
   /// request.not_json, request.unsupported_media_type, request.not_text (a NUL in a string).
   Task<nlohmann::json> body();
+  /// Who asks, for the audit: "token 3".
+  [[nodiscard]] std::string actor() const;
 };
 
 inline constexpr std::size_t kJsonBodyBytesMax = 1 << 20;
@@ -82,6 +98,10 @@ void check_parameters(const Route& route, const HttpRequest& request);
 [[nodiscard]] std::span<const Route> workspace_routes();
 [[nodiscard]] std::span<const Route> connector_routes();
 [[nodiscard]] std::span<const Route> connection_routes();
+[[nodiscard]] std::span<const Route> status_routes();
+[[nodiscard]] std::span<const Route> run_routes();
+[[nodiscard]] std::span<const Route> error_routes();
+[[nodiscard]] std::span<const Route> quarantine_routes();
 [[nodiscard]] std::span<const Route> type_routes();
 [[nodiscard]] std::span<const Route> entity_routes();
 [[nodiscard]] std::span<const Route> link_routes();
@@ -93,10 +113,14 @@ void check_parameters(const Route& route, const HttpRequest& request);
 class Api {
  public:
   explicit Api(Services services);
+  ~Api();
   Task<HttpResponse> handle(HttpRequest& request);
+  /// From now on /readyz says no: whoever balances load goes elsewhere.
+  void begin_stop();
 
  private:
   Services services_;
+  std::unique_ptr<State> state_;
   std::vector<Route> routes_;
 };
 
@@ -107,6 +131,14 @@ class Api {
 [[noreturn]] void bad_request(std::string code, std::string message, std::string hint = {});
 /// A whole number of 64 bits, or bad_request("request.bad_field").
 [[nodiscard]] std::int64_t whole_number(const nlohmann::json& value, std::string_view name);
+/// A time of µs since the epoch, as RFC 3339, or null.
+[[nodiscard]] nlohmann::json time_or_null(const pg::QueryResult& rows, int row, int column);
+/// The connection of that name in the call's workspace, or no_connection().
+Task<ConnectionId> connection_named(Call& call, std::string name);
+/// Failure(not_found, "connection.unknown").
+[[noreturn]] void no_connection(const std::string& name);
+/// One line of the workspace's audit.
+Task<void> audit(Call& call, std::string action, std::string subject, nlohmann::json detail);
 /// The string member, or bad_request("request.missing_field").
 [[nodiscard]] std::string required_text(const nlohmann::json& object, const char* name);
 /// Refuses members that are not in `known`: a misspelt option must not be ignored in silence.

@@ -1,72 +1,252 @@
-// What connectors there are, and which are turned on.
+// What connectors there are, which version of which a workspace has, and whether it is on.
 #include "api/api.hpp"
 
+#include "connector/version.hpp"
+
+#include <algorithm>
 #include <array>
-#include <set>
+#include <map>
 
 namespace sluice::api {
 namespace {
 
+using connector::FileState;
+using connector::ShelfFile;
 using nlohmann::json;
 
-json describe(const connector::ConnectorCode& code) {
-  const contract::Manifest& manifest = code.manifest();
+const pg::Statement kInstalled{"api_installed", R"(
+  select i.connector, encode(i.sha256, 'hex'), i.state, v.version, coalesce(v.manifest->>'display_name', i.connector),
+         i.to_apply is not null, v.manifest::text
+  from sluice.installation i join sluice.connector_version v using (connector, sha256)
+  where i.workspace_id = $1 and ($2::text is null or i.connector = $2) order by i.connector)"};
+
+json error_json(const Error& error) {
   json document;
-  document["id"] = manifest.id;
-  document["version"] = manifest.version;
-  document["display_name"] = manifest.display_name;
-  document["sha256"] = code.sha256();
-  document["streams"] = json::array();
-  for (const auto& stream : manifest.streams) document["streams"].push_back(stream.name);
-  document["entity_types"] = json::array();
-  for (const auto& type : manifest.entity_types)
-    document["entity_types"].push_back(manifest.id + "." + type.name);
+  document["code"] = error.code;
+  document["message"] = error.message;
+  document["hint"] = error.hint;
   return document;
 }
 
-Task<HttpResponse> list(Call& call) {
-  const auto rows = co_await call.services.pool.query(
-      "select connector, encode(sha256, 'hex'), state from sluice.installation where workspace_id "
-      "= $1",
-      pg::Params(call.workspace));
-  json all = json::array();
-  for (const auto& code : call.services.registry.list()) {
-    json one = describe(*code);
+json file_json(const ShelfFile& file) {
+  json document;
+  document["file"] = file.file.string();
+  document["state"] = connector::to_string(file.state);
+  document["size"] = file.size;
+  document["sha256"] = file.sha256.empty() ? json(nullptr) : json(file.sha256);
+  document["id"] = file.manifest ? json(file.manifest->id) : json(nullptr);
+  document["version"] = file.manifest ? json(file.manifest->version) : json(nullptr);
+  document["reason"] = file.reason ? error_json(*file.reason) : json(nullptr);
+  document["warnings"] = file.warnings;
+  document["conflict"] =
+      file.conflict.empty()
+          ? json(nullptr)
+          : json("the same id and version, with other content, is in " + file.conflict);
+  return document;
+}
+
+/// What this host has, whoever asks: one entry a file, and what is wrong with directories.
+json shelf_json(const connector::Shelf& shelf) {
+  const connector::ShelvedPtr shelved = shelf.shelved();
+  json document;
+  document["directories"] = json::array();
+  for (const auto& directory : shelf.directories())
+    document["directories"].push_back(directory.string());
+  document["files"] = json::array();
+  for (const ShelfFile& file : shelved->files) document["files"].push_back(file_json(file));
+  document["errors"] = json::array();
+  for (const Error& error : shelved->errors) document["errors"].push_back(error_json(error));
+  return document;
+}
+
+void describe(json& one, const contract::Manifest& manifest) {
+  one["id"] = manifest.id;
+  one["version"] = manifest.version;
+  one["display_name"] = manifest.display_name;
+  one["streams"] = json::array();
+  for (const auto& stream : manifest.streams) one["streams"].push_back(stream.name);
+  one["entity_types"] = json::array();
+  for (const auto& type : manifest.entity_types)
+    one["entity_types"].push_back(manifest.id + "." + type.name);
+}
+
+bool newest_first(const json& a, const json& b) {
+  if (a["id"] != b["id"]) return a["id"] < b["id"];
+  const auto order = connector::compare_versions(b["version"].get_ref<const std::string&>(),
+                                                 a["version"].get_ref<const std::string&>());
+  return order != 0 ? order < 0 : a["sha256"] < b["sha256"];
+}
+
+/// One entry a version that is offered here or installed in the workspace, newest first.
+Task<json> versions(Call& call, std::optional<std::string> id) {
+  std::map<std::string, json> by_sha256;
+  const connector::ShelvedPtr shelved = call.services.registry.shelf().shelved();
+  for (const ShelfFile& file : shelved->files) {
+    if (file.state != FileState::admitted || (id && file.manifest->id != *id)) continue;
+    json& one = by_sha256[file.sha256];
+    if (!one.is_null()) continue;
+    describe(one, *file.manifest);
+    one["sha256"] = file.sha256;
     one["installed"] = false;
-    for (int row = 0; row < rows.rows(); ++row) {
-      if (rows.text(row, 1) == code->sha256()) one["installed"] = rows.text(row, 2) == "enabled";
-    }
-    all.push_back(std::move(one));
+    one["offered"] = true;
+    one["conflict"] = !file.conflict.empty();
   }
-  co_return HttpResponse::json({{"connectors", std::move(all)}});
+  const auto rows = co_await call.services.pool.query(kInstalled, pg::Params(call.workspace, id));
+  for (int row = 0; row < rows.rows(); ++row) {
+    const auto sha256 = rows.get<std::string>(row, 1);
+    json& one = by_sha256[sha256];
+    if (one.is_null()) {
+      auto manifest = contract::parse_manifest(rows.text(row, 6));
+      if (manifest) describe(one, *manifest);
+      one["id"] = rows.get<std::string>(row, 0);
+      one["version"] = rows.get<std::string>(row, 3);
+      one["display_name"] = rows.get<std::string>(row, 4);
+      one["sha256"] = sha256;
+      one["offered"] = false;
+      one["conflict"] = false;
+    }
+    one["installed"] = true;
+    one["state"] = rows.get<std::string>(row, 2);
+    one["applying"] = rows.get<bool>(row, 5);
+    one["on_this_host"] = call.services.registry.has(sha256);
+    if (!one["on_this_host"].get<bool>()) {
+      one["problem"] =
+          error_json(Error(ErrorKind::not_found, "connector.not_on_this_host",
+                           "this host does not have the file of the installed version",
+                           "Copy it into a directory of connectors.directories on this host"));
+    }
+  }
+  json all = json::array();
+  for (auto& [sha256, one] : by_sha256) all.push_back(std::move(one));
+  std::sort(all.begin(), all.end(), newest_first);
+  std::string previous;
+  for (json& one : all) {  // the first that is offered of each id
+    one["newest"] = one["offered"].get<bool>() && one["id"] != previous;
+    if (one["newest"].get<bool>()) previous = one["id"].get<std::string>();
+  }
+  co_return all;
+}
+
+Task<HttpResponse> list(Call& call) {
+  json all = co_await versions(call, std::nullopt);
+  json document;
+  document["connectors"] = std::move(all);
+  if (call.principal.role >= Role::admin)
+    document["files"] = shelf_json(call.services.registry.shelf())["files"];
+  co_return HttpResponse::json(document);
 }
 
 Task<HttpResponse> show(Call& call) {
-  for (const auto& code : call.services.registry.list()) {
-    if (code->manifest().id != call.part("connector")) continue;
-    json one = describe(*code);
-    one["manifest"] = code->manifest().document;
-    co_return HttpResponse::json(one);
+  const std::string id = call.part("connector");
+  json all = co_await versions(call, id);
+  if (all.empty()) {
+    throw Failure(Error(ErrorKind::not_found, "connector.unknown",
+                        "there is no connector '" + id + "'", "sluice connector list"));
   }
-  throw Failure(Error(ErrorKind::not_found, "connector.unknown",
-                      "there is no connector '" + call.part("connector") + "'",
-                      "sluice connector list"));
+  // What is installed counts; else what would be.
+  const auto installed = std::find_if(all.begin(), all.end(),
+                                      [](const json& one) { return one["installed"].get<bool>(); });
+  json one = installed != all.end() ? *installed : all.front();
+  const auto sha256 = one["sha256"].get<std::string>();
+  if (const ShelfFile* file = call.services.registry.shelf().shelved()->find(sha256)) {
+    one["manifest"] = file->manifest->document;
+  } else {
+    const auto row = co_await call.services.pool.query(kInstalled, pg::Params(call.workspace, id));
+    if (!row.empty()) one["manifest"] = json::parse(row.text(0, 6));
+  }
+  one["versions"] = std::move(all);
+  co_return HttpResponse::json(one);
+}
+
+std::string optional_text(const json& body, const char* name) {
+  if (!body.contains(name)) return {};
+  return required_text(body, name);
 }
 
 Task<HttpResponse> install(Call& call) {
   const json body = co_await call.body();
-  only_fields(body, {});
-  expect(co_await call.services.connections.install(call.workspace, call.part("connector")));
-  co_return HttpResponse::json({{"connector", call.part("connector")}, {"installed", true}}, 201);
+  only_fields(body, {"version", "sha256", "accept_loss"});
+  if (body.contains("accept_loss") && !body["accept_loss"].is_boolean())
+    bad_request("request.bad_field", "accept_loss must be true or false");
+  sync::InstallRequest wanted;
+  wanted.connector = call.part("connector");
+  wanted.version = optional_text(body, "version");
+  wanted.sha256 = optional_text(body, "sha256");
+  wanted.accept_loss = body.value("accept_loss", false);
+  const sync::InstallOutcome outcome = expect(
+      co_await call.services.connections.install(call.workspace, std::move(wanted), call.actor()));
+  json document;
+  document["connector"] = outcome.connector;
+  document["installed"] = true;
+  document["version"] = outcome.version;
+  document["sha256"] = outcome.sha256;
+  document["replaced"] = outcome.replaced.empty() ? json(nullptr) : json(outcome.replaced);
+  document["state"] = outcome.state;
+  document["new_streams"] = outcome.new_streams;
+  document["gone_streams"] = outcome.gone_streams;
+  document["notes"] = outcome.notes;
+  co_return HttpResponse::json(document, 201);
 }
 
-constexpr std::array<Route, 3> kRoutes = {{
+Task<HttpResponse> disable(Call& call) {
+  const json body = co_await call.body();
+  only_fields(body, {});
+  const std::vector<std::string> names =
+      expect(co_await call.services.connections.disable_connector(
+          call.workspace, call.part("connector"), call.actor()));
+  json document;
+  document["connector"] = call.part("connector");
+  document["state"] = "disabled";
+  document["disconnecting"] = names;
+  co_return HttpResponse::json(document, 202);
+}
+
+Task<HttpResponse> enable(Call& call) {
+  const json body = co_await call.body();
+  only_fields(body, {});
+  const std::vector<std::string> names = expect(co_await call.services.connections.enable_connector(
+      call.workspace, call.part("connector"), call.actor()));
+  json document;
+  document["connector"] = call.part("connector");
+  document["state"] = "enabled";
+  document["connecting"] = names;
+  co_return HttpResponse::json(document, 202);
+}
+
+Task<HttpResponse> host_files(Call& call) {
+  co_return HttpResponse::json(shelf_json(call.services.registry.shelf()));
+}
+
+Task<HttpResponse> rescan(Call& call) {
+  const json body = co_await call.body();
+  only_fields(body, {});
+  const bool changed = co_await call.services.registry.rescan(call.services.clock.now(),
+                                                              connector::Shelf::Haste::immediate);
+  json document = shelf_json(call.services.registry.shelf());
+  document["changed"] = changed;
+  co_return HttpResponse::json(document);
+}
+
+constexpr std::array<Route, 7> kRoutes = {{
+    {"GET", "/v1/connectors", Access::admin,
+     "Connector files in this host's directories: admitted, incomplete, or refused and why",
+     host_files},
+    {"POST", "/v1/connectors/rescan", Access::admin,
+     "Looks at the directories now, and answers what is there", rescan},
     {"GET", "/v1/workspaces/{workspace}/connectors", Access::reader,
-     "Connectors that this host has, and what is installed", list},
+     "Versions that this host offers and that the workspace has installed; for admins the files "
+     "too",
+     list},
     {"GET", "/v1/workspaces/{workspace}/connectors/{connector}", Access::reader,
-     "One connector with its manifest", show},
+     "One connector with its versions, and the manifest of the installed or else newest one", show},
     {"POST", "/v1/workspaces/{workspace}/connectors/{connector}/install", Access::admin,
-     "Turns a connector on in the workspace; brings its entity types", install},
+     "Brings a version {version, sha256, accept_loss} into the workspace: the newest when none is "
+     "named",
+     install},
+    {"POST", "/v1/workspaces/{workspace}/connectors/{connector}/disable", Access::admin,
+     "Turns a connector and all its connections off: what they stored is soft-deleted", disable},
+    {"POST", "/v1/workspaces/{workspace}/connectors/{connector}/enable", Access::admin,
+     "Turns it on again, with the connections that went off with it", enable},
 }};
 
 }  // namespace

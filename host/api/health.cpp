@@ -1,6 +1,10 @@
 // Is it alive, is it ready, what does it count.
 #include "api/api.hpp"
 
+#include "api/state.hpp"
+#include "base/log.hpp"
+#include "pg/migrate.hpp"
+
 #include <fmt/format.h>
 
 #include <array>
@@ -10,11 +14,39 @@ namespace {
 
 using nlohmann::json;
 
+constexpr auto kReadyAge = std::chrono::milliseconds(500);
+constexpr auto kReadyWait = std::chrono::seconds(2);
+constexpr auto kGaugesAge = std::chrono::seconds(5);
+constexpr auto kGaugesWait = std::chrono::seconds(2);
+
 Task<HttpResponse> healthz(Call&) { co_return HttpResponse::json(json{{"status", "alive"}}); }
 
+/// What keeps the host from its work; nothing when it is ready.
+Task<std::vector<std::string>> not_ready(Call& call) {
+  std::vector<std::string> reasons;
+  if (call.state.stopping) reasons.emplace_back("the host is stopping");
+  const auto schema = co_await call.state.schema.get(kReadyAge, kReadyWait);
+  const auto newest = static_cast<int>(pg::migrations().size());
+  if (!schema.failure.empty()) {
+    // Anybody may ask here: what exactly failed is for the log.
+    log::warning("api.not_ready", {{"error", schema.failure}});
+    reasons.emplace_back("the database cannot be reached or does not answer");
+  } else if (schema.value->version != newest) {
+    reasons.push_back(fmt::format("the database's schema is version {}, this program's is {}",
+                                  schema.value->version, newest));
+  }
+  co_return reasons;
+}
+
 Task<HttpResponse> readyz(Call& call) {
-  co_await call.services.pool.query("select 1");
-  co_return HttpResponse::json(json{{"status", "ready"}, {"version", call.services.version}});
+  const std::vector<std::string> reasons = co_await not_ready(call);
+  json document;
+  document["status"] = reasons.empty() ? "ready" : "not ready";
+  document["reasons"] = reasons;
+  document["version"] = call.services.version;
+  HttpResponse answer = HttpResponse::json(document, reasons.empty() ? 200 : 503);
+  if (!reasons.empty()) answer.headers.emplace_back("Retry-After", "5");
+  co_return answer;
 }
 
 /// What is unusual about this host, for whoever looks after it.
@@ -36,27 +68,9 @@ Task<HttpResponse> health(Call& call) {
 }
 
 Task<HttpResponse> metrics(Call& call) {
-  const sync::EngineStats& stats = call.services.engine.stats();
-  std::string text;
-  const auto counter = [&](std::string_view name, std::string_view help, std::int64_t value) {
-    text += fmt::format("# HELP sluice_{0} {1}\n# TYPE sluice_{0} counter\nsluice_{0} {2}\n", name,
-                        help, value);
-  };
-  counter("runs_done_total", "Sync runs that ended well.", stats.runs_done);
-  counter("runs_failed_total", "Sync runs that failed.", stats.runs_failed);
-  counter("pages_total", "Pages stored.", stats.pages);
-  counter("records_total", "Records received from connectors.", stats.records);
-  counter("links_resolved_total", "Link decisions made.", stats.links_resolved);
-  text += fmt::format(
-      "# HELP sluice_connections_working Connections being worked on.\n# TYPE "
-      "sluice_connections_working gauge\n"
-      "sluice_connections_working {}\n",
-      stats.working);
-  text += fmt::format(
-      "# HELP sluice_pg_connections_in_use Database connections in use.\n# TYPE "
-      "sluice_pg_connections_in_use gauge\n"
-      "sluice_pg_connections_in_use {}\n",
-      call.services.pool.in_use());
+  Cached<DatabaseGauges>& cached = call.state.gauges;
+  auto gauges = co_await cached.get(kGaugesAge, kGaugesWait);
+  std::string text = metrics_text(call.services, gauges);
   co_return HttpResponse::text(std::move(text), "text/plain; version=0.0.4; charset=utf-8");
 }
 
@@ -67,7 +81,8 @@ Task<HttpResponse> openapi_document(Call& call) {
 
 constexpr std::array<Route, 5> kRoutes = {{
     {"GET", "/healthz", Access::open, "The process is alive", healthz},
-    {"GET", "/readyz", Access::open, "It can do its work: the database answers", readyz},
+    {"GET", "/readyz", Access::open, "It can do its work, or why not: database, schema, stopping",
+     readyz},
     {"GET", "/health", Access::operator_, "What is unusual: egress allowances, connections in use",
      health},
     {"GET", "/metrics", Access::open, "Counters for Prometheus", metrics},

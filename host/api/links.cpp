@@ -6,6 +6,7 @@
 
 #include <array>
 #include <charconv>
+#include <tuple>
 
 namespace sluice::api {
 namespace {
@@ -19,14 +20,6 @@ const pg::Statement kInsertRule{"api_rule_insert", R"(
 
 const pg::Statement kEnableRule{"api_rule_enable", R"(
   update sluice.link_rule set enabled = $3 where workspace_id = $1 and name = $2 returning rule_id)"};
-
-const pg::Statement kListLinks{"api_links", R"(
-  select l.rule_id, l.source_id, l.state, l.source_type_id, l.target_type_id, l.target_id, to_json(l.candidates)::text,
-         l.candidate_count, l.evidence::text, l.decided_by
-  from sluice.link l
-  where l.workspace_id = $1 and ($2::bigint is null or l.rule_id = $2) and ($3::text is null or l.state = $3)
-    and (l.rule_id, l.source_id) > ($4, $5)
-  order by l.rule_id, l.source_id limit $6)"};
 
 constexpr std::array<std::string_view, 7> kStates = {
     "pending", "linked", "contested", "suggested", "confirmed", "rejected", "inactive"};
@@ -169,87 +162,61 @@ std::pair<std::int64_t, std::int64_t> read_cursor(const std::string& text) {
   bad_request("link.bad_cursor", "the cursor is none that this route gave");
 }
 
-std::string type_name(const model::Catalog& catalog, const pg::QueryResult& rows, int row,
-                      int column) {
-  if (rows.is_null(row, column)) return {};
-  const model::StoredType* type = catalog.find(rows.get<EntityTypeId>(row, column));
-  return type == nullptr ? std::string() : type->name;
+json entity_of(const model::Catalog& catalog, EntityTypeId type, EntityId id) {
+  const model::StoredType* stored = catalog.find(type);
+  json entity;
+  entity["type"] = stored == nullptr ? "" : stored->name;
+  entity["id"] = id.value;
+  return entity;
 }
 
-/// The vendor's ids of the sources of a page: one query a type.
-Task<std::map<std::int64_t, std::string>> external_ids(Call& call, const model::Catalog& catalog,
-                                                       const pg::QueryResult& rows) {
-  std::map<std::string, pg::Array> ids_of;
-  for (int row = 0; row < rows.rows(); ++row) {
-    const model::StoredType* type = catalog.find(rows.get<EntityTypeId>(row, 3));
-    if (type == nullptr || type->own) continue;
-    ids_of.try_emplace(type->table, pg::Oid::int8)
-        .first->second.add(rows.get<std::int64_t>(row, 1));
+json describe(const model::Catalog& catalog, const link::ListedLink& link) {
+  json one;
+  for (const model::StoredRule& known : catalog.rules) {
+    if (known.id == link.rule) one["rule"] = known.name;
   }
-  std::map<std::int64_t, std::string> found;
-  for (auto& [table, ids] : ids_of) {
-    const std::string sql =
-        "select v.id, v.external_id from unnest($2::bigint[]) as wanted(id) join lateral (select "
-        "t.id, "
-        "t.external_id from vendor.\"" +
-        table +
-        "\" t where t.workspace_id = $1 and t.id = wanted.id "
-        "offset 0) v on true";
-    const auto pairs =
-        co_await call.services.pool.query(sql, pg::Params(call.workspace, std::move(ids)));
-    for (int row = 0; row < pairs.rows(); ++row)
-      found.emplace(pairs.get<std::int64_t>(row, 0), pairs.get<std::string>(row, 1));
-  }
-  co_return found;
+  one["state"] = link.state;
+  one["source"] = entity_of(catalog, link.source_type, link.source);
+  if (!link.source_external_id.empty()) one["source"]["external_id"] = link.source_external_id;
+  one["target"] = nullptr;
+  if (link.target && link.target_type)
+    one["target"] = entity_of(catalog, *link.target_type, *link.target);
+  one["candidates"] = json::array();
+  for (const EntityId candidate : link.candidates) one["candidates"].push_back(candidate.value);
+  one["candidate_count"] = link.candidate_count;
+  one["evidence"] = link.evidence;
+  one["decided_by"] = link.decided_by;
+  return one;
 }
 
 Task<HttpResponse> list_links(Call& call) {
   const model::CatalogPtr catalog = co_await call.services.catalogs.get(call.workspace);
-  std::optional<std::int64_t> rule;
+  link::LinkQuery query;
   if (const auto name = call.http.parameter("rule")) {
     const model::StoredRule* found = find_rule(*catalog, *name);
     if (found == nullptr)
       bad_request("rule.unknown", "there is no rule '" + *name + "'", "sluice link rules");
-    rule = found->id.value;
+    query.rule = found->id;
   }
-  const auto state = call.http.parameter("state");
-  if (state && std::find(kStates.begin(), kStates.end(), *state) == kStates.end()) {
+  query.state = call.http.parameter("state");
+  if (query.state && std::find(kStates.begin(), kStates.end(), *query.state) == kStates.end()) {
     bad_request(
         "request.bad_parameter",
         "state must be linked, pending, contested, suggested, confirmed, rejected or inactive");
   }
-  const std::int64_t limit = call.limit(50, 1000);
-  const auto [after_rule, after_source] = read_cursor(call.http.parameter("cursor").value_or(""));
-  pg::Params params(call.workspace, rule, state, after_rule, after_source, limit);
-  const auto rows = co_await call.services.pool.query(kListLinks, std::move(params));
-  const auto vendor_ids = co_await external_ids(call, *catalog, rows);
-  json links = json::array();
-  std::string next;
-  for (int row = 0; row < rows.rows(); ++row) {
-    json one;
-    for (const model::StoredRule& known : catalog->rules) {
-      if (known.id == rows.get<RuleId>(row, 0)) one["rule"] = known.name;
-    }
-    const auto source = rows.get<std::int64_t>(row, 1);
-    const auto vendor_id = vendor_ids.find(source);
-    one["state"] = rows.get<std::string>(row, 2);
-    one["source"] = {{"type", type_name(*catalog, rows, row, 3)}, {"id", source}};
-    if (vendor_id != vendor_ids.end()) one["source"]["external_id"] = vendor_id->second;
-    one["target"] = nullptr;
-    if (!rows.is_null(row, 5)) {
-      one["target"] = {{"type", type_name(*catalog, rows, row, 4)},
-                       {"id", rows.get<std::int64_t>(row, 5)}};
-    }
-    one["candidates"] = json::parse(rows.text(row, 6));
-    one["candidate_count"] = rows.get<std::int64_t>(row, 7);
-    one["evidence"] = json::parse(rows.text(row, 8));
-    one["decided_by"] = rows.get<std::string>(row, 9);
-    links.push_back(std::move(one));
-    next = std::to_string(rows.get<std::int64_t>(row, 0)) + "." + std::to_string(source);
-  }
+  query.limit = static_cast<int>(call.limit(50, link::kLinksPageMax));
+  std::tie(query.after_rule.value, query.after_source.value) =
+      read_cursor(call.http.parameter("cursor").value_or(""));
+  auto connection = co_await call.services.pool.acquire();
+  const auto page = co_await link::list_links(*connection, call.workspace, catalog, query);
   json document;
-  document["links"] = std::move(links);
-  document["next"] = rows.rows() == limit ? json(next) : json(nullptr);
+  document["links"] = json::array();
+  for (const link::ListedLink& one : page) document["links"].push_back(describe(*catalog, one));
+  document["next"] = nullptr;
+  if (page.size() == static_cast<std::size_t>(query.limit)) {
+    document["next"] =
+        std::to_string(page.back().rule.value) + "." + std::to_string(page.back().source.value);
+  }
   co_return HttpResponse::json(document);
 }
 

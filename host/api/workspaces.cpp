@@ -3,12 +3,36 @@
 
 #include "feed/views.hpp"
 
+#include <fmt/format.h>
+
 #include <array>
 
 namespace sluice::api {
 namespace {
 
 using nlohmann::json;
+
+constexpr std::int64_t kTokensPageMax = 1000;
+
+const pg::Statement kTokens{"api_tokens", R"(
+  select token_id, name, role, (extract(epoch from created_at) * 1000000)::bigint,
+         (extract(epoch from revoked_at) * 1000000)::bigint
+  from sluice.token where workspace_id = $1 and ($2::bigint is null or token_id > $2)
+  order by token_id limit $3)"};
+
+const pg::Statement kTokenLock{"api_token_lock", "select pg_advisory_xact_lock(7311005)"};
+
+const pg::Statement kToken{"api_token", R"(
+  select name, role, revoked_at is not null from sluice.token
+  where workspace_id = $1 and token_id = $2)"};
+
+const pg::Statement kOtherOperators{"api_token_operators", R"(
+  select count(*) from (select 1 from sluice.token
+                        where role = 'operator' and revoked_at is null and token_id <> $1 limit 1) t)"};
+
+const pg::Statement kRevoke{"api_token_revoke", R"(
+  update sluice.token set revoked_at = coalesce(revoked_at, now())
+  where workspace_id = $1 and token_id = $2)"};
 
 Task<HttpResponse> list(Call& call) {
   const auto rows = co_await call.services.pool.query(
@@ -70,14 +94,84 @@ Task<HttpResponse> create_token_for(Call& call) {
   }
   auto connection = co_await call.services.pool.acquire();
   const std::string token = co_await create_token(*connection, call.workspace, name, *role);
+  json detail;
+  detail["role"] = to_string(*role);
+  co_await audit(call, "token.create", name, std::move(detail));
   co_return HttpResponse::json({{"name", name}, {"role", to_string(*role)}, {"token", token}}, 201);
 }
 
-constexpr std::array<Route, 3> kRoutes = {{
+Task<HttpResponse> list_tokens(Call& call) {
+  const std::int64_t limit = call.limit(kTokensPageMax, kTokensPageMax);
+  const auto after = call.number("after");
+  const auto rows =
+      co_await call.services.pool.query(kTokens, pg::Params(call.workspace, after, limit));
+  json all = json::array();
+  for (int row = 0; row < rows.rows(); ++row) {
+    json one;
+    one["id"] = rows.get<std::int64_t>(row, 0);
+    one["name"] = rows.get<std::string>(row, 1);
+    one["role"] = rows.get<std::string>(row, 2);
+    one["created_at"] = time_or_null(rows, row, 3);
+    one["revoked_at"] = time_or_null(rows, row, 4);
+    one["this_one"] =
+        call.principal.token_id == one["id"] && call.principal.workspace == call.workspace;
+    all.push_back(std::move(one));
+  }
+  json document;
+  document["next"] = rows.rows() == limit ? all.back()["id"] : json(nullptr);
+  document["tokens"] = std::move(all);
+  co_return HttpResponse::json(document);
+}
+
+Task<HttpResponse> revoke(Call& call) {
+  const auto no_token = [&call] {
+    return Failure(Error(ErrorKind::not_found, "token.not_found",
+                         fmt::format("there is no token '{}'", call.part("id").substr(0, 100)),
+                         "sluice token list"));
+  };
+  const auto id = call.part_number("id");
+  if (!id) throw no_token();
+  auto lease = co_await call.services.pool.acquire();
+  auto transaction = co_await pg::Transaction::begin(*lease);
+  // Two operators that revoke each other at the same moment must not both succeed.
+  co_await transaction.query(kTokenLock);
+  const auto found = co_await transaction.query(kToken, pg::Params(call.workspace, *id));
+  if (found.empty()) throw no_token();
+  const bool is_operator = found.text(0, 1) == "operator";
+  if (is_operator && call.principal.role != Role::operator_) {
+    throw Failure(Error(ErrorKind::denied, "token.role",
+                        "only an operator may revoke an operator's token",
+                        "Use a token with that role"));
+  }
+  if (is_operator && !found.get<bool>(0, 2)) {
+    const auto others = co_await transaction.query(kOtherOperators, pg::Params(*id));
+    if (others.get<std::int64_t>(0, 0) == 0) {
+      throw Failure(
+          Error(ErrorKind::conflict, "token.last_operator",
+                "this is the last operator's token: nobody could make another",
+                "sluice token create NAME --role operator, then revoke this one with it"));
+    }
+  }
+  co_await transaction.query(kRevoke, pg::Params(call.workspace, *id));
+  co_await transaction.commit();
+  json detail;
+  detail["name"] = found.get<std::string>(0, 0);
+  co_await audit(call, "token.revoke", call.part("id"), std::move(detail));
+  json document;
+  document["revoked"] = *id;
+  co_return HttpResponse::json(document);
+}
+
+constexpr std::array<Route, 5> kRoutes = {{
     {"GET", "/v1/workspaces", Access::operator_, "All workspaces", list},
     {"POST", "/v1/workspaces", Access::operator_, "Makes a workspace {name}", create},
     {"POST", "/v1/workspaces/{workspace}/tokens", Access::admin,
      "Makes a token {name, role}; shown once", create_token_for},
+    {"GET", "/v1/workspaces/{workspace}/tokens", Access::admin,
+     "Tokens, the revoked ones too, without their secrets; ?limit=&after=<next>", list_tokens,
+     "limit after"},
+    {"DELETE", "/v1/workspaces/{workspace}/tokens/{id}", Access::admin,
+     "Revokes a token, at once and for ever", revoke},
 }};
 
 }  // namespace

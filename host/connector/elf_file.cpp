@@ -11,6 +11,8 @@
 #include <string_view>
 #include <utility>
 
+#include "base/printable.hpp"
+
 namespace sluice::connector {
 namespace {
 
@@ -43,7 +45,8 @@ constexpr const char* kBuildHint =
     "Build the connector with sluice_add_connector() and do not change the file afterwards";
 
 [[noreturn]] void refuse(std::string code, std::string message, std::string hint = kBuildHint) {
-  throw Refused{Error(ErrorKind::bad_input, std::move(code), std::move(message), std::move(hint))};
+  // Messages quote names out of the file.
+  throw Refused{Error(ErrorKind::bad_input, std::move(code), printable(message), std::move(hint))};
 }
 
 [[noreturn]] void malformed(std::string message) {
@@ -83,10 +86,19 @@ void check_order(const Headers& headers) {
   }
 }
 
+/// A copy that has only begun is damaged, not foreign: an empty file, the magic's first bytes, or
+/// zeros where the rest is still to come.
+void check_magic(ByteView file) {
+  const std::size_t there = std::min<std::size_t>(file.size(), SELFMAG);
+  if (there == 0 || file[0] == 0 || std::memcmp(file.data(), ELFMAG, there) == 0) return;
+  refuse("connector.not_elf", "this is no shared library: the file does not begin with \\x7fELF",
+         "Give the connector's .so itself, not its source, an archive or a package of it");
+}
+
 Headers read_headers(ByteView file) {
+  check_magic(file);
   const auto header = read<Elf64_Ehdr>(file, 0, "the ELF header");
-  if (std::memcmp(header.e_ident, ELFMAG, SELFMAG) != 0)
-    malformed("it does not begin with \\x7fELF");
+  if (std::memcmp(header.e_ident, ELFMAG, SELFMAG) != 0) malformed("it begins with zeros");
   if (header.e_ident[EI_CLASS] != ELFCLASS64 || header.e_ident[EI_DATA] != ELFDATA2LSB ||
       header.e_machine != kMachine) {
     refuse("connector.wrong_machine",

@@ -37,10 +37,10 @@ struct ElfFacts {
 };
 
 /// Any thread; reads nothing but `file` and trusts no number in it. Costs a pass over the dynamic
-/// symbols. Errors (bad_input): connector.elf_malformed, connector.wrong_machine,
-/// connector.no_note, connector.two_notes, connector.entry_missing, connector.entry_foreign,
-/// connector.entry_is_function, connector.entry_too_small. It judges only what cannot be read
-/// otherwise; policy is inspect()'s.
+/// symbols. Errors (bad_input): connector.not_elf, connector.elf_malformed (cut off, or changed),
+/// connector.wrong_machine, connector.no_note, connector.two_notes, connector.entry_missing,
+/// connector.entry_foreign, connector.entry_is_function, connector.entry_too_small. It judges only
+/// what cannot be read otherwise; policy is inspect()'s.
 Result<ElfFacts> read_elf(ByteView file);
 
 }  // namespace sluice::connector

@@ -7,6 +7,8 @@
 #include <array>
 #include <utility>
 
+#include "base/printable.hpp"
+
 namespace sluice::connector {
 namespace {
 
@@ -36,7 +38,7 @@ bool is_allowed(std::string_view library) {
 }
 
 std::unexpected<Error> refuse(std::string code, std::string message, std::string hint) {
-  return fail(ErrorKind::denied, std::move(code), std::move(message), std::move(hint));
+  return fail(ErrorKind::denied, std::move(code), printable(message), std::move(hint));
 }
 
 Result<void> check_policy(const ElfFacts& facts) {

@@ -8,6 +8,9 @@
 
 #include "connector/in_process.hpp"
 
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
 namespace sluice::connector {
 
 Result<std::shared_ptr<const ConnectorCode>> Registry::load(Result<Admitted> admitted) {
@@ -17,8 +20,49 @@ Result<std::shared_ptr<const ConnectorCode>> Registry::load(Result<Admitted> adm
   const std::lock_guard lock(mutex_);
   if (const auto found = loaded_.find(sha256); found != loaded_.end()) return found->second;
   Result<std::shared_ptr<const ConnectorCode>> code = load_in_process(std::move(*admitted));
-  if (code) loaded_.emplace(sha256, *code);
+  if (code) {
+    loaded_.emplace(sha256, *code);
+  } else {
+    shelf_.refuse(sha256, code.error());
+  }
   return code;
+}
+
+Registry::~Registry() { reader_.join(); }
+
+Result<std::shared_ptr<const ConnectorCode>> Registry::obtain(std::string_view sha256) {
+  if (auto code = find(sha256)) return code;
+  auto stored = load(store_.open(sha256));
+  if (stored || stored.error().code != "connector.not_found") return stored;
+  const ShelvedPtr shelved = shelf_.shelved();
+  const ShelfFile* file = shelved->find(sha256);
+  if (file == nullptr) {
+    return fail(ErrorKind::not_found, "connector.not_on_this_host",
+                fmt::format("this host has no connector file with the content {}", sha256),
+                "Copy that file into a directory of connectors.directories on this host");
+  }
+  Result<Admitted> admitted = store_.admit(file->file);
+  if (admitted && admitted->sha256 != sha256) {
+    return fail(ErrorKind::conflict, "connector.file_changed",
+                fmt::format("{} was replaced a moment ago", file->file.string()),
+                "sluice connector rescan, and choose again");
+  }
+  return load(std::move(admitted));
+}
+
+bool Registry::has(std::string_view sha256) const {
+  if (find(sha256) != nullptr || shelf_.shelved()->find(sha256) != nullptr) return true;
+  std::error_code ignored;
+  return std::filesystem::exists(store_.directory() / fmt::format("{}.so", sha256), ignored);
+}
+
+Task<bool> Registry::rescan_here(Micros now, Shelf::Haste haste) {
+  co_return shelf_.rescan(now, haste);
+}
+
+Task<bool> Registry::rescan(Micros now, Shelf::Haste haste) {
+  Task<bool> look = rescan_here(now, haste);
+  co_return co_await asio::co_spawn(reader_.get_executor(), std::move(look), asio::use_awaitable);
 }
 
 Result<std::shared_ptr<const ConnectorCode>> Registry::load_file(

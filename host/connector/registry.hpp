@@ -9,14 +9,18 @@
 #include <string_view>
 #include <vector>
 
+#include <boost/asio/thread_pool.hpp>
+
+#include "base/async.hpp"
 #include "base/error.hpp"
 #include "connector/session.hpp"
+#include "connector/shelf.hpp"
 #include "connector/store.hpp"
 
 namespace sluice::connector {
 
-/// One file of a directory that was looked at: what it is, or why it would be refused. Nothing of
-/// it ran.
+/// One file of a directory that was looked at once: what it is, or why it would be refused. Nothing
+/// of it ran. (The shelf remembers; this does not.)
 struct Scanned {
   std::filesystem::path file;
   Result<Inspected> inspected;
@@ -25,13 +29,17 @@ struct Scanned {
 /// Admits, loads and remembers connector versions, each once. Owned by main (wiring), outlives
 /// every user. Any thread.
 ///
-///   Registry registry{Store{state_directory / "connectors"}};
-///   auto code = registry.load_file("/srv/connectors/stripe.so");   // at install
-///   auto same = registry.load_stored(sha256);                      // after a restart, from
-///   connector_version
+///   Registry registry{Store{state_directory / "connectors"}, {"/srv/connectors"}};
+///   registry.shelf().rescan(now, Shelf::Haste::immediate);    // what could be installed
+///   auto code = registry.obtain(sha256);                      // at install, and after a restart
+///
+/// A connector's code is mapped, and its initialisers run, when it is first obtained: dropping a
+/// file into a directory runs nothing of it.
 class Registry {
  public:
-  explicit Registry(Store store) : store_(std::move(store)) {}
+  explicit Registry(Store store, std::vector<std::filesystem::path> directories = {})
+      : store_(std::move(store)), shelf_(std::move(directories)) {}
+  ~Registry();
 
   /// Copies the file into the store, loads that copy. The same content again answers the same code.
   /// Errors: those of Store::admit() and Library::load().
@@ -39,6 +47,20 @@ class Registry {
 
   /// A version that the store holds already. Errors: those of Store::open() and Library::load().
   Result<std::shared_ptr<const ConnectorCode>> load_stored(std::string_view sha256);
+
+  /// The version with that content, from wherever this host has it: loaded, in the store, or on the
+  /// shelf (then it goes into the store first, and stays usable when its file is removed). Reads
+  /// and maps a file at most once. Errors: connector.not_on_this_host (not_found), and those of
+  /// load_file().
+  Result<std::shared_ptr<const ConnectorCode>> obtain(std::string_view sha256);
+  /// The store or the shelf has it, or it is loaded; nothing is read.
+  [[nodiscard]] bool has(std::string_view sha256) const;
+
+  /// What lies in the directories.
+  [[nodiscard]] Shelf& shelf() { return shelf_; }
+  [[nodiscard]] const Shelf& shelf() const { return shelf_; }
+  /// Shelf::rescan() on a thread of the registry's own, so that the loop goes on.
+  Task<bool> rescan(Micros now, Shelf::Haste haste);
 
   /// Loaded already, or nullptr.
   [[nodiscard]] std::shared_ptr<const ConnectorCode> find(std::string_view sha256) const;
@@ -54,8 +76,11 @@ class Registry {
 
  private:
   Result<std::shared_ptr<const ConnectorCode>> load(Result<Admitted> admitted);
+  Task<bool> rescan_here(Micros now, Shelf::Haste haste);
 
   Store store_;
+  Shelf shelf_;
+  boost::asio::thread_pool reader_{1};
   mutable std::mutex mutex_;
   std::map<std::string, std::shared_ptr<const ConnectorCode>, std::less<>> loaded_;  // by sha256
 };

@@ -199,48 +199,6 @@ std::string live_rows(const StoredType& type, std::string_view condition) {
                      relation_of(type), confined(type), condition);
 }
 
-/// Rows reached over one edge: first column the parent (position or id), then the target's columns.
-std::string edge_sql(const Edge& edge) {
-  const StoredType& target = *edge.target;
-  const std::string columns = columns_of(target);
-  switch (edge.kind) {
-    case EdgeKind::reference:
-      return fmt::format(
-          "select k.n, {} from unnest($2::bigint[], $3::text[]) with ordinality as "
-          "k(connection_id, external_id, n)"
-          " cross join lateral ({} offset 0) e",
-          columns,
-          live_rows(target, "e.connection_id = k.connection_id and e.external_id = k.external_id"));
-    case EdgeKind::children:
-      return fmt::format(
-          "select k.n, {} from unnest($2::bigint[], $3::text[]) with ordinality as "
-          "k(connection_id, external_id, n)"
-          " cross join lateral ({} order by e.id limit {}) e order by k.n, e.id",
-          columns,
-          live_rows(target,
-                    fmt::format("e.connection_id = k.connection_id and e.{} = k.external_id",
-                                model::quote_name(edge.attribute))),
-          kChildrenMax + 1);
-    case EdgeKind::link:
-      return fmt::format(
-          "select k.n, {} from unnest($2::bigint[]) with ordinality as k(id, n)"
-          " cross join lateral (select x.target_id from sluice.link x where x.workspace_id = $1"
-          "   and x.rule_id = any ($3::bigint[]) and x.source_id = k.id"
-          "   and x.state in ('linked', 'confirmed') offset 0) l"
-          " cross join lateral ({} offset 0) e",
-          columns, live_rows(target, "e.id = l.target_id"));
-    case EdgeKind::linked:
-      return fmt::format(
-          "select k.n, {} from unnest($2::bigint[]) with ordinality as k(id, n)"
-          " cross join lateral (select distinct x.source_id from sluice.link x"
-          "   where x.workspace_id = $1 and x.target_id = k.id and x.rule_id = any ($3::bigint[])"
-          "   and x.state in ('linked', 'confirmed') order by x.source_id limit {}) l"
-          " cross join lateral ({} offset 0) e order by k.n, e.id",
-          columns, kChildrenMax + 1, live_rows(target, "e.id = l.source_id"));
-  }
-  return {};
-}
-
 pg::Params edge_params(const Catalog& catalog, const Edge& edge,
                        const std::vector<Entity>& parents) {
   pg::Params params(catalog.workspace);
@@ -364,6 +322,47 @@ Result<std::vector<Edge>> plan_expansion(const Catalog& catalog, const StoredTyp
     }
   }
   return root;
+}
+
+std::string edge_sql(const Edge& edge) {
+  const StoredType& target = *edge.target;
+  const std::string columns = columns_of(target);
+  switch (edge.kind) {
+    case EdgeKind::reference:
+      return fmt::format(
+          "select k.n, {} from unnest($2::bigint[], $3::text[]) with ordinality as "
+          "k(connection_id, external_id, n)"
+          " cross join lateral ({} offset 0) e",
+          columns,
+          live_rows(target, "e.connection_id = k.connection_id and e.external_id = k.external_id"));
+    case EdgeKind::children:
+      return fmt::format(
+          "select k.n, {} from unnest($2::bigint[], $3::text[]) with ordinality as "
+          "k(connection_id, external_id, n)"
+          " cross join lateral ({} order by e.id limit {}) e order by k.n, e.id",
+          columns,
+          live_rows(target,
+                    fmt::format("e.connection_id = k.connection_id and e.{} = k.external_id",
+                                model::quote_name(edge.attribute))),
+          kChildrenMax + 1);
+    case EdgeKind::link:
+      return fmt::format(
+          "select k.n, {} from unnest($2::bigint[]) with ordinality as k(id, n)"
+          " cross join lateral (select x.target_id from sluice.link x where x.workspace_id = $1"
+          "   and x.rule_id = any ($3::bigint[]) and x.source_id = k.id"
+          "   and x.state in ('linked', 'confirmed') offset 0) l"
+          " cross join lateral ({} offset 0) e",
+          columns, live_rows(target, "e.id = l.target_id"));
+    case EdgeKind::linked:
+      return fmt::format(
+          "select k.n, {} from unnest($2::bigint[]) with ordinality as k(id, n)"
+          " cross join lateral (select distinct x.source_id from sluice.link x"
+          "   where x.workspace_id = $1 and x.target_id = k.id and x.rule_id = any ($3::bigint[])"
+          "   and x.state in ('linked', 'confirmed') order by x.source_id limit {}) l"
+          " cross join lateral ({} offset 0) e order by k.n, e.id",
+          columns, kChildrenMax + 1, live_rows(target, "e.id = l.source_id"));
+  }
+  return {};
 }
 
 Task<void> expand(pg::Connection& connection, const Catalog& catalog, const StoredType& type,

@@ -9,6 +9,17 @@
 namespace sluice::feed {
 namespace {
 
+// No transaction before this one can still commit a change here: the oldest running one, except
+// those that another database of the server is known to run (a snapshot lists them all). A
+// transaction whose backend we may not see, or that has ended since, counts as one of ours. A
+// standby's snapshots list none, and have only their xmin.
+constexpr std::string_view kHorizon =
+    "(select case when pg_is_in_recovery() then pg_snapshot_xmin(pg_current_snapshot()) else"
+    " coalesce((select x from pg_snapshot_xip(pg_current_snapshot()) x where not exists"
+    " (select 1 from pg_stat_activity a where a.backend_xid = x::xid"
+    "  and a.datid <> (select d.oid from pg_database d where d.datname = current_database()))"
+    " order by x limit 1), pg_snapshot_xmax(pg_current_snapshot())) end)";
+
 const pg::Statement kRead{
     "feed_read",
     "select h.txid::text, h.change_id, h.at, h.type_id, coalesce(t.name, ''), h.entity_id,"
@@ -16,9 +27,10 @@ const pg::Statement kRead{
     " from sluice.change h"
     " left join sluice.entity_type t on t.workspace_id = $1 and t.type_id = h.type_id"
     " where h.workspace_id = $1 and (h.txid, h.change_id) > ($2::text::xid8, $3::bigint)"
-    " and h.txid < pg_snapshot_xmin(pg_current_snapshot())"
-    " and ($4::bigint is null or h.type_id = $4)"
-    " order by h.txid, h.change_id limit $5::int"};
+    " and h.txid < " +
+        std::string(kHorizon) +
+        " and ($4::bigint is null or h.type_id = $4)"
+        " order by h.txid, h.change_id limit $5::int"};
 
 // Of one entity, by its own index: the feed's order would walk through everybody's changes to find
 // its few.
@@ -30,9 +42,10 @@ const pg::Statement kReadEntity{
     "h"
     " left join sluice.entity_type t on t.workspace_id = $1 and t.type_id = h.type_id"
     " where (h.txid, h.change_id) > ($2::text::xid8, $3::bigint)"
-    " and h.txid < pg_snapshot_xmin(pg_current_snapshot())"
-    " and ($4::bigint is null or h.type_id = $4)"
-    " order by h.txid, h.change_id limit $6::int"};
+    " and h.txid < " +
+        std::string(kHorizon) +
+        " and ($4::bigint is null or h.type_id = $4)"
+        " order by h.txid, h.change_id limit $6::int"};
 
 /// A position in the feed; "1:<workspace>:<txid>:<change>" in base64url.
 struct Position {

@@ -46,10 +46,11 @@ struct FeedPage {
 
 /// A page of changes behind the cursor, ordered by (transaction, change). Only transactions older
 /// than the oldest running one are served: nobody can commit behind a cursor, so nothing is ever
-/// skipped; a long transaction anywhere in the database holds the feed back. A reader at the end
-/// gets no changes and its own cursor again. A cursor belongs to one workspace and stays valid for
-/// ever; filters may change between pages. Errors: bad_input "feed.bad_cursor", "feed.bad_limit".
-/// Throws pg::QueryError.
+/// skipped; a long writing transaction in this database holds the feed back, and one in another
+/// database of the server too where the role may not see it (pg_read_all_stats). A reader at the
+/// end gets no changes and its own cursor again. A cursor belongs to one workspace and stays valid
+/// for ever; filters may change between pages. Errors: bad_input "feed.bad_cursor",
+/// "feed.bad_limit". Throws pg::QueryError.
 Task<Result<FeedPage>> read_changes(pg::Pool& pool, WorkspaceId workspace, FeedQuery query);
 
 }  // namespace sluice::feed

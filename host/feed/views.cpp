@@ -87,8 +87,10 @@ View preset_view(const Catalog& catalog, const StoredType& type) {
   for (const StoredRule& rule : catalog.rules) {
     if (rule.source_type != type.id || rule.source_position < 0 || rule.target_position < 0)
       continue;
-    // A lookup by link's whole primary key, made only when the column is asked for. Not a left
-    // join: on tables without statistics that was planned as a scan of all links for each row.
+    // A lookup by link's whole primary key, made only when the column is asked for. A left join
+    // would let a filter on the column begin at the target (0.3 ms for 1.4 s over 300,000 rows),
+    // but before the tables' first ANALYZE it was planned as a comparison of each row with all
+    // links: 20,000 rows then take minutes. The view link is the way to filter by target.
     const std::string lookup = fmt::format(
         "(select l.target_id from sluice.link l where l.workspace_id = {} and l.rule_id = {}"
         " and l.source_id = e.id and l.state in {})",

@@ -84,6 +84,49 @@ void add_value(pg::Array& array, AttributeType type, const Value* value) {
   }
 }
 
+void copy_optional(pg::CopyRows& rows, std::string_view text,
+                   void (pg::CopyRows::*add)(std::string_view)) {
+  if (text.empty()) return rows.add_null();
+  (rows.*add)(text);
+}
+
+/// False when the value has no binary form that we can write.
+bool copy_value(pg::CopyRows& rows, AttributeType type, const Value* value) {
+  if (value == nullptr || value->kind == Kind::null) {
+    rows.add_null();
+    return true;
+  }
+  switch (type) {
+    case AttributeType::text:
+      rows.add_text(value->text);
+      return true;
+    case AttributeType::decimal:
+      return rows.add_numeric(value->text);
+    case AttributeType::json:
+      rows.add_jsonb(value->text);
+      return true;
+    case AttributeType::integer:
+      rows.add_int8(value->number);
+      return true;
+    case AttributeType::timestamp:
+      rows.add_timestamptz(value->number);
+      return true;
+    case AttributeType::number:
+      rows.add_float8(value->real);
+      return true;
+    case AttributeType::boolean:
+      rows.add_boolean(value->number != 0);
+      return true;
+    case AttributeType::date:
+      rows.add_date(static_cast<std::int32_t>(value->number));
+      return true;
+    case AttributeType::bytes:
+      rows.add_bytea(value->text);
+      return true;
+  }
+  return false;
+}
+
 /// Names, arrays and selected expressions of one statement's input, built side by side.
 struct Input {
   std::string arrays, names, selected, columns;
@@ -138,24 +181,24 @@ std::string set_observed() {
 std::string look_sql(const TypePlan& plan, const Presence& presence) {
   // Version 0 says nothing about order; nor does observed order 0.
   // Vendors' versions speak before our clocks, except about a deletion, which may have had no
-  // version.
+  // version. The hash comes first: most rows are the same, and end there.
   const std::string differs = fmt::format(
-      "((i.v = 0 or i.v >= t.source_version) and ({} or (i.v > t.source_version and "
-      "t.source_version > 0 "
-      "and t.deleted_at is null)) and (t.content_hash <> i.h or i.v > t.source_version "
-      "or (t.deleted_at is not null) <> i.d))",
+      "((t.content_hash <> i.h or i.v > t.source_version or (t.deleted_at is not null) <> i.d) "
+      "and (i.v = 0 or i.v >= t.source_version) and ({} or (i.v > t.source_version and "
+      "t.source_version > 0 and t.deleted_at is null)))",
       not_observed_before(3));
+  // The image is looked up again, of the rows that differ only: in the same expression it would
+  // have PostgreSQL take every row's columns apart.
   return fmt::format(
-      "select i.n, f.id, f.sync_version, f.gone, f.image "
+      "select i.n, f.id, f.sync_version, f.gone, case when f.differs and not i.d then "
+      "(select {1} from {2} t where {3}) end as image "
       "from unnest($4::text[], $5::bigint[], $6::uuid[], $7::boolean[]) with ordinality as i(x, v, "
       "h, d, n) "
       "left join lateral (select t.id, t.sync_version, t.deleted_at is not null as gone, {0} as "
-      "differs, "
-      "case when {0} and not i.d then {1} end as image from {2} t "
-      "where t.workspace_id = $1 and t.connection_id = $2 and t.external_id = i.x offset 0) f on "
-      "true "
+      "differs from {2} t where {3} offset 0) f on true "
       "where f.id is null or f.differs",
-      differs, image(plan, presence, false), table(plan));
+      differs, image(plan, presence, false), table(plan),
+      "t.workspace_id = $1 and t.connection_id = $2 and t.external_id = i.x");
 }
 
 void add_content(Input& input, const TypePlan& plan, const Presence& presence) {
@@ -261,6 +304,58 @@ std::string action_sql(Action action, const TypePlan& plan, const Presence& pres
       return bury_sql(plan);
   }
   return {};
+}
+
+std::string any_row_sql(const TypePlan& plan) {
+  return fmt::format(
+      "select exists (select 1 from {} t where t.workspace_id = $1 and t.connection_id = $2)",
+      table(plan));
+}
+
+std::string copy_sql(const TypePlan& plan, const Presence& presence) {
+  std::string columns;
+  if (presence.source_url) columns += ", source_url";
+  if (presence.extra) columns += ", extra";
+  for (const std::uint16_t column : presence.columns)
+    columns += ", " + model::quote_name(plan.stored->attributes[column].name);
+  return fmt::format(
+      "copy {} ({}, id, observed_version, source_version, content_hash{}) from stdin "
+      "(format binary)",
+      table(plan), kKey, columns);
+}
+
+std::optional<pg::CopyRows> copy_rows(WorkspaceId workspace, ConnectionId connection,
+                                      const Batch& batch, const TypePlan& plan,
+                                      const Presence& presence, std::int64_t observed,
+                                      std::span<const Target> targets,
+                                      std::span<const std::int64_t> ids) {
+  constexpr std::size_t kFixedColumns = 7;
+  constexpr std::size_t kRowBytes = 1024;  // a guess; the buffer grows
+  pg::CopyRows rows(kFixedColumns + (presence.source_url ? 1 : 0) + (presence.extra ? 1 : 0) +
+                    presence.columns.size());
+  rows.reserve(targets.size() * kRowBytes);
+  for (std::size_t i = 0; i < targets.size(); ++i) {
+    const Row& row = *targets[i].row;
+    rows.begin_row();
+    rows.add_int8(workspace.value);
+    rows.add_int8(connection.value);
+    rows.add_text(row.external_id);
+    rows.add_int8(ids[i]);
+    rows.add_int8(observed);
+    rows.add_int8(row.version);
+    rows.add_uuid(row.hash);
+    if (presence.source_url) copy_optional(rows, row.source_url, &pg::CopyRows::add_text);
+    if (presence.extra) copy_optional(rows, row.extra, &pg::CopyRows::add_jsonb);
+    const std::span<const Value> values = batch.values(row);
+    std::size_t next = 0;
+    for (const std::uint16_t column : presence.columns) {
+      while (next < values.size() && values[next].attribute < column) ++next;
+      const bool there = next < values.size() && values[next].attribute == column;
+      const AttributeType type = plan.stored->attributes[column].type;
+      if (!copy_value(rows, type, there ? &values[next] : nullptr)) return std::nullopt;
+    }
+  }
+  return rows;
 }
 
 void Shapes::add(pg::Pipeline& pipeline, const std::string& sql, pg::Params params) {

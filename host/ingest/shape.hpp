@@ -3,6 +3,8 @@
 // tests/pg/ingest.
 #pragma once
 
+#include <optional>
+#include <span>
 #include <string>
 #include <unordered_map>
 
@@ -60,6 +62,21 @@ struct Target {
   const Row* row = nullptr;
   const Found* found = nullptr;
 };
+
+/// Whether the connection has any row of the type; $1 workspace, $2 connection. One row, one
+/// boolean.
+[[nodiscard]] std::string any_row_sql(const TypePlan& plan);
+
+/// COPY of absent rows straight into the table, with the same columns as Action::insert and the
+/// entity's id.
+[[nodiscard]] std::string copy_sql(const TypePlan& plan, const Presence& presence);
+/// The rows of that COPY, `ids` beside `targets`. Nothing when a value has no binary form that we
+/// can write (a decimal with an exponent): such rows go by Action::insert.
+[[nodiscard]] std::optional<pg::CopyRows> copy_rows(WorkspaceId workspace, ConnectionId connection,
+                                                    const Batch& batch, const TypePlan& plan,
+                                                    const Presence& presence, std::int64_t observed,
+                                                    std::span<const Target> targets,
+                                                    std::span<const std::int64_t> ids);
 
 [[nodiscard]] pg::Params action_params(Action action, WorkspaceId workspace,
                                        ConnectionId connection, const Batch& batch,

@@ -73,6 +73,16 @@ const pg::Statement kForgetAnswered{
     "i.generation "
     "offset 0 for update) f))"};
 
+// What was refused of an object before, now that it has been read again. What this run itself
+// refused or noted stays: of this page, or of an earlier one of the same session.
+const pg::Statement kForgive{
+    "ingest_forgive",
+    "delete from sluice.quarantine q where q.ctid = any(array("
+    "select f.tid from unnest($4::text[], $5::text[]) as i(type, x) "
+    "cross join lateral (select o.ctid as tid from sluice.quarantine o where o.workspace_id = $1 "
+    "and o.connection_id = $2 and o.type = i.type and o.external_id = i.x and o.run_id <> $3 "
+    "offset 0) f))"};
+
 const pg::Statement kRefetch{
     "ingest_refetch",
     "insert into sluice.refetch as r (workspace_id, connection_id, type, external_id, kind, "
@@ -86,12 +96,12 @@ const pg::Statement kRefetch{
     "attempts = 0, "
     "not_before = now(), reason = excluded.reason"};
 
-// 8 bytes an id, in one row a page. A refused record is there all the same.
+// 8 bytes an id, in one row a page and type. A refused record is there all the same.
 const pg::Statement kSeen{
     "ingest_seen",
     "insert into sluice.seen (workspace_id, connection_id, stream, enumeration, type, hashes) "
-    "select $1, $2, $3, $4, i.type, array_agg(hashtextextended(i.x collate \"C\", 0)) "
-    "from unnest($5::text[], $6::text[]) as i(type, x) group by i.type"};
+    "select $1, $2, $3, $4, $5::text, array_agg(hashtextextended(i.x collate \"C\", 0)) "
+    "from unnest($6::text[]) as i(x)"};
 
 // A complete enumeration is compared with what is stored, where its ids were kept.
 const pg::Statement kStream{
@@ -102,6 +112,10 @@ const pg::Statement kStream{
     "enumerated_records = enumerated_records + $7, "
     "last_full_records = case when $6 then enumerated_records + $7 else last_full_records end, "
     "reconcile = case when $6 and reconcile = 'recording' then 'due' else reconcile end, "
+    // With the last page the reading is over: a host that dies before it says so elsewhere must not
+    // read everything again.
+    "next_run_at = case when not $6 then next_run_at when interval_seconds > 0 "
+    "then now() + interval_seconds * interval '1 second' end, "
     "vendor_total = case when $8 > 0 then $8 else vendor_total end "
     "where workspace_id = $1 and connection_id = $2 and stream = $3"};
 
@@ -111,7 +125,7 @@ const pg::Statement kRun{
     "records = records + $5, inserted = inserted + $6, updated = updated + $7, unchanged = "
     "unchanged + $8, "
     "deleted = deleted + $9, quarantined = quarantined + $10, notices = notices + $11 "
-    "where workspace_id = $1 and run_id = $2"};
+    "where workspace_id = $1 and run_id = $2 and connection_id = $12 and stream = $13"};
 
 namespace {
 
@@ -218,6 +232,15 @@ void add_answered(pg::Pipeline& pipeline, const PageContext& context, const Page
   pg::Params params(context.workspace, context.connection, std::move(types), std::move(ids),
                     std::move(generations));
   pipeline.add(kForgetAnswered, std::move(params));
+  pg::Array full_types(pg::Oid::text), same_ids(pg::Oid::text);
+  for (const PageEffects::Answered& answered : effects.answered) {
+    const std::string type = context.manifest->id + "." + answered.type;
+    full_types.add(std::string_view(type));
+    same_ids.add(std::string_view(answered.external_id));
+  }
+  pg::Params forgiven(context.workspace, context.connection, context.run, std::move(full_types),
+                      std::move(same_ids));
+  pipeline.add(kForgive, std::move(forgiven));
 }
 
 void add_seen(pg::Pipeline& pipeline, const PageContext& context, const contract::Page& page,
@@ -225,27 +248,26 @@ void add_seen(pg::Pipeline& pipeline, const PageContext& context, const contract
   if (effects.enumeration == 0) return;
   const contract::Stream* stream = context.manifest->find_stream(context.stream);
   SLUICE_INVARIANT(stream != nullptr);
-  pg::Array types(pg::Oid::text), ids(pg::Oid::text);
-  bool any = false;
-  const auto add = [&](std::uint32_t type, std::string_view external_id) {
-    const std::string& name = context.manifest->entity_types.at(type).name;
-    const auto& enumerated = stream->enumerates;
-    if (external_id.empty() ||
-        std::find(enumerated.begin(), enumerated.end(), name) == enumerated.end())
-      return;
-    types.add(std::string_view(name));
-    ids.add(external_id);
-    any = true;
+  std::map<std::uint32_t, pg::Array> seen;
+  for (const std::string& name : stream->enumerates) {
+    if (const auto type = context.manifest->type_index(name))
+      seen.try_emplace(*type, pg::Oid::text);
+  }
+  const auto add = [&seen](std::uint32_t type, std::string_view external_id) {
+    const auto ids = seen.find(type);
+    if (ids != seen.end() && !external_id.empty()) ids->second.add(external_id);
   };
   for (const contract::Record& record : page.records) {
     if (!record.deleted) add(record.type, record.external_id);
   }
   for (const contract::RejectedRecord& rejected : page.rejected)
     add(rejected.type, rejected.external_id);
-  if (!any) return;
-  pg::Params params(context.workspace, context.connection, context.stream, effects.enumeration,
-                    std::move(types), std::move(ids));
-  pipeline.add(kSeen, std::move(params));
+  for (auto& [type, ids] : seen) {
+    if (ids.size() == 0) continue;
+    pg::Params params(context.workspace, context.connection, context.stream, effects.enumeration,
+                      context.manifest->entity_types.at(type).name, std::move(ids));
+    pipeline.add(kSeen, std::move(params));
+  }
 }
 
 struct Wanted {
@@ -304,11 +326,17 @@ void add_notices(pg::Pipeline& pipeline, const PageContext& context, const contr
 
 }  // namespace
 
-void add_tail(pg::Pipeline& pipeline, const PageContext& context, const contract::Page& page,
-              const PageEffects& effects, const Batch& batch, const std::vector<Refusal>& warnings,
-              const Tail& tail) {
+void add_rows_so_far(pg::Pipeline& pipeline, const PageContext& context, Tail& tail) {
   for (const KeyBatch& keys : tail.keys) add_keys(pipeline, context.workspace, keys);
   add_changes(pipeline, context, tail.changes);
+  tail.keys.clear();
+  tail.changes.clear();
+}
+
+void add_tail(pg::Pipeline& pipeline, const PageContext& context, const contract::Page& page,
+              const PageEffects& effects, const Batch& batch, const std::vector<Refusal>& warnings,
+              Tail& tail) {
+  add_rows_so_far(pipeline, context, tail);
   add_refusals(pipeline, context, batch.refusals, warnings);
   add_answered(pipeline, context, effects);
   add_notices(pipeline, context, page);
@@ -324,7 +352,7 @@ void add_tail(pg::Pipeline& pipeline, const PageContext& context, const contract
   }
   pg::Params run(context.workspace, context.run, effects.requests, effects.bytes, counts.records,
                  counts.inserted, counts.updated, counts.unchanged, counts.deleted,
-                 counts.quarantined, counts.notices);
+                 counts.quarantined, counts.notices, context.connection, context.stream);
   pipeline.add(kRun, std::move(run));
   pg::Params guard(context.workspace, context.lease_name, context.epoch);
   pipeline.add(kCommitGuard, std::move(guard));

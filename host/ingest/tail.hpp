@@ -18,8 +18,8 @@ namespace sluice::ingest {
 inline constexpr std::string_view kLeaseLostState = "22012";
 
 extern const pg::Statement kBegin, kCommit, kCommitGuard;
-extern const pg::Statement kRemoveKeys, kAddKeys, kAddChanges, kRefuse, kForgetAnswered, kRefetch,
-    kSeen, kStream, kRun;
+extern const pg::Statement kRemoveKeys, kAddKeys, kAddChanges, kRefuse, kForgetAnswered, kForgive,
+    kRefetch, kSeen, kStream, kRun;
 
 /// Keys of the entities of one round. Removing comes first.
 struct KeyBatch {
@@ -56,9 +56,13 @@ struct Tail {
   PageCounts counts;
 };
 
+/// Keys and changes so far; the tail then begins anew, so that a page that changes many rows of
+/// which it holds no record (complete sets) keeps only some of them in memory.
+void add_rows_so_far(pg::Pipeline& pipeline, const PageContext& context, Tail& tail);
+
 /// Everything up to and with COMMIT.
 void add_tail(pg::Pipeline& pipeline, const PageContext& context, const contract::Page& page,
               const PageEffects& effects, const Batch& batch, const std::vector<Refusal>& warnings,
-              const Tail& tail);
+              Tail& tail);
 
 }  // namespace sluice::ingest

@@ -175,7 +175,7 @@ void Presence::merge(const Presence& other) {
 
 Batch::Batch(const contract::Manifest& manifest, const model::Catalog& catalog,
              const contract::Page& page)
-    : manifest_(manifest), catalog_(catalog), page_(page) {
+    : manifest_(manifest), catalog_(catalog), records_(page.records) {
   rows.reserve(page.records.size());
   for (std::uint32_t i = 0; i < page.records.size(); ++i) take(i);
   for (const contract::CompleteSet& set : page.sets) plan_for(set.type);
@@ -228,7 +228,7 @@ TypePlan& Batch::plan_for(std::uint32_t type) {
 std::string_view Batch::own(std::string text) { return owned_.emplace_back(std::move(text)); }
 
 void Batch::refuse_record(std::uint32_t index, std::string code, std::string reason) {
-  const contract::Record& record = page_.records[index];
+  const contract::Record& record = records_[index];
   const contract::EntityType& type = manifest_.entity_types.at(record.type);
   Refusal refusal;
   refusal.type = manifest_.id + "." + type.name;
@@ -265,7 +265,7 @@ std::string Batch::missing_required(const Row& row) const {
 }
 
 void Batch::take(std::uint32_t index) {
-  const contract::Record& record = page_.records[index];
+  const contract::Record& record = records_[index];
   TypePlan& of = plan_for(record.type);
   if (record.external_id.empty() || record.external_id.size() > kExternalIdBytesMax ||
       has_nul(record.external_id) || !is_utf8(record.external_id)) {

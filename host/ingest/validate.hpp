@@ -128,7 +128,7 @@ class Batch {
 
   const contract::Manifest& manifest_;
   const model::Catalog& catalog_;
-  const contract::Page& page_;
+  std::span<const contract::Record> records_;  ///< of the page, which may be moved meanwhile
   std::map<std::uint32_t, std::unique_ptr<TypePlan>> plans_;
   std::vector<contract::Value> values_;
   std::deque<std::string> owned_;

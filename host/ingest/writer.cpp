@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <deque>
 #include <set>
 
 #include "base/check.hpp"
@@ -28,6 +29,34 @@ PageCounts& PageCounts::operator+=(const PageCounts& other) {
   return *this;
 }
 
+/// A batch and the catalogue that it refers to.
+class CheckedPage {
+ public:
+  CheckedPage(const contract::Manifest& of, model::CatalogPtr by, const contract::Page& page)
+      : manifest(&of), catalog(std::move(by)), batch(of, *catalog, page), rounds(batch.rounds()) {}
+  CheckedPage(const CheckedPage&) = delete;
+  CheckedPage& operator=(const CheckedPage&) = delete;
+
+  [[nodiscard]] bool serves(const PageContext& context) const {
+    return !used && manifest == context.manifest && catalog == context.catalog;
+  }
+
+  const contract::Manifest* manifest;
+  model::CatalogPtr catalog;
+  Batch batch;
+  std::vector<std::vector<std::uint32_t>> rounds;
+  bool used = false;  ///< a write takes rows out of the batch
+};
+
+std::shared_ptr<CheckedPage> PageCheck::operator()(const contract::Page& page) const {
+  if (catalog == nullptr || page.empty()) return nullptr;
+  try {
+    return std::make_shared<CheckedPage>(*manifest, catalog, page);
+  } catch (const Failure&) {  // the writer comes to the same, at the page's turn
+    return nullptr;
+  }
+}
+
 namespace {
 
 using contract::Kind;
@@ -36,6 +65,13 @@ using contract::Value;
 /// A row that another transaction changes between our look and our write goes round again. Under a
 /// lease nobody should; more rounds than this mean that somebody does.
 constexpr int kRoundsMax = 8;
+
+/// A COPY has a round trip more than an insert: fewer rows of a type are inserted.
+constexpr std::size_t kCopyRowsMin = 50;
+
+/// Children that a complete set lacks are marked as deleted so many at a time: a parent may have
+/// lost a million.
+constexpr int kMissingRowsPerLook = 10'000;
 
 /// Where a row stands within its round.
 ///   look ──absent──> insert ──> done          (insert without a look when the type is being
@@ -123,26 +159,67 @@ std::string_view member(const std::vector<std::pair<std::string_view, std::strin
   return {};
 }
 
+/// How a type's rows are met; see Writer.
+enum class Meet { look, insert, copy };
+using Meets = std::map<TypeKey, Meet>;
+
+TypeKey key_of_type(const PageContext& context, const TypePlan& plan) {
+  TypeKey key;
+  key.connection = context.connection;
+  key.type = plan.stored->id;
+  return key;
+}
+
+const pg::Statement kTakeIds{
+    "ingest_take_ids", "select nextval('sluice.entity_id') from generate_series(1, $1::bigint)"};
+
+/// Entity ids for rows that are copied. Taken by the block; what is left when the host ends, and
+/// what a failed page had, is never used.
+class Ids {
+ public:
+  static constexpr std::size_t kBlock = 10'000;
+
+  Task<std::vector<std::int64_t>> take(pg::Connection& connection, std::size_t count) {
+    while (free_.size() < count) {  // another page may take some while we wait
+      pg::Params params(static_cast<std::int64_t>(std::max(kBlock, count)));
+      const pg::QueryResult block = co_await connection.query(kTakeIds, std::move(params));
+      for (int row = 0; row < block.rows(); ++row) free_.push_back(block.get<std::int64_t>(row, 0));
+    }
+    const auto end = free_.begin() + static_cast<std::ptrdiff_t>(count);
+    std::vector<std::int64_t> taken(free_.begin(), end);
+    free_.erase(free_.begin(), end);
+    co_return taken;
+  }
+
+ private:
+  std::deque<std::int64_t> free_;
+};
+
 /// The work of one transaction.
 class PageWrite {
  public:
-  PageWrite(const PageContext& context, Batch& batch, Shapes& shapes,
-            const std::set<TypeKey>& loading, std::int64_t observed)
+  PageWrite(const PageContext& context, Batch& batch, Shapes& shapes, const Meets& meets, Ids& ids,
+            std::vector<std::vector<std::uint32_t>> rounds, bool may_copy, std::int64_t observed)
       : context_(context),
         batch_(batch),
         shapes_(shapes),
-        loading_(loading),
+        meets_(meets),
+        ids_(ids),
+        rounds_(std::move(rounds)),
+        may_copy_(may_copy),
         observed_(observed),
         written_(batch.rows.size()) {}
 
   Task<void> rows(pg::Connection& connection) {
-    pg::Pipeline begin;
-    begin.add(kBegin, pg::Params());
-    waiting_ = std::move(begin);
-    for (const std::vector<std::uint32_t>& round : batch_.rounds()) {
+    if (may_copy_ && !rounds_.empty()) co_await copy_new(connection, rounds_.front());
+    if (copied_.empty()) waiting_.add(kBegin, pg::Params());
+    for (const std::vector<std::uint32_t>& round : rounds_) {
       co_await write_round(connection, round);
     }
   }
+
+  /// Types of which rows were copied, or were to be when it failed.
+  [[nodiscard]] const std::set<std::uint32_t>& copied() const { return copied_; }
 
   Task<void> sets(pg::Connection& connection, std::span<const contract::CompleteSet> sets);
 
@@ -150,7 +227,9 @@ class PageWrite {
                     const PageEffects& effects) {
     std::vector<Refusal> warnings;
     for (const Note& note : batch_.notes) {
-      if (!written_[note.row]) continue;  // an unchanged row was noted when it was written
+      // An unchanged row was noted when it was written; read again for its own sake, it is noted
+      // again, since what this run does not note leaves the quarantine (kForgive).
+      if (!written_[note.row] && !context_.stream.empty()) continue;
       const Row& row = batch_.rows[note.row];
       Refusal warning;
       warning.type = batch_.plan(row.type).stored->name;
@@ -178,8 +257,14 @@ class PageWrite {
   }
 
  private:
+  Task<void> copy_new(pg::Connection& connection, std::vector<std::uint32_t>& round);
+  Task<bool> copy_type(pg::Connection& connection, std::uint32_t type,
+                       const std::vector<std::uint32_t>& rows);
+  [[nodiscard]] Meet meet(const Row& row) const;
   Task<void> write_round(pg::Connection& connection, const std::vector<std::uint32_t>& round);
-  Task<bool> bury_missing(pg::Connection& connection, std::span<const contract::CompleteSet> sets);
+  enum class Looked { all_gone, more, changed_meanwhile };
+  Task<Looked> bury_missing(pg::Connection& connection,
+                            std::span<const contract::CompleteSet> sets);
   [[nodiscard]] std::vector<Step> plan_steps(const std::vector<Progress>& progress) const;
   void add_step(pg::Pipeline& pipeline, const Step& step, const std::vector<Progress>& progress);
   void take(const Step& step, const pg::QueryResult& result, std::vector<Progress>& progress);
@@ -193,7 +278,11 @@ class PageWrite {
   const PageContext& context_;
   Batch& batch_;
   Shapes& shapes_;
-  const std::set<TypeKey>& loading_;
+  const Meets& meets_;
+  Ids& ids_;
+  std::vector<std::vector<std::uint32_t>> rounds_;
+  bool may_copy_;
+  std::set<std::uint32_t> copied_;
   std::int64_t observed_;      ///< see observed_order
   std::vector<bool> written_;  ///< by row
   pg::Pipeline waiting_;  ///< steps that need no answer of their own and travel with the next ones
@@ -370,18 +459,67 @@ void PageWrite::take(const Step& step, const pg::QueryResult& result,
   }
 }
 
+Meet PageWrite::meet(const Row& row) const {
+  const auto found = meets_.find(key_of_type(context_, batch_.plan(row.type)));
+  return found == meets_.end() ? Meet::look : found->second;
+}
+
+/// Copies what can be copied and takes it out of the round.
+Task<void> PageWrite::copy_new(pg::Connection& connection, std::vector<std::uint32_t>& round) {
+  std::map<std::uint32_t, std::vector<std::uint32_t>> by_type;  // in the round's order
+  for (const std::uint32_t index : round) {
+    const Row& row = batch_.rows[index];
+    if (row.insertable && !row.deleted && meet(row) == Meet::copy)
+      by_type[row.type].push_back(index);
+  }
+  std::vector<bool> done(batch_.rows.size());
+  for (const auto& [type, rows] : by_type) {
+    if (rows.size() < kCopyRowsMin) continue;
+    const bool copied = co_await copy_type(connection, type, rows);
+    for (const std::uint32_t index : rows) done[index] = copied;
+  }
+  std::erase_if(round, [&done](std::uint32_t index) { return done[index]; });
+}
+
+/// False when the rows have no binary form; nothing is done then.
+Task<bool> PageWrite::copy_type(pg::Connection& connection, std::uint32_t type,
+                                const std::vector<std::uint32_t>& rows) {
+  const TypePlan& plan = batch_.plan(type);
+  Presence presence;
+  std::vector<Target> targets;
+  targets.reserve(rows.size());
+  for (const std::uint32_t index : rows) {
+    presence.merge(batch_.presence(batch_.rows[index]));
+    Target target;
+    target.row = &batch_.rows[index];
+    targets.push_back(target);
+  }
+  const std::vector<std::int64_t> ids = co_await ids_.take(connection, rows.size());
+  const std::optional<pg::CopyRows> wire = copy_rows(
+      context_.workspace, context_.connection, batch_, plan, presence, observed_, targets, ids);
+  if (!wire) co_return false;
+  const bool begins = copied_.empty();
+  copied_.insert(type);
+  const std::string sql = (begins ? "begin; " : "") + copy_sql(plan, presence);
+  const std::unique_ptr<pg::CopyIn> copy = co_await connection.copy_in(sql);
+  co_await copy->rows(*wire);
+  // While the server works; should it refuse a row, this whole object goes.
+  tail_.keys.emplace_back();
+  news_[type].first += rows.size();
+  for (std::size_t i = 0; i < rows.size(); ++i) inserted(batch_.rows[rows[i]], rows[i], ids[i]);
+  co_await copy->finish();
+  co_return true;
+}
+
 Task<void> PageWrite::write_round(pg::Connection& connection,
                                   const std::vector<std::uint32_t>& round) {
   std::vector<Progress> progress;
   progress.reserve(round.size());
   for (const std::uint32_t index : round) {
     const Row& row = batch_.rows[index];
-    TypeKey key;
-    key.connection = context_.connection;
-    key.type = batch_.plan(row.type).stored->id;
     Progress one;
     one.row = index;
-    const bool load = row.insertable && !row.deleted && loading_.contains(key);
+    const bool load = row.insertable && !row.deleted && meet(row) != Meet::look;
     one.next = load ? Next::insert : Next::look;
     progress.push_back(std::move(one));
     ++news_[row.type].first;
@@ -413,10 +551,10 @@ Task<void> PageWrite::sets(pg::Connection& connection,
                            std::span<const contract::CompleteSet> sets) {
   if (sets.empty()) co_return;
   tail_.keys.emplace_back();
-  for (int turn = 0;; ++turn) {
-    const bool settled = co_await bury_missing(connection, sets);
-    if (settled) co_return;
-    if (turn == kRoundsMax) {
+  for (int turn = 0;;) {
+    const Looked looked = co_await bury_missing(connection, sets);
+    if (looked == Looked::all_gone) co_return;
+    if (looked == Looked::changed_meanwhile && ++turn > kRoundsMax) {
       throw Failure(Error(
           ErrorKind::retry_later, "ingest.contended",
           "rows of a complete set keep being changed by somebody else while they are marked as "
@@ -426,10 +564,11 @@ Task<void> PageWrite::sets(pg::Connection& connection,
   }
 }
 
-/// Marks what the sets lack, unless it is newer than they are. False when a row changed between the
-/// look and the write, by the connection's other lane: look again.
-Task<bool> PageWrite::bury_missing(pg::Connection& connection,
-                                   std::span<const contract::CompleteSet> sets) {
+/// Marks what the sets lack, unless it is newer than they are; at most kMissingRowsPerLook of each
+/// set. A row that changed between the look and the write, by the connection's other lane, is to be
+/// looked at again.
+Task<PageWrite::Looked> PageWrite::bury_missing(pg::Connection& connection,
+                                                std::span<const contract::CompleteSet> sets) {
   pg::Pipeline look = std::move(waiting_);
   waiting_ = pg::Pipeline();
   const std::size_t before = look.size();
@@ -441,9 +580,9 @@ Task<bool> PageWrite::bury_missing(pg::Connection& connection,
         "select t.external_id, t.id, t.sync_version from vendor.{} t where t.workspace_id = $1 "
         "and t.connection_id = $2 and t.{} = $4::text::{} and t.deleted_at is null and "
         "t.external_id <> all($5::text[]) "
-        "and {}",  // no order: it would make the primary key's index look good, and lost is sorted
+        "and {} limit {}",  // no order: it would make the primary key's index look good
         model::quote_name(plan.stored->table), model::quote_name(attribute.name),
-        sql_type(attribute.type), not_observed_before(3));
+        sql_type(attribute.type), not_observed_before(3), kMissingRowsPerLook);
     pg::Array ids(pg::Oid::text);
     for (const std::string_view id : set.ids) ids.add(id);
     pg::Params params(context_.workspace, context_.connection, observed_, set.equals,
@@ -452,8 +591,10 @@ Task<bool> PageWrite::bury_missing(pg::Connection& connection,
   }
   const std::vector<pg::QueryResult> gone = co_await connection.run(std::move(look));
   std::map<std::pair<std::uint32_t, std::string>, Found> lost;  // two sets may miss the same entity
+  bool more = false;
   for (std::size_t s = 0; s < sets.size(); ++s) {
     const pg::QueryResult& result = gone.at(before + s);
+    more = more || result.rows() == kMissingRowsPerLook;
     for (int r = 0; r < result.rows(); ++r) {
       Found found;
       found.id = result.get<std::int64_t>(r, 1);
@@ -461,7 +602,7 @@ Task<bool> PageWrite::bury_missing(pg::Connection& connection,
       lost.emplace(std::make_pair(sets[s].type, result.get<std::string>(r, 0)), std::move(found));
     }
   }
-  if (lost.empty()) co_return true;
+  if (lost.empty()) co_return Looked::all_gone;
   std::map<std::uint32_t, std::vector<Target>> targets;
   std::vector<Row> rows;
   rows.reserve(lost.size());
@@ -498,11 +639,22 @@ Task<bool> PageWrite::bury_missing(pg::Connection& connection,
     }
     ++type;
   }
-  co_return answered == asked;
+  if (answered != asked) co_return Looked::changed_meanwhile;
+  if (!more) co_return Looked::all_gone;
+  add_rows_so_far(waiting_, context_, tail_);
+  tail_.keys.emplace_back();
+  co_return Looked::more;
 }
 
 bool is_refused_value(const pg::QueryError& error) {
   return error.sqlstate().starts_with("22") || error.sqlstate().starts_with("54");
+}
+
+/// A row is there already (23505), or this role may not COPY into the table (42501, 0A000 under
+/// row-level security): its rows are inserted from now on.
+bool is_copy_no_more(const pg::QueryError& error) {
+  const std::string_view state = error.sqlstate();
+  return state == "23505" || state == "42501" || state == "0A000";
 }
 
 /// Finds the records that PostgreSQL refuses, by halves, in a transaction that is rolled back. The
@@ -568,27 +720,87 @@ struct Writer::State {
   explicit State(pg::Pool& pool_used) : pool(pool_used) {}
   pg::Pool& pool;
   Shapes shapes;
-  std::set<TypeKey> loading;  ///< types whose last page was mostly new: no look before the insert
+  Meets meets;
+  Ids ids;
+
+  Task<void> meet_types(pg::Connection& connection, const PageContext& context, const Batch& batch);
+  void stop_copying(const PageContext& context, const Batch& batch,
+                    const std::set<std::uint32_t>& types);
+  void learn(const PageContext& context, const Batch& batch, const PageWrite& work);
 };
+
+/// Decides how the page's types are met that have not been met before.
+Task<void> Writer::State::meet_types(pg::Connection& connection, const PageContext& context,
+                                     const Batch& batch) {
+  std::set<std::uint32_t> unknown;
+  for (const Row& row : batch.rows) {
+    if (unknown.contains(row.type)) continue;
+    if (!meets.contains(key_of_type(context, batch.plan(row.type)))) unknown.insert(row.type);
+  }
+  if (unknown.empty()) co_return;
+  pg::Pipeline looks;
+  for (const std::uint32_t type : unknown) {
+    pg::Params params(context.workspace, context.connection);
+    shapes.add(looks, any_row_sql(batch.plan(type)), std::move(params));
+  }
+  const std::vector<pg::QueryResult> answers = co_await connection.run(std::move(looks));
+  std::size_t at = 0;
+  for (const std::uint32_t type : unknown) {
+    const bool has_rows = answers.at(at++).get<bool>(0, 0);
+    meets.try_emplace(key_of_type(context, batch.plan(type)), has_rows ? Meet::look : Meet::copy);
+  }
+}
+
+void Writer::State::stop_copying(const PageContext& context, const Batch& batch,
+                                 const std::set<std::uint32_t>& types) {
+  for (const std::uint32_t type : types)
+    meets[key_of_type(context, batch.plan(type))] = Meet::insert;
+}
+
+void Writer::State::learn(const PageContext& context, const Batch& batch, const PageWrite& work) {
+  for (const auto& [type, news] : work.news()) {
+    Meet& meet = meets[key_of_type(context, batch.plan(type))];
+    const bool all_new = news.second == news.first;
+    if (meet == Meet::copy && all_new) continue;
+    meet = news.second * 2 >= news.first ? Meet::insert : Meet::look;
+  }
+}
 
 Writer::Writer(pg::Pool& pool) : state_(std::make_unique<State>(pool)) {}
 Writer::~Writer() = default;
 
 Task<PageCounts> Writer::write(const PageContext& context, const contract::Page& page,
                                PageEffects effects) {
-  Batch batch(*context.manifest, *context.catalog, page);
+  std::shared_ptr<CheckedPage> checked = std::move(effects.checked);
+  if (checked == nullptr || !checked->serves(context))
+    checked = std::make_shared<CheckedPage>(*context.manifest, context.catalog, page);
+  checked->used = true;
+  Batch& batch = checked->batch;
+  bool may_copy = true;
   for (bool searched = false;;) {
     std::exception_ptr refused_value;
     {
       pg::Pool::Lease connection = co_await state_->pool.acquire();
-      PageWrite work(context, batch, state_->shapes, state_->loading,
+      co_await state_->meet_types(*connection, context, batch);
+      // Of the second try on, some rows are out.
+      const bool first = may_copy && !searched;
+      PageWrite work(context, batch, state_->shapes, state_->meets, state_->ids,
+                     first ? checked->rounds : batch.rounds(), may_copy,
                      observed_order(context.epoch, effects.observed_version));
+      bool without_copy = false;
       try {
         co_await work.rows(*connection);
         co_await work.sets(*connection, page.sets);
       } catch (const pg::QueryError& error) {
-        if (searched || !is_refused_value(error)) throw;
-        refused_value = std::current_exception();
+        const bool value = is_refused_value(error);
+        without_copy = !work.copied().empty() && (value || is_copy_no_more(error));
+        if (!without_copy && (searched || !value)) throw;
+        if (without_copy && !value) state_->stop_copying(context, batch, work.copied());
+        if (!without_copy) refused_value = std::current_exception();
+      }
+      if (without_copy) {  // the pool rolls back what was begun
+        may_copy = false;
+        continue;
       }
       if (!refused_value) {
         SLUICE_FAILPOINT("ingest.after_upsert");
@@ -608,16 +820,7 @@ Task<PageCounts> Writer::write(const PageContext& context, const contract::Page&
                     "another host goes on from the last checkpoint"));
         }
         SLUICE_FAILPOINT("ingest.after_commit");
-        for (const auto& [type, news] : work.news()) {
-          TypeKey key;
-          key.connection = context.connection;
-          key.type = batch.plan(type).stored->id;
-          if (news.second * 2 >= news.first) {
-            state_->loading.insert(key);
-          } else {
-            state_->loading.erase(key);
-          }
-        }
+        state_->learn(context, batch, work);
         co_return work.counts();
       }
     }

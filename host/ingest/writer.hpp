@@ -2,6 +2,7 @@
 // changes, notices and checkpoint, or not at all.
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <string>
 
@@ -26,6 +27,20 @@ struct PageContext {
   model::CatalogPtr catalog;
 };
 
+/// A page that was checked ahead of its turn: what Writer::write needs of it and of no database.
+/// For one write; a page that is written again is checked again.
+class CheckedPage;
+
+/// Checks pages on any thread, also while the one before is written. Holds what it needs; the
+/// manifest must outlive what it makes. The page may be moved afterwards, not changed.
+struct PageCheck {
+  const contract::Manifest* manifest = nullptr;
+  model::CatalogPtr catalog;
+  /// nullptr when there is nothing to check, or when it cannot be done (Writer::write then says
+  /// why).
+  [[nodiscard]] std::shared_ptr<CheckedPage> operator()(const contract::Page& page) const;
+};
+
 /// What the same transaction also does.
 struct PageEffects {
   std::optional<std::string> checkpoint;  ///< replaces the stream's
@@ -47,7 +62,10 @@ struct PageEffects {
     std::string external_id;
     std::int64_t generation = 0;
   };
+  /// Their quarantine rows leave too, unless this run refused or noted the object again.
   std::vector<Answered> answered;
+  /// The same page, checked with the same manifest and catalogue; else it is checked now.
+  std::shared_ptr<CheckedPage> checked;
 };
 
 struct PageCounts {
@@ -77,8 +95,13 @@ struct PageCounts {
 //          object at 2 and commits later inserts it. The next snapshot or complete set puts that
 //          right.
 
-/// The writer of one host loop. Remembers per (connection, type) whether pages were mostly
-/// unchanged, to choose between the probe and the direct upsert. Throws:
+/// The writer of one host loop. Remembers per (connection, type) how its pages are met best:
+///   copy    there was no row when we first looked: pages go straight into the table by COPY, with
+///           ids taken from the sequence beforehand, until one holds a row that is there already
+///           (then the page is written again by the way below)
+///   insert  the last page was mostly new: inserted without a look, what is there already is left
+///   look    mostly known: a probe asks which rows differ
+/// Throws:
 ///   Failure(cancelled, "lease.lost")    another host has the lease; nothing was written
 ///   pg::QueryError                      as pg/ says; unknown_outcome: the page may be stored;
 ///   writing it again is harmless

@@ -7,7 +7,7 @@
 #include <tuple>
 
 #include "base/failpoint.hpp"
-#include "model/columns.hpp"
+#include "link/statements.hpp"
 
 namespace sluice::link {
 
@@ -31,10 +31,13 @@ using model::StoredRule;
 const pg::Statement kBegin{"link_begin", "begin"};
 const pg::Statement kCommit{"link_commit", "commit"};
 
+// A range, though it is one workspace: without statistics the planner takes a workspace for half a
+// percent of the queue, and would read and sort all of it for each round.
 const pg::Statement kTake{
     "link_take",
     "select seq, kind, digest, type_id, attribute, entity_id from sluice.link_queue "
-    "where workspace_id = $1 order by seq limit $2"};
+    "where (workspace_id, seq) >= ($1, 0) and workspace_id <= $1 order by workspace_id, seq "
+    "limit $2"};
 
 const pg::Statement kSources{
     "link_sources",
@@ -56,7 +59,10 @@ const pg::Statement kEnqueueSources{
     "where k.workspace_id = $1 and k.kind = $2::int::smallint and k.digest = $3 and k.type_id = $4 "
     "and k.attribute = $5::int::smallint"};
 
-// $8: how many candidates are counted, $9: how many are named.
+// $8: how many candidates are counted, $9: how many are named. The keys of a source are looked up
+// by entity alone and sorted out behind OFFSET 0: with its kind and attribute in the same condition
+// a planner without statistics takes the primary key, and walks all keys of the kind for each
+// source.
 const pg::Statement kDecide{
     "link_decide",
     "select i.n, k.digest, c.n, c.ids, l.state, l.target_id, l.digest, l.candidates, "
@@ -65,11 +71,10 @@ const pg::Statement kDecide{
     "$10::int[]) "
     "with ordinality as i(rule, source, source_type, source_attribute, kind, target_type, "
     "target_attribute, n) "
-    "left join lateral (select o.digest from sluice.link_key o where o.workspace_id = $1 and "
-    "o.entity_id = i.source "
-    "and o.type_id = i.source_type and o.attribute = i.source_attribute::smallint and o.kind = "
-    "i.kind::smallint "
-    "offset 0) k on true "
+    "left join lateral (select o.digest from (select x.digest, x.type_id, x.attribute, x.kind "
+    "from sluice.link_key x where x.workspace_id = $1 and x.entity_id = i.source offset 0) o "
+    "where o.type_id = i.source_type and o.attribute = i.source_attribute and o.kind = i.kind) k "
+    "on true "
     "cross join lateral (select count(*) as n, (array_agg(t.entity_id order by t.entity_id))[1:$9] "
     "as ids from "
     "(select o.entity_id from sluice.link_key o where o.workspace_id = $1 and o.kind = "
@@ -346,12 +351,7 @@ Task<void> Resolution::look_up_lost_sources() {
     if (type == nullptr) continue;
     pg::Array list(pg::Oid::int8);
     for (const std::int64_t id : ids) list.add(id);
-    const std::string sql = fmt::format(
-        "select i.id from unnest($2::bigint[]) as i(id) cross join lateral (select from {} t where "
-        "t.workspace_id = $1 "
-        "{} and t.id = i.id and t.deleted_at is null offset 0) t",
-        type->own ? std::string("sluice.own_entity") : "vendor." + model::quote_name(type->table),
-        type->own ? fmt::format("and t.type_id = {}", type_id) : std::string());
+    const std::string sql = alive_sql(*type);
     pg::Params params(workspace_, std::move(list));
     const pg::QueryResult rows = co_await connection_.query(sql, std::move(params));
     for (int r = 0; r < rows.rows(); ++r) alive.insert(rows.get<std::int64_t>(r, 0));

@@ -3,10 +3,12 @@
 #include <fmt/format.h>
 
 #include <charconv>
+#include <limits>
+#include <map>
 
 #include "base/check.hpp"
 #include "link/normalise.hpp"
-#include "model/columns.hpp"
+#include "link/statements.hpp"
 
 namespace sluice::link {
 namespace {
@@ -49,9 +51,11 @@ const pg::Statement kRekeyRemove{
     "link_rekey_remove",
     "with gone as (delete from sluice.link_key k where k.ctid = any(array("
     "select f.tid from unnest($4::bigint[], $5::int[], $6::uuid[]) as i(entity, kind, digest) "
-    "cross join lateral (select o.ctid as tid from sluice.link_key o where o.workspace_id = $1 "
-    "and o.entity_id = i.entity and o.type_id = $2 and o.attribute = $3::int::smallint "
-    "and (i.digest is null or o.kind <> i.kind or o.digest <> i.digest) offset 0) f)) "
+    "cross join lateral (select o.tid from (select x.ctid as tid, x.type_id, x.attribute, x.kind, "
+    "x.digest from sluice.link_key x where x.workspace_id = $1 and x.entity_id = i.entity offset "
+    "0) "
+    "o where o.type_id = $2 and o.attribute = $3::int "
+    "and (i.digest is null or o.kind <> i.kind or o.digest <> i.digest)) f)) "
     "returning k.kind, k.digest, k.entity_id) "
     "insert into sluice.link_queue (workspace_id, kind, digest, type_id, attribute, entity_id) "
     "select $1, g.kind, g.digest, $2, $3::int::smallint, g.entity_id from gone g"};
@@ -71,11 +75,13 @@ const pg::Statement kSummary{"link_summary",
                              "select rule_id, state, count(*) from sluice.link where workspace_id "
                              "= $1 group by 1, 2 order by 1, 2"};
 
-const pg::Statement kList{"link_list",
-                          "select rule_id, source_id, source_type_id, state, candidates, "
-                          "candidate_count from sluice.link "
-                          "where workspace_id = $1 and rule_id = $2 and state = $3 and source_id > "
-                          "$4 order by source_id limit $5"};
+// From behind ($2, $3) to the end of rule $4, in the order of the primary key.
+const pg::Statement kList{
+    "link_list",
+    "select rule_id, source_id, source_type_id, state, target_id, target_type_id, candidates, "
+    "candidate_count, evidence, decided_by from sluice.link "
+    "where workspace_id = $1 and (rule_id, source_id) > ($2, $3) and rule_id <= $4 "
+    "and ($5::text is null or state = $5) order by rule_id, source_id limit $6"};
 
 std::vector<EntityId> ids_of(std::string_view array) {  // "{1,2}"
   std::vector<EntityId> ids;
@@ -87,22 +93,6 @@ std::vector<EntityId> ids_of(std::string_view array) {  // "{1,2}"
     ids.push_back(id);
   }
   return ids;
-}
-
-/// The next entities of the type with their value, locked against writers: $2 is where the batch
-/// before ended.
-std::string rekey_look_sql(const model::StoredType& type, const model::StoredAttribute& attribute) {
-  if (type.own) {
-    return fmt::format(
-        "select t.id, t.data->>{} from sluice.own_entity t where t.workspace_id = $1 "
-        "and t.type_id = {} and t.id > $2 and t.deleted_at is null order by t.id limit $3 for "
-        "share",
-        model::quote_text(attribute.name), type.id.value);
-  }
-  return fmt::format(
-      "select t.id, t.{}::text from vendor.{} t where t.workspace_id = $1 and t.id > $2 "
-      "and t.deleted_at is null order by t.id limit $3 for share",
-      model::quote_name(attribute.name), model::quote_name(type.table));
 }
 
 struct RekeyPart {
@@ -146,6 +136,27 @@ Task<RekeyPart> rekey_part(pg::Connection& connection, WorkspaceId workspace,
   }
   co_await transaction.commit();
   co_return part;
+}
+
+/// The vendor's ids of the sources of a page: one query a type.
+Task<void> add_external_ids(pg::Connection& connection, WorkspaceId workspace,
+                            const model::Catalog& catalog, std::vector<ListedLink>& links) {
+  std::map<const model::StoredType*, std::map<EntityId, std::vector<ListedLink*>>> by_type;
+  for (ListedLink& link : links) {
+    const model::StoredType* type = catalog.find(link.source_type);
+    if (type != nullptr && !type->own) by_type[type][link.source].push_back(&link);
+  }
+  for (auto& [type, sources] : by_type) {
+    pg::Array ids(pg::Oid::int8);
+    for (const auto& [id, of_source] : sources) ids.add(id.value);
+    const std::string sql = external_ids_sql(*type);
+    pg::Params params(workspace, std::move(ids));
+    const pg::QueryResult rows = co_await connection.query(sql, std::move(params));
+    for (int r = 0; r < rows.rows(); ++r) {
+      for (ListedLink* link : sources[rows.get<EntityId>(r, 0)])
+        link->source_external_id = rows.get<std::string>(r, 1);
+    }
+  }
 }
 
 }  // namespace
@@ -216,10 +227,18 @@ Task<std::vector<RuleSummary>> link_summary(pg::Connection& connection, Workspac
 }
 
 Task<std::vector<ListedLink>> list_links(pg::Connection& connection, WorkspaceId workspace,
-                                         RuleId rule, std::string state, EntityId after,
-                                         int limit) {
-  pg::Params params(workspace, rule, state, after,
-                    std::int64_t{std::clamp(limit, 1, kLinksPageMax)});
+                                         model::CatalogPtr catalog, LinkQuery query) {
+  RuleId last(std::numeric_limits<std::int64_t>::max());
+  if (query.rule) {
+    last = *query.rule;
+    // A page of one rule begins with it, wherever the page before ended.
+    if (query.after_rule < last) {
+      query.after_rule = last;
+      query.after_source = EntityId(0);
+    }
+  }
+  pg::Params params(workspace, query.after_rule, query.after_source, last, query.state,
+                    std::int64_t{std::clamp(query.limit, 1, kLinksPageMax)});
   const pg::QueryResult rows = co_await connection.query(kList, std::move(params));
   std::vector<ListedLink> all;
   for (int r = 0; r < rows.rows(); ++r) {
@@ -228,9 +247,14 @@ Task<std::vector<ListedLink>> list_links(pg::Connection& connection, WorkspaceId
     one.source = rows.get<EntityId>(r, 1);
     one.source_type = rows.get<EntityTypeId>(r, 2);
     one.state = rows.get<std::string>(r, 3);
-    one.candidates = ids_of(rows.text(r, 4));
-    one.candidate_count = rows.get<std::int32_t>(r, 5);
+    if (!rows.is_null(r, 4)) one.target = rows.get<EntityId>(r, 4);
+    if (!rows.is_null(r, 5)) one.target_type = rows.get<EntityTypeId>(r, 5);
+    one.candidates = ids_of(rows.text(r, 6));
+    one.candidate_count = rows.get<std::int32_t>(r, 7);
+    one.evidence = nlohmann::json::parse(rows.text(r, 8));
+    one.decided_by = rows.get<std::string>(r, 9);
   }
+  co_await add_external_ids(connection, workspace, *catalog, all);
   co_return all;
 }
 

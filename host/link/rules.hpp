@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -46,18 +48,32 @@ struct RuleSummary {
 /// How many links of each rule are in each state, by rule and state.
 Task<std::vector<RuleSummary>> link_summary(pg::Connection& connection, WorkspaceId workspace);
 
+/// What a page of links is to hold. Links are listed by rule and source.
+struct LinkQuery {
+  std::optional<RuleId> rule;        ///< of one rule only
+  std::optional<std::string> state;  ///< in one state only ("contested", …)
+  RuleId after_rule;                 ///< the link that the page before ended with; 0: none
+  EntityId after_source;
+  int limit = 50;  ///< cut to 1 … kLinksPageMax
+};
+
 struct ListedLink {
   RuleId rule;
   EntityId source;
   EntityTypeId source_type;
   std::string state;
-  std::vector<EntityId> candidates;  ///< the first 20
+  std::optional<EntityId> target;  ///< when linked or confirmed
+  std::optional<EntityTypeId> target_type;
+  std::vector<EntityId> candidates;  ///< when contested: the first kCandidatesShown
   std::int32_t candidate_count = 0;
+  nlohmann::json evidence;
+  std::string decided_by;          ///< "rule" or "human"
+  std::string source_external_id;  ///< the vendor's id; empty: an own entity, or its type is gone
 };
 
-/// Links of one rule in one state ("contested", "pending", …) with source > `after`, by source; the
-/// last source is the next page's cursor. `limit` is cut to kLinksPageMax.
+/// A page of links. Costs what it reads: a state that few links are in is looked for among all
+/// links of the rule.
 Task<std::vector<ListedLink>> list_links(pg::Connection& connection, WorkspaceId workspace,
-                                         RuleId rule, std::string state, EntityId after, int limit);
+                                         model::CatalogPtr catalog, LinkQuery query);
 
 }  // namespace sluice::link

@@ -84,8 +84,7 @@ bool can_be_key(AttributeType type, KeyKind kind) {
 std::optional<KeyKind> effective_key(const OwnAttribute& attribute) {
   if (attribute.no_key) return std::nullopt;
   if (attribute.key_kind) return attribute.key_kind;
-  const bool email =
-      attribute.unique && attribute.format == "email" && attribute.type == AttributeType::text;
+  const bool email = attribute.format == "email" && attribute.type == AttributeType::text;
   return email ? std::optional(KeyKind::email) : std::nullopt;
 }
 

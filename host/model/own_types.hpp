@@ -27,7 +27,8 @@ struct OwnAttribute {
   bool unique = false;  ///< text, integer, decimal, date or timestamp only
   bool personal = false;
   /// Makes it a link key. Text only, except exact and external_id, which may be integer too. When
-  /// absent, a unique attribute with format "email" is an email key; `no_key` prevents that.
+  /// absent, a text attribute with format "email" is an email key, unique or not, so that what a
+  /// connector links by email finds it; `no_key` prevents that.
   std::optional<contract::KeyKind> key_kind;
   bool no_key = false;
 };

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <charconv>
 #include <chrono>
 #include <csignal>
@@ -432,7 +433,9 @@ Result<Process> bring_up(const Server& server, fs::path& socket_directory) {
 }  // namespace
 
 struct Cluster::State {
-  State(Process p, Descriptor l) : process(std::move(p)), lock(std::move(l)) {}
+  State(Server s, Process p, Descriptor l)
+      : server(std::move(s)), process(std::move(p)), lock(std::move(l)) {}
+  Server server;
   Process process;
   Descriptor lock;
   std::string conninfo;
@@ -462,7 +465,7 @@ Result<Cluster> Cluster::start(ClusterOptions options) {
   auto log = open_log(log_path);
   if (!log) return std::unexpected(log.error());
 
-  const Server server{options, *binaries, *identity, log_path, std::move(*log)};
+  Server server{options, *binaries, *identity, log_path, std::move(*log)};
   if (major_of_data(options.directory) == 0) {
     if (auto made = server.initialise(); !made) return std::unexpected(made.error());
   }
@@ -473,14 +476,17 @@ Result<Cluster> Cluster::start(ClusterOptions options) {
   fs::path socket_directory = options.socket_directory;
   auto process = bring_up(server, socket_directory);
   if (!process) return std::unexpected(process.error());
-  auto state = std::make_unique<State>(std::move(*process), std::move(*lock));
-  state->conninfo = server.conninfo(socket_directory, options.database);
-  Cluster cluster(std::move(state));
+  auto state = std::make_unique<State>(std::move(server), std::move(*process), std::move(*lock));
+  state->conninfo = state->server.conninfo(socket_directory, options.database);
+  const Server& kept = state->server;
   const std::string why =
-      make_database(server.conninfo(socket_directory, "postgres"), options.database);
-  if (!why.empty())
-    return server.failed("cluster.start_failed", "cannot make the database: " + why);
-  return cluster;
+      make_database(kept.conninfo(socket_directory, "postgres"), options.database);
+  if (!why.empty()) {
+    auto error = kept.failed("cluster.start_failed", "cannot make the database: " + why);
+    const Cluster stops_it(std::move(state));
+    return error;
+  }
+  return Cluster(std::move(state));
 }
 
 Cluster::Cluster(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -494,6 +500,18 @@ Cluster::~Cluster() {
 const std::string& Cluster::conninfo() const { return state_->conninfo; }
 
 int Cluster::postmaster_pid() const { return state_->process.pid(); }
+
+bool Cluster::alive() { return !state_->process.ended_within(0ms); }
+
+Result<void> Cluster::revive() {
+  if (alive()) return {};
+  fs::path socket_directory = state_->server.options.socket_directory;
+  auto process = bring_up(state_->server, socket_directory);
+  if (!process) return std::unexpected(process.error());
+  state_->process = std::move(*process);
+  log::info("pg.cluster.revived", {{"pid", std::int64_t{state_->process.pid()}}});
+  return {};
+}
 
 void Cluster::stop() {
   if (!std::exchange(state_->running, false)) return;

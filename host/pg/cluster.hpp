@@ -49,6 +49,12 @@ class Cluster {
   /// For libpq: host, dbname, user.
   [[nodiscard]] const std::string& conninfo() const;
   [[nodiscard]] int postmaster_pid() const;
+  /// False once the postmaster has ended: killed, or out of memory. Looks, and does not wait.
+  [[nodiscard]] bool alive();
+  /// Starts it again where it ended; what was committed is there. Blocks up to a minute, since the
+  /// old one's children must go first: call it off the loop, one at a time. Errors: those of
+  /// start().
+  Result<void> revive();
   /// Waits up to 30 s for a fast shutdown, then immediate. Twice is harmless.
   void stop();
   /// Lets go and leaves the postmaster running, for whoever starts next.

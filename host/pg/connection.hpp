@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/async.hpp"
+#include "pg/copy_rows.hpp"
 #include "pg/error.hpp"
 #include "pg/params.hpp"
 #include "pg/result.hpp"
@@ -84,7 +85,8 @@ class Connection {
   virtual Task<std::vector<QueryResult>> run(Pipeline pipeline) = 0;
   /// A script of several statements by the simple protocol; for migrations and set-up.
   virtual Task<void> script(std::string sql) = 0;
-  /// Starts `COPY … FROM STDIN (FORMAT binary)`; `sql` is the whole command.
+  /// Starts `COPY … FROM STDIN (FORMAT binary)`; `sql` is the whole command. It may begin with
+  /// "begin; ", which spares a round trip: the transaction then stays open behind the COPY.
   virtual Task<std::unique_ptr<CopyIn>> copy_in(std::string sql) = 0;
 
   /// Inside BEGIN … COMMIT, as libpq sees it.
@@ -116,6 +118,8 @@ class CopyIn {
   /// Appends one row, in the exact types of the columns (binary COPY casts nothing); the number of
   /// values is that of the COPY's column list. Buffers 64 KiB at most, then waits.
   virtual Task<void> row(Params values) = 0;
+  /// Appends rows that were built before, without copying them. They outlive the call.
+  virtual Task<void> rows(const CopyRows& rows) = 0;
   /// Ends the COPY and returns the number of rows stored.
   virtual Task<std::int64_t> finish() = 0;
 };

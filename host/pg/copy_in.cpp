@@ -5,6 +5,8 @@ namespace sluice::pg {
 namespace {
 
 constexpr std::size_t kBufferBytesMax = 64 * 1024;
+// What is handed to libpq at once, so that the server works while the rest is sent.
+constexpr std::size_t kPartBytesMax = 256 * 1024;
 // Signature, flags, length of the header extension.
 constexpr std::string_view kHeader("PGCOPY\n\377\r\n\0\0\0\0\0\0\0\0\0", 19);
 constexpr std::string_view kTrailer("\377\377", 2);
@@ -21,13 +23,18 @@ void append_big_endian(std::string& out, std::uint32_t value, int bytes) {
 class BinaryCopy final : public CopyIn {
  public:
   BinaryCopy(Client& client, std::string sql)
-      : client_(client), sql_(std::move(sql)), buffer_(kHeader) {}
+      : client_(client),
+        sql_(std::move(sql)),
+        begins_(sql_.starts_with("begin; ")),
+        buffer_(kHeader) {}
 
   Task<void> start() {
     call_.emplace(client_, sql_, Loss::nothing_done);
     if (!client_.wire_.send_query(sql_)) client_.throw_unsent(*call_);
     co_await client_.flush(*call_);
     ResultHandle result = co_await client_.next_result(*call_);
+    if (begins_ && result && PQresultStatus(result.get()) == PGRES_COMMAND_OK)
+      result = co_await client_.next_result(*call_);
     if (result && PQresultStatus(result.get()) == PGRES_COPY_IN &&
         PQbinaryTuples(result.get()) == 1)
       co_return;
@@ -54,11 +61,21 @@ class BinaryCopy final : public CopyIn {
     if (buffer_.size() >= kBufferBytesMax) co_await send_buffer();
   }
 
+  Task<void> rows(const CopyRows& rows) override {
+    SLUICE_INVARIANT(call_.has_value());
+    if (!buffer_.empty()) co_await send_buffer();
+    std::string_view left = rows.wire();
+    while (!left.empty()) {
+      co_await send(left.substr(0, kPartBytesMax));
+      left.remove_prefix(std::min(left.size(), kPartBytesMax));
+    }
+  }
+
   Task<std::int64_t> finish() override {
     SLUICE_INVARIANT(call_.has_value());
     buffer_ += kTrailer;
     co_await send_buffer();
-    if (!client_.in_transaction_before_copy_) call_->loss = Loss::in_doubt;
+    if (!client_.in_transaction_before_copy_ && !begins_) call_->loss = Loss::in_doubt;
     call_->deadline = client_.deadline_from_now();
     int queued = client_.wire_.put_copy_end();
     while (queued == 0) {
@@ -75,15 +92,19 @@ class BinaryCopy final : public CopyIn {
 
  private:
   Task<void> send_buffer() {
+    co_await send(buffer_);
+    buffer_.clear();
+  }
+
+  Task<void> send(std::string_view data) {
     call_->deadline = client_.deadline_from_now();
-    int queued = client_.wire_.put_copy_data(buffer_);
+    int queued = client_.wire_.put_copy_data(data);
     while (queued == 0) {
       co_await drain();
-      queued = client_.wire_.put_copy_data(buffer_);
+      queued = client_.wire_.put_copy_data(data);
     }
     // -1: the server has refused a row already; last_result() throws what it said.
     if (queued < 0) co_await client_.last_result(*call_);
-    buffer_.clear();
     co_await client_.flush(*call_);
   }
 
@@ -94,6 +115,7 @@ class BinaryCopy final : public CopyIn {
 
   Client& client_;
   std::string sql_;
+  bool begins_;  ///< the text opens a transaction first
   std::string buffer_;
   std::optional<Client::Call> call_;
 };

@@ -41,6 +41,18 @@ std::string big_endian(Unsigned value) {
   return bytes;
 }
 
+std::string json_text(const nlohmann::json& value) {
+  try {
+    return value.dump();
+  } catch (const nlohmann::json::type_error&) {
+    throw Failure(Error(ErrorKind::bad_input, "pg.json_not_utf8",
+                        "a JSON value holds text that is not UTF-8",
+                        "check the text with is_utf8 before it becomes JSON"));
+  }
+}
+
+}  // namespace
+
 std::uint64_t postgres_micros(std::int64_t since_1970) {
   std::int64_t value = 0;
   if (__builtin_sub_overflow(since_1970, kEpochMicros, &value)) {
@@ -60,18 +72,6 @@ std::uint32_t postgres_days(std::int32_t since_1970) {
   }
   return static_cast<std::uint32_t>(value);
 }
-
-std::string json_text(const nlohmann::json& value) {
-  try {
-    return value.dump();
-  } catch (const nlohmann::json::type_error&) {
-    throw Failure(Error(ErrorKind::bad_input, "pg.json_not_utf8",
-                        "a JSON value holds text that is not UTF-8",
-                        "check the text with is_utf8 before it becomes JSON"));
-  }
-}
-
-}  // namespace
 
 Array::Array(Oid element) : element_(element), buffer_(kHeaderBytes, '\0') {}
 

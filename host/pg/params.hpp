@@ -49,6 +49,11 @@ struct Uuid {
   friend auto operator<=>(const Uuid&, const Uuid&) = default;
 };
 
+/// What PostgreSQL's binary form counts from: its own epoch, 2000-01-01. Throw Failure(bad_input)
+/// for what its types cannot hold.
+[[nodiscard]] std::uint64_t postgres_micros(std::int64_t since_1970);
+[[nodiscard]] std::uint32_t postgres_days(std::int32_t since_1970);
+
 /// One one-dimensional array parameter, for UNNEST: append values in row order, one array a column.
 /// Appending copies into one growing buffer that is already the wire format: no second pass.
 /// The add function must fit the element type; a mismatch breaks an invariant. A value that has no

@@ -173,7 +173,7 @@ bool Wire::send_query_prepared(const std::string& name, const Params& params) {
                              arrays.lengths.data(), arrays.formats.data(), kText) == 1;
 }
 
-int Wire::put_copy_data(const std::string& data) {
+int Wire::put_copy_data(std::string_view data) {
   return PQputCopyData(connection_, data.data(), static_cast<int>(data.size()));
 }
 

@@ -68,7 +68,7 @@ class Wire {
   bool consume_input() { return PQconsumeInput(connection_) == 1; }
   bool is_busy() { return PQisBusy(connection_) == 1; }
   ResultHandle get_result() { return ResultHandle(PQgetResult(connection_)); }
-  int put_copy_data(const std::string& data);  ///< 1 queued, 0 would block, -1 broken
+  int put_copy_data(std::string_view data);  ///< 1 queued, 0 would block, -1 broken
   int put_copy_end() { return PQputCopyEnd(connection_, nullptr); }
   bool take_notification();  ///< PQnotifies
 

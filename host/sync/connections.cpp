@@ -1,9 +1,7 @@
 #include "sync/connections.hpp"
 
 #include "base/log.hpp"
-#include "feed/views.hpp"
-#include "link/rules.hpp"
-#include "model/storage.hpp"
+#include "contract/config.hpp"
 #include "sync/run.hpp"
 #include "sync/send_scope.hpp"
 
@@ -17,17 +15,7 @@ namespace {
 
 using nlohmann::json;
 
-const pg::Statement kAdmit{"connections_admit", R"(
-  insert into sluice.connector_version (connector, version, sha256, manifest)
-  values ($1, $2, decode($3, 'hex'), $4) on conflict (connector, sha256) do nothing)"};
-
-const pg::Statement kInstall{"connections_install", R"(
-  insert into sluice.installation (workspace_id, connector, sha256)
-  values ($1, $2, decode($3, 'hex'))
-  on conflict (workspace_id, connector) do update set sha256 = excluded.sha256, state = 'enabled')"};
-
-const pg::Statement kWorkspaceName{"connections_workspace", R"(
-  select name from sluice.workspace where workspace_id = $1)"};
+constexpr std::size_t kAccountTextBytesMax = 500;  ///< of an account's id, name and mode
 
 const pg::Statement kInsert{"connections_insert", R"(
   insert into sluice.connection (workspace_id, connector, name, config, egress)
@@ -50,20 +38,25 @@ const pg::Statement kDelete{"connections_delete", R"(
 const pg::Statement kDeleteSecrets{"connections_delete_secrets", R"(
   delete from sluice.secret where workspace_id = $1 and connection_id = $2)"};
 
+// What an admin turned off stays off, and what is well stays so.
 const pg::Statement kAccount{"connections_account", R"(
-  update sluice.connection set vendor_account = $3, account_name = $4, mode = $5, state = 'SYNCING',
-         state_reason = '' where workspace_id = $1 and connection_id = $2)"};
+  update sluice.connection set vendor_account = $3, account_name = $4,
+         mode = case when $5 = '' then mode else $5 end,
+         state = case when state in ('CONNECTED','FAILED') then 'SYNCING' else state end,
+         state_reason = case when state in ('CONNECTED','FAILED') then '' else state_reason end
+  where workspace_id = $1 and connection_id = $2)"};
+
+const pg::Statement kInstalledShare{"connections_installed_share", R"(
+  select encode(sha256, 'hex'), state from sluice.installation
+  where workspace_id = $1 and connector = $2 for share)"};
 
 const pg::Statement kStream{"connections_stream", R"(
   insert into sluice.stream (workspace_id, connection_id, stream, mode, interval_seconds, next_run_at)
   values ($1, $2, $3, $4, $5, now()) on conflict do nothing)"};
 
 const pg::Statement kFailed{"connections_failed", R"(
-  update sluice.connection set state = 'FAILED', state_reason = $3 where workspace_id = $1 and connection_id = $2)"};
-
-const pg::Statement kRetryFailed{"connections_retry_failed", R"(
-  update sluice.stream set next_run_at = now()
-  where workspace_id = $1 and connection_id = $2 and enabled and consecutive_failures > 0)"};
+  update sluice.connection set state = 'FAILED', state_reason = $3
+  where workspace_id = $1 and connection_id = $2 and state not in ('DISCONNECTING','DISCONNECTED'))"};
 
 const pg::Statement kSyncNow{"connections_sync_now", R"(
   update sluice.stream set next_run_at = now(),
@@ -76,34 +69,35 @@ const pg::Statement kSyncNow{"connections_sync_now", R"(
   returning stream)"};
 
 const pg::Statement kInterval{"connections_interval", R"(
-  update sluice.stream set interval_seconds = $4,
-         next_run_at = case when $4 > 0 then least(coalesce(next_run_at, 'infinity'), now() + $4 * interval '1 second') end
-  where workspace_id = $1 and connection_id = $2 and stream = $3 returning stream)"};
+  update sluice.stream s set interval_seconds = $4::bigint,
+         next_run_at = case when $4 > 0 and s.enabled and c.state not in ('DISCONNECTING','DISCONNECTED')
+                            then least(coalesce(next_run_at, 'infinity'), now() + $4 * interval '1 second')
+                            when s.mode = 'snapshot' and not snapshot_done then next_run_at end
+  from sluice.connection c
+  where s.workspace_id = $1 and s.connection_id = $2 and s.stream = $3
+    and c.workspace_id = $1 and c.connection_id = $2
+  returning s.stream)"};
+
+const pg::Statement kConfirmReconcile{"connections_confirm_reconcile", R"(
+  update sluice.stream set reconcile = case when $4 then 'confirmed' else 'none' end, reason = '',
+         reconcile_detail = case when $4 then reconcile_detail end
+  where workspace_id = $1 and connection_id = $2 and stream = $3 and reconcile = 'blocked' returning stream)"};
 
 constexpr std::string_view kLoadColumns = R"(
   select connection_id, name, connector, state, coalesce(vendor_account, ''), mode, config::text, egress::text,
-         workspace_id
+         workspace_id, state_reason
   from sluice.connection where workspace_id = $1 and )";
 const pg::Statement kLoadByName{"connections_by_name", std::string(kLoadColumns) + "name = $2"};
 const pg::Statement kLoadById{"connections_by_id",
                               std::string(kLoadColumns) + "connection_id = $2"};
 
 const pg::Statement kInstalled{"connections_installed", R"(
-  select encode(sha256, 'hex') from sluice.installation
-  where workspace_id = $1 and connector = $2 and state = 'enabled')"};
+  select encode(i.sha256, 'hex'), i.state, v.version
+  from sluice.installation i join sluice.connector_version v using (connector, sha256)
+  where i.workspace_id = $1 and i.connector = $2)"};
 
 const pg::Statement kAudit{"connections_audit", R"(
-  insert into sluice.audit (workspace_id, actor, action, subject, detail) values ($1, 'admin', $2, $3, $4))"};
-
-/// "0.10.2" above "0.9.0"; what is no number compares as text.
-bool older(const std::string& a, const std::string& b) {
-  const auto parts = [](const std::string& version) {
-    std::array<long, 3> numbers{};
-    std::sscanf(version.c_str(), "%ld.%ld.%ld", &numbers[0], &numbers[1], &numbers[2]);
-    return numbers;
-  };
-  return std::pair(parts(a), a) < std::pair(parts(b), b);
-}
+  insert into sluice.audit (workspace_id, actor, action, subject, detail) values ($1, $2, $3, $4, $5))"};
 
 std::string check_hint(const contract::ConnectorFailure& failure) {
   switch (failure.failure_class) {
@@ -118,46 +112,74 @@ std::string check_hint(const contract::ConnectorFailure& failure) {
   }
 }
 
+ErrorKind kind_of(contract::FailureClass failure) {
+  switch (failure) {
+    case contract::FailureClass::auth:
+    case contract::FailureClass::permission:
+      return ErrorKind::denied;
+    case contract::FailureClass::rate_limited:
+    case contract::FailureClass::upstream_transient:
+      return ErrorKind::retry_later;
+    default:
+      return ErrorKind::bad_input;
+  }
+}
+
+std::unexpected<Error> breach(std::string what) {
+  return fail(ErrorKind::internal, "connector.contract", "the connector's CHECK answered " + what,
+              "This is a defect of the connector; nothing was changed");
+}
+
+/// A short text that PostgreSQL can keep.
+bool is_plain(const json& value) {
+  return value.is_string() && value.get_ref<const std::string&>().size() <= kAccountTextBytesMax &&
+         value.get_ref<const std::string&>().find('\0') == std::string::npos;
+}
+
 Result<CheckOutcome> read_outcome(const SessionEnd& end) {
   if (!end.done()) {
-    const auto kind = end.failure->failure_class == contract::FailureClass::auth ||
-                              end.failure->failure_class == contract::FailureClass::permission
-                          ? ErrorKind::denied
-                          : ErrorKind::bad_input;
-    return fail(kind, "check.failed",
+    return fail(kind_of(end.failure->failure_class), "check.failed",
                 fmt::format("{}: {}", contract::to_string(end.failure->failure_class),
                             end.failure->message),
                 check_hint(*end.failure));
   }
   const json document = json::parse(end.result_json.value_or(""), nullptr, false);
-  if (!document.is_object() || !document.contains("account") || !document["account"].is_object()) {
-    return fail(ErrorKind::internal, "connector.contract", "CHECK answered no {\"account\":…}",
-                "This is a defect of the connector");
+  const auto account = document.is_object() ? document.find("account") : document.end();
+  if (account == document.end() || !account->is_object()) return breach("no {\"account\":…}");
+  if (!account->contains("id") || !is_plain((*account)["id"]) || (*account)["id"].empty() ||
+      (*account)["id"].get_ref<const std::string&>().empty()) {
+    return breach(
+        fmt::format("an account id that is no text of 1 to {} bytes", kAccountTextBytesMax));
   }
   CheckOutcome outcome;
-  outcome.account_id = document["account"].value("id", "");
-  outcome.account_name = document["account"].value("name", "");
-  outcome.mode = document.value("mode", "");
-  if (document.contains("notes")) outcome.notes = document["notes"];
+  outcome.account_id = (*account)["id"].get<std::string>();
+  // A vendor may have no name for it, or no modes.
+  const auto optional_text = [](const json& object, const char* name,
+                                std::string& text) -> Result<void> {
+    const auto found = object.find(name);
+    if (found == object.end() || found->is_null()) return {};
+    if (!is_plain(*found)) {
+      return breach(
+          fmt::format("a {} that is no text of at most {} bytes", name, kAccountTextBytesMax));
+    }
+    text = found->get<std::string>();
+    return {};
+  };
+  if (auto read = optional_text(*account, "name", outcome.account_name); !read)
+    return std::unexpected(read.error());
+  if (auto read = optional_text(document, "mode", outcome.mode); !read)
+    return std::unexpected(read.error());
+  if (const auto notes = document.find("notes"); notes != document.end() && !notes->is_null()) {
+    if (!notes->is_array()) return breach("notes that are no list");
+    outcome.notes = *notes;
+  }
   return outcome;
 }
 
-/// New keys and rules reach the entities that were there before. Harmless to repeat, but nothing
-/// repeats it: a host that dies here leaves old entities with their old keys and links
-/// (docs/decisions/0005).
-Task<void> apply_to_what_is_there(pg::Connection& connection, const model::Catalog& catalog,
-                                  const model::Installed& changed) {
-  for (const model::Installed::Key& key : changed.keys) {
-    const model::StoredType* type = catalog.find(key.type);
-    if (type != nullptr)
-      co_await link::rekey_attribute(connection, catalog.workspace, *type, key.attribute);
-  }
-  for (const model::StoredRule& rule : catalog.rules) {
-    if (std::find(changed.rules.begin(), changed.rules.end(), rule.name) == changed.rules.end())
-      continue;
-    co_await link::deactivate_rule(connection, catalog.workspace, rule.id);
-    if (rule.enabled) co_await link::rebuild_rule(connection, catalog.workspace, rule);
-  }
+/// What only a person can mend; anything else may be gone at the next try.
+bool needs_a_person(const Error& error) {
+  return error.kind == ErrorKind::denied || error.kind == ErrorKind::conflict ||
+         error.code == "config.invalid";
 }
 
 }  // namespace
@@ -165,50 +187,12 @@ Task<void> apply_to_what_is_there(pg::Connection& connection, const model::Catal
 Connections::Connections(Services services) : services_(services) {}
 
 Task<void> Connections::audit(WorkspaceId workspace, std::string action, std::string subject,
-                              json detail) {
-  co_await services_.pool.query(kAudit, pg::Params(workspace, action, subject, detail));
-}
-
-Task<Result<void>> Connections::install(WorkspaceId workspace, std::string connector) {
-  std::shared_ptr<const connector::ConnectorCode> newest;
-  std::vector<std::string> known;
-  for (const auto& code : services_.registry.list()) {
-    if (known.empty() || known.back() != code->manifest().id) known.push_back(code->manifest().id);
-    if (code->manifest().id != connector) continue;
-    if (!newest || older(newest->manifest().version, code->manifest().version)) newest = code;
-  }
-  if (!newest) {
-    co_return fail(
-        ErrorKind::not_found, "connector.unknown", "there is no connector '" + connector + "'",
-        known.empty() ? "No connector was found; see connectors.directories in the configuration"
-                      : fmt::format("There are: {}", fmt::join(known, ", ")));
-  }
-  const contract::Manifest& manifest = newest->manifest();
-  auto lease = co_await services_.pool.acquire();
-  const auto named = co_await lease->query(kWorkspaceName, pg::Params(workspace));
-  if (named.empty())
-    co_return fail(ErrorKind::not_found, "workspace.unknown", "there is no such workspace");
-  const std::string workspace_name = named.get<std::string>(0, 0);
-  auto transaction = co_await pg::Transaction::begin(*lease);
-  co_await transaction.query(
-      kAdmit, pg::Params(manifest.id, manifest.version, newest->sha256(), manifest.document));
-  co_await transaction.query(kInstall, pg::Params(workspace, manifest.id, newest->sha256()));
-  const model::Installed changed = co_await model::install_types(transaction, workspace, manifest);
-  co_await transaction.commit();
-  services_.catalogs.invalidate(workspace);
-  const model::CatalogPtr catalog = co_await services_.catalogs.get(workspace);
-  co_await feed::refresh_views(*lease, *catalog, workspace_name);
-  co_await apply_to_what_is_there(*lease, *catalog, changed);
-  json detail = json::object();
-  detail["version"] = manifest.version;
-  detail["sha256"] = newest->sha256();
-  co_await audit(workspace, "connector.install", manifest.id, std::move(detail));
-  if (changed_) changed_(workspace);
-  co_return Result<void>();
+                              json detail, std::string actor) {
+  co_await services_.pool.query(kAudit, pg::Params(workspace, actor, action, subject, detail));
 }
 
 Task<Result<std::shared_ptr<const connector::ConnectorCode>>> Connections::code_of(
-    WorkspaceId workspace, const std::string& connector) {
+    WorkspaceId workspace, std::string connector) {
   const auto installed =
       co_await services_.pool.query(kInstalled, pg::Params(workspace, connector));
   if (installed.empty()) {
@@ -217,8 +201,16 @@ Task<Result<std::shared_ptr<const connector::ConnectorCode>>> Connections::code_
                    "sluice connector install " + connector);
   }
   const auto sha256 = installed.get<std::string>(0, 0);
-  if (auto code = services_.registry.find(sha256)) co_return code;
-  co_return services_.registry.load_stored(sha256);
+  auto code = services_.registry.obtain(sha256);
+  if (!code && code.error().code == "connector.not_on_this_host") {
+    co_return fail(
+        ErrorKind::not_found, "connector.not_on_this_host",
+        fmt::format("{} {} is installed, but this host does not have its file ({}…)", connector,
+                    installed.text(0, 2), sha256.substr(0, 12)),
+        "Copy that version's file into a directory of connectors.directories on this host; other "
+        "hosts that have it go on");
+  }
+  co_return code;
 }
 
 Task<Result<LoadedConnection>> Connections::loaded(const pg::QueryResult& row) {
@@ -236,6 +228,7 @@ Task<Result<LoadedConnection>> Connections::loaded(const pg::QueryResult& row) {
   connection.config = json::parse(row.text(0, 6));
   connection.egress = json::parse(row.text(0, 7));
   connection.workspace = row.get<WorkspaceId>(0, 8);
+  connection.state_reason = row.get<std::string>(0, 9);
   auto code = co_await code_of(connection.workspace, connection.connector);
   if (!code) co_return std::unexpected(code.error());
   connection.code = std::move(*code);
@@ -252,13 +245,15 @@ Task<Result<LoadedConnection>> Connections::load(WorkspaceId workspace, Connecti
   co_return co_await loaded(row);
 }
 
-Task<Result<CheckOutcome>> Connections::run_check(const LoadedConnection& connection) {
+Task<Result<CheckOutcome>> Connections::run_check(const LoadedConnection& connection,
+                                                  std::string staged_secret) {
   contract::SessionArgs args;
   args.operation = contract::Operation::check;
   args.config_json = connection.config.dump();
   auto session = connection.code->open(args);
   if (!session) co_return std::unexpected(session.error());
-  SendScope send(services_.vault, services_.budgets.of(connection), connection);
+  SendScope send(services_.vault, services_.budgets.of(connection), connection,
+                 fetch::Priority::change, std::move(staged_secret));
   SessionRun run{.session = **session,
                  .client = services_.client,
                  .send = send.context(),
@@ -271,10 +266,32 @@ Task<Result<CheckOutcome>> Connections::run_check(const LoadedConnection& connec
   co_return read_outcome(end);
 }
 
-Task<Result<CheckOutcome>> Connections::create(WorkspaceId workspace, NewConnection wanted) {
+Result<CheckOutcome> Connections::require_same(const LoadedConnection& connection,
+                                               Result<CheckOutcome> outcome) {
+  if (!outcome) return outcome;
+  if (!connection.vendor_account.empty() && outcome->account_id != connection.vendor_account) {
+    return fail(
+        ErrorKind::conflict, "connection.other_account",
+        fmt::format("the key belongs to account {}, but this connection holds the data of {}",
+                    outcome->account_id, connection.vendor_account),
+        "Use a key of the same account, or make another connection for this one");
+  }
+  if (!connection.mode.empty() && !outcome->mode.empty() && outcome->mode != connection.mode) {
+    return fail(ErrorKind::conflict, "connection.other_mode",
+                fmt::format("the key is of mode '{}', but this connection holds data of mode '{}'",
+                            outcome->mode, connection.mode),
+                "Use a key of the same mode, or make another connection for this one");
+  }
+  return outcome;
+}
+
+Task<Result<CheckOutcome>> Connections::create(WorkspaceId workspace, NewConnection wanted,
+                                               std::string actor) {
   auto code = co_await code_of(workspace, wanted.connector);
   if (!code) co_return std::unexpected(code.error());
   const contract::Manifest& manifest = (*code)->manifest();
+  if (auto fits = contract::check_config(manifest, wanted.config); !fits)
+    co_return std::unexpected(fits.error());
   if (auto allowance = read_allowance(wanted.egress); !allowance)
     co_return std::unexpected(allowance.error());
   for (const contract::AuthSlot& slot : manifest.auth) {
@@ -326,10 +343,25 @@ Task<Result<CheckOutcome>> Connections::create(WorkspaceId workspace, NewConnect
   }
   auto lease = co_await services_.pool.acquire();
   auto transaction = co_await pg::Transaction::begin(*lease);
+  // While the vendor answered, the connector may have been disabled, or another version installed.
+  const auto installed =
+      co_await transaction.query(kInstalledShare, pg::Params(workspace, wanted.connector));
+  if (installed.text(0, 1) != "enabled") {
+    co_await transaction.query(kDeleteSecrets, pg::Params(workspace, connection.id));
+    co_await transaction.query(kDelete, pg::Params(workspace, connection.id));
+    co_await transaction.commit();
+    co_return fail(ErrorKind::conflict, "connector.disabled",
+                   "connector '" + wanted.connector + "' is disabled in this workspace",
+                   "sluice connector enable " + wanted.connector);
+  }
+  if (installed.text(0, 0) != (*code)->sha256()) {
+    auto other = services_.registry.obtain(installed.text(0, 0));
+    if (other) connection.code = *other;
+  }
   pg::Params account(workspace, connection.id, outcome->account_id, outcome->account_name,
                      outcome->mode);
   co_await transaction.query(kAccount, std::move(account));
-  for (const contract::Stream& stream : manifest.streams) {
+  for (const contract::Stream& stream : connection.manifest().streams) {
     const auto interval = wanted.intervals.find(stream.name);
     const std::int64_t seconds =
         interval == wanted.intervals.end() ? stream.interval_seconds : interval->second;
@@ -343,7 +375,7 @@ Task<Result<CheckOutcome>> Connections::create(WorkspaceId workspace, NewConnect
   json detail = json::object();
   detail["connector"] = wanted.connector;
   detail["account"] = outcome->account_id;
-  co_await audit(workspace, "connection.create", wanted.name, std::move(detail));
+  co_await audit(workspace, "connection.create", wanted.name, std::move(detail), std::move(actor));
   if (changed_) changed_(workspace);
   co_return outcome;
 }
@@ -351,44 +383,18 @@ Task<Result<CheckOutcome>> Connections::create(WorkspaceId workspace, NewConnect
 Task<Result<CheckOutcome>> Connections::check(WorkspaceId workspace, std::string name) {
   auto connection = co_await load(workspace, name);
   if (!connection) co_return std::unexpected(connection.error());
-  Result<CheckOutcome> outcome = co_await run_check(*connection);
-  if (outcome && !connection->vendor_account.empty() &&
-      outcome->account_id != connection->vendor_account) {
-    outcome =
-        fail(ErrorKind::conflict, "connection.other_account",
-             fmt::format("the key belongs to account {}, but this connection holds the data of {}",
-                         outcome->account_id, connection->vendor_account),
-             "Use a key of the same account, or make another connection for this one");
-  }
+  Result<CheckOutcome> answered = co_await run_check(*connection);
+  Result<CheckOutcome> outcome = require_same(*connection, std::move(answered));
   if (!outcome) {
-    co_await services_.pool.query(kFailed,
-                                  pg::Params(workspace, connection->id, outcome.error().message));
+    if (needs_a_person(outcome.error())) {
+      co_await services_.pool.query(kFailed,
+                                    pg::Params(workspace, connection->id, outcome.error().message));
+    }
     co_return outcome;
   }
   pg::Params account(workspace, connection->id, outcome->account_id, outcome->account_name,
                      outcome->mode);
   co_await services_.pool.query(kAccount, std::move(account));
-  co_return outcome;
-}
-
-Task<Result<CheckOutcome>> Connections::set_secret(WorkspaceId workspace, std::string name,
-                                                   std::string secret, vault::Secret value) {
-  auto connection = co_await load(workspace, name);
-  if (!connection) co_return std::unexpected(connection.error());
-  const auto& slots = connection->manifest().auth;
-  const bool declared = std::any_of(slots.begin(), slots.end(),
-                                    [&](const auto& slot) { return slot.secret == secret; });
-  if (!declared) {
-    co_return fail(ErrorKind::not_found, "connection.unknown_secret",
-                   fmt::format("connector '{}' has no secret '{}'", connection->connector, secret));
-  }
-  co_await services_.vault.put(workspace, connection->id, secret, std::move(value));
-  co_await audit(workspace, "connection.set_secret", name + "/" + secret, json::object());
-  Result<CheckOutcome> outcome = co_await check(workspace, name);
-  if (outcome) {
-    co_await services_.pool.query(kRetryFailed, pg::Params(workspace, connection->id));
-    if (changed_) changed_(workspace);
-  }
   co_return outcome;
 }
 
@@ -398,6 +404,11 @@ Task<Result<std::vector<std::string>>> Connections::request_sync(WorkspaceId wor
                                                                  bool full) {
   auto connection = co_await load(workspace, name);
   if (!connection) co_return std::unexpected(connection.error());
+  if (connection->state == "DISCONNECTING" || connection->state == "DISCONNECTED") {
+    co_return fail(ErrorKind::conflict, "connection.disabled",
+                   fmt::format("connection '{}' is off: {}", name, connection->state_reason),
+                   "sluice connection enable " + name);
+  }
   pg::Array wanted(pg::Oid::text);
   for (const std::string& stream : streams) {
     if (connection->manifest().find_stream(stream) == nullptr) {
@@ -411,12 +422,19 @@ Task<Result<std::vector<std::string>>> Connections::request_sync(WorkspaceId wor
   const auto asked = co_await services_.pool.query(kSyncNow, std::move(params));
   std::vector<std::string> names;
   for (int row = 0; row < asked.rows(); ++row) names.push_back(asked.get<std::string>(row, 0));
+  for (const std::string& stream : streams) {
+    if (std::find(names.begin(), names.end(), stream) != names.end()) continue;
+    co_return fail(ErrorKind::conflict, "stream.paused",
+                   fmt::format("stream '{}' of connection '{}' is paused", stream, name),
+                   fmt::format("sluice connection resume {} {}", name, stream));
+  }
   if (changed_) changed_(workspace);
   co_return names;
 }
 
 Task<Result<void>> Connections::set_interval(WorkspaceId workspace, std::string name,
-                                             std::string stream, std::int64_t seconds) {
+                                             std::string stream, std::int64_t seconds,
+                                             std::string actor) {
   auto connection = co_await load(workspace, name);
   if (!connection) co_return std::unexpected(connection.error());
   if (seconds < 0 || seconds > 31'536'000) {
@@ -429,6 +447,28 @@ Task<Result<void>> Connections::set_interval(WorkspaceId workspace, std::string 
     co_return fail(ErrorKind::not_found, "stream.unknown",
                    "connection '" + name + "' has no stream '" + stream + "'");
   }
+  json detail = json::object();
+  detail["interval_seconds"] = seconds;
+  co_await audit(workspace, "stream.interval", name + "/" + stream, std::move(detail),
+                 std::move(actor));
+  if (changed_) changed_(workspace);
+  co_return Result<void>();
+}
+
+Task<Result<void>> Connections::confirm_reconcile(WorkspaceId workspace, std::string connection,
+                                                  std::string stream, bool confirm) {
+  auto found = co_await load(workspace, connection);
+  if (!found) co_return std::unexpected(found.error());
+  const auto set = co_await services_.pool.query(kConfirmReconcile,
+                                                 pg::Params(workspace, found->id, stream, confirm));
+  if (set.empty()) {
+    co_return fail(ErrorKind::conflict, "reconcile.not_blocked",
+                   fmt::format("nothing waits for a yes at {}/{}", connection, stream),
+                   "sluice status " + connection);
+  }
+  json detail = json::object();
+  detail["confirm"] = confirm;
+  co_await audit(workspace, "reconcile.confirm", connection + "/" + stream, std::move(detail));
   if (changed_) changed_(workspace);
   co_return Result<void>();
 }

@@ -35,13 +35,46 @@ struct CheckOutcome {
   nlohmann::json notes = nlohmann::json::array();
 };
 
+/// Which version of a connector a workspace is to have.
+struct InstallRequest {
+  std::string connector;
+  std::string version;  ///< empty: the newest that lies in this host's directories
+  std::string sha256;   ///< or the beginning of one, 8 digits at least; empty: any
+  /// An older version may lack what the installed one brought; that data then stays as it is.
+  bool accept_loss = false;
+};
+
+struct InstallOutcome {
+  std::string connector, version, sha256;
+  std::string replaced;  ///< the version that was installed before; empty when there was none
+  std::string state;  ///< "enabled" or "disabled": installing does not turn on what was turned off
+  std::vector<std::string> new_streams;   ///< added to the connections that there are
+  std::vector<std::string> gone_streams;  ///< turned off in them: this version has no such streams
+  std::vector<std::string> notes;
+};
+
+/// What a newer manifest has and an older one has not: "attribute customer.tax", "stream refunds".
+[[nodiscard]] std::vector<std::string> lost_between(const contract::Manifest& installed,
+                                                    const contract::Manifest& wanted);
+
+/// Why a connection is off; also kept while it is being turned off.
+inline constexpr std::string_view kOffWithConnector = "its connector is disabled";
+inline constexpr std::string_view kOffByAdmin = "disabled by an admin";
+
+struct DeleteOutcome {
+  std::int64_t rows = 0;  ///< entities that this call removed
+  bool done = false;      ///< false: there are more; call again
+};
+inline constexpr int kPurgeBatch = 2'000;      ///< entities a transaction
+inline constexpr int kPurgeRowsMax = 100'000;  ///< entities a call of delete_connection()
+
 /// A connection as a run sees it.
 struct LoadedConnection {
   WorkspaceId workspace;
   ConnectionId id;
   std::string name;
   std::string connector;
-  std::string state;
+  std::string state, state_reason;
   std::string vendor_account;
   std::string mode;
   nlohmann::json config;
@@ -51,37 +84,92 @@ struct LoadedConnection {
   [[nodiscard]] const contract::Manifest& manifest() const { return code->manifest(); }
 };
 
-/// Reading and changing them; every change is in the audit table. One loop, owned by main.
+/// Reading and changing them; every change is in the audit table, under the name of its `actor`
+/// ("token 3"). One loop, owned by main.
 class Connections {
  public:
   explicit Connections(Services services);
 
-  /// Turns a connector on in a workspace: the newest admitted version whose id is `connector`.
-  /// Brings its entity types, link rules and views. Again: the same, or the newer version. Errors:
-  /// connector.unknown (with what there is), type.name_taken, …
-  Task<Result<void>> install(WorkspaceId workspace, std::string connector);
+  // Connectors in a workspace (installation.cpp).
+
+  /// Brings a connector's version into the workspace, with its entity types, link rules and views:
+  /// all of it or nothing. Sessions that run go on with the code they have; new ones use this.
+  /// Connections get the streams that are new, streams that it lacks are turned off, no stream is
+  /// begun again. Errors: connector.unknown (with what there is), connector.refused_file (why),
+  /// connector.version_unknown, connector.version_ambiguous, connector.version_lacks, those of
+  /// Registry::obtain() and model::install_types() (type.name_taken, …).
+  Task<Result<InstallOutcome>> install(WorkspaceId workspace, InstallRequest wanted,
+                                       std::string actor);
+
+  /// Re-keys the entities that were there before an install, and rebuilds the links of rules that
+  /// it changed: what installation.to_apply says, then nothing more. The engine calls it under a
+  /// lease; harmless to repeat.
+  Task<void> apply_pending_install(WorkspaceId workspace, std::string connector);
+
+  /// Turns it off: its connections become DISCONNECTING, which the engine works off (sessions end
+  /// at a step's boundary, rows are soft-deleted), then DISCONNECTED. Returns their names. Again:
+  /// the same. Error: installation.missing.
+  Task<Result<std::vector<std::string>>> disable_connector(WorkspaceId workspace,
+                                                           std::string connector,
+                                                           std::string actor);
+  /// Turns it and the connections on that went off with it: everything is read again, rows come
+  /// back with the ids they had. Connections that were disabled one by one stay off. Errors:
+  /// installation.missing, connection.disconnecting (not all of it is off yet).
+  Task<Result<std::vector<std::string>>> enable_connector(WorkspaceId workspace,
+                                                          std::string connector, std::string actor);
+
+  // Connections.
 
   /// Stores the secrets, asks the vendor by CHECK, and only then keeps the connection: a wrong key
   /// leaves nothing behind. Errors: connection.name_taken, connection.missing_secret,
-  /// config.invalid, check.failed (with the vendor's own words), installation.missing.
-  Task<Result<CheckOutcome>> create(WorkspaceId workspace, NewConnection wanted);
+  /// config.invalid, check.failed (with the vendor's own words), installation.missing,
+  /// connector.disabled.
+  Task<Result<CheckOutcome>> create(WorkspaceId workspace, NewConnection wanted, std::string actor);
 
-  /// CHECK again; updates state and reason. The account must be the one that it was:
-  /// connection.other_account.
+  /// CHECK again; updates state and reason. The account and mode must be what they were:
+  /// connection.other_account, connection.other_mode.
   Task<Result<CheckOutcome>> check(WorkspaceId workspace, std::string name);
 
-  /// A new value of a secret, staged as the current one; then CHECK. Failed streams are tried again
-  /// at once.
+  /// A new value of a secret: staged, asked about by CHECK, and current only when that says the
+  /// same account and mode. Else the old value stays in use, the connection goes on as it was, and
+  /// the error says so. Failed streams are tried again at once.
   Task<Result<CheckOutcome>> set_secret(WorkspaceId workspace, std::string name, std::string secret,
-                                        vault::Secret value);
+                                        vault::Secret value, std::string actor);
+
+  /// Changes members of the configuration, null removes one; checked like a new secret. What is
+  /// read with another configuration is not read again by itself: request_sync(full).
+  Task<Result<CheckOutcome>> set_config(WorkspaceId workspace, std::string name,
+                                        nlohmann::json changes, std::string actor);
+
+  /// Off and on again, one connection; see disable_connector(). A connection that FAILED is off
+  /// just the same. Errors of enabling: connector.disabled, connection.disconnecting.
+  Task<Result<void>> disable_connection(WorkspaceId workspace, std::string name, std::string actor);
+  Task<Result<void>> enable_connection(WorkspaceId workspace, std::string name, std::string actor);
+
+  /// Removes a connection that is DISCONNECTED: its entities with their links, then streams, runs,
+  /// quarantine and secrets. At most kPurgeRowsMax entities a call; call again until `done`. The
+  /// change feed keeps what it said. Error: connection.not_disconnected.
+  Task<Result<DeleteOutcome>> delete_connection(WorkspaceId workspace, std::string name,
+                                                std::string actor);
 
   /// Asks for a run now: of all change and poll streams, or of those named; `full` reads snapshots
-  /// again from their start. Returns the streams.
+  /// again from their start. Returns the streams. Errors: stream.unknown, stream.paused,
+  /// connection.disabled.
   Task<Result<std::vector<std::string>>> request_sync(WorkspaceId workspace, std::string name,
                                                       std::vector<std::string> streams, bool full);
 
   Task<Result<void>> set_interval(WorkspaceId workspace, std::string name, std::string stream,
-                                  std::int64_t seconds);
+                                  std::int64_t seconds, std::string actor = "admin");
+
+  /// Pauses a stream, or lets it go on from its checkpoint; nothing is cleared. Errors:
+  /// stream.unknown, stream.not_in_version.
+  Task<Result<void>> set_stream_enabled(WorkspaceId workspace, std::string name, std::string stream,
+                                        bool enabled, std::string actor);
+
+  /// A person's word on deletions that the limits stopped (sync/reconcile.hpp): yes, or no, which
+  /// keeps everything until the next complete enumeration. Error: reconcile.not_blocked.
+  Task<Result<void>> confirm_reconcile(WorkspaceId workspace, std::string connection,
+                                       std::string stream, bool confirm);
 
   /// Not found: Error(not_found, "connection.unknown").
   Task<Result<LoadedConnection>> load(WorkspaceId workspace, std::string name);
@@ -91,12 +179,27 @@ class Connections {
   void on_change(std::function<void(WorkspaceId)> callback) { changed_ = std::move(callback); }
 
  private:
-  Task<Result<CheckOutcome>> run_check(const LoadedConnection& connection);
+  struct Choice;
+  /// Of what this host has: the shelf first, then versions that lie in its store only.
+  Task<Result<Choice>> choose(const InstallRequest& wanted);
+  Task<Result<void>> change_catalogue(pg::Transaction& transaction, WorkspaceId workspace,
+                                      const connector::ConnectorCode& code,
+                                      const InstallRequest& wanted, InstallOutcome& outcome);
+  Task<void> change_streams(pg::Transaction& transaction, WorkspaceId workspace,
+                            const contract::Manifest& manifest, InstallOutcome& outcome);
+  Task<std::vector<std::string>> restart(pg::Transaction& transaction, WorkspaceId workspace,
+                                         pg::Array connections);
+
+  Task<Result<CheckOutcome>> run_check(const LoadedConnection& connection,
+                                       std::string staged_secret = {});
+  /// Refuses an answer from another account, or in another mode, than the connection holds data of.
+  static Result<CheckOutcome> require_same(const LoadedConnection& connection,
+                                           Result<CheckOutcome> outcome);
   Task<Result<LoadedConnection>> loaded(const pg::QueryResult& row);
-  Task<Result<std::shared_ptr<const connector::ConnectorCode>>> code_of(
-      WorkspaceId workspace, const std::string& connector);
+  Task<Result<std::shared_ptr<const connector::ConnectorCode>>> code_of(WorkspaceId workspace,
+                                                                        std::string connector);
   Task<void> audit(WorkspaceId workspace, std::string action, std::string subject,
-                   nlohmann::json detail);
+                   nlohmann::json detail, std::string actor = "admin");
 
   Services services_;
   std::function<void(WorkspaceId)> changed_;

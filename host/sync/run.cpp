@@ -2,11 +2,13 @@
 
 #include "base/failpoint.hpp"
 #include "base/log.hpp"
+#include "base/task_group.hpp"
+#include "sync/services.hpp"
 
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/co_spawn.hpp>
-#include <boost/asio/detached.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
@@ -86,8 +88,13 @@ class Outstanding {
     auto slot = std::make_shared<Slot>(executor_);
     slot->sent_at_ms = now_ms;
     slots_.push_back(slot);
+    // Asio clears the signal's slot once more after the coroutine's frame, and its share of the
+    // slot, are gone; so its end keeps the signal, and lets go of it a turn of the loop later.
     asio::co_spawn(executor_, fetch_into(slot, client_, context_, std::move(request)),
-                   asio::bind_cancellation_slot(slot->cancel.slot(), asio::detached));
+                   asio::bind_cancellation_slot(slot->cancel.slot(),
+                                                [executor = executor_, slot](std::exception_ptr) {
+                                                  asio::post(executor, [slot] {});
+                                                }));
   }
 
   [[nodiscard]] std::size_t size() const { return slots_.size(); }
@@ -141,13 +148,6 @@ bool has_effect(const contract::StepOutput& output) {
   return !output.page.empty() || !output.page.rejected.empty() || output.checkpoint.has_value();
 }
 
-/// Milliseconds of the steady clock: an order of requests that a corrected wall clock cannot turn
-/// round. Writers compare it within one epoch of a lease, so never across processes.
-std::int64_t steady_ms(const Clock& clock) {
-  return std::chrono::duration_cast<std::chrono::milliseconds>(clock.steady().time_since_epoch())
-      .count();
-}
-
 Task<void> pause_until(const Clock& clock, std::int64_t wake_at_ms) {
   const std::int64_t now_ms = clock.now().count() / 1000;
   asio::steady_timer timer(co_await asio::this_coro::executor);
@@ -155,90 +155,215 @@ Task<void> pause_until(const Clock& clock, std::int64_t wake_at_ms) {
   co_await timer.async_wait(asio::use_awaitable);
 }
 
-}  // namespace
+/// What a page takes, with its records' headers and values.
+std::size_t memory_of(const contract::Page& page) {
+  std::size_t bytes = page.byte_size() + page.records.size() * sizeof(contract::Record) +
+                      page.notices.size() * sizeof(contract::Notice);
+  for (const contract::Record& record : page.records)
+    bytes += record.values.size_bytes() + record.named.size_bytes();
+  for (const contract::CompleteSet& set : page.sets) bytes += set.ids.size_bytes();
+  return bytes;
+}
 
-Task<SessionEnd> run_session(SessionRun run) {
-  SessionEnd end;
-  Outstanding outstanding(co_await asio::this_coro::executor, run.client, run.send);
-  Outstanding::Answer answer;
-  ObservedAt observed;
-  contract::Input input;
-  bool cancelled = false;
-  int idle_steps = 0;
+/// A page on its way to the store, shared by the session and the coroutine that writes it.
+struct PageUnderWay {
+  contract::Page page;
+  ingest::PageEffects effects;
+  bool last = false;
+  PageBudget::Grant room;
+  ingest::PageCounts counts;
+};
+
+Task<void> store_page(std::shared_ptr<PageUnderWay> under_way, PageSink& sink) {
+  under_way->counts =
+      co_await sink.store(under_way->page, std::move(under_way->effects), under_way->last);
+  under_way->effects.checked.reset();
+  under_way->page = contract::Page();  // the session may wait long for its next answer
+  under_way->room = PageBudget::Grant();
+}
+
+/// One session's drive. Lives in run_session's frame.
+class Drive {
+ public:
+  Drive(const Executor& executor, SessionRun run)
+      : run_(std::move(run)), outstanding_(executor, run_.client, run_.send), writing_(executor) {}
+
+  Task<void> to_the_end();
+  /// Until the page under way is stored; throws what its write threw.
+  Task<void> settle();
+  void give_up_writing() { writing_.cancel(); }
+  [[nodiscard]] SessionEnd take_end() { return std::move(end_); }
+
+ private:
+  Task<Result<contract::StepOutput>> step();
+  [[nodiscard]] std::optional<Error> too_much(const contract::StepOutput& output);
+  void send_requests(contract::StepOutput& output);
+  void hand_over(contract::StepOutput& output);
+  Task<void> next_input(const contract::StepOutput& output);
+
+  SessionRun run_;
+  SessionEnd end_;
+  Outstanding outstanding_;
+  Outstanding::Answer answer_;
+  ObservedAt observed_;
+  contract::Input input_;
+  std::shared_ptr<ingest::CheckedPage> checked_;  ///< of the page that the last step put out
+  PageBudget::Grant room_;           ///< of the step under way, or of the page it put out
+  std::size_t bytes_of_a_step_ = 0;  ///< the last one: what the next is expected to take
+  int idle_steps_ = 0;
+  bool cancelled_ = false;
+  TaskGroup writing_;  ///< of at most one page
+  std::shared_ptr<PageUnderWay> under_way_;
+};
+
+Task<Result<contract::StepOutput>> Drive::step() {
+  input_.now_ms = run_.clock.now().count() / 1000;
+  run_.entropy.fill(input_.entropy);
+  const bool has_body = input_.response != nullptr;
+  if (run_.pages != nullptr) {
+    const std::size_t body = has_body ? input_.response->body.size() : 0;
+    room_ = co_await run_.pages->acquire(body + std::max(body, bytes_of_a_step_));
+  }
+  Result<contract::StepOutput> stepped = contract::StepOutput();
+  const ingest::PageCheck check = run_.sink != nullptr ? run_.sink->check() : ingest::PageCheck();
+  checked_.reset();
+  StepPool::Step work = [this, &stepped, &check] {
+    stepped = run_.session.step(input_);
+    if (stepped && stepped->result != StepResult::failed) checked_ = check(stepped->page);
+  };
+  if (run_.steps != nullptr) {
+    co_await run_.steps->run(std::move(work));
+  } else {
+    work();
+  }
+  if (has_body) answer_.response = contract::Response();  // borrowed for the step only
+  input_.response = nullptr;
+  bytes_of_a_step_ = stepped ? memory_of(stepped->page) : 0;
+  room_.resize(bytes_of_a_step_);
+  co_return stepped;
+}
+
+std::optional<Error> Drive::too_much(const contract::StepOutput& output) {
+  idle_steps_ = output.requests.empty() && output.page.empty() ? idle_steps_ + 1 : 0;
+  if (outstanding_.size() + output.requests.size() <= kOutstandingMax &&
+      idle_steps_ <= kIdleStepsMax)
+    return std::nullopt;
+  const bool many = idle_steps_ <= kIdleStepsMax;
+  return Error(ErrorKind::internal, many ? "sync.too_many_requests" : "sync.no_progress",
+               many ? "the connector asked for more than 16 requests at once"
+                    : "the connector made 10000 steps without a request or a record",
+               "This is a defect of the connector; report it with this code to its author");
+}
+
+void Drive::send_requests(contract::StepOutput& output) {
+  for (contract::Request& request : output.requests)
+    outstanding_.start(std::move(request), steady_ms(run_.clock));
+  end_.requests += static_cast<std::int64_t>(output.requests.size());
+}
+
+/// To the writer, which is free.
+void Drive::hand_over(contract::StepOutput& output) {
+  under_way_ = std::make_shared<PageUnderWay>();
+  ingest::PageEffects& effects = under_way_->effects;
+  effects.checkpoint = std::move(output.checkpoint);
+  effects.checkpoint_format = run_.checkpoint_format;
+  effects.requests = std::exchange(end_.requests, 0);
+  effects.bytes = std::exchange(end_.bytes, 0);
+  effects.vendor_total = output.total;
+  effects.observed_version = observed_.value_ms();
+  effects.checked = std::move(checked_);
+  if (!output.page.empty()) observed_.emitted();
+  under_way_->page = std::move(output.page);
+  under_way_->last = output.result == StepResult::done;
+  under_way_->room = std::move(room_);
+  writing_.spawn(store_page(under_way_, *run_.sink));
+}
+
+Task<void> Drive::settle() {
+  if (!under_way_) co_return;
+  co_await writing_.wait();
+  end_.counts += under_way_->counts;
+  ++end_.pages;
+  under_way_.reset();
+}
+
+Task<void> Drive::next_input(const contract::StepOutput& output) {
+  switch (output.result) {
+    case StepResult::sleep:
+      co_await settle();  // what is wrong with a page must not wait as long as the vendor does
+      co_await pause_until(run_.clock, output.wake_at_ms);
+      input_.kind = InputKind::timer;
+      break;
+    case StepResult::wait:
+      answer_ = co_await outstanding_.next();
+      observed_.answered(answer_.sent_at_ms);
+      end_.bytes += static_cast<std::int64_t>(answer_.response.body.size());
+      input_.kind = answer_.response.status == 0 ? InputKind::transport_error : InputKind::response;
+      input_.response = &answer_.response;
+      break;
+    default:
+      input_.kind = InputKind::resume;
+      break;
+  }
+  if (cancelled_ || !run_.stopping || !run_.stopping()) co_return;
+  cancelled_ = true;
+  input_.kind = InputKind::cancel;
+  input_.response = nullptr;
+}
+
+Task<void> Drive::to_the_end() {
   for (;;) {
-    input.now_ms = run.clock.now().count() / 1000;
-    run.entropy.fill(input.entropy);
-    Result<contract::StepOutput> stepped = run.session.step(input);
+    Result<contract::StepOutput> stepped = co_await step();
     if (!stepped) {
-      end.failure = internal_failure(stepped.error());
-      co_return end;
+      end_.failure = internal_failure(stepped.error());
+      co_return;
     }
     contract::StepOutput& output = *stepped;
     log_lines(output.log);
-    idle_steps = output.requests.empty() && output.page.empty() ? idle_steps + 1 : 0;
-    if (outstanding.size() + output.requests.size() > kOutstandingMax ||
-        idle_steps > kIdleStepsMax) {
-      const bool many = idle_steps <= kIdleStepsMax;
-      end.failure = internal_failure(
-          Error(ErrorKind::internal, many ? "sync.too_many_requests" : "sync.no_progress",
-                many ? "the connector asked for more than 16 requests at once"
-                     : "the connector made 10000 steps without a request or a record",
-                "This is a defect of the connector; report it with this code to its author"));
-      co_return end;
+    if (const std::optional<Error> defect = too_much(output)) {
+      end_.failure = internal_failure(*defect);
+      co_return;
     }
     // A failed step is discarded as a whole: SLP-S05.
     const bool failed = output.result == StepResult::failed;
     const bool done = output.result == StepResult::done;
-    if (!failed) {
-      for (contract::Request& request : output.requests)
-        outstanding.start(std::move(request), steady_ms(run.clock));
-      end.requests += static_cast<std::int64_t>(output.requests.size());
-    }
+    if (!failed) send_requests(output);
+    const bool stores = !failed && run_.sink != nullptr && (has_effect(output) || done);
+    if (stores) co_await settle();
     SLUICE_FAILPOINT("sync.before_page");
-    if (!failed && run.sink != nullptr && (has_effect(output) || done)) {
-      ingest::PageEffects effects;
-      effects.checkpoint = std::move(output.checkpoint);
-      effects.checkpoint_format = run.checkpoint_format;
-      effects.requests = end.requests;
-      effects.bytes = end.bytes;
-      effects.vendor_total = output.total;
-      effects.observed_version = observed.value_ms();
-      end.requests = 0;
-      end.bytes = 0;
-      const ingest::PageCounts counts =
-          co_await run.sink->store(output.page, std::move(effects), done);
-      end.counts += counts;
-      ++end.pages;
-      if (!output.page.empty()) observed.emitted();
-    }
-    if (output.result_json) end.result_json = std::move(output.result_json);
-    switch (output.result) {
-      case StepResult::done:
-        co_return end;
-      case StepResult::failed:
-        end.failure = output.failure ? std::move(*output.failure) : ConnectorFailure{};
-        co_return end;
-      case StepResult::more:
-        input.kind = InputKind::resume;
-        break;
-      case StepResult::sleep:
-        co_await pause_until(run.clock, output.wake_at_ms);
-        input.kind = InputKind::timer;
-        break;
-      case StepResult::wait:
-        answer = co_await outstanding.next();
-        observed.answered(answer.sent_at_ms);
-        end.bytes += static_cast<std::int64_t>(answer.response.body.size());
-        input.kind = answer.response.status == 0 ? InputKind::transport_error : InputKind::response;
-        break;
-    }
-    input.response = output.result == StepResult::wait ? &answer.response : nullptr;
-    if (!cancelled && run.stopping && run.stopping()) {
-      cancelled = true;
-      input.kind = InputKind::cancel;
-      input.response = nullptr;
-    }
+    if (stores) hand_over(output);
+    room_ = PageBudget::Grant();
+    if (output.result_json) end_.result_json = std::move(output.result_json);
+    if (failed) end_.failure = output.failure ? std::move(*output.failure) : ConnectorFailure{};
+    if (failed || done) co_return;
+    co_await next_input(output);
   }
+}
+
+}  // namespace
+
+Task<SessionEnd> run_session(SessionRun run) {
+  const Executor executor = co_await asio::this_coro::executor;
+  Drive drive(executor, std::move(run));
+  std::exception_ptr surprise;
+  try {
+    co_await drive.to_the_end();
+  } catch (...) {
+    surprise = std::current_exception();
+  }
+  // The page under way uses the caller's sink, so it ends before we do, also when we are cancelled.
+  const auto state = co_await asio::this_coro::cancellation_state;
+  if (state.cancelled() != asio::cancellation_type::none) {
+    drive.give_up_writing();
+    if (!surprise) {
+      surprise =
+          std::make_exception_ptr(boost::system::system_error(asio::error::operation_aborted));
+    }
+    co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
+  }
+  co_await drive.settle();  // a failed write speaks before what came after it
+  if (surprise) std::rethrow_exception(surprise);
+  co_return drive.take_end();
 }
 
 }  // namespace sluice::sync

@@ -11,6 +11,8 @@
 #include "contract/exchange.hpp"
 #include "fetch/client.hpp"
 #include "ingest/writer.hpp"
+#include "sync/page_budget.hpp"
+#include "sync/step_pool.hpp"
 
 namespace sluice::sync {
 
@@ -30,8 +32,13 @@ class PageSink {
  public:
   virtual ~PageSink() = default;
   /// Stores the page with its effects in one transaction. `last` when the session is done with it.
+  /// Called for one page after the other, each when the one before has been stored.
   virtual Task<ingest::PageCounts> store(const contract::Page& page, ingest::PageEffects effects,
                                          bool last) = 0;
+  /// With what the next page can be checked ahead, on another thread and while the one before is
+  /// stored; the answer comes back in effects.checked. Without a catalogue nothing is checked
+  /// ahead.
+  [[nodiscard]] virtual ingest::PageCheck check() const { return {}; }
 };
 
 /// Everything a session needs; references live until run_session returns.
@@ -44,15 +51,30 @@ struct SessionRun {
   Entropy& entropy;
   std::uint32_t checkpoint_format = 0;
   std::function<bool()> stopping;  ///< asked after each page; true ends the session by CANCEL
+  StepPool* steps = nullptr;       ///< nullptr: the session steps on the loop's thread
+  PageBudget* pages = nullptr;     ///< nullptr: nothing bounds the pages in flight
 };
 
 inline constexpr int kOutstandingMax = 16;  ///< "sync.too_many_requests"
 inline constexpr int kIdleStepsMax =
     10'000;  ///< steps without a request or a record: "sync.no_progress"
 
-/// Drives the session. The next request is on its way to the vendor while the page before is
-/// written. Throws what the writer throws (pg::QueryError, Failure "lease.lost"): what was written
-/// by then stays, and the checkpoint in the store says from where to go on.
+/// Drives the session. While page N is written, the next request is at the vendor, and page N+1 is
+/// stepped and held:
+///
+///   vendor   | request 1 | request 2 | request 3 |
+///   steps                | page 1    | page 2    | page 3 (held until page 2 is stored)
+///   writer                           | page 1        | page 2        | page 3
+///
+/// So at most one page is written and one is stepped ahead. Pages are stored in their order, each
+/// with the checkpoint that its step put out. A step that fails is discarded as a whole, but the
+/// page before it is still stored; so is the page under way when `stopping` ends the session. A
+/// page whose write fails takes the one that was stepped ahead of it with it.
+///
+/// Throws what the writer throws (pg::QueryError, Failure "lease.lost"): what was written by then
+/// stays, and the checkpoint in the store says from where to go on. Returns and throws only when
+/// nothing of the session is under way any more, no step and no write; a cancelled caller's page is
+/// given up.
 Task<SessionEnd> run_session(SessionRun run);
 
 }  // namespace sluice::sync

@@ -17,6 +17,13 @@ Task<Result<fetch::Credential>> VaultCredentials::credential(std::string secret_
                                                              fetch::CredentialVersion version) {
   Result<vault::SecretValue> value = co_await vault_.use(workspace_, connection_, secret_name);
   if (!value) co_return std::unexpected(value.error());
+  if (secret_name == staged_) {
+    if (version == fetch::CredentialVersion::current && value->pending) {
+      co_return fetch::Credential(value->pending->expose_text());
+    }
+    co_return fail(ErrorKind::not_found, "vault.secret.not_found",
+                   "no other version of " + secret_name + " is to be checked");
+  }
   if (version == fetch::CredentialVersion::current) {
     co_return fetch::Credential(value->current.expose_text());
   }
@@ -49,8 +56,9 @@ Result<fetch::EgressAllowance> read_allowance(const nlohmann::json& egress) {
   return allowance;
 }
 
-SendScope::SendScope(vault::Vault& vault, fetch::Budget& budget, const LoadedConnection& connection)
-    : credentials_(vault, connection.workspace, connection.id),
+SendScope::SendScope(vault::Vault& vault, fetch::Budget& budget, const LoadedConnection& connection,
+                     fetch::Priority priority, std::string staged_secret)
+    : credentials_(vault, connection.workspace, connection.id, std::move(staged_secret)),
       allowance_(expect(read_allowance(connection.egress))),
       context_{connection.manifest().hosts,
                connection.manifest().auth,
@@ -58,7 +66,8 @@ SendScope::SendScope(vault::Vault& vault, fetch::Budget& budget, const LoadedCon
                allowance_,
                credentials_,
                budget,
-               stats_} {}
+               stats_,
+               priority} {}
 
 fetch::Budget& Budgets::of(const LoadedConnection& connection) {
   // Without a known account the connection itself is what shares the rate.
@@ -75,6 +84,7 @@ fetch::Budget& Budgets::of(const LoadedConnection& connection) {
     fetch::BudgetOptions options;
     options.requests_per_second = rate;
     options.concurrency = declared.concurrency;
+    options.headers = declared.headers;
     found = budgets_.emplace(key, std::make_unique<fetch::Budget>(options, clock_, delay_)).first;
   } else {
     found->second->set_requests_per_second(rate);

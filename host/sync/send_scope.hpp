@@ -13,11 +13,14 @@
 
 namespace sluice::sync {
 
-/// Hands out the secrets of one connection, one request at a time.
+/// Hands out the secrets of one connection, one request at a time. Of the secret named `staged` it
+/// hands out the pending version and nothing else: a CHECK of a new key must not pass by the old
+/// one.
 class VaultCredentials final : public fetch::CredentialSource {
  public:
-  VaultCredentials(vault::Vault& vault, WorkspaceId workspace, ConnectionId connection)
-      : vault_(vault), workspace_(workspace), connection_(connection) {}
+  VaultCredentials(vault::Vault& vault, WorkspaceId workspace, ConnectionId connection,
+                   std::string staged = {})
+      : vault_(vault), workspace_(workspace), connection_(connection), staged_(std::move(staged)) {}
   Task<Result<fetch::Credential>> credential(std::string secret_name,
                                              fetch::CredentialVersion version) override;
 
@@ -25,12 +28,14 @@ class VaultCredentials final : public fetch::CredentialSource {
   vault::Vault& vault_;
   WorkspaceId workspace_;
   ConnectionId connection_;
+  std::string staged_;
 };
 
 /// What one run sends its requests with; lives as long as the run. `connection` outlives it.
 class SendScope {
  public:
-  SendScope(vault::Vault& vault, fetch::Budget& budget, const LoadedConnection& connection);
+  SendScope(vault::Vault& vault, fetch::Budget& budget, const LoadedConnection& connection,
+            fetch::Priority priority = fetch::Priority::snapshot, std::string staged_secret = {});
   SendScope(const SendScope&) = delete;
   SendScope& operator=(const SendScope&) = delete;
   [[nodiscard]] const fetch::SendContext& context() const { return context_; }
@@ -47,12 +52,17 @@ class SendScope {
 /// is unknown or ill-typed is an Error "egress.invalid".
 Result<fetch::EgressAllowance> read_allowance(const nlohmann::json& egress);
 
-/// The budgets of this host, one a vendor account: every connection of the account shares it. One
-/// loop.
+/// The budgets of this host, one a vendor account of a connector: every connection of the account,
+/// in every workspace, shares it. One loop.
 class Budgets {
  public:
   Budgets(const Clock& clock, fetch::Delay& delay) : clock_(clock), delay_(delay) {}
   fetch::Budget& of(const LoadedConnection& connection);
+  /// "<connector>\n<account>" and the account's budget, for metrics; valid for the life of this
+  /// object.
+  [[nodiscard]] const std::map<std::string, std::unique_ptr<fetch::Budget>>& all() const {
+    return budgets_;
+  }
 
  private:
   const Clock& clock_;

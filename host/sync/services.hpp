@@ -14,6 +14,15 @@
 namespace sluice::sync {
 
 class Budgets;
+class PageBudget;
+class StepPool;
+
+/// Milliseconds of the steady clock: an order of requests that a corrected wall clock cannot turn
+/// round. Writers compare it within one epoch of a lease, so never across processes.
+inline std::int64_t steady_ms(const Clock& clock) {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(clock.steady().time_since_epoch())
+      .count();
+}
 
 struct Services {
   pg::Pool& pool;
@@ -26,6 +35,8 @@ struct Services {
   ingest::Writer& writer;
   link::Resolver& resolver;
   Budgets& budgets;
+  StepPool& steps;
+  PageBudget& pages;
 };
 
 }  // namespace sluice::sync

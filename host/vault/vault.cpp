@@ -59,6 +59,13 @@ const pg::Statement kRevokePending{
     ", state_changed_at = $4"
     " WHERE workspace_id = $1 AND connection_id = $2 AND name = $3 AND state = 'pending'"};
 
+const pg::Statement kDiscardPending{
+    "vault_discard_pending",
+    "UPDATE sluice.secret SET " SLUICE_REVOKE
+    ", state_changed_at = $4"
+    " WHERE workspace_id = $1 AND connection_id = $2 AND name = $3 AND version = $5"
+    " AND state = 'pending'"};
+
 const pg::Statement kInsertPending{
     "vault_insert_pending",
     "INSERT INTO sluice.secret (workspace_id, connection_id, name, version, state, data_key_id,"
@@ -556,6 +563,13 @@ Task<std::vector<SecretInfo>> Vault::list(WorkspaceId workspace,
   std::vector<SecretInfo> infos;
   for (int row = 0; row < rows.rows(); ++row) infos.push_back(read_info(rows, row));
   co_return infos;
+}
+
+Task<void> Vault::discard(WorkspaceId workspace, ConnectionId connection, std::string name,
+                          std::int64_t version) {
+  require_name(name);
+  pg::Params which(workspace, connection, name, clock_.now(), version);
+  co_await pool_.query(kDiscardPending, std::move(which));
 }
 
 Task<std::int64_t> Vault::remove(WorkspaceId workspace, ConnectionId connection) {

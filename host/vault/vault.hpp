@@ -95,6 +95,10 @@ class Vault {
                                    std::int64_t version,
                                    Micros previous_valid_for = kPreviousValidDefault);
 
+  /// Takes a staged version back: its value is gone. Nothing when `version` is not the pending one.
+  Task<void> discard(WorkspaceId workspace, ConnectionId connection, std::string name,
+                     std::int64_t version);
+
   /// One round trip to the database (two when the data key is not in memory). Fails with not_found
   /// "vault.secret.not_found" when there is no current version.
   Task<Result<SecretValue>> use(WorkspaceId workspace, ConnectionId connection, std::string name);

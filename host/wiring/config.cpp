@@ -68,6 +68,29 @@ std::string set_level(Config& config, const Json& value) {
   return "one of debug, info, warning, error";
 }
 
+std::string set_levels(Config& config, const Json& value) {
+  constexpr const char* kWanted = "a list of area=level, for example [\"fetch=debug\"]";
+  if (!value.is_array()) return kWanted;
+  config.log_levels.clear();
+  for (const Json& element : value) {
+    if (!element.is_string()) return kWanted;
+    const auto text = element.get<std::string>();
+    const auto equals = text.find('=');
+    Config judge;
+    if (equals == std::string::npos || equals == 0 ||
+        !set_level(judge, text.substr(equals + 1)).empty())
+      return kWanted;
+    config.log_levels.push_back(text);
+  }
+  return {};
+}
+
+std::string set_format(Config& config, const Json& value) {
+  if (value != "auto" && value != "json" && value != "text") return "one of auto, json, text";
+  config.log_format = value.get<std::string>();
+  return {};
+}
+
 std::string set_workspace(Config& config, const Json& value) {
   if (value.is_string() && !value.get<std::string>().empty() &&
       value.get<std::string>().size() <= 63) {
@@ -110,6 +133,9 @@ const std::vector<Setting>& settings_table() {
         "connectors beside the program, /usr/lib/sluice/connectors",
         "where connector files (.so) are looked for"},
        texts(&Config::connector_directories)},
+      {{"connectors.rescan_seconds", "integer", "60",
+        "how often to look there besides when a file changes; for network file systems"},
+       number(&Config::connector_rescan_seconds, 1, 86'400)},
       {{"workspace.default", "string", "main", "workspace made at the first start"}, set_workspace},
       {{"vault.root_key_file", "string", "<data>/root.key", "file with the root key; must be 0600"},
        text(&Config::root_key_file)},
@@ -117,8 +143,19 @@ const std::vector<Setting>& settings_table() {
         "command that prints the root key, for a KMS"},
        texts(&Config::root_key_command)},
       {{"log.level", "string", "info", "debug, info, warning or error"}, set_level},
-      {{"sync.runs_max", "integer", "8", "sync runs of this host at once"},
-       number(&Config::sync_runs_max, 1, 256)},
+      {{"log.levels", "list of strings", "(none)",
+        "other levels for the events of an area: [\"fetch=debug\"]"},
+       set_levels},
+      {{"log.format", "string", "auto", "json, text, or auto: text on a terminal, else json"},
+       set_format},
+      {{"sync.connections_max", "integer", "64", "connections that this host works on at once"},
+       number(&Config::sync_connections_max, 1, 10'000)},
+      {{"sync.delete_percent_max", "integer", "20",
+        "a complete read that lacks more of a type's entities than this deletes nothing unasked"},
+       number(&Config::sync_delete_percent_max, 0, 100)},
+      {{"sync.page_bytes_in_flight_max", "integer", "67108864",
+        "memory for pages between vendor and store, all connections together"},
+       number(&Config::sync_page_bytes_in_flight_max, 1 << 20, std::int64_t{1} << 40)},
       {{"sync.lease_ttl_ms", "integer", "12000",
         "after so long a dead host's work goes to another"},
        number(&Config::lease_ttl_ms, 1'000, 300'000)},

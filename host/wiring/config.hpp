@@ -20,11 +20,17 @@ struct Config {
   std::string database_url;          ///< empty: the private cluster in the data directory
   std::size_t database_pool_size = 16;
   std::vector<std::filesystem::path> connector_directories;
+  std::int64_t connector_rescan_seconds = 60;  ///< besides what the kernel reports
   std::string default_workspace = "main";
   std::filesystem::path root_key_file;        ///< empty: <data>/root.key
   std::vector<std::string> root_key_command;  ///< prints the root key; for a KMS
   std::string log_level = "info";
-  std::size_t sync_runs_max = 8;  ///< sync runs of this host at once
+  std::vector<std::string> log_levels;    ///< "fetch=debug": other levels for events of an area
+  std::string log_format = "auto";        ///< json, text, or auto: text on a terminal
+  std::size_t sync_connections_max = 64;  ///< connections that this host works on at once
+  std::int64_t sync_delete_percent_max =
+      20;  ///< share of a type's entities that may go without a yes
+  std::size_t sync_page_bytes_in_flight_max = 64u << 20;  ///< pages between vendor and store
   std::int64_t lease_ttl_ms = 12'000;
   std::int64_t poll_ms = 500;  ///< how often this host looks for due work
 };

@@ -34,19 +34,34 @@ std::map<std::string, std::string> read_environment() {
   return variables;
 }
 
+log::Level level_of(std::string_view name) {
+  for (const log::Level level :
+       {log::Level::debug, log::Level::warning, log::Level::error, log::Level::info}) {
+    if (log::to_string(level) == name) return level;
+  }
+  return log::Level::info;
+}
+
 void set_up_logging(const Config& config) {
+  const bool terminal = ::isatty(STDERR_FILENO) != 0;
+  const bool json = config.log_format == "json" || (config.log_format == "auto" && !terminal);
   Poco::AutoPtr<Poco::ColorConsoleChannel> console(new Poco::ColorConsoleChannel(std::clog));
-  console->setProperty("enableColors", ::isatty(STDERR_FILENO) != 0 ? "true" : "false");
+  console->setProperty("enableColors", terminal && !json ? "true" : "false");
+  // In JSON the line has everything.
   Poco::AutoPtr<Poco::PatternFormatter> pattern(
-      new Poco::PatternFormatter("%Y-%m-%dT%H:%M:%S.%iZ %p %t"));
+      new Poco::PatternFormatter(json ? "%t" : "%Y-%m-%dT%H:%M:%S.%iZ %p %t"));
   Poco::AutoPtr<Poco::FormattingChannel> formatted(new Poco::FormattingChannel(pattern, console));
   Poco::Logger& logger = Poco::Logger::get("sluice");
   logger.setChannel(formatted);
   logger.setLevel(Poco::Message::PRIO_TRACE);
-  log::set_level(config.log_level == "debug"     ? log::Level::debug
-                 : config.log_level == "warning" ? log::Level::warning
-                 : config.log_level == "error"   ? log::Level::error
-                                                 : log::Level::info);
+  log::set_format(json ? log::Format::json : log::Format::text);
+  log::set_level(level_of(config.log_level));
+  std::vector<std::pair<std::string, log::Level>> areas;
+  for (const std::string& text : config.log_levels) {
+    const auto equals = text.find('=');
+    areas.emplace_back(text.substr(0, equals), level_of(text.substr(equals + 1)));
+  }
+  log::set_area_levels(std::move(areas));
 }
 
 void print_help(const std::string& version) {

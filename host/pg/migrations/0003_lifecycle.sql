@@ -45,3 +45,7 @@ create index connection_disconnecting on sluice.connection (workspace_id, connec
     where state = 'DISCONNECTING';
 create index installation_to_apply on sluice.installation (workspace_id, connector)
     where to_apply is not null;
+
+alter table sluice.sync_run drop constraint sync_run_kind_check;
+alter table sluice.sync_run add constraint sync_run_kind_check
+    check (kind in ('check','full','incremental','refetch','resync','reconcile','disconnect'));

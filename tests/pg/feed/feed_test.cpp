@@ -68,6 +68,25 @@ TEST_F(FeedTest, NothingIsServedThatAnOlderTransactionMayStillPrecede) {
   EXPECT_EQ(ops(*read("")), "insert update ");
 }
 
+TEST_F(FeedTest, ATransactionOfAnotherDatabaseHoldsNothingBack) {
+  pg::ConnectOptions elsewhere;
+  elsewhere.conninfo = conninfo() + " dbname=postgres";
+  auto foreign = run(pg::Connection::connect(executor(), elsewhere));
+  run(foreign->query("begin"));
+  run(foreign->query("select pg_current_xact_id()"));
+  change("insert");
+  EXPECT_EQ(ops(*read("")), "insert ");
+  // One of ours, beside it, still does.
+  auto slow = connect();
+  run(slow->query("begin"));
+  run(slow->query("select pg_current_xact_id()"));
+  change("update");
+  EXPECT_EQ(ops(*read("")), "insert ");
+  run(slow->query("commit"));
+  EXPECT_EQ(ops(*read("")), "insert update ");
+  run(foreign->query("rollback"));
+}
+
 TEST_F(FeedTest, FiltersByTypeAndEntity) {
   own("a@x.com");
   const EntityId second = own("b@x.com");

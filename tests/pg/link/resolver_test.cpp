@@ -243,12 +243,59 @@ TEST_F(ResolverTest, a_new_rule_is_applied_to_what_is_there_and_can_be_taken_bac
   ASSERT_EQ(summary.size(), 1U);
   EXPECT_EQ(summary[0].state, "linked");
   EXPECT_EQ(summary[0].count, 2);
-  const auto listed =
-      run(list_links(*connection, WorkspaceId(1), RuleId(1), "linked", EntityId(10), 10));
+  sql("alter table vendor.acme_source add column external_id text default 'x'");
+  LinkQuery query;
+  query.rule = RuleId(1);
+  query.state = "linked";
+  query.after_rule = RuleId(1);
+  query.after_source = EntityId(10);
+  const auto listed = run(list_links(*connection, WorkspaceId(1), catalog_, query));
   ASSERT_EQ(listed.size(), 1U);
   EXPECT_EQ(listed[0].source, EntityId(11));
+  EXPECT_EQ(listed[0].target, EntityId(20));
   EXPECT_EQ(run(deactivate_rule(*connection, WorkspaceId(1), RuleId(1))), 2);
   EXPECT_EQ(links(), "10:inactive 11:inactive");
+}
+
+TEST_F(ResolverTest, links_are_listed_by_rule_and_source_in_pages_that_miss_none) {
+  sql("alter table vendor.acme_source add column external_id text");
+  sql("insert into vendor.acme_source select 1, i, null, 'x' || i from generate_series(1, 7) i");
+  sql("insert into sluice.link_rule (workspace_id, name, source_type, source_attribute, "
+      "target_type, target_attribute, key_kind, origin) select 1, 'rule' || i, 'acme.source', "
+      "'email', "
+      "'acme.target', 'email', 1, 'admin' from generate_series(2, 3) i");
+  sql("insert into sluice.link (workspace_id, rule_id, source_id, source_type_id, state, kind, "
+      "candidates, candidate_count, evidence) select 1, r, i, 1, case when i % 3 = 0 then "
+      "'contested' else 'pending' end, 1, case when i % 3 = 0 then '{8,9}'::bigint[] else '{}' "
+      "end, "
+      "case when i % 3 = 0 then 2 else 0 end, '{\"rule\": \"r\"}' "
+      "from generate_series(1, 3) r, generate_series(1, 7) i");
+  const auto connection = connect();
+  const auto pages = [&](LinkQuery query) {
+    std::string all;
+    for (;;) {
+      const auto page = run(list_links(*connection, WorkspaceId(1), catalog_, query));
+      if (page.empty()) return all;
+      for (const ListedLink& link : page) {
+        all += std::to_string(link.rule.value) + "." + std::to_string(link.source.value) + " ";
+        EXPECT_EQ(link.source_external_id, "x" + std::to_string(link.source.value));
+        EXPECT_EQ(link.candidates.size(), link.state == "contested" ? 2U : 0U);
+        EXPECT_EQ(link.evidence["rule"], "r");
+      }
+      query.after_rule = page.back().rule;
+      query.after_source = page.back().source;
+    }
+  };
+  LinkQuery query;
+  query.limit = 2;
+  EXPECT_EQ(pages(query),
+            "1.1 1.2 1.3 1.4 1.5 1.6 1.7 2.1 2.2 2.3 2.4 2.5 2.6 2.7 3.1 3.2 3.3 3.4 3.5 3.6 3.7 ");
+  query.rule = RuleId(2);
+  EXPECT_EQ(pages(query), "2.1 2.2 2.3 2.4 2.5 2.6 2.7 ");
+  query.state = "contested";
+  EXPECT_EQ(pages(query), "2.3 2.6 ");
+  query.rule.reset();
+  EXPECT_EQ(pages(query), "1.3 1.6 2.3 2.6 3.3 3.6 ");
 }
 
 TEST_F(ResolverTest, an_attribute_that_becomes_a_link_key_gives_the_rows_that_exist_their_keys) {

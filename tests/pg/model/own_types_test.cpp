@@ -61,6 +61,7 @@ TEST_F(OwnTypesTest, ATypeIsStoredListedAndPartOfTheCatalogue) {
       {"name":"email","type":"text","format":"email","unique":true},
       {"name":"site","type":"text","link_key":"domain"},
       {"name":"plain","type":"text","format":"email","unique":true,"link_key":null},
+      {"name":"billing","type":"text","format":"email"},
       {"name":"age","type":"integer","required":true}]})"),
             "");
   const auto catalog = run(load());
@@ -69,9 +70,11 @@ TEST_F(OwnTypesTest, ATypeIsStoredListedAndPartOfTheCatalogue) {
   EXPECT_TRUE(type->own);
   EXPECT_EQ(type->table, "");
   EXPECT_EQ(type->find("email")->key_kind, contract::KeyKind::email) << "unique and an email";
+  EXPECT_EQ(type->find("billing")->key_kind, contract::KeyKind::email)
+      << "two may share it: then a link by it is contested, not missing";
   EXPECT_EQ(type->find("site")->key_kind, contract::KeyKind::domain);
   EXPECT_FALSE(type->find("plain")->key_kind) << "null says no";
-  EXPECT_EQ(type->find("age")->position, 3);
+  EXPECT_EQ(type->find("age")->position, 4);
   const auto types = run(list());
   ASSERT_EQ(types.size(), 1u);
   EXPECT_EQ(to_json(types[0])["attributes"][1]["link_key"], "domain");

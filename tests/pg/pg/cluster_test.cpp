@@ -147,6 +147,25 @@ TEST_F(ClusterTest, AKilledPostmasterIsNoProblem) {
   EXPECT_EQ(ask(cluster.conninfo(), "SELECT a FROM kept"), "42");
 }
 
+TEST_F(ClusterTest, AKilledPostmasterIsStartedAgainByItsHost) {
+  auto cluster = expect(Cluster::start(options()));
+  ask(cluster.conninfo(), "CREATE TABLE kept AS SELECT 42 AS a");
+  const int first = cluster.postmaster_pid();
+  EXPECT_TRUE(cluster.alive());
+  ::kill(first, SIGKILL);
+  const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+  while (cluster.alive() && std::chrono::steady_clock::now() < until) std::this_thread::yield();
+  EXPECT_FALSE(cluster.alive());
+  const Result<void> revived = cluster.revive();
+  ASSERT_TRUE(revived) << revived.error().describe();
+  EXPECT_TRUE(cluster.alive());
+  EXPECT_NE(cluster.postmaster_pid(), first);
+  EXPECT_EQ(ask(cluster.conninfo(), "SELECT a FROM kept"), "42");
+  EXPECT_TRUE(cluster.revive());  // of one that is alive: nothing
+  cluster.stop();
+  EXPECT_FALSE(alive(first));
+}
+
 TEST_F(ClusterTest, AStalePidFileThatNamesAnotherProcessIsNoProblem) {
   expect(Cluster::start(options())).stop();
   std::ofstream(root / "postgres" / "postmaster.pid")

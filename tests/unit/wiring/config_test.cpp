@@ -67,6 +67,9 @@ INSTANTIATE_TEST_SUITE_P(
         Refused{"not_json", R"({"listen": )", "config.not_json", "JSON object"},
         Refused{"not_an_object", R"([1])", "config.not_json", "JSON object"},
         Refused{"bad_level", R"({"log.level": "loud"})", "config.bad_value", "debug, info"},
+        Refused{"bad_area_level", R"({"log.levels": ["fetch=loud"]})", "config.bad_value",
+                "area=level"},
+        Refused{"bad_log_format", R"({"log.format": "xml"})", "config.bad_value", "auto, json"},
         Refused{"bad_workspace", R"({"workspace.default": "My Team"})", "config.bad_value",
                 "begins with a letter"}),
     [](const auto& crash) { return std::string(crash.param.name); });

@@ -1,0 +1,159 @@
+// Sync runs: what each did, how long it took, how it ended.
+#include "api/api.hpp"
+
+#include <fmt/format.h>
+
+#include <array>
+
+namespace sluice::api {
+namespace {
+
+using nlohmann::json;
+
+constexpr std::int64_t kRunsPage = 50;
+constexpr std::int64_t kRunsPageMax = 1000;
+/// A page with a filter looks at so many runs and then says where it got to, so that no question
+/// reads the whole history.
+constexpr std::int64_t kRunsExaminedMax = 5000;
+
+constexpr std::string_view kRunColumns = R"(
+  r.run_id, c.name, r.stream, r.kind, coalesce(r.outcome, 'running'),
+  (extract(epoch from r.started_at) * 1000000)::bigint,
+  (extract(epoch from r.finished_at) * 1000000)::bigint,
+  (extract(epoch from coalesce(r.finished_at, clock_timestamp()) - r.started_at) * 1000)::bigint,
+  r.error::text, r.pages, r.requests, r.bytes, r.records, r.inserted, r.updated, r.unchanged, r.deleted,
+  r.quarantined, r.notices)";
+constexpr int kRunColumnCount = 19;
+
+/// `examined` is a select of sync_run rows; $2 before, $3 how many to examine, $4 limit, $5 only
+/// failed, $6 stream.
+std::string paged(std::string_view examined) {
+  return fmt::format(R"(
+  with examined as materialized ({})
+  select {}, e.examined, e.oldest
+  from (select count(*) as examined, min(run_id) as oldest from examined) e
+  left join lateral (
+    select * from examined x
+    where (not $5 or x.outcome in ('failed', 'lost')) and ($6::text is null or x.stream = $6)
+    order by x.run_id desc limit $4) r on true
+  left join sluice.connection c on c.workspace_id = r.workspace_id and c.connection_id = r.connection_id
+  order by r.run_id desc)",
+                     examined, kRunColumns);
+}
+
+const pg::Statement kOfWorkspace{"api_runs", paged(R"(
+    select * from sluice.sync_run n
+    where n.workspace_id = $1 and ($2::bigint is null or n.run_id < $2)
+    order by n.run_id desc limit $3)")};
+
+// Each stream has its own range of the index; the newest of all of them are the newest.
+const pg::Statement kOfConnection{"api_runs_of_connection", paged(R"(
+    select n.* from (
+        select s.stream from sluice.stream s where s.workspace_id = $1 and s.connection_id = $7
+        union all select '') s
+    cross join lateral (
+      select * from sluice.sync_run o
+      where o.workspace_id = $1 and o.connection_id = $7 and o.stream = s.stream
+        and ($2::bigint is null or o.run_id < $2) and ($6::text is null or s.stream = $6)
+      order by o.run_id desc limit $3) n
+    order by n.run_id desc limit $3)")};
+
+const pg::Statement kOne{"api_run", fmt::format(R"(
+  select {} from sluice.sync_run r join sluice.connection c using (workspace_id, connection_id)
+  where r.workspace_id = $1 and r.run_id = $2)",
+                                                kRunColumns)};
+
+/// How it ended and why, in words.
+std::string cause(std::string_view outcome, const json& error) {
+  if (outcome == "running") return "still running";
+  if (outcome == "done") return "read to its end";
+  if (outcome == "lost")
+    return "its host ended in the middle; a later run went on from the last stored page";
+  if (outcome == "cancelled") return "stopped by the host; a later run goes on from there";
+  const std::string message = error.is_object() ? error.value("message", "") : "";
+  const std::string failure_class = error.is_object() ? error.value("class", "") : "";
+  if (message.empty()) return "failed without a word";
+  return failure_class.empty() ? message : fmt::format("{}: {}", failure_class, message);
+}
+
+json run_json(const pg::QueryResult& rows, int row) {
+  static constexpr std::array<const char*, 10> kCounts = {
+      "pages",   "requests",  "bytes",   "records",     "inserted",
+      "updated", "unchanged", "deleted", "quarantined", "notices"};
+  json one;
+  one["run"] = rows.get<std::int64_t>(row, 0);
+  one["connection"] = rows.get<std::string>(row, 1);
+  one["stream"] = rows.get<std::string>(row, 2);
+  one["kind"] = rows.get<std::string>(row, 3);
+  one["outcome"] = rows.get<std::string>(row, 4);
+  one["started_at"] = time_or_null(rows, row, 5);
+  one["finished_at"] = time_or_null(rows, row, 6);
+  one["duration_ms"] = rows.get<std::int64_t>(row, 7);
+  one["error"] = rows.is_null(row, 8) ? json(nullptr) : json::parse(rows.text(row, 8));
+  one["cause"] = cause(rows.text(row, 4), one["error"]);
+  for (int i = 0; i < 10; ++i)
+    one[kCounts[static_cast<std::size_t>(i)]] = rows.get<std::int64_t>(row, 9 + i);
+  return one;
+}
+
+Task<HttpResponse> page(Call& call, std::optional<ConnectionId> connection) {
+  const std::int64_t limit = call.limit(kRunsPage, kRunsPageMax);
+  const auto before = call.number("before");
+  const bool only_failed = call.flag("failed");
+  const std::optional<std::string> stream = call.http.parameter("stream");
+  const std::int64_t examine = only_failed || stream ? kRunsExaminedMax : limit;
+  pg::Params params(call.workspace, before, examine, limit, only_failed, stream);
+  if (connection) params.add(*connection);
+  const auto rows = co_await call.services.pool.query(connection ? kOfConnection : kOfWorkspace,
+                                                      std::move(params));
+  json all = json::array();
+  for (int row = 0; row < rows.rows(); ++row) {
+    if (!rows.is_null(row, 0)) all.push_back(run_json(rows, row));
+  }
+  json document;
+  document["next"] = nullptr;
+  if (static_cast<std::int64_t>(all.size()) == limit) {
+    document["next"] = all.back()["run"];
+  } else if (rows.get<std::int64_t>(0, kRunColumnCount) == examine) {
+    document["next"] = rows.get<std::int64_t>(0, kRunColumnCount + 1);
+  }
+  document["runs"] = std::move(all);
+  co_return HttpResponse::json(document);
+}
+
+Task<HttpResponse> list(Call& call) { co_return co_await page(call, std::nullopt); }
+
+Task<HttpResponse> list_of_connection(Call& call) {
+  const ConnectionId connection = co_await connection_named(call, call.part("name"));
+  co_return co_await page(call, connection);
+}
+
+Task<HttpResponse> show(Call& call) {
+  const auto id = call.part_number("run");
+  const auto no_run = [&] {
+    return Failure(Error(ErrorKind::not_found, "run.unknown",
+                         fmt::format("there is no run '{}'", call.part("run").substr(0, 100)),
+                         "sluice runs"));
+  };
+  if (!id) throw no_run();
+  const auto rows = co_await call.services.pool.query(kOne, pg::Params(call.workspace, *id));
+  if (rows.empty()) throw no_run();
+  co_return HttpResponse::json(run_json(rows, 0));
+}
+
+constexpr std::array<Route, 3> kRoutes = {{
+    {"GET", "/v1/workspaces/{workspace}/runs", Access::reader,
+     "Sync runs of all connections, newest first; ?limit=&before=<next>&stream=&failed=true", list,
+     "limit before stream failed"},
+    {"GET", "/v1/workspaces/{workspace}/runs/{run}", Access::reader,
+     "One run with its counts and how it ended", show},
+    {"GET", "/v1/workspaces/{workspace}/connections/{name}/runs", Access::reader,
+     "Sync runs of a connection, newest first; ?limit=&before=<next>&stream=&failed=true",
+     list_of_connection, "limit before stream failed"},
+}};
+
+}  // namespace
+
+std::span<const Route> run_routes() { return kRoutes; }
+
+}  // namespace sluice::api

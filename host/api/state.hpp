@@ -1,0 +1,23 @@
+// What the API keeps in memory between requests. Nothing of it is missed after a restart.
+#pragma once
+
+#include "api/cached.hpp"
+#include "api/metrics.hpp"
+#include "api/progress.hpp"
+
+namespace sluice::api {
+
+/// What /readyz asks of the database.
+struct SchemaState {
+  int version = 0;
+};
+
+/// One per Api; one loop.
+struct State {
+  ProgressMeter progress;
+  Cached<DatabaseGauges> gauges;
+  Cached<SchemaState> schema;
+  bool stopping = false;
+};
+
+}  // namespace sluice::api

@@ -1,0 +1,346 @@
+// How connections and their streams are: in numbers, and in words to act on.
+#include "api/status.hpp"
+
+#include "api/state.hpp"
+#include "api/words.hpp"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <cmath>
+
+namespace sluice::api {
+namespace {
+
+using nlohmann::json;
+
+/// Backlogs are counted so far; beyond it an answer says "at least".
+constexpr std::int64_t kCountedMax = 10'000;
+
+const pg::Statement kConnections{"api_connections", R"(
+  select c.connection_id, c.name, c.connector, c.state, c.state_reason, coalesce(c.vendor_account, ''),
+         coalesce(c.account_name, ''), c.mode, c.egress::text,
+         (extract(epoch from c.created_at) * 1000000)::bigint,
+         coalesce(encode(i.sha256, 'hex'), ''),
+         exists (select 1 from sluice.lease_hold h
+                 where h.workspace_id = c.workspace_id and h.name = 'connection/' || c.connection_id
+                   and h.expires_at > clock_timestamp())
+  from sluice.connection c
+  left join sluice.installation i on i.workspace_id = c.workspace_id and i.connector = c.connector
+  where c.workspace_id = $1 and ($2::text is null or c.name = $2) and ($3::text is null or c.name > $3)
+  order by c.name limit $4)"};
+
+// The newest run of a stream is the running one, if any: its predecessors were ended when it began.
+const pg::Statement kStreams{"api_streams", R"(
+  select s.connection_id, s.stream, s.mode, s.enabled, s.state, s.reason, coalesce(s.error_class, ''),
+         s.snapshot_done, s.interval_seconds, s.records_total, s.vendor_total, s.consecutive_failures,
+         (extract(epoch from s.next_run_at) * 1000000)::bigint,
+         (extract(epoch from s.last_success_at) * 1000000)::bigint,
+         coalesce(s.last_run_id, 0), s.enumerated_records, s.last_full_records, s.reconcile,
+         s.reconcile_detail::text,
+         r.run_id, r.kind, r.records, r.pages, r.requests, r.quarantined,
+         (extract(epoch from clock_timestamp() - r.started_at) * 1000)::bigint,
+         (extract(epoch from clock_timestamp()) * 1000000)::bigint
+  from unnest($2::bigint[]) as wanted (connection_id)
+  join sluice.stream s on s.workspace_id = $1 and s.connection_id = wanted.connection_id
+  left join lateral (
+    select * from sluice.sync_run n
+    where n.workspace_id = s.workspace_id and n.connection_id = s.connection_id and n.stream = s.stream
+    order by n.run_id desc limit 1) r on r.finished_at is null
+  order by s.connection_id, (s.mode <> 'changes'), s.stream)"};
+
+const pg::Statement kQuarantined{"api_status_quarantined", R"(
+  select wanted.connection_id, q.stream, count(*)
+  from unnest($2::bigint[]) as wanted (connection_id)
+  cross join lateral (
+    select n.stream from sluice.quarantine n
+    where n.workspace_id = $1 and n.connection_id = wanted.connection_id limit $3) q
+  group by 1, 2)"};
+
+const pg::Statement kRefetch{"api_status_refetch", R"(
+  select wanted.connection_id, count(*), count(*) filter (where f.attempts > 0),
+         coalesce(max(f.reason) filter (where f.attempts > 0), ''),
+         count(*) filter (where f.not_before <= clock_timestamp())
+  from unnest($2::bigint[]) as wanted (connection_id)
+  cross join lateral (
+    select n.attempts, n.reason, n.not_before from sluice.refetch n
+    where n.workspace_id = $1 and n.connection_id = wanted.connection_id
+    order by n.not_before limit $3) f
+  group by 1)"};
+
+const pg::Statement kConnectionId{"api_connection_id", R"(
+  select connection_id from sluice.connection where workspace_id = $1 and name = $2)"};
+
+/// What the connector's manifest adds to the facts; nullptr when its code is not here.
+const contract::Manifest* manifest_of(const Call& call, const std::string& sha256) {
+  const auto code = call.services.registry.find(sha256);
+  return code ? &code->manifest() : nullptr;
+}
+
+std::optional<Micros> time_at(const pg::QueryResult& rows, int row, int column) {
+  if (rows.is_null(row, column)) return std::nullopt;
+  return Micros(rows.get<std::int64_t>(row, column));
+}
+
+/// The reason of a block as the reconciler wrote it: a text, or an object that has one.
+std::string reconcile_reason(const json& detail) {
+  if (detail.is_string()) return detail.get<std::string>();
+  if (detail.is_object() && detail.contains("reason") && detail["reason"].is_string())
+    return detail["reason"].get<std::string>();
+  return detail.is_null() ? std::string() : detail.dump();
+}
+
+struct StreamColumns {
+  static constexpr int kConnection = 0, kName = 1, kMode = 2, kEnabled = 3, kState = 4, kReason = 5,
+                       kClass = 6, kSnapshotDone = 7, kInterval = 8, kRecords = 9,
+                       kVendorTotal = 10, kFailures = 11, kNext = 12, kSuccess = 13, kLastRun = 14,
+                       kEnumerated = 15, kLastFull = 16, kReconcile = 17, kReconcileDetail = 18,
+                       kRun = 19, kRunKind = 20, kRunRecords = 21, kRunPages = 22,
+                       kRunRequests = 23, kRunQuarantined = 24, kRunningMs = 25, kNow = 26;
+};
+
+StreamFacts facts_of(Call& call, const pg::QueryResult& rows, int row, const json& connection,
+                     const contract::Manifest* manifest) {
+  using C = StreamColumns;
+  StreamFacts facts;
+  facts.connection = connection["name"];
+  facts.connection_state = connection["state"];
+  facts.name = rows.get<std::string>(row, C::kName);
+  facts.mode = rows.get<std::string>(row, C::kMode);
+  facts.state = rows.get<std::string>(row, C::kState);
+  facts.reason = rows.get<std::string>(row, C::kReason);
+  facts.error_class = rows.get<std::string>(row, C::kClass);
+  facts.enabled = rows.get<bool>(row, C::kEnabled);
+  facts.snapshot_done = rows.get<bool>(row, C::kSnapshotDone);
+  facts.interval_seconds = rows.get<std::int64_t>(row, C::kInterval);
+  facts.failures = rows.get<std::int64_t>(row, C::kFailures);
+  facts.last_run = rows.get<std::int64_t>(row, C::kLastRun);
+  facts.next_run_at = time_at(rows, row, C::kNext);
+  facts.last_success_at = time_at(rows, row, C::kSuccess);
+  facts.now = Micros(rows.get<std::int64_t>(row, C::kNow));
+  facts.worked_on = connection["worked_on"];
+  facts.enumerated = rows.get<std::int64_t>(row, C::kEnumerated);
+  facts.last_full_records = rows.get<std::int64_t>(row, C::kLastFull);
+  facts.vendor_total = rows.get<std::int64_t>(row, C::kVendorTotal);
+  facts.reconcile_blocked = rows.text(row, C::kReconcile) == "blocked";
+  if (!rows.is_null(row, C::kReconcileDetail))
+    facts.reconcile_reason = reconcile_reason(json::parse(rows.text(row, C::kReconcileDetail)));
+  if (manifest != nullptr) {
+    if (!manifest->auth.empty()) facts.secret = manifest->auth.front().secret;
+    // A vendor counts what its list holds; a stream that also puts out children has more records.
+    const contract::Stream* declared = manifest->find_stream(facts.name);
+    facts.total_counts_records = declared != nullptr && declared->entity_types.size() == 1;
+  }
+  if (!rows.is_null(row, C::kRun)) {
+    RunningFacts running;
+    running.run = rows.get<std::int64_t>(row, C::kRun);
+    running.records = rows.get<std::int64_t>(row, C::kRunRecords);
+    running.pages = rows.get<std::int64_t>(row, C::kRunPages);
+    running.since = std::chrono::milliseconds(rows.get<std::int64_t>(row, C::kRunningMs));
+    running.records_per_second =
+        call.state.progress.note(running.run, running.records, running.since);
+    facts.running = running;
+  }
+  return facts;
+}
+
+json estimate_json(const Estimate& left) {
+  if (left.words.empty()) return nullptr;
+  json document;
+  document["words"] = left.words;
+  document["basis"] = left.basis.empty() ? json(nullptr) : json(left.basis);
+  document["of_records"] = left.of_records == 0 ? json(nullptr) : json(left.of_records);
+  document["seconds_left"] = left.seconds_left ? json(*left.seconds_left) : json(nullptr);
+  return document;
+}
+
+json run_json(const pg::QueryResult& rows, int row, const RunningFacts& running) {
+  using C = StreamColumns;
+  json run;
+  run["run"] = running.run;
+  run["kind"] = rows.get<std::string>(row, C::kRunKind);
+  run["records"] = running.records;
+  run["pages"] = running.pages;
+  run["requests"] = rows.get<std::int64_t>(row, C::kRunRequests);
+  run["quarantined"] = rows.get<std::int64_t>(row, C::kRunQuarantined);
+  run["running_ms"] = running.since.count();
+  run["records_per_second"] = running.records_per_second
+                                  ? json(std::round(*running.records_per_second * 10) / 10)
+                                  : json(nullptr);
+  return run;
+}
+
+json stream_json(const pg::QueryResult& rows, int row, const StreamFacts& facts) {
+  using C = StreamColumns;
+  const StreamWords words = describe(facts);
+  json stream;
+  stream["name"] = facts.name;
+  stream["mode"] = facts.mode;
+  stream["enabled"] = facts.enabled;
+  stream["state"] = facts.state;
+  stream["health"] = words.health;
+  stream["summary"] = words.summary;
+  stream["action"] = words.action;
+  stream["reason"] = facts.reason;
+  stream["error_class"] = facts.error_class;
+  stream["snapshot_done"] = facts.snapshot_done;
+  stream["interval_seconds"] = facts.interval_seconds;
+  stream["records_total"] = rows.get<std::int64_t>(row, C::kRecords);
+  stream["vendor_total"] = facts.vendor_total;
+  stream["enumerated_records"] = facts.enumerated;
+  stream["last_full_records"] = facts.last_full_records;
+  stream["consecutive_failures"] = facts.failures;
+  stream["next_run_at"] = facts.next_run_at ? json(to_rfc3339(*facts.next_run_at)) : json(nullptr);
+  stream["next_run_in_seconds"] =
+      facts.next_run_at
+          ? json(std::max<std::int64_t>(0, (*facts.next_run_at - facts.now).count() / 1'000'000))
+          : json(nullptr);
+  stream["due"] = facts.next_run_at && *facts.next_run_at <= facts.now;
+  stream["last_success_at"] =
+      facts.last_success_at ? json(to_rfc3339(*facts.last_success_at)) : json(nullptr);
+  stream["last_success_age_seconds"] =
+      facts.last_success_at ? json(std::max<std::int64_t>(
+                                  0, (facts.now - *facts.last_success_at).count() / 1'000'000))
+                            : json(nullptr);
+  stream["last_run"] = facts.last_run == 0 ? json(nullptr) : json(facts.last_run);
+  stream["reconcile"] = rows.get<std::string>(row, C::kReconcile);
+  stream["reconcile_detail"] = rows.is_null(row, C::kReconcileDetail)
+                                   ? json(nullptr)
+                                   : json::parse(rows.text(row, C::kReconcileDetail));
+  stream["quarantined"] = 0;
+  stream["run"] = facts.running ? run_json(rows, row, *facts.running) : json(nullptr);
+  stream["estimate"] = estimate_json(estimate(facts));
+  return stream;
+}
+
+json connection_json(const pg::QueryResult& rows, int row) {
+  json one;
+  one["name"] = rows.get<std::string>(row, 1);
+  one["connector"] = rows.get<std::string>(row, 2);
+  one["state"] = rows.get<std::string>(row, 3);
+  one["reason"] = rows.get<std::string>(row, 4);
+  one["account"] = {{"id", rows.get<std::string>(row, 5)}, {"name", rows.get<std::string>(row, 6)}};
+  one["mode"] = rows.get<std::string>(row, 7);
+  if (rows.text(row, 8) != "{}") one["egress"] = json::parse(rows.text(row, 8));
+  one["created_at"] = time_or_null(rows, row, 9);
+  one["worked_on"] = rows.get<bool>(row, 11);
+  one["trouble"] = nullptr;
+  one["refetch"] = {
+      {"waiting", 0}, {"due", 0}, {"failing", 0}, {"reason", ""}, {"at_least", false}};
+  one["quarantined"] = 0;
+  one["quarantined_at_least"] = false;
+  one["streams"] = json::array();
+  return one;
+}
+
+/// Records of runs without a stream (refetch) count for the connection only.
+void add_quarantined(json& connection, const std::string& stream, std::int64_t count) {
+  const std::int64_t all = connection["quarantined"].get<std::int64_t>() + count;
+  connection["quarantined"] = all;
+  connection["quarantined_at_least"] = all >= kCountedMax;
+  for (json& one : connection["streams"]) {
+    if (one["name"] == stream) one["quarantined"] = count;
+  }
+}
+
+Task<HttpResponse> list(Call& call) {
+  StatusQuery wanted;
+  wanted.after = call.http.parameter("after");
+  wanted.limit = call.limit(kConnectionsPageMax, kConnectionsPageMax);
+  const std::int64_t limit = wanted.limit;
+  json all = co_await statuses(call, std::move(wanted));
+  json document;
+  document["next"] =
+      static_cast<std::int64_t>(all.size()) == limit ? all.back()["name"] : json(nullptr);
+  document["connections"] = std::move(all);
+  co_return HttpResponse::json(document);
+}
+
+Task<HttpResponse> show(Call& call) {
+  StatusQuery wanted;
+  wanted.name = call.part("name");
+  const json found = co_await statuses(call, std::move(wanted));
+  if (found.empty()) no_connection(call.part("name"));
+  co_return HttpResponse::json(found[0]);
+}
+
+constexpr std::array<Route, 2> kRoutes = {{
+    {"GET", "/v1/workspaces/{workspace}/connections", Access::reader,
+     "All connections with their streams: health, summary and action in words, progress and "
+     "estimate; ?limit=&after=<next>",
+     list, "limit after"},
+    {"GET", "/v1/workspaces/{workspace}/connections/{name}", Access::reader,
+     "One connection with its streams", show},
+}};
+
+}  // namespace
+
+Task<json> statuses(Call& call, StatusQuery wanted) {
+  pg::Params params(call.workspace, wanted.name, wanted.after, wanted.limit);
+  const auto rows = co_await call.services.pool.query(kConnections, std::move(params));
+  json all = json::array();
+  std::map<std::int64_t, std::size_t> index;
+  pg::Array ids(pg::Oid::int8);
+  for (int row = 0; row < rows.rows(); ++row) {
+    ids.add(rows.get<std::int64_t>(row, 0));
+    index.emplace(rows.get<std::int64_t>(row, 0), all.size());
+    all.push_back(connection_json(rows, row));
+  }
+  if (all.empty()) co_return all;
+  // What this host itself cannot do for a connection; its row may be out of reach.
+  for (const sync::Trouble& trouble : call.services.engine.troubles()) {
+    if (trouble.workspace != call.workspace) continue;
+    for (const auto& [id, at] : index) {
+      if (trouble.work == fmt::format("connection/{}", id)) all[at]["trouble"] = trouble.message;
+    }
+  }
+  pg::Params stream_params(call.workspace, ids);
+  const auto streams = co_await call.services.pool.query(kStreams, std::move(stream_params));
+  for (int row = 0; row < streams.rows(); ++row) {
+    const std::size_t at = index.at(streams.get<std::int64_t>(row, 0));
+    const contract::Manifest* manifest =
+        manifest_of(call, rows.get<std::string>(static_cast<int>(at), 10));
+    const StreamFacts facts = facts_of(call, streams, row, all[at], manifest);
+    all[at]["streams"].push_back(stream_json(streams, row, facts));
+  }
+  pg::Params quarantine_params(call.workspace, ids, kCountedMax);
+  const auto quarantined =
+      co_await call.services.pool.query(kQuarantined, std::move(quarantine_params));
+  for (int row = 0; row < quarantined.rows(); ++row) {
+    add_quarantined(all[index.at(quarantined.get<std::int64_t>(row, 0))],
+                    quarantined.get<std::string>(row, 1), quarantined.get<std::int64_t>(row, 2));
+  }
+  pg::Params refetch_params(call.workspace, std::move(ids), kCountedMax);
+  const auto refetch = co_await call.services.pool.query(kRefetch, std::move(refetch_params));
+  for (int row = 0; row < refetch.rows(); ++row) {
+    json& one = all[index.at(refetch.get<std::int64_t>(row, 0))]["refetch"];
+    one["waiting"] = refetch.get<std::int64_t>(row, 1);
+    one["failing"] = refetch.get<std::int64_t>(row, 2);
+    one["reason"] = refetch.get<std::string>(row, 3);
+    one["due"] = refetch.get<std::int64_t>(row, 4);
+    one["at_least"] = refetch.get<std::int64_t>(row, 1) >= kCountedMax;
+  }
+  co_return all;
+}
+
+json time_or_null(const pg::QueryResult& rows, int row, int column) {
+  if (rows.is_null(row, column)) return nullptr;
+  return to_rfc3339(Micros(rows.get<std::int64_t>(row, column)));
+}
+
+void no_connection(const std::string& name) {
+  throw Failure(Error(ErrorKind::not_found, "connection.unknown",
+                      fmt::format("there is no connection '{}'", name.substr(0, 100)),
+                      "sluice connection list"));
+}
+
+Task<ConnectionId> connection_named(Call& call, std::string name) {
+  const auto found =
+      co_await call.services.pool.query(kConnectionId, pg::Params(call.workspace, name));
+  if (found.empty()) no_connection(name);
+  co_return found.get<ConnectionId>(0, 0);
+}
+
+std::span<const Route> status_routes() { return kRoutes; }
+
+}  // namespace sluice::api

@@ -1,0 +1,76 @@
+// How a stream is, in words: what happens, what is wrong, what to do about it, how long it takes.
+// Pure: facts in, words out, so that every client says the same.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/clock.hpp"
+
+namespace sluice::api {
+
+/// The run that a stream is in.
+struct RunningFacts {
+  std::int64_t run = 0;
+  std::int64_t records = 0;
+  std::int64_t pages = 0;
+  std::chrono::milliseconds since{0};
+  std::optional<double> records_per_second;  ///< of the last seconds; nothing when too young
+};
+
+/// What the tables say of a stream, and what its connection is like.
+struct StreamFacts {
+  std::string connection;
+  std::string connection_state;
+  std::string name;
+  std::string mode;         ///< "snapshot", "changes", "poll"
+  std::string state;        ///< sluice.stream.state
+  std::string reason;       ///< the connector's or the engine's own words
+  std::string error_class;  ///< contract::to_string(FailureClass); empty: none
+  std::string secret;       ///< name of the secret that an admin would set; empty: unknown
+  bool enabled = true;
+  bool snapshot_done = false;
+  std::int64_t interval_seconds = 0;
+  std::int64_t failures = 0;  ///< in a row
+  std::int64_t last_run = 0;
+  std::optional<Micros> next_run_at;
+  std::optional<Micros> last_success_at;
+  Micros now{0};
+  std::optional<RunningFacts> running;
+  bool worked_on = false;              ///< some host holds the connection's lease
+  std::int64_t enumerated = 0;         ///< records of the full read under way
+  std::int64_t last_full_records = 0;  ///< records of the last complete one; 0: none
+  std::int64_t vendor_total = 0;       ///< what the vendor says there is; 0: it does not say
+  bool total_counts_records = false;   ///< and it counts the same things as `enumerated`
+  bool reconcile_blocked = false;
+  std::string reconcile_reason;
+};
+
+/// How long a full read still takes. No basis, no number.
+struct Estimate {
+  std::string basis;  ///< "vendor_total", "last_full_read" or "" (unknown)
+  std::int64_t of_records = 0;
+  std::optional<std::int64_t> seconds_left;
+  std::string words;  ///< "about 12 min left, from the last full read" or why it is unknown
+};
+/// For a snapshot that is being read; empty words for anything else.
+[[nodiscard]] Estimate estimate(const StreamFacts& stream);
+
+struct StreamWords {
+  /// ok · running · waiting · failing (mends itself) · needs_action (a person must) · blocked
+  /// (waits for a decision) · overdue (no host works on it) · off
+  std::string_view health;
+  std::string summary;
+  std::string action;  ///< what to do; empty: nothing
+};
+[[nodiscard]] StreamWords describe(const StreamFacts& stream);
+
+/// "45 s", "12 min", "3 h 20 min", "2 days".
+[[nodiscard]] std::string span_in_words(std::chrono::seconds span);
+/// "12,300".
+[[nodiscard]] std::string number_in_words(std::int64_t number);
+
+}  // namespace sluice::api

@@ -1,0 +1,51 @@
+// The change feed.
+#include <CLI/CLI.hpp>
+
+#include <iostream>
+
+#include "cli/context.hpp"
+#include "cli/wait.hpp"
+
+namespace sluice::cli {
+
+void add_changes(CLI::App& app, Context& context) {
+  struct Options {
+    std::string cursor, type;
+    int limit = 50;
+    bool follow = false;
+  };
+  auto options = std::make_shared<Options>();
+  auto* changes = app.add_subcommand("changes", "The change feed");
+  changes->add_option("--cursor", options->cursor, "where to go on");
+  changes->add_option("--type", options->type, "only of this entity type");
+  changes->add_option("--limit", options->limit, "how many in one page, 1 to 1000");
+  changes->add_flag("--follow", options->follow, "go on for ever");
+  changes->callback([&context, options] {
+    Client client = context.client();
+    for (;;) {
+      Query query = {{"limit", std::to_string(options->limit)}};
+      if (!options->cursor.empty()) query.emplace_back("cursor", options->cursor);
+      if (!options->type.empty()) query.emplace_back("type", options->type);
+      const json answer = client.get("/changes", query);
+      options->cursor = cell(answer["cursor"]);
+      if (!options->follow || !answer["changes"].empty()) {
+        context.show(answer, answer["changes"],
+                     {{"AT", "/at"},
+                      {"OP", "/op"},
+                      {"TYPE", "/type"},
+                      {"ID", "/entity_id", true},
+                      {"VENDOR ID", "/external_id"},
+                      {"CHANGED", "/changed"}});
+      }
+      if (!options->follow) {
+        if (!context.as_json) std::cout << "cursor: " << options->cursor << '\n';
+        return;
+      }
+      flush_output();
+      if (!std::cout) return;  // run() says so
+      if (answer["changes"].empty()) pause_for(std::chrono::milliseconds(500));
+    }
+  });
+}
+
+}  // namespace sluice::cli

@@ -1,0 +1,345 @@
+// Connectors and connections: what an admin turns on.
+#include <fmt/format.h>
+#include <CLI/CLI.hpp>
+
+#include <algorithm>
+#include <iostream>
+
+#include "cli/context.hpp"
+
+namespace sluice::cli {
+
+namespace {
+
+/// A path's last part: what tells files apart in a table.
+std::string file_name(const json& path) {
+  const std::string text = path.get<std::string>();
+  return text.substr(text.rfind('/') + 1);
+}
+
+/// One row a file that lies in the host's directories, and one for what is installed without a
+/// file.
+json connector_rows(const json& answer) {
+  json rows = json::array();
+  std::vector<std::string> with_file;
+  const json none = json::array();
+  const json& files = answer.contains("files") ? answer["files"] : none;
+  const auto version_of = [&](const json& sha256) -> const json* {
+    for (const json& one : answer["connectors"]) {
+      if (one["sha256"] == sha256) return &one;
+    }
+    return nullptr;
+  };
+  const auto remark = [](const json& one, json& row) {
+    std::string text;
+    if (one.value("newest", false)) text = "newest";
+    if (one["installed"].get<bool>()) {
+      text += text.empty() ? "installed" : ", installed";
+      if (one.value("state", "") == "disabled") text += " (disabled)";
+    }
+    row["workspace"] = text;
+    if (one.contains("problem")) {
+      row["code"] = one["problem"]["code"];
+      row["remark"] = one["problem"]["message"].get<std::string>() + ". " +
+                      one["problem"]["hint"].get<std::string>();
+    }
+  };
+  for (const json& file : files) {
+    json row;
+    row["id"] = file["id"];
+    row["version"] = file["version"];
+    row["state"] = file["state"];
+    row["file"] = file_name(file["file"]);
+    if (file["sha256"].is_string()) row["sha256"] = file["sha256"].get<std::string>().substr(0, 12);
+    if (const json* one = version_of(file["sha256"])) remark(*one, row);
+    if (file["reason"].is_object()) {
+      row["code"] = file["reason"]["code"];
+      row["remark"] = file["reason"]["message"].get<std::string>() + ". " +
+                      file["reason"]["hint"].get<std::string>();
+    } else if (file["conflict"].is_string()) {
+      row["code"] = "conflict";
+      row["remark"] = file["conflict"];
+    }
+    if (file["sha256"].is_string()) with_file.push_back(file["sha256"].get<std::string>());
+    rows.push_back(std::move(row));
+  }
+  for (const json& one : answer["connectors"]) {
+    if (std::find(with_file.begin(), with_file.end(), one["sha256"].get<std::string>()) !=
+        with_file.end())
+      continue;
+    json row;
+    row["id"] = one["id"];
+    row["version"] = one["version"];
+    row["state"] = one.value("offered", true) ? "admitted" : "kept";
+    row["sha256"] = one["sha256"].get<std::string>().substr(0, 12);
+    remark(one, row);
+    rows.push_back(std::move(row));
+  }
+  return rows;
+}
+
+void print_connectors(const json& answer) {
+  const json rows = connector_rows(answer);
+  std::cout << table(rows, {{"ID", "/id"},
+                            {"VERSION", "/version"},
+                            {"STATE", "/state"},
+                            {"WORKSPACE", "/workspace"},
+                            {"FILE", "/file"},
+                            {"SHA256", "/sha256"},
+                            {"REMARK", "/code"}});
+  for (const json& row : rows) {  // reasons are sentences
+    if (!row.contains("remark")) continue;
+    const json& name = row.contains("file") ? row["file"] : row["id"];
+    std::cout << cell(name) << ": " << cell(row["remark"]) << '\n';
+  }
+}
+
+struct InstallOptions {
+  std::string id, version, sha256;
+  bool accept_loss = false;
+};
+
+void install_connector(const Context& context, const InstallOptions& options) {
+  json body = json::object();
+  if (!options.version.empty()) body["version"] = options.version;
+  if (!options.sha256.empty()) body["sha256"] = options.sha256;
+  if (options.accept_loss) body["accept_loss"] = true;
+  const json answer =
+      context.client().send("POST", "/connectors/" + Client::escape(options.id) + "/install", body);
+  std::string text = fmt::format("installed {} {}", options.id, cell(answer["version"]));
+  if (answer["replaced"].is_string())
+    text += fmt::format(", instead of {}", cell(answer["replaced"]));
+  if (answer["state"] == "disabled") text += " (it is disabled in this workspace)";
+  for (const json& stream : answer["new_streams"]) text += "\n  new stream: " + cell(stream);
+  for (const json& stream : answer["gone_streams"])
+    text += "\n  not in this version, turned off: " + cell(stream);
+  for (const json& note : answer["notes"]) text += "\n  note: " + cell(note);
+  context.say(answer, text);
+}
+
+std::string joined(const json& names) {
+  std::string text;
+  for (const json& name : names) text += (text.empty() ? "" : ", ") + cell(name);
+  return text.empty() ? "none" : text;
+}
+
+}  // namespace
+
+void add_connector(CLI::App& app, Context& context) {
+  auto* group = app.add_subcommand("connector", "What connectors there are")->require_subcommand(1);
+  group
+      ->add_subcommand("list", "Connector files of the host, and which versions this workspace has")
+      ->callback([&context] {
+        const json answer = context.client().get("/connectors");
+        if (context.as_json) {
+          std::cout << answer.dump(2) << '\n';
+        } else {
+          print_connectors(answer);
+        }
+      });
+  group->add_subcommand("rescan", "Look for new connector files now")->callback([&context] {
+    Client client = context.client();
+    const json looked = client.global("POST", "/v1/connectors/rescan", json::object());
+    if (context.as_json) {
+      std::cout << looked.dump(2) << '\n';
+      return;
+    }
+    print_connectors(client.get("/connectors"));
+    for (const json& error : looked["errors"]) std::cout << cell(error["message"]) << '\n';
+  });
+  auto id = std::make_shared<std::string>();
+  auto* show = group->add_subcommand("show", "One connector with its versions and its manifest");
+  show->add_option("id", *id)->required();
+  show->callback([&context, id] {
+    std::cout << context.client().get("/connectors/" + Client::escape(*id)).dump(2) << '\n';
+  });
+  auto options = std::make_shared<InstallOptions>();
+  auto* install = group->add_subcommand(
+      "install", "Bring a connector into the workspace, or another version of it (also back)");
+  install->add_option("id", options->id)->required();
+  install->add_option("--version", options->version, "the newest when there is none");
+  install->add_option("--sha256", options->sha256, "its content, the first 8 digits or more");
+  install->add_flag("--accept-loss", options->accept_loss,
+                    "also an older version that lacks attributes or streams of the installed one");
+  install->callback([&context, options] { install_connector(context, *options); });
+  auto* disable = group->add_subcommand(
+      "disable", "Turn a connector and its connections off; their rows are soft-deleted");
+  disable->add_option("id", *id)->required();
+  disable->callback([&context, id] {
+    const json answer = context.client().send(
+        "POST", "/connectors/" + Client::escape(*id) + "/disable", json::object());
+    context.say(answer, "disabled " + *id + "; turning off: " + joined(answer["disconnecting"]));
+  });
+  auto* enable = group->add_subcommand(
+      "enable", "Turn it on again, with the connections that went off with it");
+  enable->add_option("id", *id)->required();
+  enable->callback([&context, id] {
+    const json answer = context.client().send(
+        "POST", "/connectors/" + Client::escape(*id) + "/enable", json::object());
+    context.say(answer, "enabled " + *id + "; reads again: " + joined(answer["connecting"]));
+  });
+}
+
+namespace {
+
+struct CreateOptions {
+  std::string name, connector, secret_stdin;
+  std::vector<std::string> secrets, config, base_urls, intervals;
+  bool allow_loopback = false;
+};
+
+void create_connection(const Context& context, const CreateOptions& options) {
+  json body;
+  body["name"] = options.name;
+  body["connector"] = options.connector;
+  for (const std::string& text : options.secrets) {
+    const auto [name, value] = split(text, "--secret");
+    body["secrets"][name] = secret_value(value);
+  }
+  if (!options.secret_stdin.empty()) body["secrets"][options.secret_stdin] = secret_line();
+  for (const std::string& text : options.config) {
+    const auto [name, value] = split(text, "--config");
+    body["config"][name] = value_of(value);
+  }
+  for (const std::string& text : options.base_urls) {
+    const auto [name, value] = split(text, "--base-url");
+    body["egress"]["base_urls"][name] = value;
+  }
+  if (options.allow_loopback) body["egress"]["allow_loopback"] = true;
+  for (const std::string& text : options.intervals) {
+    const auto [name, value] = split(text, "--interval");
+    body["intervals"][name] = value_of(value);
+  }
+  const json answer = context.client().send("POST", "/connections", body);
+  std::string text = fmt::format("connected {} to account {} {}", options.name,
+                                 cell(answer["account"]["id"]), cell(answer["account"]["name"]));
+  for (const json& note : answer["notes"]) text += "\n  note: " + cell(note);
+  context.say(answer, text);
+}
+
+}  // namespace
+
+void add_connection(CLI::App& app, Context& context) {
+  auto* group =
+      app.add_subcommand("connection", "Authorised accounts at vendors")->require_subcommand(1);
+  auto options = std::make_shared<CreateOptions>();
+  auto* create = group->add_subcommand(
+      "create", "Connect an account; the key is checked with the vendor first");
+  create->add_option("name", options->name)->required();
+  create->add_option("--connector", options->connector)->required();
+  create->add_option("--secret", options->secrets, "name=value, or name=@VARIABLE");
+  create->add_option("--secret-stdin", options->secret_stdin,
+                     "name of a secret whose value is read from standard input");
+  create->add_option("--config", options->config, "name=value");
+  create->add_option("--interval", options->intervals, "stream=seconds");
+  create->add_option("--base-url", options->base_urls,
+                     "host=URL: for tests and demos; shown in /health");
+  create->add_flag("--allow-loopback", options->allow_loopback,
+                   "for tests and demos; shown in /health");
+  create->callback([&context, options] { create_connection(context, *options); });
+
+  group->add_subcommand("list", "All connections")->callback([&context] {
+    const json answer = context.client().get("/connections");
+    context.show(answer, answer["connections"],
+                 {{"NAME", "/name"},
+                  {"CONNECTOR", "/connector"},
+                  {"STATE", "/state"},
+                  {"ACCOUNT", "/account/id"},
+                  {"REASON", "/reason"}});
+  });
+  auto name = std::make_shared<std::string>();
+  auto* check = group->add_subcommand("check", "Ask the vendor whether the key still works");
+  check->add_option("name", *name)->required();
+  check->callback([&context, name] {
+    const json answer = context.client().send(
+        "POST", "/connections/" + Client::escape(*name) + "/check", json::object());
+    context.say(answer, "the key works: account " + cell(answer["account"]["id"]));
+  });
+  auto secret = std::make_shared<std::string>();
+  auto* set_secret =
+      group->add_subcommand("set-secret", "A new value of a secret, read from standard input");
+  set_secret->add_option("name", *name)->required();
+  set_secret->add_option("secret", *secret)->required();
+  set_secret->callback([&context, name, secret] {
+    json body;
+    body["value"] = secret_line();
+    const json answer = context.client().send(
+        "PUT", "/connections/" + Client::escape(*name) + "/secrets/" + Client::escape(*secret),
+        body);
+    context.say(answer, "stored and checked: account " + cell(answer["account"]["id"]));
+  });
+  auto stream = std::make_shared<std::string>();
+  auto seconds = std::make_shared<std::int64_t>(0);
+  auto* interval = group->add_subcommand("interval", "How often a stream runs");
+  interval->add_option("name", *name)->required();
+  interval->add_option("stream", *stream)->required();
+  interval->add_option("seconds", *seconds, "0: only on request")->required();
+  interval->callback([&context, name, stream, seconds] {
+    json body;
+    body["interval_seconds"] = *seconds;
+    const json answer = context.client().send(
+        "PATCH", "/connections/" + Client::escape(*name) + "/streams/" + Client::escape(*stream),
+        body);
+    context.say(answer, fmt::format("{} runs every {} s", *stream, *seconds));
+  });
+  const auto path = [name] { return "/connections/" + Client::escape(*name); };
+  const auto set_stream = [&context, path, stream](bool enabled) {
+    json body;
+    body["enabled"] = enabled;
+    return context.client().send("PATCH", path() + "/streams/" + Client::escape(*stream), body);
+  };
+  auto* pause = group->add_subcommand("pause", "Let a stream rest; nothing is cleared");
+  pause->add_option("name", *name)->required();
+  pause->add_option("stream", *stream)->required();
+  pause->callback(
+      [&context, set_stream, stream] { context.say(set_stream(false), *stream + " is paused"); });
+  auto* resume = group->add_subcommand("resume", "Let a stream go on from where it was");
+  resume->add_option("name", *name)->required();
+  resume->add_option("stream", *stream)->required();
+  resume->callback(
+      [&context, set_stream, stream] { context.say(set_stream(true), *stream + " goes on"); });
+
+  auto changes = std::make_shared<std::vector<std::string>>();
+  auto* config = group->add_subcommand(
+      "config", "Change the configuration; checked with the vendor before it counts");
+  config->add_option("name", *name)->required();
+  config->add_option("settings", *changes, "name=value, or name= to take it away")->required();
+  config->callback([&context, path, changes] {
+    json body;
+    for (const std::string& text : *changes) {
+      const auto [member, value] = split(text, "settings");
+      body["config"][member] = value.empty() ? json(nullptr) : value_of(value);
+    }
+    const json answer = context.client().send("PATCH", path(), body);
+    context.say(answer, "changed and checked: account " + cell(answer["account"]["id"]));
+  });
+
+  auto* disable = group->add_subcommand("disable", "Turn it off; its rows are soft-deleted");
+  disable->add_option("name", *name)->required();
+  disable->callback([&context, path, name] {
+    context.say(context.client().send("POST", path() + "/disable", json::object()),
+                *name + " is being turned off");
+  });
+  auto* enable = group->add_subcommand("enable", "Turn it on again; it reads everything again");
+  enable->add_option("name", *name)->required();
+  enable->callback([&context, path, name] {
+    context.say(context.client().send("POST", path() + "/enable", json::object()),
+                *name + " is on");
+  });
+  auto* remove = group->add_subcommand(
+      "delete", "Remove a connection that is off, with its entities, runs and secrets");
+  remove->add_option("name", *name)->required();
+  remove->callback([&context, path, name] {
+    Client client = context.client();
+    std::int64_t entities = 0;
+    for (;;) {  // each answer says how many were removed; they are fewer every time
+      const json answer = client.send("DELETE", path(), json::object());
+      entities += answer["entities_removed"].get<std::int64_t>();
+      if (!answer["done"].get<bool>()) continue;
+      context.say(answer, fmt::format("{} is deleted, with {} entities", *name, entities));
+      return;
+    }
+  });
+}
+
+}  // namespace sluice::cli

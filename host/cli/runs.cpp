@@ -1,0 +1,145 @@
+// Sync runs, and everything that is not well.
+#include <fmt/format.h>
+#include <CLI/CLI.hpp>
+
+#include <iostream>
+
+#include "cli/context.hpp"
+
+namespace sluice::cli {
+namespace {
+
+struct RunsOptions {
+  std::string connection, stream, before, run;
+  int limit = 50;
+  bool failed = false;
+};
+
+std::string duration(const json& milliseconds) {
+  const auto ms = milliseconds.get<std::int64_t>();
+  if (ms < 10'000) return fmt::format("{}.{} s", ms / 1000, ms % 1000 / 100);
+  if (ms < 600'000) return fmt::format("{} s", ms / 1000);
+  return fmt::format("{} min", ms / 60'000);
+}
+
+void list_runs(const Context& context, const RunsOptions& options) {
+  Query query = {{"limit", std::to_string(options.limit)}};
+  if (!options.before.empty()) query.emplace_back("before", options.before);
+  if (!options.stream.empty()) query.emplace_back("stream", options.stream);
+  if (options.failed) query.emplace_back("failed", "true");
+  const std::string path = options.connection.empty()
+                               ? "/runs"
+                               : "/connections/" + Client::escape(options.connection) + "/runs";
+  const json answer = context.client().get(path, query);
+  json rows = answer["runs"];
+  for (json& row : rows) row["took"] = duration(row["duration_ms"]);
+  context.show(answer, rows,
+               {{"RUN", "/run", true},
+                {"CONNECTION", "/connection"},
+                {"STREAM", "/stream"},
+                {"KIND", "/kind"},
+                {"OUTCOME", "/outcome"},
+                {"STARTED", "/started_at"},
+                {"TOOK", "/took", true},
+                {"PAGES", "/pages", true},
+                {"RECORDS", "/records", true},
+                {"NEW", "/inserted", true},
+                {"CHANGED", "/updated", true},
+                {"SAME", "/unchanged", true},
+                {"DELETED", "/deleted", true},
+                {"QUARANTINED", "/quarantined", true},
+                {"CAUSE", "/cause"}});
+  context.more(answer, "--before");
+}
+
+void show_run(const Context& context, const std::string& run) {
+  const json answer = context.client().get("/runs/" + Client::escape(run));
+  if (context.as_json) {
+    std::cout << answer.dump(2) << '\n';
+    return;
+  }
+  for (const char* member :
+       {"run", "connection", "stream", "kind", "outcome", "cause", "started_at", "finished_at"}) {
+    std::cout << fmt::format("{:<12} {}\n", member, cell(answer[member]));
+  }
+  std::cout << fmt::format("{:<12} {}\n", "took", duration(answer["duration_ms"]));
+  for (const char* member : {"pages", "requests", "bytes", "records", "inserted", "updated",
+                             "unchanged", "deleted", "quarantined", "notices"}) {
+    std::cout << fmt::format("{:<12} {}\n", member, cell(answer[member]));
+  }
+  if (!answer["error"].is_null()) {
+    std::cout << fmt::format("{:<12} {}\n", "class", cell(answer["error"].value("class", "")));
+    std::cout << fmt::format("{:<12} {}\n", "vendor code",
+                             cell(answer["error"].value("vendor_code", "")));
+  }
+}
+
+void list_errors(Context& context) {
+  const json answer = context.client().get("/errors");
+  if (!answer["ok"].get<bool>()) context.exit = kExitTrouble;
+  if (context.as_json) {
+    std::cout << answer.dump(2) << '\n';
+    return;
+  }
+  if (answer["errors"].empty()) std::cout << "all is well\n";
+  for (const json& error : answer["errors"]) {
+    std::cout << fmt::format("{} {}/{} ({})\n  {}\n", cell(error["kind"]),
+                             cell(error["connection"]), cell(error["subject"]), cell(error["code"]),
+                             cell(error["what"]));
+    if (!cell(error["action"]).empty())
+      std::cout << fmt::format("  to do: {}\n", cell(error["action"]));
+  }
+  if (answer["truncated"].get<bool>()) std::cout << "and more: only the first ones are shown\n";
+}
+
+}  // namespace
+
+void add_runs(CLI::App& app, Context& context) {
+  auto options = std::make_shared<RunsOptions>();
+  auto* runs = app.add_subcommand("runs", "Sync runs, newest first");
+  runs->add_option("connection", options->connection, "all when there is none");
+  runs->add_option("--stream", options->stream, "only of this stream");
+  runs->add_flag("--failed", options->failed, "only those that failed, or whose host was lost");
+  runs->add_option("--limit", options->limit, "how many, 1 to 1000");
+  runs->add_option("--before", options->before, "only those before this run");
+  runs->callback([&context, options] { list_runs(context, *options); });
+
+  auto* run = app.add_subcommand("run", "One sync run")->require_subcommand(1);
+  auto* show = run->add_subcommand("show", "What it did and how it ended");
+  show->add_option("run", options->run)->required();
+  show->callback([&context, options] { show_run(context, options->run); });
+}
+
+void add_errors(CLI::App& app, Context& context) {
+  app.add_subcommand("errors", "Everything that is not well; exit 75 when there is something")
+      ->callback([&context] { list_errors(context); });
+
+  struct Options {
+    std::string connection, stream;
+  };
+  auto options = std::make_shared<Options>();
+  auto* reconcile =
+      app.add_subcommand("reconcile", "Decide about rows that a complete read did not show")
+          ->require_subcommand(1);
+  const auto decide = [&](const char* name, const char* help, bool confirm, const char* done) {
+    auto* command = reconcile->add_subcommand(name, help);
+    command->add_option("connection", options->connection)->required();
+    command->add_option("stream", options->stream)->required();
+    command->callback([&context, options, confirm, done] {
+      json body;
+      body["confirm"] = confirm;
+      const json answer =
+          context.client().send("POST",
+                                "/connections/" + Client::escape(options->connection) +
+                                    "/streams/" + Client::escape(options->stream) + "/reconcile",
+                                body);
+      context.say(answer, done);
+    });
+  };
+  decide("confirm", "Delete here what is missing at the vendor", true,
+         "confirmed: what is missing at the vendor goes here, too");
+  decide("reject", "Keep it; the next complete read compares again", false,
+         "rejected: everything stays; the next complete read compares again");
+}
+
+}  // namespace sluice::cli

@@ -1,0 +1,67 @@
+// Tenants and their tokens.
+#include <CLI/CLI.hpp>
+
+#include "cli/context.hpp"
+
+namespace sluice::cli {
+
+void add_workspace(CLI::App& app, Context& context) {
+  auto name = std::make_shared<std::string>();
+  auto role = std::make_shared<std::string>("reader");
+  auto* group = app.add_subcommand("workspace", "Tenants and their tokens")->require_subcommand(1);
+  group->add_subcommand("list", "All workspaces")->callback([&context] {
+    const json answer = context.client().global("GET", "/v1/workspaces");
+    context.show(answer, answer["workspaces"], {{"NAME", "/name"}, {"CREATED", "/created_at"}});
+  });
+  auto* create = group->add_subcommand("create", "Make a workspace");
+  create->add_option("name", *name)->required();
+  create->callback([&context, name] {
+    json body;
+    body["name"] = *name;
+    const json answer = context.client().global("POST", "/v1/workspaces", body);
+    context.say(answer, "made workspace " + *name);
+  });
+  const auto make_token = [&context, name, role] {
+    json body;
+    body["name"] = *name;
+    body["role"] = *role;
+    const json answer = context.client().send("POST", "/tokens", body);
+    context.say(answer, cell(answer["token"]));
+  };
+  auto* token = group->add_subcommand("token", "The same as: sluice token create");
+  token->add_option("name", *name)->required();
+  token->add_option("--role", *role, "reader or admin");
+  token->callback(make_token);
+
+  auto* tokens = app.add_subcommand("token", "API tokens of the workspace")->require_subcommand(1);
+  auto* make = tokens->add_subcommand("create", "Make a token; shown once");
+  make->add_option("name", *name)->required();
+  make->add_option("--role", *role, "reader or admin; an operator may also make operators");
+  make->callback(make_token);
+  auto after = std::make_shared<std::string>();
+  auto* list = tokens->add_subcommand("list", "All tokens, the revoked ones too");
+  list->add_option("--after", *after, "only those after this id");
+  list->callback([&context, after] {
+    Query query;
+    if (!after->empty()) query.emplace_back("after", *after);
+    const json answer = context.client().get("/tokens", query);
+    context.show(answer, answer["tokens"],
+                 {{"ID", "/id", true},
+                  {"NAME", "/name"},
+                  {"ROLE", "/role"},
+                  {"CREATED", "/created_at"},
+                  {"REVOKED", "/revoked_at"},
+                  {"THIS ONE", "/this_one"}});
+    context.more(answer, "--after");
+  });
+  auto id = std::make_shared<std::string>();
+  auto* revoke = tokens->add_subcommand("revoke", "Make a token useless, at once and for ever");
+  revoke->add_option("id", *id)->required();
+  revoke->callback([&context, id] {
+    const json answer =
+        context.client().send("DELETE", "/tokens/" + Client::escape(*id), json::object());
+    context.say(answer, "revoked " + *id);
+  });
+}
+
+}  // namespace sluice::cli

@@ -1,0 +1,319 @@
+#include "feed/entity_query.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+
+#include "feed/relation.hpp"
+#include "model/columns.hpp"
+#include "model/own_values.hpp"
+
+namespace sluice::feed {
+namespace {
+
+using contract::AttributeType;
+using model::Catalog;
+using model::StoredAttribute;
+using model::StoredRule;
+using model::StoredType;
+
+constexpr std::array<std::string_view, 8> kOps = {"eq", "ne",  "gt", "gte",
+                                                  "lt", "lte", "in", "is_null"};
+constexpr std::array<std::string_view, 6> kComparisons = {"=", "<>", ">", ">=", "<", "<="};
+
+std::unexpected<Error> bad_filter(std::string code, const Filter& filter, std::string what,
+                                  std::string hint) {
+  return fail(ErrorKind::bad_input, std::move(code),
+              fmt::format("filter {}[{}]: {}", filter.attribute,
+                          kOps[static_cast<std::size_t>(filter.op)], what),
+              std::move(hint));
+}
+
+std::optional<std::int64_t> whole_number(std::string_view text) {
+  std::int64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
+  return value;
+}
+
+/// Builds the WHERE clause; $1 is the workspace.
+class Conditions {
+ public:
+  Conditions(const Catalog& catalog, const StoredType& type)
+      : catalog_(catalog), type_(type), params_(catalog.workspace), sql_(confined(type)) {}
+  Conditions(const Conditions&) = delete;
+  Conditions& operator=(const Conditions&) = delete;
+
+  void require(std::string_view condition) { *into_ += fmt::format(" and {}", condition); }
+  /// From here on conditions are about what is indexed behind the connection (the vendor's ids, and
+  /// references), until unpin(): rows are then looked up in each of the workspace's few
+  /// connections.
+  void pin() { into_ = &pinned_; }
+  void unpin() { into_ = &sql_; }
+  /// What follows "from"; the row is called e.
+  [[nodiscard]] std::string relation() const {
+    if (pinned_.empty()) return relation_of(type_) + " e";
+    // OFFSET 0 keeps the lookup whole: without statistics the index would be walked by its first
+    // column alone.
+    return fmt::format(
+        "(select k.connection_id from sluice.connection k where k.workspace_id = $1) k "
+        "cross join lateral (select e.* from {} e where e.workspace_id = $1 "
+        "and e.connection_id = k.connection_id{} offset 0) e",
+        relation_of(type_), pinned_);
+  }
+  template <class T>
+  std::string parameter(T value) {
+    params_.add(std::move(value));
+    return fmt::format("${}", params_.size());
+  }
+
+  Result<void> add(const Filter& filter) {
+    if (filter.values.empty() || (filter.op != FilterOp::in && filter.values.size() > 1)) {
+      return bad_filter("filter.bad_value", filter, "it takes one value", "use [in] for several");
+    }
+    if (filter.values.size() > kFilterValuesMax) {
+      return bad_filter("filter.too_many_values", filter,
+                        fmt::format("{} values", filter.values.size()),
+                        fmt::format("use at most {}", kFilterValuesMax));
+    }
+    if (filter.attribute == "id") return add_number(filter, "e.id");
+    if (filter.attribute.starts_with("link.")) return add_link(filter);
+    if (const StoredAttribute* attribute = type_.find(filter.attribute))
+      return add_attribute(filter, *attribute);
+    if (!type_.own && filter.attribute == "external_id") {
+      pin();
+      auto compared = compare(filter, text_attribute(), "e.external_id");
+      unpin();
+      return compared;
+    }
+    if (!type_.own && filter.attribute == "connection") {
+      return compare(filter, text_attribute(),
+                     "(select c.name from sluice.connection c where c.workspace_id = $1"
+                     " and c.connection_id = e.connection_id)");
+    }
+    return bad_filter("filter.unknown_attribute", filter,
+                      fmt::format("{} has no such attribute", type_.name),
+                      fmt::format("it has {}", names()));
+  }
+
+  [[nodiscard]] const std::string& sql() const { return sql_; }
+  [[nodiscard]] pg::Params take_params() { return std::move(params_); }
+
+ private:
+  static const StoredAttribute& text_attribute() {
+    static const StoredAttribute kText;
+    return kText;
+  }
+
+  [[nodiscard]] std::string names() const {
+    std::string out = type_.own ? "id" : "id, external_id, connection";
+    for (const StoredAttribute& attribute : type_.attributes) out += ", " + attribute.name;
+    return out;
+  }
+
+  Result<void> add_attribute(const Filter& filter, const StoredAttribute& attribute) {
+    const std::string expression =
+        fmt::format("({})", model::value_expression(type_, attribute, "e"));
+    if (filter.op == FilterOp::is_null) {
+      if (filter.values[0] != "true" && filter.values[0] != "false") {
+        return bad_filter("filter.bad_value", filter, "the value must be true or false", "");
+      }
+      require(expression + (filter.values[0] == "true" ? " is null" : " is not null"));
+      return {};
+    }
+    if (attribute.type == AttributeType::json || attribute.type == AttributeType::bytes) {
+      return bad_filter(
+          "filter.unsupported", filter,
+          fmt::format("{} attributes cannot be compared", contract::to_string(attribute.type)),
+          "only [is_null] works on them");
+    }
+    const bool refers = std::any_of(type_.relationships.begin(), type_.relationships.end(),
+                                    [&](const auto& r) { return r.attribute == attribute.name; });
+    const bool exact = filter.op == FilterOp::eq || filter.op == FilterOp::in;
+    if (refers && exact) {
+      pin();
+      auto compared = compare(filter, attribute, expression);
+      unpin();
+      return compared;
+    }
+    if (type_.own && attribute.unique && filter.op == FilterOp::eq) {
+      const auto value = model::stored_value_of_text(attribute, filter.values[0]);
+      if (!value) return bad_value(filter, value.error());
+      const std::string wanted = parameter(model::raw_text(*value));
+      require(
+          fmt::format("e.id = (select u.id from sluice.own_unique u where u.workspace_id = $1"
+                      " and u.type_id = {} and u.attribute = {} and u.value = {})",
+                      type_.id.value, model::quote_text(attribute.name), wanted));
+      return {};
+    }
+    return compare(filter, attribute, expression);
+  }
+
+  Result<void> add_number(const Filter& filter, std::string_view expression) {
+    StoredAttribute integer;
+    integer.name = filter.attribute;
+    integer.type = AttributeType::integer;
+    return compare(filter, integer, expression);
+  }
+
+  Result<void> add_link(const Filter& filter) {
+    const std::string_view name = std::string_view(filter.attribute).substr(5);
+    for (const StoredRule& rule : catalog_.rules) {
+      if (rule.name != name || rule.source_type != type_.id) continue;
+      if (filter.op != FilterOp::eq && filter.op != FilterOp::in) {
+        return bad_filter("filter.bad_operator", filter, "a link is compared with ids",
+                          "use eq or [in]");
+      }
+      pg::Array ids(pg::Oid::int8);
+      for (const std::string& value : filter.values) {
+        const auto id = whole_number(value);
+        if (!id)
+          return bad_filter("filter.bad_value", filter, "the value is no id",
+                            "use the target's id");
+        ids.add(*id);
+      }
+      const std::string wanted = parameter(std::move(ids));
+      require(fmt::format(
+          "e.id in (select l.source_id from unnest({1}::bigint[]) as w(id)"
+          " cross join lateral (select x.source_id, x.rule_id, x.state"
+          "   from sluice.link x where x.workspace_id = $1 and x.target_id = w.id offset 0) l"
+          " where l.rule_id = {0} and l.state in ('linked', 'confirmed'))",
+          rule.id.value, wanted));
+      return {};
+    }
+    return bad_filter("filter.unknown_attribute", filter,
+                      fmt::format("{} has no such link rule", type_.name),
+                      "GET the workspace's link rules for their names");
+  }
+
+  Result<void> compare(const Filter& filter, const StoredAttribute& attribute,
+                       std::string_view expression) {
+    if (filter.op == FilterOp::is_null) {
+      return bad_filter("filter.bad_operator", filter, "it is never null", "");
+    }
+    if (filter.op == FilterOp::in) {
+      std::string list;
+      for (const std::string& value : filter.values) {
+        const auto bound = bind(filter, attribute, value);
+        if (!bound) return std::unexpected(bound.error());
+        list += (list.empty() ? "" : ", ") + *bound;
+      }
+      require(fmt::format("{} in ({})", expression, list));
+      return {};
+    }
+    const auto bound = bind(filter, attribute, filter.values[0]);
+    if (!bound) return std::unexpected(bound.error());
+    require(fmt::format("{} {} {}", expression, kComparisons[static_cast<std::size_t>(filter.op)],
+                        *bound));
+    return {};
+  }
+
+  static std::unexpected<Error> bad_value(const Filter& filter, const model::FieldError& error) {
+    return bad_filter("filter.bad_value", filter, error.reason, "");
+  }
+
+  /// The value as a parameter of the column's type.
+  Result<std::string> bind(const Filter& filter, const StoredAttribute& attribute,
+                           const std::string& text) {
+    const auto value = model::stored_value_of_text(attribute, text);
+    if (!value) return bad_value(filter, value.error());
+    switch (attribute.type) {
+      case AttributeType::integer:
+        return parameter(value->get<std::int64_t>());
+      case AttributeType::number:
+        return parameter(value->get<double>());
+      case AttributeType::boolean:
+        return parameter(value->get<bool>());
+      case AttributeType::timestamp:
+        return parameter(*from_rfc3339(text));
+      case AttributeType::decimal:
+        return parameter(text) + "::text::numeric";
+      case AttributeType::date:
+        return parameter(text) + "::text::date";
+      default:
+        return parameter(text);
+    }
+  }
+
+  const Catalog& catalog_;
+  const StoredType& type_;
+  pg::Params params_;
+  std::string sql_;
+  std::string pinned_;
+  std::string* into_ = &sql_;
+};
+
+void add_tombstones(Conditions& conditions, Tombstones tombstones) {
+  if (tombstones == Tombstones::exclude) conditions.require("e.deleted_at is null");
+  if (tombstones == Tombstones::only) conditions.require("e.deleted_at is not null");
+}
+
+}  // namespace
+
+std::optional<FilterOp> filter_op(std::string_view name) {
+  const auto* found = std::find(kOps.begin(), kOps.end(), name);
+  if (found == kOps.end()) return std::nullopt;
+  return static_cast<FilterOp>(found - kOps.begin());
+}
+
+Result<Filter> parse_filter(std::string_view parameter, std::vector<std::string> values) {
+  Filter filter;
+  filter.values = std::move(values);
+  const std::size_t open = parameter.find('[');
+  filter.attribute = parameter.substr(0, open);
+  if (open == std::string_view::npos) return filter;
+  std::optional<FilterOp> op;
+  if (parameter.ends_with(']'))
+    op = filter_op(parameter.substr(open + 1, parameter.size() - open - 2));
+  if (!op) {
+    return fail(ErrorKind::bad_input, "filter.bad_operator",
+                fmt::format("filter {}: unknown operator", parameter.substr(0, 100)),
+                fmt::format("use one of {}", fmt::join(kOps, ", ")));
+  }
+  filter.op = *op;
+  return filter;
+}
+
+Result<EntityQuery> list_query(const Catalog& catalog, const StoredType& type,
+                               const ListQuery& query, EntityId after) {
+  Conditions conditions(catalog, type);
+  conditions.require(fmt::format("e.id > {}", conditions.parameter(after.value)));
+  add_tombstones(conditions, query.tombstones);
+  for (const Filter& filter : query.filters) {
+    if (auto added = conditions.add(filter); !added) return std::unexpected(added.error());
+  }
+  EntityQuery out;
+  out.sql = fmt::format("select {} from {} where {} order by e.id limit {}", columns_of(type),
+                        conditions.relation(), conditions.sql(), query.limit + 1);
+  out.params = conditions.take_params();
+  return out;
+}
+
+EntityQuery get_query(const Catalog& catalog, const StoredType& type, const EntityRef& reference,
+                      Tombstones tombstones) {
+  Conditions conditions(catalog, type);
+  add_tombstones(conditions, tombstones);
+  if (reference.id) {
+    conditions.require(fmt::format("e.id = {}", conditions.parameter(reference.id->value)));
+  } else {
+    conditions.pin();
+    conditions.require(
+        fmt::format("e.external_id = {}", conditions.parameter(reference.external_id)));
+    conditions.unpin();
+  }
+  if (!reference.connection.empty() && !type.own) {
+    conditions.require(
+        fmt::format("e.connection_id = (select c.connection_id from sluice.connection c"
+                    " where c.workspace_id = $1 and c.name = {})",
+                    conditions.parameter(reference.connection)));
+  }
+  EntityQuery out;
+  out.sql = fmt::format("select {} from {} where {} limit 2", columns_of(type),
+                        conditions.relation(), conditions.sql());
+  out.params = conditions.take_params();
+  return out;
+}
+
+}  // namespace sluice::feed

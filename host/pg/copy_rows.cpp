@@ -1,0 +1,158 @@
+#include "pg/copy_rows.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <optional>
+#include <vector>
+
+#include "base/check.hpp"
+#include "base/error.hpp"
+
+namespace sluice::pg {
+namespace {
+
+constexpr char kJsonbVersion = 1;
+constexpr std::uint16_t kNumericNegative = 0x4000;
+constexpr std::size_t kDigitsAfterPointMax = 16'383;
+constexpr std::size_t kDigitsOfGroup = 4;  // numeric counts in base 10,000
+
+template <class Unsigned>
+void put_at(char* out, Unsigned value) {
+  for (std::size_t i = 0; i < sizeof(Unsigned); ++i)
+    out[i] = static_cast<char>(value >> (8 * (sizeof(Unsigned) - 1 - i)));
+}
+
+/// As PostgreSQL keeps a number: `groups` of four digits, the first of which counts
+/// 10,000^weight; `scale` digits behind the point are shown.
+struct Numeric {
+  bool negative = false;
+  std::int64_t weight = 0;
+  std::size_t scale = 0;
+  std::vector<std::uint16_t> groups;
+};
+
+bool are_digits(std::string_view text) {
+  return std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
+}
+
+std::optional<Numeric> read_numeric(std::string_view text) {
+  Numeric number;
+  if (!text.empty() && (text.front() == '-' || text.front() == '+')) {
+    number.negative = text.front() == '-';
+    text.remove_prefix(1);
+  }
+  const std::size_t point = std::min(text.find('.'), text.size());
+  const std::string_view whole = text.substr(0, point);
+  const std::string_view fraction = point < text.size() ? text.substr(point + 1) : "";
+  if (whole.empty() && fraction.empty()) return std::nullopt;
+  if (!are_digits(whole) || !are_digits(fraction) || fraction.size() > kDigitsAfterPointMax)
+    return std::nullopt;
+  number.scale = fraction.size();
+  // Groups are aligned at the point: zeros in front of the whole part and behind the fraction.
+  const std::size_t whole_groups = (whole.size() + kDigitsOfGroup - 1) / kDigitsOfGroup;
+  const std::size_t fraction_groups = (fraction.size() + kDigitsOfGroup - 1) / kDigitsOfGroup;
+  std::string digits(whole_groups * kDigitsOfGroup - whole.size(), '0');
+  digits.append(whole).append(fraction);
+  digits.resize((whole_groups + fraction_groups) * kDigitsOfGroup, '0');
+  for (std::size_t at = 0; at < digits.size(); at += kDigitsOfGroup) {
+    int group = 0;
+    for (std::size_t i = 0; i < kDigitsOfGroup; ++i) group = group * 10 + (digits[at + i] - '0');
+    number.groups.push_back(static_cast<std::uint16_t>(group));
+  }
+  number.weight = static_cast<std::int64_t>(whole_groups) - 1;
+  const auto leading =
+      std::find_if(number.groups.begin(), number.groups.end(), [](auto g) { return g != 0; });
+  number.weight -= leading - number.groups.begin();
+  number.groups.erase(number.groups.begin(), leading);
+  while (!number.groups.empty() && number.groups.back() == 0) number.groups.pop_back();
+  if (number.groups.empty()) {
+    number.weight = 0;
+    number.negative = false;
+  }
+  return number;
+}
+
+}  // namespace
+
+void CopyRows::begin_row() {
+  SLUICE_INVARIANT(rows_ == 0 || values_ == columns_);
+  char bytes[sizeof(std::uint16_t)];
+  put_at(bytes, static_cast<std::uint16_t>(columns_));
+  append(bytes, sizeof(bytes));
+  ++rows_;
+  values_ = 0;
+}
+
+void CopyRows::begin_value(std::size_t size) {
+  SLUICE_INVARIANT(values_ < columns_);
+  if (buffer_.size() + size > kBytesMax) {
+    throw Failure(Error(ErrorKind::bad_input, "pg.copy_too_large",
+                        "the rows of one COPY grew past 512 MiB", "send them in parts"));
+  }
+  char bytes[sizeof(std::uint32_t)];
+  put_at(bytes, static_cast<std::uint32_t>(size));
+  append(bytes, sizeof(bytes));
+  ++values_;
+}
+
+template <class Unsigned>
+void CopyRows::add_fixed(Unsigned value) {
+  begin_value(sizeof(value));
+  char bytes[sizeof(value)];
+  put_at(bytes, value);
+  append(bytes, sizeof(bytes));
+}
+
+void CopyRows::add_null() {
+  begin_value(0);
+  put_at(buffer_.data() + buffer_.size() - sizeof(std::uint32_t), ~std::uint32_t{0});
+}
+
+void CopyRows::add_boolean(bool value) { add_fixed(static_cast<std::uint8_t>(value ? 1 : 0)); }
+void CopyRows::add_int8(std::int64_t value) { add_fixed(static_cast<std::uint64_t>(value)); }
+void CopyRows::add_float8(double value) { add_fixed(std::bit_cast<std::uint64_t>(value)); }
+
+void CopyRows::add_text(std::string_view value) {
+  begin_value(value.size());
+  append(value.data(), value.size());
+}
+
+void CopyRows::add_bytea(std::string_view value) { add_text(value); }
+
+void CopyRows::add_jsonb(std::string_view json) {
+  begin_value(json.size() + 1);
+  buffer_.push_back(kJsonbVersion);
+  append(json.data(), json.size());
+}
+
+void CopyRows::add_uuid(const Uuid& value) {
+  begin_value(sizeof(value.bytes));
+  append(reinterpret_cast<const char*>(value.bytes), sizeof(value.bytes));
+}
+
+void CopyRows::add_timestamptz(std::int64_t micros) { add_fixed(postgres_micros(micros)); }
+void CopyRows::add_date(std::int32_t days) { add_fixed(postgres_days(days)); }
+
+bool CopyRows::add_numeric(std::string_view decimal) {
+  const std::optional<Numeric> number = read_numeric(decimal);
+  if (!number) return false;
+  const auto short_of = [this](std::size_t value) {
+    char bytes[sizeof(std::uint16_t)];
+    put_at(bytes, static_cast<std::uint16_t>(value));
+    append(bytes, sizeof(bytes));
+  };
+  begin_value(sizeof(std::uint16_t) * (4 + number->groups.size()));
+  short_of(number->groups.size());
+  short_of(static_cast<std::uint16_t>(number->weight));
+  short_of(number->negative ? kNumericNegative : 0);
+  short_of(number->scale);
+  for (const std::uint16_t group : number->groups) short_of(group);
+  return true;
+}
+
+std::string_view CopyRows::wire() const {
+  SLUICE_INVARIANT(rows_ == 0 || values_ == columns_);
+  return buffer_;
+}
+
+}  // namespace sluice::pg

@@ -1,0 +1,59 @@
+#include "sync/bury.hpp"
+
+#include <fmt/format.h>
+
+#include "base/check.hpp"
+#include "model/columns.hpp"
+
+namespace sluice::sync {
+namespace {
+
+/// Of one type, the next living ids behind the last one; an index range of the primary key.
+std::string next_living(const contract::Manifest& manifest, const contract::EntityType& type) {
+  return fmt::format(
+      "select external_id from vendor.{} where workspace_id = $1 and connection_id = $2"
+      " and external_id > $3 and deleted_at is null order by external_id limit {}",
+      model::quote_name(model::table_name(manifest.id, type.name)), kBuryBatch);
+}
+
+}  // namespace
+
+Task<ingest::PageCounts> bury(const Store& store, const ingest::PageContext& context,
+                              std::uint32_t type, std::span<const std::string> ids) {
+  SLUICE_INVARIANT(ids.size() <= kBuryBatch);
+  contract::Page page;
+  page.records.reserve(ids.size());
+  for (const std::string& id : ids) {
+    contract::Record& record = page.records.emplace_back();
+    record.type = type;
+    record.external_id = page.keep(id);
+    record.deleted = true;
+  }
+  ingest::PageEffects effects;
+  effects.observed_version = steady_ms(store.clock);
+  ingest::PageContext with_catalog = context;
+  with_catalog.catalog = co_await store.catalogs.get(context.workspace);
+  co_return co_await store.writer.write(with_catalog, page, std::move(effects));
+}
+
+Task<bool> bury_everything(const Store& store, const ingest::PageContext& context,
+                           const std::function<bool()>& go_on) {
+  const contract::Manifest& manifest = *context.manifest;
+  for (std::uint32_t type = 0; type < manifest.entity_types.size(); ++type) {
+    const std::string sql = next_living(manifest, manifest.entity_types[type]);
+    std::string last;
+    for (;;) {
+      if (!go_on()) co_return false;
+      pg::Params params(context.workspace, context.connection, last);
+      const auto rows = co_await store.pool.query(sql, std::move(params));
+      if (rows.empty()) break;
+      std::vector<std::string> ids;
+      for (int row = 0; row < rows.rows(); ++row) ids.push_back(rows.get<std::string>(row, 0));
+      last = ids.back();
+      co_await bury(store, context, type, ids);
+    }
+  }
+  co_return true;
+}
+
+}  // namespace sluice::sync

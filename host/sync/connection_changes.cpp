@@ -1,0 +1,361 @@
+// What an admin changes about a connection that is there: its key, its configuration, its streams,
+// whether it is on, and that it goes.
+#include <fmt/format.h>
+
+#include "base/log.hpp"
+#include "contract/config.hpp"
+#include "model/columns.hpp"
+#include "sync/connections.hpp"
+
+namespace sluice::sync {
+namespace {
+
+using nlohmann::json;
+
+const pg::Statement kChecked{"changes_checked", R"(
+  update sluice.connection set account_name = $3,
+         mode = case when mode = '' then $4 else mode end,
+         state = case when state = 'FAILED' then 'SYNCING' else state end,
+         state_reason = case when state = 'FAILED' then '' else state_reason end
+  where workspace_id = $1 and connection_id = $2)"};
+
+const pg::Statement kRetryFailed{"changes_retry_failed", R"(
+  update sluice.stream s set next_run_at = now() from sluice.connection c
+  where s.workspace_id = $1 and s.connection_id = $2 and s.enabled and s.consecutive_failures > 0
+    and c.workspace_id = $1 and c.connection_id = $2 and c.state not in ('DISCONNECTING','DISCONNECTED'))"};
+
+const pg::Statement kConfigure{"changes_configure", R"(
+  update sluice.connection set config = $3
+  where workspace_id = $1 and connection_id = $2 and config = $4 returning connection_id)"};
+
+const pg::Statement kState{"changes_state", R"(
+  select connection_id, connector, state, state_reason, coalesce(vendor_account, '') <> ''
+  from sluice.connection where workspace_id = $1 and name = $2)"};
+
+const pg::Statement kDisconnect{"changes_disconnect", R"(
+  update sluice.connection set state = 'DISCONNECTING', state_reason = $3
+  where workspace_id = $1 and connection_id = $2 and state not in ('DISCONNECTING','DISCONNECTED')
+  returning connection_id)"};
+
+// Off with its connector before; now by its own name too, so that it stays off.
+const pg::Statement kKeepOff{"changes_keep_off", R"(
+  update sluice.connection set state_reason = $3
+  where workspace_id = $1 and connection_id = $2 and state in ('DISCONNECTING','DISCONNECTED'))"};
+
+const pg::Statement kInstalledShare{"changes_installed_share", R"(
+  select state from sluice.installation where workspace_id = $1 and connector = $2 for share)"};
+
+const pg::Statement kConnectAgain{"changes_connect_again", R"(
+  update sluice.connection set state = 'CONNECTED', state_reason = ''
+  where workspace_id = $1 and connection_id = any ($2) and state = 'DISCONNECTED'
+  returning name)"};
+
+// Rows were soft-deleted: whatever is not read again stays deleted. A change stream, too, begins
+// again, because its first checkpoint must be older than the snapshots.
+const pg::Statement kRestartStreams{"changes_restart_streams", R"(
+  update sluice.stream set checkpoint = null, checkpoint_format = 0, snapshot_done = false,
+         next_run_at = case when enabled then now() end, state = 'new',
+         reason = case when enabled then '' else reason end, error_class = null, consecutive_failures = 0,
+         vendor_total = 0, enumerated_records = 0, reconcile = 'none', reconcile_detail = null
+  where workspace_id = $1 and connection_id = any ($2))"};
+
+const pg::Statement kForgetRefetch{"changes_forget_refetch", R"(
+  delete from sluice.refetch where workspace_id = $1 and connection_id = any ($2))"};
+
+const pg::Statement kPause{"changes_pause", R"(
+  update sluice.stream set enabled = false, next_run_at = null, reason = $4
+  where workspace_id = $1 and connection_id = $2 and stream = $3 returning stream)"};
+
+// Goes on from its checkpoint. A snapshot that was read to its end has nothing to go on with.
+const pg::Statement kResume{"changes_resume", R"(
+  update sluice.stream s set enabled = true, reason = '',
+         next_run_at = case when c.state in ('DISCONNECTING','DISCONNECTED') then null
+                            when s.enabled then s.next_run_at
+                            when s.mode = 'snapshot' and s.snapshot_done and s.interval_seconds = 0 then null
+                            else now() end
+  from sluice.connection c
+  where s.workspace_id = $1 and s.connection_id = $2 and s.stream = $3
+    and c.workspace_id = $1 and c.connection_id = $2
+  returning s.stream)"};
+
+const pg::Statement kTypes{"changes_types", R"(
+  select name from sluice.entity_type where workspace_id = $1 and connector = $2 and origin = 'preset'
+  order by name)"};
+
+const pg::Statement kForgetKeys{"changes_forget_keys", R"(
+  delete from sluice.link_key where workspace_id = $1 and entity_id = any ($2))"};
+const pg::Statement kForgetLinks{"changes_forget_links", R"(
+  delete from sluice.link where workspace_id = $1 and source_id = any ($2))"};
+
+/// Everything of a connection that is no entity, children before parents.
+const pg::Statement kForget[] = {
+    {"changes_forget_refetch_of",
+     "delete from sluice.refetch where workspace_id = $1 and connection_id = $2"},
+    {"changes_forget_seen",
+     "delete from sluice.seen where workspace_id = $1 and connection_id = $2"},
+    {"changes_forget_quarantine",
+     "delete from sluice.quarantine where workspace_id = $1 and connection_id = $2"},
+    {"changes_forget_runs",
+     "delete from sluice.sync_run where workspace_id = $1 and connection_id = $2"},
+    {"changes_forget_secrets",
+     "delete from sluice.secret where workspace_id = $1 and connection_id = $2"},
+    {"changes_forget_streams",
+     "delete from sluice.stream where workspace_id = $1 and connection_id = $2"},
+};
+
+const pg::Statement kForgetConnection{"changes_forget_connection", R"(
+  delete from sluice.connection
+  where workspace_id = $1 and connection_id = $2 and state = 'DISCONNECTED' returning connection_id)"};
+
+std::unexpected<Error> unknown_connection(const std::string& name) {
+  return fail(ErrorKind::not_found, "connection.unknown", "there is no connection '" + name + "'",
+              "sluice connection list");
+}
+
+std::unexpected<Error> unknown_stream(const std::string& name, const std::string& stream) {
+  return fail(ErrorKind::not_found, "stream.unknown",
+              "connection '" + name + "' has no stream '" + stream + "'", "sluice status " + name);
+}
+
+/// One batch of a type's entities of a connection, taken by the index range of the primary key.
+std::string purge_sql(const std::string& table) {
+  return fmt::format(
+      "with doomed as (select external_id from vendor.{0} where workspace_id = $1 and "
+      "connection_id = $2 order by external_id limit {1} for update) "
+      "delete from vendor.{0} v using doomed d where v.workspace_id = $1 and v.connection_id = $2 "
+      "and v.external_id = d.external_id returning v.id",
+      table, kPurgeBatch);
+}
+
+/// The old value stays in use: the error says so.
+Error kept(Error error) {
+  error.hint = "The value that was in use before stays in use. " + error.hint;
+  return error;
+}
+
+}  // namespace
+
+Task<Result<CheckOutcome>> Connections::set_secret(WorkspaceId workspace, std::string name,
+                                                   std::string secret, vault::Secret value,
+                                                   std::string actor) {
+  auto connection = co_await load(workspace, name);
+  if (!connection) co_return std::unexpected(connection.error());
+  const auto& slots = connection->manifest().auth;
+  const bool declared = std::any_of(slots.begin(), slots.end(),
+                                    [&](const auto& slot) { return slot.secret == secret; });
+  if (!declared) {
+    co_return fail(ErrorKind::not_found, "connection.unknown_secret",
+                   fmt::format("connector '{}' has no secret '{}'", connection->connector, secret));
+  }
+  const vault::SecretInfo staged =
+      co_await services_.vault.stage(workspace, connection->id, secret, std::move(value));
+  Result<CheckOutcome> outcome =
+      fail(ErrorKind::internal, "check.failed", "the check did not come to an end");
+  std::exception_ptr surprise;
+  try {
+    Result<CheckOutcome> answered = co_await run_check(*connection, secret);
+    outcome = require_same(*connection, std::move(answered));
+  } catch (...) {
+    surprise = std::current_exception();
+  }
+  if (outcome) {
+    const auto current =
+        co_await services_.vault.promote(workspace, connection->id, secret, staged.version);
+    if (!current) {
+      co_return fail(ErrorKind::conflict, "connection.secret_superseded",
+                     fmt::format("somebody else gave '{}' a new value meanwhile", secret),
+                     "See which of the two is wanted, and give that one");
+    }
+  } else {
+    co_await services_.vault.discard(workspace, connection->id, secret, staged.version);
+  }
+  json detail = json::object();
+  detail["accepted"] = outcome.has_value();
+  if (!outcome) detail["code"] = outcome.error().code;
+  co_await audit(workspace, "connection.set_secret", name + "/" + secret, std::move(detail),
+                 std::move(actor));
+  if (surprise) std::rethrow_exception(surprise);
+  if (!outcome) co_return std::unexpected(kept(outcome.error()));
+  pg::Params checked(workspace, connection->id, outcome->account_name, outcome->mode);
+  co_await services_.pool.query(kChecked, std::move(checked));
+  co_await services_.pool.query(kRetryFailed, pg::Params(workspace, connection->id));
+  if (changed_) changed_(workspace);
+  co_return outcome;
+}
+
+Task<Result<CheckOutcome>> Connections::set_config(WorkspaceId workspace, std::string name,
+                                                   json changes, std::string actor) {
+  auto connection = co_await load(workspace, name);
+  if (!connection) co_return std::unexpected(connection.error());
+  const json before = connection->config;
+  for (const auto& [member, value] : changes.items()) {
+    if (value.is_null()) {
+      connection->config.erase(member);
+    } else {
+      connection->config[member] = value;
+    }
+  }
+  if (auto fits = contract::check_config(connection->manifest(), connection->config); !fits)
+    co_return std::unexpected(kept(fits.error()));
+  Result<CheckOutcome> answered = co_await run_check(*connection);
+  Result<CheckOutcome> outcome = require_same(*connection, std::move(answered));
+  if (!outcome) co_return std::unexpected(kept(outcome.error()));
+  pg::Params configure(workspace, connection->id, connection->config, before);
+  const auto set = co_await services_.pool.query(kConfigure, std::move(configure));
+  if (set.empty()) {
+    co_return fail(ErrorKind::conflict, "connection.config_changed",
+                   "somebody else changed the configuration of '" + name + "' meanwhile",
+                   "Look at it, and change it again");
+  }
+  json detail = json::object();
+  detail["changed"] = json::array();
+  for (const auto& [member, value] : changes.items()) detail["changed"].push_back(member);
+  co_await audit(workspace, "connection.set_config", name, std::move(detail), std::move(actor));
+  pg::Params checked(workspace, connection->id, outcome->account_name, outcome->mode);
+  co_await services_.pool.query(kChecked, std::move(checked));
+  co_await services_.pool.query(kRetryFailed, pg::Params(workspace, connection->id));
+  if (changed_) changed_(workspace);
+  co_return outcome;
+}
+
+Task<Result<void>> Connections::disable_connection(WorkspaceId workspace, std::string name,
+                                                   std::string actor) {
+  const auto row = co_await services_.pool.query(kState, pg::Params(workspace, name));
+  if (row.empty() || !row.get<bool>(0, 4)) co_return unknown_connection(name);
+  const auto id = row.get<ConnectionId>(0, 0);
+  const auto off =
+      co_await services_.pool.query(kDisconnect, pg::Params(workspace, id, kOffByAdmin));
+  if (off.empty()) co_await services_.pool.query(kKeepOff, pg::Params(workspace, id, kOffByAdmin));
+  co_await audit(workspace, "connection.disable", name, json::object(), std::move(actor));
+  if (changed_) changed_(workspace);
+  co_return Result<void>();
+}
+
+Task<std::vector<std::string>> Connections::restart(pg::Transaction& transaction,
+                                                    WorkspaceId workspace, pg::Array connections) {
+  std::vector<std::string> names;
+  pg::Params again(workspace, connections);
+  const auto on = co_await transaction.query(kConnectAgain, std::move(again));
+  for (int row = 0; row < on.rows(); ++row) names.push_back(on.get<std::string>(row, 0));
+  pg::Params streams(workspace, connections);
+  co_await transaction.query(kRestartStreams, std::move(streams));
+  pg::Params refetch(workspace, connections);
+  co_await transaction.query(kForgetRefetch, std::move(refetch));
+  co_return names;
+}
+
+Task<Result<void>> Connections::enable_connection(WorkspaceId workspace, std::string name,
+                                                  std::string actor) {
+  auto lease = co_await services_.pool.acquire();
+  auto transaction = co_await pg::Transaction::begin(*lease);
+  const auto row = co_await transaction.query(kState, pg::Params(workspace, name));
+  std::optional<Error> refused;
+  if (row.empty()) {
+    refused = unknown_connection(name).error();
+  } else if (row.text(0, 2) == "DISCONNECTING") {
+    // Pages of a session that still ends could store a checkpoint behind the one that we clear.
+    refused = Error(ErrorKind::conflict, "connection.disconnecting",
+                    "connection '" + name + "' is still being turned off",
+                    "Ask again when sluice connection list says DISCONNECTED");
+  } else {
+    const auto connector = row.get<std::string>(0, 1);
+    const auto installed =
+        co_await transaction.query(kInstalledShare, pg::Params(workspace, connector));
+    if (installed.empty() || installed.text(0, 0) != "enabled") {
+      refused = Error(ErrorKind::conflict, "connector.disabled",
+                      "connector '" + connector + "' is disabled in this workspace",
+                      "sluice connector enable " + connector);
+    }
+  }
+  if (refused) {
+    co_await transaction.rollback();
+    co_return std::unexpected(std::move(*refused));
+  }
+  if (row.text(0, 2) == "DISCONNECTED") {
+    pg::Array one(pg::Oid::int8);
+    one.add(row.get<ConnectionId>(0, 0).value);
+    co_await restart(transaction, workspace, std::move(one));
+  }
+  co_await transaction.commit();
+  co_await audit(workspace, "connection.enable", name, json::object(), std::move(actor));
+  if (changed_) changed_(workspace);
+  co_return Result<void>();
+}
+
+Task<Result<DeleteOutcome>> Connections::delete_connection(WorkspaceId workspace, std::string name,
+                                                           std::string actor) {
+  const auto row = co_await services_.pool.query(kState, pg::Params(workspace, name));
+  if (row.empty()) co_return unknown_connection(name);
+  const auto id = row.get<ConnectionId>(0, 0);
+  const auto connector = row.get<std::string>(0, 1);
+  if (row.text(0, 2) != "DISCONNECTED") {
+    co_return fail(ErrorKind::conflict, "connection.not_disconnected",
+                   fmt::format("connection '{}' is {}", name, row.text(0, 2)),
+                   "sluice connection disable " + name + ", and delete it when it is DISCONNECTED");
+  }
+  DeleteOutcome outcome;
+  const auto types = co_await services_.pool.query(kTypes, pg::Params(workspace, connector));
+  auto lease = co_await services_.pool.acquire();
+  for (int at = 0; at < types.rows(); ++at) {
+    const std::string_view type = types.text(at, 0);
+    const std::string sql = purge_sql(model::quote_name(
+        model::table_name(connector, type.substr(std::min(type.find('.') + 1, type.size())))));
+    for (;;) {
+      if (outcome.rows >= kPurgeRowsMax)
+        co_return outcome;  // durable so far; the rest by asking again
+      auto transaction = co_await pg::Transaction::begin(*lease);
+      const auto gone = co_await transaction.query(sql, pg::Params(workspace, id));
+      pg::Array entities(pg::Oid::int8);
+      for (int i = 0; i < gone.rows(); ++i) entities.add(gone.get<std::int64_t>(i, 0));
+      pg::Params keys(workspace, entities);
+      co_await transaction.query(kForgetKeys, std::move(keys));
+      pg::Params links(workspace, entities);
+      co_await transaction.query(kForgetLinks, std::move(links));
+      co_await transaction.commit();
+      outcome.rows += gone.rows();
+      if (gone.rows() < kPurgeBatch) break;
+    }
+  }
+  auto transaction = co_await pg::Transaction::begin(*lease);
+  for (const pg::Statement& statement : kForget)
+    co_await transaction.query(statement, pg::Params(workspace, id));
+  const auto gone = co_await transaction.query(kForgetConnection, pg::Params(workspace, id));
+  if (gone.empty()) {
+    co_await transaction.rollback();
+    co_return fail(ErrorKind::conflict, "connection.not_disconnected",
+                   fmt::format("connection '{}' was enabled meanwhile", name),
+                   "Disable it and delete it again");
+  }
+  co_await transaction.commit();
+  outcome.done = true;
+  json detail = json::object();
+  detail["connector"] = connector;
+  detail["entities"] = outcome.rows;
+  co_await audit(workspace, "connection.delete", name, std::move(detail), std::move(actor));
+  log::info("connection.deleted", {{"connection", name}, {"entities", outcome.rows}});
+  if (changed_) changed_(workspace);
+  co_return outcome;
+}
+
+Task<Result<void>> Connections::set_stream_enabled(WorkspaceId workspace, std::string name,
+                                                   std::string stream, bool enabled,
+                                                   std::string actor) {
+  auto connection = co_await load(workspace, name);
+  if (!connection) co_return std::unexpected(connection.error());
+  if (enabled && connection->manifest().find_stream(stream) == nullptr) {
+    co_return fail(ErrorKind::conflict, "stream.not_in_version",
+                   fmt::format("{} {} has no stream '{}'", connection->connector,
+                               connection->manifest().version, stream),
+                   "Install a version that has it");
+  }
+  pg::Params params(workspace, connection->id, stream);
+  if (!enabled) params.add(std::string_view("paused by an admin"));
+  const auto set = co_await services_.pool.query(enabled ? kResume : kPause, std::move(params));
+  if (set.empty()) co_return unknown_stream(name, stream);
+  co_await audit(workspace, enabled ? "stream.resume" : "stream.pause", name + "/" + stream,
+                 json::object(), std::move(actor));
+  if (changed_) changed_(workspace);
+  co_return Result<void>();
+}
+
+}  // namespace sluice::sync

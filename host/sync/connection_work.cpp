@@ -1,0 +1,659 @@
+#include "sync/connection_work.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <nlohmann/json.hpp>
+
+#include "base/log.hpp"
+#include "sync/bury.hpp"
+#include "sync/send_scope.hpp"
+
+namespace sluice::sync {
+namespace {
+
+using contract::FailureClass;
+using nlohmann::json;
+
+constexpr int kRefetchBatch = 50;  ///< ids a FETCH session gets
+constexpr std::int64_t kPauseSecondsMax = 3600;
+constexpr int kPageAttemptsMax = 5;
+constexpr std::string_view kRefetchKey = "refetch/";  // no name of a stream
+constexpr std::int64_t kHoldBackMsMin = 1000;
+constexpr std::int64_t kRestartsMax = 3;  ///< of a stream whose checkpoint is refused, in a row
+
+const pg::Statement kState{"work_state", R"(
+  select state, exists (select 1 from sluice.refetch f where f.workspace_id = $1 and f.connection_id = $2
+                        and f.not_before <= now())
+  from sluice.connection where workspace_id = $1 and connection_id = $2)"};
+
+const pg::Statement kStreams{"work_streams", R"(
+  select stream, mode, coalesce(encode(checkpoint, 'hex'), ''), checkpoint_format, snapshot_done,
+         interval_seconds, consecutive_failures,
+         coalesce(next_run_at <= now(), false) as due, enumeration, reconcile, coalesce(error_class, ''),
+         coalesce(extract(epoch from next_run_at - now()) * 1000, 0)::bigint, reason
+  from sluice.stream where workspace_id = $1 and connection_id = $2 and enabled
+  order by (mode = 'snapshot'), (mode <> 'changes'), stream)"};
+
+const pg::Statement kStartRun{"work_start_run", R"(
+  with ended as (
+    update sluice.sync_run set finished_at = now(), outcome = 'lost'
+    where workspace_id = $1 and connection_id = $2 and stream = $3 and finished_at is null),
+  marked as (
+    update sluice.stream set state = 'running'
+    where workspace_id = $1 and connection_id = $2 and stream = $3)
+  insert into sluice.sync_run (workspace_id, connection_id, stream, kind, epoch)
+  values ($1, $2, $3, $4, $5) returning run_id)"};
+
+const pg::Statement kEndRun{"work_end_run", R"(
+  update sluice.sync_run set finished_at = now(), outcome = $3, error = $4,
+         requests = requests + $5, bytes = bytes + $6
+  where workspace_id = $1 and run_id = $2)"};
+
+const pg::Statement kStreamDone{"work_stream_done", R"(
+  update sluice.stream set state = 'idle', reason = '', error_class = null, consecutive_failures = 0,
+         last_run_id = $4, last_success_at = now(),
+         next_run_at = case when interval_seconds > 0 then now() + interval_seconds * interval '1 second' end
+  where workspace_id = $1 and connection_id = $2 and stream = $3)"};
+
+const pg::Statement kStreamFailed{"work_stream_failed", R"(
+  update sluice.stream set state = $5, reason = $6, error_class = $7, last_run_id = $4,
+         consecutive_failures = consecutive_failures + $9,
+         next_run_at = now() + $8 * interval '1 millisecond'
+  where workspace_id = $1 and connection_id = $2 and stream = $3)"};
+
+// The changes that were missed cannot be read again: everything is read again instead.
+const pg::Statement kReadAllAgain{"work_read_all_again", R"(
+  update sluice.stream set checkpoint = null, checkpoint_format = 0, snapshot_done = false, next_run_at = now(),
+         reason = case when stream = $3 then $4 else 'reads everything again: ' || $4 end
+  where workspace_id = $1 and connection_id = $2 and enabled and (stream = $3 or mode = 'snapshot'))"};
+
+const pg::Statement kRestartStream{"work_restart_stream", R"(
+  update sluice.stream set checkpoint = null, checkpoint_format = 0, snapshot_done = false, next_run_at = now(),
+         reason = $4
+  where workspace_id = $1 and connection_id = $2 and stream = $3)"};
+
+// What was read before changes were followed may have changed since.
+const pg::Statement kReadBeforeMark{"work_read_before_mark", R"(
+  update sluice.stream set checkpoint = null, checkpoint_format = 0, snapshot_done = false, next_run_at = now(),
+         reason = $4
+  where workspace_id = $1 and connection_id = $2 and enabled and mode = 'snapshot' and stream <> $3
+    and (snapshot_done or checkpoint is not null))"};
+
+const pg::Statement kHoldBack{"work_hold_back", R"(
+  update sluice.stream set state = 'waiting', reason = $4, next_run_at = now() + $3 * interval '1 millisecond'
+  where workspace_id = $1 and connection_id = $2 and enabled and mode <> 'changes' and next_run_at <= now())"};
+
+// In the order of the primary key; one type at a time, so that a session gets many ids.
+const pg::Statement kDueRefetch{"work_due_refetch", R"(
+  select type, external_id, generation from sluice.refetch
+  where workspace_id = $1 and connection_id = $2 and attempts = 0 and not_before <= now()
+  order by type, external_id limit $3)"};
+
+const pg::Statement kDueRetry{"work_due_retry", R"(
+  select type, external_id, generation from sluice.refetch
+  where workspace_id = $1 and connection_id = $2 and not_before <= now() and attempts > 0
+  order by not_before limit 1)"};
+
+const pg::Statement kRefetchFailed{"work_refetch_failed", R"(
+  update sluice.refetch f set attempts = attempts + 1, reason = $5,
+         not_before = now() + least(3600, 5 * power(2, least(attempts, 10))) * interval '1 second'
+  from unnest($3::text[], $4::text[]) as ids (type, external_id)
+  where f.workspace_id = $1 and f.connection_id = $2 and f.type = ids.type and f.external_id = ids.external_id)"};
+
+const pg::Statement kConnectionState{"work_connection_state", R"(
+  update sluice.connection c set state = s.state, state_reason = s.reason
+  from (select case when bool_or(error_class = 'AUTH') then 'FAILED'
+                    when bool_or(state = 'failed' or consecutive_failures > 0 or reconcile = 'blocked')
+                      then 'DEGRADED'
+                    when bool_or(mode = 'snapshot' and not snapshot_done) then 'SYNCING'
+                    else 'HEALTHY' end as state,
+               coalesce((array_agg(stream || ': ' || reason order by stream)
+                         filter (where reason <> ''))[1], '') as reason
+        from sluice.stream where workspace_id = $1 and connection_id = $2 and enabled) s
+  where c.workspace_id = $1 and c.connection_id = $2 and c.state not in ('DISCONNECTING','DISCONNECTED')
+    and (c.state, c.state_reason) is distinct from (s.state, s.reason))"};
+
+// Unless it was turned on again meanwhile.
+const pg::Statement kDisconnected{"work_disconnected", R"(
+  with gone as (
+    update sluice.connection set state = 'DISCONNECTED'
+    where workspace_id = $1 and connection_id = $2 and state in ('DISCONNECTING', 'DISCONNECTED')
+    returning connection_id),
+  off as (
+    update sluice.stream set next_run_at = null, state = 'waiting', reason = '', reconcile = 'none',
+           reconcile_detail = null
+    where workspace_id = $1 and connection_id = $2 and exists (select 1 from gone))
+  delete from sluice.refetch
+  where workspace_id = $1 and connection_id = $2 and exists (select 1 from gone))"};
+
+/// Full jitter over a doubling pause: 2, 4, 8 … seconds, an hour at most. AUTH and PERMISSION wait
+/// longer, since only a person can mend them; a new secret starts the stream at once.
+std::int64_t pause_ms(FailureClass failure, std::int64_t retry_after_ms, std::int64_t failures,
+                      Entropy& entropy) {
+  if (failure == FailureClass::rate_limited && retry_after_ms > 0) return retry_after_ms;
+  const bool needs_person = failure == FailureClass::auth || failure == FailureClass::permission ||
+                            failure == FailureClass::config ||
+                            failure == FailureClass::upstream_permanent;
+  const std::int64_t least = needs_person ? 300 : 2;
+  const std::int64_t seconds =
+      std::min(kPauseSecondsMax, least << std::min<std::int64_t>(failures, 11));
+  return seconds * 500 + entropy.below(static_cast<std::uint32_t>(seconds * 500 + 1));
+}
+
+/// What ended a run that the connector did not end itself.
+contract::ConnectorFailure failure_of(const Error& error) {
+  contract::ConnectorFailure failure;
+  // A checkpoint of a format that this version cannot read: begin again, as if the vendor had
+  // refused it.
+  failure.failure_class = error.kind == ErrorKind::cancelled ? FailureClass::cancelled
+                          : error.code == "connector.checkpoint_format"
+                              ? FailureClass::checkpoint_rejected
+                              : FailureClass::internal;
+  failure.vendor_code = error.code;
+  failure.message = error.describe();
+  return failure;
+}
+
+bool is_cancelled(const SessionEnd& end) {
+  return !end.done() && end.failure->failure_class == FailureClass::cancelled;
+}
+
+json error_json(const contract::ConnectorFailure& failure) {
+  json error = json::object();
+  error["class"] = contract::to_string(failure.failure_class);
+  error["vendor_code"] = failure.vendor_code;
+  error["message"] = failure.message;
+  return error;
+}
+
+}  // namespace
+
+struct ConnectionWork::StreamRow {
+  std::string name;
+  std::string mode;
+  std::string checkpoint;
+  std::uint32_t checkpoint_format = 0;
+  bool snapshot_done = false;
+  std::int64_t interval_seconds = 0;
+  std::int64_t failures = 0;
+  bool due = false;
+  std::int64_t enumeration = 0;
+  std::string reconcile;
+  std::string error_class;
+  std::int64_t due_in_ms = 0;
+  std::string reason;
+
+  [[nodiscard]] bool is_changes() const { return mode == "changes"; }
+  [[nodiscard]] bool is_snapshot() const { return mode == "snapshot"; }
+  [[nodiscard]] bool is_marked() const { return !checkpoint.empty(); }
+  [[nodiscard]] bool wants_reconcile() const {
+    return reconcile == "due" || reconcile == "confirmed";
+  }
+};
+
+namespace {
+
+/// Writes a page, again when the server asks for that (deadlock, serialization failure): nothing of
+/// it is stored then.
+Task<ingest::PageCounts> write_page(ingest::Writer& writer, Entropy& entropy,
+                                    const ingest::PageContext& context, const contract::Page& page,
+                                    ingest::PageEffects effects) {
+  for (int attempt = 1;; ++attempt) {
+    try {
+      co_return co_await writer.write(context, page, effects);
+    } catch (const Failure& failure) {
+      if (failure.error().kind != ErrorKind::retry_later || attempt == kPageAttemptsMax) throw;
+      log::warning("sync.page_again", {{"attempt", attempt}, {"error", failure.what()}});
+    }
+    asio::steady_timer pause(co_await asio::this_coro::executor);
+    pause.expires_after(std::chrono::milliseconds(10 * attempt + entropy.below(50)));
+    co_await pause.async_wait(asio::use_awaitable);
+  }
+}
+
+}  // namespace
+
+/// Where the pages of a run go. The last page of a FETCH also takes the ids that it answers off the
+/// list; the last one of a snapshot completes it.
+class ConnectionWork::RunSink final : public PageSink {
+ public:
+  RunSink(ConnectionWork& work, ingest::PageContext context)
+      : work_(work), context_(std::move(context)) {}
+
+  bool completes_snapshot = false;
+  std::int64_t enumeration = 0;
+  std::vector<ingest::PageEffects::Answered> answered;
+
+  [[nodiscard]] ingest::PageCheck check() const override {
+    return {.manifest = context_.manifest, .catalog = context_.catalog};
+  }
+
+  Task<ingest::PageCounts> store(const contract::Page& page, ingest::PageEffects effects,
+                                 bool last) override {
+    effects.snapshot_done = completes_snapshot && last;
+    effects.enumeration = enumeration;
+    if (last) effects.answered = answered;
+    // A small answer from the cache of this host; a fresh one when another run changed the
+    // catalogue.
+    context_.catalog = co_await work_.services_.catalogs.get(context_.workspace);
+    const ingest::PageCounts counts = co_await write_page(
+        work_.services_.writer, work_.services_.entropy, context_, page, std::move(effects));
+    ++work_.stats_.pages;
+    work_.stats_.records += counts.records;
+    work_.stats_.stored += counts;
+    if (counts.inserted + counts.updated + counts.deleted > 0) work_.stored_();
+    if (counts.notices > 0) work_.wake();
+    co_return counts;
+  }
+
+ private:
+  ConnectionWork& work_;
+  ingest::PageContext context_;
+};
+
+ConnectionWork::ConnectionWork(const Services& services, Connections& connections, Leases& leases,
+                               EngineStats& stats, WorkOptions options, LeaseGrant lease,
+                               ConnectionId id, std::function<bool()> stopping,
+                               std::function<void()> stored)
+    : services_(services),
+      connections_(connections),
+      leases_(leases),
+      stats_(stats),
+      options_(options),
+      lease_(std::move(lease)),
+      id_(id),
+      stopping_(std::move(stopping)),
+      stored_(std::move(stored)),
+      group_(services.pool.executor()),
+      wake_(services.pool.executor()) {}
+
+void ConnectionWork::wake() { wake_.cancel(); }
+
+bool ConnectionWork::may_go_on() const {
+  return !stopping_() && !draining_ && !surprise_ && leases_.held(lease_);
+}
+
+Task<void> ConnectionWork::guarded(std::string key, Task<void> task) {
+  try {
+    co_await std::move(task);
+  } catch (...) {
+    if (!surprise_) surprise_ = std::current_exception();
+  }
+  running_.erase(key);
+  reading_.erase(key);
+  wake();
+}
+
+void ConnectionWork::start(std::string key, Task<void> task) {
+  started_anything_ = true;
+  running_.insert(key);
+  group_.spawn(guarded(std::move(key), std::move(task)));
+}
+
+Task<void> ConnectionWork::run() {
+  try {
+    co_await schedule();
+  } catch (...) {
+    if (!surprise_) surprise_ = std::current_exception();
+  }
+  co_await group_.wait();
+  if (surprise_) std::rethrow_exception(surprise_);
+  if (draining_ && !stopping_() && leases_.held(lease_)) co_await disconnect();
+  if (!draining_) co_await update_connection_state();
+}
+
+Task<void> ConnectionWork::schedule() {
+  bool announced = false;
+  while (may_go_on()) {
+    const auto state = co_await services_.pool.query(kState, pg::Params(lease_.workspace, id_));
+    if (state.empty()) co_return;
+    const auto now = state.get<std::string>(0, 0);
+    if (now == "DISCONNECTING" || now == "DISCONNECTED") {
+      draining_ = true;  // sessions see it at their next step's boundary
+      co_return;
+    }
+    const bool refetch_due = state.get<bool>(0, 1);
+    const std::vector<StreamRow> streams = co_await read_streams();
+    co_await start_due(streams);
+    if (refetch_due && !running_.contains(std::string(kRefetchKey)))
+      start(std::string(kRefetchKey), refetch());
+    if (running_.empty()) co_return;  // nothing is due
+    if (!announced && !reading_.empty()) {
+      announced = true;
+      co_await update_connection_state();
+    }
+    if (running_.empty()) continue;  // it ended while we said so
+    wake_.expires_after(options_.poll);
+    boost::system::error_code woken;
+    co_await wake_.async_wait(asio::redirect_error(asio::use_awaitable, woken));
+  }
+}
+
+Task<void> ConnectionWork::start_due(const std::vector<StreamRow>& streams) {
+  for (const StreamRow& stream : streams) {
+    if (!stream.is_changes() || !stream.due || running_.contains(stream.name)) continue;
+    start(stream.name, run_stream(stream));
+  }
+  for (const StreamRow& stream : streams) {
+    const std::string key = "reconcile/" + stream.name;
+    if (!stream.wants_reconcile() || running_.contains(key) || running_.contains(stream.name))
+      continue;
+    start(key, reconcile_stream(stream));
+  }
+  // A change stream's first checkpoint must be older than any snapshot, or what changes in between
+  // is lost.
+  if (!co_await changes_are_marked(streams)) co_return;
+  for (const StreamRow& stream : streams) {
+    if (stream.is_changes() || !stream.due || running_.contains(stream.name)) continue;
+    if (running_.contains("reconcile/" + stream.name)) continue;
+    if (reading_.size() >= options_.streams_at_once) break;
+    reading_.insert(stream.name);
+    start(stream.name, run_stream(stream));
+  }
+}
+
+Task<bool> ConnectionWork::changes_are_marked(const std::vector<StreamRow>& streams) {
+  for (const StreamRow& stream : streams) {
+    if (!stream.is_changes() || stream.is_marked()) continue;
+    // A key that may not read changes is not to keep the rest from being read. The day it may,
+    // everything is read again (restart_after_first_mark).
+    const bool not_allowed =
+        stream.error_class == "PERMISSION" || stream.error_class == "UPSTREAM_PERMANENT";
+    if (not_allowed && !running_.contains(stream.name)) continue;
+    if (!stream.due && !running_.contains(stream.name)) {
+      const bool waits = std::any_of(streams.begin(), streams.end(), [](const StreamRow& other) {
+        return !other.is_changes() && other.due;
+      });
+      if (waits) {
+        pg::Params held(lease_.workspace, id_, std::max(stream.due_in_ms, kHoldBackMsMin),
+                        fmt::format("waits for the stream {} to begin: {}", stream.name,
+                                    stream.reason.empty() ? "not read yet" : stream.reason));
+        co_await services_.pool.query(kHoldBack, std::move(held));
+      }
+    }
+    co_return false;
+  }
+  co_return true;
+}
+
+Task<std::vector<ConnectionWork::StreamRow>> ConnectionWork::read_streams() {
+  const auto rows = co_await services_.pool.query(kStreams, pg::Params(lease_.workspace, id_));
+  std::vector<StreamRow> streams;
+  for (int row = 0; row < rows.rows(); ++row) {
+    StreamRow stream;
+    stream.name = rows.get<std::string>(row, 0);
+    stream.mode = rows.get<std::string>(row, 1);
+    const std::optional<Bytes> checkpoint = from_hex(rows.text(row, 2));
+    stream.checkpoint = std::string(as_text(*checkpoint));
+    stream.checkpoint_format = static_cast<std::uint32_t>(rows.get<std::int64_t>(row, 3));
+    stream.snapshot_done = rows.get<bool>(row, 4);
+    stream.interval_seconds = rows.get<std::int64_t>(row, 5);
+    stream.failures = rows.get<std::int64_t>(row, 6);
+    stream.due = rows.get<bool>(row, 7);
+    stream.enumeration = rows.get<std::int64_t>(row, 8);
+    stream.reconcile = rows.get<std::string>(row, 9);
+    stream.error_class = rows.get<std::string>(row, 10);
+    stream.due_in_ms = rows.get<std::int64_t>(row, 11);
+    stream.reason = rows.get<std::string>(row, 12);
+    streams.push_back(std::move(stream));
+  }
+  co_return streams;
+}
+
+Task<RunId> ConnectionWork::begin_run(std::string stream, std::string kind) {
+  pg::Params begin(lease_.workspace, id_, stream, kind, lease_.epoch);
+  const auto started = co_await services_.pool.query(kStartRun, std::move(begin));
+  co_return started.get<RunId>(0, 0);
+}
+
+Task<void> ConnectionWork::end_run(RunId run, const SessionEnd& end) {
+  stats_.requests += end.requests;
+  const char* outcome = end.done() ? "done" : is_cancelled(end) ? "cancelled" : "failed";
+  pg::Params ended(lease_.workspace, run, outcome);
+  ended.add(end.done() ? json(nullptr) : error_json(*end.failure)).add(end.requests).add(end.bytes);
+  co_await services_.pool.query(kEndRun, std::move(ended));
+}
+
+Store ConnectionWork::store() const {
+  return Store{services_.pool, services_.clock, services_.catalogs, services_.writer};
+}
+
+ingest::PageContext ConnectionWork::page_context(const LoadedConnection& connection, RunId run,
+                                                 std::string stream) const {
+  ingest::PageContext context;
+  context.workspace = connection.workspace;
+  context.connection = connection.id;
+  context.run = run;
+  context.stream = std::move(stream);
+  context.lease_name = lease_.name;
+  context.epoch = lease_.epoch;
+  context.manifest = &connection.manifest();
+  return context;
+}
+
+Task<SessionEnd> ConnectionWork::drive(const LoadedConnection& connection,
+                                       const contract::SessionArgs& args, PageSink& sink) {
+  SessionEnd end;
+  auto session = connection.code->open(args);
+  if (!session) {
+    end.failure = failure_of(session.error());
+    co_return end;
+  }
+  const contract::Stream* stream = connection.manifest().find_stream(args.stream);
+  const bool snapshot = stream != nullptr && stream->mode == contract::StreamMode::snapshot;
+  SendScope send(services_.vault, services_.budgets.of(connection), connection,
+                 snapshot ? fetch::Priority::snapshot : fetch::Priority::change);
+  SessionRun run{.session = **session,
+                 .client = services_.client,
+                 .send = send.context(),
+                 .sink = &sink,
+                 .clock = services_.clock,
+                 .entropy = services_.entropy,
+                 .checkpoint_format = connection.manifest().checkpoint_writes,
+                 .stopping = [this] { return !may_go_on(); },
+                 .steps = &services_.steps,
+                 .pages = &services_.pages};
+  try {
+    end = co_await run_session(std::move(run));
+  } catch (const Failure& surprise) {
+    if (surprise.error().code == "lease.lost") ++stats_.leases_lost;
+    end.failure = failure_of(surprise.error());
+  }
+  co_return end;
+}
+
+Task<void> ConnectionWork::run_stream(StreamRow stream) {
+  // Loaded for each run: a new version of the connector or a new configuration is used by the next
+  // session.
+  Result<LoadedConnection> connection = co_await connections_.load(lease_.workspace, id_);
+  if (connection && stream.is_snapshot() && (stream.snapshot_done || !stream.is_marked())) {
+    const BegunEnumeration begun = co_await begin_enumeration(store(), lease_.workspace, id_,
+                                                              connection->manifest(), stream.name);
+    stream.enumeration = begun.number;
+    stream.reconcile = begun.recording ? "recording" : "none";
+    stream.checkpoint.clear();
+    stream.checkpoint_format = 0;
+  }
+  const RunId run = co_await begin_run(stream.name, stream.is_snapshot() ? "full" : "incremental");
+  SessionEnd end;
+  if (connection) {
+    log::info("sync.run.started", {{"connection", connection->name},
+                                   {"connection_id", id_.value},
+                                   {"stream", stream.name},
+                                   {"run", run.value}});
+    contract::SessionArgs args;
+    args.operation = contract::Operation::read;
+    args.config_json = connection->config.dump();
+    args.stream = stream.name;
+    args.checkpoint = stream.checkpoint;
+    args.checkpoint_format = stream.checkpoint_format;
+    RunSink sink(*this, page_context(*connection, run, stream.name));
+    sink.completes_snapshot = stream.is_snapshot();
+    sink.enumeration = stream.reconcile == "recording" ? stream.enumeration : 0;
+    end = co_await drive(*connection, args, sink);
+  } else {
+    end.failure = failure_of(connection.error());
+  }
+  co_await finish_stream(stream, run, end);
+}
+
+Task<void> ConnectionWork::finish_stream(const StreamRow& stream, RunId run,
+                                         const SessionEnd& end) {
+  // Another host goes on, and says what becomes of the stream.
+  if (!leases_.held(lease_)) co_return;
+  const auto key = [&] { return pg::Params(lease_.workspace, id_, stream.name); };
+  co_await end_run(run, end);
+  const bool cancelled = is_cancelled(end);
+  if (end.done()) {
+    ++stats_.runs_done;
+    co_await services_.pool.query(kStreamDone, key().add(run));
+    log::info("sync.run.done", {{"connection_id", id_.value},
+                                {"stream", stream.name},
+                                {"run", run.value},
+                                {"records", end.counts.records}});
+    if (stream.is_changes() && !stream.is_marked()) co_await restart_after_first_mark(stream);
+    co_return;
+  }
+  const contract::ConnectorFailure& failure = *end.failure;
+  ++stats_.failures[std::string(contract::to_string(failure.failure_class))];
+  if (!cancelled) ++stats_.runs_failed;
+  log::warning("sync.run.failed", {{"connection_id", id_.value},
+                                   {"stream", stream.name},
+                                   {"run", run.value},
+                                   {"class", contract::to_string(failure.failure_class)},
+                                   {"message", failure.message}});
+  if (failure.failure_class == FailureClass::checkpoint_rejected &&
+      stream.failures < kRestartsMax) {
+    co_await services_.pool.query(stream.is_changes() ? kReadAllAgain : kRestartStream,
+                                  key().add(failure.message));
+    co_return;
+  }
+  const std::int64_t pause = cancelled ? 0
+                                       : pause_ms(failure.failure_class, failure.retry_after_ms,
+                                                  stream.failures, services_.entropy);
+  pg::Params failed = key();
+  failed.add(run).add(cancelled ? "waiting" : "failed").add(cancelled ? "" : failure.message);
+  // A run that we ended ourselves is no failure of the stream.
+  failed.add(contract::to_string(failure.failure_class))
+      .add(pause)
+      .add(std::int64_t{cancelled ? 0 : 1});
+  co_await services_.pool.query(kStreamFailed, std::move(failed));
+}
+
+Task<void> ConnectionWork::restart_after_first_mark(const StreamRow& stream) {
+  pg::Params again(lease_.workspace, id_, stream.name,
+                   fmt::format("reads everything again: changes are followed only since the "
+                               "stream {} could be read",
+                               stream.name));
+  co_await services_.pool.query(kReadBeforeMark, std::move(again));
+}
+
+Task<void> ConnectionWork::reconcile_stream(StreamRow stream) {
+  Result<LoadedConnection> connection = co_await connections_.load(lease_.workspace, id_);
+  if (!connection) throw Failure(connection.error());
+  const RunId run = co_await begin_run("", "reconcile");
+  Enumeration enumeration;
+  enumeration.stream = stream.name;
+  enumeration.number = stream.enumeration;
+  enumeration.confirmed = stream.reconcile == "confirmed";
+  const std::function<bool()> go_on = [this] { return may_go_on(); };
+  const ReconcileOutcome outcome =
+      co_await reconcile(store(), page_context(*connection, run, ""), std::move(enumeration),
+                         options_.reconcile, go_on);
+  SessionEnd end;
+  if (outcome.blocked) {
+    end.failure.emplace();
+    end.failure->failure_class = FailureClass::bad_data;
+    end.failure->vendor_code = "reconcile.blocked";
+    end.failure->message = outcome.reason;
+  }
+  co_await end_run(run, end);
+  log::info("sync.reconciled", {{"connection", connection->name},
+                                {"stream", stream.name},
+                                {"blocked", outcome.blocked},
+                                {"looked_up", outcome.looked_up},
+                                {"deleted", outcome.deleted}});
+  if (outcome.deleted > 0) stored_();
+  co_await update_connection_state();
+}
+
+Task<void> ConnectionWork::refetch() {
+  bool more = true;
+  while (more && may_go_on()) more = co_await refetch_some();
+}
+
+Task<bool> ConnectionWork::refetch_some() {
+  pg::Params due_params(lease_.workspace, id_, std::int64_t{kRefetchBatch});
+  auto due = co_await services_.pool.query(kDueRefetch, std::move(due_params));
+  // What failed before goes alone, so that one bad object does not hold up its neighbours for ever.
+  if (due.empty())
+    due = co_await services_.pool.query(kDueRetry, pg::Params(lease_.workspace, id_));
+  if (due.empty() || !may_go_on()) co_return false;
+  Result<LoadedConnection> connection = co_await connections_.load(lease_.workspace, id_);
+  if (!connection) throw Failure(connection.error());
+  // One session a type; the rows come in order of type.
+  const std::string type = due.get<std::string>(0, 0);
+  const auto type_index = connection->manifest().type_index(type);
+  contract::SessionArgs args;
+  args.operation = contract::Operation::fetch;
+  args.config_json = connection->config.dump();
+  args.type = type_index.value_or(0);
+  std::vector<ingest::PageEffects::Answered> answered;
+  for (int row = 0; row < due.rows() && due.text(row, 0) == type; ++row) {
+    ingest::PageEffects::Answered one;
+    one.type = type;
+    one.external_id = due.get<std::string>(row, 1);
+    one.generation = due.get<std::int64_t>(row, 2);
+    args.ids.push_back(one.external_id);
+    answered.push_back(std::move(one));
+  }
+  const RunId run = co_await begin_run("", "refetch");
+  SessionEnd end;
+  if (type_index) {
+    RunSink sink(*this, page_context(*connection, run, ""));
+    sink.answered = answered;
+    end = co_await drive(*connection, args, sink);
+  } else {
+    end.failure.emplace();
+    end.failure->message = "this version of the connector has no entity type '" + type + "'";
+  }
+  co_await end_run(run, end);
+  if (end.done()) co_return true;
+  if (is_cancelled(end)) co_return false;  // ours to stop; the ids are as due as before
+  log::warning(
+      "sync.refetch.failed",
+      {{"connection", connection->name}, {"type", type}, {"message", end.failure->message}});
+  pg::Array types(pg::Oid::text);
+  pg::Array ids(pg::Oid::text);
+  for (const auto& one : answered) {
+    types.add(std::string_view(one.type));
+    ids.add(std::string_view(one.external_id));
+  }
+  pg::Params failed(lease_.workspace, id_, std::move(types), std::move(ids), end.failure->message);
+  co_await services_.pool.query(kRefetchFailed, std::move(failed));
+  co_return true;
+}
+
+Task<void> ConnectionWork::disconnect() {
+  Result<LoadedConnection> connection = co_await connections_.load(lease_.workspace, id_);
+  if (!connection) throw Failure(connection.error());
+  if (connection->state == "DISCONNECTING") {
+    const RunId run = co_await begin_run("", "disconnect");
+    const ingest::PageContext context = page_context(*connection, run, "");
+    const std::function<bool()> go_on = [this] { return !stopping_() && leases_.held(lease_); };
+    if (!co_await bury_everything(store(), context, go_on)) co_return;
+    co_await end_run(run, SessionEnd());
+    stored_();
+  }
+  co_await services_.pool.query(kDisconnected, pg::Params(lease_.workspace, id_));
+  log::info("sync.disconnected", {{"connection", connection->name}});
+}
+
+Task<void> ConnectionWork::update_connection_state() {
+  co_await services_.pool.query(kConnectionState, pg::Params(lease_.workspace, id_));
+}
+
+}  // namespace sluice::sync

@@ -1,0 +1,117 @@
+// The work of one connection under one lease: its streams, what is to be fetched again, what a
+// complete enumeration missed, and the way out when an admin turns it off.
+#pragma once
+
+#include <boost/asio/steady_timer.hpp>
+#include <functional>
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "base/async.hpp"
+#include "base/ids.hpp"
+#include "base/task_group.hpp"
+#include "sync/connections.hpp"
+#include "sync/lease.hpp"
+#include "sync/reconcile.hpp"
+#include "sync/run.hpp"
+#include "sync/services.hpp"
+
+namespace sluice::sync {
+
+/// What /metrics shows of the engine and its work; counters since the start of the host.
+struct EngineStats {
+  std::int64_t runs_done = 0, runs_failed = 0, pages = 0, records = 0, requests = 0,
+               links_resolved = 0;
+  std::map<std::string, std::int64_t> failures;  ///< by class
+  ingest::PageCounts stored;                     ///< what became of the records
+  std::int64_t leases_lost = 0;
+  std::size_t working = 0;  ///< connections
+};
+
+struct WorkOptions {
+  std::chrono::milliseconds poll = std::chrono::milliseconds(500);  ///< looks for newly due streams
+  std::size_t streams_at_once = 4;  ///< snapshots and polls of one connection
+  ReconcileLimits reconcile;
+};
+
+/// Made by the engine for as long as it holds the connection's lease; one loop.
+///
+///   streams due ──┬─ changes ──────────► run, one at a time each
+///                 └─ snapshots, polls ─► run, several at once, once every change stream of the
+///                                        connection has its first checkpoint
+///   refetch list ─► FETCH ─► the same writer
+///   enumeration complete ─► reconcile
+///   DISCONNECTING ─► sessions end at a step's boundary ─► everything buried ─► DISCONNECTED
+///
+/// Ends when nothing is due and nothing runs, when the lease is lost, or when the engine stops.
+/// A stream that fails is tried again with growing, jittered pauses and says why in its row; the
+/// others go on.
+class ConnectionWork {
+ public:
+  ConnectionWork(const Services& services, Connections& connections, Leases& leases,
+                 EngineStats& stats, WorkOptions options, LeaseGrant lease, ConnectionId id,
+                 std::function<bool()> stopping, std::function<void()> stored);
+  ConnectionWork(const ConnectionWork&) = delete;
+  ConnectionWork& operator=(const ConnectionWork&) = delete;
+
+  /// Throws what ended it before its time (the database is away, a lost lease), after what it
+  /// started has ended.
+  Task<void> run();
+  /// Looks again now: something became due.
+  void wake();
+  [[nodiscard]] bool started_anything() const { return started_anything_; }
+
+ private:
+  struct StreamRow;
+  class RunSink;
+
+  [[nodiscard]] bool may_go_on() const;
+  Task<void> schedule();
+  void start(std::string key, Task<void> task);
+  Task<void> guarded(std::string key, Task<void> task);
+  Task<std::vector<StreamRow>> read_streams();
+  /// True when snapshots may be read: every change stream has a checkpoint, or may not be read.
+  Task<bool> changes_are_marked(const std::vector<StreamRow>& streams);
+  /// Starts what is due and may run now.
+  Task<void> start_due(const std::vector<StreamRow>& streams);
+
+  Task<void> run_stream(StreamRow stream);
+  Task<void> finish_stream(const StreamRow& stream, RunId run, const SessionEnd& end);
+  Task<void> restart_after_first_mark(const StreamRow& stream);
+  Task<void> reconcile_stream(StreamRow stream);
+  Task<void> refetch();
+  Task<bool> refetch_some();
+  Task<void> disconnect();
+
+  /// Opens a session and runs it to its end; what is thrown on the way is its failure.
+  Task<SessionEnd> drive(const LoadedConnection& connection, const contract::SessionArgs& args,
+                         PageSink& sink);
+  Task<RunId> begin_run(std::string stream, std::string kind);
+  Task<void> end_run(RunId run, const SessionEnd& end);
+  [[nodiscard]] Store store() const;
+  [[nodiscard]] ingest::PageContext page_context(const LoadedConnection& connection, RunId run,
+                                                 std::string stream) const;
+  Task<void> update_connection_state();
+
+  Services services_;
+  Connections& connections_;
+  Leases& leases_;
+  EngineStats& stats_;
+  WorkOptions options_;
+  LeaseGrant lease_;
+  ConnectionId id_;
+  std::function<bool()> stopping_;
+  std::function<void()> stored_;
+
+  TaskGroup group_;
+  std::set<std::string> running_;  ///< keys of started tasks: a stream's name, "refetch", …
+  std::set<std::string> reading_;  ///< those of them that are snapshots or polls
+  std::exception_ptr surprise_;    ///< the first; ends the work
+  bool started_anything_ = false;
+  bool draining_ = false;  ///< an admin turned the connection off
+  asio::steady_timer wake_;
+};
+
+}  // namespace sluice::sync

@@ -1,0 +1,474 @@
+// Connectors in a workspace: which version it has, and whether it is on.
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <set>
+
+#include "base/failpoint.hpp"
+#include "base/log.hpp"
+#include "connector/version.hpp"
+#include "feed/views.hpp"
+#include "link/rules.hpp"
+#include "model/storage.hpp"
+#include "sync/connections.hpp"
+
+namespace sluice::sync {
+namespace {
+
+using nlohmann::json;
+
+constexpr std::size_t kSha256DigitsMin = 8;
+
+const pg::Statement kAdmit{"installation_admit", R"(
+  insert into sluice.connector_version (connector, version, sha256, manifest)
+  values ($1, $2, decode($3, 'hex'), $4) on conflict (connector, sha256) do nothing)"};
+
+const pg::Statement kKept{"installation_kept", R"(
+  select encode(sha256, 'hex'), version from sluice.connector_version
+  where connector = $1 and state = 'admitted' order by admitted_at)"};
+
+const pg::Statement kBefore{"installation_before", R"(
+  select encode(i.sha256, 'hex'), i.state, v.version, v.manifest::text, coalesce(i.to_apply::text, '')
+  from sluice.installation i join sluice.connector_version v using (connector, sha256)
+  where i.workspace_id = $1 and i.connector = $2 for update of i)"};
+
+const pg::Statement kInstall{"installation_install", R"(
+  insert into sluice.installation (workspace_id, connector, sha256, to_apply)
+  values ($1, $2, decode($3, 'hex'), $4)
+  on conflict (workspace_id, connector) do update set sha256 = excluded.sha256, to_apply = excluded.to_apply
+  returning state)"};
+
+const pg::Statement kWorkspaceName{"installation_workspace", R"(
+  select name from sluice.workspace where workspace_id = $1)"};
+
+const pg::Statement kPending{"installation_pending", R"(
+  select to_apply::text from sluice.installation
+  where workspace_id = $1 and connector = $2 and to_apply is not null)"};
+
+// What another install added meanwhile stays for the next time.
+const pg::Statement kApplied{"installation_applied", R"(
+  update sluice.installation set to_apply = null
+  where workspace_id = $1 and connector = $2 and to_apply = $3)"};
+
+const pg::Statement kAddStreams{"installation_add_streams", R"(
+  insert into sluice.stream (workspace_id, connection_id, stream, mode, interval_seconds, next_run_at)
+  select c.workspace_id, c.connection_id, s.stream, s.mode, s.seconds,
+         case when c.state not in ('DISCONNECTING','DISCONNECTED') then now() end
+  from sluice.connection c cross join unnest($3::text[], $4::text[], $5::bigint[]) as s (stream, mode, seconds)
+  where c.workspace_id = $1 and c.connector = $2 and c.vendor_account is not null
+  on conflict do nothing returning stream)"};
+
+// The checkpoint stays: a version that has the stream again goes on from it.
+const pg::Statement kEndStreams{"installation_end_streams", R"(
+  update sluice.stream s set enabled = false, next_run_at = null, reason = $4
+  from sluice.connection c
+  where c.workspace_id = $1 and c.connector = $2 and s.workspace_id = $1 and s.connection_id = c.connection_id
+    and s.enabled and not s.stream = any ($3)
+  returning s.stream)"};
+
+const pg::Statement kReviveStreams{"installation_revive_streams", R"(
+  update sluice.stream s set enabled = true, reason = '',
+         next_run_at = case when c.state not in ('DISCONNECTING','DISCONNECTED') then now() end
+  from sluice.connection c
+  where c.workspace_id = $1 and c.connector = $2 and s.workspace_id = $1 and s.connection_id = c.connection_id
+    and not s.enabled and s.stream = any ($3)
+  returning s.stream)"};
+
+// Another mode is another stream under the old name: what it read so far means nothing to it.
+const pg::Statement kChangeModes{"installation_change_modes", R"(
+  update sluice.stream s set mode = m.mode, checkpoint = null, checkpoint_format = 0, snapshot_done = false,
+         next_run_at = case when s.enabled and c.state not in ('DISCONNECTING','DISCONNECTED') then now() end
+  from sluice.connection c, unnest($3::text[], $4::text[]) as m (stream, mode)
+  where c.workspace_id = $1 and c.connector = $2 and s.workspace_id = $1 and s.connection_id = c.connection_id
+    and s.stream = m.stream and s.mode <> m.mode)"};
+
+const pg::Statement kSetState{"installation_set_state", R"(
+  update sluice.installation set state = $3 where workspace_id = $1 and connector = $2 returning state)"};
+
+const pg::Statement kDisconnectAll{"installation_disconnect_all", R"(
+  update sluice.connection set state = 'DISCONNECTING', state_reason = $3
+  where workspace_id = $1 and connector = $2 and state not in ('DISCONNECTING','DISCONNECTED')
+    and vendor_account is not null
+  returning name)"};
+
+const pg::Statement kStillGoing{"installation_still_going", R"(
+  select name from sluice.connection
+  where workspace_id = $1 and connector = $2 and state = 'DISCONNECTING' order by name)"};
+
+const pg::Statement kOffWithIt{"installation_off_with_it", R"(
+  select connection_id from sluice.connection
+  where workspace_id = $1 and connector = $2 and state = 'DISCONNECTED' and state_reason = $3 for update)"};
+
+const pg::Statement kAudit{"installation_audit", R"(
+  insert into sluice.audit (workspace_id, actor, action, subject, detail) values ($1, $2, $3, $4, $5))"};
+
+std::string_view mode_of(const contract::Stream& stream) {
+  switch (stream.mode) {
+    case contract::StreamMode::changes:
+      return "changes";
+    case contract::StreamMode::snapshot:
+      return "snapshot";
+    case contract::StreamMode::poll:
+      return "poll";
+  }
+  return "poll";
+}
+
+/// What an install before this one left to do, and what this one adds.
+json merged_work(std::string_view before, const model::Installed& changed) {
+  json work = before.empty() ? json::object() : json::parse(before);
+  json& keys = work["keys"];
+  json& rules = work["rules"];
+  if (!keys.is_array()) keys = json::array();
+  if (!rules.is_array()) rules = json::array();
+  const auto add = [](json& list, json one) {
+    if (std::find(list.begin(), list.end(), one) == list.end()) list.push_back(std::move(one));
+  };
+  for (const model::Installed::Key& key : changed.keys) {
+    json one = json::object();
+    one["type"] = key.type;
+    one["attribute"] = key.attribute;
+    add(keys, std::move(one));
+  }
+  for (const std::string& rule : changed.rules) add(rules, json(rule));
+  return work;
+}
+
+std::vector<std::string> names_of(const pg::QueryResult& rows) {
+  std::set<std::string> names;
+  for (int row = 0; row < rows.rows(); ++row) names.insert(rows.get<std::string>(row, 0));
+  return {names.begin(), names.end()};
+}
+
+/// New keys and rules reach the entities that were there before. Harmless to repeat.
+Task<void> apply_to_what_is_there(pg::Connection& connection, const model::Catalog& catalog,
+                                  const json& work) {
+  for (const json& key : work.at("keys")) {
+    const model::StoredType* type = catalog.find(key.at("type").get<std::string>());
+    if (type == nullptr) continue;
+    co_await link::rekey_attribute(connection, catalog.workspace, *type,
+                                   key.at("attribute").get<std::string>());
+  }
+  const auto changed = work.at("rules").get<std::vector<std::string>>();
+  for (const model::StoredRule& rule : catalog.rules) {
+    if (std::find(changed.begin(), changed.end(), rule.name) == changed.end()) continue;
+    co_await link::deactivate_rule(connection, catalog.workspace, rule.id);
+    if (rule.enabled) co_await link::rebuild_rule(connection, catalog.workspace, rule);
+  }
+}
+
+std::unexpected<Error> not_installed(const std::string& connector) {
+  return fail(ErrorKind::not_found, "installation.missing",
+              "connector '" + connector + "' is not installed in this workspace",
+              "sluice connector install " + connector);
+}
+
+}  // namespace
+
+std::vector<std::string> lost_between(const contract::Manifest& installed,
+                                      const contract::Manifest& wanted) {
+  std::vector<std::string> lost;
+  for (const contract::EntityType& type : installed.entity_types) {
+    const auto index = wanted.type_index(type.name);
+    if (!index) {
+      lost.push_back("entity type " + type.name);
+      continue;
+    }
+    for (const contract::Attribute& attribute : type.attributes) {
+      if (!wanted.entity_types[*index].attribute_index(attribute.name))
+        lost.push_back(fmt::format("attribute {}.{}", type.name, attribute.name));
+    }
+  }
+  for (const contract::Stream& stream : installed.streams) {
+    if (wanted.find_stream(stream.name) == nullptr) lost.push_back("stream " + stream.name);
+  }
+  return lost;
+}
+
+/// A content that would do, and where it came from.
+struct Connections::Choice {
+  std::string version, sha256, file;
+};
+
+Task<Result<Connections::Choice>> Connections::choose(const InstallRequest& wanted) {
+  if (!wanted.sha256.empty() &&
+      (wanted.sha256.size() < kSha256DigitsMin ||
+       wanted.sha256.find_first_not_of("0123456789abcdef") != std::string::npos)) {
+    co_return fail(ErrorKind::bad_input, "connector.bad_sha256",
+                   "sha256 must be 8 to 64 lower-case hex digits", "sluice connector list");
+  }
+  const auto fits = [&](std::string_view version, std::string_view sha256) {
+    return (wanted.version.empty() || version == wanted.version) &&
+           sha256.starts_with(wanted.sha256);
+  };
+  const connector::ShelvedPtr shelved = services_.registry.shelf().shelved();
+  std::vector<Choice> choices;
+  std::set<std::string> ids, versions;
+  const connector::ShelfFile* refused = nullptr;
+  for (const connector::ShelfFile& file : shelved->files) {
+    if (file.manifest == nullptr) continue;
+    ids.insert(file.manifest->id);
+    if (file.manifest->id != wanted.connector) continue;
+    versions.insert(file.manifest->version);
+    if (!fits(file.manifest->version, file.sha256)) continue;
+    if (file.state != connector::FileState::admitted) {
+      refused = &file;
+      continue;
+    }
+    const bool there = std::any_of(choices.begin(), choices.end(), [&](const Choice& choice) {
+      return choice.sha256 == file.sha256;
+    });
+    if (!there) choices.push_back(Choice{file.manifest->version, file.sha256, file.file.string()});
+  }
+  // What lies in the store only is not offered any more, but is there for who names it.
+  const auto kept = co_await services_.pool.query(kKept, pg::Params(wanted.connector));
+  std::vector<Choice> kept_choices;
+  for (int row = 0; row < kept.rows(); ++row) {
+    Choice choice{kept.get<std::string>(row, 1), kept.get<std::string>(row, 0), "the host's store"};
+    if (!services_.registry.has(choice.sha256)) continue;
+    versions.insert(choice.version);
+    if (fits(choice.version, choice.sha256)) kept_choices.push_back(std::move(choice));
+  }
+  const bool named = !wanted.version.empty() || !wanted.sha256.empty();
+  if (choices.empty() && named) choices = std::move(kept_choices);
+  if (choices.empty() && refused != nullptr) {
+    co_return fail(refused->reason->kind, refused->reason->code, refused->reason->message,
+                   refused->reason->hint);
+  }
+  if (choices.empty() && !versions.empty()) {
+    co_return fail(
+        ErrorKind::not_found, "connector.version_unknown",
+        named ? fmt::format("connector {} has no version {}{} here", wanted.connector,
+                            wanted.version, wanted.sha256)
+              : fmt::format("no file of connector {} lies in this host's directories any more",
+                            wanted.connector),
+        fmt::format("There are: {}; name one with --version", fmt::join(versions, ", ")));
+  }
+  if (choices.empty()) {
+    co_return fail(ErrorKind::not_found, "connector.unknown",
+                   "there is no connector '" + wanted.connector + "'",
+                   ids.empty()
+                       ? "No connector was found; see connectors.directories in the configuration"
+                       : fmt::format("There are: {}", fmt::join(ids, ", ")));
+  }
+  const auto newest =
+      std::max_element(choices.begin(), choices.end(), [](const Choice& a, const Choice& b) {
+        return connector::compare_versions(a.version, b.version) < 0;
+      });
+  for (const Choice& other : choices) {
+    if (other.sha256 == newest->sha256 || other.version != newest->version) continue;
+    co_return fail(
+        ErrorKind::conflict, "connector.version_ambiguous",
+        fmt::format("{} {} is there with two contents: {} ({}) and {} ({})", wanted.connector,
+                    other.version, newest->file, newest->sha256.substr(0, 12), other.file,
+                    other.sha256.substr(0, 12)),
+        "Remove one of the files, or name the content with --sha256");
+  }
+  co_return *newest;
+}
+
+Task<void> Connections::change_streams(pg::Transaction& transaction, WorkspaceId workspace,
+                                       const contract::Manifest& manifest,
+                                       InstallOutcome& outcome) {
+  pg::Array names(pg::Oid::text), modes(pg::Oid::text), seconds(pg::Oid::int8);
+  for (const contract::Stream& stream : manifest.streams) {
+    names.add(std::string_view(stream.name));
+    modes.add(mode_of(stream));
+    seconds.add(stream.interval_seconds);
+  }
+  pg::Params with_modes(workspace, manifest.id, names, modes);
+  co_await transaction.query(kChangeModes, std::move(with_modes));
+  pg::Params ending(
+      workspace, manifest.id, names,
+      fmt::format("version {} of the connector has no such stream", manifest.version));
+  const auto gone = co_await transaction.query(kEndStreams, std::move(ending));
+  outcome.gone_streams = names_of(gone);
+  pg::Params adding(workspace, manifest.id, names, modes, seconds);
+  const auto added = co_await transaction.query(kAddStreams, std::move(adding));
+  outcome.new_streams = names_of(added);
+}
+
+Task<Result<void>> Connections::change_catalogue(pg::Transaction& transaction,
+                                                 WorkspaceId workspace,
+                                                 const connector::ConnectorCode& code,
+                                                 const InstallRequest& wanted,
+                                                 InstallOutcome& outcome) {
+  const contract::Manifest& manifest = code.manifest();
+  const auto before = co_await transaction.query(kBefore, pg::Params(workspace, manifest.id));
+  std::optional<contract::Manifest> installed;
+  std::string left_to_do;
+  if (!before.empty()) {
+    left_to_do = before.get<std::string>(0, 4);
+    if (before.text(0, 0) != code.sha256()) outcome.replaced = before.get<std::string>(0, 2);
+    auto parsed = contract::parse_manifest(before.text(0, 3));
+    if (parsed) installed = std::move(*parsed);
+  }
+  const bool older =
+      installed && connector::compare_versions(manifest.version, installed->version) < 0;
+  if (older && !wanted.accept_loss) {
+    const std::vector<std::string> lost = lost_between(*installed, manifest);
+    if (!lost.empty()) {
+      co_return fail(
+          ErrorKind::conflict, "connector.version_lacks",
+          fmt::format(
+              "{} {} is older than the installed {} and lacks {} of it: {}", manifest.id,
+              manifest.version, installed->version, lost.size(),
+              fmt::join(lost.begin(), lost.begin() + std::min<std::ptrdiff_t>(20, std::ssize(lost)),
+                        ", ")),
+          "With --accept-loss it is installed all the same: what it lacks keeps its data, which is "
+          "no longer renewed");
+    }
+  }
+  co_await transaction.query(
+      kAdmit, pg::Params(manifest.id, manifest.version, code.sha256(), manifest.document));
+  model::Installed changed;
+  std::optional<Error> refused;
+  try {
+    changed = co_await model::install_types(transaction, workspace, manifest);
+  } catch (const Failure& failure) {
+    if (!failure.error().code.starts_with("type.")) throw;
+    refused = failure.error();
+  }
+  if (refused) co_return std::unexpected(std::move(*refused));
+  const json work = merged_work(left_to_do, changed);
+  const auto row =
+      co_await transaction.query(kInstall, pg::Params(workspace, manifest.id, code.sha256(), work));
+  outcome.state = row.get<std::string>(0, 0);
+  co_await change_streams(transaction, workspace, manifest, outcome);
+  if (installed) {
+    // Off because the version before had no such stream, not because somebody paused it.
+    pg::Array back(pg::Oid::text);
+    for (const contract::Stream& stream : manifest.streams) {
+      if (installed->find_stream(stream.name) == nullptr) back.add(std::string_view(stream.name));
+    }
+    pg::Params reviving(workspace, manifest.id, std::move(back));
+    const auto revived = co_await transaction.query(kReviveStreams, std::move(reviving));
+    for (std::string& name : names_of(revived)) outcome.new_streams.push_back(std::move(name));
+  }
+  co_return Result<void>();
+}
+
+Task<Result<InstallOutcome>> Connections::install(WorkspaceId workspace, InstallRequest wanted,
+                                                  std::string actor) {
+  const auto chosen = co_await choose(wanted);
+  if (!chosen) co_return std::unexpected(chosen.error());
+  const auto code = services_.registry.obtain(chosen->sha256);
+  if (!code) co_return std::unexpected(code.error());
+  InstallOutcome outcome;
+  outcome.connector = wanted.connector;
+  outcome.version = chosen->version;
+  outcome.sha256 = chosen->sha256;
+  auto lease = co_await services_.pool.acquire();
+  const auto named = co_await lease->query(kWorkspaceName, pg::Params(workspace));
+  if (named.empty())
+    co_return fail(ErrorKind::not_found, "workspace.unknown", "there is no such workspace");
+  const std::string workspace_name = named.get<std::string>(0, 0);
+  auto transaction = co_await pg::Transaction::begin(*lease);
+  const auto changed = co_await change_catalogue(transaction, workspace, **code, wanted, outcome);
+  if (!changed) {
+    co_await transaction.rollback();
+    co_return std::unexpected(changed.error());
+  }
+  json detail = json::object();
+  detail["version"] = outcome.version;
+  detail["sha256"] = outcome.sha256;
+  if (!outcome.replaced.empty()) detail["replaced"] = outcome.replaced;
+  pg::Params audit_row(workspace, actor, "connector.install", wanted.connector, std::move(detail));
+  co_await transaction.query(kAudit, std::move(audit_row));
+  co_await transaction.commit();
+  SLUICE_FAILPOINT("install.committed");
+  services_.catalogs.invalidate(workspace);
+  log::info("connector.installed", {{"workspace", workspace_name},
+                                    {"connector", outcome.connector},
+                                    {"version", outcome.version},
+                                    {"replaced", outcome.replaced}});
+  // The engine does it too, should we die here; now, so that who installed can ask at once.
+  try {
+    const model::CatalogPtr catalog = co_await services_.catalogs.get(workspace);
+    co_await feed::refresh_views(*lease, *catalog, workspace_name);
+  } catch (const Failure& failure) {
+    if (failure.error().kind != ErrorKind::conflict) throw;
+    outcome.notes.push_back("the SQL views are the old ones: " + failure.error().describe());
+  }
+  if (changed_) changed_(workspace);
+  co_return outcome;
+}
+
+Task<void> Connections::apply_pending_install(WorkspaceId workspace, std::string connector) {
+  auto lease = co_await services_.pool.acquire();
+  const auto row = co_await lease->query(kPending, pg::Params(workspace, connector));
+  if (row.empty()) co_return;
+  const json work = json::parse(row.text(0, 0));
+  services_.catalogs.invalidate(workspace);  // another host may have installed it
+  const model::CatalogPtr catalog = co_await services_.catalogs.get(workspace);
+  const auto named = co_await lease->query(kWorkspaceName, pg::Params(workspace));
+  try {
+    co_await feed::refresh_views(*lease, *catalog, named.get<std::string>(0, 0));
+  } catch (const Failure& failure) {
+    // Somebody's view stands on one of ours. Who installed was told; trying for ever mends nothing.
+    if (failure.error().kind != ErrorKind::conflict) throw;
+    log::warning("install.views", {{"connector", connector}, {"error", failure.what()}});
+  }
+  co_await apply_to_what_is_there(*lease, *catalog, work);
+  co_await lease->query(kApplied, pg::Params(workspace, connector, work));
+}
+
+Task<Result<std::vector<std::string>>> Connections::disable_connector(WorkspaceId workspace,
+                                                                      std::string connector,
+                                                                      std::string actor) {
+  auto lease = co_await services_.pool.acquire();
+  auto transaction = co_await pg::Transaction::begin(*lease);
+  const auto set =
+      co_await transaction.query(kSetState, pg::Params(workspace, connector, "disabled"));
+  if (set.empty()) {
+    co_await transaction.rollback();
+    co_return not_installed(connector);
+  }
+  const auto off = co_await transaction.query(kDisconnectAll,
+                                              pg::Params(workspace, connector, kOffWithConnector));
+  std::vector<std::string> names = names_of(off);
+  json detail = json::object();
+  detail["connections"] = names;
+  pg::Params audit_row(workspace, actor, "connector.disable", connector, std::move(detail));
+  co_await transaction.query(kAudit, std::move(audit_row));
+  co_await transaction.commit();
+  if (changed_) changed_(workspace);
+  co_return names;
+}
+
+Task<Result<std::vector<std::string>>> Connections::enable_connector(WorkspaceId workspace,
+                                                                     std::string connector,
+                                                                     std::string actor) {
+  auto lease = co_await services_.pool.acquire();
+  auto transaction = co_await pg::Transaction::begin(*lease);
+  const auto set =
+      co_await transaction.query(kSetState, pg::Params(workspace, connector, "enabled"));
+  if (set.empty()) {
+    co_await transaction.rollback();
+    co_return not_installed(connector);
+  }
+  // Pages of a session that still ends could store a checkpoint behind the one that we clear.
+  const auto going = co_await transaction.query(kStillGoing, pg::Params(workspace, connector));
+  if (!going.empty()) {
+    co_await transaction.rollback();
+    co_return fail(ErrorKind::conflict, "connection.disconnecting",
+                   fmt::format("{} of its connections, {} first, is still being turned off",
+                               going.rows(), going.text(0, 0)),
+                   "Ask again when sluice connection list says DISCONNECTED");
+  }
+  const auto off =
+      co_await transaction.query(kOffWithIt, pg::Params(workspace, connector, kOffWithConnector));
+  pg::Array connections(pg::Oid::int8);
+  for (int row = 0; row < off.rows(); ++row) connections.add(off.get<ConnectionId>(row, 0).value);
+  std::vector<std::string> names = co_await restart(transaction, workspace, std::move(connections));
+  json detail = json::object();
+  detail["connections"] = names;
+  pg::Params audit_row(workspace, actor, "connector.enable", connector, std::move(detail));
+  co_await transaction.query(kAudit, std::move(audit_row));
+  co_await transaction.commit();
+  if (changed_) changed_(workspace);
+  co_return names;
+}
+
+}  // namespace sluice::sync

@@ -1,0 +1,103 @@
+#include "sync/step_pool.hpp"
+
+#include <boost/asio/post.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/this_coro.hpp>
+#include <boost/asio/thread_pool.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
+#include <algorithm>
+#include <atomic>
+#include <thread>
+
+#include "base/log.hpp"
+
+namespace sluice::sync {
+namespace {
+
+using std::chrono::microseconds;
+using std::chrono::steady_clock;
+
+/// One step, shared by the coroutine that waits and the thread that works. `ended` and `woken`
+/// belong to the loop; the rest is the thread's until its message has reached the loop.
+struct Job {
+  Job(const Executor& executor, StepPool::Step step) : work(std::move(step)), woken(executor) {}
+  StepPool::Step work;
+  std::atomic<steady_clock::rep> begun{0};  ///< 0: it waits for a thread
+  std::exception_ptr surprise;
+  microseconds took{0};
+  bool ended = false;
+  asio::steady_timer woken;  ///< cancelled when ended
+};
+
+void work_off(Job& job) {
+  const auto begun = steady_clock::now();
+  job.begun = begun.time_since_epoch().count();
+  try {
+    job.work();
+  } catch (...) {
+    job.surprise = std::current_exception();
+  }
+  job.took = std::chrono::duration_cast<microseconds>(steady_clock::now() - begun);
+}
+
+}  // namespace
+
+struct StepPool::Threads {
+  explicit Threads(std::size_t count) : pool(count) {}
+  asio::thread_pool pool;
+};
+
+std::size_t StepPool::default_threads() {
+  return std::clamp<std::size_t>(std::thread::hardware_concurrency(), kStepThreadsMin,
+                                 kStepThreadsMax);
+}
+
+StepPool::StepPool(std::size_t threads, std::chrono::milliseconds warn_after)
+    : warn_after_(warn_after), threads_(std::make_unique<Threads>(threads)) {
+  stats_.threads = threads;
+}
+
+StepPool::~StepPool() {
+  threads_->pool.stop();
+  threads_->pool.join();
+}
+
+Task<void> StepPool::run(Step step) {
+  const Executor executor = co_await asio::this_coro::executor;
+  const auto job = std::make_shared<Job>(executor, std::move(step));
+  asio::post(threads_->pool, [job, executor] {
+    work_off(*job);
+    asio::post(executor, [job] {
+      job->ended = true;
+      job->woken.cancel();
+    });
+  });
+  ++stats_.under_way;
+  auto warn_at = steady_clock::now() + warn_after_;
+  bool warned = false;
+  // A cancelled caller must not leave its session to a thread.
+  co_await asio::this_coro::throw_if_cancelled(false);
+  while (!job->ended) {
+    job->woken.expires_at(warned ? steady_clock::time_point::max() : warn_at);
+    boost::system::error_code ignored;
+    co_await job->woken.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+    if (job->ended || warned || steady_clock::now() < warn_at) continue;
+    // A step that waits for a thread is not slow; others are.
+    const steady_clock::time_point begun{steady_clock::duration(job->begun.load())};
+    const bool waits = begun == steady_clock::time_point();
+    warn_at = (waits ? steady_clock::now() : begun) + warn_after_;
+    if (steady_clock::now() < warn_at) continue;
+    warned = true;
+    ++stats_.slow;
+    log::warning("connector.step_slow", {{"milliseconds", warn_after_.count()}});
+  }
+  co_await asio::this_coro::throw_if_cancelled(true);
+  --stats_.under_way;
+  ++stats_.steps;
+  stats_.busy += job->took;
+  if (job->surprise) std::rethrow_exception(job->surprise);
+}
+
+}  // namespace sluice::sync

@@ -1,0 +1,376 @@
+// Every statement of the host, planned on tables that are empty and were never analysed: what a
+// statement that was prepared before the first load goes on doing for ever. Session settings are
+// those of pg::Connection (sequential scans off); a plan that scans in spite of them is a fault.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <set>
+
+#include "feed/entity_query.hpp"
+#include "feed/expansion.hpp"
+#include "ingest/shape.hpp"
+#include "link/statements.hpp"
+#include "model/columns.hpp"
+#include "pg/feed/world.hpp"
+#include "pg/plans/plan.hpp"
+#include "pg/plans/statement_source.hpp"
+
+namespace sluice::plans {
+namespace {
+
+using nlohmann::json;
+
+/// What a fault of a statement may be, and why. A fault that is not here, and an entry without its
+/// fault, fail.
+struct Exception {
+  std::string_view statement;
+  std::string_view fault;
+  std::string_view why;
+};
+constexpr std::string_view kOlderKey =
+    "by the primary key, but on an empty table the unique constraint costs the same and is "
+    "younger; "
+    "the first statistics mend it, and a person asks for it";
+constexpr Exception kExceptions[] = {
+    {"api_metric_workspaces", "whole workspace: link_queue_pkey",
+     "counts the queue, up to a LIMIT; a bitmap only while the table is empty"},
+    {"api_quarantine", "filtered walk: quarantine_pkey",
+     "a page from a cursor that may be absent; examines a bounded number of rows"},
+    {"api_quarantine_dismiss",
+     "whole workspace: quarantine_workspace_id_connection_id_type_external_id_code_key", kOlderKey},
+    {"api_quarantine_dismiss_many",
+     "whole workspace: quarantine_workspace_id_connection_id_type_external_id_code_key", kOlderKey},
+    {"api_quarantine_dismiss_many",
+     "filtered walk: quarantine_workspace_id_connection_id_type_external_id_code_key",
+     "a connection's rows of a type or a code, which may be absent: a person's command"},
+    {"api_quarantine_one",
+     "whole workspace: quarantine_workspace_id_connection_id_type_external_id_code_key", kOlderKey},
+    {"api_quarantine_replay",
+     "whole workspace: quarantine_workspace_id_connection_id_type_external_id_code_key", kOlderKey},
+    {"api_quarantine_replay_many",
+     "filtered walk: quarantine_workspace_id_connection_id_type_external_id_code_key",
+     "a connection's rows of a type or a code, which may be absent: a person's command"},
+    {"api_run", "whole workspace: sync_run_by_stream", kOlderKey},
+    {"api_runs", "filtered walk: sync_run_pkey",
+     "a page from a cursor that may be absent; examines a bounded number of rows"},
+    {"api_token_operators", "seq scan of sluice.token",
+     "when an operator's token is revoked: is there another in any workspace? Tokens are few"},
+    {"feed_read", "filtered walk: change_pkey",
+     "a feed of one type passes over the changes of the others, in their order"},
+    {"link_decide", "filtered walk: link_key_pkey",
+     "the holders of one key, less the source itself: one row is passed over"},
+    {"link_list", "filtered walk: link_pkey",
+     "links in one state are looked for among those of the rule: a person's page"},
+    {"link_summary", "whole workspace: link_by_source",
+     "counts every link of the workspace by rule and state: a person's page"},
+    {"work_due_refetch", "filtered walk: refetch_pkey",
+     "a connection's rows in the order of their ids; those that wait for another try are passed "
+     "over"},
+    {"work_end_run", "whole workspace: sync_run_by_stream", kOlderKey},
+    {"feed: own by attribute", "filtered walk: own_entity_pkey",
+     "attributes have no index of their own: a page walks the type in the order of its ids"},
+};
+
+/// Texts that are no statement by themselves, or that PREPARE does not take.
+struct NotPlanned {
+  std::string_view name;
+  std::string_view why;
+};
+constexpr NotPlanned kNotPlanned[] = {
+    {"sync/connections.cpp kLoadColumns", "the head of connections_by_name and connections_by_id"},
+    {"api_runs_of_connection", "the reader sees a part of it, which leaves parameters out"},
+};
+
+/// A value of a type, as an EXECUTE takes it.
+std::string sample(std::string type) {
+  const bool array = type.ends_with("[]");
+  if (array) type.resize(type.size() - 2);
+  const std::string one = type == "uuid" ? "00000000-0000-4000-8000-000000000001"
+                          : type == "jsonb" || type == "json" ? "{}"
+                          : type.starts_with("timestamp")     ? "2026-01-02 03:04:05+00"
+                          : type == "date"                    ? "2026-01-02"
+                          : type == "boolean"                 ? "true"
+                          : type == "bytea"                   ? "\\x11"
+                          : type == "interval"                ? "1 second"
+                                                              : "11";
+  if (!array) return fmt::format("'{}'", one);
+  return fmt::format("array['{}']::{}[]", one, type);
+}
+
+class PlansTest : public sluice::testing::FeedWorld {
+ protected:
+  void SetUp() override {
+    FeedWorld::SetUp();
+    run(empty());
+    read_indexes();
+  }
+
+  void TearDown() override {
+    connection_.reset();  // before its loop
+    FeedWorld::TearDown();
+  }
+
+  /// The catalogue stays (the planner does not look at it); everything that FeedWorld wrote goes.
+  Task<void> empty() {
+    auto lease = co_await pool().acquire();
+    const auto rows = co_await lease->query(
+        "select string_agg(format('%I.%I', schemaname, tablename), ', ') from pg_tables "
+        "where schemaname in ('sluice', 'vendor') and tablename <> 'migration'");
+    const std::string sql = "truncate " + rows.get<std::string>(0, 0) + " cascade";
+    co_await lease->query(sql);
+  }
+
+  /// 20,000 of each, and no statistics: autovacuum is told to stay away.
+  void fill() {
+    const std::int64_t workspace = workspace_.value;
+    run(script(fmt::format(
+        "alter table vendor.acme_customer set (autovacuum_enabled = off);"
+        "alter table vendor.acme_invoice set (autovacuum_enabled = off);"
+        "alter table sluice.link set (autovacuum_enabled = off);"
+        "alter table sluice.own_entity set (autovacuum_enabled = off);"
+        "set session_replication_role = replica;"
+        "insert into vendor.acme_customer (workspace_id, connection_id, external_id, content_hash) "
+        "select {0}, 1, 'cus_' || n, gen_random_uuid() from generate_series(1, 20000) n;"
+        "insert into vendor.acme_invoice (workspace_id, connection_id, external_id, content_hash, "
+        "customer) select {0}, 1, 'in_' || n, gen_random_uuid(), 'cus_' || n "
+        "from generate_series(1, 20000) n;"
+        "insert into sluice.own_entity (workspace_id, type_id, data) select {0}, {1}, '{{}}' "
+        "from generate_series(1, 20000) n;"
+        "insert into sluice.link (workspace_id, rule_id, source_id, source_type_id, state, "
+        "target_id, kind) select {0}, 1, n, 1, 'linked', n, 1 from generate_series(1, 20000) n;"
+        "reset session_replication_role",
+        workspace, catalog_->find("customer")->id.value)));
+  }
+
+  void read_indexes() {
+    const auto rows = run(pool().query(
+        "select i.relname::text, n.nspname || '.' || t.relname, x.indpred is not null, "
+        "array_to_json(array(select coalesce(a.attname::text, '') from unnest(x.indkey) "
+        "with ordinality k(n, o) left join pg_attribute a on a.attrelid = t.oid and a.attnum = k.n "
+        "order by k.o))::text "
+        "from pg_index x join pg_class i on i.oid = x.indexrelid join pg_class t on t.oid = "
+        "x.indrelid "
+        "join pg_namespace n on n.oid = t.relnamespace where n.nspname in ('sluice', 'vendor')"));
+    for (int row = 0; row < rows.rows(); ++row) {
+      Index& index = indexes_[rows.get<std::string>(row, 0)];
+      index.table = rows.get<std::string>(row, 1);
+      index.partial = rows.get<bool>(row, 2);
+      index.columns = json::parse(rows.text(row, 3)).get<std::vector<std::string>>();
+    }
+    ASSERT_GT(indexes_.size(), 30u);
+  }
+
+  /// The faults of the plan for unknown values (what a prepared statement ends with) and of the one
+  /// for given values (what it begins with).
+  Task<std::vector<std::string>> plan(pg::Connection& connection, std::string sql) {
+    co_await connection.query("deallocate all");
+    const std::string prepare = "prepare asked as " + sql;
+    co_await connection.script(prepare);
+    const auto types = co_await connection.query(
+        "select unnest(parameter_types)::text from pg_prepared_statements where name = 'asked'");
+    std::string values;
+    for (int i = 0; i < types.rows(); ++i)
+      values += (i > 0 ? ", " : "(") + sample(types.get<std::string>(i, 0));
+    if (!values.empty()) values += ")";
+    std::vector<std::string> faults;
+    for (const char* mode : {"force_generic_plan", "force_custom_plan"}) {
+      const std::string set = fmt::format("set plan_cache_mode = {}", mode);
+      co_await connection.query(set);
+      const std::string explain = "explain (format json, verbose) execute asked" + values;
+      const auto rows = co_await connection.query(explain);
+      const json document = json::parse(rows.text(0, 0));
+      if (std::getenv("SLUICE_SHOW_PLANS") != nullptr)
+        fmt::print("-- {} {}\n{}\n", mode, sql, document.dump(1));
+      for (std::string& fault : faults_of(document.at(0).at("Plan"), indexes_)) {
+        if (std::find(faults.begin(), faults.end(), fault) == faults.end())
+          faults.push_back(std::move(fault));
+      }
+    }
+    co_return faults;
+  }
+
+  /// Plans and compares with the exceptions.
+  void check(const std::string& name, const std::string& place, const std::string& sql) {
+    SCOPED_TRACE(name + " (" + place + ")");
+    std::vector<std::string> faults;
+    try {
+      faults = run(plan(*connection_, sql));
+    } catch (const std::exception& error) {
+      ADD_FAILURE() << "it cannot be planned: " << error.what() << "\n" << sql;
+      return;
+    }
+    ++planned_;
+    for (const std::string& fault : faults) {
+      const auto* known = std::find_if(
+          std::begin(kExceptions), std::end(kExceptions),
+          [&](const Exception& one) { return one.statement == name && one.fault == fault; });
+      if (known == std::end(kExceptions)) {
+        ADD_FAILURE() << name << ": " << fault << "\n" << sql;
+      } else {
+        met_.insert(known);
+      }
+    }
+  }
+
+  std::unique_ptr<pg::Connection> connection_ = nullptr;
+  Indexes indexes_;
+  std::set<const Exception*> met_;
+  int planned_ = 0;
+};
+
+TEST_F(PlansTest, EveryStatementOfTheHostIsPlannedAsIndexLookupsOnly) {
+  connection_ = connect();
+  ASSERT_EQ(
+      text("select count(*) from pg_statistic s join pg_class c on c.oid = s.starelid join "
+           "pg_namespace n on n.oid = c.relnamespace where n.nspname in ('sluice', 'vendor')"),
+      "0")
+      << "a table was analysed";
+  ASSERT_EQ(text("select setting from pg_settings where name = 'enable_seqscan'"), "off");
+  const SourceStatements statements = statements_of_host(SLUICE_SOURCE_DIR);
+  EXPECT_EQ(statements.unread, std::vector<std::string>())
+      << "statements that are defined in a way that this test cannot read";
+  std::set<std::string_view> unplanned;
+  std::set<std::string> names;
+  for (const SourceStatement& statement : statements.found) {
+    EXPECT_TRUE(names.insert(statement.name).second)
+        << "two statements are called " << statement.name;
+    if (statement.sql == "begin" || statement.sql == "commit") continue;
+    const auto* skipped =
+        std::find_if(std::begin(kNotPlanned), std::end(kNotPlanned),
+                     [&](const NotPlanned& one) { return one.name == statement.name; });
+    if (skipped != std::end(kNotPlanned)) {
+      unplanned.insert(skipped->name);
+      continue;
+    }
+    check(statement.name, statement.place, statement.sql);
+  }
+  fmt::print("{} statements planned\n", planned_);
+  EXPECT_GT(planned_, 120);
+  for (const NotPlanned& one : kNotPlanned)
+    EXPECT_TRUE(unplanned.contains(one.name)) << "nothing is called " << one.name << " any more";
+  for (const Exception& one : kExceptions) {
+    if (one.statement.starts_with("feed: ")) continue;  // the other test's
+    EXPECT_TRUE(met_.contains(&one)) << one.statement << " no longer has: " << one.fault;
+  }
+}
+
+/// Statements that are made for a type, from the functions that make them.
+TEST_F(PlansTest, StatementsThatAreMadeForATypeAreIndexLookupsToo) {
+  connection_ = connect();
+  const model::StoredType& customer = *catalog_->find("acme.customer");
+  const model::StoredType& invoice = *catalog_->find("acme.invoice");
+  const model::StoredType& own = *catalog_->find("customer");
+
+  ingest::TypePlan type;
+  type.stored = &invoice;
+  ingest::Presence presence;
+  for (std::uint16_t column = 0; column < invoice.attributes.size(); ++column)
+    presence.columns.push_back(column);
+  for (const auto& [action, name] :
+       {std::pair(ingest::Action::look, "look"), std::pair(ingest::Action::insert, "insert"),
+        std::pair(ingest::Action::update, "update"), std::pair(ingest::Action::bury, "bury")}) {
+    check(std::string("ingest: ") + name, "ingest/shape.cpp",
+          ingest::action_sql(action, type, presence));
+  }
+  check("ingest: any row", "ingest/shape.cpp", ingest::any_row_sql(type));
+
+  for (const model::StoredType* one : {&customer, &own}) {
+    check("link: alive", "link/statements.cpp", link::alive_sql(*one));
+    check("link: rekey look", "link/statements.cpp",
+          link::rekey_look_sql(*one, one->attributes.at(0)));
+  }
+  check("link: external ids", "link/statements.cpp", link::external_ids_sql(customer));
+
+  const auto list = [&](const model::StoredType& of, const std::string& name,
+                        std::vector<feed::Filter> filters) {
+    feed::ListQuery query;
+    query.filters = std::move(filters);
+    const auto asked = feed::list_query(*catalog_, of, query, EntityId(7));
+    ASSERT_TRUE(asked) << asked.error().describe();
+    check(name, "feed/entity_query.cpp", asked->sql);
+  };
+  const auto filter = [](const char* left, const char* value) {
+    return expect(feed::parse_filter(left, {value}));
+  };
+  // Those of feed/ are not prepared: each is planned for the tables as they are, which have rows
+  // then, though no statistics.
+  fill();
+  list(customer, "feed: list", {});
+  list(own, "feed: list own", {});
+  list(customer, "feed: by id", {filter("id", "7")});
+  list(customer, "feed: by external id", {filter("external_id", "cus_1")});
+  list(invoice, "feed: by reference", {filter("customer", "cus_1")});
+  list(invoice, "feed: by attribute", {filter("total[gte]", "7")});
+  list(invoice, "feed: by connection", {filter("connection", "main")});
+  list(customer, "feed: by link", {filter("link.acme.customer.email", "7")});
+  list(own, "feed: own by unique", {filter("email", "a@x")});
+  list(own, "feed: own by attribute", {filter("seats", "7")});
+  const auto get = [&](const model::StoredType& of, const std::string& name,
+                       feed::EntityRef reference) {
+    check(name, "feed/entity_query.cpp",
+          feed::get_query(*catalog_, of, reference, feed::Tombstones::exclude).sql);
+  };
+  feed::EntityRef by_id;
+  by_id.id = EntityId(7);
+  get(customer, "feed: get", by_id);
+  get(own, "feed: get own", by_id);
+  feed::EntityRef by_external_id;
+  by_external_id.external_id = "cus_1";
+  get(customer, "feed: get by external id", by_external_id);
+  by_external_id.connection = "main";
+  get(customer, "feed: get by connection and external id", by_external_id);
+
+  const auto expand = [&](const model::StoredType& of, const std::string& path) {
+    const std::vector<std::string> paths = {path};
+    const auto edges = feed::plan_expansion(*catalog_, of, paths);
+    ASSERT_TRUE(edges) << edges.error().describe();
+    check("feed: expand " + path, "feed/expansion.cpp", feed::edge_sql(edges->at(0)));
+  };
+  expand(invoice, "customer");
+  expand(customer, "invoice");
+  expand(customer, "link.acme.customer.email");
+  expand(own, "acme.customer");
+  for (const Exception& one : kExceptions) {
+    if (!one.statement.starts_with("feed: ")) continue;
+    EXPECT_TRUE(met_.contains(&one)) << one.statement << " no longer has: " << one.fault;
+  }
+}
+
+/// The judge itself, on plans that must not pass.
+TEST_F(PlansTest, ScansAreRecognised) {
+  connection_ = connect();
+  const auto faults = [&](const char* sql) {
+    const auto found = run(plan(*connection_, sql));
+    return fmt::format("{}", fmt::join(found, ", "));
+  };
+  EXPECT_EQ(
+      faults(
+          "select 1 from sluice.link where workspace_id = $1 and rule_id = $2 and source_id = $3"),
+      "");
+  EXPECT_EQ(faults("select 1 from sluice.change where op = $1"), "seq scan of sluice.change");
+  EXPECT_EQ(faults("select count(*) from sluice.change where workspace_id = $1 and txid = $2"), "");
+  EXPECT_NE(
+      faults("select count(*) from sluice.change where workspace_id = $1").find("whole workspace"),
+      std::string::npos);
+  EXPECT_EQ(faults("select rule_id from sluice.link order by workspace_id, rule_id, source_id"),
+            "whole index link_pkey");
+  EXPECT_EQ(
+      faults("select 1 from sluice.own_entity where workspace_id = $1 and type_id = $2 order by id "
+             "limit 10"),
+      "")
+      << "a page";
+  EXPECT_EQ(faults("select 1 from sluice.own_entity where workspace_id = $1 and type_id = $2 and "
+                   "created_at > now() order by id limit 10"),
+            "filtered walk: own_entity_pkey");
+  EXPECT_EQ(
+      faults("select entity_id from sluice.link_key where workspace_id = $1 and kind = $2 and "
+             "type_id = $3 and attribute = $4"),
+      "too short a prefix: link_key_pkey")
+      << "what stands behind a gap bounds nothing";
+  EXPECT_EQ(faults("select name from sluice.connection where workspace_id = $1"), "")
+      << "a small table";
+}
+
+}  // namespace
+}  // namespace sluice::plans

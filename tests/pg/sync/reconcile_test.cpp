@@ -1,0 +1,290 @@
+#include "sync/reconcile.hpp"
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include "base/clock.hpp"
+#include "model/storage.hpp"
+#include "support/pg_fixture.hpp"
+
+namespace sluice::sync {
+namespace {
+
+/// A workspace with acme.person, read by the snapshot stream "people", written as a sync writes.
+class ReconcileTest : public sluice::testing::PgTest {
+ protected:
+  void SetUp() override {
+    PgTest::SetUp();
+    manifest_.id = "acme";
+    manifest_.version = "1.0.0";
+    manifest_.document = nlohmann::json::object();
+    contract::EntityType person;
+    person.name = "person";
+    person.display_name = "Person";
+    person.display_attribute = "name";
+    contract::Attribute name;
+    name.name = "name";
+    name.required = true;
+    person.attributes.push_back(name);
+    manifest_.entity_types.push_back(person);
+    contract::Stream people;
+    people.name = "people";
+    people.entity_types = {"person"};
+    people.enumerates = {"person"};
+    manifest_.streams.push_back(people);
+    run(prepare());
+  }
+
+  Task<void> prepare() {
+    auto connection = co_await pool().acquire();
+    co_await connection->script(
+        "insert into sluice.workspace (name) values ('w');"
+        "insert into sluice.connector_version (connector, version, sha256, manifest) "
+        "values ('acme', '1.0.0', decode(repeat('00', 32), 'hex'), '{}');"
+        "insert into sluice.installation (workspace_id, connector, sha256) "
+        "values (1, 'acme', decode(repeat('00', 32), 'hex'));"
+        "insert into sluice.connection (workspace_id, connector, name) values (1, 'acme', 'a');"
+        "insert into sluice.stream (workspace_id, connection_id, stream, mode) values (1, 1, "
+        "'people', 'snapshot');"
+        "insert into sluice.sync_run (workspace_id, connection_id, stream, kind) values (1, 1, "
+        "'people', 'full');"
+        "insert into sluice.lease_epoch values (1, 'account', 7);");
+    co_await model::install_types(*connection, WorkspaceId(1), manifest_);
+    context_.workspace = WorkspaceId(1);
+    context_.connection = ConnectionId(1);
+    context_.run = RunId(1);
+    context_.stream = "people";
+    context_.lease_name = "account";
+    context_.epoch = Epoch(7);
+    context_.manifest = &manifest_;
+    catalogs_ = std::make_unique<model::Catalogs>(pool(), clock_);
+    writer_ = std::make_unique<ingest::Writer>(pool());
+    context_.catalog = co_await catalogs_->get(WorkspaceId(1));
+  }
+
+  Store store() { return Store{pool(), clock_, *catalogs_, *writer_}; }
+
+  BegunEnumeration begin() {
+    return run(begin_enumeration(store(), WorkspaceId(1), ConnectionId(1), manifest_, "people"));
+  }
+
+  /// One page of persons from..to, as the enumeration's; the last one completes it.
+  void page(const BegunEnumeration& begun, int from, int to, bool last,
+            const std::string& name = "Ann") {
+    contract::Page page;
+    for (int i = from; i <= to; ++i) {
+      contract::Value value;
+      value.kind = contract::Kind::string;
+      value.text = page.keep(name);
+      const auto values = page.allocate<contract::Value>(1);
+      values[0] = value;
+      contract::Record& record = page.records.emplace_back();
+      record.external_id = page.keep(fmt::format("p{:05}", i));
+      record.values = values;
+    }
+    ingest::PageEffects effects;
+    effects.enumeration = begun.recording ? begun.number : 0;
+    effects.snapshot_done = last;
+    effects.checkpoint = fmt::format("after {}", to);
+    run(writer_->write(context_, page, std::move(effects)));
+  }
+
+  /// `count` persons, read in a first load.
+  void load(int count) {
+    const BegunEnumeration first = begin();
+    page(first, 1, count, true);
+  }
+
+  ReconcileOutcome compare(const BegunEnumeration& begun, bool confirmed = false) {
+    Enumeration enumeration;
+    enumeration.stream = "people";
+    enumeration.number = begun.number;
+    enumeration.confirmed = confirmed;
+    const std::function<bool()> go_on = [] { return true; };
+    return run(reconcile(store(), context_, enumeration, ReconcileLimits(), go_on));
+  }
+
+  std::string ask(const std::string& sql) {
+    const pg::QueryResult rows = run(pool().query(sql));
+    std::string out;
+    for (int r = 0; r < rows.rows(); ++r) {
+      out += r > 0 ? " " : "";
+      out += rows.is_null(r, 0) ? "null" : rows.get<std::string>(r, 0);
+    }
+    return out;
+  }
+  std::string state() { return ask("select reconcile from sluice.stream"); }
+  std::string living() {
+    return ask("select count(*) from vendor.acme_person where deleted_at is null");
+  }
+
+  SystemClock clock_;
+  contract::Manifest manifest_;
+  std::unique_ptr<model::Catalogs> catalogs_;
+  std::unique_ptr<ingest::Writer> writer_;
+  ingest::PageContext context_;
+};
+
+TEST_F(ReconcileTest, a_first_load_keeps_no_ids_and_compares_nothing) {
+  const BegunEnumeration first = begin();
+  EXPECT_FALSE(first.recording);
+  page(first, 1, 100, true);
+  EXPECT_EQ(ask("select count(*) from sluice.seen"), "0");
+  EXPECT_EQ(state(), "none");
+}
+
+TEST_F(ReconcileTest, what_a_complete_read_lacks_is_deleted_where_nothing_can_be_fetched) {
+  load(100);
+  const BegunEnumeration again = begin();
+  ASSERT_TRUE(again.recording);
+  EXPECT_EQ(ask("select coalesce(checkpoint::text, 'none') || snapshot_done from sluice.stream"),
+            "nonefalse");
+  page(again, 1, 50, false);
+  EXPECT_EQ(state(), "recording");
+  page(again, 51, 90, true);
+  EXPECT_EQ(state(), "due");
+  const ReconcileOutcome outcome = compare(again);
+  EXPECT_FALSE(outcome.blocked);
+  EXPECT_EQ(outcome.deleted, 10);
+  EXPECT_EQ(living(), "90");
+  EXPECT_EQ(ask("select min(external_id) from vendor.acme_person where deleted_at is not null"),
+            "p00091");
+  EXPECT_EQ(ask("select count(*) from sluice.change where op = 'delete'"), "10");
+  EXPECT_EQ(state(), "none");
+  EXPECT_EQ(ask("select count(*) from sluice.seen"), "0");
+}
+
+TEST_F(ReconcileTest, where_the_connector_can_fetch_the_vendor_is_asked_for_each_instead) {
+  manifest_.operations = {"check", "read", "fetch"};
+  load(100);
+  const BegunEnumeration again = begin();
+  page(again, 1, 95, true);
+  const ReconcileOutcome outcome = compare(again);
+  EXPECT_EQ(outcome.looked_up, 5);
+  EXPECT_EQ(outcome.deleted, 0);
+  EXPECT_EQ(living(), "100");
+  EXPECT_EQ(ask("select external_id from sluice.refetch order by 1"),
+            "p00096 p00097 p00098 p00099 p00100");
+  EXPECT_EQ(ask("select distinct type || ' ' || reason from sluice.refetch"),
+            "person not in the last complete list");
+}
+
+TEST_F(ReconcileTest, a_read_that_never_reaches_its_last_page_is_never_due) {
+  load(100);
+  const BegunEnumeration again = begin();
+  page(again, 1, 70, false);  // page 7 of 9 fails behind this one
+  EXPECT_EQ(state(), "recording");
+  EXPECT_EQ(living(), "100");
+  // The next read from the start is another enumeration: it must not inherit these ids.
+  const BegunEnumeration third = begin();
+  EXPECT_GT(third.number, again.number);
+  EXPECT_EQ(ask("select count(*) from sluice.seen"), "0");
+}
+
+TEST_F(ReconcileTest, forty_percent_fewer_ids_delete_nothing_until_a_person_says_yes) {
+  load(100);
+  const BegunEnumeration again = begin();
+  page(again, 1, 60, true);
+  const ReconcileOutcome outcome = compare(again);
+  EXPECT_TRUE(outcome.blocked);
+  EXPECT_NE(outcome.reason.find("40 of 100 entities of acme.person"), std::string::npos)
+      << outcome.reason;
+  EXPECT_NE(outcome.reason.find("sluice reconcile confirm"), std::string::npos);
+  EXPECT_EQ(living(), "100");
+  EXPECT_EQ(state(), "blocked");
+  EXPECT_EQ(ask("select reconcile_detail->0->>'missing' from sluice.stream"), "40");
+  const ReconcileOutcome confirmed = compare(again, true);
+  EXPECT_EQ(confirmed.deleted, 40);
+  EXPECT_EQ(living(), "60");
+}
+
+TEST_F(ReconcileTest, a_handful_may_go_whatever_their_share) {
+  load(25);
+  const BegunEnumeration again = begin();
+  page(again, 1, 5, true);
+  EXPECT_EQ(compare(again).deleted, 20);
+}
+
+TEST_F(ReconcileTest, what_was_stored_or_changed_since_the_read_began_is_not_missed_by_it) {
+  load(100);
+  const BegunEnumeration again = begin();
+  BegunEnumeration beside = again;
+  beside.recording = false;  // as the change stream writes: not part of the enumeration
+  page(beside, 100, 100, false, "Bea");
+  page(beside, 101, 101, false);
+  page(again, 1, 98, true);
+  EXPECT_EQ(compare(again).deleted, 1);
+  EXPECT_EQ(ask("select external_id from vendor.acme_person where deleted_at is not null"),
+            "p00099");
+}
+
+TEST_F(ReconcileTest, a_refused_record_is_there_all_the_same) {
+  load(30);
+  const BegunEnumeration again = begin();
+  contract::Page refused;
+  contract::RejectedRecord& record = refused.rejected.emplace_back();
+  record.external_id = "p00030";
+  record.code = "record.wrong_kind";
+  record.reason = "name is a number";
+  ingest::PageEffects effects;
+  effects.enumeration = again.number;
+  run(writer_->write(context_, refused, std::move(effects)));
+  page(again, 1, 28, true);
+  EXPECT_EQ(compare(again).deleted, 1);
+  EXPECT_EQ(ask("select external_id from vendor.acme_person where deleted_at is not null"),
+            "p00029");
+}
+
+TEST_F(ReconcileTest, records_without_a_usable_id_stop_deletions_that_nobody_can_check) {
+  load(30);
+  const BegunEnumeration again = begin();
+  contract::Page refused;
+  contract::RejectedRecord& record = refused.rejected.emplace_back();
+  record.code = "record.no_id";
+  record.reason = "the id is no UTF-8";
+  ingest::PageEffects effects;
+  effects.enumeration = again.number;
+  run(writer_->write(context_, refused, std::move(effects)));
+  page(again, 1, 29, true);
+  const ReconcileOutcome outcome = compare(again);
+  EXPECT_TRUE(outcome.blocked);
+  EXPECT_NE(outcome.reason.find("without a usable id"), std::string::npos) << outcome.reason;
+  EXPECT_EQ(living(), "30");
+}
+
+TEST_F(ReconcileTest, more_than_one_page_of_deletions_goes_and_can_begin_again) {
+  load(12'000);
+  const BegunEnumeration again = begin();
+  page(again, 1, 9'700, true);
+  Enumeration enumeration;
+  enumeration.stream = "people";
+  enumeration.number = again.number;
+  int pages = 0;
+  const std::function<bool()> only_one = [&pages] { return ++pages <= 1; };
+  const ReconcileOutcome stopped =
+      run(reconcile(store(), context_, enumeration, ReconcileLimits(), only_one));
+  EXPECT_FALSE(stopped.finished);
+  EXPECT_EQ(stopped.deleted, kBuryBatch);
+  EXPECT_EQ(state(), "due");
+  EXPECT_EQ(compare(again).deleted, 1'300);
+  EXPECT_EQ(living(), "9700");
+  EXPECT_EQ(state(), "none");
+}
+
+TEST_F(ReconcileTest,
+       turning_a_connection_off_buries_everything_and_a_read_brings_the_same_ids_back) {
+  load(2'500);
+  const std::string before = ask("select sum(id) from vendor.acme_person");
+  const std::function<bool()> go_on = [] { return true; };
+  EXPECT_TRUE(run(bury_everything(store(), context_, go_on)));
+  EXPECT_EQ(living(), "0");
+  EXPECT_TRUE(run(bury_everything(store(), context_, go_on)));
+  EXPECT_EQ(ask("select count(*) from sluice.change where op = 'delete'"), "2500");
+  page(begin(), 1, 2'500, true);
+  EXPECT_EQ(living(), "2500");
+  EXPECT_EQ(ask("select sum(id) from vendor.acme_person"), before);
+  EXPECT_EQ(ask("select count(*) from sluice.change where op = 'restore'"), "2500");
+}
+
+}  // namespace
+}  // namespace sluice::sync

@@ -1,0 +1,307 @@
+#include "sync/run.hpp"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/cancellation_signal.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <functional>
+#include <mutex>
+#include <set>
+
+#include "unit/sync/loop.hpp"
+
+namespace sluice::sync {
+namespace {
+
+using contract::FailureClass;
+using contract::Input;
+using contract::InputKind;
+using contract::StepOutput;
+using contract::StepResult;
+
+class NoKey final : public fetch::CredentialSource {
+ public:
+  Task<Result<fetch::Credential>> credential(std::string, fetch::CredentialVersion) override {
+    co_return fetch::Credential("x");
+  }
+};
+
+/// Puts out page 1, 2, 3 … of one record each with the checkpoint "1", "2", … and ends with the
+/// last. `during` runs inside each step, with its number.
+class CountingSession final : public connector::Session {
+ public:
+  explicit CountingSession(int last) : last_(last) {}
+
+  Result<StepOutput> step(const Input& input) override {
+    EXPECT_FALSE(inside_.exchange(true)) << "two steps at once";
+    const int number = ++steps_;
+    if (during) during(number);
+    StepOutput output = put_out(number, input);
+    inside_ = false;
+    return output;
+  }
+  [[nodiscard]] bool ended() const override { return false; }
+  [[nodiscard]] int steps() const { return steps_; }
+
+  std::function<void(int)> during;
+  int fails_at = 0;
+  std::size_t record_bytes = 1;
+
+ private:
+  StepOutput put_out(int number, const Input& input) const {
+    StepOutput output;
+    if (input.kind == InputKind::cancel) {
+      output.result = StepResult::failed;
+      output.failure.emplace();
+      output.failure->failure_class = FailureClass::cancelled;
+      return output;
+    }
+    contract::Record record;
+    record.external_id = output.page.keep(std::string(record_bytes, 'x'));
+    output.page.records.push_back(record);
+    output.checkpoint = std::to_string(number);
+    output.result = number == last_ ? StepResult::done : StepResult::more;
+    if (number == fails_at) {
+      output.result = StepResult::failed;
+      output.failure.emplace();
+      output.failure->message = "the vendor broke";
+    }
+    return output;
+  }
+
+  int last_;
+  std::atomic<int> steps_{0};
+  std::atomic<bool> inside_{false};
+};
+
+/// Keeps each page until it is let go, and remembers what was stored.
+class GatedSink final : public PageSink {
+ public:
+  explicit GatedSink(Executor executor)
+      : gate_(executor, std::chrono::steady_clock::time_point::max()) {}
+
+  Task<ingest::PageCounts> store(const contract::Page& page, ingest::PageEffects effects,
+                                 bool last) override {
+    EXPECT_FALSE(writing) << "two pages at once";
+    writing = true;
+    struct Ends {
+      bool& writing;
+      ~Ends() { writing = false; }
+    } ends{writing};
+    ++begun;
+    while (let_go < begun) {
+      boost::system::error_code ignored;
+      co_await gate_.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+      const auto state = co_await asio::this_coro::cancellation_state;
+      if (state.cancelled() != asio::cancellation_type::none) throw Failure(gave_up());
+    }
+    if (begun == fails_at) throw Failure(Error(ErrorKind::internal, "test.disk_full", "no room"));
+    stored.push_back(*effects.checkpoint + (last ? " last" : ""));
+    ingest::PageCounts counts;
+    counts.records = static_cast<std::int64_t>(page.records.size());
+    co_return counts;
+  }
+  void let(int pages) {
+    let_go = pages;
+    gate_.cancel();
+  }
+
+  int begun = 0, let_go = 0, fails_at = 0;
+  bool writing = false;
+  std::vector<std::string> stored;
+
+ private:
+  static Error gave_up() { return Error(ErrorKind::cancelled, "test.gave_up", "cancelled"); }
+  asio::steady_timer gate_;
+};
+
+class RunTest : public ::testing::Test {
+ protected:
+  SessionRun run_of(CountingSession& session, PageSink& sink) {
+    return SessionRun{.session = session,
+                      .client = client_,
+                      .send = send_,
+                      .sink = &sink,
+                      .clock = clock_,
+                      .entropy = entropy_,
+                      .checkpoint_format = 1,
+                      .stopping = [this] { return stopping_; },
+                      .steps = &steps_,
+                      .pages = &pages_};
+  }
+  static Task<void> drive(SessionRun run, SessionEnd& end) {
+    end = co_await run_session(std::move(run));
+  }
+  void start(CountingSession& session, PageSink& sink) {
+    loop_.spawn(drive(run_of(session, sink), end_), outcome_);
+  }
+  bool ended() {
+    return loop_.until([this] { return outcome_.ended; });
+  }
+  /// Long enough for whatever is on its way to arrive; a few turns, for threads are in it.
+  void idle() {
+    const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(50);
+    loop_.until([end] { return std::chrono::steady_clock::now() > end; });
+  }
+
+  sluice::testing::Loop loop_;
+  SystemClock clock_;
+  SystemEntropy entropy_;
+  fetch::TimerDelay delay_;
+  fetch::Client client_{loop_.executor(), fetch::ClientOptions{}, clock_, entropy_, delay_};
+  std::vector<contract::Host> hosts_;
+  std::vector<contract::AuthSlot> auth_;
+  nlohmann::json config_ = nlohmann::json::object();
+  fetch::EgressAllowance allowance_;
+  NoKey key_;
+  fetch::Budget budget_{fetch::BudgetOptions{}, clock_, delay_};
+  fetch::FetchStats stats_;
+  fetch::SendContext send_{hosts_, auth_, config_, allowance_, key_, budget_, stats_};
+  StepPool steps_{2};
+  PageBudget pages_;
+  bool stopping_ = false;
+  SessionEnd end_;
+  sluice::testing::Loop::Outcome outcome_;
+};
+
+TEST_F(RunTest, the_next_page_is_stepped_while_one_is_written_and_not_the_one_after) {
+  CountingSession session(5);
+  GatedSink sink(loop_.executor());
+  start(session, sink);
+  ASSERT_TRUE(loop_.until([&] { return sink.begun == 1 && session.steps() == 2; }));
+  idle();
+  EXPECT_EQ(session.steps(), 2);
+  EXPECT_EQ(sink.begun, 1);
+  EXPECT_EQ(pages_.stats().pages, 2U);
+  sink.let(1);
+  ASSERT_TRUE(loop_.until([&] { return sink.begun == 2 && session.steps() == 3; }));
+  idle();
+  EXPECT_EQ(session.steps(), 3);
+  sink.let(5);
+  ASSERT_TRUE(ended());
+  EXPECT_EQ(outcome_.error, nullptr);
+  EXPECT_TRUE(end_.done());
+  EXPECT_EQ(end_.pages, 5);
+  EXPECT_EQ(end_.counts.records, 5);
+  EXPECT_EQ(sink.stored, (std::vector<std::string>{"1", "2", "3", "4", "5 last"}));
+  EXPECT_EQ(pages_.stats().pages, 0U);
+  EXPECT_EQ(pages_.stats().bytes, 0U);
+}
+
+TEST_F(RunTest, the_last_page_is_stored_before_the_session_ends) {
+  CountingSession session(2);
+  GatedSink sink(loop_.executor());
+  start(session, sink);
+  sink.let(1);
+  ASSERT_TRUE(loop_.until([&] { return sink.begun == 2; }));
+  idle();
+  EXPECT_FALSE(outcome_.ended);
+  sink.let(2);
+  ASSERT_TRUE(ended());
+  EXPECT_EQ(sink.stored.back(), "2 last");
+}
+
+TEST_F(RunTest, a_failed_write_takes_the_page_that_was_stepped_ahead_with_it) {
+  CountingSession session(5);
+  GatedSink sink(loop_.executor());
+  sink.fails_at = 2;
+  start(session, sink);
+  sink.let(1);
+  ASSERT_TRUE(loop_.until([&] { return sink.begun == 2 && session.steps() == 3; }));
+  sink.let(5);
+  ASSERT_TRUE(ended());
+  ASSERT_NE(outcome_.error, nullptr);
+  EXPECT_THROW(std::rethrow_exception(outcome_.error), Failure);
+  EXPECT_EQ(sink.stored, std::vector<std::string>{"1"});
+  EXPECT_EQ(session.steps(), 3);
+  EXPECT_EQ(pages_.stats().pages, 0U);
+}
+
+TEST_F(RunTest, a_failed_step_is_discarded_whole_and_the_page_before_it_stored) {
+  CountingSession session(5);
+  session.fails_at = 3;
+  GatedSink sink(loop_.executor());
+  start(session, sink);
+  sink.let(1);
+  ASSERT_TRUE(loop_.until([&] { return sink.begun == 2 && session.steps() == 3; }));
+  idle();
+  EXPECT_FALSE(outcome_.ended);
+  sink.let(2);
+  ASSERT_TRUE(ended());
+  EXPECT_EQ(outcome_.error, nullptr);
+  ASSERT_FALSE(end_.done());
+  EXPECT_EQ(end_.failure->message, "the vendor broke");
+  EXPECT_EQ(sink.stored, (std::vector<std::string>{"1", "2"}));
+  EXPECT_EQ(end_.pages, 2);
+}
+
+TEST_F(RunTest, a_stop_ends_the_session_at_a_step_with_the_page_under_way_stored) {
+  CountingSession session(50);
+  GatedSink sink(loop_.executor());
+  start(session, sink);
+  ASSERT_TRUE(loop_.until([&] { return sink.begun == 1 && session.steps() == 2; }));
+  stopping_ = true;
+  sink.let(50);
+  ASSERT_TRUE(ended());
+  ASSERT_FALSE(end_.done());
+  EXPECT_EQ(end_.failure->failure_class, FailureClass::cancelled);
+  EXPECT_EQ(sink.stored, (std::vector<std::string>{"1", "2"}));
+}
+
+TEST_F(RunTest, a_cancelled_caller_leaves_no_step_and_no_write_under_way) {
+  CountingSession session(50);
+  std::atomic<bool> enough{false};
+  session.during = [&enough](int number) {
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    while (number == 2 && !enough && std::chrono::steady_clock::now() < end) {
+    }
+  };
+  GatedSink sink(loop_.executor());
+  asio::cancellation_signal cancel;
+  bool over = false;
+  asio::co_spawn(loop_.executor(), drive(run_of(session, sink), end_),
+                 asio::bind_cancellation_slot(cancel.slot(), [&](std::exception_ptr error) {
+                   over = true;
+                   EXPECT_NE(error, nullptr);
+                 }));
+  ASSERT_TRUE(loop_.until([&] { return sink.begun == 1 && session.steps() == 2; }));
+  cancel.emit(asio::cancellation_type::terminal);
+  idle();
+  EXPECT_FALSE(over);  // the step goes on, and with it the session
+  enough = true;
+  ASSERT_TRUE(loop_.until([&over] { return over; }));
+  EXPECT_FALSE(sink.writing);
+  EXPECT_TRUE(sink.stored.empty());
+  EXPECT_EQ(pages_.stats().pages, 0U);
+}
+
+TEST_F(RunTest, pages_in_flight_stay_within_the_bound_over_all_sessions) {
+  pages_ = PageBudget(100'000);
+  constexpr int kSessions = 8;
+  std::vector<std::unique_ptr<CountingSession>> sessions;
+  std::vector<std::unique_ptr<GatedSink>> sinks;
+  std::vector<SessionEnd> ends(kSessions);
+  std::vector<sluice::testing::Loop::Outcome> outcomes(kSessions);
+  for (std::size_t i = 0; i < kSessions; ++i) {
+    sessions.push_back(std::make_unique<CountingSession>(20));
+    sessions.back()->record_bytes = 40'000;  // two fit
+    sinks.push_back(std::make_unique<GatedSink>(loop_.executor()));
+    sinks.back()->let(20);
+    loop_.spawn(drive(run_of(*sessions[i], *sinks[i]), ends[i]), outcomes[i]);
+  }
+  ASSERT_TRUE(loop_.until([&] {
+    return std::ranges::all_of(outcomes, [](const auto& outcome) { return outcome.ended; });
+  }));
+  for (const SessionEnd& end : ends) EXPECT_EQ(end.pages, 20);
+  // A session's first page is not expected, so each may go over by one.
+  EXPECT_LE(pages_.stats().bytes_peak, 100'000U + kSessions * 41'000U);
+  EXPECT_GT(pages_.stats().waits, 20);
+  EXPECT_EQ(pages_.stats().bytes, 0U);
+}
+
+}  // namespace
+}  // namespace sluice::sync
