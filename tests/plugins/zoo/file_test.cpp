@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include <fstream>
+#include <set>
 
 #include "plugins/zoo/zoo.hpp"
 
@@ -27,7 +28,7 @@ struct Misdeed {
 TEST_F(ZooTest, files_are_refused_before_any_of_their_code_runs) {
   const Misdeed table[] = {
       {"abi_major_2", "connector.abi_major", "abi_major is 2, this host has 1"},
-      {"required_minor_99", "connector.abi_minor", "required_minor is 99, this host has 1.0"},
+      {"required_minor_99", "connector.abi_minor", "required_minor is 99, this host has 1.1"},
       {"no_note", "connector.no_note", "no note"},
       {"two_notes", "connector.two_notes", "2 notes"},
       {"entry_is_function", "connector.entry_is_function", "is a function"},
@@ -35,13 +36,17 @@ TEST_F(ZooTest, files_are_refused_before_any_of_their_code_runs) {
       {"entry_too_small", "connector.entry_too_small", "has 8 bytes"},
       {"entry_from_dependency", "connector.entry_foreign", "not defined"},
       {"manifest_invalid", "connector.manifest_invalid", "/id"},
+      {"manifest_damaged", "connector.manifest_invalid", "no valid JSON"},
       {"needs_library", "connector.needs_library", "needs 'helper.so'"},
       {"search_path", "connector.search_path", "/tmp/evil"},
       {"executable_stack", "connector.executable_stack", "executable stack"},
   };
+  std::set<std::string> messages;
   for (const Misdeed& misdeed : table) {
     const Result<Inspected> inspected = inspect(content_of(animal(misdeed.name)));
     ASSERT_FALSE(inspected) << misdeed.name;
+    EXPECT_TRUE(messages.insert(inspected.error().message).second)
+        << misdeed.name << " has no message of its own: " << inspected.error().message;
     EXPECT_EQ(inspected.error().code, misdeed.code) << misdeed.name;
     EXPECT_THAT(inspected.error().message, HasSubstr(misdeed.said)) << misdeed.name;
     EXPECT_FALSE(inspected.error().hint.empty()) << misdeed.name;
@@ -61,6 +66,7 @@ TEST_F(ZooTest, files_are_refused_when_the_mapping_is_not_what_the_file_said) {
       {"manifest_pointer_wild", "connector.manifest_differs", "not the one in the file's note"},
       {"function_foreign", "connector.entry_invalid", "close is not a function of this library"},
       {"function_missing", "connector.entry_invalid", "query_extension is not a function"},
+      {"undefined_symbol", "connector.load_failed", "undefined symbol: nobody_defines_this"},
   };
   for (const Misdeed& misdeed : table) {
     EXPECT_TRUE(inspect(content_of(animal(misdeed.name)))) << misdeed.name;
@@ -94,7 +100,8 @@ TEST(ElfFile, a_file_cut_off_anywhere_is_refused_or_still_whole_where_it_counts)
       EXPECT_EQ(facts->manifest, expect(read_elf(whole)).manifest) << "cut at " << size;
     } else {
       ++refused;
-      EXPECT_THAT(facts.error().code, testing::StartsWith("connector.")) << size;
+      EXPECT_EQ(facts.error().code, "connector.elf_malformed") << "cut at " << size;
+      EXPECT_THAT(facts.error().hint, HasSubstr("again")) << "cut at " << size;
     }
   }
   EXPECT_GT(refused, 100u);
@@ -119,10 +126,43 @@ TEST(ElfFile, a_file_with_any_byte_changed_is_read_without_harm) {
 
 TEST(ElfFile, other_files_are_named_for_what_they_are) {
   EXPECT_EQ(read_elf({}).error().code, "connector.elf_malformed");
-  EXPECT_THAT(read_elf(as_bytes(std::string(4096, 'x'))).error().message, HasSubstr("\\x7fELF"));
-  Bytes file = content_of(animal("toy"));
-  file[18] = 8;  // MIPS
-  EXPECT_EQ(read_elf(file).error().code, "connector.wrong_machine");
+  for (const char* text : {"x", "#!/bin/sh\n", "MZ\x90",
+                           "\x7f"
+                           "elf",
+                           "<html>", "{\"id\": \"toy\"}"}) {
+    const Error error = read_elf(as_bytes(text)).error();
+    EXPECT_EQ(error.code, "connector.not_elf") << text;
+    EXPECT_THAT(error.message, HasSubstr("\\x7fELF"));
+  }
+  struct Foreign {
+    std::size_t at;
+    std::uint8_t value;
+    const char* said;
+  };
+  const Foreign table[] = {{4, 1, "class 1"}, {5, 2, "byte order 2"}, {18, 8, "machine 8"}};
+  for (const Foreign& foreign : table) {
+    Bytes file = content_of(animal("toy"));
+    file[foreign.at] = foreign.value;
+    const Error error = read_elf(file).error();
+    EXPECT_EQ(error.code, "connector.wrong_machine");
+    EXPECT_THAT(error.message, HasSubstr(foreign.said));
+    EXPECT_THAT(error.message, HasSubstr("this host is"));
+  }
+  Bytes program = content_of(animal("toy"));
+  program[16] = 2;  // ET_EXEC
+  EXPECT_THAT(read_elf(program).error().message, HasSubstr("no shared library"));
+}
+
+TEST(ElfFile, what_a_file_calls_itself_is_quoted_without_its_control_characters) {
+  Bytes file = content_of(animal("needs_library"));
+  const std::string_view name = "helper.so";
+  const auto at = std::search(file.begin(), file.end(), name.begin(), name.end());
+  ASSERT_NE(at, file.end());
+  at[0] = 0x1B;
+  at[1] = 0xFF;
+  const Error error = inspect(file).error();
+  EXPECT_EQ(error.code, "connector.needs_library");
+  EXPECT_THAT(error.message, HasSubstr("'\\x1b\\xfflper.so'"));
 }
 
 TEST_F(ZooTest, the_store_keeps_one_read_only_copy_under_its_hash) {

@@ -6,6 +6,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "contract/config.hpp"
 #include "contract/manifest.hpp"
 
 namespace sluice::contract {
@@ -103,12 +104,33 @@ TEST(Manifest, what_a_schema_cannot_say_is_checked_after_it) {
       {"/link_rules/0/source", "crate.size", "no entity type"},
       {"/config_schema/$ref", "#", "$ref"},
       {"/config_schema/properties/colour/type", 7, "no JSON Schema"},
+      {"/config_schema/properties/colour/pattern", "[a-",
+       "/properties/colour/pattern: '[a-' is no"},
+      {"/config_schema/properties/colour/pattern", std::string(501, '('), "at most 500"},
+      {"/config_schema/patternProperties", {{"(", {{"type", "string"}}}}, "no regular expression"},
   };
   for (const Wrong& wrong : table) {
     const std::string said = refusal_of(wrong.pointer, wrong.value);
     EXPECT_THAT(said, HasSubstr(wrong.said)) << wrong.pointer;
   }
   EXPECT_EQ(refusal_of("/hosts/0/url", "https://{colour}.toy.example"), "accepted");
+}
+
+TEST(Manifest, a_configuration_is_bounded_before_its_patterns_are_matched) {
+  json document = toy();
+  document["config_schema"]["properties"]["colour"]["pattern"] = "^[a-z0-9-]*$";
+  const Manifest manifest = expect(parse_manifest(document.dump()));
+  const auto check = [&](const json& colour) {
+    json config;
+    config["colour"] = colour;
+    const Result<void> checked = check_config(manifest, config);
+    return checked ? "accepted" : checked.error().message;
+  };
+  EXPECT_EQ(check("red"), "accepted");
+  EXPECT_THAT(check("Red"), HasSubstr("colour"));
+  EXPECT_EQ(check(std::string(2048, 'a')), "accepted") << "the stack is deep enough for that";
+  EXPECT_THAT(check(std::string(2049, 'a')), HasSubstr("colour: a text of more than 2048 bytes"));
+  EXPECT_THAT(check({"red", std::string(500'000, 'a')}), HasSubstr("colour.1"));
 }
 
 TEST(Manifest, type_names_are_unique_and_fit_into_a_table_name) {
@@ -142,6 +164,7 @@ TEST(Manifest, json_is_bounded_before_anything_looks_at_it) {
   EXPECT_THAT(refusal(std::string(300'000, ' ')), HasSubstr("at most 262144"));
   EXPECT_THAT(refusal(R"({"a": ")" + std::string(5000, 'x') + "\"}"), HasSubstr("at most 4096"));
   EXPECT_THAT(refusal(R"({"a": "\u0000"})"), HasSubstr("control character"));
+  EXPECT_THAT(refusal(R"({"\u001b[2J": 1})"), HasSubstr("/\\x1b[2J: a string with the control"));
 }
 
 TEST(Manifest, a_type_has_at_most_a_thousand_attributes) {

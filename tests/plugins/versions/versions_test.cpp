@@ -1,0 +1,160 @@
+// The order of versions, and what the shelf says of the files in its directories.
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <fstream>
+
+#include "connector/registry.hpp"
+#include "connector/version.hpp"
+
+namespace sluice::connector {
+namespace {
+
+namespace fs = std::filesystem;
+using Haste = Shelf::Haste;
+
+TEST(Versions, are_ordered_as_semantic_versioning_says) {
+  const char* rising[] = {"not a version", "0.9.0",         "0.10.0",       "1.0.0-1",
+                          "1.0.0-alpha",   "1.0.0-alpha.1", "1.0.0-beta.2", "1.0.0-beta.11",
+                          "1.0.0-rc.1",    "1.0.0",         "1.0.1",        "10.0.0"};
+  for (std::size_t i = 0; i < std::size(rising); ++i) {
+    for (std::size_t j = 0; j < std::size(rising); ++j) {
+      EXPECT_EQ(compare_versions(rising[i], rising[j]), i <=> j) << rising[i] << " " << rising[j];
+    }
+  }
+  EXPECT_EQ(compare_versions("1.0.0+build.1", "1.0.0+build.2"), std::strong_ordering::equal);
+}
+
+class ShelfTest : public ::testing::Test {
+ protected:
+  ~ShelfTest() override {
+    std::error_code ignored;
+    fs::remove_all(directory_, ignored);
+  }
+  static fs::path version(const std::string& name) {
+    return fs::path(SLUICE_VERSIONS_DIR) / (name + ".so");
+  }
+  /// Last written to so long before `now_`.
+  void put(const std::string& bytes, const std::string& as, std::chrono::milliseconds age) {
+    std::ofstream(directory_ / as, std::ios::binary | std::ios::trunc) << bytes;
+    struct timespec times[2] = {};
+    const auto at = now_ - age;
+    times[0].tv_sec = times[1].tv_sec = at.count() / 1'000'000;
+    times[0].tv_nsec = times[1].tv_nsec = at.count() % 1'000'000 * 1000;
+    ::utimensat(AT_FDCWD, (directory_ / as).c_str(), times, 0);
+  }
+  static std::string bytes_of(const fs::path& file) {
+    std::ifstream stream(file, std::ios::binary);
+    return {std::istreambuf_iterator<char>(stream), {}};
+  }
+  const ShelfFile& only() {
+    shelved_ = shelf_.shelved();
+    EXPECT_EQ(shelved_->files.size(), 1U);
+    return shelved_->files.at(0);
+  }
+
+  Micros now_{1'790'000'000'000'000};
+  static fs::path new_directory() {
+    std::string name = (fs::temp_directory_path() / "sluice-shelf-XXXXXX").string();
+    return ::mkdtemp(name.data());
+  }
+
+  fs::path directory_ = new_directory();
+  Shelf shelf_{{directory_, directory_ / "comes_later"}};
+  ShelvedPtr shelved_;
+};
+
+TEST_F(ShelfTest, a_file_that_was_just_written_to_is_not_judged_until_it_is_quiet) {
+  put(bytes_of(version("harbour_100")), "harbour.so", std::chrono::milliseconds(300));
+  EXPECT_TRUE(shelf_.rescan(now_, Haste::patient));
+  EXPECT_EQ(only().state, FileState::incomplete);
+  EXPECT_TRUE(shelved_->unsettled());
+  EXPECT_FALSE(shelf_.rescan(now_, Haste::patient)) << "nothing is different";
+  EXPECT_TRUE(shelf_.rescan(now_ + std::chrono::seconds(1), Haste::patient));
+  EXPECT_EQ(only().state, FileState::admitted);
+  EXPECT_EQ(only().manifest->version, "1.0.0");
+  EXPECT_EQ(only().sha256.size(), 64U);
+}
+
+TEST_F(ShelfTest, who_asks_gets_a_judgement_at_once) {
+  put(bytes_of(version("harbour_100")), "harbour.so", std::chrono::milliseconds(0));
+  shelf_.rescan(now_, Haste::immediate);
+  EXPECT_EQ(only().state, FileState::admitted);
+}
+
+TEST_F(ShelfTest, half_a_file_is_a_copy_under_way_first_and_a_damaged_file_later) {
+  const std::string whole = bytes_of(version("harbour_100"));
+  put(whole.substr(0, whole.size() / 2), "harbour.so", std::chrono::seconds(3));
+  shelf_.rescan(now_, Haste::patient);
+  EXPECT_EQ(only().state, FileState::incomplete);
+  EXPECT_EQ(only().reason->code, "connector.elf_malformed");
+  shelf_.rescan(now_ + kCopyPause, Haste::patient);
+  EXPECT_EQ(only().state, FileState::refused);
+  put(whole, "harbour.so", std::chrono::seconds(3));
+  shelf_.rescan(now_, Haste::patient);
+  EXPECT_EQ(only().state, FileState::admitted) << "it changed, so it is looked at again";
+}
+
+TEST_F(ShelfTest, a_time_in_the_future_does_not_keep_a_file_out_for_ever) {
+  put(bytes_of(version("harbour_100")), "harbour.so", -std::chrono::hours(1));
+  shelf_.rescan(now_, Haste::patient);
+  EXPECT_EQ(only().state, FileState::admitted);
+}
+
+TEST_F(ShelfTest, twins_are_told_and_copies_of_one_content_are_not) {
+  const auto old = std::chrono::hours(1);
+  put(bytes_of(version("harbour_110")), "a.so", old);
+  put(bytes_of(version("harbour_110")), "copy.so", old);
+  shelf_.rescan(now_, Haste::patient);
+  for (const ShelfFile& file : shelf_.shelved()->files) EXPECT_EQ(file.conflict, "") << file.file;
+  fs::create_directory(directory_ / "comes_later");
+  put(bytes_of(version("harbour_twin")), "comes_later/twin.so", old);
+  shelf_.rescan(now_, Haste::patient);
+  shelved_ = shelf_.shelved();
+  ASSERT_EQ(shelved_->files.size(), 3U);
+  for (const ShelfFile& file : shelved_->files) EXPECT_NE(file.conflict, "") << file.file;
+  fs::remove(directory_ / "comes_later/twin.so");
+  EXPECT_TRUE(shelf_.rescan(now_, Haste::patient));
+  for (const ShelfFile& file : shelf_.shelved()->files) EXPECT_EQ(file.conflict, "") << file.file;
+}
+
+TEST_F(ShelfTest, what_was_refused_when_it_was_loaded_stays_so_until_somebody_asks) {
+  put(bytes_of(version("harbour_100")), "harbour.so", std::chrono::hours(1));
+  shelf_.rescan(now_, Haste::patient);
+  const std::string sha256 = only().sha256;
+  shelf_.refuse(sha256, Error(ErrorKind::bad_input, "connector.load_failed", "no", "why"));
+  EXPECT_EQ(only().state, FileState::refused);
+  EXPECT_EQ(shelf_.shelved()->find(sha256), nullptr);
+  shelf_.rescan(now_, Haste::patient);
+  EXPECT_EQ(only().reason->code, "connector.load_failed");
+  shelf_.rescan(now_, Haste::immediate);
+  EXPECT_EQ(only().state, FileState::admitted);
+}
+
+TEST_F(ShelfTest, a_version_is_obtained_from_the_shelf_once_and_from_the_store_afterwards) {
+  put(bytes_of(version("harbour_100")), "harbour.so", std::chrono::hours(1));
+  const auto store = directory_ / "store";
+  std::string sha256;
+  {
+    Registry registry(Store(store), {directory_});
+    registry.shelf().rescan(now_, Haste::patient);
+    sha256 = registry.shelf().shelved()->files.at(0).sha256;
+    EXPECT_TRUE(registry.list().empty()) << "looking loads nothing";
+    EXPECT_FALSE(fs::exists(store));
+    EXPECT_EQ(expect(registry.obtain(sha256))->manifest().version, "1.0.0");
+  }
+  fs::remove(directory_ / "harbour.so");
+  Registry restarted(Store(store), {directory_});
+  restarted.shelf().rescan(now_, Haste::patient);
+  EXPECT_TRUE(restarted.has(sha256));
+  EXPECT_EQ(expect(restarted.obtain(sha256))->manifest().version, "1.0.0");
+  const auto unknown = restarted.obtain(std::string(64, '0'));
+  ASSERT_FALSE(unknown);
+  EXPECT_EQ(unknown.error().code, "connector.not_on_this_host");
+  EXPECT_FALSE(restarted.has(std::string(64, '0')));
+}
+
+}  // namespace
+}  // namespace sluice::connector
