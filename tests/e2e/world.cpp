@@ -161,6 +161,13 @@ void Host::start(const std::string& failpoints) {
   launch.arguments = {"--data", (directory_ / "data").string(), "--listen", "127.0.0.1:0",
                       "--set",  "workspace.default=acme",       "--set",    "sync.poll_ms=50",
                       "--set",  "sync.lease_ttl_ms=2000"};
+  std::vector<std::string> more = settings;
+  if (!database.empty()) more.push_back("database.url=" + database);
+  for (const std::string& setting : more) {
+    launch.arguments.emplace_back("--set");
+    launch.arguments.push_back(setting);
+  }
+  launch.environment = environment;
   if (!failpoints.empty()) launch.environment["SLUICE_FAILPOINTS"] = failpoints;
   launch.output = directory_ / ("host." + std::to_string(++starts_) + ".out");
   launch.errors = directory_ / "host.err";
@@ -206,8 +213,9 @@ cli::Client Host::client(const std::string& token) const {
 std::string Host::log() const { return read_file(directory_ / "host.err"); }
 
 std::string Host::sql(const std::string& statement) {
-  const std::string conninfo =
-      "host=" + (directory_ / "data/run").string() + " user=sluice dbname=sluice";
+  const std::string conninfo = !database.empty() ? database
+                                                 : "host=" + (directory_ / "data/run").string() +
+                                                       " user=sluice dbname=sluice";
   PGconn* connection = PQconnectdb(conninfo.c_str());
   PGresult* result = PQexec(connection, statement.c_str());
   std::string value;
@@ -251,11 +259,14 @@ void World::start_fake(int customers, std::vector<std::string> more) {
   fake_ = std::make_unique<FakeStripe>(directory_, customers, std::move(more));
 }
 
-void World::connect(const std::string& key) {
+void World::install() {
   cli::Client client = host_->client();
   client.send("POST", "/types", json::parse(R"({"name":"customer","attributes":[
     {"name":"email","type":"text","format":"email","unique":true},{"name":"name","type":"text"},{"name":"plan","type":"text"}]})"));
   client.send("POST", "/connectors/stripe/install", json::object());
+}
+
+json World::billing(const std::string& key) const {
   json body;
   body["connector"] = "stripe";
   body["name"] = "billing";
@@ -264,7 +275,28 @@ void World::connect(const std::string& key) {
   body["intervals"]["events"] = 1;
   body["egress"]["base_urls"]["api"] = fake_->url();
   body["egress"]["allow_loopback"] = true;
-  client.send("POST", "/connections", body);
+  return body;
+}
+
+void World::connect(const std::string& key) {
+  install();
+  host_->client().send("POST", "/connections", billing(key));
+}
+
+json World::stream(const std::string& name) {
+  const json shown = host_->client().get("/connections/billing");
+  for (const json& one : shown.at("streams")) {
+    if (one.at("name") == name) return one;
+  }
+  ADD_FAILURE() << "there is no stream " << name << " in " << shown;
+  return nullptr;
+}
+
+void World::read_again(std::vector<std::string> streams) {
+  json body;
+  body["streams"] = std::move(streams);
+  body["full"] = true;
+  host_->client().send("POST", "/connections/billing/sync", body);
 }
 
 void World::import_own(int count) {
@@ -287,6 +319,17 @@ bool World::settled(std::chrono::seconds most) {
                "in ('events'))"
                " + (select (count(*) = 0)::int from sluice.stream)") == 0;
   });
+}
+
+std::string World::unsettled() {
+  return host_->sql(
+      "select concat_ws(E'\\n', (select string_agg(concat_ws(' ', stream, mode, state, "
+      "snapshot_done, next_run_at, reason), E'\\n') from sluice.stream where state <> 'idle' or "
+      "(mode "
+      "= 'snapshot' and not snapshot_done)), (select string_agg(concat_ws(' ', 'refetch', type, "
+      "external_id, attempts, reason), E'\\n') from sluice.refetch), (select concat('link queue ', "
+      "count(*)) from sluice.link_queue), (select string_agg(concat_ws(' ', 'run', run_id, stream, "
+      "kind, started_at), E'\\n') from sluice.sync_run where finished_at is null))");
 }
 
 void World::expect_tables_equal_truth() {

@@ -43,6 +43,11 @@ class Host {
 
   /// Starts and waits until it listens. `failpoints` as SLUICE_FAILPOINTS.
   void start(const std::string& failpoints = "");
+  /// Further settings, "key=value", from the next start on; they win over ours.
+  std::vector<std::string> settings;
+  /// Uses this database instead of a private cluster, from the next start on (libpq's words).
+  std::string database;
+  std::map<std::string, std::string> environment;
   void kill_hard();
   /// SIGTERM; returns the exit code.
   int stop();
@@ -76,9 +81,18 @@ class World : public ::testing::Test {
   void start_fake(int customers, std::vector<std::string> more = {});
   /// Own type, connector, connection with short intervals; the host must run.
   void connect(const std::string& key = kKey);
+  /// The first two of these, and what the third asks for, to be changed by the test.
+  void install();
+  [[nodiscard]] nlohmann::json billing(const std::string& key = kKey) const;
+  /// As REST shows it: a stream of the connection "billing".
+  nlohmann::json stream(const std::string& name);
+  /// Reads these streams of "billing" again from their start.
+  void read_again(std::vector<std::string> streams);
   void import_own(int count);
   /// Everything read, nothing to fetch again, nothing to link.
   bool settled(std::chrono::seconds most = std::chrono::seconds(120));
+  /// For the message when it is not: what is still to be done.
+  std::string unsettled();
   /// Compares every type's rows with the fake's truth, attribute by attribute.
   void expect_tables_equal_truth();
 

@@ -1,0 +1,357 @@
+// A connector appears, changes its version and disappears on a running host, with no restart.
+#include <signal.h>
+
+#include <fstream>
+
+#include "e2e/hot_plug_world.hpp"
+
+namespace sluice::e2e {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+TEST_F(HotPlug, a_file_dropped_into_the_directory_is_offered_installed_and_read_from) {
+  start_fake(40);
+  start_host();
+  EXPECT_EQ(refusal("POST", "/connectors/harbour/install", json::object()).code,
+            "connector.unknown");
+  drop(version("harbour_100"), "harbour.so");
+  ASSERT_TRUE(becomes("harbour.so", "admitted")) << host_->log();
+  EXPECT_EQ(listed("harbour", "1.0.0")["newest"], true);
+  EXPECT_EQ(listed("harbour", "1.0.0")["installed"], false);
+  EXPECT_EQ(read_file("/proc/" + std::to_string(pid_) + "/maps").find("harbour"), std::string::npos)
+      << "looking at a file runs nothing of it";
+  EXPECT_EQ(install("harbour", json::object())["version"], "1.0.0");
+  EXPECT_EQ(listed("harbour", "1.0.0")["installed"], true);
+  connect_harbour("pier", json::object());
+  ASSERT_TRUE(is_read("pier", "customers")) << host_->log();
+  EXPECT_EQ(host_->rows("acme.harbour_customer").size(), fake_->truth("customer").size());
+
+  // Its file goes; what was installed lives on in the host's store, also over a restart.
+  fs::remove(plugins_ / "harbour.so");
+  ASSERT_TRUE(becomes("harbour.so", "gone"));
+  EXPECT_EQ(listed("harbour", "1.0.0")["offered"], false);
+  EXPECT_EQ(listed("harbour", "1.0.0")["on_this_host"], true);
+  EXPECT_EQ(refusal("POST", "/connectors/harbour/install", json::object()).code,
+            "connector.version_unknown");
+  EXPECT_EQ(install("harbour", {{"version", "1.0.0"}})["replaced"], nullptr);
+  expect_no_restart();
+  EXPECT_EQ(host_->stop(), 0);
+  start_host();
+  fake_->control("POST", "create", json::parse(R"({"type":"customer","set":{"name":"Late"}})"));
+  send("POST", "/connections/pier/sync", {{"full", true}});
+  EXPECT_TRUE(eventually(std::chrono::seconds(30), [&] {
+    return host_->count("select count(*) from acme.harbour_customer where name = 'Late'") == 1;
+  })) << host_->log();
+
+  // A host without the file says so in words, and harms nobody.
+  EXPECT_EQ(host_->stop(), 0);
+  fs::remove_all(directory_ / "data/connectors");
+  start_host();
+  const json lacking = listed("harbour", "1.0.0");
+  EXPECT_EQ(lacking["on_this_host"], false);
+  EXPECT_EQ(lacking["problem"]["code"], "connector.not_on_this_host");
+  EXPECT_EQ(refusal("POST", "/connections/pier/check", json::object()).code,
+            "connector.not_on_this_host");
+  drop(version("harbour_100"), "anew.so");
+  ASSERT_TRUE(becomes("anew.so", "admitted"));
+  send("POST", "/connections/pier/check", json::object());
+}
+
+TEST_F(HotPlug, a_file_that_will_not_do_is_refused_with_its_own_reason_and_the_host_unharmed) {
+  start_fake(5);
+  start_host();
+  const std::pair<const char*, const char*> zoo[] = {
+      {"abi_major_2", "connector.abi_major"},
+      {"no_note", "connector.no_note"},
+      {"two_notes", "connector.two_notes"},
+      {"entry_is_function", "connector.entry_is_function"},
+      {"entry_from_dependency", "connector.entry_foreign"},
+      {"manifest_invalid", "connector.manifest_invalid"},
+      {"needs_library", "connector.needs_library"},
+  };
+  for (const auto& [name, code] : zoo) drop(animal(name), std::string(name) + ".so");
+  for (const auto& [name, code] : zoo) {
+    ASSERT_TRUE(becomes(std::string(name) + ".so", "refused")) << name;
+    const json refused = file(std::string(name) + ".so");
+    EXPECT_EQ(refused["reason"]["code"], code);
+    EXPECT_FALSE(refused["reason"]["hint"].get<std::string>().empty()) << name;
+  }
+  // What only the mapping shows is said at the first install, and remembered.
+  drop(animal("manifest_differs"), "lies.so");
+  ASSERT_TRUE(becomes("lies.so", "admitted"));
+  const auto id = file("lies.so")["id"].get<std::string>();
+  EXPECT_EQ(refusal("POST", "/connectors/" + id + "/install", json::object()).code,
+            "connector.manifest_differs");
+  EXPECT_EQ(file("lies.so")["state"], "refused");
+  EXPECT_EQ(host_->count("select count(*) from sluice.installation"), 0);
+  EXPECT_EQ(host_->count("select count(*) from sluice.entity_type"), 0);
+
+  // A copy on its way: looked at again until it is whole.
+  const std::string whole = read_file(version("harbour_100").string());
+  std::ofstream copy(plugins_ / "slow.so", std::ios::binary);
+  copy.write(whole.data(), static_cast<std::streamsize>(whole.size() / 2));
+  copy.flush();
+  ASSERT_TRUE(becomes("slow.so", "incomplete"));
+  copy.write(whole.data() + whole.size() / 2,
+             static_cast<std::streamsize>(whole.size() - whole.size() / 2));
+  copy.close();
+  ASSERT_TRUE(becomes("slow.so", "admitted")) << file("slow.so");
+  // One that was cut long ago is no copy under way.
+  std::ofstream(plugins_ / "cut.part", std::ios::binary).write(whole.data(), 4096);
+  fs::last_write_time(plugins_ / "cut.part",
+                      fs::file_time_type::clock::now() - std::chrono::hours(1));
+  fs::rename(plugins_ / "cut.part", plugins_ / "cut.so");
+  ASSERT_TRUE(becomes("cut.so", "refused"));
+  EXPECT_EQ(file("cut.so")["reason"]["code"], "connector.elf_malformed");
+
+  // A type that cannot be made: nothing of the connector is installed, and it can be afterwards.
+  send("POST", "/types",
+       json::parse(R"({"name":"harbour_customer","attributes":[{"name":"a","type":"text"}]})"));
+  EXPECT_EQ(refusal("POST", "/connectors/harbour/install", json::object()).code, "type.name_taken");
+  EXPECT_EQ(host_->count("select count(*) from sluice.installation"), 0);
+  EXPECT_EQ(host_->count("select count(*) from sluice.entity_type where connector = 'harbour'"), 0);
+  EXPECT_EQ(host_->count("select count(*) from pg_tables where schemaname = 'vendor'"), 0);
+  expect_no_restart();
+}
+
+TEST_F(HotPlug, a_newer_version_serves_new_sessions_while_the_running_one_ends_with_its_own) {
+  start_fake(60);
+  start_host();
+  send(
+      "POST", "/types",
+      json::parse(
+          R"({"name":"customer","attributes":[{"name":"email","type":"text","format":"email"}]})"));
+  const json someone = fake_->control(
+      "POST", "create", json::parse(R"({"type":"customer","set":{"email":"ann@example.org"}})"));
+  send("POST", "/entities/customer", {{"email", "ann@example.org"}});
+  drop(version("harbour_100"), "harbour-1.0.0.so");
+  ASSERT_TRUE(becomes("harbour-1.0.0.so", "admitted"));
+  install("harbour", json::object());
+  slow_customers(150);
+  connect_harbour("pier", {{"page_size", 5}});
+  ASSERT_TRUE(eventually(std::chrono::seconds(30), [&] {
+    return host_->count("select count(*) from acme.harbour_customer") > 5;
+  }));
+  drop(version("harbour_110"), "harbour-1.1.0.so");
+  ASSERT_TRUE(becomes("harbour-1.1.0.so", "admitted"));
+  const json installed = install("harbour", json::object());
+  EXPECT_EQ(installed["version"], "1.1.0");
+  EXPECT_EQ(installed["replaced"], "1.0.0");
+  EXPECT_EQ(installed["new_streams"], json::parse(R"(["products"])"));
+  EXPECT_EQ(host_->count("select count(*) from sluice.sync_run where stream = 'customers' and "
+                         "finished_at is null"),
+            1)
+      << "the test must meet a running session";
+  ASSERT_TRUE(is_read("pier", "products")) << host_->log();
+  ASSERT_TRUE(is_read("pier", "customers")) << host_->log();
+  const auto read_by = [&](const std::string& type, const std::string& version) {
+    return host_->count("select count(*) from acme.harbour_" + type + " where read_by = '" +
+                        version + "'");
+  };
+  const auto customers = static_cast<std::int64_t>(fake_->truth("customer").size());
+  EXPECT_EQ(read_by("customer", "1.0.0"), customers) << "the running session went on as it was";
+  EXPECT_EQ(read_by("product", "1.1.0"), static_cast<std::int64_t>(fake_->truth("product").size()));
+  EXPECT_EQ(host_->count("select count(*) from sluice.sync_run where stream = 'customers'"), 1);
+  // The e-mail is a link key now, also of those that were there before.
+  EXPECT_TRUE(eventually(std::chrono::seconds(30), [&] {
+    return host_->count("select count(*) from acme.link where state = 'linked'") >= 1;
+  })) << host_->log();
+  EXPECT_EQ(host_->sql("select to_apply is null from sluice.installation"), "t");
+  fake_->control("DELETE", "faults");
+  send("POST", "/connections/pier/sync", {{"full", true}});
+  EXPECT_TRUE(eventually(std::chrono::seconds(30), [&] {
+    return read_by("customer", "1.1.0") == customers;
+  })) << host_->log();
+
+  // Back again: said first what it lacks, then as asked; nothing that stays is begun again.
+  const std::string kCheckpoint =
+      "select encode(checkpoint, 'hex') from sluice.stream where stream = 'customers'";
+  const std::string before = host_->sql(kCheckpoint);
+  const Error lacks = refusal("POST", "/connectors/harbour/install", {{"version", "1.0.0"}});
+  EXPECT_EQ(lacks.code, "connector.version_lacks");
+  EXPECT_NE(lacks.message.find("stream products"), std::string::npos) << lacks.message;
+  const json back = install("harbour", {{"version", "1.0.0"}, {"accept_loss", true}});
+  EXPECT_EQ(back["gone_streams"], json::parse(R"(["products"])"));
+  EXPECT_EQ(host_->sql("select enabled from sluice.stream where stream = 'products'"), "f");
+  EXPECT_EQ(host_->sql(kCheckpoint), before);
+  EXPECT_EQ(refusal("PATCH", "/connections/pier/streams/products", {{"enabled", true}}).code,
+            "stream.not_in_version");
+  EXPECT_EQ(install("harbour", json::object())["new_streams"], json::parse(R"(["products"])"));
+  EXPECT_EQ(host_->sql("select enabled from sluice.stream where stream = 'products'"), "t");
+  EXPECT_EQ(host_->sql(kCheckpoint), before);
+  EXPECT_EQ(host_->count("select count(*) from sluice.audit where action = 'connector.install' and "
+                         "actor like 'token %'"),
+            4);
+  expect_no_restart();
+}
+
+TEST_F(HotPlug, two_contents_of_one_version_are_both_shown_and_neither_is_guessed) {
+  start_host();
+  drop(version("harbour_110"), "a.so");
+  drop(version("harbour_twin"), "b.so");
+  drop(version("harbour_100"), "c.so");
+  ASSERT_TRUE(becomes("a.so", "admitted"));
+  ASSERT_TRUE(becomes("b.so", "admitted"));
+  ASSERT_TRUE(
+      eventually(std::chrono::seconds(10), [&] { return !file("a.so")["conflict"].is_null(); }));
+  EXPECT_NE(file("a.so")["conflict"].get<std::string>().find("b.so"), std::string::npos);
+  EXPECT_NE(file("b.so")["conflict"].get<std::string>().find("a.so"), std::string::npos);
+  const Error which = refusal("POST", "/connectors/harbour/install", json::object());
+  EXPECT_EQ(which.code, "connector.version_ambiguous");
+  EXPECT_NE(which.message.find("a.so"), std::string::npos) << which.message;
+  EXPECT_NE(which.message.find("b.so"), std::string::npos) << which.message;
+  const auto sha256 = file("b.so")["sha256"].get<std::string>();
+  EXPECT_EQ(install("harbour", {{"sha256", sha256.substr(0, 12)}})["sha256"], sha256);
+  EXPECT_EQ(refusal("POST", "/connectors/harbour/install", {{"version", "9.9.9"}}).code,
+            "connector.version_unknown");
+  EXPECT_EQ(refusal("POST", "/connectors/harbour/install", {{"sha256", "short"}}).code,
+            "connector.bad_sha256");
+  expect_no_restart();
+}
+
+TEST_F(HotPlug, a_version_that_cannot_read_the_checkpoint_begins_that_stream_again) {
+  start_fake(40);
+  start_host();
+  drop(version("harbour_100"), "harbour-1.0.0.so");
+  ASSERT_TRUE(becomes("harbour-1.0.0.so", "admitted"));
+  install("harbour", json::object());
+  fake_->control(
+      "POST", "faults",
+      json::parse(R"([{"match":"/v1/customers","nth":4,"times":1,"kind":"status","status":400}])"));
+  connect_harbour("pier", {{"page_size", 10}});
+  ASSERT_TRUE(eventually(std::chrono::seconds(30), [&] {
+    return host_->sql("select state from sluice.stream") == "failed";
+  })) << host_->log();
+  EXPECT_EQ(host_->sql("select checkpoint_format from sluice.stream"), "1");
+  drop(version("harbour_120"), "harbour-1.2.0.so");
+  ASSERT_TRUE(becomes("harbour-1.2.0.so", "admitted"));
+  install("harbour", json::object());
+  send("POST", "/connections/pier/sync", {{"streams", {"customers"}}});
+  ASSERT_TRUE(is_read("pier", "customers")) << host_->log();
+  EXPECT_EQ(host_->sql("select checkpoint_format from sluice.stream"), "2");
+  EXPECT_EQ(host_->count("select count(*) from acme.harbour_customer where read_by = '1.2.0'"),
+            static_cast<std::int64_t>(fake_->truth("customer").size()));
+  expect_no_restart();
+}
+
+TEST_F(HotPlug, disabling_drains_and_soft_deletes_and_enabling_brings_the_same_ids_back) {
+  start_fake(60);
+  start_host();
+  drop(version("harbour_100"), "harbour.so");
+  ASSERT_TRUE(becomes("harbour.so", "admitted"));
+  install("harbour", json::object());
+  connect_harbour("whole", json::object());
+  connect_harbour("alone", json::object());
+  ASSERT_TRUE(is_read("whole", "customers") && is_read("alone", "customers")) << host_->log();
+  const auto ids = [&](const std::string& connection) {
+    return host_->sql(
+        "select string_agg(external_id || '=' || v.id, ',' order by external_id) from "
+        "vendor.harbour_customer v join sluice.connection c using (workspace_id, connection_id) "
+        "where deleted_at is null and c.name = '" +
+        connection + "'");
+  };
+  const std::string before = ids("whole");
+  ASSERT_FALSE(before.empty());
+  send("POST", "/connections/alone/disable");
+  ASSERT_TRUE(state_becomes("alone", "DISCONNECTED")) << host_->log();
+  EXPECT_EQ(ids("alone"), "");
+  EXPECT_EQ(ids("whole"), before) << "the other connection is not touched";
+  EXPECT_EQ(refusal("POST", "/connections/alone/sync", json::object()).code, "connection.disabled");
+
+  // In the middle of a read.
+  slow_customers(200);
+  connect_harbour("busy", {{"page_size", 5}});
+  ASSERT_TRUE(eventually(std::chrono::seconds(30), [&] { return !ids("busy").empty(); }));
+  const json disabled = send("POST", "/connectors/harbour/disable");
+  EXPECT_EQ(disabled["disconnecting"], json::parse(R"(["busy","whole"])"));
+  EXPECT_EQ(
+      refusal("POST", "/connections/whole/enable", json::object()).code == "connector.disabled" ||
+          state("whole") == "DISCONNECTING",
+      true);
+  ASSERT_TRUE(state_becomes("busy", "DISCONNECTED")) << host_->log();
+  ASSERT_TRUE(state_becomes("whole", "DISCONNECTED")) << host_->log();
+  EXPECT_EQ(host_->count("select count(*) from acme.harbour_customer"), 0);
+  EXPECT_EQ(host_->count("select count(*) from vendor.harbour_customer where deleted_at is null"),
+            0);
+  EXPECT_EQ(host_->count("select count(*) from sluice.sync_run where finished_at is null"), 0);
+  EXPECT_EQ(refusal("POST", "/connections/whole/enable", json::object()).code,
+            "connector.disabled");
+  fake_->control("DELETE", "faults");
+
+  const json enabled = send("POST", "/connectors/harbour/enable");
+  EXPECT_EQ(enabled["connecting"], json::parse(R"(["busy","whole"])"))
+      << "what was turned off by itself stays off";
+  ASSERT_TRUE(is_read("whole", "customers") && is_read("busy", "customers")) << host_->log();
+  EXPECT_EQ(ids("whole"), before);
+  EXPECT_EQ(state("alone"), "DISCONNECTED");
+  send("POST", "/connections/alone/enable");
+  ASSERT_TRUE(is_read("alone", "customers"));
+  EXPECT_EQ(host_->count("select count(distinct action) from sluice.audit where action in "
+                         "('connector.disable','connector.enable','connection.disable',"
+                         "'connection.enable') and actor like 'token %'"),
+            4);
+  expect_no_restart();
+}
+
+TEST_F(HotPlug, a_failed_connection_told_to_stop_stops_and_can_be_deleted) {
+  start_fake(30);
+  start_host();
+  drop(version("harbour_100"), "harbour.so");
+  ASSERT_TRUE(becomes("harbour.so", "admitted"));
+  install("harbour", json::object());
+  connect_harbour("pier", json::object());
+  ASSERT_TRUE(is_read("pier", "customers"));
+  json keys;
+  keys["remove"] = kKey;
+  fake_->control("POST", "keys", keys);
+  send("POST", "/connections/pier/sync", {{"full", true}});
+  ASSERT_TRUE(state_becomes("pier", "FAILED")) << host_->log();
+  EXPECT_EQ(refusal("DELETE", "/connections/pier", json::object()).code,
+            "connection.not_disconnected");
+  send("POST", "/connections/pier/disable");
+  ASSERT_TRUE(state_becomes("pier", "DISCONNECTED")) << host_->log();
+  EXPECT_EQ(host_->count("select count(*) from acme.harbour_customer"), 0);
+  EXPECT_EQ(host_->count("select count(*) from sluice.stream where next_run_at is not null"), 0);
+  const json deleted = send("DELETE", "/connections/pier");
+  EXPECT_EQ(deleted["done"], true);
+  EXPECT_EQ(deleted["entities_removed"], fake_->truth("customer").size());
+  for (const char* table : {"sluice.connection", "sluice.stream", "sluice.sync_run",
+                            "sluice.secret", "sluice.link_key", "vendor.harbour_customer"})
+    EXPECT_EQ(host_->count(std::string("select count(*) from ") + table), 0) << table;
+  expect_no_restart();
+}
+
+TEST_F(HotPlug, a_host_that_dies_behind_an_install_finishes_it_at_the_next_start) {
+  start_fake(10);
+  start_host();
+  send(
+      "POST", "/types",
+      json::parse(
+          R"({"name":"customer","attributes":[{"name":"email","type":"text","format":"email"}]})"));
+  fake_->control("POST", "create",
+                 json::parse(R"({"type":"customer","set":{"email":"ann@example.org"}})"));
+  send("POST", "/entities/customer", {{"email", "ann@example.org"}});
+  drop(version("harbour_100"), "harbour-1.0.0.so");
+  ASSERT_TRUE(becomes("harbour-1.0.0.so", "admitted"));
+  install("harbour", json::object());
+  connect_harbour("pier", json::object());
+  ASSERT_TRUE(is_read("pier", "customers"));
+  EXPECT_EQ(host_->stop(), 0);
+  host_->start("install.committed=kill");
+  drop(version("harbour_110"), "harbour-1.1.0.so");
+  ASSERT_TRUE(becomes("harbour-1.1.0.so", "admitted"));
+  EXPECT_THROW(install("harbour", json::object()), Failure);
+  EXPECT_EQ(host_->process().wait(), 128 + SIGKILL);
+  start_host();
+  EXPECT_TRUE(eventually(std::chrono::seconds(30), [&] {
+    return host_->sql("select to_apply is null from sluice.installation") == "t" &&
+           host_->count("select count(*) from acme.link where state = 'linked'") >= 1;
+  })) << host_->log();
+  ASSERT_TRUE(is_read("pier", "products"));
+  EXPECT_GT(host_->count("select count(*) from acme.harbour_product"), 0) << "its view was made";
+}
+
+}  // namespace
+}  // namespace sluice::e2e

@@ -1,0 +1,137 @@
+// What the vendor no longer lists: removed when that is certain, kept when it is not.
+#include "e2e/world.hpp"
+
+namespace sluice::e2e {
+namespace {
+
+using nlohmann::json;
+
+class Reconcile : public World {
+ protected:
+  /// An account of customers, all of them stored.
+  void settle(int customers, std::vector<std::string> more = {}) {
+    more.insert(more.end(), {"--subscription-percent", "0"});
+    start_fake(customers, std::move(more));
+    host_->start();
+    connect();
+    ASSERT_TRUE(settled()) << host_->log();
+    ASSERT_EQ(stored(), customers);
+    for (const auto& [id, object] : fake_->truth("customer")) ids_.push_back(id);
+  }
+
+  std::int64_t stored() {
+    return host_->count("select count(*) from vendor.stripe_customer where deleted_at is null");
+  }
+
+  /// At the vendor, and no event tells of it.
+  void delete_unseen(std::size_t from, std::size_t count) {
+    json calls = json::array();
+    for (std::size_t n = from; n < from + count; ++n) {
+      json call;
+      call["do"] = "delete";
+      call["with"]["id"] = ids_.at(n);
+      call["with"]["event_type"] = nullptr;
+      calls.push_back(std::move(call));
+    }
+    json batch;
+    batch["calls"] = std::move(calls);
+    fake_->control("POST", "batch", batch);
+  }
+
+  std::string reconcile_state() {
+    return host_->sql("select reconcile from sluice.stream where stream = 'customers'");
+  }
+
+  std::vector<std::string> ids_;
+};
+
+TEST_F(Reconcile, what_was_deleted_during_a_retention_hole_disappears_after_reading_again) {
+  settle(60);
+  host_->kill_hard();
+  delete_unseen(5, 7);
+  // As after 40 days without a host: Stripe keeps events for 30.
+  host_->sql(
+      "update sluice.stream set checkpoint = convert_to(regexp_replace(convert_from(checkpoint, "
+      "'UTF8'), '\"cursor\":[0-9]+', '\"cursor\":' || (extract(epoch from now())::bigint - 40 * "
+      "86400)), 'UTF8') where stream = 'events'");
+  host_->start();
+  EXPECT_TRUE(eventually(std::chrono::seconds(60), [&] { return stored() == 53; }))
+      << stored() << "\n"
+      << host_->log();
+  ASSERT_TRUE(settled()) << host_->log();
+  expect_tables_equal_truth();
+  // Nobody had to confirm a handful, and the run that found the hole is on record.
+  EXPECT_EQ(reconcile_state(), "none");
+  EXPECT_GE(host_->count("select count(*) from sluice.sync_run where stream = 'events' and "
+                         "error->>'class' = 'CHECKPOINT_REJECTED'"),
+            1)
+      << host_->log();
+}
+
+TEST_F(Reconcile, forty_percent_fewer_ids_delete_nothing_until_an_admin_confirms) {
+  settle(100);
+  delete_unseen(0, 40);
+  read_again({"customers"});
+  ASSERT_TRUE(eventually(std::chrono::seconds(60), [&] { return reconcile_state() == "blocked"; }))
+      << host_->log();
+  EXPECT_EQ(stored(), 100);
+  const json shown = stream("customers");
+  EXPECT_EQ(shown["health"], "blocked") << shown;
+  EXPECT_NE(shown["summary"].get<std::string>().find("40 of 100"), std::string::npos) << shown;
+  EXPECT_NE(shown["action"].get<std::string>().find("reconcile"), std::string::npos) << shown;
+  EXPECT_TRUE(eventually(std::chrono::seconds(20), [&] {
+    return host_->client().get("/connections/billing")["state"] == "DEGRADED";
+  }));
+  const json errors = host_->client().get("/errors");
+  EXPECT_FALSE(errors["ok"]);
+  EXPECT_NE(errors.dump().find("40 of 100"), std::string::npos) << errors;
+  // Blocked is not a state that a restart forgets, nor one that the next look at the clock ends.
+  host_->kill_hard();
+  host_->start();
+  fake_->control("POST", "mutate",
+                 json{{"id", ids_.at(50)}, {"set", {{"name", "After the block"}}}});
+  ASSERT_TRUE(eventually(std::chrono::seconds(60), [&] {
+    return host_->count(
+               "select count(*) from acme.stripe_customer where name = "
+               "'After the block'") == 1;
+  })) << host_->log();
+  EXPECT_EQ(stored(), 100);
+  EXPECT_EQ(reconcile_state(), "blocked");
+
+  host_->client().send("POST", "/connections/billing/streams/customers/reconcile",
+                       json{{"confirm", true}});
+  EXPECT_TRUE(eventually(std::chrono::seconds(90), [&] { return stored() == 60; }))
+      << stored() << "\n"
+      << host_->log();
+  ASSERT_TRUE(settled()) << host_->log();
+  expect_tables_equal_truth();
+  EXPECT_TRUE(eventually(std::chrono::seconds(20), [&] {
+    return host_->client().get("/errors")["ok"] == true;
+  })) << host_->client().get("/errors");
+}
+
+TEST_F(Reconcile, what_is_never_listed_but_can_be_fetched_stays) {
+  settle(30);
+  // Like the customers of a test clock: an event tells of it, no list shows it, a GET answers.
+  const json made = fake_->control(
+      "POST", "create",
+      json::parse(
+          R"({"type":"customer","set":{"email":"clock@example.org","test_clock":"clock_1"}})"));
+  const std::string id = made["id"];
+  ASSERT_TRUE(eventually(std::chrono::seconds(60), [&] { return stored() == 31; })) << host_->log();
+  delete_unseen(3, 2);
+  read_again({"customers"});
+  EXPECT_TRUE(eventually(std::chrono::seconds(60), [&] { return stored() == 29; }))
+      << stored() << "\n"
+      << host_->log();
+  ASSERT_TRUE(settled()) << host_->log();
+  EXPECT_EQ(
+      host_->count("select count(*) from acme.stripe_customer where external_id = '" + id + "'"),
+      1);
+  // It was the vendor's own answer that kept it.
+  const std::string journal = fake_->control("GET", "requests?last=5000").dump();
+  EXPECT_NE(journal.find("/v1/customers/" + id), std::string::npos);
+}
+
+}  // namespace
+}  // namespace sluice::e2e

@@ -1,0 +1,50 @@
+// REST and the command line as a client sees them: whole answers, exit codes, texts.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace sluice::e2e {
+
+struct Reply {
+  long status = 0;
+  std::string content_type;
+  std::string text;
+  [[nodiscard]] nlohmann::json document() const {
+    return nlohmann::json::parse(text, nullptr, false);
+  }
+  /// Of a problem; empty otherwise.
+  [[nodiscard]] std::string code() const {
+    const nlohmann::json body = document();
+    return body.is_object() ? body.value("code", "") : "";
+  }
+};
+
+struct Ask {
+  std::string method = "GET";
+  std::string path;
+  std::string token;
+  std::optional<std::string> body;
+  std::string content_type = "application/json";
+};
+
+/// One request to the host at `url`; the path goes out as it is. Fails the test when no answer
+/// comes.
+Reply perform(const std::string& url, const Ask& ask);
+
+/// The command line as a real program.
+struct Said {
+  int code = 0;
+  std::string output, errors;
+};
+
+/// Runs `sluice` for workspace acme; its output goes through files in `directory`.
+Said run_sluice(const std::filesystem::path& directory, const std::string& url,
+                const std::string& token, std::vector<std::string> arguments,
+                std::map<std::string, std::string> environment = {});
+
+}  // namespace sluice::e2e
