@@ -46,6 +46,9 @@ namespace fs = std::filesystem;
 constexpr const char* kVersion = SLUICE_VERSION;
 constexpr auto kClusterLookInterval = std::chrono::milliseconds(500);
 constexpr auto kSafeSettingsInterval = std::chrono::minutes(1);
+/// From the signal to the end. Sessions that wait for a vendor are given up before (WorkOptions).
+constexpr std::chrono::seconds kStopMax{20};
+constexpr std::chrono::seconds kLoopStopMax{5};
 /// From the first sign of a change in a connector directory to the look; a copy gives many signs.
 constexpr auto kTouchedPause = std::chrono::milliseconds(200);
 /// Between looks while a file is still being copied.
@@ -263,7 +266,12 @@ class Host {
     asio::co_spawn(loop_, watch_settings(pool_), remember);
     if (cluster_) asio::co_spawn(loop_, keep_alive(*cluster_), remember);
     asio::co_spawn(loop_, watch_connectors(), remember);
-    std::thread thread([this] { loop_.run(); });
+    std::promise<void> ending;
+    const std::future<void> ended = ending.get_future();
+    std::thread thread([this, &ending] {
+      loop_.run();
+      ending.set_value();
+    });
     wait_for_stop();
     log::info("host.stopping", {});
     asio::post(loop_, [this] {
@@ -271,6 +279,7 @@ class Host {
       server_->stop();
       engine_->stop();
     });
+    if (ended.wait_for(kStopMax) != std::future_status::ready) stop_by_force(ended);
     thread.join();
     watch_.reset();  // its threads post to the loop
     pool_.close();
@@ -278,6 +287,18 @@ class Host {
   }
 
  private:
+  /// Something does not end, such as a connector that computes for ever. What was committed stays,
+  /// and the next host goes on from there.
+  [[noreturn]] void stop_by_force(const std::future<void>& loop_ended) {
+    log::error("host.stop_forced", {{"after_seconds", std::int64_t{kStopMax.count()}}});
+    loop_.stop();
+    // A private database that a stuck loop still looks after is left to the next host.
+    if (loop_ended.wait_for(kLoopStopMax) == std::future_status::ready && cluster_)
+      cluster_->stop();
+    std::fflush(nullptr);
+    std::_Exit(kExitInternal);
+  }
+
   Task<void> open_database() {
     auto connection = co_await pool_.acquire();
     co_await pg::require_safe_settings(*connection);
@@ -381,7 +402,7 @@ int run_host(const wiring::Config& config, const std::function<void()>& wait_for
   Host host(config, cluster);
   host.start();
   host.run(wait_for_stop);
-  return wiring::kExitOk;
+  return kExitOk;
 }
 
 }  // namespace

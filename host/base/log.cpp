@@ -43,11 +43,8 @@ bool needs_quotes(std::string_view value) {
          });
 }
 
-void append_text(std::string& line, std::string_view value) {
-  if (!needs_quotes(value)) {
-    line += value;
-    return;
-  }
+/// `control`: what stands before the two hex digits of a control character.
+void append_quoted(std::string& line, std::string_view value, std::string_view control) {
   line += '"';
   for (const char c : value) {
     if (c == '"' || c == '\\') {
@@ -55,8 +52,8 @@ void append_text(std::string& line, std::string_view value) {
       line += c;
     } else if (c == '\n') {
       line += "\\n";
-    } else if (static_cast<unsigned char>(c) < 0x20) {
-      line += "\\x";
+    } else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) {
+      line += control;
       line += kHex[static_cast<unsigned char>(c) >> 4];
       line += kHex[static_cast<unsigned char>(c) & 15];
     } else {
@@ -66,25 +63,17 @@ void append_text(std::string& line, std::string_view value) {
   line += '"';
 }
 
+void append_text(std::string& line, std::string_view value) {
+  if (!needs_quotes(value)) {
+    line += value;
+    return;
+  }
+  append_quoted(line, value, "\\x");
+}
+
 void append_json(std::string& line, std::string_view value) {
   const std::string made_valid = is_utf8(value) ? std::string() : printable(value);
-  if (!made_valid.empty()) value = made_valid;
-  line += '"';
-  for (const char c : value) {
-    if (c == '"' || c == '\\') {
-      line += '\\';
-      line += c;
-    } else if (c == '\n') {
-      line += "\\n";
-    } else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) {
-      line += "\\u00";
-      line += kHex[static_cast<unsigned char>(c) >> 4];
-      line += kHex[static_cast<unsigned char>(c) & 15];
-    } else {
-      line += c;
-    }
-  }
-  line += '"';
+  append_quoted(line, made_valid.empty() ? value : made_valid, "\\u00");
 }
 
 bool ends_word(char c) {

@@ -11,21 +11,6 @@
 
 namespace sluice::cli {
 
-int exit_code(ErrorKind kind) {
-  switch (kind) {
-    case ErrorKind::denied:
-      return kExitDenied;
-    case ErrorKind::retry_later:
-    case ErrorKind::reconnect:
-    case ErrorKind::unknown_outcome:
-      return kExitUnavailable;
-    case ErrorKind::internal:
-      return kExitInternal;
-    default:
-      return kExitBadInput;
-  }
-}
-
 std::string environment(const char* name, std::string fallback) {
   const char* value = std::getenv(name);
   return value == nullptr ? fallback : std::string(value);

@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/exit_codes.hpp"
 #include "cli/client.hpp"
 #include "cli/table.hpp"
 
@@ -16,16 +17,6 @@ class App;
 namespace sluice::cli {
 
 using nlohmann::json;
-
-// Exit codes, as docs/operating/exit-codes.md lists them.
-inline constexpr int kExitUsage = 64;
-inline constexpr int kExitBadInput = 65;
-inline constexpr int kExitUnavailable = 69;
-inline constexpr int kExitInternal = 70;
-inline constexpr int kExitOutput = 74;
-inline constexpr int kExitTrouble = 75;  ///< it works, but something is not well
-inline constexpr int kExitDenied = 77;
-[[nodiscard]] int exit_code(ErrorKind kind);
 
 /// A variable of the environment, or `fallback`.
 [[nodiscard]] std::string environment(const char* name, std::string fallback);

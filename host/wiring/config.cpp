@@ -331,7 +331,7 @@ Result<Config> read_config(const std::filesystem::path& file,
   return config;
 }
 
-int exit_code(const Error& error) {
+ExitCode exit_code(const Error& error) {
   const std::string_view code = error.code;
   if (code.starts_with("config.") || code == "database.unsafe_setting" ||
       code.starts_with("schema."))
@@ -343,24 +343,7 @@ int exit_code(const Error& error) {
   if (code.starts_with("vault.")) return kExitDenied;
   if (code.starts_with("cluster.") || code.starts_with("listen.") || code == "host.unreachable")
     return kExitUnavailable;
-  switch (error.kind) {
-    case ErrorKind::bad_input:
-    case ErrorKind::not_found:
-    case ErrorKind::conflict:
-    case ErrorKind::unsupported:
-      return kExitBadInput;
-    case ErrorKind::denied:
-      return kExitDenied;
-    case ErrorKind::retry_later:
-    case ErrorKind::reconnect:
-    case ErrorKind::unknown_outcome:
-      return kExitUnavailable;
-    case ErrorKind::cancelled:
-      return kExitOk;
-    case ErrorKind::internal:
-      return kExitInternal;
-  }
-  return kExitInternal;
+  return exit_code(error.kind);
 }
 
 }  // namespace sluice::wiring

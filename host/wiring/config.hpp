@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/error.hpp"
+#include "base/exit_codes.hpp"
 
 namespace sluice::wiring {
 
@@ -52,17 +53,7 @@ Result<Config> read_config(const std::filesystem::path& file,
                            const std::map<std::string, std::string>& environment,
                            const std::vector<std::string>& settings);
 
-/// Exit codes of sluiced and sluice, as docs/operating/exit-codes.md lists them.
-enum ExitCode : int {
-  kExitOk = 0,
-  kExitUsage = 64,         ///< unknown command or option
-  kExitBadInput = 65,      ///< the input given is wrong, or some of it was rejected
-  kExitUnavailable = 69,   ///< a database, a host or an address cannot be reached or used
-  kExitInternal = 70,      ///< a defect
-  kExitCannotCreate = 73,  ///< the data directory or a file in it cannot be made
-  kExitDenied = 77,        ///< permissions, a wrong token, a root key that does not match
-  kExitConfig = 78,        ///< the configuration or the database's settings or schema do not fit
-};
-[[nodiscard]] int exit_code(const Error& error);
+/// What sluiced ends with after this error (base/exit_codes.hpp).
+[[nodiscard]] ExitCode exit_code(const Error& error);
 
 }  // namespace sluice::wiring
