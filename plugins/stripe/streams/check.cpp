@@ -84,7 +84,12 @@ Task<> Stripe::check() {
   json::Writer answer;
   answer.begin_object().name("account").begin_object().member("id", id);
   answer.member("name", account_name(account)).end_object();
-  answer.member("mode", !livemode_ ? "unknown" : *livemode_ ? "live" : "test");
+  answer.name("mode");  // an account without objects does not show it
+  if (!livemode_) {
+    answer.null();
+  } else {
+    answer.value(*livemode_ ? "live" : "test");
+  }
   answer.name("notes").begin_array();
   for (Probe& probe : probes) {
     if (probe.reply.status() == 200) continue;

@@ -52,6 +52,7 @@ struct EventPlace {
   std::string after;         ///< the last event that was read
   std::int64_t overlap = 0;  ///< how long the trail of a window reaches back from its end
   std::int64_t target = 0;   ///< how far this run goes; 0: not known before the first answer
+  std::int64_t read_to = 0;  ///< second of the last event of this run's window; 0: none was read
 
   Trail met;  ///< of this window, down to its overlap
   // The stretch of `seen` under way, and what it would have us say.
@@ -83,6 +84,7 @@ struct EventPlace {
   /// From the window's first page.
   void begin_pages() {
     after.clear();
+    read_to = 0;
     met.clear();
     stretch = nullptr;
     waiting.clear();
@@ -122,6 +124,15 @@ EventPlace parse_place(const json::Value& root) {
   place.seen = std::move(*seen);
   place.met = std::move(*met);
   return place;
+}
+
+/// Stripe forgot events that were not read: a hole, whatever the age of our cursor.
+Failure events_are_gone(Reply& reply) {
+  const std::string_view said = reply.json_if_any()["error"]["message"].text();
+  return Failure(SLUICE_FAIL_CHECKPOINT_REJECTED,
+                 "Stripe no longer has the events after the last one that was read (" +
+                     without_keys(sluice::sdk::cut_utf8(said, 300)) +
+                     "): everything must be read again, and what is no longer there removed");
 }
 
 }  // namespace
@@ -184,7 +195,9 @@ Task<> Stripe::read_event_windows(EventPlace& place) {
       if (place.target == 0) place.target = server_seconds(reply) - event_lag_;
       if (place.after.empty() && reply.status() == 200)
         place.hi = std::max(place.lo, std::min(place.hi, place.target));
-      if (!place.after.empty() && is_aged_out(reply)) {
+      if (is_aged_out(reply)) {
+        // Harmless only in the overlap, where everything was put out before.
+        if (place.read_to == 0 || place.read_to > place.cursor) throw events_are_gone(reply);
         co_await log(SLUICE_LOG_WARNING,
                      "the events before this page have aged out: nothing older can be read");
         break;
@@ -233,6 +246,7 @@ Task<> Stripe::notice_events(const json::Value& page, EventPlace& place) {
     if (created > place.hi)
       continue;  // too fresh: left to the next run, as if it were not listed yet
     learn_mode(event["livemode"].boolean(), what, id);
+    place.read_to = created;
 
     const std::uint64_t digest = event_digest(id);
     if (const Stretch* const known = place.seen.beginning_with(digest)) {
