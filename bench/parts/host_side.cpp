@@ -68,9 +68,7 @@ class Sink final : public sync::PageSink {
     enumeration_ = host.arguments.at("enumeration");
   }
 
-  [[nodiscard]] ingest::PageCheck check() const override {
-    return {.manifest = context_.manifest, .catalog = context_.catalog};
-  }
+  [[nodiscard]] ingest::PageCheck check() const override { return host_.writer.check(context_); }
 
   Task<ingest::PageCounts> store(const contract::Page& page, ingest::PageEffects effects,
                                  bool last) override {

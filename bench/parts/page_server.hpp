@@ -21,6 +21,8 @@ class Pages {
 
  private:
   std::string body_;
+  bool made_ = false;
+  std::uint64_t set_ = 0, page_ = 0;       ///< that body_ is of
   std::vector<std::size_t> ids_, emails_;  ///< where a record's id and its e-mail's name stand
 };
 

@@ -312,6 +312,39 @@ std::string any_row_sql(const TypePlan& plan) {
       table(plan));
 }
 
+std::string near_sql(const TypePlan& plan) {
+  // In the inner look only what the index by id knows, and its order, so that no plan walks the
+  // rows by another one. The limit cuts nothing off that the last line lets through.
+  return fmt::format(
+      "select s.external_id, s.content_hash, s.source_version from "
+      "(select min(f.id) as first, max(f.id) as last from unnest($3::text[]) as i(x) "
+      "cross join lateral (select t.id from {0} t where t.workspace_id = $1 "
+      "and t.connection_id = $2 and t.external_id = i.x offset 0) f) r "
+      "cross join lateral (select t.external_id, t.content_hash, t.source_version, "
+      "t.connection_id, t.deleted_at from {0} t where t.workspace_id = $1 "
+      "and t.id between r.first and r.last order by t.id limit $4::bigint) s "
+      "where r.last - r.first < $4::bigint and s.connection_id = $2 and s.deleted_at is null",
+      table(plan));
+}
+
+pg::Params near_params(WorkspaceId workspace, ConnectionId connection,
+                       std::span<const Target> targets) {
+  constexpr std::size_t kAnchors = 8;
+  constexpr std::size_t kIdsPerRow = 4;
+  pg::Array anchors(pg::Oid::text);
+  const std::size_t last = targets.size() - 1;
+  for (std::size_t i = 0; i < kAnchors; ++i)
+    anchors.add(targets[last * i / (kAnchors - 1)].row->external_id);
+  pg::Params params(workspace, connection, std::move(anchors),
+                    static_cast<std::int64_t>(targets.size() * kIdsPerRow));
+  return params;
+}
+
+bool near_is_same(const pg::QueryResult& result, int row, const Row& record) {
+  return !record.deleted && result.get<pg::Uuid>(row, 1) == record.hash &&
+         record.version <= result.get<std::int64_t>(row, 2);
+}
+
 std::string copy_sql(const TypePlan& plan, const Presence& presence) {
   std::string columns;
   if (presence.source_url) columns += ", source_url";
@@ -324,38 +357,50 @@ std::string copy_sql(const TypePlan& plan, const Presence& presence) {
       table(plan), kKey, columns);
 }
 
-std::optional<pg::CopyRows> copy_rows(WorkspaceId workspace, ConnectionId connection,
-                                      const Batch& batch, const TypePlan& plan,
-                                      const Presence& presence, std::int64_t observed,
-                                      std::span<const Target> targets,
-                                      std::span<const std::int64_t> ids) {
+std::optional<CopyPage> CopyPage::make(WorkspaceId workspace, ConnectionId connection,
+                                       const Batch& batch, const TypePlan& plan,
+                                       std::vector<std::uint32_t> rows) {
   constexpr std::size_t kFixedColumns = 7;
   constexpr std::size_t kRowBytes = 1024;  // a guess; the buffer grows
-  pg::CopyRows rows(kFixedColumns + (presence.source_url ? 1 : 0) + (presence.extra ? 1 : 0) +
-                    presence.columns.size());
-  rows.reserve(targets.size() * kRowBytes);
-  for (std::size_t i = 0; i < targets.size(); ++i) {
-    const Row& row = *targets[i].row;
-    rows.begin_row();
-    rows.add_int8(workspace.value);
-    rows.add_int8(connection.value);
-    rows.add_text(row.external_id);
-    rows.add_int8(ids[i]);
-    rows.add_int8(observed);
-    rows.add_int8(row.version);
-    rows.add_uuid(row.hash);
-    if (presence.source_url) copy_optional(rows, row.source_url, &pg::CopyRows::add_text);
-    if (presence.extra) copy_optional(rows, row.extra, &pg::CopyRows::add_jsonb);
+  Presence presence;
+  for (const std::uint32_t index : rows) presence.merge(batch.presence(batch.rows[index]));
+  const std::size_t columns = kFixedColumns + (presence.source_url ? 1 : 0) +
+                              (presence.extra ? 1 : 0) + presence.columns.size();
+  CopyPage page(std::move(rows), std::move(presence), columns);
+  pg::CopyRows& wire = page.wire_;
+  wire.reserve(page.rows_.size() * kRowBytes);
+  page.later_.reserve(page.rows_.size());
+  for (const std::uint32_t index : page.rows_) {
+    const Row& row = batch.rows[index];
+    wire.begin_row();
+    wire.add_int8(workspace.value);
+    wire.add_int8(connection.value);
+    wire.add_text(row.external_id);
+    Later& later = page.later_.emplace_back();
+    later.id = wire.add_int8_later();
+    later.observed = wire.add_int8_later();
+    wire.add_int8(row.version);
+    wire.add_uuid(row.hash);
+    if (page.presence_.source_url) copy_optional(wire, row.source_url, &pg::CopyRows::add_text);
+    if (page.presence_.extra) copy_optional(wire, row.extra, &pg::CopyRows::add_jsonb);
     const std::span<const Value> values = batch.values(row);
     std::size_t next = 0;
-    for (const std::uint16_t column : presence.columns) {
+    for (const std::uint16_t column : page.presence_.columns) {
       while (next < values.size() && values[next].attribute < column) ++next;
       const bool there = next < values.size() && values[next].attribute == column;
       const AttributeType type = plan.stored->attributes[column].type;
-      if (!copy_value(rows, type, there ? &values[next] : nullptr)) return std::nullopt;
+      if (!copy_value(wire, type, there ? &values[next] : nullptr)) return std::nullopt;
     }
   }
-  return rows;
+  return page;
+}
+
+void CopyPage::complete(std::span<const std::int64_t> ids, std::int64_t observed) {
+  SLUICE_INVARIANT(ids.size() == later_.size());
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    wire_.put_int8(later_[i].id, ids[i]);
+    wire_.put_int8(later_[i].observed, observed);
+  }
 }
 
 void Shapes::add(pg::Pipeline& pipeline, const std::string& sql, pg::Params params) {

@@ -11,6 +11,7 @@
 #include "base/ids.hpp"
 #include "ingest/validate.hpp"
 #include "pg/connection.hpp"
+#include "pg/copy_rows.hpp"
 
 namespace sluice::ingest {
 
@@ -67,16 +68,48 @@ struct Target {
 /// boolean.
 [[nodiscard]] std::string any_row_sql(const TypePlan& plan);
 
+/// Rows that were stored one after the other are found one after the other: by the range of ids in
+/// which a few of a page's rows (the anchors) lie, without a descent for each of them. Nothing when
+/// the anchors lie further apart than near_params says. Rows that are marked as deleted are left
+/// out.
+[[nodiscard]] std::string near_sql(const TypePlan& plan);
+/// `targets` in the order of their external ids.
+[[nodiscard]] pg::Params near_params(WorkspaceId workspace, ConnectionId connection,
+                                     std::span<const Target> targets);
+/// Whether a row of near_sql's answer is what the record says, so that Action::look would not name
+/// it. When in doubt false.
+[[nodiscard]] bool near_is_same(const pg::QueryResult& result, int row, const Row& record);
+
 /// COPY of absent rows straight into the table, with the same columns as Action::insert and the
 /// entity's id.
 [[nodiscard]] std::string copy_sql(const TypePlan& plan, const Presence& presence);
-/// The rows of that COPY, `ids` beside `targets`. Nothing when a value has no binary form that we
-/// can write (a decimal with an exponent): such rows go by Action::insert.
-[[nodiscard]] std::optional<pg::CopyRows> copy_rows(WorkspaceId workspace, ConnectionId connection,
+
+/// The rows of that COPY, ready but for what only the page's turn brings.
+class CopyPage {
+ public:
+  /// Nothing when a value has no binary form that we can write (a decimal with an exponent): such
+  /// rows go by Action::insert. `rows`: of the batch, all of the plan's type.
+  [[nodiscard]] static std::optional<CopyPage> make(WorkspaceId workspace, ConnectionId connection,
                                                     const Batch& batch, const TypePlan& plan,
-                                                    const Presence& presence, std::int64_t observed,
-                                                    std::span<const Target> targets,
-                                                    std::span<const std::int64_t> ids);
+                                                    std::vector<std::uint32_t> rows);
+  /// The entities' ids, beside rows(), and the observed order.
+  void complete(std::span<const std::int64_t> ids, std::int64_t observed);
+
+  [[nodiscard]] const std::vector<std::uint32_t>& rows() const { return rows_; }
+  [[nodiscard]] const Presence& presence() const { return presence_; }
+  [[nodiscard]] const pg::CopyRows& wire() const { return wire_; }
+
+ private:
+  CopyPage(std::vector<std::uint32_t> rows, Presence presence, std::size_t columns)
+      : rows_(std::move(rows)), presence_(std::move(presence)), wire_(columns) {}
+  struct Later {
+    std::size_t id = 0, observed = 0;
+  };
+  std::vector<std::uint32_t> rows_;
+  Presence presence_;
+  pg::CopyRows wire_;
+  std::vector<Later> later_;  ///< beside rows_
+};
 
 [[nodiscard]] pg::Params action_params(Action action, WorkspaceId workspace,
                                        ConnectionId connection, const Batch& batch,

@@ -103,6 +103,13 @@ const pg::Statement kSeen{
     "select $1, $2, $3, $4, $5::text, array_agg(hashtextextended(i.x collate \"C\", 0)) "
     "from unnest($6::text[]) as i(x)"};
 
+const pg::Statement kReadBeforeMark{
+    "ingest_read_before_mark",
+    "update sluice.stream set reading = reading + 1, checkpoint = null, checkpoint_format = 0, "
+    "snapshot_done = false, next_run_at = now(), reason = $4 "
+    "where workspace_id = $1 and connection_id = $2 and enabled and mode = 'snapshot' "
+    "and stream <> $3 and (snapshot_done or checkpoint is not null)"};
+
 // A complete enumeration is compared with what is stored, where its ids were kept.
 const pg::Statement kStream{
     "ingest_stream",
@@ -112,20 +119,37 @@ const pg::Statement kStream{
     "enumerated_records = enumerated_records + $7, "
     "last_full_records = case when $6 then enumerated_records + $7 else last_full_records end, "
     "reconcile = case when $6 and reconcile = 'recording' then 'due' else reconcile end, "
-    // With the last page the reading is over: a host that dies before it says so elsewhere must not
-    // read everything again.
-    "next_run_at = case when not $6 then next_run_at when interval_seconds > 0 "
-    "then now() + interval_seconds * interval '1 second' end, "
-    "vendor_total = case when $8 > 0 then $8 else vendor_total end "
-    "where workspace_id = $1 and connection_id = $2 and stream = $3"};
+    "vendor_total = case when $8 > 0 then $8 else vendor_total end, "
+    // With the last page the run is over, in one transaction: a host that dies behind it leaves
+    // nothing half said, and nothing to read again. A snapshot under way answers whoever asks for
+    // it meanwhile; of another stream it may have passed by what somebody asks for, so that it
+    // stays due.
+    "state = case when $9 then 'idle' else state end, "
+    "reason = case when $9 and not $10 then '' else reason end, "
+    "error_class = case when $9 and not $10 then null else error_class end, "
+    "consecutive_failures = case when $9 and not $10 then 0 else consecutive_failures end, "
+    "last_run_id = case when $9 then $11 else last_run_id end, "
+    "last_success_at = case when $9 then now() else last_success_at end, "
+    "next_run_at = case when not $9 then next_run_at "
+    "when mode <> 'snapshot' and next_run_at > (select r.started_at from sluice.sync_run r "
+    "where r.workspace_id = $1 and r.connection_id = $2 and r.stream = $3 and r.run_id = $11) "
+    "then next_run_at "
+    "when interval_seconds > 0 then now() + interval_seconds * interval '1 second' end "
+    "where workspace_id = $1 and connection_id = $2 and stream = $3 "
+    "and ($12::bigint is null or reading = $12)"};
 
 const pg::Statement kRun{
     "ingest_run",
     "update sluice.sync_run set pages = pages + 1, requests = requests + $3, bytes = bytes + $4, "
     "records = records + $5, inserted = inserted + $6, updated = updated + $7, unchanged = "
     "unchanged + $8, "
-    "deleted = deleted + $9, quarantined = quarantined + $10, notices = notices + $11 "
+    "deleted = deleted + $9, quarantined = quarantined + $10, notices = notices + $11, "
+    "finished_at = case when $14 then now() else finished_at end, "
+    "outcome = case when $14 then 'done' else outcome end "
     "where workspace_id = $1 and run_id = $2 and connection_id = $12 and stream = $13"};
+
+/// Steps behind kStream's: those of the run, the guard and the commit.
+constexpr std::size_t kStepsBehindStream = 3;
 
 namespace {
 
@@ -343,20 +367,34 @@ void add_tail(pg::Pipeline& pipeline, const PageContext& context, const contract
   add_seen(pipeline, context, page, effects);
   const PageCounts& counts = tail.counts;
   if (!context.stream.empty()) {
+    if (!effects.snapshots_again.empty()) {
+      pg::Params again(context.workspace, context.connection, context.stream,
+                       effects.snapshots_again);
+      pipeline.add(kReadBeforeMark, std::move(again));
+    }
     std::optional<ByteView> checkpoint;
     if (effects.checkpoint) checkpoint = as_bytes(*effects.checkpoint);
     pg::Params params(context.workspace, context.connection, context.stream, checkpoint,
                       static_cast<std::int32_t>(effects.checkpoint_format), effects.snapshot_done,
                       counts.records, effects.vendor_total);
+    params.add(effects.last).add(effects.keeps_reason).add(context.run).add(effects.reading);
     pipeline.add(kStream, std::move(params));
   }
   pg::Params run(context.workspace, context.run, effects.requests, effects.bytes, counts.records,
                  counts.inserted, counts.updated, counts.unchanged, counts.deleted,
                  counts.quarantined, counts.notices, context.connection, context.stream);
+  run.add(effects.last);
   pipeline.add(kRun, std::move(run));
   pg::Params guard(context.workspace, context.lease_name, context.epoch);
   pipeline.add(kCommitGuard, std::move(guard));
   pipeline.add(kCommit, pg::Params());
+}
+
+bool stream_was_superseded(const PageContext& context,
+                           const std::vector<pg::QueryResult>& results) {
+  if (context.stream.empty()) return false;
+  SLUICE_INVARIANT(results.size() > kStepsBehindStream);
+  return results[results.size() - 1 - kStepsBehindStream].affected() == 0;
 }
 
 }  // namespace sluice::ingest

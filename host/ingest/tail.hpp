@@ -19,7 +19,7 @@ inline constexpr std::string_view kLeaseLostState = "22012";
 
 extern const pg::Statement kBegin, kCommit, kCommitGuard;
 extern const pg::Statement kRemoveKeys, kAddKeys, kAddChanges, kRefuse, kForgetAnswered, kForgive,
-    kRefetch, kSeen, kStream, kRun;
+    kRefetch, kSeen, kReadBeforeMark, kStream, kRun;
 
 /// Keys of the entities of one round. Removing comes first.
 struct KeyBatch {
@@ -64,5 +64,9 @@ void add_rows_so_far(pg::Pipeline& pipeline, const PageContext& context, Tail& t
 void add_tail(pg::Pipeline& pipeline, const PageContext& context, const contract::Page& page,
               const PageEffects& effects, const Batch& batch, const std::vector<Refusal>& warnings,
               Tail& tail);
+
+/// From the answers to a pipeline that ended with add_tail's: PageCounts::superseded.
+[[nodiscard]] bool stream_was_superseded(const PageContext& context,
+                                         const std::vector<pg::QueryResult>& results);
 
 }  // namespace sluice::ingest

@@ -151,6 +151,24 @@ void append_unchecked_json(std::string& out, Value value) {
   append_json(out, value);
 }
 
+/// Stable. Nearly every record comes this way, and most have few values: no memory is taken for
+/// those.
+void sort_by_attribute(std::span<Value> values) {
+  constexpr std::size_t kFew = 64;
+  if (values.size() > kFew) {
+    std::stable_sort(values.begin(), values.end(),
+                     [](const Value& a, const Value& b) { return a.attribute < b.attribute; });
+    return;
+  }
+  for (std::size_t at = 1; at < values.size(); ++at) {
+    const Value value = values[at];
+    std::size_t place = at;
+    for (; place > 0 && values[place - 1].attribute > value.attribute; --place)
+      values[place] = values[place - 1];
+    values[place] = value;
+  }
+}
+
 void set_bit(std::string& bits, std::size_t index) {
   if (bits.size() <= index / 8) bits.resize(index / 8 + 1, '\0');
   bits[index / 8] = static_cast<char>(bits[index / 8] | (1 << (index % 8)));
@@ -316,8 +334,7 @@ std::optional<Problem> Batch::check_values(const contract::Record& record, Row& 
   }
   const auto begin = values_.begin() + row.first_value;
   if (!ascending) {
-    std::stable_sort(begin, values_.end(),
-                     [](const Value& a, const Value& b) { return a.attribute < b.attribute; });
+    sort_by_attribute({begin, values_.end()});
     for (auto at = begin; at != values_.end() && at + 1 != values_.end(); ++at) {
       if (at->attribute == (at + 1)->attribute) {
         return Problem{"value.twice", fmt::format("attribute '{}' is there twice",

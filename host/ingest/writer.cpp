@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <deque>
+#include <ranges>
 #include <set>
 
 #include "base/check.hpp"
@@ -34,6 +35,7 @@ class CheckedPage {
  public:
   CheckedPage(const contract::Manifest& of, model::CatalogPtr by, const contract::Page& page)
       : manifest(&of), catalog(std::move(by)), batch(of, *catalog, page), rounds(batch.rounds()) {}
+  void make_copies(const PageCheck& check);
   CheckedPage(const CheckedPage&) = delete;
   CheckedPage& operator=(const CheckedPage&) = delete;
 
@@ -45,13 +47,16 @@ class CheckedPage {
   model::CatalogPtr catalog;
   Batch batch;
   std::vector<std::vector<std::uint32_t>> rounds;
-  bool used = false;  ///< a write takes rows out of the batch
+  std::map<std::uint32_t, CopyPage> copies;  ///< by type
+  bool used = false;                         ///< a write takes rows out of the batch
 };
 
 std::shared_ptr<CheckedPage> PageCheck::operator()(const contract::Page& page) const {
   if (catalog == nullptr || page.empty()) return nullptr;
   try {
-    return std::make_shared<CheckedPage>(*manifest, catalog, page);
+    auto checked = std::make_shared<CheckedPage>(*manifest, catalog, page);
+    checked->make_copies(*this);
+    return checked;
   } catch (const Failure&) {  // the writer comes to the same, at the page's turn
     return nullptr;
   }
@@ -69,16 +74,36 @@ constexpr int kRoundsMax = 8;
 /// A COPY has a round trip more than an insert: fewer rows of a type are inserted.
 constexpr std::size_t kCopyRowsMin = 50;
 
+/// Rows of a round that may be copied, by type and in the round's order.
+using RowsByType = std::map<std::uint32_t, std::vector<std::uint32_t>>;
+template <class Copied>
+RowsByType copyable(const Batch& batch, const std::vector<std::uint32_t>& round, Copied copied) {
+  RowsByType by_type;
+  for (const std::uint32_t index : round) {
+    const Row& row = batch.rows[index];
+    if (row.insertable && !row.deleted && copied(row.type)) by_type[row.type].push_back(index);
+  }
+  std::erase_if(by_type, [](const auto& each) { return each.second.size() < kCopyRowsMin; });
+  return by_type;
+}
+
 /// Children that a complete set lacks are marked as deleted so many at a time: a parent may have
 /// lost a million.
 constexpr int kMissingRowsPerLook = 10'000;
 
+/// Fewer rows of a type are looked up each by itself.
+constexpr std::size_t kNearRowsMin = 50;
+/// A type whose rows do not lie as the vendor lists them, or that mostly differ, is tried again
+/// after so many pages.
+constexpr int kFarPages = 32;
+
 /// Where a row stands within its round.
+///   near ──same───────> done; else look
 ///   look ──absent──> insert ──> done          (insert without a look when the type is being
 ///   loaded)
 ///     │ └─differs──> update or bury ──> done
 ///     └─same───────> done;    not returned by insert, update or bury: look again
-enum class Next { look, insert, update, bury, done };
+enum class Next { near, look, insert, update, bury, done };
 
 struct Progress {
   std::uint32_t row = 0;
@@ -88,7 +113,7 @@ struct Progress {
 
 /// What one step of a pipeline was about.
 struct Step {
-  Action action = Action::look;
+  Next what = Next::look;
   std::uint32_t type = 0;
   Presence presence;
   std::vector<std::size_t> members;  ///< indices into the round's progress
@@ -161,7 +186,11 @@ std::string_view member(const std::vector<std::pair<std::string_view, std::strin
 
 /// How a type's rows are met; see Writer.
 enum class Meet { look, insert, copy };
-using Meets = std::map<TypeKey, Meet>;
+struct Manner {
+  Meet meet = Meet::look;
+  int far_pages = 0;  ///< so many pages more are looked up row by row
+};
+using Meets = std::map<TypeKey, Manner>;
 
 TypeKey key_of_type(const PageContext& context, const TypePlan& plan) {
   TypeKey key;
@@ -199,13 +228,15 @@ class Ids {
 class PageWrite {
  public:
   PageWrite(const PageContext& context, Batch& batch, Shapes& shapes, const Meets& meets, Ids& ids,
-            std::vector<std::vector<std::uint32_t>> rounds, bool may_copy, std::int64_t observed)
+            std::vector<std::vector<std::uint32_t>> rounds,
+            std::map<std::uint32_t, CopyPage> copies, bool may_copy, std::int64_t observed)
       : context_(context),
         batch_(batch),
         shapes_(shapes),
         meets_(meets),
         ids_(ids),
         rounds_(std::move(rounds)),
+        copies_(std::move(copies)),
         may_copy_(may_copy),
         observed_(observed),
         written_(batch.rows.size()) {}
@@ -247,7 +278,8 @@ class PageWrite {
     counts.unchanged = std::max<std::int64_t>(0, counts.records - told);
     add_tail(waiting_, context_, page, effects, batch_, warnings, tail_);
     SLUICE_FAILPOINT("ingest.before_commit");
-    co_await connection.run(std::move(waiting_));
+    const auto results = co_await connection.run(std::move(waiting_));
+    counts.superseded = effects.reading && stream_was_superseded(context_, results);
   }
 
   [[nodiscard]] const PageCounts& counts() const { return tail_.counts; }
@@ -255,12 +287,18 @@ class PageWrite {
   [[nodiscard]] const std::map<std::uint32_t, std::pair<std::size_t, std::size_t>>& news() const {
     return news_;
   }
+  /// Of each type that was looked for nearby, how many rows and how many were found and the same.
+  [[nodiscard]] const std::map<std::uint32_t, std::pair<std::size_t, std::size_t>>& near() const {
+    return near_;
+  }
+  [[nodiscard]] const WriterStats& stats() const { return stats_; }
 
  private:
   Task<void> copy_new(pg::Connection& connection, std::vector<std::uint32_t>& round);
   Task<bool> copy_type(pg::Connection& connection, std::uint32_t type,
                        const std::vector<std::uint32_t>& rows);
-  [[nodiscard]] Meet meet(const Row& row) const;
+  [[nodiscard]] Manner manner(std::uint32_t type) const;
+  [[nodiscard]] Meet meet(const Row& row) const { return manner(row.type).meet; }
   Task<void> write_round(pg::Connection& connection, const std::vector<std::uint32_t>& round);
   enum class Looked { all_gone, more, changed_meanwhile };
   Task<Looked> bury_missing(pg::Connection& connection,
@@ -268,6 +306,7 @@ class PageWrite {
   [[nodiscard]] std::vector<Step> plan_steps(const std::vector<Progress>& progress) const;
   void add_step(pg::Pipeline& pipeline, const Step& step, const std::vector<Progress>& progress);
   void take(const Step& step, const pg::QueryResult& result, std::vector<Progress>& progress);
+  void take_near(const Step& step, const pg::QueryResult& result, std::vector<Progress>& progress);
   void take_look(const Step& step, const pg::QueryResult& result, std::vector<Progress>& progress);
   void inserted(const Row& row, std::uint32_t index, std::int64_t id);
   void updated(const Row& row, std::uint32_t index, const Found& found, std::string_view image);
@@ -281,13 +320,15 @@ class PageWrite {
   const Meets& meets_;
   Ids& ids_;
   std::vector<std::vector<std::uint32_t>> rounds_;
+  std::map<std::uint32_t, CopyPage> copies_;  ///< by type, made ahead
   bool may_copy_;
   std::set<std::uint32_t> copied_;
   std::int64_t observed_;      ///< see observed_order
   std::vector<bool> written_;  ///< by row
   pg::Pipeline waiting_;  ///< steps that need no answer of their own and travel with the next ones
   Tail tail_;
-  std::map<std::uint32_t, std::pair<std::size_t, std::size_t>> news_;
+  std::map<std::uint32_t, std::pair<std::size_t, std::size_t>> news_, near_;
+  WriterStats stats_;
   std::int64_t deleted_records_ =
       0;  ///< those among the page's records; a complete set deletes more
 };
@@ -362,6 +403,19 @@ void PageWrite::buried(EntityTypeId type, std::string_view external_id, const Fo
   change(type, found.id, "delete", external_id, {});
 }
 
+Action action_of(Next next) {
+  switch (next) {
+    case Next::insert:
+      return Action::insert;
+    case Next::update:
+      return Action::update;
+    case Next::bury:
+      return Action::bury;
+    default:
+      return Action::look;
+  }
+}
+
 std::vector<Step> PageWrite::plan_steps(const std::vector<Progress>& progress) const {
   std::vector<Step> steps;
   std::map<std::tuple<Next, std::uint32_t, std::uint32_t>, std::size_t> known;
@@ -376,10 +430,7 @@ std::vector<Step> PageWrite::plan_steps(const std::vector<Progress>& progress) c
     if (fresh) {
       Step& step = steps.emplace_back();
       step.type = row.type;
-      step.action = next == Next::look     ? Action::look
-                    : next == Next::insert ? Action::insert
-                    : next == Next::update ? Action::update
-                                           : Action::bury;
+      step.what = next;
       step.presence = batch_.presence(row);
     } else if (next == Next::look || next == Next::insert) {
       steps[at->second].presence.merge(batch_.presence(row));
@@ -400,13 +451,47 @@ void PageWrite::add_step(pg::Pipeline& pipeline, const Step& step,
     targets.push_back(target);
   }
   const TypePlan& plan = batch_.plan(step.type);
-  pg::Params params = action_params(step.action, context_.workspace, context_.connection, batch_,
-                                    plan, step.presence, observed_, targets);
-  shapes_.add(pipeline, action_sql(step.action, plan, step.presence), std::move(params));
+  if (step.what == Next::near) {
+    pg::Params params = near_params(context_.workspace, context_.connection, targets);
+    shapes_.add(pipeline, near_sql(plan), std::move(params));
+    return;
+  }
+  const Action action = action_of(step.what);
+  pg::Params params = action_params(action, context_.workspace, context_.connection, batch_, plan,
+                                    step.presence, observed_, targets);
+  shapes_.add(pipeline, action_sql(action, plan, step.presence), std::move(params));
+}
+
+void PageWrite::take_near(const Step& step, const pg::QueryResult& result,
+                          std::vector<Progress>& progress) {
+  for (const std::size_t i : step.members) progress[i].next = Next::look;
+  const auto id_of = [&](std::size_t member) {
+    return batch_.rows[progress[step.members[member]].row].external_id;
+  };
+  std::size_t at = 0;
+  std::size_t found = 0;
+  for (int r = 0; r < result.rows(); ++r) {
+    const std::string_view external_id = result.text(r, 0);
+    // Rows lie in the order of their external ids as far as one page stored them.
+    if (at == step.members.size() || id_of(at) != external_id) {
+      const auto members = std::views::iota(std::size_t{0}, step.members.size());
+      at = static_cast<std::size_t>(std::ranges::lower_bound(members, external_id, {}, id_of) -
+                                    members.begin());
+      if (at == step.members.size() || id_of(at) != external_id) continue;
+    }
+    Progress& one = progress[step.members[at++]];
+    if (!near_is_same(result, r, batch_.rows[one.row])) continue;
+    one.next = Next::done;
+    ++found;
+  }
+  stats_.found_near += static_cast<std::int64_t>(found);
+  near_[step.type].first += step.members.size();
+  near_[step.type].second += found;
 }
 
 void PageWrite::take_look(const Step& step, const pg::QueryResult& result,
                           std::vector<Progress>& progress) {
+  stats_.looked_up += static_cast<std::int64_t>(step.members.size());
   for (const std::size_t i : step.members)
     progress[i].next = Next::done;  // what is not returned is unchanged
   for (int r = 0; r < result.rows(); ++r) {
@@ -434,7 +519,8 @@ void PageWrite::take_look(const Step& step, const pg::QueryResult& result,
 
 void PageWrite::take(const Step& step, const pg::QueryResult& result,
                      std::vector<Progress>& progress) {
-  if (step.action == Action::look) return take_look(step, result, progress);
+  if (step.what == Next::near) return take_near(step, result, progress);
+  if (step.what == Next::look) return take_look(step, result, progress);
   // The server answers in the order of the input, with gaps where it left a row alone.
   std::size_t at = 0;
   for (const std::size_t i : step.members) progress[i].next = Next::look;
@@ -448,9 +534,9 @@ void PageWrite::take(const Step& step, const pg::QueryResult& result,
     Progress& one = progress[step.members[at]];
     const Row& row = batch_.rows[one.row];
     one.next = Next::done;
-    if (step.action == Action::insert) {
+    if (step.what == Next::insert) {
       inserted(row, one.row, result.get<std::int64_t>(r, 1));
-    } else if (step.action == Action::update) {
+    } else if (step.what == Next::update) {
       updated(row, one.row, one.found, result.text(r, 2));
     } else {
       if (!one.found.gone) ++deleted_records_;
@@ -459,22 +545,17 @@ void PageWrite::take(const Step& step, const pg::QueryResult& result,
   }
 }
 
-Meet PageWrite::meet(const Row& row) const {
-  const auto found = meets_.find(key_of_type(context_, batch_.plan(row.type)));
-  return found == meets_.end() ? Meet::look : found->second;
+Manner PageWrite::manner(std::uint32_t type) const {
+  const auto found = meets_.find(key_of_type(context_, batch_.plan(type)));
+  return found == meets_.end() ? Manner() : found->second;
 }
 
 /// Copies what can be copied and takes it out of the round.
 Task<void> PageWrite::copy_new(pg::Connection& connection, std::vector<std::uint32_t>& round) {
-  std::map<std::uint32_t, std::vector<std::uint32_t>> by_type;  // in the round's order
-  for (const std::uint32_t index : round) {
-    const Row& row = batch_.rows[index];
-    if (row.insertable && !row.deleted && meet(row) == Meet::copy)
-      by_type[row.type].push_back(index);
-  }
+  const auto is_copied = [this](std::uint32_t type) { return manner(type).meet == Meet::copy; };
+  const RowsByType by_type = copyable(batch_, round, is_copied);
   std::vector<bool> done(batch_.rows.size());
   for (const auto& [type, rows] : by_type) {
-    if (rows.size() < kCopyRowsMin) continue;
     const bool copied = co_await copy_type(connection, type, rows);
     for (const std::uint32_t index : rows) done[index] = copied;
   }
@@ -485,28 +566,27 @@ Task<void> PageWrite::copy_new(pg::Connection& connection, std::vector<std::uint
 Task<bool> PageWrite::copy_type(pg::Connection& connection, std::uint32_t type,
                                 const std::vector<std::uint32_t>& rows) {
   const TypePlan& plan = batch_.plan(type);
-  Presence presence;
-  std::vector<Target> targets;
-  targets.reserve(rows.size());
-  for (const std::uint32_t index : rows) {
-    presence.merge(batch_.presence(batch_.rows[index]));
-    Target target;
-    target.row = &batch_.rows[index];
-    targets.push_back(target);
+  std::optional<CopyPage> page;
+  const auto ready = copies_.find(type);
+  if (ready != copies_.end()) {
+    page = std::move(ready->second);
+    SLUICE_INVARIANT(page->rows() == rows);
+  } else {
+    page = CopyPage::make(context_.workspace, context_.connection, batch_, plan, rows);
   }
+  if (!page) co_return false;
   const std::vector<std::int64_t> ids = co_await ids_.take(connection, rows.size());
-  const std::optional<pg::CopyRows> wire = copy_rows(
-      context_.workspace, context_.connection, batch_, plan, presence, observed_, targets, ids);
-  if (!wire) co_return false;
+  page->complete(ids, observed_);
   const bool begins = copied_.empty();
   copied_.insert(type);
-  const std::string sql = (begins ? "begin; " : "") + copy_sql(plan, presence);
+  const std::string sql = (begins ? "begin; " : "") + copy_sql(plan, page->presence());
   const std::unique_ptr<pg::CopyIn> copy = co_await connection.copy_in(sql);
-  co_await copy->rows(*wire);
+  co_await copy->rows(page->wire());
   // While the server works; should it refuse a row, this whole object goes.
   tail_.keys.emplace_back();
   news_[type].first += rows.size();
   for (std::size_t i = 0; i < rows.size(); ++i) inserted(batch_.rows[rows[i]], rows[i], ids[i]);
+  add_rows_so_far(waiting_, context_, tail_);
   co_await copy->finish();
   co_return true;
 }
@@ -515,6 +595,7 @@ Task<void> PageWrite::write_round(pg::Connection& connection,
                                   const std::vector<std::uint32_t>& round) {
   std::vector<Progress> progress;
   progress.reserve(round.size());
+  std::map<std::uint32_t, std::size_t> looks;
   for (const std::uint32_t index : round) {
     const Row& row = batch_.rows[index];
     Progress one;
@@ -523,6 +604,13 @@ Task<void> PageWrite::write_round(pg::Connection& connection,
     one.next = load ? Next::insert : Next::look;
     progress.push_back(std::move(one));
     ++news_[row.type].first;
+    if (!load) ++looks[row.type];
+  }
+  for (const auto& [type, rows] : looks) {
+    if (rows < kNearRowsMin || manner(type).far_pages > 0) continue;
+    for (Progress& one : progress) {
+      if (batch_.rows[one.row].type == type && one.next == Next::look) one.next = Next::near;
+    }
   }
   tail_.keys.emplace_back();
   for (int turn = 0;; ++turn) {
@@ -716,12 +804,25 @@ Task<std::vector<std::pair<std::uint32_t, std::string>>> find_refused(pg::Connec
 
 }  // namespace
 
+void CheckedPage::make_copies(const PageCheck& check) {
+  if (check.copied.empty() || rounds.empty()) return;
+  const auto is_copied = [&](std::uint32_t type) {
+    return std::ranges::find(check.copied, batch.plan(type).stored->id) != check.copied.end();
+  };
+  for (auto& [type, rows] : copyable(batch, rounds.front(), is_copied)) {
+    std::optional<CopyPage> page =
+        CopyPage::make(check.workspace, check.connection, batch, batch.plan(type), rows);
+    if (page) copies.emplace(type, std::move(*page));
+  }
+}
+
 struct Writer::State {
   explicit State(pg::Pool& pool_used) : pool(pool_used) {}
   pg::Pool& pool;
   Shapes shapes;
   Meets meets;
   Ids ids;
+  WriterStats stats;
 
   Task<void> meet_types(pg::Connection& connection, const PageContext& context, const Batch& batch);
   void stop_copying(const PageContext& context, const Batch& batch,
@@ -747,23 +848,49 @@ Task<void> Writer::State::meet_types(pg::Connection& connection, const PageConte
   std::size_t at = 0;
   for (const std::uint32_t type : unknown) {
     const bool has_rows = answers.at(at++).get<bool>(0, 0);
-    meets.try_emplace(key_of_type(context, batch.plan(type)), has_rows ? Meet::look : Meet::copy);
+    Manner manner;
+    manner.meet = has_rows ? Meet::look : Meet::copy;
+    meets.try_emplace(key_of_type(context, batch.plan(type)), manner);
   }
 }
 
 void Writer::State::stop_copying(const PageContext& context, const Batch& batch,
                                  const std::set<std::uint32_t>& types) {
   for (const std::uint32_t type : types)
-    meets[key_of_type(context, batch.plan(type))] = Meet::insert;
+    meets[key_of_type(context, batch.plan(type))].meet = Meet::insert;
 }
 
 void Writer::State::learn(const PageContext& context, const Batch& batch, const PageWrite& work) {
   for (const auto& [type, news] : work.news()) {
-    Meet& meet = meets[key_of_type(context, batch.plan(type))];
+    Manner& manner = meets[key_of_type(context, batch.plan(type))];
     const bool all_new = news.second == news.first;
-    if (meet == Meet::copy && all_new) continue;
-    meet = news.second * 2 >= news.first ? Meet::insert : Meet::look;
+    if (manner.far_pages > 0) --manner.far_pages;
+    if (manner.meet == Meet::copy && all_new) continue;
+    manner.meet = news.second * 2 >= news.first ? Meet::insert : Meet::look;
   }
+  stats.found_near += work.stats().found_near;
+  stats.looked_up += work.stats().looked_up;
+  for (const auto& [type, near] : work.near()) {
+    if (near.second * 2 < near.first)
+      meets[key_of_type(context, batch.plan(type))].far_pages = kFarPages;
+  }
+}
+
+const WriterStats& Writer::stats() const { return state_->stats; }
+
+PageCheck Writer::check(const PageContext& context) const {
+  PageCheck check;
+  check.manifest = context.manifest;
+  check.catalog = context.catalog;
+  check.workspace = context.workspace;
+  check.connection = context.connection;
+  TypeKey from;
+  from.connection = context.connection;
+  for (auto at = state_->meets.lower_bound(from);
+       at != state_->meets.end() && at->first.connection == context.connection; ++at) {
+    if (at->second.meet == Meet::copy) check.copied.push_back(at->first.type);
+  }
+  return check;
 }
 
 Writer::Writer(pg::Pool& pool) : state_(std::make_unique<State>(pool)) {}
@@ -785,8 +912,9 @@ Task<PageCounts> Writer::write(const PageContext& context, const contract::Page&
       // Of the second try on, some rows are out.
       const bool first = may_copy && !searched;
       PageWrite work(context, batch, state_->shapes, state_->meets, state_->ids,
-                     first ? checked->rounds : batch.rounds(), may_copy,
-                     observed_order(context.epoch, effects.observed_version));
+                     first ? checked->rounds : batch.rounds(),
+                     first ? std::move(checked->copies) : std::map<std::uint32_t, CopyPage>(),
+                     may_copy, observed_order(context.epoch, effects.observed_version));
       bool without_copy = false;
       try {
         co_await work.rows(*connection);

@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/async.hpp"
 #include "base/ids.hpp"
@@ -36,6 +37,10 @@ class CheckedPage;
 struct PageCheck {
   const contract::Manifest* manifest = nullptr;
   model::CatalogPtr catalog;
+  /// Rows of these types are also made ready to be copied; see Writer::check.
+  std::vector<EntityTypeId> copied;
+  WorkspaceId workspace{};
+  ConnectionId connection{};
   /// nullptr when there is nothing to check, or when it cannot be done (Writer::write then says
   /// why).
   [[nodiscard]] std::shared_ptr<CheckedPage> operator()(const contract::Page& page) const;
@@ -46,7 +51,18 @@ struct PageEffects {
   std::optional<std::string> checkpoint;  ///< replaces the stream's
   std::uint32_t checkpoint_format = 0;
   bool snapshot_done = false;  ///< the stream's snapshot is complete with this page
-  std::int64_t requests = 0;   ///< added to the run's counts
+  /// The run is over with this page: so say its row and the stream's, and when the stream is due
+  /// next. What asked for a change or poll stream after the run began is kept: it stays due.
+  bool last = false;
+  bool keeps_reason = false;  ///< with `last`: what was wrong with the stream is not over
+  /// With the first checkpoint of a change stream: what the connection's snapshots read before may
+  /// have changed since, so all of them are read again, and say this.
+  std::string snapshots_again;
+  /// The stream's number as the run began (sluice.stream.reading). When it has another meanwhile,
+  /// it is to be read from its start: the page's records are stored, but nothing is said of the
+  /// stream, and PageCounts::superseded is true. Without a value nothing is compared.
+  std::optional<std::int64_t> reading;
+  std::int64_t requests = 0;  ///< added to the run's counts
   std::int64_t bytes = 0;
   std::int64_t vendor_total = 0;
   /// When the request was sent whose answer this is, ms since the epoch; stands in for the version
@@ -71,6 +87,7 @@ struct PageEffects {
 struct PageCounts {
   std::int64_t records = 0, inserted = 0, updated = 0, unchanged = 0, deleted = 0, quarantined = 0,
                notices = 0;
+  bool superseded = false;  ///< see PageEffects::reading
   PageCounts& operator+=(const PageCounts& other);
 };
 
@@ -95,12 +112,20 @@ struct PageCounts {
 //          object at 2 and commits later inserts it. The next snapshot or complete set puts that
 //          right.
 
+/// How rows that were there were met, since the start.
+struct WriterStats {
+  std::int64_t found_near = 0;  ///< and the same, by the range of their ids
+  std::int64_t looked_up = 0;   ///< each by its external id
+};
+
 /// The writer of one host loop. Remembers per (connection, type) how its pages are met best:
 ///   copy    there was no row when we first looked: pages go straight into the table by COPY, with
 ///           ids taken from the sequence beforehand, until one holds a row that is there already
 ///           (then the page is written again by the way below)
 ///   insert  the last page was mostly new: inserted without a look, what is there already is left
-///   look    mostly known: a probe asks which rows differ
+///   look    mostly known: which rows differ? Where many of a page's rows were stored one after the
+///           other, as a vendor lists them, they are read by the range of their ids; the rest, and
+///           pages that are too scattered, by their external ids
 /// Throws:
 ///   Failure(cancelled, "lease.lost")    another host has the lease; nothing was written
 ///   pg::QueryError                      as pg/ says; unknown_outcome: the page may be stored;
@@ -111,6 +136,9 @@ class Writer {
   ~Writer();
   Task<PageCounts> write(const PageContext& context, const contract::Page& page,
                          PageEffects effects);
+  /// For the next page of the same context, with what is known of its types by now.
+  [[nodiscard]] PageCheck check(const PageContext& context) const;
+  [[nodiscard]] const WriterStats& stats() const;
 
  private:
   struct State;

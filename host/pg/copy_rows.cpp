@@ -110,6 +110,17 @@ void CopyRows::add_null() {
 
 void CopyRows::add_boolean(bool value) { add_fixed(static_cast<std::uint8_t>(value ? 1 : 0)); }
 void CopyRows::add_int8(std::int64_t value) { add_fixed(static_cast<std::uint64_t>(value)); }
+
+std::size_t CopyRows::add_int8_later() {
+  add_int8(0);
+  return buffer_.size() - sizeof(std::int64_t);
+}
+
+void CopyRows::put_int8(std::size_t place, std::int64_t value) {
+  SLUICE_INVARIANT(place + sizeof(value) <= buffer_.size());
+  put_at(buffer_.data() + place, static_cast<std::uint64_t>(value));
+}
+
 void CopyRows::add_float8(double value) { add_fixed(std::bit_cast<std::uint64_t>(value)); }
 
 void CopyRows::add_text(std::string_view value) {

@@ -26,6 +26,9 @@ class CopyRows {
   void add_null();
   void add_boolean(bool value);
   void add_int8(std::int64_t value);
+  /// A bigint that is not known yet. Returns its place for put_int8, which must come before wire().
+  [[nodiscard]] std::size_t add_int8_later();
+  void put_int8(std::size_t place, std::int64_t value);
   void add_float8(double value);
   void add_text(std::string_view value);
   void add_bytea(std::string_view value);

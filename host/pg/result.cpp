@@ -2,6 +2,7 @@
 
 #include <libpq-fe.h>
 
+#include <array>
 #include <chrono>
 #include <limits>
 
@@ -91,14 +92,31 @@ Bytes bytea_from_text(std::string_view text) {
 }
 
 std::optional<Uuid> uuid_from_text(std::string_view text) {
-  std::string digits;
-  for (const char c : text) {
-    if (c != '-') digits.push_back(c);
-  }
-  const auto bytes = from_hex(digits);
+  // A page of rows has a thousand of them: no copies, and no branch for each digit.
+  constexpr std::size_t kTextSize = 36;
+  static constexpr std::uint8_t kNone = 0xFF;
+  static constexpr auto kDigits = [] {
+    std::array<std::uint8_t, 256> digits{};
+    digits.fill(kNone);
+    for (std::uint8_t i = 0; i < 10; ++i) digits['0' + i] = i;
+    for (std::uint8_t i = 0; i < 6; ++i) digits['a' + i] = static_cast<std::uint8_t>(10 + i);
+    for (std::uint8_t i = 0; i < 6; ++i) digits['A' + i] = static_cast<std::uint8_t>(10 + i);
+    return digits;
+  }();
+  if (text.size() != kTextSize) return std::nullopt;
   Uuid value;
-  if (!bytes || bytes->size() != sizeof(value.bytes)) return std::nullopt;
-  std::copy(bytes->begin(), bytes->end(), value.bytes);
+  std::uint8_t all = 0;
+  std::size_t at = 0;
+  for (std::size_t i = 0; i < sizeof(value.bytes); ++i) {
+    if (i == 4 || i == 6 || i == 8 || i == 10) {
+      if (text[at++] != '-') return std::nullopt;
+    }
+    const std::uint8_t high = kDigits[static_cast<std::uint8_t>(text[at++])];
+    const std::uint8_t low = kDigits[static_cast<std::uint8_t>(text[at++])];
+    all |= high | low;
+    value.bytes[i] = static_cast<std::uint8_t>(high << 4 | low);
+  }
+  if (all > 0x0F) return std::nullopt;
   return value;
 }
 

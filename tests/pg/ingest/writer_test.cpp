@@ -69,6 +69,31 @@ TEST_F(WriterTest, the_same_page_again_changes_nothing_at_all) {
   EXPECT_EQ(ask("select count(*) from sluice.change"), changes);
 }
 
+// dlt #2928: a schema that is found out on the way, some attributes more with each page.
+TEST_F(WriterTest, six_hundred_discovered_attributes_are_all_kept_whichever_page_brought_them) {
+  constexpr int kAttributes = 600;
+  constexpr int kPages = 6;
+  for (int n = 0; n < kPages; ++n) {
+    auto built = page();
+    built.record("person", "p", {{"name", "Ann"}});
+    const auto named = built.page.allocate<contract::NamedValue>(kAttributes / kPages);
+    for (int at = 0; at < kAttributes / kPages; ++at) {
+      const int number = n * kAttributes / kPages + at;
+      contract::NamedValue& one = named[static_cast<std::size_t>(at)];
+      one = contract::NamedValue();
+      one.name = built.page.keep("found_" + std::to_string(number));
+      one.value.kind = contract::Kind::int64;
+      one.value.number = number;
+    }
+    built.page.records.back().named = named;
+    EXPECT_EQ(write(built.page).quarantined, 0);
+  }
+  EXPECT_EQ(
+      ask("select concat_ws(' ', count(*), sum(value::int)) from vendor.acme_person, "
+          "jsonb_each_text(extra)"),
+      std::to_string(kAttributes) + " " + std::to_string(kAttributes * (kAttributes - 1) / 2));
+}
+
 TEST_F(WriterTest, a_partial_record_leaves_the_rest_and_says_what_it_changed) {
   auto first = page();
   write(first.record("person", "p", {{"name", "Ann"}, {"email", "a@b"}, {"age", 1}}).page);
@@ -537,12 +562,13 @@ TEST_F(WriterTest, what_is_looked_up_is_looked_up_by_index_even_when_the_tables_
   explain(kForgetAnswered.sql, "bigint,bigint,text[],text[],bigint[]", 5);
   explain(kForgive.sql, "bigint,bigint,bigint,text[],text[]", 5);
   explain(any_row_sql(plan), "bigint,bigint", 2);
+  explain(near_sql(plan), "bigint,bigint,text[],bigint", 4);
   for (const std::string& text : plans) {
     EXPECT_EQ(text.find("Seq Scan"), std::string::npos) << text;
     EXPECT_EQ(text.find("Hash"), std::string::npos) << text;
     EXPECT_NE(text.find("Index"), std::string::npos) << text;
   }
-  EXPECT_EQ(plans.size(), 5U);
+  EXPECT_EQ(plans.size(), 6U);
 }
 
 TEST_F(WriterTest, a_thousand_rows_and_six_hundred_attributes_go_through) {

@@ -273,6 +273,7 @@ TEST_F(PlansTest, StatementsThatAreMadeForATypeAreIndexLookupsToo) {
     check(std::string("ingest: ") + name, "ingest/shape.cpp",
           ingest::action_sql(action, type, presence));
   }
+  check("ingest: near", "ingest/shape.cpp", ingest::near_sql(type));
   check("ingest: any row", "ingest/shape.cpp", ingest::any_row_sql(type));
 
   for (const model::StoredType* one : {&customer, &own}) {
