@@ -39,6 +39,9 @@ const pg::Statement kRefetch{"api_errors_refetch", R"(
   where c.workspace_id = $1 and f.attempts >= $5
   group by c.name, c.connector, f.type, f.reason order by c.name, count(*) desc limit $3)"};
 
+const pg::Statement kConnectionName{"api_connection_name", R"(
+  select name from sluice.connection where workspace_id = $1 and connection_id = $2)"};
+
 const pg::Statement kIsStream{"api_is_stream", R"(
   select 1 from sluice.stream
   where workspace_id = $1 and connection_id = $2 and stream = $3)"};
@@ -146,20 +149,31 @@ Task<void> add_refetch(Call& call, Problems& problems) {
 }
 
 /// What this host itself cannot do: the database's disk is full, a connector's file is missing.
-void add_troubles(const Call& call, Problems& problems) {
+Task<void> add_troubles(Call& call, Problems& problems) {
+  constexpr std::string_view kConnection = "connection/";
   for (const sync::Trouble& trouble : call.services.engine.troubles()) {
     if (trouble.workspace != call.workspace) continue;
-    json one = problem_of("work", "", trouble.work, "work.failed", trouble.message,
-                          "it is tried again by itself, with growing pauses; the host's log says "
-                          "more");
-    one["count"] = trouble.failures;
+    std::string connection;
+    if (trouble.work.starts_with(kConnection)) {
+      const std::int64_t id = std::stoll(trouble.work.substr(kConnection.size()));
+      const auto named =
+          co_await call.services.pool.query(kConnectionName, pg::Params(call.workspace, id));
+      if (!named.empty()) connection = named.get<std::string>(0, 0);
+    }
+    const bool hangs = trouble.failures == 0;
+    json one = problem_of("work", connection, connection.empty() ? trouble.work : connection,
+                          hangs ? "work.hangs" : "work.failed", trouble.message,
+                          trouble.action.empty() ? "it is tried again by itself, with growing "
+                                                   "pauses; the host's log says more"
+                                                 : trouble.action);
+    one["count"] = std::max<std::int64_t>(1, trouble.failures);
     problems.add(std::move(one));
   }
 }
 
 Task<HttpResponse> list(Call& call) {
   Problems problems;
-  add_troubles(call, problems);
+  co_await add_troubles(call, problems);
   co_await add_connections(call, problems);
   co_await add_refetch(call, problems);
   co_await add_quarantine(call, problems);
@@ -187,8 +201,8 @@ Task<HttpResponse> decide(Call& call) {
                                     call.part("stream").substr(0, 100)),
                         "sluice status " + call.part("name")));
   }
-  expect(co_await call.services.connections.confirm_reconcile(call.workspace, call.part("name"),
-                                                              call.part("stream"), confirm));
+  expect(co_await call.services.connections.confirm_reconcile(
+      call.workspace, call.part("name"), call.part("stream"), confirm, call.actor()));
   json document;
   document["stream"] = call.part("stream");
   document["confirm"] = confirm;

@@ -16,6 +16,11 @@
 
 namespace sluice {
 
+/// The one way to spawn what may be cancelled (a manners test keeps it so): Asio touches the
+/// cancellation slot of a coroutine until its completion handler runs, also when the coroutine has
+/// ended and nobody remembers it, so the signal must live that long. Here the handler itself keeps
+/// and removes it.
+///
 /// Lives on one loop, usually in the frame of a coroutine. Call wait() before it goes: what still
 /// runs when it is destroyed is cancelled and may outlive it only up to its next suspension.
 class TaskGroup {

@@ -360,6 +360,38 @@ std::optional<Process> running_postmaster(const fs::path& directory, pid_t pid) 
   return std::move(*process);
 }
 
+/// Ended, and nobody has asked for its exit code: its number is still taken, as if it were alive.
+bool is_zombie(pid_t pid) {
+  std::ifstream file(fmt::format("/proc/{}/stat", pid));
+  const std::string text(std::istreambuf_iterator<char>(file), {});
+  const auto name_ends = text.rfind(')');  // the name may hold anything
+  return name_ends != std::string::npos && text.substr(name_ends, 3) == ") Z";
+}
+
+// PostgreSQL takes a zombie's number in its lock files for a running postmaster. Its own parent's
+// number it passes over, and then still looks whether children of the dead one hold the shared
+// memory.
+Result<void> disown_zombie(const Server& server, const fs::path& lock_file) {
+  std::ifstream file(lock_file);
+  std::string text(std::istreambuf_iterator<char>(file), {});
+  pid_t pid = 0;
+  const auto [end, malformed] = std::from_chars(text.data(), text.data() + text.size(), pid);
+  if (malformed != std::errc() || pid <= 0 || !is_zombie(pid)) return {};
+  text.replace(0, static_cast<std::size_t>(end - text.data()), std::to_string(::getpid()));
+  log::info("pg.cluster.zombie", {{"pid", std::int64_t{pid}}, {"file", lock_file.string()}});
+  return write_file(lock_file, text, server.identity);
+}
+
+Result<void> disown_zombies(const Server& server) {
+  const ClusterOptions& options = server.options;
+  for (const fs::path& lock_file :
+       {options.directory / "postmaster.pid",
+        options.socket_directory / (std::string(kSocketName) + ".lock")}) {
+    if (auto disowned = disown_zombie(server, lock_file); !disowned) return disowned;
+  }
+  return {};
+}
+
 struct Close {
   void operator()(PGconn* connection) const { PQfinish(connection); }
   void operator()(PGresult* result) const { PQclear(result); }
@@ -408,6 +440,8 @@ Result<Process> bring_up(const Server& server, fs::path& socket_directory) {
   while (std::chrono::steady_clock::now() < until) {
     if (!process) {
       if (launched) ::poll(nullptr, 0, kRelaunchAfter.count());
+      if (auto disowned = disown_zombies(server); !disowned)
+        return std::unexpected(disowned.error());
       socket_directory = server.options.socket_directory;
       log_before = size_of(server.log_path);
       auto started = server.launch();

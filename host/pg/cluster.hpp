@@ -28,7 +28,8 @@ struct ClusterOptions {
 /// A postmaster of our own: Unix socket only (listen_addresses=''), peer/trust on a 0700 directory,
 /// data checksums, C.UTF-8, fsync on. Started by start(), stopped (fast shutdown) by stop() or the
 /// destructor. If a postmaster is still running in the directory from a host that was killed, it is
-/// adopted; a stale pid file is not a problem. Blocking: called before the loop runs, and after.
+/// adopted; a stale pid file is not a problem, nor one that names a dead process whom its parent
+/// has not noticed. Blocking: called before the loop runs, and after.
 ///
 /// Our settings are <directory>/sluice.conf, written at every start; an operator's own go into
 /// <directory>/local.conf, which is read after it. The server writes <directory>.log, and

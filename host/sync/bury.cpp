@@ -2,11 +2,19 @@
 
 #include <fmt/format.h>
 
+#include <set>
+
 #include "base/check.hpp"
 #include "model/columns.hpp"
 
 namespace sluice::sync {
 namespace {
+
+const pg::Statement kStoredTypes{"bury_stored_types", R"(
+  select name from sluice.entity_type where workspace_id = $1 and connector = $2 and origin = 'preset')"};
+
+const pg::Statement kVersions{"bury_versions", R"(
+  select manifest::text from sluice.connector_version where connector = $1 order by admitted_at desc)"};
 
 /// Of one type, the next living ids behind the last one; an index range of the primary key.
 std::string next_living(const contract::Manifest& manifest, const contract::EntityType& type) {
@@ -36,10 +44,15 @@ Task<ingest::PageCounts> bury(const Store& store, const ingest::PageContext& con
   co_return co_await store.writer.write(with_catalog, page, std::move(effects));
 }
 
-Task<bool> bury_everything(const Store& store, const ingest::PageContext& context,
-                           const std::function<bool()>& go_on) {
+namespace {
+
+/// Those of `left` that the context's manifest has, and takes them off. False: told to stop.
+Task<bool> bury_types(const Store& store, const ingest::PageContext& context,
+                      std::set<std::string>& left, const std::function<bool()>& go_on) {
   const contract::Manifest& manifest = *context.manifest;
   for (std::uint32_t type = 0; type < manifest.entity_types.size(); ++type) {
+    const std::string& name = manifest.entity_types[type].name;
+    if (!left.contains(name)) continue;
     const std::string sql = next_living(manifest, manifest.entity_types[type]);
     std::string last;
     for (;;) {
@@ -52,6 +65,31 @@ Task<bool> bury_everything(const Store& store, const ingest::PageContext& contex
       last = ids.back();
       co_await bury(store, context, type, ids);
     }
+    left.erase(name);
+  }
+  co_return true;
+}
+
+}  // namespace
+
+Task<bool> bury_everything(const Store& store, const ingest::PageContext& context,
+                           const std::function<bool()>& go_on) {
+  const std::string connector = context.manifest->id;
+  std::set<std::string> left;
+  const auto stored =
+      co_await store.pool.query(kStoredTypes, pg::Params(context.workspace, connector));
+  for (int row = 0; row < stored.rows(); ++row)
+    left.insert(stored.get<std::string>(row, 0).substr(connector.size() + 1));
+  if (!co_await bury_types(store, context, left, go_on)) co_return false;
+  if (left.empty()) co_return true;
+  // Types that only other versions have, installed here before this one.
+  const auto versions = co_await store.pool.query(kVersions, pg::Params(connector));
+  for (int row = 0; row < versions.rows() && !left.empty(); ++row) {
+    const auto manifest = contract::parse_manifest(versions.text(row, 0));
+    if (!manifest) continue;
+    ingest::PageContext other = context;
+    other.manifest = &*manifest;
+    if (!co_await bury_types(store, other, left, go_on)) co_return false;
   }
   co_return true;
 }

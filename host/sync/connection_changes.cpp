@@ -53,7 +53,7 @@ const pg::Statement kConnectAgain{"changes_connect_again", R"(
 // Rows were soft-deleted: whatever is not read again stays deleted. A change stream, too, begins
 // again, because its first checkpoint must be older than the snapshots.
 const pg::Statement kRestartStreams{"changes_restart_streams", R"(
-  update sluice.stream set checkpoint = null, checkpoint_format = 0, snapshot_done = false,
+  update sluice.stream set reading = reading + 1, checkpoint = null, checkpoint_format = 0, snapshot_done = false,
          next_run_at = case when enabled then now() end, state = 'new',
          reason = case when enabled then '' else reason end, error_class = null, consecutive_failures = 0,
          vendor_total = 0, enumerated_records = 0, reconcile = 'none', reconcile_detail = null

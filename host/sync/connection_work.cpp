@@ -21,8 +21,11 @@ constexpr int kRefetchBatch = 50;  ///< ids a FETCH session gets
 constexpr std::int64_t kPauseSecondsMax = 3600;
 constexpr int kPageAttemptsMax = 5;
 constexpr std::string_view kRefetchKey = "refetch/";  // no name of a stream
+constexpr std::string_view kAccountKey = "account/";
 constexpr std::int64_t kHoldBackMsMin = 1000;
 constexpr std::int64_t kRestartsMax = 3;  ///< of a stream whose checkpoint is refused, in a row
+constexpr std::string_view kRejected = "CHECKPOINT_REJECTED";
+constexpr std::string_view kAuth = "AUTH";
 
 const pg::Statement kState{"work_state", R"(
   select state, exists (select 1 from sluice.refetch f where f.workspace_id = $1 and f.connection_id = $2
@@ -33,15 +36,22 @@ const pg::Statement kStreams{"work_streams", R"(
   select stream, mode, coalesce(encode(checkpoint, 'hex'), ''), checkpoint_format, snapshot_done,
          interval_seconds, consecutive_failures,
          coalesce(next_run_at <= now(), false) as due, enumeration, reconcile, coalesce(error_class, ''),
-         coalesce(extract(epoch from next_run_at - now()) * 1000, 0)::bigint, reason
+         coalesce(extract(epoch from next_run_at - now()) * 1000, 0)::bigint, reason, reading,
+         last_full_records > 0
   from sluice.stream where workspace_id = $1 and connection_id = $2 and enabled
   order by (mode = 'snapshot'), (mode <> 'changes'), stream)"};
 
-const pg::Statement kStartRun{"work_start_run", R"(
-  with ended as (
+// Whoever has the lease knows that nobody else is at work: runs of an earlier epoch have nobody any
+// more, whatever they were for. Runs of epoch 0 need no lease.
+const pg::Statement kLost{"work_lost", R"(
+  with lost as (
     update sluice.sync_run set finished_at = now(), outcome = 'lost'
-    where workspace_id = $1 and connection_id = $2 and stream = $3 and finished_at is null),
-  marked as (
+    where workspace_id = $1 and connection_id = $2 and finished_at is null and epoch > 0 and epoch < $3)
+  update sluice.stream set state = 'waiting'
+  where workspace_id = $1 and connection_id = $2 and state = 'running')"};
+
+const pg::Statement kStartRun{"work_start_run", R"(
+  with marked as (
     update sluice.stream set state = 'running'
     where workspace_id = $1 and connection_id = $2 and stream = $3)
   insert into sluice.sync_run (workspace_id, connection_id, stream, kind, epoch)
@@ -52,39 +62,45 @@ const pg::Statement kEndRun{"work_end_run", R"(
          requests = requests + $5, bytes = bytes + $6
   where workspace_id = $1 and run_id = $2)"};
 
-const pg::Statement kStreamDone{"work_stream_done", R"(
-  update sluice.stream set state = 'idle', reason = '', error_class = null, consecutive_failures = 0,
-         last_run_id = $4, last_success_at = now(),
-         next_run_at = case when interval_seconds > 0 then now() + interval_seconds * interval '1 second' end
+// Who had it read again said when, and why.
+const pg::Statement kSuperseded{"work_superseded", R"(
+  update sluice.stream set state = 'waiting', last_run_id = $4
   where workspace_id = $1 and connection_id = $2 and stream = $3)"};
 
 const pg::Statement kStreamFailed{"work_stream_failed", R"(
   update sluice.stream set state = $5, reason = $6, error_class = $7, last_run_id = $4,
          consecutive_failures = consecutive_failures + $9,
-         next_run_at = now() + $8 * interval '1 millisecond'
+         next_run_at = case when next_run_at > (
+                              select r.started_at from sluice.sync_run r
+                              where r.workspace_id = $1 and r.connection_id = $2 and r.stream = $3 and r.run_id = $4)
+                            then next_run_at else now() + $8 * interval '1 millisecond' end
   where workspace_id = $1 and connection_id = $2 and stream = $3)"};
 
-// The changes that were missed cannot be read again: everything is read again instead.
+// The changes that were missed cannot be read again: everything is read again instead. The stream
+// itself counts how often in a row, until it has read changes again.
 const pg::Statement kReadAllAgain{"work_read_all_again", R"(
-  update sluice.stream set checkpoint = null, checkpoint_format = 0, snapshot_done = false, next_run_at = now(),
-         reason = case when stream = $3 then $4 else 'reads everything again: ' || $4 end
+  update sluice.stream set reading = reading + 1, checkpoint = null, checkpoint_format = 0,
+         snapshot_done = false, next_run_at = now(),
+         reason = case when stream = $3 then $4 else 'reads everything again: ' || $4 end,
+         consecutive_failures = case when stream <> $3 then consecutive_failures
+                                     when error_class = 'CHECKPOINT_REJECTED' then consecutive_failures + 1
+                                     else 1 end,
+         error_class = case when stream = $3 then 'CHECKPOINT_REJECTED' else error_class end
   where workspace_id = $1 and connection_id = $2 and enabled and (stream = $3 or mode = 'snapshot'))"};
 
 const pg::Statement kRestartStream{"work_restart_stream", R"(
-  update sluice.stream set checkpoint = null, checkpoint_format = 0, snapshot_done = false, next_run_at = now(),
-         reason = $4
+  update sluice.stream set reading = reading + 1, checkpoint = null, checkpoint_format = 0,
+         snapshot_done = false, next_run_at = now(),
+         reason = $4,
+         consecutive_failures = case when error_class = 'CHECKPOINT_REJECTED' then consecutive_failures + 1
+                                     else 1 end,
+         error_class = 'CHECKPOINT_REJECTED'
   where workspace_id = $1 and connection_id = $2 and stream = $3)"};
-
-// What was read before changes were followed may have changed since.
-const pg::Statement kReadBeforeMark{"work_read_before_mark", R"(
-  update sluice.stream set checkpoint = null, checkpoint_format = 0, snapshot_done = false, next_run_at = now(),
-         reason = $4
-  where workspace_id = $1 and connection_id = $2 and enabled and mode = 'snapshot' and stream <> $3
-    and (snapshot_done or checkpoint is not null))"};
 
 const pg::Statement kHoldBack{"work_hold_back", R"(
   update sluice.stream set state = 'waiting', reason = $4, next_run_at = now() + $3 * interval '1 millisecond'
-  where workspace_id = $1 and connection_id = $2 and enabled and mode <> 'changes' and next_run_at <= now())"};
+  where workspace_id = $1 and connection_id = $2 and enabled and mode <> 'changes' and state <> 'running'
+    and next_run_at <= now())"};
 
 // In the order of the primary key; one type at a time, so that a session gets many ids.
 const pg::Statement kDueRefetch{"work_due_refetch", R"(
@@ -161,6 +177,12 @@ bool is_cancelled(const SessionEnd& end) {
   return !end.done() && end.failure->failure_class == FailureClass::cancelled;
 }
 
+/// For people who look at a step that takes long.
+std::string step_of(const contract::SessionArgs& args) {
+  return args.operation == contract::Operation::fetch ? std::string("reading objects again")
+                                                      : "stream " + args.stream;
+}
+
 json error_json(const contract::ConnectorFailure& failure) {
   json error = json::object();
   error["class"] = contract::to_string(failure.failure_class);
@@ -185,6 +207,8 @@ struct ConnectionWork::StreamRow {
   std::string error_class;
   std::int64_t due_in_ms = 0;
   std::string reason;
+  std::int64_t reading = 0;
+  bool was_read = false;  ///< a snapshot, to its end, once at least
 
   [[nodiscard]] bool is_changes() const { return mode == "changes"; }
   [[nodiscard]] bool is_snapshot() const { return mode == "snapshot"; }
@@ -224,16 +248,24 @@ class ConnectionWork::RunSink final : public PageSink {
       : work_(work), context_(std::move(context)) {}
 
   bool completes_snapshot = false;
+  bool keeps_reason = false;
+  std::string first_mark;  ///< of a change stream without a checkpoint: why the rest is read again
   std::int64_t enumeration = 0;
+  std::optional<std::int64_t> reading;
   std::vector<ingest::PageEffects::Answered> answered;
+  bool superseded = false;  ///< the stream is to be read from its start: end
 
   [[nodiscard]] ingest::PageCheck check() const override {
-    return {.manifest = context_.manifest, .catalog = context_.catalog};
+    return work_.services_.writer.check(context_);
   }
 
   Task<ingest::PageCounts> store(const contract::Page& page, ingest::PageEffects effects,
                                  bool last) override {
     effects.snapshot_done = completes_snapshot && last;
+    effects.last = last;
+    effects.keeps_reason = keeps_reason;
+    if (effects.checkpoint) effects.snapshots_again = std::exchange(first_mark, {});
+    effects.reading = reading;
     effects.enumeration = enumeration;
     if (last) effects.answered = answered;
     // A small answer from the cache of this host; a fresh one when another run changed the
@@ -244,6 +276,7 @@ class ConnectionWork::RunSink final : public PageSink {
     ++work_.stats_.pages;
     work_.stats_.records += counts.records;
     work_.stats_.stored += counts;
+    superseded |= counts.superseded;
     if (counts.inserted + counts.updated + counts.deleted > 0) work_.stored_();
     if (counts.notices > 0) work_.wake();
     co_return counts;
@@ -295,14 +328,29 @@ void ConnectionWork::start(std::string key, Task<void> task) {
 
 Task<void> ConnectionWork::run() {
   try {
+    co_await services_.pool.query(kLost, pg::Params(lease_.workspace, id_, lease_.epoch));
     co_await schedule();
   } catch (...) {
     if (!surprise_) surprise_ = std::current_exception();
   }
-  co_await group_.wait();
+  co_await wait_for_all();
   if (surprise_) std::rethrow_exception(surprise_);
   if (draining_ && !stopping_() && leases_.held(lease_)) co_await disconnect();
   if (!draining_) co_await update_connection_state();
+}
+
+Task<void> ConnectionWork::wait_for_all() {
+  asio::steady_timer grace(services_.pool.executor(), options_.end_grace);
+  // The timer's message may already be on its way when we are gone.
+  const auto here = std::make_shared<ConnectionWork*>(this);
+  struct Gone {
+    ConnectionWork*& here;
+    ~Gone() { here = nullptr; }
+  } gone{*here};
+  grace.async_wait([here](boost::system::error_code ended) {
+    if (!ended && *here != nullptr) (*here)->group_.cancel();
+  });
+  co_await group_.wait();
 }
 
 Task<void> ConnectionWork::schedule() {
@@ -317,9 +365,7 @@ Task<void> ConnectionWork::schedule() {
     }
     const bool refetch_due = state.get<bool>(0, 1);
     const std::vector<StreamRow> streams = co_await read_streams();
-    co_await start_due(streams);
-    if (refetch_due && !running_.contains(std::string(kRefetchKey)))
-      start(std::string(kRefetchKey), refetch());
+    co_await start_due(streams, refetch_due);
     if (running_.empty()) co_return;  // nothing is due
     if (!announced && !reading_.empty()) {
       announced = true;
@@ -332,7 +378,35 @@ Task<void> ConnectionWork::schedule() {
   }
 }
 
-Task<void> ConnectionWork::start_due(const std::vector<StreamRow>& streams) {
+/// What was read before must not be compared with what another account has.
+bool ConnectionWork::account_in_doubt(const std::vector<StreamRow>& streams,
+                                      bool refetch_due) const {
+  return !account_confirmed_ &&
+         std::any_of(streams.begin(), streams.end(), [&](const StreamRow& stream) {
+           const bool again = stream.was_read && (stream.snapshot_done || !stream.is_marked());
+           return (stream.due && again) ||
+                  ((stream.due || refetch_due) && stream.error_class == kAuth);
+         });
+}
+
+Task<void> ConnectionWork::confirm_account() {
+  const Result<LoadedConnection> connection = co_await connections_.load(lease_.workspace, id_);
+  if (!connection) {
+    account_confirmed_ = true;  // each stream says why
+    co_return;
+  }
+  std::function<bool()> stopping = [this] { return !may_go_on(); };
+  account_confirmed_ = co_await connections_.confirm_account(*connection, std::move(stopping));
+}
+
+Task<void> ConnectionWork::start_due(const std::vector<StreamRow>& streams, bool refetch_due) {
+  if (running_.contains(std::string(kAccountKey))) co_return;
+  if (account_in_doubt(streams, refetch_due)) {
+    start(std::string(kAccountKey), confirm_account());
+    co_return;
+  }
+  if (refetch_due && !running_.contains(std::string(kRefetchKey)))
+    start(std::string(kRefetchKey), refetch());
   for (const StreamRow& stream : streams) {
     if (!stream.is_changes() || !stream.due || running_.contains(stream.name)) continue;
     start(stream.name, run_stream(stream));
@@ -359,7 +433,7 @@ Task<bool> ConnectionWork::changes_are_marked(const std::vector<StreamRow>& stre
   for (const StreamRow& stream : streams) {
     if (!stream.is_changes() || stream.is_marked()) continue;
     // A key that may not read changes is not to keep the rest from being read. The day it may,
-    // everything is read again (restart_after_first_mark).
+    // everything is read again (RunSink::first_mark).
     const bool not_allowed =
         stream.error_class == "PERMISSION" || stream.error_class == "UPSTREAM_PERMANENT";
     if (not_allowed && !running_.contains(stream.name)) continue;
@@ -398,6 +472,8 @@ Task<std::vector<ConnectionWork::StreamRow>> ConnectionWork::read_streams() {
     stream.error_class = rows.get<std::string>(row, 10);
     stream.due_in_ms = rows.get<std::int64_t>(row, 11);
     stream.reason = rows.get<std::string>(row, 12);
+    stream.reading = rows.get<std::int64_t>(row, 13);
+    stream.was_read = rows.get<bool>(row, 14);
     streams.push_back(std::move(stream));
   }
   co_return streams;
@@ -435,7 +511,7 @@ ingest::PageContext ConnectionWork::page_context(const LoadedConnection& connect
 }
 
 Task<SessionEnd> ConnectionWork::drive(const LoadedConnection& connection,
-                                       const contract::SessionArgs& args, PageSink& sink) {
+                                       const contract::SessionArgs& args, RunSink& sink) {
   SessionEnd end;
   auto session = connection.code->open(args);
   if (!session) {
@@ -453,14 +529,19 @@ Task<SessionEnd> ConnectionWork::drive(const LoadedConnection& connection,
                  .clock = services_.clock,
                  .entropy = services_.entropy,
                  .checkpoint_format = connection.manifest().checkpoint_writes,
-                 .stopping = [this] { return !may_go_on(); },
+                 .stopping = [this, &sink] { return sink.superseded || !may_go_on(); },
                  .steps = &services_.steps,
+                 .owner = StepOwner{lease_.workspace, id_, step_of(args)},
                  .pages = &services_.pages};
   try {
     end = co_await run_session(std::move(run));
   } catch (const Failure& surprise) {
     if (surprise.error().code == "lease.lost") ++stats_.leases_lost;
     end.failure = failure_of(surprise.error());
+  } catch (const boost::system::system_error& given_up) {
+    if (given_up.code() != asio::error::operation_aborted) throw;
+    end.failure.emplace();
+    end.failure->failure_class = FailureClass::cancelled;
   }
   co_return end;
 }
@@ -479,6 +560,7 @@ Task<void> ConnectionWork::run_stream(StreamRow stream) {
   }
   const RunId run = co_await begin_run(stream.name, stream.is_snapshot() ? "full" : "incremental");
   SessionEnd end;
+  bool superseded = false;
   if (connection) {
     log::info("sync.run.started", {{"connection", connection->name},
                                    {"connection_id", id_.value},
@@ -493,11 +575,37 @@ Task<void> ConnectionWork::run_stream(StreamRow stream) {
     RunSink sink(*this, page_context(*connection, run, stream.name));
     sink.completes_snapshot = stream.is_snapshot();
     sink.enumeration = stream.reconcile == "recording" ? stream.enumeration : 0;
+    sink.reading = stream.reading;
+    if (stream.is_changes() && !stream.is_marked()) {
+      sink.first_mark = fmt::format(
+          "reads everything again: changes are followed only since the stream {} could be read",
+          stream.name);
+    }
+    // A vendor that refuses each new checkpoint, too, must not have everything read for ever.
+    sink.keeps_reason =
+        stream.is_changes() && !stream.is_marked() && stream.error_class == kRejected;
     end = co_await drive(*connection, args, sink);
+    superseded = sink.superseded;
   } else {
     end.failure = failure_of(connection.error());
   }
-  co_await finish_stream(stream, run, end);
+  if (superseded) {
+    co_await leave_superseded(stream, run, end);
+  } else {
+    co_await finish_stream(stream, run, end);
+  }
+}
+
+Task<void> ConnectionWork::leave_superseded(const StreamRow& stream, RunId run, SessionEnd end) {
+  if (!leases_.held(lease_)) co_return;
+  end.failure.emplace();
+  end.failure->failure_class = FailureClass::cancelled;
+  end.failure->message = "the stream is to be read again from its start";
+  co_await end_run(run, end);
+  pg::Params left(lease_.workspace, id_, stream.name, run);
+  co_await services_.pool.query(kSuperseded, std::move(left));
+  log::info("sync.run.superseded",
+            {{"connection_id", id_.value}, {"stream", stream.name}, {"run", run.value}});
 }
 
 Task<void> ConnectionWork::finish_stream(const StreamRow& stream, RunId run,
@@ -505,18 +613,16 @@ Task<void> ConnectionWork::finish_stream(const StreamRow& stream, RunId run,
   // Another host goes on, and says what becomes of the stream.
   if (!leases_.held(lease_)) co_return;
   const auto key = [&] { return pg::Params(lease_.workspace, id_, stream.name); };
-  co_await end_run(run, end);
-  const bool cancelled = is_cancelled(end);
-  if (end.done()) {
+  if (end.done()) {  // its last page said so in its own transaction
     ++stats_.runs_done;
-    co_await services_.pool.query(kStreamDone, key().add(run));
     log::info("sync.run.done", {{"connection_id", id_.value},
                                 {"stream", stream.name},
                                 {"run", run.value},
                                 {"records", end.counts.records}});
-    if (stream.is_changes() && !stream.is_marked()) co_await restart_after_first_mark(stream);
     co_return;
   }
+  co_await end_run(run, end);
+  const bool cancelled = is_cancelled(end);
   const contract::ConnectorFailure& failure = *end.failure;
   ++stats_.failures[std::string(contract::to_string(failure.failure_class))];
   if (!cancelled) ++stats_.runs_failed;
@@ -525,8 +631,9 @@ Task<void> ConnectionWork::finish_stream(const StreamRow& stream, RunId run,
                                    {"run", run.value},
                                    {"class", contract::to_string(failure.failure_class)},
                                    {"message", failure.message}});
-  if (failure.failure_class == FailureClass::checkpoint_rejected &&
-      stream.failures < kRestartsMax) {
+  // Failures of another kind before it, of a vendor that was away for weeks, do not count.
+  const std::int64_t restarts = stream.error_class == kRejected ? stream.failures : 0;
+  if (failure.failure_class == FailureClass::checkpoint_rejected && restarts < kRestartsMax) {
     co_await services_.pool.query(stream.is_changes() ? kReadAllAgain : kRestartStream,
                                   key().add(failure.message));
     co_return;
@@ -541,14 +648,6 @@ Task<void> ConnectionWork::finish_stream(const StreamRow& stream, RunId run,
       .add(pause)
       .add(std::int64_t{cancelled ? 0 : 1});
   co_await services_.pool.query(kStreamFailed, std::move(failed));
-}
-
-Task<void> ConnectionWork::restart_after_first_mark(const StreamRow& stream) {
-  pg::Params again(lease_.workspace, id_, stream.name,
-                   fmt::format("reads everything again: changes are followed only since the "
-                               "stream {} could be read",
-                               stream.name));
-  co_await services_.pool.query(kReadBeforeMark, std::move(again));
 }
 
 Task<void> ConnectionWork::reconcile_stream(StreamRow stream) {
@@ -620,8 +719,8 @@ Task<bool> ConnectionWork::refetch_some() {
     end.failure.emplace();
     end.failure->message = "this version of the connector has no entity type '" + type + "'";
   }
+  if (end.done()) co_return true;  // its last page said so in its own transaction
   co_await end_run(run, end);
-  if (end.done()) co_return true;
   if (is_cancelled(end)) co_return false;  // ours to stop; the ids are as due as before
   log::warning(
       "sync.refetch.failed",

@@ -33,6 +33,8 @@ struct EngineStats {
 struct WorkOptions {
   std::chrono::milliseconds poll = std::chrono::milliseconds(500);  ///< looks for newly due streams
   std::size_t streams_at_once = 4;  ///< snapshots and polls of one connection
+  /// Told to end, what still waits for a vendor after so long is given up; its page comes again.
+  std::chrono::milliseconds end_grace = std::chrono::seconds(10);
   ReconcileLimits reconcile;
 };
 
@@ -70,16 +72,22 @@ class ConnectionWork {
   [[nodiscard]] bool may_go_on() const;
   Task<void> schedule();
   void start(std::string key, Task<void> task);
+  /// Until everything that was started has ended.
+  Task<void> wait_for_all();
   Task<void> guarded(std::string key, Task<void> task);
   Task<std::vector<StreamRow>> read_streams();
   /// True when snapshots may be read: every change stream has a checkpoint, or may not be read.
   Task<bool> changes_are_marked(const std::vector<StreamRow>& streams);
   /// Starts what is due and may run now.
-  Task<void> start_due(const std::vector<StreamRow>& streams);
+  Task<void> start_due(const std::vector<StreamRow>& streams, bool refetch_due);
+  [[nodiscard]] bool account_in_doubt(const std::vector<StreamRow>& streams,
+                                      bool refetch_due) const;
+  Task<void> confirm_account();
 
   Task<void> run_stream(StreamRow stream);
   Task<void> finish_stream(const StreamRow& stream, RunId run, const SessionEnd& end);
-  Task<void> restart_after_first_mark(const StreamRow& stream);
+  /// The stream was reset while it was read: what is stored stays, and it is due again.
+  Task<void> leave_superseded(const StreamRow& stream, RunId run, SessionEnd end);
   Task<void> reconcile_stream(StreamRow stream);
   Task<void> refetch();
   Task<bool> refetch_some();
@@ -87,7 +95,7 @@ class ConnectionWork {
 
   /// Opens a session and runs it to its end; what is thrown on the way is its failure.
   Task<SessionEnd> drive(const LoadedConnection& connection, const contract::SessionArgs& args,
-                         PageSink& sink);
+                         RunSink& sink);
   Task<RunId> begin_run(std::string stream, std::string kind);
   Task<void> end_run(RunId run, const SessionEnd& end);
   [[nodiscard]] Store store() const;
@@ -110,7 +118,8 @@ class ConnectionWork {
   std::set<std::string> reading_;  ///< those of them that are snapshots or polls
   std::exception_ptr surprise_;    ///< the first; ends the work
   bool started_anything_ = false;
-  bool draining_ = false;  ///< an admin turned the connection off
+  bool account_confirmed_ = false;  ///< asked since we have the lease, and not denied
+  bool draining_ = false;           ///< an admin turned the connection off
   asio::steady_timer wake_;
 };
 

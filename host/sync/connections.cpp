@@ -4,6 +4,7 @@
 #include "contract/config.hpp"
 #include "sync/run.hpp"
 #include "sync/send_scope.hpp"
+#include "sync/step_pool.hpp"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -13,6 +14,7 @@
 namespace sluice::sync {
 namespace {
 
+using contract::FailureClass;
 using nlohmann::json;
 
 constexpr std::size_t kAccountTextBytesMax = 500;  ///< of an account's id, name and mode
@@ -58,8 +60,28 @@ const pg::Statement kFailed{"connections_failed", R"(
   update sluice.connection set state = 'FAILED', state_reason = $3
   where workspace_id = $1 and connection_id = $2 and state not in ('DISCONNECTING','DISCONNECTED'))"};
 
+// Nothing is read with a key of another account, or of the other mode, until an admin gives one
+// that fits; the engine asks again before it reads (confirm_account). A stream that was not to run
+// stays as it is.
+const pg::Statement kPark{"connections_park", R"(
+  with later as (
+    update sluice.refetch set not_before = now() + interval '5 minutes'
+    where workspace_id = $1 and connection_id = $2 and not_before <= now())
+  update sluice.stream s set state = 'failed', error_class = 'AUTH', reason = $3,
+         consecutive_failures = consecutive_failures + 1,
+         next_run_at = now() + least(3600, 300 * power(2, least(consecutive_failures, 4))) * interval '1 second'
+  from sluice.connection c
+  where s.workspace_id = $1 and s.connection_id = $2 and s.enabled and s.next_run_at is not null
+    and c.workspace_id = $1 and c.connection_id = $2 and c.state not in ('DISCONNECTING','DISCONNECTED'))"};
+
+const pg::Statement kUnpark{"connections_unpark", R"(
+  update sluice.stream s set next_run_at = now() from sluice.connection c
+  where s.workspace_id = $1 and s.connection_id = $2 and s.enabled and s.error_class = 'AUTH'
+    and c.workspace_id = $1 and c.connection_id = $2 and c.state not in ('DISCONNECTING','DISCONNECTED'))"};
+
 const pg::Statement kSyncNow{"connections_sync_now", R"(
   update sluice.stream set next_run_at = now(),
+         reading = reading + case when $4 and mode = 'snapshot' then 1 else 0 end,
          checkpoint = case when $4 and mode = 'snapshot' then null else checkpoint end,
          checkpoint_format = case when $4 and mode = 'snapshot' then 0 else checkpoint_format end,
          snapshot_done = snapshot_done and not ($4 and mode = 'snapshot')
@@ -246,7 +268,8 @@ Task<Result<LoadedConnection>> Connections::load(WorkspaceId workspace, Connecti
 }
 
 Task<Result<CheckOutcome>> Connections::run_check(const LoadedConnection& connection,
-                                                  std::string staged_secret) {
+                                                  std::string staged_secret,
+                                                  std::function<bool()> stopping) {
   contract::SessionArgs args;
   args.operation = contract::Operation::check;
   args.config_json = connection.config.dump();
@@ -261,7 +284,9 @@ Task<Result<CheckOutcome>> Connections::run_check(const LoadedConnection& connec
                  .clock = services_.clock,
                  .entropy = services_.entropy,
                  .checkpoint_format = 0,
-                 .stopping = {}};
+                 .stopping = std::move(stopping),
+                 .steps = &services_.steps,
+                 .owner = StepOwner{connection.workspace, connection.id, "checking the key"}};
   const SessionEnd end = co_await run_session(std::move(run));
   co_return read_outcome(end);
 }
@@ -283,6 +308,26 @@ Result<CheckOutcome> Connections::require_same(const LoadedConnection& connectio
                 "Use a key of the same mode, or make another connection for this one");
   }
   return outcome;
+}
+
+Task<bool> Connections::confirm_account(const LoadedConnection& connection,
+                                        std::function<bool()> stopping) {
+  std::string current;  // no staged secret
+  Result<CheckOutcome> answered =
+      co_await run_check(connection, std::move(current), std::move(stopping));
+  const Result<CheckOutcome> outcome = require_same(connection, std::move(answered));
+  if (outcome) co_return true;
+  // A permission that is missing is the matter of the stream that needs it.
+  const bool refused = outcome.error().kind == ErrorKind::denied &&
+                       outcome.error().message.starts_with(to_string(FailureClass::auth));
+  if (!refused && outcome.error().kind != ErrorKind::conflict) co_return true;
+  log::warning("connection.not_the_one_it_was", {{"connection", connection.name},
+                                                 {"connection_id", connection.id.value},
+                                                 {"code", outcome.error().code},
+                                                 {"message", outcome.error().message}});
+  pg::Params park(connection.workspace, connection.id, outcome.error().describe());
+  co_await services_.pool.query(kPark, std::move(park));
+  co_return false;
 }
 
 Task<Result<CheckOutcome>> Connections::create(WorkspaceId workspace, NewConnection wanted,
@@ -390,11 +435,17 @@ Task<Result<CheckOutcome>> Connections::check(WorkspaceId workspace, std::string
       co_await services_.pool.query(kFailed,
                                     pg::Params(workspace, connection->id, outcome.error().message));
     }
+    if (outcome.error().kind == ErrorKind::conflict) {
+      pg::Params park(workspace, connection->id, outcome.error().describe());
+      co_await services_.pool.query(kPark, std::move(park));
+    }
     co_return outcome;
   }
   pg::Params account(workspace, connection->id, outcome->account_id, outcome->account_name,
                      outcome->mode);
   co_await services_.pool.query(kAccount, std::move(account));
+  co_await services_.pool.query(kUnpark, pg::Params(workspace, connection->id));
+  if (changed_) changed_(workspace);
   co_return outcome;
 }
 
@@ -456,7 +507,8 @@ Task<Result<void>> Connections::set_interval(WorkspaceId workspace, std::string 
 }
 
 Task<Result<void>> Connections::confirm_reconcile(WorkspaceId workspace, std::string connection,
-                                                  std::string stream, bool confirm) {
+                                                  std::string stream, bool confirm,
+                                                  std::string actor) {
   auto found = co_await load(workspace, connection);
   if (!found) co_return std::unexpected(found.error());
   const auto set = co_await services_.pool.query(kConfirmReconcile,
@@ -468,7 +520,8 @@ Task<Result<void>> Connections::confirm_reconcile(WorkspaceId workspace, std::st
   }
   json detail = json::object();
   detail["confirm"] = confirm;
-  co_await audit(workspace, "reconcile.confirm", connection + "/" + stream, std::move(detail));
+  co_await audit(workspace, "reconcile.confirm", connection + "/" + stream, std::move(detail),
+                 std::move(actor));
   if (changed_) changed_(workspace);
   co_return Result<void>();
 }

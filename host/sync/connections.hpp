@@ -130,6 +130,12 @@ class Connections {
   /// connection.other_account, connection.other_mode.
   Task<Result<CheckOutcome>> check(WorkspaceId workspace, std::string name);
 
+  /// Before everything is read again, or after the vendor refused the key: does it still answer for
+  /// the account and mode that the connection holds data of? False when it does not, or refuses the
+  /// key: then the streams that were to run have failed with that reason, until a later try. What
+  /// may pass (the vendor is away, its rate is used up) is no reason against.
+  Task<bool> confirm_account(const LoadedConnection& connection, std::function<bool()> stopping);
+
   /// A new value of a secret: staged, asked about by CHECK, and current only when that says the
   /// same account and mode. Else the old value stays in use, the connection goes on as it was, and
   /// the error says so. Failed streams are tried again at once.
@@ -153,7 +159,9 @@ class Connections {
                                                 std::string actor);
 
   /// Asks for a run now: of all change and poll streams, or of those named; `full` reads snapshots
-  /// again from their start. Returns the streams. Errors: stream.unknown, stream.paused,
+  /// again from their start. While a stream runs: a change or poll stream runs once more
+  /// afterwards; a snapshot under way is the answer, unless `full`, which ends it at its next page
+  /// and begins anew. Returns the streams. Errors: stream.unknown, stream.paused,
   /// connection.disabled.
   Task<Result<std::vector<std::string>>> request_sync(WorkspaceId workspace, std::string name,
                                                       std::vector<std::string> streams, bool full);
@@ -169,7 +177,7 @@ class Connections {
   /// A person's word on deletions that the limits stopped (sync/reconcile.hpp): yes, or no, which
   /// keeps everything until the next complete enumeration. Error: reconcile.not_blocked.
   Task<Result<void>> confirm_reconcile(WorkspaceId workspace, std::string connection,
-                                       std::string stream, bool confirm);
+                                       std::string stream, bool confirm, std::string actor);
 
   /// Not found: Error(not_found, "connection.unknown").
   Task<Result<LoadedConnection>> load(WorkspaceId workspace, std::string name);
@@ -191,7 +199,11 @@ class Connections {
                                          pg::Array connections);
 
   Task<Result<CheckOutcome>> run_check(const LoadedConnection& connection,
-                                       std::string staged_secret = {});
+                                       std::string staged_secret, std::function<bool()> stopping);
+  Task<Result<CheckOutcome>> run_check(const LoadedConnection& connection,
+                                       std::string staged_secret = std::string()) {
+    return run_check(connection, std::move(staged_secret), std::function<bool()>());
+  }
   /// Refuses an answer from another account, or in another mode, than the connection holds data of.
   static Result<CheckOutcome> require_same(const LoadedConnection& connection,
                                            Result<CheckOutcome> outcome);

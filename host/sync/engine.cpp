@@ -3,14 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <boost/asio/bind_cancellation_slot.hpp>
-#include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/co_spawn.hpp>
-#include <boost/asio/detached.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
 #include "base/log.hpp"
+#include "base/task_group.hpp"
+#include "sync/step_pool.hpp"
 
 namespace sluice::sync {
 namespace {
@@ -18,6 +17,7 @@ namespace {
 /// Pages kick once each; looking more often than this only costs.
 constexpr std::chrono::milliseconds kLookGap{25};
 constexpr std::int64_t kTroublePauseSecondsMax = 30;
+constexpr std::chrono::milliseconds kAwayPauseMax{2000};  ///< between looks, while none succeeds
 
 // Each branch is a walk along an index that holds only what is due, or a loose scan with one probe
 // a connection that has any. now(), not clock_timestamp(): a volatile bound is no index condition.
@@ -105,6 +105,20 @@ void Engine::stop() {
 std::vector<Trouble> Engine::troubles() const {
   std::vector<Trouble> all;
   for (const auto& [key, trouble] : troubles_) all.push_back(trouble);
+  for (const SlowStep& slow : services_.steps.slow_now()) {
+    Trouble& trouble = all.emplace_back();
+    trouble.workspace = slow.owner.workspace;
+    trouble.work = connection_lease(slow.owner.connection);
+    const auto since =
+        std::chrono::duration_cast<std::chrono::seconds>(services_.clock.steady() - slow.begun);
+    trouble.message = fmt::format(
+        "the connector has been computing for {} s in one step ({}), and that is not waiting for "
+        "its vendor",
+        since.count(), slow.owner.what);
+    trouble.action =
+        "other connections go on; when it does not end, a restart of the host does; report it to "
+        "the connector's author, or install the version before";
+  }
   return all;
 }
 
@@ -131,12 +145,16 @@ void Engine::ended(const std::string& key, std::exception_ptr surprise) {
   } catch (const std::exception& error) {
     trouble.message = error.what();
   }
+  // Work that went well for longer than it had waited meets a trouble of its own.
+  const auto now = services_.clock.steady();
+  if (now - was.began > trouble.pause) trouble.failures = 0;
   ++trouble.failures;
   const std::int64_t seconds = std::min(
       kTroublePauseSecondsMax, std::int64_t{1} << std::min<std::int64_t>(trouble.failures, 6));
   const std::int64_t pause_ms =
       seconds * 500 + services_.entropy.below(static_cast<std::uint32_t>(seconds * 500));
-  trouble.next_try = services_.clock.steady() + std::chrono::milliseconds(pause_ms);
+  trouble.pause = std::chrono::milliseconds(pause_ms);
+  trouble.next_try = now + trouble.pause;
   log::error("engine.work_failed", {{"workspace", was.workspace.value},
                                     {"work", was.name},
                                     {"error", trouble.message},
@@ -149,6 +167,7 @@ void Engine::spawn(WorkspaceId workspace, std::string name, Task<void> task) {
   Active active;
   active.workspace = workspace;
   active.name = std::move(name);
+  active.began = services_.clock.steady();
   active_.emplace(key, std::move(active));
   asio::co_spawn(
       services_.pool.executor(), std::move(task),
@@ -169,9 +188,8 @@ Task<std::chrono::milliseconds> Engine::pause_until_next_look() {
 }
 
 Task<void> Engine::run() {
-  asio::cancellation_signal end_renewal;
-  asio::co_spawn(services_.pool.executor(), leases_->keep_renewing(),
-                 asio::bind_cancellation_slot(end_renewal.slot(), asio::detached));
+  TaskGroup renewal(services_.pool.executor());
+  renewal.spawn(leases_->keep_renewing());
   asio::steady_timer gap(services_.pool.executor());
   while (!stopping_) {
     kicked_ = false;
@@ -179,16 +197,40 @@ Task<void> Engine::run() {
     try {
       co_await look_for_work();
       pause = co_await pause_until_next_look();
+      looked();
     } catch (const std::exception& error) {
-      log::warning("engine.look_failed", {{"error", error.what()}});
+      pause = look_failed(error.what());
     }
-    if (kicked_) pause = kLookGap;  // while we looked
+    if (kicked_ && away_.failures() == 0) pause = kLookGap;  // while we looked
     co_await wait(pause);
     gap.expires_after(kLookGap);
     co_await gap.async_wait(asio::use_awaitable);
   }
   while (!active_.empty()) co_await wait(options_.poll);  // each ends after its page
-  end_renewal.emit(asio::cancellation_type::terminal);
+  renewal.cancel();
+  try {
+    co_await renewal.wait();
+  } catch (const boost::system::system_error&) {
+    // Its way to end.
+  }
+}
+
+void Engine::looked() {
+  const auto over = away_.succeeded(services_.clock.steady());
+  if (!over) return;
+  log::info("engine.looks_again",
+            {{"failures", over->failures}, {"away_ms", over->lasted.count()}});
+}
+
+std::chrono::milliseconds Engine::look_failed(const char* why) {
+  const auto now = services_.clock.steady();
+  if (away_.failed(now)) {
+    log::warning(
+        "engine.look_failed",
+        {{"error", why}, {"failures", away_.failures()}, {"away_ms", away_.lasted(now).count()}});
+  }
+  const int doubled = static_cast<int>(std::min<std::int64_t>(away_.failures() - 1, 10));
+  return std::max(options_.poll, std::min(kAwayPauseMax, options_.poll * (1 << doubled)));
 }
 
 Task<void> Engine::look_for_work() {

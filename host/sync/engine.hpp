@@ -10,6 +10,7 @@
 
 #include "base/async.hpp"
 #include "base/ids.hpp"
+#include "base/outage.hpp"
 #include "sync/connection_work.hpp"
 #include "sync/connections.hpp"
 #include "sync/lease.hpp"
@@ -31,8 +32,10 @@ struct Trouble {
   WorkspaceId workspace;
   std::string work;  ///< "connection/7", "link", "install/stripe"
   std::string message;
-  std::int64_t failures = 0;  ///< in a row
+  std::string action;         ///< when there is something to do besides waiting for the next try
+  std::int64_t failures = 0;  ///< in a row; 0: it goes on, and does not come to an end
   std::chrono::steady_clock::time_point next_try;
+  std::chrono::milliseconds pause{0};  ///< before the next try
 };
 
 /// One per host loop.
@@ -59,12 +62,15 @@ class Engine {
   /// Look for work now instead of at the next poll.
   void kick();
   [[nodiscard]] const EngineStats& stats() const { return stats_; }
-  /// What fails at the moment, of all workspaces.
+  /// What fails at the moment, or hangs in a connector's code, of all workspaces.
   [[nodiscard]] std::vector<Trouble> troubles() const;
 
  private:
   Task<void> look_for_work();
   Task<std::chrono::milliseconds> pause_until_next_look();
+  void looked();
+  /// Says so now and then; how long to wait for the next look.
+  std::chrono::milliseconds look_failed(const char* why);
   void look_soon();
   Task<void> wait(std::chrono::milliseconds pause);
   /// Spawns it unless it runs already, or failed a moment ago.
@@ -85,12 +91,14 @@ class Engine {
     std::string name;
     ConnectionWork* work = nullptr;  ///< of a connection, while it has its lease
     bool did_something = false;
+    std::chrono::steady_clock::time_point began;
   };
   std::map<std::string, Active> active_;  ///< bounded by connections_max and workspaces
   std::map<std::string, Trouble> troubles_;
   std::size_t connections_active_ = 0;
   bool stopping_ = false;
   bool kicked_ = false;
+  Outage away_;  ///< looks that fail: the database is away
   asio::steady_timer wake_;
   EngineStats stats_;
 };

@@ -42,6 +42,10 @@ const pg::Statement kInstall{"installation_install", R"(
 const pg::Statement kWorkspaceName{"installation_workspace", R"(
   select name from sluice.workspace where workspace_id = $1)"};
 
+// One install at a time in a workspace: the first one of a connector has no row yet to lock.
+const pg::Statement kOneAtATime{"installation_one_at_a_time", R"(
+  select 1 from sluice.workspace where workspace_id = $1 for no key update)"};
+
 const pg::Statement kPending{"installation_pending", R"(
   select to_apply::text from sluice.installation
   where workspace_id = $1 and connector = $2 and to_apply is not null)"};
@@ -77,7 +81,7 @@ const pg::Statement kReviveStreams{"installation_revive_streams", R"(
 
 // Another mode is another stream under the old name: what it read so far means nothing to it.
 const pg::Statement kChangeModes{"installation_change_modes", R"(
-  update sluice.stream s set mode = m.mode, checkpoint = null, checkpoint_format = 0, snapshot_done = false,
+  update sluice.stream s set mode = m.mode, reading = s.reading + 1, checkpoint = null, checkpoint_format = 0, snapshot_done = false,
          next_run_at = case when s.enabled and c.state not in ('DISCONNECTING','DISCONNECTED') then now() end
   from sluice.connection c, unnest($3::text[], $4::text[]) as m (stream, mode)
   where c.workspace_id = $1 and c.connector = $2 and s.workspace_id = $1 and s.connection_id = c.connection_id
@@ -365,6 +369,7 @@ Task<Result<InstallOutcome>> Connections::install(WorkspaceId workspace, Install
     co_return fail(ErrorKind::not_found, "workspace.unknown", "there is no such workspace");
   const std::string workspace_name = named.get<std::string>(0, 0);
   auto transaction = co_await pg::Transaction::begin(*lease);
+  co_await transaction.query(kOneAtATime, pg::Params(workspace));
   const auto changed = co_await change_catalogue(transaction, workspace, **code, wanted, outcome);
   if (!changed) {
     co_await transaction.rollback();

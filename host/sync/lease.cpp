@@ -1,6 +1,7 @@
 #include "sync/lease.hpp"
 
 #include "base/log.hpp"
+#include "base/outage.hpp"
 
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
@@ -111,13 +112,18 @@ Task<void> Leases::renew_all() {
 
 Task<void> Leases::keep_renewing() {
   asio::steady_timer timer(co_await asio::this_coro::executor);
+  Outage away;
   for (;;) {
     timer.expires_after(options_.renew_every);
     co_await timer.async_wait(asio::use_awaitable);
     try {
       co_await renew_all();
-    } catch (const pg::QueryError& error) {
-      log::warning("lease.renew_failed", {{"error", error.what()}});
+      if (const auto over = away.succeeded(clock_.steady()))
+        log::info("lease.renewed_again", {{"failures", over->failures}});
+    } catch (const Failure& error) {
+      if (away.failed(clock_.steady()))
+        log::warning("lease.renew_failed",
+                     {{"error", error.what()}, {"failures", away.failures()}});
     }
   }
 }

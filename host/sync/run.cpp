@@ -5,10 +5,6 @@
 #include "base/task_group.hpp"
 #include "sync/services.hpp"
 
-#include <boost/asio/bind_cancellation_slot.hpp>
-#include <boost/asio/cancellation_signal.hpp>
-#include <boost/asio/co_spawn.hpp>
-#include <boost/asio/post.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
@@ -33,7 +29,6 @@ struct Slot {
   std::exception_ptr surprise;
   bool finished = false;
   asio::steady_timer ready;  ///< cancelled when finished
-  asio::cancellation_signal cancel;
 };
 
 Task<void> fetch_into(std::shared_ptr<Slot> slot, fetch::Client& client,
@@ -72,29 +67,25 @@ class ObservedAt {
 };
 
 /// The requests of one session, answered in the order in which they were asked for, so that a run
-/// can be repeated. Those still under way when it is destroyed are cancelled; they hold their slot
-/// themselves.
+/// can be repeated. give_up() before it is destroyed: requests use the context to their end.
 class Outstanding {
  public:
   Outstanding(Executor executor, fetch::Client& client, const fetch::SendContext& context)
-      : executor_(std::move(executor)), client_(client), context_(context) {}
+      : executor_(executor), client_(client), context_(context), fetching_(std::move(executor)) {}
   Outstanding(const Outstanding&) = delete;
   Outstanding& operator=(const Outstanding&) = delete;
-  ~Outstanding() {
-    for (const auto& slot : slots_) slot->cancel.emit(asio::cancellation_type::terminal);
-  }
 
   void start(contract::Request request, std::int64_t now_ms) {
     auto slot = std::make_shared<Slot>(executor_);
     slot->sent_at_ms = now_ms;
     slots_.push_back(slot);
-    // Asio clears the signal's slot once more after the coroutine's frame, and its share of the
-    // slot, are gone; so its end keeps the signal, and lets go of it a turn of the loop later.
-    asio::co_spawn(executor_, fetch_into(slot, client_, context_, std::move(request)),
-                   asio::bind_cancellation_slot(slot->cancel.slot(),
-                                                [executor = executor_, slot](std::exception_ptr) {
-                                                  asio::post(executor, [slot] {});
-                                                }));
+    fetching_.spawn(fetch_into(std::move(slot), client_, context_, std::move(request)));
+  }
+
+  /// Cancels what is under way and waits until it has ended.
+  Task<void> give_up() {
+    fetching_.cancel();
+    co_await fetching_.wait();
   }
 
   [[nodiscard]] std::size_t size() const { return slots_.size(); }
@@ -124,6 +115,7 @@ class Outstanding {
   fetch::Client& client_;
   const fetch::SendContext& context_;
   std::deque<std::shared_ptr<Slot>> slots_;
+  TaskGroup fetching_;
 };
 
 ConnectorFailure internal_failure(const Error& error) {
@@ -192,10 +184,12 @@ class Drive {
   /// Until the page under way is stored; throws what its write threw.
   Task<void> settle();
   void give_up_writing() { writing_.cancel(); }
+  Task<void> give_up_requests() { return outstanding_.give_up(); }
   [[nodiscard]] SessionEnd take_end() { return std::move(end_); }
 
  private:
   Task<Result<contract::StepOutput>> step();
+  Task<void> check(const contract::Page& page);
   [[nodiscard]] std::optional<Error> too_much(const contract::StepOutput& output);
   void send_requests(contract::StepOutput& output);
   void hand_over(contract::StepOutput& output);
@@ -225,14 +219,9 @@ Task<Result<contract::StepOutput>> Drive::step() {
     room_ = co_await run_.pages->acquire(body + std::max(body, bytes_of_a_step_));
   }
   Result<contract::StepOutput> stepped = contract::StepOutput();
-  const ingest::PageCheck check = run_.sink != nullptr ? run_.sink->check() : ingest::PageCheck();
-  checked_.reset();
-  StepPool::Step work = [this, &stepped, &check] {
-    stepped = run_.session.step(input_);
-    if (stepped && stepped->result != StepResult::failed) checked_ = check(stepped->page);
-  };
+  StepPool::Step work = [this, &stepped] { stepped = run_.session.step(input_); };
   if (run_.steps != nullptr) {
-    co_await run_.steps->run(std::move(work));
+    co_await run_.steps->run(std::move(work), run_.owner);
   } else {
     work();
   }
@@ -241,6 +230,19 @@ Task<Result<contract::StepOutput>> Drive::step() {
   bytes_of_a_step_ = stepped ? memory_of(stepped->page) : 0;
   room_.resize(bytes_of_a_step_);
   co_return stepped;
+}
+
+/// On a thread, while the next answer is on its way and the page before is written.
+Task<void> Drive::check(const contract::Page& page) {
+  checked_.reset();
+  if (page.empty()) co_return;
+  const ingest::PageCheck check = run_.sink->check();
+  StepPool::Step work = [this, &page, &check] { checked_ = check(page); };
+  if (run_.steps != nullptr) {
+    co_await run_.steps->run(std::move(work), run_.owner);
+  } else {
+    work();
+  }
 }
 
 std::optional<Error> Drive::too_much(const contract::StepOutput& output) {
@@ -329,6 +331,7 @@ Task<void> Drive::to_the_end() {
     const bool done = output.result == StepResult::done;
     if (!failed) send_requests(output);
     const bool stores = !failed && run_.sink != nullptr && (has_effect(output) || done);
+    if (stores) co_await check(output.page);
     if (stores) co_await settle();
     SLUICE_FAILPOINT("sync.before_page");
     if (stores) hand_over(output);
@@ -361,6 +364,8 @@ Task<SessionEnd> run_session(SessionRun run) {
     }
     co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
   }
+  // What was asked for and not waited for uses the caller's context.
+  co_await drive.give_up_requests();
   co_await drive.settle();  // a failed write speaks before what came after it
   if (surprise) std::rethrow_exception(surprise);
   co_return drive.take_end();

@@ -52,6 +52,7 @@ struct SessionRun {
   std::uint32_t checkpoint_format = 0;
   std::function<bool()> stopping;  ///< asked after each page; true ends the session by CANCEL
   StepPool* steps = nullptr;       ///< nullptr: the session steps on the loop's thread
+  StepOwner owner = {};            ///< whom a slow step is shown as
   PageBudget* pages = nullptr;     ///< nullptr: nothing bounds the pages in flight
 };
 
@@ -60,12 +61,13 @@ inline constexpr int kIdleStepsMax =
     10'000;  ///< steps without a request or a record: "sync.no_progress"
 
 /// Drives the session. While page N is written, the next request is at the vendor, and page N+1 is
-/// stepped and held:
+/// stepped, checked and held:
 ///
 ///   vendor   | request 1 | request 2 | request 3 |
 ///   steps                | page 1    | page 2    | page 3 (held until page 2 is stored)
 ///   writer                           | page 1        | page 2        | page 3
 ///
+/// A step's requests leave as soon as it has ended; its page is checked while they are answered.
 /// So at most one page is written and one is stepped ahead. Pages are stored in their order, each
 /// with the checkpoint that its step put out. A step that fails is discarded as a whole, but the
 /// page before it is still stored; so is the page under way when `stopping` ends the session. A
@@ -73,8 +75,8 @@ inline constexpr int kIdleStepsMax =
 ///
 /// Throws what the writer throws (pg::QueryError, Failure "lease.lost"): what was written by then
 /// stays, and the checkpoint in the store says from where to go on. Returns and throws only when
-/// nothing of the session is under way any more, no step and no write; a cancelled caller's page is
-/// given up.
+/// nothing of the session is under way any more, no step, no write and no request; a cancelled
+/// caller's page is given up, and so are requests that nobody waits for.
 Task<SessionEnd> run_session(SessionRun run);
 
 }  // namespace sluice::sync

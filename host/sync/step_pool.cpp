@@ -46,7 +46,13 @@ void work_off(Job& job) {
 
 struct StepPool::Threads {
   explicit Threads(std::size_t count) : pool(count) {}
+  ~Threads() {
+    pool.stop();
+    pool.join();
+    for (std::thread& thread : more) thread.join();
+  }
   asio::thread_pool pool;
+  std::vector<std::thread> more;  ///< in the place of those that a slow step keeps
 };
 
 std::size_t StepPool::default_threads() {
@@ -59,12 +65,15 @@ StepPool::StepPool(std::size_t threads, std::chrono::milliseconds warn_after)
   stats_.threads = threads;
 }
 
-StepPool::~StepPool() {
-  threads_->pool.stop();
-  threads_->pool.join();
+StepPool::~StepPool() = default;
+
+void StepPool::replace_thread() {
+  if (threads_->more.size() >= std::min(slow_.size(), kStepThreadsMoreMax)) return;
+  threads_->more.emplace_back([&pool = threads_->pool] { pool.attach(); });
+  ++stats_.threads;
 }
 
-Task<void> StepPool::run(Step step) {
+Task<void> StepPool::run(Step step, StepOwner owner) {
   const Executor executor = co_await asio::this_coro::executor;
   const auto job = std::make_shared<Job>(executor, std::move(step));
   asio::post(threads_->pool, [job, executor] {
@@ -76,10 +85,11 @@ Task<void> StepPool::run(Step step) {
   });
   ++stats_.under_way;
   auto warn_at = steady_clock::now() + warn_after_;
-  bool warned = false;
+  auto slow = slow_.end();
   // A cancelled caller must not leave its session to a thread.
   co_await asio::this_coro::throw_if_cancelled(false);
   while (!job->ended) {
+    const bool warned = slow != slow_.end();
     job->woken.expires_at(warned ? steady_clock::time_point::max() : warn_at);
     boost::system::error_code ignored;
     co_await job->woken.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
@@ -89,10 +99,17 @@ Task<void> StepPool::run(Step step) {
     const bool waits = begun == steady_clock::time_point();
     warn_at = (waits ? steady_clock::now() : begun) + warn_after_;
     if (steady_clock::now() < warn_at) continue;
-    warned = true;
+    slow = slow_.emplace(slow_.end());
+    slow->owner = owner;
+    slow->begun = begun;
     ++stats_.slow;
-    log::warning("connector.step_slow", {{"milliseconds", warn_after_.count()}});
+    log::warning("connector.step_slow", {{"milliseconds", warn_after_.count()},
+                                         {"workspace", owner.workspace.value},
+                                         {"connection_id", owner.connection.value},
+                                         {"what", owner.what}});
+    replace_thread();
   }
+  if (slow != slow_.end()) slow_.erase(slow);
   co_await asio::this_coro::throw_if_cancelled(true);
   --stats_.under_way;
   ++stats_.steps;

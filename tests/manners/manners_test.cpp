@@ -92,6 +92,7 @@ TEST(Manners, banned_calls_stay_in_their_seams) {
        "a timer of the loop",
        {"host/pg/cluster.cpp"}},
       {R"(\bdlclose\b)", "nothing: a connector stays mapped", {}},
+      {R"(\bcancellation_signal\b)", "sluice::TaskGroup", {"host/base/task_group.hpp"}},
   };
   for (const SourceFile& file : read_sources(kRoot, {"host", "plugins", "plugin-api"})) {
     const std::string code = blank_comments_and_strings(file.text);

@@ -147,6 +147,25 @@ TEST_F(ClusterTest, AKilledPostmasterIsNoProblem) {
   EXPECT_EQ(ask(cluster.conninfo(), "SELECT a FROM kept"), "42");
 }
 
+TEST_F(ClusterTest, AKilledPostmasterThatItsParentHasNotNoticedIsNoProblem) {
+  int first = 0;
+  {
+    auto cluster = expect(Cluster::start(options()));
+    ask(cluster.conninfo(), "CREATE TABLE kept AS SELECT 42 AS a");
+    first = cluster.postmaster_pid();
+    ::kill(first, SIGKILL);
+    cluster.leave_running();  // and nobody asks for its exit code
+  }
+  ASSERT_TRUE(alive(first)) << "it was to be a zombie";
+  {
+    auto cluster = Cluster::start(options());
+    ASSERT_TRUE(cluster) << cluster.error().describe();
+    EXPECT_NE(cluster->postmaster_pid(), first);
+    EXPECT_EQ(ask(cluster->conninfo(), "SELECT a FROM kept"), "42");
+  }
+  ::waitpid(first, nullptr, 0);
+}
+
 TEST_F(ClusterTest, AKilledPostmasterIsStartedAgainByItsHost) {
   auto cluster = expect(Cluster::start(options()));
   ask(cluster.conninfo(), "CREATE TABLE kept AS SELECT 42 AS a");

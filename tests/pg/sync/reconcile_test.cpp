@@ -286,5 +286,101 @@ TEST_F(ReconcileTest,
   EXPECT_EQ(ask("select count(*) from sluice.change where op = 'restore'"), "2500");
 }
 
+/// What the last page of a run says of the run and its stream, in its own transaction.
+class RunEndTest : public ReconcileTest {
+ protected:
+  ingest::PageCounts write(ingest::PageEffects effects, const std::string& id = "p1") {
+    contract::Page page;
+    contract::Value value;
+    value.kind = contract::Kind::string;
+    value.text = page.keep(std::string("Ann"));
+    const auto values = page.allocate<contract::Value>(1);
+    values[0] = value;
+    contract::Record& record = page.records.emplace_back();
+    record.external_id = page.keep(id);
+    record.values = values;
+    return run(writer_->write(context_, page, std::move(effects)));
+  }
+  ingest::PageCounts last_page() {
+    ingest::PageEffects effects;
+    effects.last = true;
+    effects.checkpoint = "the end";
+    return write(std::move(effects));
+  }
+  /// The run began a minute ago; the stream was due before it, or asked for since.
+  void running(const std::string& mode, int interval_s, const std::string& next_run_at) {
+    ask("update sluice.sync_run set started_at = now() - interval '1 minute'");
+    ask(fmt::format(
+        "update sluice.stream set mode = '{}', interval_seconds = {}, state = 'running', "
+        "reason = 'was away', consecutive_failures = 2, next_run_at = {}",
+        mode, interval_s, next_run_at));
+  }
+};
+
+TEST_F(RunEndTest, the_last_page_ends_the_run_and_says_when_the_stream_is_due) {
+  running("poll", 600, "now() - interval '2 minutes'");
+  last_page();
+  EXPECT_EQ(ask("select outcome || (finished_at is not null)::text from sluice.sync_run"),
+            "donetrue");
+  EXPECT_EQ(ask("select concat_ws(' ', state, reason, consecutive_failures, last_run_id, "
+                "last_success_at is not null, next_run_at between now() + interval '500 seconds' "
+                "and now() + interval '601 seconds') from sluice.stream"),
+            "idle  0 1 t t");
+}
+
+TEST_F(RunEndTest, who_asks_while_a_poll_stream_runs_gets_another_run) {
+  running("poll", 600, "now() - interval '5 seconds'");
+  last_page();
+  EXPECT_EQ(ask("select next_run_at <= now() from sluice.stream"), "t");
+}
+
+TEST_F(RunEndTest, who_asks_while_a_snapshot_is_read_is_answered_by_it) {
+  running("snapshot", 0, "now() - interval '5 seconds'");
+  last_page();
+  EXPECT_EQ(ask("select next_run_at is null from sluice.stream"), "t");
+}
+
+TEST_F(RunEndTest, a_page_before_the_last_says_nothing_of_the_end) {
+  running("snapshot", 0, "now() - interval '2 minutes'");
+  ingest::PageEffects effects;
+  effects.checkpoint = "middle";
+  write(std::move(effects));
+  EXPECT_EQ(ask("select state || (next_run_at <= now())::text from sluice.stream"), "runningtrue");
+  EXPECT_EQ(ask("select finished_at is null from sluice.sync_run"), "t");
+}
+
+TEST_F(RunEndTest, a_run_whose_stream_is_to_be_read_anew_stores_its_records_and_no_checkpoint) {
+  ask("update sluice.stream set reading = 4, checkpoint = null, next_run_at = now()");
+  ingest::PageEffects effects;
+  effects.last = true;
+  effects.snapshot_done = true;
+  effects.checkpoint = "of the reading before";
+  effects.reading = 3;
+  EXPECT_TRUE(write(std::move(effects)).superseded);
+  EXPECT_EQ(living(), "1");
+  EXPECT_EQ(ask("select concat_ws(' ', checkpoint is null, snapshot_done, next_run_at <= now()) "
+                "from sluice.stream"),
+            "t f t");
+  effects = ingest::PageEffects();
+  effects.checkpoint = "of this one";
+  effects.reading = 4;
+  EXPECT_FALSE(write(std::move(effects), "p2").superseded);
+  EXPECT_EQ(ask("select checkpoint is not null from sluice.stream"), "t");
+}
+
+TEST_F(RunEndTest, the_first_mark_of_changes_has_all_snapshots_read_again_in_the_same_transaction) {
+  ask("update sluice.stream set snapshot_done = true, checkpoint = 'x', next_run_at = null");
+  ask("insert into sluice.stream (workspace_id, connection_id, stream, mode) values (1, 1, 'feed', "
+      "'changes'), (1, 1, 'unread', 'snapshot')");
+  context_.stream = "feed";
+  ingest::PageEffects effects;
+  effects.checkpoint = "mark";
+  effects.snapshots_again = "changes are followed now";
+  write(std::move(effects));
+  EXPECT_EQ(ask("select concat_ws(' ', stream, checkpoint is null, snapshot_done, reading, "
+                "next_run_at is null) from sluice.stream order by stream"),
+            "feed f f 0 t people t f 1 f unread t f 0 t");
+}
+
 }  // namespace
 }  // namespace sluice::sync

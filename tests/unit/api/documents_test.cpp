@@ -48,6 +48,44 @@ TEST(Documents, every_route_is_in_the_document_of_the_api) {
   }
 }
 
+/// The first group of each match in a document.
+std::set<std::string> in_document(const std::string& document, const std::string& pattern) {
+  const std::regex expression(pattern);
+  std::set<std::string> found;
+  for (std::sregex_iterator at(document.begin(), document.end(), expression), end; at != end; ++at)
+    found.insert((*at)[1]);
+  return found;
+}
+
+TEST(Documents, every_route_metric_and_event_in_them_is_there) {
+  std::set<std::string> routes;
+  for (const Route& route : all_routes()) {
+    std::string pattern(route.pattern);
+    const std::string workspace = "/v1/workspaces/{workspace}";
+    if (pattern.starts_with(workspace + "/")) pattern = "$W" + pattern.substr(workspace.size());
+    routes.insert(std::string(route.method) + " " + pattern);
+  }
+  const std::string rest = text_of(source() / "docs/operating/rest.md");
+  const auto shown_routes = in_document(rest, R"re(\n\| `([A-Z]+ [^`]+)`)re");
+  EXPECT_GT(shown_routes.size(), 40U);
+  for (const std::string& route : shown_routes) EXPECT_TRUE(routes.contains(route)) << route;
+
+  const auto metrics = in_sources(R"re("((?:sluice|process)_[a-z_]+)")re", "api");
+  const std::string counted = text_of(source() / "docs/operating/metrics.md");
+  const auto shown_metrics =
+      in_document(counted, R"re(`((?:sluice|process)_[a-z_]+)(?:\{[^`]*)?`)re");
+  EXPECT_GT(shown_metrics.size(), 30U);
+  for (const std::string& name : shown_metrics) EXPECT_TRUE(metrics.contains(name)) << name;
+
+  const auto events =
+      in_sources(R"re(log::(?:debug|info|warning|error|write)\([^"]*"([a-z_.0-9]+)")re");
+  const std::string logged = text_of(source() / "docs/operating/logs.md");
+  const std::string table = logged.substr(logged.find("## Events"));
+  const auto shown_events = in_document(table, R"re(`([a-z_]+\.[a-z_.]+)`)re");
+  EXPECT_GT(shown_events.size(), 20U);
+  for (const std::string& event : shown_events) EXPECT_TRUE(events.contains(event)) << event;
+}
+
 TEST(Documents, every_log_event_is_in_the_document_of_logs) {
   const std::string document = text_of(source() / "docs/operating/logs.md");
   const auto events = in_sources(R"re(log::(?:debug|info|warning|error)\(\s*"([a-z_.0-9]+)")re");

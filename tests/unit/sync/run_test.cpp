@@ -119,12 +119,66 @@ class GatedSink final : public PageSink {
   asio::steady_timer gate_;
 };
 
+/// Asks the vendor for something in its first step; then waits for it, or fails without waiting.
+class AskingSession final : public connector::Session {
+ public:
+  explicit AskingSession(bool waits) : waits_(waits) {}
+  Result<StepOutput> step(const Input&) override {
+    StepOutput output;
+    if (++steps_ > 1) {
+      output.result = StepResult::failed;
+      output.failure.emplace();
+      return output;
+    }
+    contract::Request request;
+    request.target = "/v1/things";
+    request.auth_slot = 0;
+    output.requests.push_back(std::move(request));
+    output.result = waits_ ? StepResult::wait : StepResult::more;
+    return output;
+  }
+  [[nodiscard]] bool ended() const override { return false; }
+
+ private:
+  bool waits_;
+  int steps_ = 0;
+};
+
+/// Its database is away, which it knows without waiting.
+class LostKey final : public fetch::CredentialSource {
+ public:
+  Task<Result<fetch::Credential>> credential(std::string, fetch::CredentialVersion) override {
+    throw Failure(Error(ErrorKind::reconnect, "test.away", "the database is away"));
+    co_return fetch::Credential("x");
+  }
+};
+
+/// Never has it, and knows whether somebody waits.
+class SlowKey final : public fetch::CredentialSource {
+ public:
+  Task<Result<fetch::Credential>> credential(std::string, fetch::CredentialVersion) override {
+    struct Waits {
+      int& waiting;
+      explicit Waits(int& w) : waiting(w) { ++waiting; }
+      ~Waits() { --waiting; }
+    } waits(waiting);
+    asio::steady_timer never(co_await asio::this_coro::executor,
+                             std::chrono::steady_clock::time_point::max());
+    co_await never.async_wait(asio::use_awaitable);
+    co_return fetch::Credential("x");
+  }
+  int waiting = 0;
+};
+
 class RunTest : public ::testing::Test {
  protected:
-  SessionRun run_of(CountingSession& session, PageSink& sink) {
+  SessionRun run_of(connector::Session& session, PageSink& sink) {
+    return run_with(session, sink, send_);
+  }
+  SessionRun run_with(connector::Session& session, PageSink& sink, const fetch::SendContext& send) {
     return SessionRun{.session = session,
                       .client = client_,
-                      .send = send_,
+                      .send = send,
                       .sink = &sink,
                       .clock = clock_,
                       .entropy = entropy_,
@@ -136,7 +190,18 @@ class RunTest : public ::testing::Test {
   static Task<void> drive(SessionRun run, SessionEnd& end) {
     end = co_await run_session(std::move(run));
   }
-  void start(CountingSession& session, PageSink& sink) {
+  /// What a request needs to get as far as its credential.
+  void declare_vendor() {
+    contract::Host host;
+    host.name = "api";
+    host.url = "https://api.example.com";
+    hosts_.push_back(host);
+    contract::AuthSlot slot;
+    slot.name = "api_key";
+    slot.secret = "api_key";
+    auth_.push_back(slot);
+  }
+  void start(connector::Session& session, PageSink& sink) {
     loop_.spawn(drive(run_of(session, sink), end_), outcome_);
   }
   bool ended() {
@@ -277,6 +342,40 @@ TEST_F(RunTest, a_cancelled_caller_leaves_no_step_and_no_write_under_way) {
   EXPECT_FALSE(sink.writing);
   EXPECT_TRUE(sink.stored.empty());
   EXPECT_EQ(pages_.stats().pages, 0U);
+}
+
+TEST_F(RunTest, a_request_that_fails_before_it_waits_for_anything_is_the_sessions_failure) {
+  declare_vendor();
+  LostKey lost;
+  const fetch::SendContext send{hosts_, auth_, config_, allowance_, lost, budget_, stats_};
+  GatedSink sink(loop_.executor());
+  for (int round = 0; round < 20; ++round) {
+    AskingSession session(true);
+    SessionRun run = run_with(session, sink, send);
+    sluice::testing::Loop::Outcome outcome;
+    loop_.spawn(drive(std::move(run), end_), outcome);
+    ASSERT_TRUE(loop_.until([&] { return outcome.ended; }));
+    EXPECT_NE(outcome.error, nullptr);
+    idle();
+  }
+}
+
+TEST_F(RunTest, a_session_that_ends_takes_the_requests_with_it_that_nobody_waits_for) {
+  declare_vendor();
+  SlowKey slow;
+  const fetch::SendContext send{hosts_, auth_, config_, allowance_, slow, budget_, stats_};
+  GatedSink sink(loop_.executor());
+  AskingSession session(false);
+  SessionRun run = run_with(session, sink, send);
+  bool over = false;
+  int waiting_at_the_end = -1;
+  asio::co_spawn(loop_.executor(), drive(std::move(run), end_), [&](std::exception_ptr) {
+    waiting_at_the_end = slow.waiting;
+    over = true;
+  });
+  ASSERT_TRUE(loop_.until([&over] { return over; }));
+  EXPECT_FALSE(end_.done());
+  EXPECT_EQ(waiting_at_the_end, 0);
 }
 
 TEST_F(RunTest, pages_in_flight_stay_within_the_bound_over_all_sessions) {

@@ -86,6 +86,33 @@ TEST_F(StepPoolTest, a_connector_that_burns_its_core_holds_up_neither_the_loop_n
   ASSERT_TRUE(loop_.until([this] { return outcome_.ended; }));
 }
 
+TEST_F(StepPoolTest, connectors_that_burn_every_thread_are_named_and_do_not_hold_up_another) {
+  StepPool pool(2, std::chrono::milliseconds(1));
+  std::atomic<bool> enough{false};
+  DoingSession busy([&enough] { burn_until(enough); });
+  DoingSession quick([] {});
+  const auto burn = [](StepPool& used, connector::Session& session, std::int64_t id) -> Task<void> {
+    StepPool::Step step = [&session] { (void)session.step(Input()); };
+    StepOwner owner;
+    owner.connection = ConnectionId(id);
+    owner.what = "stream coal";
+    co_await used.run(std::move(step), std::move(owner));
+  };
+  loop_.spawn(burn(pool, busy, 1), outcome_);
+  sluice::testing::Loop::Outcome second;
+  loop_.spawn(burn(pool, busy, 2), second);
+  loop_.spawn(step_once(pool, quick, answer_), other_outcome_);
+  EXPECT_TRUE(loop_.until([this] { return other_outcome_.ended; })) << "no thread was left for it";
+  EXPECT_FALSE(outcome_.ended || second.ended);
+  const auto slow = pool.slow_now();
+  EXPECT_GE(slow.size(), 1U);
+  for (const SlowStep& one : slow) EXPECT_EQ(one.owner.what, "stream coal");
+  EXPECT_LE(pool.stats().threads, 4U);
+  enough = true;
+  ASSERT_TRUE(loop_.until([&] { return outcome_.ended && second.ended; }));
+  EXPECT_TRUE(pool.slow_now().empty());
+}
+
 TEST_F(StepPoolTest, a_slow_step_is_counted_once_while_it_goes_on) {
   StepPool pool(1, std::chrono::milliseconds(1));
   std::atomic<bool> enough{false};

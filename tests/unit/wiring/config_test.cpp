@@ -4,6 +4,9 @@
 
 #include <filesystem>
 #include <fstream>
+#include <regex>
+#include <set>
+#include <sstream>
 
 #include <unistd.h>
 
@@ -64,6 +67,18 @@ INSTANTIATE_TEST_SUITE_P(
         Refused{"unknown_key", R"({"listn": {"port": 1}})", "config.unknown_key", "listen.port"},
         Refused{"wrong_type", R"({"listen": {"port": "80"}})", "config.bad_value", "0 to 65535"},
         Refused{"out_of_range", R"({"listen": {"port": 70000}})", "config.bad_value", "70000"},
+        Refused{"no_connections", R"({"sync.connections_max": 0})", "config.bad_value",
+                "1 to 10000"},
+        Refused{"deletes_beyond_all", R"({"sync": {"delete_percent_max": 101}})",
+                "config.bad_value", "0 to 100"},
+        Refused{"deletes_in_part", R"({"sync.delete_percent_max": 0.2})", "config.bad_value",
+                "a whole number"},
+        Refused{"pages_too_small", R"({"sync.page_bytes_in_flight_max": 1000})", "config.bad_value",
+                "1048576 to"},
+        Refused{"never_rescans", R"({"connectors.rescan_seconds": 0})", "config.bad_value",
+                "1 to 86400"},
+        Refused{"one_directory", R"({"connectors.directories": "/srv"})", "config.bad_value",
+                "a list of strings"},
         Refused{"not_json", R"({"listen": )", "config.not_json", "JSON object"},
         Refused{"not_an_object", R"([1])", "config.not_json", "JSON object"},
         Refused{"bad_level", R"({"log.level": "loud"})", "config.bad_value", "debug, info"},
@@ -85,6 +100,28 @@ TEST_F(ConfigFile, an_unknown_variable_of_ours_is_refused_like_an_unknown_key) {
   const auto config = read_config({}, {{"SLUICE_LISTEN_PROT", "1"}}, {});
   ASSERT_FALSE(config);
   EXPECT_NE(config.error().describe().find("SLUICE_LISTEN_PROT"), std::string::npos);
+}
+
+TEST(ConfigKeys, are_those_that_the_document_for_operators_has_and_no_others) {
+  std::ifstream file(std::filesystem::path(SLUICE_SOURCE_DIR) / "docs/operating/README.md");
+  std::ostringstream text;
+  text << file.rdbuf();
+  const std::string document = text.str();
+  std::set<std::string> known;
+  for (const ConfigKey& key : config_keys()) {
+    known.insert(std::string(key.key));
+    EXPECT_NE(document.find("`" + std::string(key.key) + "`"), std::string::npos) << key.key;
+  }
+  // The first cell of each row of a table may name several.
+  static const std::regex kRow("\n\\| (`[^|]*)\\|");
+  static const std::regex kKey("`([a-z]+\\.[a-z_]+)`");
+  int rows = 0;
+  for (std::sregex_iterator row(document.begin(), document.end(), kRow), end; row != end; ++row) {
+    const std::string cell = (*row)[1];
+    for (std::sregex_iterator key(cell.begin(), cell.end(), kKey); key != end; ++key, ++rows)
+      EXPECT_TRUE(known.contains((*key)[1])) << (*key)[1];
+  }
+  EXPECT_GE(rows, 15);
 }
 
 }  // namespace
