@@ -9,6 +9,14 @@
 #include "poison.hpp"
 
 namespace fake_stripe {
+
+void go_live(std::string& body) {
+  constexpr std::string_view kTest = "\"livemode\":false";
+  constexpr std::string_view kLive = "\"livemode\":true";
+  for (auto at = body.find(kTest); at != std::string::npos; at = body.find(kTest, at)) {
+    body.replace(at, kTest.size(), kLive);
+  }
+}
 namespace {
 
 std::string http_date(std::int64_t seconds) {
@@ -53,15 +61,6 @@ HttpRequest without_cursor(HttpRequest request) {
 
 const std::string& account_header(const HttpRequest& request) {
   return request.stripe_account.empty() ? request.stripe_context : request.stripe_account;
-}
-
-/// Replaces every `"livemode":false`.
-void go_live(std::string& body) {
-  constexpr std::string_view kTest = "\"livemode\":false";
-  constexpr std::string_view kLive = "\"livemode\":true";
-  for (auto at = body.find(kTest); at != std::string::npos; at = body.find(kTest, at)) {
-    body.replace(at, kTest.size(), kLive);
-  }
 }
 
 /// The path with ids replaced by {id}: what Stripe counts as one endpoint.

@@ -62,4 +62,7 @@ class StripeApi {
   std::atomic<std::uint64_t> requests_{0};
 };
 
+/// Replaces every `"livemode":false`: what a key of the live mode is shown.
+void go_live(std::string& body);
+
 }  // namespace fake_stripe

@@ -6,6 +6,7 @@
 #include <shared_mutex>
 #include <stdexcept>
 
+#include "api.hpp"
 #include "own_customers.hpp"
 #include "truth.hpp"
 
@@ -156,8 +157,15 @@ HttpReply Control::get_of(World& world, const std::string& what, const HttpReque
   const std::string type = slash == std::string::npos ? "" : what.substr(slash + 1);
   if (what == "truth") return json_reply(200, truth_counts(world));
   if (verb == "truth" && !type.empty()) {
-    return lines(truth_lines(world, type, number_param(request, "from", 0),
-                             number_param(request, "count", kStoredRank)));
+    std::string truth = truth_lines(world, type, number_param(request, "from", 0),
+                                    number_param(request, "count", kStoredRank));
+    // One account of one mode; what a key of the other mode is shown is a question of its own.
+    const std::string mode = text_param(request, "mode");
+    if (!mode.empty() && mode != "live" && mode != "test")
+      throw std::out_of_range("mode is live or test");
+    const bool live = mode.empty() ? parts_.keys.all_live() : mode == "live";
+    if (world.livemode || live) go_live(truth);
+    return lines(std::move(truth));
   }
   if (verb == "ids") return lines(truth_ids(world, type));
   if (verb == "deleted") {

@@ -93,6 +93,14 @@ bool Keys::check(std::string_view authorization, std::string_view permission,
   return key.find("_live_") != std::string::npos;
 }
 
+bool Keys::all_live() const {
+  const std::lock_guard lock(mutex_);
+  for (const auto& [key, granted] : keys_) {
+    if (key.find("_live_") == std::string::npos) return false;
+  }
+  return !keys_.empty();
+}
+
 ApiError Keys::forbidden(std::string_view authorization, std::string_view permission,
                          std::string_view account) const {
   return lacking(key_of(authorization), permission, account);

@@ -24,6 +24,8 @@ class Keys {
   /// the key is one of the live mode.
   bool check(std::string_view authorization, std::string_view permission,
              std::string_view account) const;
+  /// Every key is one of the live mode, and there is one: then so is the account.
+  [[nodiscard]] bool all_live() const;
   /// The 403 that names the permission a key lacks, whether it does or not.
   [[nodiscard]] ApiError forbidden(std::string_view authorization, std::string_view permission,
                                    std::string_view account) const;

@@ -256,6 +256,8 @@ def account_switches(fake):
     fake.post("keys", add="sk_live_x")
     page = fake.get("/v1/customers?limit=1", key="sk_live_x")
     same(page["data"][0]["livemode"], True, "a live key")
+    same(fake.truth("customer")[0]["livemode"], False, "the account of a test key stays one")
+    same(fake.truth("customer?mode=live")[0]["livemode"], True, "as the live key is shown it")
     customer = fake.truth("customer")[0]["id"]
     fake.post("account_version", version="2016-07-06")
     default = bare(fake, "/v1/account", {"Stripe-Version": ""})[1]["stripe-version"]
