@@ -2,8 +2,10 @@
 #include <signal.h>
 
 #include <fstream>
+#include <set>
 
 #include "e2e/hot_plug_world.hpp"
+#include "e2e/rest.hpp"
 
 namespace sluice::e2e {
 namespace {
@@ -295,6 +297,27 @@ TEST_F(HotPlug, disabling_drains_and_soft_deletes_and_enabling_brings_the_same_i
   expect_no_restart();
 }
 
+TEST_F(HotPlug, disabling_removes_also_what_only_an_earlier_version_knew) {
+  start_fake(10);
+  start_host();
+  drop(version("harbour_100"), "harbour-1.0.0.so");
+  drop(version("harbour_110"), "harbour-1.1.0.so");
+  ASSERT_TRUE(becomes("harbour-1.0.0.so", "admitted") && becomes("harbour-1.1.0.so", "admitted"));
+  install("harbour", {{"version", "1.1.0"}});
+  connect_harbour("pier", json::object());
+  ASSERT_TRUE(is_read("pier", "customers") && is_read("pier", "products")) << host_->log();
+  const std::string kProducts =
+      "select count(*) from vendor.harbour_product where deleted_at is null";
+  ASSERT_GT(host_->count(kProducts), 0);
+  install("harbour", {{"version", "1.0.0"}, {"accept_loss", true}});
+  EXPECT_GT(host_->count(kProducts), 0) << "a version that lacks them keeps them";
+  send("POST", "/connections/pier/disable");
+  ASSERT_TRUE(state_becomes("pier", "DISCONNECTED")) << host_->log();
+  EXPECT_EQ(host_->count(kProducts), 0);
+  EXPECT_EQ(host_->count("select count(*) from vendor.harbour_customer where deleted_at is null"),
+            0);
+}
+
 TEST_F(HotPlug, a_failed_connection_told_to_stop_stops_and_can_be_deleted) {
   start_fake(30);
   start_host();
@@ -351,6 +374,34 @@ TEST_F(HotPlug, a_host_that_dies_behind_an_install_finishes_it_at_the_next_start
   })) << host_->log();
   ASSERT_TRUE(is_read("pier", "products"));
   EXPECT_GT(host_->count("select count(*) from acme.harbour_product"), 0) << "its view was made";
+}
+
+TEST_F(HotPlug, watching_a_full_sync_shows_its_progress_and_how_much_the_vendor_says_is_left) {
+  start_fake(80);
+  start_host();
+  drop(version("harbour_100"), "harbour.so");
+  ASSERT_TRUE(becomes("harbour.so", "admitted"));
+  install("harbour", json::object());
+  const auto customers = static_cast<std::int64_t>(fake_->truth("customer").size());
+  slow_customers(400);
+  connect_harbour("pier", {{"page_size", 8}, {"counts", customers}});
+  // The first full read: nothing but the vendor's own count can tell what is left.
+  const Said watched = run_sluice(directory_, host_->url(), host_->token(),
+                                  {"status", "pier", "--watch", "--until-idle", "--wait", "60"});
+  EXPECT_EQ(watched.code, 0) << watched.errors;
+  const auto says = [&](const std::string& part) {
+    EXPECT_NE(watched.output.find(part), std::string::npos) << part << "\n" << watched.output;
+  };
+  says("pier/customers running");
+  says("/s, about ");
+  says(" left, from the vendor's total");
+  says("pier/customers ok, " + std::to_string(customers) + " records in all");
+  // It moved: more than one number of records was seen under way.
+  std::set<std::string> seen;
+  for (std::size_t at = watched.output.find("running, "); at != std::string::npos;
+       at = watched.output.find("running, ", at + 1))
+    seen.insert(watched.output.substr(at, watched.output.find(" records", at) - at));
+  EXPECT_GE(seen.size(), 2U) << watched.output;
 }
 
 }  // namespace

@@ -2,7 +2,9 @@
 // refused with words of its own, and the host goes on. The animals are those of tests/plugins/zoo.
 #include <fstream>
 #include <set>
+#include <thread>
 
+#include "e2e/rest.hpp"
 #include "e2e/toy_world.hpp"
 
 namespace sluice::e2e {
@@ -155,6 +157,67 @@ TEST_F(Zoo, files_that_are_no_connectors_are_refused_by_a_host_at_work_which_goe
   EXPECT_TRUE(host_->process().running());
   EXPECT_EQ(host_->process().pid(), pid);
   EXPECT_EQ(host_->stop(), 0) << host_->log();
+}
+
+// Airbyte #38617 again, as bad as it gets: code that never comes back, of several connections.
+TEST_F(Zoo, a_connector_that_computes_for_ever_is_named_and_holds_up_neither_others_nor_the_stop) {
+  fs::create_directory(cage_);
+  drop("computes_for_ever", read_file(animal("computes_for_ever")));
+  open_shop(50, 5, {cage_.string()});
+  cli::Client client = host_->client();
+  client.send("POST", "/connectors/toy/install", json::object());
+  // Two streams each: more steps than there are threads for them.
+  constexpr int kStuck = 4;
+  for (int n = 0; n < kStuck; ++n) {
+    json body;
+    body["connector"] = "toy";
+    body["name"] = "stuck_" + std::to_string(n);
+    body["config"]["colour"] = n == 0 ? "burn" : "hang";
+    body["secrets"]["api_key"] = "some";
+    client.send("POST", "/connections", body);
+  }
+  const auto hanging = [&] {
+    int found = 0;
+    const json errors = client.get("/errors")["errors"];
+    for (const json& error : errors) found += error["code"] == "work.hangs" ? 1 : 0;
+    return found;
+  };
+  ASSERT_TRUE(eventually(std::chrono::seconds(60), [&] { return hanging() == 2 * kStuck; }))
+      << client.get("/errors") << host_->log();
+
+  // Nor does a check that hangs while an admin waits for its answer.
+  std::thread admin([this] {
+    json body;
+    body["connector"] = "toy";
+    body["name"] = "never_made";
+    body["config"]["colour"] = "dark";
+    body["secrets"]["api_key"] = "some";
+    EXPECT_THROW(host_->client().send("POST", "/connections", body), Failure);
+  });
+  EXPECT_TRUE(eventually(std::chrono::seconds(30), [&] { return hanging() == 2 * kStuck + 1; }))
+      << client.get("/errors");
+  EXPECT_NE(client.get("/errors").dump().find("in one step (checking the key)"), std::string::npos);
+
+  connect("toyc");
+  EXPECT_TRUE(eventually(std::chrono::seconds(60), [&] { return difference("toyc").empty(); }))
+      << difference("toyc") << host_->log();
+  vendor_->post("put", {{"type", "makers"}, {"id", "m00002"}, {"set", {{"name", "Served"}}}});
+  EXPECT_TRUE(becomes("toyc", "maker", "name", "m00002", "Served")) << host_->log();
+
+  const Said said = run_sluice(directory_, host_->url(), host_->token(), {"errors"});
+  EXPECT_EQ(said.code, 75) << said.errors;
+  for (const char* part : {"work stuck_0/stuck_0 (work.hangs)", "in one step (stream widgets)",
+                           "in one step (stream boxes)", "to do: other connections go on"})
+    EXPECT_NE(said.output.find(part), std::string::npos) << part << " is not in " << said.output;
+  const Said status = run_sluice(directory_, host_->url(), host_->token(), {"status", "stuck_1"});
+  EXPECT_NE(status.output.find("the connector has been computing for"), std::string::npos)
+      << status.output;
+
+  EXPECT_EQ(host_->stop(), 70);
+  admin.join();
+  EXPECT_NE(host_->log().find("host.stop_forced"), std::string::npos) << host_->log();
+  EXPECT_EQ(read_file(directory_ / "data/postgres/postmaster.pid"), "")
+      << "its private database was stopped with it";
 }
 
 }  // namespace

@@ -13,6 +13,7 @@ class Harbour final : public Connector {
   void configure(const json::Value& config) override {
     answer_ = std::string(config["answer"].text());
     if (const auto size = config["page_size"].integer()) page_size_ = *size;
+    counts_ = config["counts"].integer().value_or(0);
   }
 
   Task<> check() override {
@@ -47,6 +48,7 @@ class Harbour final : public Connector {
       Reply reply = co_await get(target.text());
       if (reply.status() != 200) throw failure_of(reply, "Harbour");
       const json::Value page = reply.json();
+      if (customers && counts_ > 0) co_await total(counts_);
       for (const json::Value one : page["data"].items()) {
         after = one["id"].text();
         if (customers) {
@@ -91,6 +93,7 @@ class Harbour final : public Connector {
 
   std::string answer_;
   std::int64_t page_size_ = 100;
+  std::int64_t counts_ = 0;
 };
 
 }  // namespace
