@@ -3,7 +3,8 @@
 // Each table row: the vendor's field, how it is read, the attribute it becomes. The tables that end
 // in Before hold where the same facts stood in older API versions; they are read first and only
 // from answers that are not of our version, so what the present shape says prevails. A field that
-// neither shape has leaves its attribute as it is.
+// neither shape has leaves its attribute as it is. kLeftOut names what Stripe sends and is not
+// kept, or is read elsewhere, and why; any other property is new and is put out under its own name.
 #pragma once
 
 #include "objects/kind.hpp"
@@ -38,10 +39,17 @@ SLUICE_FIELDS(kFields, {"address", kAddress}, {"balance", As::integer, a::balanc
               {"shipping", As::json, a::shipping}, {"tax_exempt", As::text, a::tax_exempt},
               {"test_clock", As::reference, a::test_clock});
 
+inline constexpr auto kLeftOut = std::to_array<std::string_view>(
+    {// Come only when they are expanded; the cards and accounts there are payment methods.
+     "cash_balance", "invoice_credit_balance", "sources", "subscriptions", "tax", "tax_ids",
+     // Of API versions before ours.
+     "account_balance", "cards", "default_card", "tax_info", "tax_info_verification"});
+inline constexpr auto kProperties = known_properties(kFieldsRows, kLeftOut);
+
 inline constexpr Kind kKind{.type = types::customer,
                             .object = "customer",
                             .path = "/v1/customers",
-                            .fields = &kFields,
+                            .properties = kProperties.view(),
                             .page = "/customers/"};
 }  // namespace customer
 
@@ -61,10 +69,17 @@ SLUICE_FIELDS(kFields, {"active", As::boolean, a::active},
               {"unit_label", As::text, a::unit_label}, {"updated", As::unix_seconds, a::updated},
               {"url", As::text, a::url});
 
+inline constexpr auto kLeftOut =
+    std::to_array<std::string_view>({// Where it is sold, in tax terms.
+                                     "tax_details",
+                                     // Of API versions before ours.
+                                     "attributes", "caption", "deactivate_on", "features", "skus"});
+inline constexpr auto kProperties = known_properties(kFieldsRows, kLeftOut);
+
 inline constexpr Kind kKind{.type = types::product,
                             .object = "product",
                             .path = "/v1/products",
-                            .fields = &kFields,
+                            .properties = kProperties.view(),
                             .page = "/products/"};
 }  // namespace product
 
@@ -87,10 +102,15 @@ SLUICE_FIELDS(kFields, {"active", As::boolean, a::active},
               {"unit_amount", As::integer, a::unit_amount},
               {"unit_amount_decimal", As::decimal, a::unit_amount_decimal});
 
+inline constexpr auto kLeftOut =
+    std::to_array<std::string_view>({// Come only when they are expanded.
+                                     "currency_options", "tiers"});
+inline constexpr auto kProperties = known_properties(kFieldsRows, kLeftOut);
+
 inline constexpr Kind kKind{.type = types::price,
                             .object = "price",
                             .path = "/v1/prices",
-                            .fields = &kFields,
+                            .properties = kProperties.view(),
                             .page = "/prices/"};
 }  // namespace price
 
@@ -129,10 +149,26 @@ inline void more_before(Record& record, const json::Value& object) {
   put_single_as_list(record, a::discounts, object["discount"]);  // basil
 }
 
+inline constexpr auto kLeftOut = std::to_array<std::string_view>(
+    {// A type of its own, read as children.
+     "items",
+     // How the object was set up, which says nothing of what became of it.
+     "automatic_tax", "billing_cycle_anchor_config", "billing_mode", "billing_schedules",
+     "billing_thresholds", "default_tax_rates", "invoice_settings", "managed_payments",
+     "payment_settings", "pending_invoice_item_interval", "presentment_details", "trial_settings",
+     // What is to come, or why: the status and the dates that are kept follow.
+     "next_pending_invoice_item_invoice", "pending_update", "status_details",
+     // Whose application or account it ran through, and what that took.
+     "application", "transfer_data",
+     // Of API versions before ours.
+     "billing", "discount", "invoice_customer_balance_settings", "plan", "quantity", "start",
+     "tax_percent"});
+inline constexpr auto kProperties = known_properties(kFieldsRows, kLeftOut, kBeforeRows);
+
 inline constexpr Kind kKind{.type = types::subscription,
                             .object = "subscription",
                             .path = "/v1/subscriptions",
-                            .fields = &kFields,
+                            .properties = kProperties.view(),
                             .page = "/subscriptions/",
                             .fields_before = &kBefore,
                             .more_before = &more_before};
@@ -149,10 +185,17 @@ SLUICE_FIELDS(kFields, {"created", As::unix_seconds, a::created},
               {"subscription", As::reference, a::subscription},
               {"tax_rates", As::json, a::tax_rates});
 
+inline constexpr auto kLeftOut =
+    std::to_array<std::string_view>({// The price once more, in its old form.
+                                     "plan",
+                                     // How usage is billed.
+                                     "billed_until", "billing_thresholds", "current_trial"});
+inline constexpr auto kProperties = known_properties(kFieldsRows, kLeftOut);
+
 inline constexpr Kind kKind{.type = types::subscription_item,
                             .object = "subscription_item",
                             .path = "/v1/subscription_items",
-                            .fields = &kFields,
+                            .properties = kProperties.view(),
                             .page = "/subscriptions/",
                             .shown_by = "subscription"};
 }  // namespace item
@@ -208,10 +251,36 @@ inline void more_before(Record& record, const json::Value& object) {
   put_single_as_list(record, a::discounts, object["discount"]);  // basil
 }
 
+inline constexpr auto kLeftOut = std::to_array<std::string_view>(
+    {// Types of their own, read as children.
+     "lines", "payments",
+     // Secrets: who has one can pay or confirm in the customer's place.
+     "confirmation_secret",
+     // Copies of what the account and the customer say of themselves.
+     "account_country", "account_name", "account_tax_ids", "customer_account", "customer_shipping",
+     "customer_tax_exempt", "customer_tax_ids",
+     // How the object was set up, which says nothing of what became of it.
+     "automatic_tax", "automatically_finalizes_at", "custom_fields", "default_source",
+     "default_tax_rates", "issuer", "payment_settings", "rendering", "shipping_cost",
+     "shipping_details", "threshold_reason", "webhooks_delivered_at",
+     // Revisions and what stopped them.
+     "from_invoice", "last_finalization_error", "latest_revision", "status_details",
+     // Parts of amounts that are kept.
+     "amount_paid_off_stripe", "post_payment_credit_notes_amount",
+     "pre_payment_credit_notes_amount", "subtotal_excluding_tax", "total_pretax_credit_amounts",
+     // Whose application or account it ran through, and what that took.
+     "application", "on_behalf_of",
+     // Of API versions before ours.
+     "application_fee", "application_fee_amount", "billing", "charge", "closed", "date", "discount",
+     "finalized_at", "forgiven", "paid", "paid_out_of_band", "payment", "payment_intent",
+     "rendering_options", "subscription_details", "subscription_proration_date", "tax",
+     "tax_percent", "transfer_data"});
+inline constexpr auto kProperties = known_properties(kFieldsRows, kLeftOut, kBeforeRows);
+
 inline constexpr Kind kKind{.type = types::invoice,
                             .object = "invoice",
                             .path = "/v1/invoices",
-                            .fields = &kFields,
+                            .properties = kProperties.view(),
                             .page = "/invoices/",
                             .fields_before = &kBefore,
                             .more_before = &more_before};
@@ -263,10 +332,20 @@ SLUICE_FIELDS(kBefore, {"invoice_item", As::reference, a::invoice_item}, {"price
               {"subscription_item", As::reference, a::subscription_item},
               {"tax_amounts", As::json, a::taxes});
 
+inline constexpr auto kLeftOut = std::to_array<std::string_view>(
+    {// Read by more().
+     "parent",
+     // Parts of amounts that are kept.
+     "discount_amounts", "pretax_credit_amounts",
+     // Of API versions before ours.
+     "amount_excluding_tax", "plan", "proration_details", "tax_rates", "type", "unique_id",
+     "unique_line_item_id", "unit_amount_excluding_tax"});
+inline constexpr auto kProperties = known_properties(kFieldsRows, kLeftOut, kBeforeRows);
+
 inline constexpr Kind kKind{.type = types::invoice_line,
                             .object = "line_item",
                             .path = "",
-                            .fields = &kFields,
+                            .properties = kProperties.view(),
                             .page = "/invoices/",
                             .shown_by = "invoice",
                             .more = &more,
@@ -288,10 +367,13 @@ SLUICE_FIELDS(kFields, {"amount_paid", As::integer, a::amount_paid},
               {"livemode", As::boolean, a::livemode}, {"payment", kPayment},
               {"status", As::text, a::status}, {"status_transitions", kTransitions});
 
+inline constexpr std::array<std::string_view, 0> kLeftOut{};
+inline constexpr auto kProperties = known_properties(kFieldsRows, kLeftOut);
+
 inline constexpr Kind kKind{.type = types::invoice_payment,
                             .object = "invoice_payment",
                             .path = "/v1/invoice_payments",
-                            .fields = &kFields,
+                            .properties = kProperties.view(),
                             .page = "/invoices/",
                             .shown_by = "invoice"};
 }  // namespace invoice_payment
@@ -309,10 +391,17 @@ SLUICE_FIELDS(kFields, {"amount_off", As::integer, a::amount_off},
               {"redeem_by", As::unix_seconds, a::redeem_by},
               {"times_redeemed", As::integer, a::times_redeemed}, {"valid", As::boolean, a::valid});
 
+inline constexpr auto kLeftOut =
+    std::to_array<std::string_view>({// Come only when they are expanded.
+                                     "applies_to", "currency_options",
+                                     // Of API versions before ours.
+                                     "percent_off_precise"});
+inline constexpr auto kProperties = known_properties(kFieldsRows, kLeftOut);
+
 inline constexpr Kind kKind{.type = types::coupon,
                             .object = "coupon",
                             .path = "/v1/coupons",
-                            .fields = &kFields,
+                            .properties = kProperties.view(),
                             .page = "/coupons/"};
 }  // namespace coupon
 
@@ -333,10 +422,13 @@ SLUICE_FIELDS(kFields, {"active", As::boolean, a::active}, {"code", As::text, a:
               {"restrictions", kRestrictions}, {"times_redeemed", As::integer, a::times_redeemed});
 SLUICE_FIELDS(kBefore, {"coupon", As::reference, a::coupon});  // clover
 
+inline constexpr std::array<std::string_view, 0> kLeftOut{};
+inline constexpr auto kProperties = known_properties(kFieldsRows, kLeftOut, kBeforeRows);
+
 inline constexpr Kind kKind{.type = types::promotion_code,
                             .object = "promotion_code",
                             .path = "/v1/promotion_codes",
-                            .fields = &kFields,
+                            .properties = kProperties.view(),
                             .page = "/promotion_codes/",
                             .fields_before = &kBefore};
 }  // namespace promotion_code
@@ -383,10 +475,20 @@ inline void more_before(Record& record, const json::Value& object) {
   }
 }
 
+inline constexpr auto kLeftOut =
+    std::to_array<std::string_view>({// Cut off after ten, and not covered.
+                                     "lines",
+                                     // Parts of amounts that are kept.
+                                     "amount_shipping", "discount_amounts", "pretax_credit_amounts",
+                                     "shipping_cost", "subtotal_excluding_tax",
+                                     // Of API versions before ours.
+                                     "refund"});
+inline constexpr auto kProperties = known_properties(kFieldsRows, kLeftOut, kBeforeRows);
+
 inline constexpr Kind kKind{.type = types::credit_note,
                             .object = "credit_note",
                             .path = "/v1/credit_notes",
-                            .fields = &kFields,
+                            .properties = kProperties.view(),
                             .page = "/credit_notes/",
                             .more = &more,
                             .fields_before = &kBefore,

@@ -1,6 +1,6 @@
 // How money moves: payments, charges, refunds, disputes, payouts, and with what it is paid.
 //
-// What is left out on purpose: every client_secret, the evidence of disputes, and of a card all but
+// What must never be kept: every client_secret, the evidence of disputes, and of a card all but
 // what says which card it is. See billing.hpp for how the tables are read.
 #pragma once
 
@@ -39,10 +39,30 @@ inline void more_before(Record& record, const json::Value& object) {
   put_first_reference(record, a::latest_charge, object["charges"]["data"], "id");
 }
 
+inline constexpr auto kLeftOut = std::to_array<std::string_view>(
+    {// Secrets: who has one can pay or confirm in the customer's place.
+     "client_secret",
+     // Holds addresses that are good for one payment.
+     "next_action",
+     // How the object was set up, which says nothing of what became of it.
+     "allowed_payment_method_types", "automatic_payment_methods", "confirmation_method",
+     "excluded_payment_method_types", "hooks", "managed_payments",
+     "payment_method_configuration_details", "payment_method_options", "processing",
+     "statement_descriptor_suffix",
+     // What was bought, down to its lines, and in which currency it was shown.
+     "amount_details", "payment_details", "presentment_details",
+     // Other names of who pays and what was paid.
+     "customer_account", "payment_record", "review", "source",
+     // Whose application or account it ran through, and what that took.
+     "application", "application_fee_amount", "transfer_data",
+     // Of API versions before ours.
+     "allowed_source_types", "charges", "invoice", "next_source_action", "save_payment_method"});
+inline constexpr auto kProperties = known_properties(kFieldsRows, kLeftOut);
+
 inline constexpr Kind kKind{.type = types::payment_intent,
                             .object = "payment_intent",
                             .path = "/v1/payment_intents",
-                            .fields = &kFields,
+                            .properties = kProperties.view(),
                             .page = "/payments/",
                             .more_before = &more_before};
 }  // namespace payment_intent
@@ -83,10 +103,28 @@ SLUICE_FIELDS(kFields, {"amount", As::integer, a::amount},
               {"statement_descriptor", As::text, a::statement_descriptor},
               {"status", As::text, a::status}, {"transfer_group", As::text, a::transfer_group});
 
+inline constexpr auto kLeftOut = std::to_array<std::string_view>(
+    {// A type of its own; comes only when it is expanded.
+     "refunds",
+     // The card in its old form, with more of it than is to be kept.
+     "card", "source",
+     // What the bank and the fraud checks made of it.
+     "authorization_code", "fraud_details", "radar_options", "review",
+     // What was sent where, what was bought, and in which currency it was shown.
+     "level3", "presentment_details", "shipping",
+     // The statement once more.
+     "calculated_statement_descriptor", "statement_descriptor_suffix",
+     // Whose application or account it ran through, and what that took.
+     "application", "application_fee", "failure_balance_transaction", "on_behalf_of",
+     "source_transfer", "transfer", "transfer_data",
+     // Of API versions before ours.
+     "destination", "dispute", "invoice", "order", "statement_description"});
+inline constexpr auto kProperties = known_properties(kFieldsRows, kLeftOut);
+
 inline constexpr Kind kKind{.type = types::charge,
                             .object = "charge",
                             .path = "/v1/charges",
-                            .fields = &kFields,
+                            .properties = kProperties.view(),
                             .page = "/payments/"};
 }  // namespace charge
 
@@ -104,10 +142,19 @@ SLUICE_FIELDS(kFields, {"amount", As::integer, a::amount},
               {"payment_method", As::reference, a::payment_method}, {"reason", As::text, a::reason},
               {"receipt_number", As::text, a::receipt_number}, {"status", As::text, a::status});
 
+inline constexpr auto kLeftOut =
+    std::to_array<std::string_view>({// Addresses and instructions for the one who gets the money.
+                                     "instructions_email", "next_action",
+                                     // Where it went and why it waits.
+                                     "destination_details", "pending_reason", "presentment_details",
+                                     // Of transfers, which are not covered.
+                                     "source_transfer_reversal", "transfer_reversal"});
+inline constexpr auto kProperties = known_properties(kFieldsRows, kLeftOut);
+
 inline constexpr Kind kKind{.type = types::refund,
                             .object = "refund",
                             .path = "/v1/refunds",
-                            .fields = &kFields,
+                            .properties = kProperties.view(),
                             .page = "/payments/",
                             .shown_by = "charge"};
 }  // namespace refund
@@ -134,10 +181,23 @@ inline void more(Record& record, const json::Value& object) {
   put_first_reference(record, a::balance_transaction, list, "id");
 }
 
+inline constexpr auto kLeftOut =
+    std::to_array<std::string_view>({// Read by more().
+                                     "balance_transactions",
+                                     // Personal: what was written and sent to win it.
+                                     "evidence",
+                                     // How it may be and will be fought.
+                                     "enhanced_eligibility_types", "intended_submission_method",
+                                     // The card once more.
+                                     "payment_method_details",
+                                     // Of API versions before ours.
+                                     "balance_transaction"});
+inline constexpr auto kProperties = known_properties(kFieldsRows, kLeftOut);
+
 inline constexpr Kind kKind{.type = types::dispute,
                             .object = "dispute",
                             .path = "/v1/disputes",
-                            .fields = &kFields,
+                            .properties = kProperties.view(),
                             .page = "/disputes/",
                             .more = &more};
 }  // namespace dispute
@@ -158,10 +218,19 @@ SLUICE_FIELDS(
     {"statement_descriptor", As::text, a::statement_descriptor}, {"status", As::text, a::status},
     {"type", As::text, a::type});
 
+inline constexpr auto kLeftOut = std::to_array<std::string_view>(
+    {// Whose application or account it ran through, and what that took.
+     "application_fee", "application_fee_amount",
+     // How the bank names it and from which balance it came.
+     "failure_balance_transaction", "payout_method", "source_type", "trace_id",
+     // Of API versions before ours.
+     "bank_account", "card", "date", "recipient"});
+inline constexpr auto kProperties = known_properties(kFieldsRows, kLeftOut);
+
 inline constexpr Kind kKind{.type = types::payout,
                             .object = "payout",
                             .path = "/v1/payouts",
-                            .fields = &kFields,
+                            .properties = kProperties.view(),
                             .page = "/payouts/"};
 }  // namespace payout
 
@@ -178,10 +247,14 @@ SLUICE_FIELDS(kFields, {"amount", As::integer, a::amount},
               {"source", As::reference, a::source}, {"status", As::text, a::status},
               {"type", As::text, a::type});
 
+inline constexpr auto kLeftOut = std::to_array<std::string_view>({// Of API versions before ours.
+                                                                  "sourced_transfers"});
+inline constexpr auto kProperties = known_properties(kFieldsRows, kLeftOut);
+
 inline constexpr Kind kKind{.type = types::balance_transaction,
                             .object = "balance_transaction",
                             .path = "/v1/balance_transactions",
-                            .fields = &kFields};
+                            .properties = kProperties.view()};
 }  // namespace balance_transaction
 
 namespace payment_method {
@@ -211,13 +284,18 @@ inline void more(Record& record, const json::Value& object) {
   if (details.is_object()) record.json(a::details, details.compact(record.scratch()));
 }
 
+inline constexpr auto kLeftOut = std::to_array<std::string_view>({// A session of the fraud checks.
+                                                                  "radar_options"});
+inline constexpr auto kProperties = known_properties(kFieldsRows, kLeftOut);
+
 inline constexpr Kind kKind{.type = types::payment_method,
                             .object = "payment_method",
                             .path = "/v1/payment_methods",
-                            .fields = &kFields,
+                            .properties = kProperties.view(),
                             .page = "/customers/",
                             .shown_by = "customer",
-                            .more = &more};
+                            .more = &more,
+                            .details_by = "type"};
 }  // namespace payment_method
 
 namespace checkout_session {
@@ -247,10 +325,33 @@ SLUICE_FIELDS(kFields, {"amount_subtotal", As::integer, a::amount_subtotal},
               {"success_url", As::text, a::success_url},
               {"total_details", As::json, a::total_details}, {"url", As::text, a::url});
 
+inline constexpr auto kLeftOut = std::to_array<std::string_view>(
+    {// Secrets: who has one can pay or confirm in the customer's place.
+     "client_secret",
+     // Comes only when it is expanded, and not covered.
+     "line_items",
+     // What the page asked for and offered, not what came of it.
+     "adaptive_pricing", "after_expiration", "allow_promotion_codes",
+     "allowed_payment_method_types", "automatic_tax", "billing_address_collection",
+     "branding_settings", "cancel_url", "consent_collection", "custom_fields", "custom_text",
+     "customer_creation", "excluded_payment_method_types", "integration_identifier",
+     "invoice_creation", "locale", "managed_payments", "name_collection", "optional_items",
+     "origin_context", "payment_method_collection", "payment_method_configuration_details",
+     "payment_method_options", "payment_method_types", "permissions", "phone_number_collection",
+     "redirect_on_completion", "return_url", "saved_payment_method_options",
+     "shipping_address_collection", "shipping_options", "submit_type", "tax_id_collection",
+     "ui_mode", "wallet_options",
+     // What was filled in: the payment, its customer and the totals have it.
+     "collected_information", "consent", "currency_conversion", "discounts", "presentment_details",
+     "recovered_from", "shipping_cost",
+     // Of API versions before ours.
+     "display_items", "shipping", "shipping_details", "shipping_rate"});
+inline constexpr auto kProperties = known_properties(kFieldsRows, kLeftOut);
+
 inline constexpr Kind kKind{.type = types::checkout_session,
                             .object = "checkout.session",
                             .path = "/v1/checkout/sessions",
-                            .fields = &kFields,
+                            .properties = kProperties.view(),
                             .page = "/payments/",
                             .shown_by = "payment_intent"};
 }  // namespace checkout_session
@@ -271,10 +372,23 @@ SLUICE_FIELDS(kFields, {"cancellation_reason", As::text, a::cancellation_reason}
               {"payment_method_types", As::json, a::payment_method_types},
               {"status", As::text, a::status}, {"usage", As::text, a::usage});
 
+inline constexpr auto kLeftOut = std::to_array<std::string_view>(
+    {// Secrets: who has one can pay or confirm in the customer's place.
+     "client_secret",
+     // Holds addresses that are good for one setup.
+     "next_action",
+     // How the object was set up, which says nothing of what became of it.
+     "allowed_payment_method_types", "attach_to_self", "automatic_payment_methods",
+     "excluded_payment_method_types", "flow_directions", "managed_payments",
+     "payment_method_configuration_details", "payment_method_options", "single_use_mandate",
+     // Whose application or account it ran through, and what that took.
+     "application", "on_behalf_of"});
+inline constexpr auto kProperties = known_properties(kFieldsRows, kLeftOut);
+
 inline constexpr Kind kKind{.type = types::setup_intent,
                             .object = "setup_intent",
                             .path = "/v1/setup_intents",
-                            .fields = &kFields,
+                            .properties = kProperties.view(),
                             .page = "/setup_intents/"};
 }  // namespace setup_intent
 
@@ -292,8 +406,25 @@ SLUICE_FIELDS(kFields, {"business_profile", kProfile},
               {"email", As::text, a::email}, {"metadata", As::json, a::metadata},
               {"payouts_enabled", As::boolean, a::payouts_enabled}, {"type", As::text, a::type});
 
-inline constexpr Kind kKind{
-    .type = types::account, .object = "account", .path = "/v1/accounts", .fields = &kFields};
+inline constexpr auto kLeftOut = std::to_array<std::string_view>(
+    {// Personal: who owns and runs it, and what has to be shown of them.
+     "company", "future_requirements", "groups", "individual", "requirements", "tos_acceptance",
+     // Bank accounts and cards it is paid out to.
+     "external_accounts",
+     // What it may do and how it is set up.
+     "capabilities", "controller", "settings",
+     // Of API versions before ours. Some of it was secret.
+     "bank_accounts", "business_logo", "business_name", "business_primary_color", "business_url",
+     "currencies_supported", "debit_negative_balances", "decline_charge_on", "display_name", "keys",
+     "legal_entity", "managed", "payout_schedule", "payout_statement_descriptor",
+     "product_description", "requested_capabilities", "statement_descriptor", "support_email",
+     "support_phone", "support_url", "timezone", "transfers_enabled", "verification"});
+inline constexpr auto kProperties = known_properties(kFieldsRows, kLeftOut);
+
+inline constexpr Kind kKind{.type = types::account,
+                            .object = "account",
+                            .path = "/v1/accounts",
+                            .properties = kProperties.view()};
 }  // namespace account
 
 }  // namespace stripe::objects

@@ -70,9 +70,35 @@ void keep(Outcome& outcome, std::unordered_map<std::string, int>& where, std::ui
   ++where[std::move(key)];
 }
 
+std::string value_text(const contract::Value& value) {
+  switch (value.kind) {
+    case contract::Kind::null:
+      return "null";
+    case contract::Kind::boolean:
+      return value.number != 0 ? "true" : "false";
+    case contract::Kind::int64:
+      return std::to_string(value.number);
+    case contract::Kind::string:
+      return '"' + std::string(value.text) + '"';
+    default:
+      return std::string(contract::to_string(value.kind)) + " " + std::string(value.text);
+  }
+}
+
+void keep_discovered(Outcome& outcome, const contract::Record& record) {
+  if (record.named.empty()) return;
+  auto& values = outcome.discovered[stripe_code().manifest().entity_types.at(record.type).name +
+                                    " " + std::string(record.external_id)];
+  values.clear();
+  for (const contract::NamedValue& named : record.named)
+    values[std::string(named.name)] = value_text(named.value);
+}
+
 void take(Outcome& outcome, contract::StepOutput& output) {
-  for (const auto& record : output.page.records)
+  for (const auto& record : output.page.records) {
     keep(outcome, outcome.records, record.type, record.external_id);
+    keep_discovered(outcome, record);
+  }
   for (const auto& notice : output.page.notices)
     keep(outcome, outcome.notices, notice.type, notice.external_id);
   for (const auto& rejected : output.page.rejected) outcome.rejected.push_back(rejected.code);

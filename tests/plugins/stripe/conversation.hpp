@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -39,6 +40,9 @@ struct Outcome {
   std::unordered_map<std::string, int> notices;
   /// How often the id that ends in a number was put out, by that number: of all there were.
   std::vector<std::uint8_t> times;
+  /// "type id" → the discovered attributes of its last record, by name, as a person would write
+  /// them; of those that have any.
+  std::unordered_map<std::string, std::map<std::string, std::string>> discovered;
   std::vector<std::string> rejected;  ///< codes
   std::vector<std::string> checkpoints;
   /// How many records and notices there were when checkpoint i was written.
