@@ -13,9 +13,14 @@ namespace fake_stripe {
 void go_live(std::string& body) {
   constexpr std::string_view kTest = "\"livemode\":false";
   constexpr std::string_view kLive = "\"livemode\":true";
-  for (auto at = body.find(kTest); at != std::string::npos; at = body.find(kTest, at)) {
-    body.replace(at, kTest.size(), kLive);
+  std::string live;
+  std::size_t from = 0;
+  for (auto at = body.find(kTest); at != std::string::npos; at = body.find(kTest, from)) {
+    live.append(body, from, at - from).append(kLive);
+    from = at + kTest.size();
   }
+  live.append(body, from);
+  body = std::move(live);
 }
 namespace {
 
