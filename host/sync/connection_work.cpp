@@ -50,10 +50,18 @@ const pg::Statement kLost{"work_lost", R"(
   update sluice.stream set state = 'waiting'
   where workspace_id = $1 and connection_id = $2 and state = 'running')"};
 
+// The list of streams may be older than the end of a run that it shows as due: a stream is taken
+// only while it is due still.
+const pg::Statement kTakeStream{"work_take_stream", R"(
+  update sluice.stream set state = 'running'
+  where workspace_id = $1 and connection_id = $2 and stream = $3 and enabled and next_run_at <= now()
+  returning stream)"};
+
+const pg::Statement kDueReconcile{"work_due_reconcile", R"(
+  select reconcile, enumeration from sluice.stream
+  where workspace_id = $1 and connection_id = $2 and stream = $3 and reconcile in ('due', 'confirmed'))"};
+
 const pg::Statement kStartRun{"work_start_run", R"(
-  with marked as (
-    update sluice.stream set state = 'running'
-    where workspace_id = $1 and connection_id = $2 and stream = $3)
   insert into sluice.sync_run (workspace_id, connection_id, stream, kind, epoch)
   values ($1, $2, $3, $4, $5) returning run_id)"};
 
@@ -546,7 +554,20 @@ Task<SessionEnd> ConnectionWork::drive(const LoadedConnection& connection,
   co_return end;
 }
 
+Task<bool> ConnectionWork::take(StreamRow& stream) {
+  pg::Params due(lease_.workspace, id_, stream.name);
+  const auto taken = co_await services_.pool.query(kTakeStream, std::move(due));
+  if (taken.empty()) co_return false;
+  std::vector<StreamRow> streams = co_await read_streams();
+  const auto now = std::find_if(streams.begin(), streams.end(),
+                                [&](const StreamRow& other) { return other.name == stream.name; });
+  if (now == streams.end()) co_return false;
+  stream = std::move(*now);
+  co_return true;
+}
+
 Task<void> ConnectionWork::run_stream(StreamRow stream) {
+  if (!co_await take(stream)) co_return;
   // Loaded for each run: a new version of the connector or a new configuration is used by the next
   // session.
   Result<LoadedConnection> connection = co_await connections_.load(lease_.workspace, id_);
@@ -651,6 +672,13 @@ Task<void> ConnectionWork::finish_stream(const StreamRow& stream, RunId run,
 }
 
 Task<void> ConnectionWork::reconcile_stream(StreamRow stream) {
+  // The list of streams may be older than a comparison that has ended; compared again, without its
+  // ids, everything would be missing.
+  pg::Params still(lease_.workspace, id_, stream.name);
+  const auto due = co_await services_.pool.query(kDueReconcile, std::move(still));
+  if (due.empty()) co_return;
+  stream.reconcile = due.get<std::string>(0, 0);
+  stream.enumeration = due.get<std::int64_t>(0, 1);
   Result<LoadedConnection> connection = co_await connections_.load(lease_.workspace, id_);
   if (!connection) throw Failure(connection.error());
   const RunId run = co_await begin_run("", "reconcile");

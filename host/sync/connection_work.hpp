@@ -84,6 +84,8 @@ class ConnectionWork {
                                       bool refetch_due) const;
   Task<void> confirm_account();
 
+  /// Marks it as running and reads it as it is now; false when it is not due any more.
+  Task<bool> take(StreamRow& stream);
   Task<void> run_stream(StreamRow stream);
   Task<void> finish_stream(const StreamRow& stream, RunId run, const SessionEnd& end);
   /// The stream was reset while it was read: what is stored stays, and it is due again.
