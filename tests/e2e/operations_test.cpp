@@ -508,7 +508,7 @@ TEST_F(Operations, the_log_is_lines_of_json_with_names_and_ids_and_without_secre
   EXPECT_TRUE(events.contains("sync.run.started"));
   const std::string log = stage_->host().log();
   for (const std::string& secret : {std::string(kKey), stage_->host().token(), stage_->admin})
-    EXPECT_EQ(log.find(secret.substr(secret.rfind('_') + 1)), std::string::npos) << secret;
+    EXPECT_EQ(log.find(secret.substr(secret.size() / 2)), std::string::npos) << secret;
 }
 
 class Health : public World {
