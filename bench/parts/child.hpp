@@ -36,5 +36,7 @@ double rss_mb();
 double cpu_seconds();
 /// CPU seconds of the ended children of a process: a postmaster's backends.
 double children_cpu_seconds(pid_t pid);
+/// The children of a process that it has not reaped yet.
+std::vector<pid_t> children_of(pid_t pid);
 
 }  // namespace sluice::bench

@@ -1,12 +1,16 @@
 #include "bench/parts/world.hpp"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/use_future.hpp>
 #include <filesystem>
 #include <fstream>
+#include <set>
+#include <sstream>
 #include <stdexcept>
 #include <thread>
 #include <vector>
@@ -122,17 +126,25 @@ void World::drop_database(const std::string& name) {
 
 void World::checkpoint() { run(script_task(cluster_->conninfo(), "checkpoint")); }
 
-double World::backends_cpu_since(double before, double least) {
-  constexpr int kLooksMax = 300;
-  const std::string others =
-      "select count(*) from pg_stat_activity where backend_type = 'client backend' and datname <> "
-      "current_database()";
-  double used = 0;
-  for (int look = 0; look < kLooksMax && used < least; ++look) {
-    if (ask(cluster_->conninfo(), others) != "0") continue;
-    used = children_cpu_seconds(postmaster_pid()) - before;
+double World::backends_cpu_since(double before) {
+  // A backend leaves pg_stat_activity before it has ended, and its CPU is counted when the
+  // postmaster has reaped it: only then is it no child any more.
+  const std::string resident = ask(cluster_->conninfo(),
+                                   "select string_agg(pid::text, ' ') from pg_stat_activity where "
+                                   "backend_type <> 'client backend'");
+  std::set<pid_t> stays;
+  std::istringstream pids(resident);
+  for (pid_t pid = 0; pids >> pid;) stays.insert(pid);
+  constexpr std::chrono::seconds kReapedMax{30};
+  const auto until = std::chrono::steady_clock::now() + kReapedMax;
+  for (;;) {
+    const std::vector<pid_t> children = children_of(postmaster_pid());
+    if (std::ranges::all_of(children, [&](pid_t pid) { return stays.contains(pid); })) break;
+    if (std::chrono::steady_clock::now() > until)
+      throw std::runtime_error("backends of a pass did not end: their CPU cannot be counted");
+    ::usleep(1000);
   }
-  return used;
+  return children_cpu_seconds(postmaster_pid()) - before;
 }
 
 std::int64_t World::wal_position() {

@@ -29,10 +29,10 @@ class World {
   /// One row a worker: its type is then not empty, and pages are inserted instead of copied.
   void seed_one_row(const std::string& conninfo);
   void checkpoint();
-  /// CPU seconds of the server's processes that have ended since they were `before` in all
-  /// (children_cpu_seconds). Waits until those of a pass, which take `least`, have: they are
-  /// counted only then.
-  double backends_cpu_since(double before, double least);
+  /// CPU seconds of the server's client backends that have ended since they were `before` in all
+  /// (children_cpu_seconds). Waits until every one has: they are counted only then. Throws when
+  /// somebody stays connected.
+  double backends_cpu_since(double before);
   /// Bytes of WAL so far.
   std::int64_t wal_position();
   /// The first column of the first row.
