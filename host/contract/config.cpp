@@ -4,27 +4,14 @@
 #include <fmt/ranges.h>
 
 #include <string>
-#include <valijson/adapters/nlohmann_json_adapter.hpp>
-#include <valijson/schema.hpp>
-#include <valijson/schema_parser.hpp>
-#include <valijson/validator.hpp>
 #include <vector>
+
+#include "contract/json_schema.hpp"
 
 namespace sluice::contract {
 namespace {
 
 using nlohmann::json;
-
-/// ["<root>", "[account]", "[0]"] -> "account.0".
-std::string place_of(const std::vector<std::string>& context) {
-  std::string place;
-  for (const std::string& step : context) {
-    if (step.size() < 2 || step.front() != '[') continue;
-    if (!place.empty()) place += '.';
-    place += step.substr(1, step.size() - 2);
-  }
-  return place;
-}
 
 std::string known_properties(const json& schema) {
   std::vector<std::string> names;
@@ -65,20 +52,11 @@ Result<void> check_config(const Manifest& manifest, const json& config) {
   if (!config.is_object()) return refuse("", "it must be an object");
   if (const std::string place = too_long(config, ""); !place.empty())
     return refuse(place, fmt::format("a text of more than {} bytes", kTextBytesMax));
-  valijson::Schema schema;
-  valijson::SchemaParser parser;
-  parser.populateSchema(valijson::adapters::NlohmannJsonAdapter(manifest.config_schema), schema);
-  valijson::Validator validator;
-  valijson::ValidationResults results;
-  if (validator.validate(schema, valijson::adapters::NlohmannJsonAdapter(config), &results))
-    return {};
-  // Each level adds an error of its own; the deepest is the one to mend.
-  const valijson::ValidationResults::Error* deepest = nullptr;
-  for (const auto& error : results) {
-    if (deepest == nullptr || error.context.size() > deepest->context.size()) deepest = &error;
-  }
-  if (deepest == nullptr) return refuse("", "it does not follow the manifest's config_schema");
-  return refuse(place_of(deepest->context), deepest->description);
+  const JsonSchema schema(manifest.config_schema);
+  const std::optional<JsonSchema::Flaw> flaw = schema.flaw_of(config);
+  if (!flaw) return {};
+  if (flaw->what.empty()) return refuse("", "it does not follow the manifest's config_schema");
+  return refuse(fmt::format("{}", fmt::join(flaw->place, ".")), flaw->what);
 }
 
 }  // namespace sluice::contract

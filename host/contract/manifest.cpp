@@ -9,12 +9,9 @@
 #include <regex>
 #include <set>
 #include <stdexcept>
-#include <valijson/adapters/nlohmann_json_adapter.hpp>
-#include <valijson/schema.hpp>
-#include <valijson/schema_parser.hpp>
-#include <valijson/validator.hpp>
 
 #include "base/printable.hpp"
+#include "contract/json_schema.hpp"
 #include "contract/manifest_schema.hpp"
 
 namespace sluice::contract {
@@ -170,21 +167,10 @@ json parse_shape(std::string_view text) {
 
 /// ---- 2. the schema ----
 
-/// valijson names a place as ["<root>", "[streams]", "[0]"].
-std::string pointer_of(const std::vector<std::string>& context) {
+std::string pointer_of(const std::vector<std::string>& place) {
   std::string pointer;
-  for (const std::string& step : context) {
-    if (step.size() >= 2 && step.front() == '[') {
-      pointer += "/" + escape_pointer_token(std::string_view(step).substr(1, step.size() - 2));
-    }
-  }
+  for (const std::string& step : place) pointer += "/" + escape_pointer_token(step);
   return pointer;
-}
-
-void parse_schema(const json& document, valijson::Schema& schema) {
-  valijson::SchemaParser parser;
-  const valijson::adapters::NlohmannJsonAdapter adapter(document);
-  parser.populateSchema(adapter, schema);
 }
 
 std::string standing_there(const json& document, const std::string& pointer) {
@@ -193,23 +179,13 @@ std::string standing_there(const json& document, const std::string& pointer) {
 }
 
 void check_schema(const json& document) {
-  const json schema_document = json::parse(kManifestSchema);
-  valijson::Schema schema;
-  parse_schema(schema_document, schema);
-  valijson::Validator validator;
-  valijson::ValidationResults results;
-  if (validator.validate(schema, valijson::adapters::NlohmannJsonAdapter(document), &results))
-    return;
-
-  // Each level adds an error of its own; the deepest place is where the author must look.
-  const valijson::ValidationResults::Error* deepest = nullptr;
-  for (const auto& error : results) {
-    if (deepest == nullptr || error.context.size() > deepest->context.size()) deepest = &error;
-  }
-  if (deepest == nullptr) refuse("", "does not follow the schema");
-  const std::string pointer = pointer_of(deepest->context);
-  refuse(pointer, fmt::format("{} (here stands: {})", deepest->description,
-                              standing_there(document, pointer)));
+  const JsonSchema schema(json::parse(kManifestSchema));
+  const std::optional<JsonSchema::Flaw> flaw = schema.flaw_of(document);
+  if (!flaw) return;
+  if (flaw->what.empty()) refuse("", "does not follow the schema");
+  const std::string pointer = pointer_of(flaw->place);
+  refuse(pointer,
+         fmt::format("{} (here stands: {})", flaw->what, standing_there(document, pointer)));
 }
 
 /// ---- 3. into values ----
@@ -415,8 +391,7 @@ void check_config_schema(const Manifest& manifest) {
   refuse_references(manifest.config_schema, "/config_schema");
   check_patterns(manifest.config_schema, "/config_schema");
   try {
-    valijson::Schema schema;
-    parse_schema(manifest.config_schema, schema);
+    const JsonSchema schema(manifest.config_schema);
   } catch (const std::exception& e) {
     refuse("/config_schema", fmt::format("no JSON Schema: {}", e.what()));
   }
