@@ -16,15 +16,31 @@ function(sluice_module)
   set_property(GLOBAL APPEND PROPERTY SLUICE_MODULE_DEPENDS "${M_NAME}:${M_DEPENDS}")
 endfunction()
 
-# The heavy third-party and standard headers, compiled once for everything of ours.
-add_library(sluice_precompiled OBJECT "${PROJECT_SOURCE_DIR}/cmake/precompiled.cpp")
-target_link_libraries(sluice_precompiled PRIVATE Boost::headers Threads::Threads fmt::fmt
-  nlohmann_json::nlohmann_json sluice_sanitizers sluice_warnings)
+# The heavy third-party and standard headers, compiled once for everything of ours, and once more, with
+# GoogleTest's, for tests. Half of what a small source costs was JSON's templates, made anew in each: the header
+# declares them, and the library that carries it has them.
+add_library(sluice_precompiled STATIC "${PROJECT_SOURCE_DIR}/cmake/precompiled.cpp")
+target_link_libraries(sluice_precompiled PUBLIC Boost::headers Threads::Threads fmt::fmt
+  nlohmann_json::nlohmann_json PRIVATE sluice_sanitizers sluice_warnings)
 target_precompile_headers(sluice_precompiled PRIVATE "${PROJECT_SOURCE_DIR}/cmake/precompiled.hpp")
+
+add_library(sluice_precompiled_tests STATIC "${PROJECT_SOURCE_DIR}/cmake/precompiled_tests.cpp")
+target_link_libraries(sluice_precompiled_tests PUBLIC sluice_precompiled GTest::gtest GTest::gmock
+  PRIVATE sluice_sanitizers sluice_test_sanitizers sluice_warnings)
+target_compile_definitions(sluice_precompiled_tests PRIVATE FMT_SHARED)
+target_precompile_headers(sluice_precompiled_tests PRIVATE "${PROJECT_SOURCE_DIR}/cmake/precompiled_tests.hpp")
 
 function(sluice_precompile target)
   target_compile_definitions(${target} PRIVATE FMT_SHARED)  # as the header was compiled
+  target_link_libraries(${target} PRIVATE sluice_precompiled)
   target_precompile_headers(${target} REUSE_FROM sluice_precompiled)
+endfunction()
+
+# For what only tests and benches are made of.
+function(sluice_precompile_test target)
+  target_compile_definitions(${target} PRIVATE FMT_SHARED)
+  target_link_libraries(${target} PRIVATE sluice_precompiled_tests sluice_test_sanitizers)
+  target_precompile_headers(${target} REUSE_FROM sluice_precompiled_tests)
 endfunction()
 
 # sluice_test(NAME <name> LABEL unit|pg|plugins|replay|e2e|manners [DEPENDS <module>...] [LIBRARIES <target>...] SOURCES <file>...)
@@ -39,7 +55,7 @@ function(sluice_test)
   target_compile_definitions(${T_NAME} PRIVATE
     SLUICE_SOURCE_DIR="${PROJECT_SOURCE_DIR}" SLUICE_BINARY_DIR="${CMAKE_BINARY_DIR}"
     SLUICE_CONNECTOR_DIR="${SLUICE_CONNECTOR_DIR}")
-  sluice_precompile(${T_NAME})
+  sluice_precompile_test(${T_NAME})
   if(NOT T_TIMEOUT)
     set(T_TIMEOUT 120)
   endif()

@@ -1,1 +1,2 @@
-// Carries the precompiled header; nothing of its own.
+// Carries the precompiled header, and the templates that it promises.
+SLUICE_JSON_TEMPLATES(template)

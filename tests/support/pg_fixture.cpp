@@ -3,6 +3,9 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+
 #include "pg/migrate.hpp"
 #include "support/pg_test_cluster.hpp"
 
@@ -129,7 +132,8 @@ std::unique_ptr<pg::Connection> PgTest::connect() {
 
 std::string PgTest::conninfo() const { return conninfo_of(name_); }
 
-void PgTest::run_until(const bool& done) {
+void PgTest::run_until(Task<void> task, const bool& done) {
+  asio::co_spawn(*io_, std::move(task), asio::detached);
   const auto until = std::chrono::steady_clock::now() + kRunTimeout;
   io_->restart();
   while (!done) {

@@ -3,8 +3,6 @@
 
 #include <gtest/gtest.h>
 
-#include <boost/asio/co_spawn.hpp>
-#include <boost/asio/detached.hpp>
 #include <boost/asio/io_context.hpp>
 #include <chrono>
 #include <exception>
@@ -52,8 +50,7 @@ class PgTest : public ::testing::Test {
   template <class T>
   T run(Task<T> task) {
     auto outcome = std::make_shared<Outcome<T>>();
-    asio::co_spawn(*io_, keep<T>(std::move(task), outcome), asio::detached);
-    run_until(outcome->done);
+    run_until(keep<T>(std::move(task), outcome), outcome->done);
     if (outcome->error) std::rethrow_exception(outcome->error);
     if constexpr (!std::is_void_v<T>) return std::move(*outcome->value);
   }
@@ -94,7 +91,8 @@ class PgTest : public ::testing::Test {
     }
     outcome->done = true;
   }
-  void run_until(const bool& done);
+  /// Spawned here, so that not every test compiles what that takes.
+  void run_until(Task<void> task, const bool& done);
 
   Database kind_;
   std::string name_;

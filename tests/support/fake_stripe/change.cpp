@@ -11,8 +11,6 @@
 namespace fake_stripe {
 namespace {
 
-std::invalid_argument wrong(const std::string& message) { return std::invalid_argument(message); }
-
 /// Deep merge in which null is a value.
 void merge(Json& into, const Json& set) {
   if (!into.is_object() || !set.is_object()) {
@@ -46,12 +44,13 @@ Json difference(const Json& before, const Json& after) {
 }
 
 void check_set(const Resource& row, const Json& set) {
-  if (!set.is_object()) throw wrong("'set' must be an object");
+  if (!set.is_object()) throw std::invalid_argument("'set' must be an object");
   const std::string_view nested = nested_list_name(row.type);
   for (const std::string_view key :
        {std::string_view("id"), std::string_view("object"), std::string_view("created"), nested}) {
     if (!key.empty() && set.contains(key)) {
-      throw wrong("'" + std::string(key) + "' cannot be set on a " + std::string(row.type));
+      throw std::invalid_argument("'" + std::string(key) + "' cannot be set on a " +
+                                  std::string(row.type));
     }
   }
 }
@@ -140,7 +139,7 @@ Json money_template(const Resource& row, const Json& set, const std::string& id,
                                   .status = status_or("open"),
                                   .customer = customer});
   } else {
-    throw wrong("cannot make a '" + std::string(row.type) + "'");
+    throw std::invalid_argument("cannot make a '" + std::string(row.type) + "'");
   }
   return Json::parse(text);
 }
@@ -165,8 +164,8 @@ std::vector<Link> links_of(const Resource& row, const Json& tree) {
 
 Object& Changes::require(const std::string& id) {
   Object* object = world_.find_or_materialise(id);
-  if (object == nullptr) throw wrong("there is no object '" + id + "'");
-  if (object->deleted) throw wrong("'" + id + "' was deleted");
+  if (object == nullptr) throw std::invalid_argument("there is no object '" + id + "'");
+  if (object->deleted) throw std::invalid_argument("'" + id + "' was deleted");
   return *object;
 }
 
@@ -269,9 +268,9 @@ Object& Changes::add(const Resource& row, const Json& tree, Object* parent) {
 const Object& Changes::create(const std::string& type, Json set, const Telling& telling) {
   const Resource* row = find_resource(type);
   if (row == nullptr || type == "event" || type == "account") {
-    throw wrong("cannot create a '" + type + "'");
+    throw std::invalid_argument("cannot create a '" + type + "'");
   }
-  if (!set.is_object()) throw wrong("'set' must be an object");
+  if (!set.is_object()) throw std::invalid_argument("'set' must be an object");
   if (!row->parent_field.empty()) {
     Object& parent = require(text_at(set, std::string(row->parent_field)));
     const Json before = tree_for_events(parent, telling);
@@ -284,7 +283,8 @@ const Object& Changes::create(const std::string& type, Json set, const Telling& 
   }
   const std::string_view nested = nested_list_name(type);
   const bool needs_customer = type == "subscription" || type == "invoice";
-  if (needs_customer && text_at(set, "customer").empty()) throw wrong(type + " needs set.customer");
+  if (needs_customer && text_at(set, "customer").empty())
+    throw std::invalid_argument(type + " needs set.customer");
   Json children = nested.empty() ? Json() : set.value(nested, Json());
   if (!nested.empty()) set.erase(std::string(nested));
   const std::string id = set.contains("id") ? text_at(set, "id") : world_.new_id(row->id_prefix);
@@ -322,9 +322,10 @@ Object& Changes::create_child(const Resource& row, Json set, Object& parent) {
   const bool item = row.type == "subscription_item";
   const std::string price_id = text_at(set, "price");
   const Ordered& prices = world_.of("price").live();
-  if (price_id.empty() && prices.empty()) throw wrong("there is no price to use");
+  if (price_id.empty() && prices.empty()) throw std::invalid_argument("there is no price to use");
   const Object& price = price_id.empty() ? *prices.front() : require(price_id);
-  if (price.resource->type != "price") throw wrong("'" + price_id + "' is not a price");
+  if (price.resource->type != "price")
+    throw std::invalid_argument("'" + price_id + "' is not a price");
   set.erase("price");
   const std::string product = text_at(Json::parse(price.body), "product");
   const std::string id = set.contains("id") ? text_at(set, "id") : world_.new_id(row.id_prefix);
@@ -373,7 +374,7 @@ void Changes::apply(Object& object, Json tree) {
 const Object& Changes::mutate(const std::string& id, const Json& set,
                               const std::vector<std::string>& unset, const Telling& telling) {
   Object& object = require(id);
-  if (object.resource->type == "event") throw wrong("events cannot be changed");
+  if (object.resource->type == "event") throw std::invalid_argument("events cannot be changed");
   check_set(*object.resource, set);
   const Object& owner = object.parent == nullptr ? object : *object.parent;
   const Json before = tree_for_events(owner, telling);
@@ -394,16 +395,17 @@ const Object& Changes::mutate(const std::string& id, const Json& set,
 void Changes::check_removal(const Object& object, bool force) const {
   const Resource& row = *object.resource;
   if (row.deletion == Deletion::kNever || object.id == world_.account_id()) {
-    throw wrong("this " + std::string(row.type) + " cannot be deleted");
+    throw std::invalid_argument("this " + std::string(row.type) + " cannot be deleted");
   }
   if (force) return;
   if (row.type == "product" && !world_.of("price").linked("product", object.id).empty()) {
-    throw wrong("the product has prices; delete them first or send \"force\":true");
+    throw std::invalid_argument("the product has prices; delete them first or send \"force\":true");
   }
   if (row.type == "invoice" && text_at(Json::parse(object.body), "status") != "draft") {
-    throw wrong("only drafts can be deleted; send \"force\":true to do it anyway");
+    throw std::invalid_argument("only drafts can be deleted; send \"force\":true to do it anyway");
   }
-  if (row.deletion == Deletion::kCancels && object.canceled) throw wrong("it is canceled already");
+  if (row.deletion == Deletion::kCancels && object.canceled)
+    throw std::invalid_argument("it is canceled already");
 }
 
 const Object& Changes::remove(const std::string& id, bool force, const Telling& telling) {
@@ -417,7 +419,7 @@ const Object& Changes::remove(const std::string& id, bool force, const Telling& 
   if (row.deletion == Deletion::kDetaches) {
     const Json before = tree_for_events(object, telling);
     Json tree = Json::parse(object.body);
-    if (text_at(tree, "customer").empty()) throw wrong("it is detached already");
+    if (text_at(tree, "customer").empty()) throw std::invalid_argument("it is detached already");
     tree["customer"] = nullptr;
     apply(object, std::move(tree));
     tell_update(object, before, telling);

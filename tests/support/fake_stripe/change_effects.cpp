@@ -9,8 +9,6 @@
 namespace fake_stripe {
 namespace {
 
-std::invalid_argument wrong(const std::string& message) { return std::invalid_argument(message); }
-
 std::int64_t number_at(const Json& tree, const char* field) {
   const auto found = tree.find(field);
   return found != tree.end() && found->is_number_integer() ? found->get<std::int64_t>() : 0;
@@ -221,7 +219,7 @@ void Changes::prepare(const Resource& row, const std::string& id, Json& set,
   }
   if (row.type == "promotion_code" && !set.contains("promotion")) {
     const Ordered& coupons = world_.of("coupon").live();
-    if (coupons.empty()) throw wrong("there is no coupon to promote");
+    if (coupons.empty()) throw std::invalid_argument("there is no coupon to promote");
     set["promotion"]["coupon"] = coupons.front()->id;
   }
   if (row.type == "invoice_payment" && !set.contains("payment")) {
@@ -255,7 +253,8 @@ void Changes::prepare_refund(const std::string& id, Json& set) {
   const Json charge = Json::parse(require(text_at(set, "charge")).body);
   const std::int64_t left = number_at(charge, "amount") - number_at(charge, "amount_refunded");
   if (!set.contains("amount")) set["amount"] = left;
-  if (set["amount"] > left) throw wrong("the charge has no " + set["amount"].dump() + " left");
+  if (set["amount"] > left)
+    throw std::invalid_argument("the charge has no " + set["amount"].dump() + " left");
   fill(set, charge, {"currency", "payment_intent", "customer", "payment_method"});
   if (set.contains("balance_transaction")) return;
   set["balance_transaction"] = add_transaction("refund", id, set.value("currency", "usd"),
@@ -342,7 +341,8 @@ void Changes::follow_update(const Object& object, const Json& before, const Tell
 
 const Object& Changes::pay(const std::string& invoice, const Telling& telling) {
   const Json tree = Json::parse(require(invoice).body);
-  if (text_at(tree, "status") != "open") throw wrong("'" + invoice + "' is not open");
+  if (text_at(tree, "status") != "open")
+    throw std::invalid_argument("'" + invoice + "' is not open");
   const std::int64_t amount = number_at(tree, "amount_remaining");
   const Json set = {{"invoice", invoice},
                     {"amount_requested", amount},

@@ -13,8 +13,6 @@
 namespace fake_stripe {
 namespace {
 
-std::invalid_argument wrong(const std::string& message) { return std::invalid_argument(message); }
-
 HttpReply json_reply(int status, const Json& body) {
   return {.status = status, .body = body.dump() + "\n"};
 }
@@ -26,7 +24,7 @@ void allow_only(const Json& body, std::initializer_list<std::string_view> known)
   for (const auto& [key, value] : body.items()) {
     const bool ok = std::find(known.begin(), known.end(), key) != known.end() ||
                     std::find(std::begin(kTelling), std::end(kTelling), key) != std::end(kTelling);
-    if (!ok) throw wrong("unknown field '" + key + "'");
+    if (!ok) throw std::invalid_argument("unknown field '" + key + "'");
   }
 }
 
@@ -74,7 +72,8 @@ std::unordered_map<std::string, std::vector<std::string>> references_in(const Wo
   for (auto at = text.find(kMark); at != std::string::npos; at = text.find(kMark, at + 1)) {
     const auto from = at + kMark.size();
     const std::string type = text.substr(from, text.find("@@", from) - from);
-    if (find_resource(type) == nullptr) throw wrong("there is no type '" + type + "'");
+    if (find_resource(type) == nullptr)
+      throw std::invalid_argument("there is no type '" + type + "'");
     std::vector<std::string>& ids = references[type];
     if (!ids.empty()) continue;
     for (const Object* object : world.of(type).live()) ids.push_back(object->id);
@@ -83,7 +82,7 @@ std::unordered_map<std::string, std::vector<std::string>> references_in(const Wo
         ids.push_back(bulk->id(i));
       }
     }
-    if (ids.empty()) throw wrong("there is no " + type + " to refer to");
+    if (ids.empty()) throw std::invalid_argument("there is no " + type + " to refer to");
   }
   return references;
 }
@@ -261,7 +260,7 @@ Json Control::post_to(World& world, const std::string& what, const Json& body) {
 }
 
 Json Control::change(World& world, const std::string& what, const Json& body) {
-  if (!body.is_object()) throw wrong("the body must be a JSON object");
+  if (!body.is_object()) throw std::invalid_argument("the body must be a JSON object");
   Changes changes(world);
   const Telling telling = telling_of(body);
   if (what == "create") {
@@ -283,7 +282,7 @@ Json Control::change(World& world, const std::string& what, const Json& body) {
     const Object* item = world.of("subscription_item").find(body.at("item").get<std::string>());
     const std::string subscription = body.at("subscription");
     if (item == nullptr || item->parent->id != subscription) {
-      throw wrong("there is no such item on '" + subscription + "'");
+      throw std::invalid_argument("there is no such item on '" + subscription + "'");
     }
     changes.remove(item->id, true, telling);
     return shown(*item->parent);
@@ -337,7 +336,8 @@ Json Control::seed(World& world, const Json& body) {
   if (!body.value("events", false)) telling.types.emplace();
   Changes changes(world);
   for (const auto& [type, count] : body.at("counts").items()) {
-    if (find_resource(type) == nullptr) throw wrong("there is no type '" + type + "'");
+    if (find_resource(type) == nullptr)
+      throw std::invalid_argument("there is no type '" + type + "'");
   }
   for (const Resource& row : catalog()) {
     const std::uint64_t count = body["counts"].value(std::string(row.type), std::uint64_t{0});
@@ -356,7 +356,7 @@ Json Control::generate(World& world, const Json& body) {
              {"type", "count", "created", "created_from", "created_to", "bytes", "seed", "set"});
   const Resource* row = find_resource(body.at("type").get<std::string>());
   if (row == nullptr || !row->parent_field.empty() || row->type == "account") {
-    throw wrong("cannot generate a '" + body["type"].get<std::string>() + "'");
+    throw std::invalid_argument("cannot generate a '" + body["type"].get<std::string>() + "'");
   }
   const std::int64_t now = world.clock().now_s();
   Bulk::Spec spec;
@@ -366,7 +366,8 @@ Json Control::generate(World& world, const Json& body) {
   if (body.contains("created")) {
     spec.created_from = spec.created_to = body["created"].get<std::int64_t>();
   }
-  if (spec.created_to < spec.created_from) throw wrong("created_to is before created_from");
+  if (spec.created_to < spec.created_from)
+    throw std::invalid_argument("created_to is before created_from");
   spec.seed = body.value("seed", world.settings().seed + world.of(row->type).bulks().size());
   spec.id_prefix = row->id_prefix;
   Json tree = Changes(world).generated_tree(*row, body.value("set", Json::object()));
@@ -397,7 +398,8 @@ Json Control::set_accounts(const Json& body) {
   allow_only(body, {"connect", "disconnect"});
   if (body.contains("disconnect")) {
     const std::string account = body["disconnect"];
-    if (!parts_.platform.disconnect(account)) throw wrong("'" + account + "' is not connected");
+    if (!parts_.platform.disconnect(account))
+      throw std::invalid_argument("'" + account + "' is not connected");
     return {{"disconnected", account}};
   }
   const Json& wanted = body.at("connect");
