@@ -1,0 +1,161 @@
+// Data that an older version wrote, opened by this one. tests/fixtures/data-<commit>/make.sh made
+// each.
+#include <filesystem>
+#include <set>
+
+#include "e2e/world.hpp"
+#include "pg/cluster.hpp"
+
+namespace sluice::e2e {
+namespace {
+
+using nlohmann::json;
+namespace fs = std::filesystem;
+
+/// A fresh server into which the fixture's dump is restored, and a host of this version on it. The
+/// server is younger than the dump: its transaction ids are its own.
+class Upgrade : public World {
+ protected:
+  void SetUp() override {
+    fixture_ = fs::path(SLUICE_SOURCE_DIR) / "tests/fixtures/data-101fb78";
+    facts_ = json::parse(read_file(fixture_ / "facts.json"));
+    start_database();
+    if (!HasFatalFailure()) restore();
+    if (HasFatalFailure()) return;
+    fs::create_directories(directory_ / "data");
+    fs::permissions(directory_ / "data", static_cast<fs::perms>(0711));
+    fs::copy_file(fixture_ / "root.key", directory_ / "data/root.key");
+    fs::permissions(directory_ / "data/root.key", static_cast<fs::perms>(0600));
+  }
+  void TearDown() override { host_.reset(); }  // before its database
+
+  void start_database() {
+    const fs::path place = directory_ / "own";
+    fs::create_directories(place);
+    fs::permissions(place, static_cast<fs::perms>(0711));
+    pg::ClusterOptions options;
+    options.directory = place / "postgres";
+    options.socket_directory = place / "run";
+    auto started = pg::Cluster::start(options);
+    ASSERT_TRUE(started.has_value()) << started.error().describe();
+    cluster_.emplace(std::move(*started));
+    host_->database = cluster_->conninfo();
+  }
+
+  /// As docs/operating says: roles belong to the server, not to the dump.
+  void restore() {
+    host_->sql("create role fixture_bi; create role fixture_columns; create role fixture_nobody");
+    Launch launch;
+    launch.program = "/bin/sh";
+    launch.arguments = {"-c",
+                        "set -e; psql=$(ls -d /usr/lib/postgresql/*/bin/psql | sort -V | tail -n "
+                        "1); gunzip -c \"$1\" | \"$psql\" -X -q -v ON_ERROR_STOP=1 \"$2\"",
+                        "restore", (fixture_ / "dump.sql.gz").string(), host_->database};
+    launch.output = directory_ / "restore.out";
+    launch.errors = directory_ / "restore.err";
+    Process restoring(launch);
+    ASSERT_EQ(restoring.wait(), 0) << read_file(launch.errors);
+  }
+
+  void start_vendor() {
+    const json& vendor = facts_.at("vendor");
+    fake_ = std::make_unique<FakeStripe>(
+        directory_, vendor.at("customers").get<int>(),
+        std::vector<std::string>{"--seed", std::to_string(vendor.at("seed").get<int>()), "--key",
+                                 vendor.at("key").get<std::string>()});
+    // The vendor of the fixture listened at another port.
+    host_->sql("update sluice.connection set egress = jsonb_set(egress, '{base_urls,api}', '\"" +
+               fake_->url() + "\"')");
+  }
+
+  /// What a role that logs in as one of the fixture's people reads; "denied" when it may not.
+  std::string as(const std::string& role, const std::string& query) {
+    return host_->sql(
+        "create or replace function pg_temp.ask(query text) returns text language "
+        "plpgsql as $f$ declare answer text; begin execute query into answer; return "
+        "answer; exception when insufficient_privilege then return 'denied'; end $f$; set role " +
+        role + "; select pg_temp.ask($q$" + query + "$q$)");
+  }
+
+  std::string fact(const char* view) { return std::to_string(facts_["counts"][view].get<int>()); }
+
+  cli::Client admin() { return host_->client(facts_["admin_token"].get<std::string>()); }
+  cli::Client reader() { return host_->client(facts_["reader_token"].get<std::string>()); }
+
+  void tokens_open_and_rows_and_links_are_all_there();
+  void a_cursor_goes_on_where_it_was_and_misses_nothing();
+  void the_sealed_secret_opens_with_the_root_key_that_came_along();
+  void people_read_what_they_were_granted_and_their_own_view_stands();
+
+  fs::path fixture_;
+  json facts_;
+  std::optional<pg::Cluster> cluster_;
+};
+
+void Upgrade::tokens_open_and_rows_and_links_are_all_there() {
+  EXPECT_EQ(reader().get("/types").at("types").size(), admin().get("/types").at("types").size());
+  EXPECT_THROW(reader().send("POST", "/tokens", json::object()), Failure);
+  for (const auto& [view, count] : facts_["counts"].items())
+    EXPECT_EQ(host_->sql("select count(*) from " + view), std::to_string(count.get<int>())) << view;
+  EXPECT_EQ(host_->sql("select count(*) from acme.link where state = 'linked'"),
+            std::to_string(facts_["linked"].get<int>()));
+}
+
+void Upgrade::a_cursor_goes_on_where_it_was_and_misses_nothing() {
+  json page =
+      reader().get("/changes", {{"cursor", facts_["cursor"].get<std::string>()}, {"limit", "500"}});
+  std::multiset<std::string> served;
+  for (const json& change : page["changes"]) {
+    served.insert(change["type"].get<std::string>() + " " + change["op"].get<std::string>() + " " +
+                  std::to_string(change["entity_id"].get<std::int64_t>()));
+  }
+  for (const json& change : facts_["changes_after"]) {
+    const std::string wanted = change["type"].get<std::string>() + " " +
+                               change["op"].get<std::string>() + " " +
+                               std::to_string(change["entity_id"].get<std::int64_t>());
+    EXPECT_TRUE(served.contains(wanted)) << wanted << " is not in " << page;
+  }
+  json whole = reader().get("/changes", {{"limit", "1000"}});
+  const std::size_t first = whole["changes"].size();
+  whole =
+      reader().get("/changes", {{"cursor", whole["cursor"].get<std::string>()}, {"limit", "1000"}});
+  EXPECT_EQ(first + whole["changes"].size(),
+            facts_["changes_before"].get<std::size_t>() + facts_["changes_after"].size());
+}
+
+void Upgrade::the_sealed_secret_opens_with_the_root_key_that_came_along() {
+  // This version brings its own build of the connector.
+  admin().send("POST", "/connectors/stripe/install", json::object());
+  const json checked = admin().send("POST", "/connections/billing/check", json::object());
+  EXPECT_FALSE(checked["account"]["id"].get<std::string>().empty()) << checked;
+  EXPECT_EQ(host_->log().find(facts_["secret"].get<std::string>()), std::string::npos);
+}
+
+void Upgrade::people_read_what_they_were_granted_and_their_own_view_stands() {
+  EXPECT_EQ(as("fixture_bi", "select count(*) from acme.stripe_customer"),
+            fact("acme.stripe_customer"));
+  EXPECT_EQ(as("fixture_bi", "select count(*) from acme.customer"), fact("acme.customer"));
+  EXPECT_EQ(as("fixture_bi", "select count(*) from bi.paying"), fact("bi.paying"));
+  EXPECT_EQ(as("fixture_columns", "select count(email) from acme.customer"), fact("acme.customer"));
+  EXPECT_EQ(as("fixture_bi", "select count(*) from acme.stripe_invoice"), "denied");
+  EXPECT_EQ(as("fixture_columns", "select count(plan) from acme.customer"), "denied");
+  EXPECT_EQ(as("fixture_nobody", "select count(*) from acme.customer"), "denied");
+  EXPECT_EQ(as("fixture_bi", "select count(*) from vendor.stripe_customer"), "denied");
+  EXPECT_EQ(
+      host_->sql("select col_description('acme.customer'::regclass, attnum) from pg_attribute "
+                 "where attrelid = 'acme.customer'::regclass and attname = 'email'"),
+      "as the shop knows it");
+}
+
+TEST_F(Upgrade, what_101fb78_wrote_opens_with_all_that_was_in_it) {
+  start_vendor();
+  host_->start();
+  tokens_open_and_rows_and_links_are_all_there();
+  a_cursor_goes_on_where_it_was_and_misses_nothing();
+  people_read_what_they_were_granted_and_their_own_view_stands();
+  the_sealed_secret_opens_with_the_root_key_that_came_along();
+  people_read_what_they_were_granted_and_their_own_view_stands();  // after an install, too
+}
+
+}  // namespace
+}  // namespace sluice::e2e
