@@ -127,7 +127,10 @@ Task<void> work(Host& host, int worker) {
 /// Connections are opened, and the catalogue read, before the clock runs.
 Task<void> warm_up(Host& host, int workers) {
   std::vector<pg::Pool::Lease> leases;
-  for (int i = 0; i < workers; ++i) leases.push_back(co_await host.pool.acquire());
+  for (int i = 0; i < workers; ++i) {
+    leases.push_back(co_await host.pool.acquire());
+    co_await pg::disown_held();  // nobody else is there yet
+  }
   host.catalog = co_await model::load_catalog(*leases.front(), WorkspaceId(1));
 }
 

@@ -85,6 +85,7 @@ class PgTest : public ::testing::Test {
         co_await std::move(task);
       } else {
         outcome->value.emplace(co_await std::move(task));
+        co_await pg::disown_held();  // a lease that is the result is the test's now
       }
     } catch (...) {
       outcome->error = std::current_exception();

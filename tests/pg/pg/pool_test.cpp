@@ -1,6 +1,11 @@
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/cancellation_signal.hpp>
 
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
+#include "base/task_group.hpp"
+#include "pg/pools.hpp"
 #include "support/pg_fixture.hpp"
 
 namespace sluice::pg {
@@ -160,6 +165,190 @@ TEST_F(PoolTest, AClosedPoolRefusesAndLeasesEndAsTheyAreReturned) {
   }
   EXPECT_EQ(two.in_use(), 0u);
   EXPECT_THROW(run(two.acquire()), QueryError);
+}
+
+/// Takes a turn for an owner and keeps the connection until it is told to go on.
+Task<void> hold_for(Pool& pool, int owner, std::vector<int>& turns, const bool& go_on) {
+  Pool share = pool.share(owner);
+  const auto lease = co_await share.acquire();
+  turns.push_back(owner);
+  asio::steady_timer look(pool.executor());
+  while (!go_on) {
+    look.expires_after(std::chrono::milliseconds(1));
+    co_await look.async_wait(asio::use_awaitable);
+  }
+}
+
+class SharedPool : public PoolTest {
+ protected:
+  Pool make_shared_pool(std::size_t size, std::size_t share_max, std::size_t kept_free) {
+    PoolOptions options;
+    options.connect.conninfo = conninfo();
+    options.size_max = size;
+    options.share_max = share_max;
+    options.kept_free = kept_free;
+    options.acquire_timeout = std::chrono::seconds(20);
+    return Pool(executor(), std::move(options));
+  }
+  void hold(Pool& pool, int owner) {
+    asio::co_spawn(io(), hold_for(pool, owner, turns_, go_on_), asio::detached);
+  }
+  bool turns_are(std::vector<int> wanted) {
+    return run_until_true([&] { return turns_ == wanted; });
+  }
+  void let_all_go(Pool& pool, std::size_t all) {
+    go_on_ = true;
+    EXPECT_TRUE(run_until_true([&] { return turns_.size() == all && pool.in_use() == 0; }));
+  }
+  std::vector<int> turns_;
+  bool go_on_ = false;
+};
+
+TEST_F(SharedPool, AnOwnerHasHisShareAtMostAndTheOthersGetTheRest) {
+  Pool four = make_shared_pool(4, 2, 0);
+  for (int i = 0; i < 5; ++i) hold(four, 1);
+  ASSERT_TRUE(turns_are({1, 1}));
+  hold(four, 2);  // came last, and a connection is free for him
+  ASSERT_TRUE(turns_are({1, 1, 2}));
+  EXPECT_EQ(run(four.query("SELECT 1")).get<int>(0, 0), 1) << "nobody's question";
+  let_all_go(four, 6);
+}
+
+TEST_F(SharedPool, OfThoseWhoWaitTheOneThatHasTheFewestIsNext) {
+  Pool two = make_shared_pool(2, 2, 0);
+  for (int i = 0; i < 2; ++i) hold(two, 1);
+  ASSERT_TRUE(turns_are({1, 1}));
+  for (int i = 0; i < 2; ++i) hold(two, 1);
+  hold(two, 2);
+  io().poll();
+  go_on_ = true;
+  ASSERT_TRUE(run_until_true([&] { return turns_.size() == 5 && two.in_use() == 0; }));
+  EXPECT_LE(std::find(turns_.begin(), turns_.end(), 2) - turns_.begin(), 3) << "not behind all";
+}
+
+TEST_F(SharedPool, WhatIsKeptFreeIsForWhatIsNobodys) {
+  Pool two = make_shared_pool(2, 2, 1);
+  for (int i = 0; i < 3; ++i) hold(two, i + 1);
+  ASSERT_TRUE(turns_are({1}));
+  EXPECT_EQ(run(two.query("SELECT 1")).get<int>(0, 0), 1);
+  let_all_go(two, 3);
+}
+
+TEST_F(SharedPool, AShareThatIsCancelledWhileItWaitsOrBreaksIsFreeAgain) {
+  Pool two = make_shared_pool(2, 1, 0);
+  asio::cancellation_signal stop;
+  bool ended = false;
+  hold(two, 1);
+  ASSERT_TRUE(turns_are({1}));
+  const bool never = false;
+  asio::co_spawn(
+      io(), hold_for(two, 1, turns_, never),
+      asio::bind_cancellation_slot(stop.slot(), [&](std::exception_ptr) { ended = true; }));
+  io().restart();
+  io().poll();
+  stop.emit(asio::cancellation_type::terminal);
+  ASSERT_TRUE(run_until_true([&] { return ended; }));
+  let_all_go(two, 1);
+  const auto again = run(two.share(1).acquire());
+  run(pool().query("SELECT pg_terminate_backend($1, 5000)", Params(pid_of(again))));
+  EXPECT_THROW(run(again->query("SELECT 1")), QueryError);
+  hold(two, 2);
+  ASSERT_TRUE(turns_are({1, 2}));
+}
+
+TEST_F(PoolTest, AStatementThatTakesLongerThanThePoolAllowsIsEndedByTheServer) {
+  PoolOptions options;
+  options.connect.conninfo = conninfo();
+  options.statement_timeout = std::chrono::milliseconds(50);
+  Pool impatient(executor(), options);
+  try {
+    run(impatient.query("SELECT pg_sleep(30)"));
+    FAIL() << "it was not ended";
+  } catch (const QueryError& error) {
+    EXPECT_EQ(error.sqlstate(), "57014");
+    EXPECT_EQ(error.kind(), ErrorKind::retry_later);
+  }
+}
+
+TEST(PoolSizesTest, TheSplitLeavesSomethingToEachPurpose) {
+  for (std::size_t total = 4; total <= 500; ++total) {
+    const PoolSizes sizes = split(total);
+    EXPECT_EQ(sizes.leases + sizes.work + sizes.changing + sizes.asking, total);
+    EXPECT_GE(std::min({sizes.leases, sizes.work, sizes.changing, sizes.asking}), 1U) << total;
+    EXPECT_GE(sizes.work, sizes.asking);
+  }
+  const PoolSizes usual = split(20);
+  EXPECT_EQ(usual.leases, 2U);
+  EXPECT_EQ(usual.work, 10U);
+  EXPECT_EQ(usual.changing, 4U);
+  EXPECT_EQ(usual.asking, 4U);
+}
+
+Task<void> ask_while_holding(Pool& held, Pool& asked) {
+  const auto lease = co_await held.acquire();
+  co_await asked.query("SELECT 1");
+}
+
+Task<void> hold_one_after_the_other(Pool& one, Pool& other) {
+  {
+    const auto lease = co_await one.acquire();
+    co_await lease->query("SELECT 1");
+  }
+  co_await other.query("SELECT 1");
+  const auto lease = co_await one.acquire();
+  co_await lease->query("SELECT 1");
+}
+
+Task<void> use(Pool::Lease lease) { co_await lease->query("SELECT 1"); }
+
+Task<void> hand_it_to_another_flow(Pool& pool) {
+  auto lease = co_await pool.acquire();
+  TaskGroup group(pool.executor());
+  group.spawn(use(std::move(lease)));
+  co_await group.wait();
+  co_await pool.query("SELECT 1");
+}
+
+Task<void> read_behind_a_child(Pool& pool) {
+  const auto lease = co_await pool.acquire();
+  TaskGroup group(pool.executor());
+  group.spawn(hold_one_after_the_other(pool, pool));  // a flow of its own, with hands of its own
+  co_await group.wait();
+}
+
+class HoldingTest : public PoolTest {
+ protected:
+  void SetUp() override {
+    PoolTest::SetUp();
+    if (!kWatchesHolding) GTEST_SKIP() << "debug builds only";
+    GTEST_FLAG_SET(death_test_style, "threadsafe");  // the loop does not survive a fork
+  }
+};
+
+TEST_F(HoldingTest, WhoAsksForASecondConnectionOfThePoolEndsTheProgram) {
+  Pool two = make_pool(2);
+  EXPECT_DEATH(run(ask_while_holding(two, two)),
+               "pool_test.cpp:[0-9]+ asks for work while it holds a connection of the pool 'work'");
+}
+
+TEST_F(HoldingTest, WhoAsksAnotherPoolWhileHoldingEndsTheProgram) {
+  Pool one = make_pool(1);
+  Pool other = make_pool(1);
+  EXPECT_DEATH(run(ask_while_holding(one, other)), "while it holds a connection");
+}
+
+TEST_F(HoldingTest, OneAfterTheOtherIsFineAndSoAreOthersFlows) {
+  Pool two = make_pool(2);
+  Pool other = make_pool(1);
+  run(hold_one_after_the_other(two, other));
+  run(hand_it_to_another_flow(two));
+  run(read_behind_a_child(two));
+  int ended = 0;
+  for (int i = 0; i < 20; ++i) {
+    asio::co_spawn(io(), hold_one_after_the_other(two, other),
+                   [&](std::exception_ptr error) { ended += error ? 0 : 1; });
+  }
+  EXPECT_TRUE(run_until_true([&] { return ended == 20; }));
 }
 
 TEST_F(PoolTest, ManyUsersShareFewConnections) {
