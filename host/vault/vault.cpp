@@ -30,6 +30,9 @@ const pg::Statement kDataKeysInUse{
     " AND state IN ('pending', 'active', 'decrypt_only')"
     " ORDER BY workspace_id, data_key_id LIMIT 500"};
 
+const pg::Statement kAnyDataKey{"vault_any_data_key",
+                                "SELECT EXISTS (SELECT 1 FROM sluice.data_key)"};
+
 const pg::Statement kDataKey{
     "vault_data_key", "SELECT root_key_id, " SLUICE_SEALED_COLUMNS
                       " FROM sluice.data_key"
@@ -340,7 +343,7 @@ Task<std::shared_ptr<const Secret>> Vault::data_key(pg::Connection& connection,
 Task<Vault::KeyInUse> Vault::active_data_key(pg::Transaction& transaction, WorkspaceId workspace) {
   pg::Params params(workspace);
   const pg::QueryResult rows = co_await transaction.query(kActiveDataKey, std::move(params));
-  if (rows.empty()) co_return co_await create_data_key(transaction, workspace);
+  if (rows.empty()) co_return co_await create_data_key(transaction, clock_, keyring_, workspace);
   KeyInUse found;
   found.id = rows.get<DataKeyId>(0, 0);
   found.key = co_await data_key(transaction.connection(), workspace, found.id);
@@ -348,18 +351,31 @@ Task<Vault::KeyInUse> Vault::active_data_key(pg::Transaction& transaction, Works
 }
 
 /// The new key is not put into the cache: if this transaction fails, another key gets its number.
-Task<Vault::KeyInUse> Vault::create_data_key(pg::Transaction& transaction, WorkspaceId workspace) {
+Task<Vault::KeyInUse> Vault::create_data_key(pg::Transaction& transaction, const Clock& clock,
+                                             const RootKeyring& keyring, WorkspaceId workspace) {
   pg::Params which(workspace);
   const pg::QueryResult next = co_await transaction.query(kNextDataKeyId, std::move(which));
   KeyInUse made;
   made.id = next.get<DataKeyId>(0, 0);
   made.key = std::make_shared<const Secret>(Secret::random(kKeyBytes));
-  const RootKeyring::Key& root = keyring_.current();
+  const RootKeyring::Key& root = keyring.current();
   pg::Params params(workspace, made.id, root.id.to_string());
   add_sealed(params, seal(root.bytes, bind_data_key(workspace, made.id, root.id), *made.key));
-  params.add(clock_.now());
+  params.add(clock.now());
   co_await transaction.query(kInsertDataKey, std::move(params));
   co_return made;
+}
+
+Task<bool> Vault::claimed(pg::Connection& connection) {
+  const pg::QueryResult any = co_await connection.query(kAnyDataKey);
+  co_return any.get<bool>(0, 0);
+}
+
+Task<void> Vault::claim(pg::Transaction& transaction, const Clock& clock,
+                        const RootKeyring& keyring, WorkspaceId workspace) {
+  const bool is_claimed = co_await claimed(transaction.connection());
+  if (is_claimed) co_return;
+  co_await create_data_key(transaction, clock, keyring, workspace);
 }
 
 // ---- writing ---------------------------------------------------------------------------------
@@ -485,10 +501,19 @@ Task<void> Vault::require_stored(WorkspaceId workspace, SecretInfo info) {
 Task<Result<SecretInfo>> Vault::promote(WorkspaceId workspace, ConnectionId connection,
                                         std::string name, std::int64_t version,
                                         Micros previous_valid_for) {
-  require_name(name);
-  require_validity(previous_valid_for);
   pg::Pool::Lease lease = co_await pool_.acquire();
   pg::Transaction transaction = co_await pg::Transaction::begin(*lease);
+  Result<SecretInfo> promoted = co_await promote(transaction, workspace, connection,
+                                                 std::move(name), version, previous_valid_for);
+  if (promoted) co_await transaction.commit();
+  co_return promoted;
+}
+
+Task<Result<SecretInfo>> Vault::promote(pg::Transaction& transaction, WorkspaceId workspace,
+                                        ConnectionId connection, std::string name,
+                                        std::int64_t version, Micros previous_valid_for) {
+  require_name(name);
+  require_validity(previous_valid_for);
   co_await lock_workspace(transaction, workspace);
   pg::Params which(workspace, connection, name, clock_.now());
   const pg::QueryResult live = co_await transaction.query(kLive, std::move(which));
@@ -497,7 +522,6 @@ Task<Result<SecretInfo>> Vault::promote(WorkspaceId workspace, ConnectionId conn
     is_pending |= live.get<std::int64_t>(row, 0) == version && live.text(row, 1) == "pending";
   }
   if (!is_pending) {
-    co_await transaction.rollback();
     const std::string what = fmt::format("has no pending version {}", version);
     co_return not_found(workspace, connection, name, what);
   }
@@ -506,7 +530,6 @@ Task<Result<SecretInfo>> Vault::promote(WorkspaceId workspace, ConnectionId conn
   info.name = name;
   info.version = version;
   info = co_await make_current(transaction, workspace, info, previous_valid_for);
-  co_await transaction.commit();
   co_return info;
 }
 
@@ -570,6 +593,13 @@ Task<void> Vault::discard(WorkspaceId workspace, ConnectionId connection, std::s
   require_name(name);
   pg::Params which(workspace, connection, name, clock_.now(), version);
   co_await pool_.query(kDiscardPending, std::move(which));
+}
+
+Task<void> Vault::discard(pg::Transaction& transaction, WorkspaceId workspace,
+                          ConnectionId connection, std::string name, std::int64_t version) {
+  require_name(name);
+  pg::Params which(workspace, connection, name, clock_.now(), version);
+  co_await transaction.query(kDiscardPending, std::move(which));
 }
 
 Task<std::int64_t> Vault::remove(WorkspaceId workspace, ConnectionId connection) {

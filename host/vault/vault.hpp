@@ -78,6 +78,14 @@ class Vault {
   /// stops the start and not a sync at night: throws Failure(internal, "vault.root_key.mismatch").
   /// Writes nothing.
   static Task<std::unique_ptr<Vault>> open(pg::Pool& pool, const Clock& clock, RootKeyring keyring);
+
+  /// Makes the first data key of the database, for `workspace`, which exists: from its commit on
+  /// the database names the root key that opens it, and a host without that one does not start.
+  /// Nothing when any workspace has a data key.
+  static Task<void> claim(pg::Transaction& transaction, const Clock& clock,
+                          const RootKeyring& keyring, WorkspaceId workspace);
+  /// Whether the database names a root key already.
+  static Task<bool> claimed(pg::Connection& connection);
   Vault(const Vault&) = delete;
   Vault& operator=(const Vault&) = delete;
 
@@ -94,10 +102,16 @@ class Vault {
   Task<Result<SecretInfo>> promote(WorkspaceId workspace, ConnectionId connection, std::string name,
                                    std::int64_t version,
                                    Micros previous_valid_for = kPreviousValidDefault);
+  /// The same within the caller's transaction, which commits it together with what tells of it.
+  Task<Result<SecretInfo>> promote(pg::Transaction& transaction, WorkspaceId workspace,
+                                   ConnectionId connection, std::string name, std::int64_t version,
+                                   Micros previous_valid_for = kPreviousValidDefault);
 
   /// Takes a staged version back: its value is gone. Nothing when `version` is not the pending one.
   Task<void> discard(WorkspaceId workspace, ConnectionId connection, std::string name,
                      std::int64_t version);
+  Task<void> discard(pg::Transaction& transaction, WorkspaceId workspace, ConnectionId connection,
+                     std::string name, std::int64_t version);
 
   /// One round trip to the database (two when the data key is not in memory). Fails with not_found
   /// "vault.secret.not_found" when there is no current version.
@@ -145,7 +159,8 @@ class Vault {
                             std::optional<std::string> name);
   Task<void> lock_workspace(pg::Transaction& transaction, WorkspaceId workspace);
   Task<KeyInUse> active_data_key(pg::Transaction& transaction, WorkspaceId workspace);
-  Task<KeyInUse> create_data_key(pg::Transaction& transaction, WorkspaceId workspace);
+  static Task<KeyInUse> create_data_key(pg::Transaction& transaction, const Clock& clock,
+                                        const RootKeyring& keyring, WorkspaceId workspace);
   Task<std::shared_ptr<const Secret>> data_key(pg::Connection& connection, WorkspaceId workspace,
                                                DataKeyId id);
   Secret unwrap(WorkspaceId workspace, DataKeyId id, std::string_view root_key,
