@@ -19,7 +19,8 @@
 #include "model/catalog.hpp"
 #include "pg/cluster.hpp"
 #include "pg/migrate.hpp"
-#include "pg/pool.hpp"
+#include "pg/pools.hpp"
+#include "sync/audit.hpp"
 #include "sync/connections.hpp"
 #include "sync/engine.hpp"
 #include "sync/page_budget.hpp"
@@ -98,40 +99,58 @@ void log_connectors(const connector::Shelved& shelved) {
     log::warning("connector.directory", {{"error", error.describe()}});
 }
 
-/// The default workspace, and a token for whoever started us for the first time.
-struct Bootstrap {
-  WorkspaceId workspace;
-  std::optional<std::string> token;
+// One host at a time decides what an empty database gets.
+constexpr std::string_view kOneBegins = "select pg_advisory_xact_lock(7311004)";
+
+struct Workspace {
+  WorkspaceId id;
+  std::string name;
 };
 
-Task<Bootstrap> bootstrap(pg::Pool& pool, const wiring::Config& config) {
-  auto connection = co_await pool.acquire();
-  auto transaction = co_await pg::Transaction::begin(*connection);
-  co_await transaction.query("select pg_advisory_xact_lock(7311004)");
-  Bootstrap made;
-  const auto existing =
-      co_await transaction.query("select workspace_id from sluice.workspace order by 1 limit 1");
-  if (existing.empty()) {
-    const auto workspace = co_await transaction.query(
-        "insert into sluice.workspace (name) values ($1) returning workspace_id",
-        pg::Params(config.default_workspace));
-    made.workspace = workspace.get<WorkspaceId>(0, 0);
-    made.token = co_await api::create_token(*connection, made.workspace, "first start",
-                                            api::Role::operator_);
-  } else {
-    made.workspace = existing.get<WorkspaceId>(0, 0);
+/// The oldest workspace; the first start makes it.
+Task<Workspace> first_workspace(pg::Transaction& transaction, const wiring::Config& config) {
+  const auto existing = co_await transaction.query(
+      "select workspace_id, name from sluice.workspace order by 1 limit 1");
+  Workspace first;
+  if (!existing.empty()) {
+    first.id = existing.get<WorkspaceId>(0, 0);
+    first.name = existing.get<std::string>(0, 1);
+    co_return first;
   }
-  co_await transaction.commit();
-  if (made.token) {
-    const model::CatalogPtr catalog = co_await model::load_catalog(*connection, made.workspace);
-    co_await feed::refresh_views(*connection, *catalog, config.default_workspace);
-  }
-  co_return made;
+  const auto made = co_await transaction.query(
+      "insert into sluice.workspace (name) values ($1) returning workspace_id",
+      pg::Params(config.default_workspace));
+  first.id = made.get<WorkspaceId>(0, 0);
+  first.name = config.default_workspace;
+  co_return first;
 }
 
-/// The root key: what the sources hold; made at the very first start only, because a new key opens
-/// nothing old.
-vault::RootKeyring root_keyring(const wiring::Config& config, bool database_has_keys) {
+/// A token for whoever started us, when the database has none yet.
+Task<std::optional<std::string>> first_token(pg::Pool& pool, const wiring::Config& config) {
+  auto connection = co_await pool.acquire();
+  auto transaction = co_await pg::Transaction::begin(*connection);
+  co_await transaction.query(kOneBegins);
+  const auto any = co_await transaction.query("select exists (select 1 from sluice.token)");
+  if (any.get<bool>(0, 0)) {
+    co_await transaction.rollback();
+    co_return std::nullopt;
+  }
+  const Workspace workspace = co_await first_workspace(transaction, config);
+  std::string token =
+      co_await api::create_token(*connection, workspace.id, "first start", api::Role::operator_);
+  nlohmann::json detail;
+  detail["role"] = api::to_string(api::Role::operator_);
+  co_await sync::audit(transaction, workspace.id, "sluiced", "token.create", "first start",
+                       std::move(detail));
+  co_await transaction.commit();
+  const model::CatalogPtr catalog = co_await model::load_catalog(*connection, workspace.id);
+  co_await feed::refresh_views(*connection, *catalog, workspace.name);
+  co_return token;
+}
+
+/// The root key: what the sources hold; made only for a database that has none, because a new key
+/// opens nothing old.
+vault::RootKeyring root_keyring(const wiring::Config& config, bool database_has_one) {
   auto load = [&] {
     return vault::RootKeyring::load(
         vault::RootKeySources::from_environment(config.root_key_file, config.root_key_command));
@@ -139,17 +158,35 @@ vault::RootKeyring root_keyring(const wiring::Config& config, bool database_has_
   Result<vault::RootKeyring> keyring = load();
   if (keyring) return std::move(*keyring);
   if (keyring.error().code != "vault.root_key.missing") throw Failure(keyring.error());
-  if (database_has_keys) {
+  if (database_has_one) {
     throw Failure(Error(
         ErrorKind::denied, "vault.root_key.missing",
-        fmt::format("{} is not there, but this database holds secrets that only its root key opens",
+        fmt::format("{} is not there, but this database has a root key, and only that one opens "
+                    "its secrets",
                     config.root_key_file.string()),
-        "Put the root key file back from your backup; a new key cannot open what the old one "
-        "sealed"));
+        "Put the root key file back from your backup, or copy it from a host that works with this "
+        "database; a new key cannot open what the old one sealed"));
   }
   expect(vault::create_root_key_file(config.root_key_file));
   log::info("vault.root_key.created", {{"file", config.root_key_file.string()}});
   return expect(load());
+}
+
+/// The root key of this database. Where it has none yet, ours becomes it in one transaction, which
+/// other hosts wait for: the file is there before the commit, and a host that dies between the two
+/// goes on with that file, if nobody else was faster.
+Task<vault::RootKeyring> claim_database(pg::Connection& connection, const wiring::Config& config,
+                                        const Clock& clock) {
+  auto transaction = co_await pg::Transaction::begin(connection);
+  co_await transaction.query(kOneBegins);
+  const bool claimed = co_await vault::Vault::claimed(connection);
+  vault::RootKeyring keyring = root_keyring(config, claimed);
+  if (!claimed) {
+    const Workspace workspace = co_await first_workspace(transaction, config);
+    co_await vault::Vault::claim(transaction, clock, keyring, workspace.id);
+  }
+  co_await transaction.commit();
+  co_return keyring;
 }
 
 Task<void> watch_settings(pg::Pool& pool) {
@@ -169,12 +206,11 @@ Task<void> watch_settings(pg::Pool& pool) {
   }
 }
 
-pg::PoolOptions pool_options(const wiring::Config& config,
-                             const std::optional<pg::Cluster>& cluster) {
-  pg::PoolOptions options;
-  options.connect.conninfo = cluster ? cluster->conninfo() : config.database_url;
-  options.connect.application_name = "sluiced";
-  options.size_max = config.database_pool_size;
+pg::ConnectOptions connect_options(const wiring::Config& config,
+                                   const std::optional<pg::Cluster>& cluster) {
+  pg::ConnectOptions options;
+  options.conninfo = cluster ? cluster->conninfo() : config.database_url;
+  options.application_name = "sluiced";
   return options;
 }
 
@@ -203,7 +239,7 @@ class Host {
   Host(const wiring::Config& config, std::optional<pg::Cluster>& cluster)
       : config_(config),
         cluster_(cluster),
-        pool_(loop_.get_executor(), pool_options(config, cluster)) {}
+        pools_(loop_.get_executor(), connect_options(config, cluster), config.database_pool_size) {}
 
   /// Blocks until the database is ready and everything is built. Throws Failure.
   void start() {
@@ -215,13 +251,14 @@ class Host {
     client_ = std::make_unique<fetch::Client>(loop_.get_executor(), fetch::ClientOptions{}, clock_,
                                               entropy_, delay_);
     budgets_ = std::make_unique<sync::Budgets>(clock_, delay_);
-    catalogs_ = std::make_unique<model::Catalogs>(pool_, clock_);
-    writer_ = std::make_unique<ingest::Writer>(pool_);
-    resolver_ = std::make_unique<link::Resolver>(pool_);
+    catalogs_ = std::make_unique<model::Catalogs>(pools_.work, clock_);
+    writer_ = std::make_unique<ingest::Writer>(pools_.work);
+    resolver_ = std::make_unique<link::Resolver>(pools_.work);
     steps_ = std::make_unique<sync::StepPool>();
     pages_ = std::make_unique<sync::PageBudget>(config_.sync_page_bytes_in_flight_max);
-    const sync::Services services{pool_,      clock_,   entropy_,   *registry_, *vault_, *client_,
-                                  *catalogs_, *writer_, *resolver_, *budgets_,  *steps_, *pages_};
+    const sync::Services services{pools_.work, pools_.leases, pools_.changing, clock_,     entropy_,
+                                  *registry_,  *vault_,       *client_,        *catalogs_, *writer_,
+                                  *resolver_,  *budgets_,     *steps_,         *pages_};
     connections_ = std::make_unique<sync::Connections>(services);
     sync::EngineOptions options;
     options.connections_max = config_.sync_connections_max;
@@ -233,19 +270,17 @@ class Host {
     options.lease.renew_every = options.lease.ttl / 4;
     engine_ = std::make_unique<sync::Engine>(services, *connections_, options);
     connections_->on_change([this](WorkspaceId) { engine_->kick(); });
-    const api::Services api_services{pool_,      clock_,        *registry_, *vault_,
-                                     *catalogs_, *connections_, *engine_,   *client_,
-                                     *pages_,    *steps_,       kVersion};
+    const api::Services api_services{pools_,   pools_.asking, clock_,        *registry_,
+                                     *vault_,  *catalogs_,    *connections_, *engine_,
+                                     *client_, *pages_,       *steps_,       kVersion};
     api_ = std::make_unique<api::Api>(api_services);
     server_ = expect(api::Server::listen(
         loop_.get_executor(), config_.listen_address, config_.listen_port,
         [this](api::HttpRequest& request) { return api_->handle(request); }, {}));
-    const Bootstrap made = run_now(bootstrap(pool_, config_));
+    const std::optional<std::string> token = run_now(first_token(pools_.changing, config_));
     fmt::print("sluiced {} listening on http://{}:{}\n", kVersion, config_.listen_address,
                server_->port());
-    if (made.token) {
-      fmt::print("admin token, shown this once: {}\n", *made.token);
-    }
+    if (token) fmt::print("admin token, shown this once: {}\n", *token);
     std::fflush(stdout);
   }
 
@@ -263,7 +298,7 @@ class Host {
       loop_.stop();
     });
     asio::co_spawn(loop_, server_->run(), remember);
-    asio::co_spawn(loop_, watch_settings(pool_), remember);
+    asio::co_spawn(loop_, watch_settings(pools_.asking), remember);
     if (cluster_) asio::co_spawn(loop_, keep_alive(*cluster_), remember);
     asio::co_spawn(loop_, watch_connectors(), remember);
     std::promise<void> ending;
@@ -282,7 +317,7 @@ class Host {
     if (ended.wait_for(kStopMax) != std::future_status::ready) stop_by_force(ended);
     thread.join();
     watch_.reset();  // its threads post to the loop
-    pool_.close();
+    pools_.close();
     if (first) std::rethrow_exception(first);
   }
 
@@ -300,14 +335,17 @@ class Host {
   }
 
   Task<void> open_database() {
-    auto connection = co_await pool_.acquire();
+    vault::RootKeyring keyring = co_await prepare_database();
+    vault_ = co_await vault::Vault::open(pools_.work, clock_, std::move(keyring));
+  }
+
+  Task<vault::RootKeyring> prepare_database() {
+    auto connection = co_await pools_.work.acquire();
     co_await pg::require_safe_settings(*connection);
     const pg::MigrationOutcome outcome = co_await pg::migrate(*connection, pg::migrations());
     if (outcome.from != outcome.to)
       log::info("database.migrated", {{"from", outcome.from}, {"to", outcome.to}});
-    const auto keys = co_await connection->query("select exists (select 1 from sluice.data_key)");
-    vault_ =
-        co_await vault::Vault::open(pool_, clock_, root_keyring(config_, keys.get<bool>(0, 0)));
+    co_return co_await claim_database(*connection, config_, clock_);
   }
 
   /// Looks at the connector directories when the kernel says that something happened, while a file
@@ -356,7 +394,7 @@ class Host {
   asio::io_context loop_{1};
   asio::steady_timer look_at_connectors_{loop_};
   std::atomic<bool> touched_ = false;  ///< something happened in a connector directory
-  pg::Pool pool_;
+  pg::Pools pools_;
   std::unique_ptr<vault::Vault> vault_;
   std::unique_ptr<connector::Registry> registry_;
   std::unique_ptr<fetch::Client> client_;

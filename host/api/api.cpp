@@ -3,6 +3,7 @@
 #include "api/problem.hpp"
 #include "api/state.hpp"
 #include "pg/migrate.hpp"
+#include "sync/audit.hpp"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -16,10 +17,6 @@ namespace {
 
 const pg::Statement kWorkspace{"api_workspace",
                                "select workspace_id from sluice.workspace where name = $1"};
-
-const pg::Statement kAudit{"api_audit", R"(
-  insert into sluice.audit (workspace_id, actor, action, subject, detail)
-  values ($1, $2, $3, $4, $5))"};
 
 const pg::Statement kSchema{"api_schema",
                             "select coalesce(max(version), 0) from sluice.schema_version"};
@@ -210,9 +207,19 @@ bool Call::flag(std::string_view name) const {
 
 std::string Call::actor() const { return fmt::format("token {}", principal.token_id); }
 
-Task<void> audit(Call& call, std::string action, std::string subject, nlohmann::json detail) {
-  pg::Params params(call.workspace, call.actor(), action, subject, detail);
-  co_await call.services.pool.query(kAudit, std::move(params));
+Services Services::with_pool(pg::Pool& other) const {
+  return Services{pools,       other,  clock,  registry, vault, catalogs,
+                  connections, engine, client, pages,    steps, version};
+}
+
+Task<void> audit(pg::Transaction& transaction, const Call& call, std::string action,
+                 std::string subject, nlohmann::json detail) {
+  return sync::audit(transaction, call.workspace, call.actor(), std::move(action),
+                     std::move(subject), std::move(detail));
+}
+
+Task<model::CatalogPtr> catalog_of(Call& call) {
+  return call.services.catalogs.get(call.workspace, call.services.pool);
 }
 
 Task<nlohmann::json> Call::body() {
@@ -259,7 +266,7 @@ std::vector<Route> all_routes() {
 }
 
 Api::Api(Services services) : services_(services), routes_(all_routes()) {
-  pg::Pool& pool = services_.pool;
+  pg::Pool& pool = services_.pools.asking;
   const Clock& clock = services_.clock;
   state_.reset(new State{
       ProgressMeter(clock),
@@ -301,26 +308,34 @@ Task<HttpResponse> Api::handle(HttpRequest& request) {
     answer.headers.emplace_back("Allow", allowed);
     co_return answer;
   }
-  Call call{services_, *state_, request, std::move(values), {}, {}, {}};
+  Principal asking;
+  WorkspaceId workspace;
+  std::string workspace_name;
   if (route->access != Access::open) {
-    Result<Principal> principal = co_await authenticate(services_.pool, request.authorization);
+    pg::Pool& pool = services_.pools.asking;
+    Result<Principal> principal = co_await authenticate(pool, request.authorization);
     if (!principal) co_return problem(principal.error());
-    call.principal = *principal;
-    if (const auto named = call.path.find("workspace"); named != call.path.end()) {
-      call.workspace_name = named->second;
-      const auto found = co_await services_.pool.query(kWorkspace, pg::Params(named->second));
-      if (!found.empty()) call.workspace = found.get<WorkspaceId>(0, 0);
-      const bool visible = call.workspace.has_value() && (principal->role == Role::operator_ ||
-                                                          call.workspace == principal->workspace);
+    asking = *principal;
+    if (const auto named = values.find("workspace"); named != values.end()) {
+      workspace_name = named->second;
+      const auto found = co_await pool.query(kWorkspace, pg::Params(workspace_name));
+      if (!found.empty()) workspace = found.get<WorkspaceId>(0, 0);
+      const bool visible = workspace.has_value() &&
+                           (asking.role == Role::operator_ || workspace == asking.workspace);
       if (!visible) {
         co_return problem(
             Error(ErrorKind::not_found, "workspace.unknown",
-                  fmt::format("there is no workspace '{}'", beginning_of(named->second))));
+                  fmt::format("there is no workspace '{}'", beginning_of(workspace_name))));
       }
     }
-    require_role(*principal, route->access);
+    require_role(asking, route->access);
   }
   check_parameters(*route, request);
+  pg::Pools& pools = services_.pools;
+  pg::Pool share = (route->method == "GET" ? pools.asking : pools.changing).share(workspace.value);
+  Services services = services_.with_pool(share);
+  Call call{
+      services, *state_, request, std::move(values), asking, workspace, std::move(workspace_name)};
   co_return co_await route->handler(call);
 }
 

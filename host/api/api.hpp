@@ -13,7 +13,7 @@
 #include "connector/registry.hpp"
 #include "fetch/client.hpp"
 #include "model/catalog.hpp"
-#include "pg/pool.hpp"
+#include "pg/pools.hpp"
 #include "sync/connections.hpp"
 #include "sync/engine.hpp"
 #include "sync/page_budget.hpp"
@@ -24,6 +24,9 @@ namespace sluice::api {
 
 /// What handlers work with; built by main, outlives the server.
 struct Services {
+  pg::Pools& pools;
+  /// Of a call: its workspace's share of the connections for asking, or for changing where the
+  /// method changes something. Never two at once (pg/holding.hpp).
   pg::Pool& pool;
   const Clock& clock;
   connector::Registry& registry;
@@ -35,6 +38,8 @@ struct Services {
   const sync::PageBudget& pages;
   const sync::StepPool& steps;
   std::string version;
+
+  [[nodiscard]] Services with_pool(pg::Pool& other) const;
 };
 
 struct State;
@@ -137,8 +142,11 @@ class Api {
 Task<ConnectionId> connection_named(Call& call, std::string name);
 /// Failure(not_found, "connection.unknown").
 [[noreturn]] void no_connection(const std::string& name);
-/// One line of the workspace's audit.
-Task<void> audit(Call& call, std::string action, std::string subject, nlohmann::json detail);
+/// One line of the workspace's audit, in the transaction that makes the change (sync/audit.hpp).
+Task<void> audit(pg::Transaction& transaction, const Call& call, std::string action,
+                 std::string subject, nlohmann::json detail);
+/// What the workspace may store, read by the call's own connections.
+Task<model::CatalogPtr> catalog_of(Call& call);
 /// The string member, or bad_request("request.missing_field").
 [[nodiscard]] std::string required_text(const nlohmann::json& object, const char* name);
 /// Refuses members that are not in `known`: a misspelt option must not be ignored in silence.

@@ -15,7 +15,7 @@ Task<HttpResponse> read(Call& call) {
   query.cursor = call.http.parameter("cursor").value_or("");
   query.limit = static_cast<int>(call.limit(100, feed::kFeedPageMax));
   if (const auto type = call.http.parameter("type")) {
-    const model::CatalogPtr catalog = co_await call.services.catalogs.get(call.workspace);
+    const model::CatalogPtr catalog = co_await catalog_of(call);
     const model::StoredType* stored = catalog->find(*type);
     if (stored == nullptr)
       bad_request("type.not_found", "there is no entity type '" + *type + "'",

@@ -85,7 +85,7 @@ Task<HttpResponse> sync_now(Call& call) {
     bad_request("request.bad_field", "full must be true or false");
   const bool full = body.value("full", false);
   const auto asked = expect(co_await call.services.connections.request_sync(
-      call.workspace, call.part("name"), std::move(streams), full));
+      call.workspace, call.part("name"), std::move(streams), full, call.actor()));
   json document;
   document["streams"] = asked;
   co_return HttpResponse::json(document, 202);

@@ -60,7 +60,7 @@ Task<HttpResponse> list(Call& call) {
   query.limit = static_cast<int>(call.limit(50, feed::kEntityPageMax));
   query.expand = expansions(call.http);
   query.tombstones = tombstones(call.http);
-  model::CatalogPtr catalog = co_await call.services.catalogs.get(call.workspace);
+  model::CatalogPtr catalog = co_await catalog_of(call);
   feed::EntityPage page = expect(co_await feed::list_entities(
       call.services.pool, std::move(catalog), call.part("type"), std::move(query)));
   json document;
@@ -89,7 +89,7 @@ feed::EntityRef reference(const Call& call) {
 }
 
 Task<HttpResponse> get(Call& call) {
-  model::CatalogPtr catalog = co_await call.services.catalogs.get(call.workspace);
+  model::CatalogPtr catalog = co_await catalog_of(call);
   std::vector<std::string> expand = expansions(call.http);
   feed::EntityRef wanted = reference(call);
   const json entity = expect(co_await feed::get_entity(call.services.pool, std::move(catalog),
@@ -142,7 +142,7 @@ HttpResponse written(const model::OwnOutcome& outcome, model::OwnMode mode) {
 
 Task<HttpResponse> write(Call& call, model::OwnMode mode, EntityId id) {
   const json body = co_await call.body();
-  const model::CatalogPtr catalog = co_await call.services.catalogs.get(call.workspace);
+  const model::CatalogPtr catalog = co_await catalog_of(call);
   const model::StoredType& type = own_type(*catalog, call.part("type"));
   std::vector<model::OwnRow> rows(1);
   rows[0].values = body;
@@ -171,7 +171,7 @@ Task<HttpResponse> update(Call& call) {
 }
 
 Task<HttpResponse> remove(Call& call) {
-  const model::CatalogPtr catalog = co_await call.services.catalogs.get(call.workspace);
+  const model::CatalogPtr catalog = co_await catalog_of(call);
   const model::StoredType& type = own_type(*catalog, call.part("type"));
   auto connection = co_await call.services.pool.acquire();
   const bool existed = co_await model::delete_own(*connection, call.workspace, type, id_of(call));

@@ -63,7 +63,7 @@ Task<HttpResponse> health(Call& call) {
                                              {"connection", allowances.get<std::string>(row, 1)},
                                              {"egress", json::parse(allowances.text(row, 2))}});
   }
-  document["connections_in_use"] = call.services.pool.in_use();
+  document["connections_in_use"] = call.services.pools.in_use();
   co_return HttpResponse::json(document);
 }
 

@@ -49,7 +49,7 @@ json describe(const model::StoredRule& rule) {
 }
 
 Task<HttpResponse> list_rules(Call& call) {
-  const model::CatalogPtr catalog = co_await call.services.catalogs.get(call.workspace);
+  const model::CatalogPtr catalog = co_await catalog_of(call);
   auto connection = co_await call.services.pool.acquire();
   const auto summary = co_await link::link_summary(*connection, call.workspace);
   json rules = json::array();
@@ -94,16 +94,15 @@ void check_end(const model::Catalog& catalog, const std::string& type, const std
 }
 
 /// The catalogue has changed: this host's memory, the views, and the links of the rule.
-Task<void> apply_rule(Call& call, std::string name) {
+Task<void> apply_rule(Call& call, pg::Connection& connection, std::string name) {
   call.services.catalogs.invalidate(call.workspace);
-  const model::CatalogPtr catalog = co_await call.services.catalogs.get(call.workspace);
-  auto connection = co_await call.services.pool.acquire();
-  co_await feed::refresh_views(*connection, *catalog, call.workspace_name);
+  const model::CatalogPtr catalog = co_await model::load_catalog(connection, call.workspace);
+  co_await feed::refresh_views(connection, *catalog, call.workspace_name);
   const model::StoredRule* rule = find_rule(*catalog, name);
   if (rule != nullptr && rule->enabled) {
-    co_await link::rebuild_rule(*connection, call.workspace, *rule);
+    co_await link::rebuild_rule(connection, call.workspace, *rule);
   } else if (rule != nullptr) {
-    co_await link::deactivate_rule(*connection, call.workspace, rule->id);
+    co_await link::deactivate_rule(connection, call.workspace, rule->id);
   }
   call.services.engine.kick();
 }
@@ -118,17 +117,21 @@ Task<HttpResponse> create_rule(Call& call) {
   if (!kind)
     bad_request("rule.bad_kind",
                 "kind must be one of email, phone, domain, username, external_id, exact");
-  const model::CatalogPtr catalog = co_await call.services.catalogs.get(call.workspace);
+  const model::CatalogPtr catalog = co_await catalog_of(call);
   check_end(*catalog, source_type, source_attribute, *kind);
   check_end(*catalog, target_type, target_attribute, *kind);
   pg::Params params(call.workspace, name, source_type, source_attribute, target_type,
                     target_attribute);
   params.add(static_cast<std::int32_t>(*kind));
-  const auto made = co_await call.services.pool.query(kInsertRule, std::move(params));
+  auto connection = co_await call.services.pool.acquire();
+  auto transaction = co_await pg::Transaction::begin(*connection);
+  const auto made = co_await transaction.query(kInsertRule, std::move(params));
   if (made.empty())
     throw Failure(
         Error(ErrorKind::conflict, "rule.name_taken", "there is a rule '" + name + "' already"));
-  co_await apply_rule(call, name);
+  co_await audit(transaction, call, "rule.create", name, body);
+  co_await transaction.commit();
+  co_await apply_rule(call, *connection, name);
   co_return HttpResponse::json(body, 201);
 }
 
@@ -138,13 +141,17 @@ Task<HttpResponse> change_rule(Call& call) {
   if (!body.contains("enabled") || !body["enabled"].is_boolean()) {
     bad_request("request.missing_field", "the body needs \"enabled\", true or false");
   }
-  const auto changed = co_await call.services.pool.query(
+  auto connection = co_await call.services.pool.acquire();
+  auto transaction = co_await pg::Transaction::begin(*connection);
+  const auto changed = co_await transaction.query(
       kEnableRule, pg::Params(call.workspace, call.part("rule"), body["enabled"].get<bool>()));
   if (changed.empty()) {
     throw Failure(Error(ErrorKind::not_found, "rule.unknown",
                         "there is no rule '" + call.part("rule") + "'", "sluice link rules"));
   }
-  co_await apply_rule(call, call.part("rule"));
+  co_await audit(transaction, call, "rule.change", call.part("rule"), body);
+  co_await transaction.commit();
+  co_await apply_rule(call, *connection, call.part("rule"));
   co_return HttpResponse::json(body);
 }
 
@@ -190,7 +197,7 @@ json describe(const model::Catalog& catalog, const link::ListedLink& link) {
 }
 
 Task<HttpResponse> list_links(Call& call) {
-  const model::CatalogPtr catalog = co_await call.services.catalogs.get(call.workspace);
+  const model::CatalogPtr catalog = co_await catalog_of(call);
   link::LinkQuery query;
   if (const auto name = call.http.parameter("rule")) {
     const model::StoredRule* found = find_rule(*catalog, *name);

@@ -170,8 +170,10 @@ void add_process(Exposition& out, const Services& services) {
   out.gauge("process_resident_memory_bytes", "Memory of this process.", process.resident_bytes);
   out.counter("process_cpu_seconds_total", "User and system time of this process.",
               process.cpu_seconds);
-  out.gauge("sluice_pg_connections_in_use", "Database connections in use.",
-            static_cast<std::int64_t>(services.pool.in_use()));
+  out.gauge("sluice_pg_connections_in_use", "Database connections in use.");
+  const pg::Pools& pools = services.pools;
+  for (const pg::Pool* pool : {&pools.leases, &pools.work, &pools.changing, &pools.asking})
+    out.value(static_cast<std::int64_t>(pool->in_use()), {{"pool", pool->name()}});
 }
 
 void add_gauges(Exposition& out, const DatabaseGauges& gauges) {

@@ -85,6 +85,17 @@ int http_status(const Error& error) {
 }
 
 Error error_of(const pg::QueryError& failure) {
+  if (failure.error().code == "pool.exhausted") {
+    return Error(ErrorKind::retry_later, "host.busy",
+                 "too many requests at once for this host's database connections; this one waited "
+                 "in vain, and nothing was done",
+                 "Ask again in a moment, and with fewer requests at once");
+  }
+  if (failure.sqlstate() == "57014") {
+    return Error(ErrorKind::retry_later, "database.too_slow",
+                 "the database needs longer for this than one request may take",
+                 "Ask for less at once, or again when the database has less to do");
+  }
   switch (failure.kind()) {
     case ErrorKind::bad_input: {
       std::string what = "the database does not take a value of this request";

@@ -16,8 +16,8 @@ namespace sluice::api {
 
 /// What a client may know of a database failure: its kind decides; statements and values stay in
 /// our log.
-///   request.value_refused 400 · database.conflict 409 · database.busy, database.away,
-///   database.unknown_outcome 503 · internal 500
+///   request.value_refused 400 · database.conflict 409 · host.busy (no connection came free),
+///   database.too_slow, database.busy, database.away, database.unknown_outcome 503 · internal 500
 [[nodiscard]] Error error_of(const pg::QueryError& failure);
 
 /// {"type":"urn:sluice:problem:<code>","title":…,"status":…,"detail":…,"code":…,"hint":…}

@@ -188,8 +188,11 @@ Task<HttpResponse> replay(Call& call) {
                         "again",
                         "sluice sync " + one["connection"].get<std::string>() + " --full"));
   }
-  co_await call.services.pool.query(kReplayOne, pg::Params(call.workspace, connector, *id));
-  co_await audit(call, "quarantine.replay", call.part("id"), one);
+  auto connection = co_await call.services.pool.acquire();
+  auto transaction = co_await pg::Transaction::begin(*connection);
+  co_await transaction.query(kReplayOne, pg::Params(call.workspace, connector, *id));
+  co_await audit(transaction, call, "quarantine.replay", call.part("id"), one);
+  co_await transaction.commit();
   call.services.engine.kick();
   json document;
   document["asked"] = 1;
@@ -227,7 +230,13 @@ Task<HttpResponse> replay_many(Call& call) {
   for (bool more = true; more;) {
     pg::Params params(call.workspace, connector, connection, many.type, many.code, after_type,
                       after_id, kQuarantineManyMax);
-    const auto done = co_await call.services.pool.query(kReplayMany, std::move(params));
+    auto lease = co_await call.services.pool.acquire();
+    auto transaction = co_await pg::Transaction::begin(*lease);
+    const auto done = co_await transaction.query(kReplayMany, std::move(params));
+    json detail = many.detail;
+    detail["asked"] = done.get<std::int64_t>(0, 1);
+    co_await audit(transaction, call, "quarantine.replay", many.connection, std::move(detail));
+    co_await transaction.commit();
     asked += done.get<std::int64_t>(0, 1);
     more = done.get<std::int64_t>(0, 0) == kQuarantineManyMax;
     if (more) {
@@ -235,9 +244,6 @@ Task<HttpResponse> replay_many(Call& call) {
       after_id = done.get<std::string>(0, 3);
     }
   }
-  json detail = many.detail;
-  detail["asked"] = asked;
-  co_await audit(call, "quarantine.replay", many.connection, std::move(detail));
   call.services.engine.kick();
   json document;
   document["asked"] = asked;
@@ -249,12 +255,15 @@ Task<HttpResponse> dismiss(Call& call) {
   only_fields(body, {});
   const auto id = call.part_number("id");
   if (!id) throw no_such_row(call);
-  const auto gone = co_await call.services.pool.query(kDismissOne, pg::Params(call.workspace, *id));
+  auto lease = co_await call.services.pool.acquire();
+  auto transaction = co_await pg::Transaction::begin(*lease);
+  const auto gone = co_await transaction.query(kDismissOne, pg::Params(call.workspace, *id));
   if (gone.empty()) throw no_such_row(call);
   json detail;
   detail["record"] = gone.get<std::string>(0, 0);
   detail["code"] = gone.get<std::string>(0, 1);
-  co_await audit(call, "quarantine.dismiss", call.part("id"), std::move(detail));
+  co_await audit(transaction, call, "quarantine.dismiss", call.part("id"), std::move(detail));
+  co_await transaction.commit();
   json document;
   document["dismissed"] = 1;
   co_return HttpResponse::json(document);
@@ -268,13 +277,16 @@ Task<HttpResponse> dismiss_many(Call& call) {
   std::int64_t dismissed = 0;
   for (bool more = true; more;) {
     pg::Params params(call.workspace, connection, many.type, many.code, kQuarantineManyMax);
-    const auto gone = co_await call.services.pool.query(kDismissMany, std::move(params));
+    auto lease = co_await call.services.pool.acquire();
+    auto transaction = co_await pg::Transaction::begin(*lease);
+    const auto gone = co_await transaction.query(kDismissMany, std::move(params));
+    json detail = many.detail;
+    detail["dismissed"] = gone.affected();
+    co_await audit(transaction, call, "quarantine.dismiss", many.connection, std::move(detail));
+    co_await transaction.commit();
     dismissed += gone.affected();
     more = gone.affected() == kQuarantineManyMax;
   }
-  json detail = many.detail;
-  detail["dismissed"] = dismissed;
-  co_await audit(call, "quarantine.dismiss", many.connection, std::move(detail));
   json document;
   document["dismissed"] = dismissed;
   co_return HttpResponse::json(document);

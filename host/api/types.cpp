@@ -41,7 +41,7 @@ json describe(const model::StoredType& type) {
 }
 
 Task<HttpResponse> list(Call& call) {
-  const model::CatalogPtr catalog = co_await call.services.catalogs.get(call.workspace);
+  const model::CatalogPtr catalog = co_await catalog_of(call);
   json all = json::array();
   for (const model::StoredType& type : catalog->types) all.push_back(describe(type));
   json document;
@@ -50,7 +50,7 @@ Task<HttpResponse> list(Call& call) {
 }
 
 Task<HttpResponse> show(Call& call) {
-  const model::CatalogPtr catalog = co_await call.services.catalogs.get(call.workspace);
+  const model::CatalogPtr catalog = co_await catalog_of(call);
   const model::StoredType* type = catalog->find(call.part("type"));
   if (type == nullptr) {
     throw Failure(Error(ErrorKind::not_found, "type.not_found",
@@ -61,11 +61,10 @@ Task<HttpResponse> show(Call& call) {
 }
 
 /// After a change of the catalogue: what this host remembers, and the SQL views.
-Task<void> refresh(Call& call) {
+Task<void> refresh(Call& call, pg::Connection& connection) {
   call.services.catalogs.invalidate(call.workspace);
-  const model::CatalogPtr catalog = co_await call.services.catalogs.get(call.workspace);
-  auto connection = co_await call.services.pool.acquire();
-  co_await feed::refresh_views(*connection, *catalog, call.workspace_name);
+  const model::CatalogPtr catalog = co_await model::load_catalog(connection, call.workspace);
+  co_await feed::refresh_views(connection, *catalog, call.workspace_name);
   call.services.engine.kick();
 }
 
@@ -73,19 +72,26 @@ Task<HttpResponse> create(Call& call) {
   const json body = co_await call.body();
   model::OwnType wanted = expect(model::own_type_from_json(body));
   auto connection = co_await call.services.pool.acquire();
+  auto transaction = co_await pg::Transaction::begin(*connection);
   const model::OwnType made =
-      expect(co_await model::create_own_type(*connection, call.workspace, std::move(wanted)));
-  co_await refresh(call);
+      expect(co_await model::create_own_type(transaction, call.workspace, std::move(wanted)));
+  co_await audit(transaction, call, "type.create", made.name, json::object());
+  co_await transaction.commit();
+  co_await refresh(call, *connection);
   co_return HttpResponse::json(model::to_json(made), 201);
 }
 
 Task<HttpResponse> add_attribute(Call& call) {
   const json body = co_await call.body();
   model::OwnAttribute wanted = expect(model::own_attribute_from_json(body));
+  const std::string subject = call.part("type") + "." + wanted.name;
   auto connection = co_await call.services.pool.acquire();
+  auto transaction = co_await pg::Transaction::begin(*connection);
   const model::OwnType made = expect(co_await model::add_own_attribute(
-      *connection, call.workspace, call.part("type"), std::move(wanted)));
-  co_await refresh(call);
+      transaction, call.workspace, call.part("type"), std::move(wanted)));
+  co_await audit(transaction, call, "type.add_attribute", subject, json::object());
+  co_await transaction.commit();
+  co_await refresh(call, *connection);
   co_return HttpResponse::json(model::to_json(made), 201);
 }
 
@@ -116,7 +122,7 @@ model::ImportOptions import_options(const Call& call) {
 }
 
 Task<HttpResponse> import(Call& call) {
-  model::CatalogPtr catalog = co_await call.services.catalogs.get(call.workspace);
+  model::CatalogPtr catalog = co_await catalog_of(call);
   model::Importer importer = expect(model::Importer::make(call.services.pool, std::move(catalog),
                                                           call.part("type"), import_options(call)));
   for (;;) {

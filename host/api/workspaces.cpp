@@ -52,9 +52,10 @@ Task<HttpResponse> create(Call& call) {
   const std::string name = required_text(body, "name");
   expect(feed::check_workspace_name(name));
   auto connection = co_await call.services.pool.acquire();
+  auto transaction = co_await pg::Transaction::begin(*connection);
   std::optional<WorkspaceId> made;
   try {
-    const auto row = co_await connection->query(
+    const auto row = co_await transaction.query(
         "insert into sluice.workspace (name) values ($1) returning workspace_id", pg::Params(name));
     made = row.get<WorkspaceId>(0, 0);
   } catch (const pg::QueryError& error) {
@@ -67,17 +68,23 @@ Task<HttpResponse> create(Call& call) {
   if (!made)
     throw Failure(Error(ErrorKind::conflict, "workspace.name_taken",
                         "there is a workspace '" + name + "' already"));
+  call.workspace = *made;
+  co_await audit(transaction, call, "workspace.create", name, json::object());
+  co_await transaction.commit();
   std::exception_ptr failure;
   try {
-    const model::CatalogPtr catalog = co_await call.services.catalogs.get(*made);
+    const model::CatalogPtr catalog = co_await model::load_catalog(*connection, *made);
     co_await feed::refresh_views(*connection, *catalog, name);
   } catch (const Failure&) {
     failure = std::current_exception();
   }
   if (failure) {
     // No workspace without its schema: the name can be used again once that is free.
-    co_await call.services.pool.query("delete from sluice.workspace where workspace_id = $1",
-                                      pg::Params(*made));
+    if (connection->in_transaction()) co_await connection->query("ROLLBACK");
+    auto undo = co_await pg::Transaction::begin(*connection);
+    co_await undo.query("delete from sluice.workspace where workspace_id = $1", pg::Params(*made));
+    co_await audit(undo, call, "workspace.delete", name, json::object());
+    co_await undo.commit();
     std::rethrow_exception(failure);
   }
   co_return HttpResponse::json({{"name", name}}, 201);
@@ -93,10 +100,12 @@ Task<HttpResponse> create_token_for(Call& call) {
                 "Only an operator may make operators");
   }
   auto connection = co_await call.services.pool.acquire();
+  auto transaction = co_await pg::Transaction::begin(*connection);
   const std::string token = co_await create_token(*connection, call.workspace, name, *role);
   json detail;
   detail["role"] = to_string(*role);
-  co_await audit(call, "token.create", name, std::move(detail));
+  co_await audit(transaction, call, "token.create", name, std::move(detail));
+  co_await transaction.commit();
   co_return HttpResponse::json({{"name", name}, {"role", to_string(*role)}, {"token", token}}, 201);
 }
 
@@ -153,10 +162,10 @@ Task<HttpResponse> revoke(Call& call) {
     }
   }
   co_await transaction.query(kRevoke, pg::Params(call.workspace, *id));
-  co_await transaction.commit();
   json detail;
   detail["name"] = found.get<std::string>(0, 0);
-  co_await audit(call, "token.revoke", call.part("id"), std::move(detail));
+  co_await audit(transaction, call, "token.revoke", call.part("id"), std::move(detail));
+  co_await transaction.commit();
   json document;
   document["revoked"] = *id;
   co_return HttpResponse::json(document);

@@ -161,7 +161,10 @@ Task<CatalogPtr> load_catalog(pg::Connection& connection, WorkspaceId workspace)
 
 Catalogs::Catalogs(pg::Pool& pool, const Clock& clock) : pool_(pool), clock_(clock) {}
 
-Task<CatalogPtr> Catalogs::get(WorkspaceId workspace) {
+Task<CatalogPtr> Catalogs::get(WorkspaceId workspace) { return get(workspace, pool_); }
+
+Task<CatalogPtr> Catalogs::get(WorkspaceId workspace, pg::Pool& pool) {
+  if constexpr (pg::kWatchesHolding) co_await pg::require_nothing_held("the catalogue");
   const auto found = entries_.find(workspace);
   if (found != entries_.end() && clock_.steady() - found->second.read_at < kCatalogAgeMax) {
     co_return found->second.catalog;
@@ -169,7 +172,7 @@ Task<CatalogPtr> Catalogs::get(WorkspaceId workspace) {
   // Taken before reading: what changes meanwhile is noticed one age later, not two.
   const auto read_at = clock_.steady();
   const std::uint64_t generation = generation_;
-  auto lease = co_await pool_.acquire();
+  auto lease = co_await pool.acquire();
   CatalogPtr catalog = co_await load_catalog(*lease, workspace);
   // A change made while we read: use what we have, but do not keep it.
   if (generation != generation_) co_return catalog;

@@ -93,7 +93,10 @@ Task<CatalogPtr> load_catalog(pg::Connection& connection, WorkspaceId workspace)
 class Catalogs {
  public:
   explicit Catalogs(pg::Pool& pool, const Clock& clock);
+  /// By a connection of our own pool when it must be read, so never ask while holding one.
   Task<CatalogPtr> get(WorkspaceId workspace);
+  /// The same, read by `pool` instead.
+  Task<CatalogPtr> get(WorkspaceId workspace, pg::Pool& pool);
   void invalidate(WorkspaceId workspace);
 
  private:

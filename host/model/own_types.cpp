@@ -306,16 +306,14 @@ json to_json(const OwnType& type) {
   return out;
 }
 
-Task<Result<OwnType>> create_own_type(pg::Connection& connection, WorkspaceId workspace,
+Task<Result<OwnType>> create_own_type(pg::Transaction& transaction, WorkspaceId workspace,
                                       OwnType type) {
   if (const auto checked = check_type(type); !checked) co_return std::unexpected(checked.error());
-  auto transaction = co_await pg::Transaction::begin(connection);
   co_await transaction.query(kLock);
   pg::Params by_name(workspace, type.name);
   const auto taken = co_await transaction.query(kTaken, std::move(by_name));
   if (!taken.empty()) {
     const std::string other = taken.get<std::string>(0, 0);
-    co_await transaction.rollback();
     co_return fail(ErrorKind::conflict, "type.name_taken",
                    other == type.name
                        ? fmt::format("the workspace already has a type {}", type.name)
@@ -325,7 +323,6 @@ Task<Result<OwnType>> create_own_type(pg::Connection& connection, WorkspaceId wo
   pg::Params in_workspace(workspace);
   const auto count = co_await transaction.query(kCount, std::move(in_workspace));
   if (count.get<std::int64_t>(0, 0) >= static_cast<std::int64_t>(kOwnTypesMax)) {
-    co_await transaction.rollback();
     co_return fail(ErrorKind::bad_input, "type.too_many",
                    fmt::format("the workspace has {} own types, which is the limit", kOwnTypesMax),
                    "use another workspace, or one type with an attribute that tells kinds apart");
@@ -341,22 +338,19 @@ Task<Result<OwnType>> create_own_type(pg::Connection& connection, WorkspaceId wo
     attribute.key_kind = effective_key(attribute);
     co_await put_attribute(transaction, workspace, type.id, attribute, position++);
   }
-  co_await transaction.commit();
   co_return type;
 }
 
-Task<Result<OwnType>> add_own_attribute(pg::Connection& connection, WorkspaceId workspace,
+Task<Result<OwnType>> add_own_attribute(pg::Transaction& transaction, WorkspaceId workspace,
                                         std::string type_name, OwnAttribute attribute) {
   if (const auto checked = check_attribute(type_name, attribute); !checked) {
     co_return std::unexpected(checked.error());
   }
-  auto transaction = co_await pg::Transaction::begin(connection);
   co_await transaction.query(kLock);
-  auto types = co_await list_own_types(connection, workspace);
+  auto types = co_await list_own_types(transaction.connection(), workspace);
   const auto found = std::find_if(types.begin(), types.end(),
                                   [&](const OwnType& type) { return type.name == type_name; });
   if (found == types.end()) {
-    co_await transaction.rollback();
     co_return fail(ErrorKind::not_found, "type.not_found",
                    fmt::format("the workspace has no own type {}", type_name),
                    "create it first; types of connectors cannot be extended this way");
@@ -383,15 +377,11 @@ Task<Result<OwnType>> add_own_attribute(pg::Connection& connection, WorkspaceId 
                "add the attribute without 'required'");
     }
   }
-  if (!allowed) {
-    co_await transaction.rollback();
-    co_return std::unexpected(allowed.error());
-  }
+  if (!allowed) co_return std::unexpected(allowed.error());
   pg::Params of_type(workspace, type.id);
   const auto next = co_await transaction.query(kNextPosition, std::move(of_type));
   attribute.key_kind = effective_key(attribute);
   co_await put_attribute(transaction, workspace, type.id, attribute, next.get<std::int32_t>(0, 0));
-  co_await transaction.commit();
   type.attributes.push_back(std::move(attribute));
   co_return type;
 }

@@ -50,17 +50,18 @@ Result<OwnAttribute> own_attribute_from_json(const nlohmann::json& document);
 [[nodiscard]] nlohmann::json to_json(const OwnType& type);
 [[nodiscard]] nlohmann::json to_json(const OwnAttribute& attribute);
 
-/// Stores a new type. The connection must not be inside a transaction. Errors:
+/// Stores a new type, within the caller's transaction: after an error nothing is written, and the
+/// transaction can only be rolled back. Errors:
 ///   type.bad_name, type.reserved_name, type.name_taken (conflict), type.too_many,
 ///   type.no_attributes, type.unknown_display_attribute, attribute.bad_name,
 ///   attribute.reserved_name, attribute.name_taken, attribute.too_many, attribute.cannot_be_unique,
 ///   attribute.cannot_be_key
-Task<Result<OwnType>> create_own_type(pg::Connection& connection, WorkspaceId workspace,
+Task<Result<OwnType>> create_own_type(pg::Transaction& transaction, WorkspaceId workspace,
                                       OwnType type);
 
 /// Adds one attribute to a type. Besides the above: type.not_found; attribute.required_with_rows
 /// when the type has rows, none of which could have the value.
-Task<Result<OwnType>> add_own_attribute(pg::Connection& connection, WorkspaceId workspace,
+Task<Result<OwnType>> add_own_attribute(pg::Transaction& transaction, WorkspaceId workspace,
                                         std::string type_name, OwnAttribute attribute);
 
 /// By name, attributes in the order in which they were declared.

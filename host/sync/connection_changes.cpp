@@ -5,6 +5,7 @@
 #include "base/log.hpp"
 #include "contract/config.hpp"
 #include "model/columns.hpp"
+#include "sync/audit.hpp"
 #include "sync/connections.hpp"
 
 namespace sluice::sync {
@@ -158,27 +159,32 @@ Task<Result<CheckOutcome>> Connections::set_secret(WorkspaceId workspace, std::s
   } catch (...) {
     surprise = std::current_exception();
   }
+  json detail = json::object();
+  detail["accepted"] = outcome.has_value();
+  if (!outcome) detail["code"] = outcome.error().code;
+  pg::Pool pool = changing(workspace);
+  auto lease = co_await pool.acquire();
+  auto transaction = co_await pg::Transaction::begin(*lease);
   if (outcome) {
-    const auto current =
-        co_await services_.vault.promote(workspace, connection->id, secret, staged.version);
+    const auto current = co_await services_.vault.promote(transaction, workspace, connection->id,
+                                                          secret, staged.version);
     if (!current) {
       co_return fail(ErrorKind::conflict, "connection.secret_superseded",
                      fmt::format("somebody else gave '{}' a new value meanwhile", secret),
                      "See which of the two is wanted, and give that one");
     }
+    pg::Params checked(workspace, connection->id, outcome->account_name, outcome->mode);
+    co_await transaction.query(kChecked, std::move(checked));
+    co_await transaction.query(kRetryFailed, pg::Params(workspace, connection->id));
   } else {
-    co_await services_.vault.discard(workspace, connection->id, secret, staged.version);
+    co_await services_.vault.discard(transaction, workspace, connection->id, secret,
+                                     staged.version);
   }
-  json detail = json::object();
-  detail["accepted"] = outcome.has_value();
-  if (!outcome) detail["code"] = outcome.error().code;
-  co_await audit(workspace, "connection.set_secret", name + "/" + secret, std::move(detail),
-                 std::move(actor));
+  co_await audit(transaction, workspace, actor, "connection.set_secret", name + "/" + secret,
+                 std::move(detail));
+  co_await transaction.commit();
   if (surprise) std::rethrow_exception(surprise);
   if (!outcome) co_return std::unexpected(kept(outcome.error()));
-  pg::Params checked(workspace, connection->id, outcome->account_name, outcome->mode);
-  co_await services_.pool.query(kChecked, std::move(checked));
-  co_await services_.pool.query(kRetryFailed, pg::Params(workspace, connection->id));
   if (changed_) changed_(workspace);
   co_return outcome;
 }
@@ -201,7 +207,10 @@ Task<Result<CheckOutcome>> Connections::set_config(WorkspaceId workspace, std::s
   Result<CheckOutcome> outcome = require_same(*connection, std::move(answered));
   if (!outcome) co_return std::unexpected(kept(outcome.error()));
   pg::Params configure(workspace, connection->id, connection->config, before);
-  const auto set = co_await services_.pool.query(kConfigure, std::move(configure));
+  pg::Pool pool = changing(workspace);
+  auto lease = co_await pool.acquire();
+  auto transaction = co_await pg::Transaction::begin(*lease);
+  const auto set = co_await transaction.query(kConfigure, std::move(configure));
   if (set.empty()) {
     co_return fail(ErrorKind::conflict, "connection.config_changed",
                    "somebody else changed the configuration of '" + name + "' meanwhile",
@@ -210,23 +219,27 @@ Task<Result<CheckOutcome>> Connections::set_config(WorkspaceId workspace, std::s
   json detail = json::object();
   detail["changed"] = json::array();
   for (const auto& [member, value] : changes.items()) detail["changed"].push_back(member);
-  co_await audit(workspace, "connection.set_config", name, std::move(detail), std::move(actor));
+  co_await audit(transaction, workspace, actor, "connection.set_config", name, std::move(detail));
   pg::Params checked(workspace, connection->id, outcome->account_name, outcome->mode);
-  co_await services_.pool.query(kChecked, std::move(checked));
-  co_await services_.pool.query(kRetryFailed, pg::Params(workspace, connection->id));
+  co_await transaction.query(kChecked, std::move(checked));
+  co_await transaction.query(kRetryFailed, pg::Params(workspace, connection->id));
+  co_await transaction.commit();
   if (changed_) changed_(workspace);
   co_return outcome;
 }
 
 Task<Result<void>> Connections::disable_connection(WorkspaceId workspace, std::string name,
                                                    std::string actor) {
-  const auto row = co_await services_.pool.query(kState, pg::Params(workspace, name));
+  pg::Pool pool = changing(workspace);
+  auto lease = co_await pool.acquire();
+  auto transaction = co_await pg::Transaction::begin(*lease);
+  const auto row = co_await transaction.query(kState, pg::Params(workspace, name));
   if (row.empty() || !row.get<bool>(0, 4)) co_return unknown_connection(name);
   const auto id = row.get<ConnectionId>(0, 0);
-  const auto off =
-      co_await services_.pool.query(kDisconnect, pg::Params(workspace, id, kOffByAdmin));
-  if (off.empty()) co_await services_.pool.query(kKeepOff, pg::Params(workspace, id, kOffByAdmin));
-  co_await audit(workspace, "connection.disable", name, json::object(), std::move(actor));
+  const auto off = co_await transaction.query(kDisconnect, pg::Params(workspace, id, kOffByAdmin));
+  if (off.empty()) co_await transaction.query(kKeepOff, pg::Params(workspace, id, kOffByAdmin));
+  co_await audit(transaction, workspace, actor, "connection.disable", name, json::object());
+  co_await transaction.commit();
   if (changed_) changed_(workspace);
   co_return Result<void>();
 }
@@ -246,7 +259,8 @@ Task<std::vector<std::string>> Connections::restart(pg::Transaction& transaction
 
 Task<Result<void>> Connections::enable_connection(WorkspaceId workspace, std::string name,
                                                   std::string actor) {
-  auto lease = co_await services_.pool.acquire();
+  pg::Pool pool = changing(workspace);
+  auto lease = co_await pool.acquire();
   auto transaction = co_await pg::Transaction::begin(*lease);
   const auto row = co_await transaction.query(kState, pg::Params(workspace, name));
   std::optional<Error> refused;
@@ -276,15 +290,16 @@ Task<Result<void>> Connections::enable_connection(WorkspaceId workspace, std::st
     one.add(row.get<ConnectionId>(0, 0).value);
     co_await restart(transaction, workspace, std::move(one));
   }
+  co_await audit(transaction, workspace, actor, "connection.enable", name, json::object());
   co_await transaction.commit();
-  co_await audit(workspace, "connection.enable", name, json::object(), std::move(actor));
   if (changed_) changed_(workspace);
   co_return Result<void>();
 }
 
 Task<Result<DeleteOutcome>> Connections::delete_connection(WorkspaceId workspace, std::string name,
                                                            std::string actor) {
-  const auto row = co_await services_.pool.query(kState, pg::Params(workspace, name));
+  pg::Pool pool = changing(workspace);
+  const auto row = co_await pool.query(kState, pg::Params(workspace, name));
   if (row.empty()) co_return unknown_connection(name);
   const auto id = row.get<ConnectionId>(0, 0);
   const auto connector = row.get<std::string>(0, 1);
@@ -294,8 +309,8 @@ Task<Result<DeleteOutcome>> Connections::delete_connection(WorkspaceId workspace
                    "sluice connection disable " + name + ", and delete it when it is DISCONNECTED");
   }
   DeleteOutcome outcome;
-  const auto types = co_await services_.pool.query(kTypes, pg::Params(workspace, connector));
-  auto lease = co_await services_.pool.acquire();
+  const auto types = co_await pool.query(kTypes, pg::Params(workspace, connector));
+  auto lease = co_await pool.acquire();
   for (int at = 0; at < types.rows(); ++at) {
     const std::string_view type = types.text(at, 0);
     const std::string sql = purge_sql(model::quote_name(
@@ -326,12 +341,12 @@ Task<Result<DeleteOutcome>> Connections::delete_connection(WorkspaceId workspace
                    fmt::format("connection '{}' was enabled meanwhile", name),
                    "Disable it and delete it again");
   }
-  co_await transaction.commit();
-  outcome.done = true;
   json detail = json::object();
   detail["connector"] = connector;
   detail["entities"] = outcome.rows;
-  co_await audit(workspace, "connection.delete", name, std::move(detail), std::move(actor));
+  co_await audit(transaction, workspace, actor, "connection.delete", name, std::move(detail));
+  co_await transaction.commit();
+  outcome.done = true;
   log::info("connection.deleted", {{"connection", name}, {"entities", outcome.rows}});
   if (changed_) changed_(workspace);
   co_return outcome;
@@ -350,10 +365,14 @@ Task<Result<void>> Connections::set_stream_enabled(WorkspaceId workspace, std::s
   }
   pg::Params params(workspace, connection->id, stream);
   if (!enabled) params.add(std::string_view("paused by an admin"));
-  const auto set = co_await services_.pool.query(enabled ? kResume : kPause, std::move(params));
+  pg::Pool pool = changing(workspace);
+  auto lease = co_await pool.acquire();
+  auto transaction = co_await pg::Transaction::begin(*lease);
+  const auto set = co_await transaction.query(enabled ? kResume : kPause, std::move(params));
   if (set.empty()) co_return unknown_stream(name, stream);
-  co_await audit(workspace, enabled ? "stream.resume" : "stream.pause", name + "/" + stream,
-                 json::object(), std::move(actor));
+  co_await audit(transaction, workspace, actor, enabled ? "stream.resume" : "stream.pause",
+                 name + "/" + stream, json::object());
+  co_await transaction.commit();
   if (changed_) changed_(workspace);
   co_return Result<void>();
 }

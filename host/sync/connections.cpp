@@ -2,6 +2,7 @@
 
 #include "base/log.hpp"
 #include "contract/config.hpp"
+#include "sync/audit.hpp"
 #include "sync/run.hpp"
 #include "sync/send_scope.hpp"
 #include "sync/step_pool.hpp"
@@ -118,9 +119,6 @@ const pg::Statement kInstalled{"connections_installed", R"(
   from sluice.installation i join sluice.connector_version v using (connector, sha256)
   where i.workspace_id = $1 and i.connector = $2)"};
 
-const pg::Statement kAudit{"connections_audit", R"(
-  insert into sluice.audit (workspace_id, actor, action, subject, detail) values ($1, $2, $3, $4, $5))"};
-
 std::string check_hint(const contract::ConnectorFailure& failure) {
   switch (failure.failure_class) {
     case contract::FailureClass::auth:
@@ -208,15 +206,9 @@ bool needs_a_person(const Error& error) {
 
 Connections::Connections(Services services) : services_(services) {}
 
-Task<void> Connections::audit(WorkspaceId workspace, std::string action, std::string subject,
-                              json detail, std::string actor) {
-  co_await services_.pool.query(kAudit, pg::Params(workspace, actor, action, subject, detail));
-}
-
 Task<Result<std::shared_ptr<const connector::ConnectorCode>>> Connections::code_of(
-    WorkspaceId workspace, std::string connector) {
-  const auto installed =
-      co_await services_.pool.query(kInstalled, pg::Params(workspace, connector));
+    pg::Pool& pool, WorkspaceId workspace, std::string connector) {
+  const auto installed = co_await pool.query(kInstalled, pg::Params(workspace, connector));
   if (installed.empty()) {
     co_return fail(ErrorKind::not_found, "installation.missing",
                    "connector '" + connector + "' is not installed in this workspace",
@@ -235,7 +227,7 @@ Task<Result<std::shared_ptr<const connector::ConnectorCode>>> Connections::code_
   co_return code;
 }
 
-Task<Result<LoadedConnection>> Connections::loaded(const pg::QueryResult& row) {
+Task<Result<LoadedConnection>> Connections::loaded(pg::Pool& pool, const pg::QueryResult& row) {
   if (row.empty()) {
     co_return fail(ErrorKind::not_found, "connection.unknown", "there is no such connection",
                    "sluice connection list");
@@ -251,20 +243,21 @@ Task<Result<LoadedConnection>> Connections::loaded(const pg::QueryResult& row) {
   connection.egress = json::parse(row.text(0, 7));
   connection.workspace = row.get<WorkspaceId>(0, 8);
   connection.state_reason = row.get<std::string>(0, 9);
-  auto code = co_await code_of(connection.workspace, connection.connector);
+  auto code = co_await code_of(pool, connection.workspace, connection.connector);
   if (!code) co_return std::unexpected(code.error());
   connection.code = std::move(*code);
   co_return connection;
 }
 
 Task<Result<LoadedConnection>> Connections::load(WorkspaceId workspace, std::string name) {
-  const auto row = co_await services_.pool.query(kLoadByName, pg::Params(workspace, name));
-  co_return co_await loaded(row);
+  pg::Pool pool = changing(workspace);
+  const auto row = co_await pool.query(kLoadByName, pg::Params(workspace, name));
+  co_return co_await loaded(pool, row);
 }
 
 Task<Result<LoadedConnection>> Connections::load(WorkspaceId workspace, ConnectionId id) {
   const auto row = co_await services_.pool.query(kLoadById, pg::Params(workspace, id));
-  co_return co_await loaded(row);
+  co_return co_await loaded(services_.pool, row);
 }
 
 Task<Result<CheckOutcome>> Connections::run_check(const LoadedConnection& connection,
@@ -332,7 +325,8 @@ Task<bool> Connections::confirm_account(const LoadedConnection& connection,
 
 Task<Result<CheckOutcome>> Connections::create(WorkspaceId workspace, NewConnection wanted,
                                                std::string actor) {
-  auto code = co_await code_of(workspace, wanted.connector);
+  pg::Pool pool = changing(workspace);
+  auto code = co_await code_of(pool, workspace, wanted.connector);
   if (!code) co_return std::unexpected(code.error());
   const contract::Manifest& manifest = (*code)->manifest();
   if (auto fits = contract::check_config(manifest, wanted.config); !fits)
@@ -358,11 +352,11 @@ Task<Result<CheckOutcome>> Connections::create(WorkspaceId workspace, NewConnect
   connection.config = wanted.config;
   connection.egress = wanted.egress;
   connection.code = *code;
-  co_await services_.pool.query(kDeleteHalfMade, pg::Params(workspace, wanted.name));
+  co_await pool.query(kDeleteHalfMade, pg::Params(workspace, wanted.name));
   std::optional<Error> refused;
   try {
     pg::Params params(workspace, wanted.connector, wanted.name, wanted.config, wanted.egress);
-    const auto inserted = co_await services_.pool.query(kInsert, std::move(params));
+    const auto inserted = co_await pool.query(kInsert, std::move(params));
     connection.id = inserted.get<ConnectionId>(0, 0);
   } catch (const pg::QueryError& error) {
     if (error.kind() == ErrorKind::conflict) {
@@ -382,11 +376,10 @@ Task<Result<CheckOutcome>> Connections::create(WorkspaceId workspace, NewConnect
   }
   Result<CheckOutcome> outcome = co_await run_check(connection);
   if (!outcome) {
-    co_await services_.pool.query(kDeleteSecrets, pg::Params(workspace, connection.id));
-    co_await services_.pool.query(kDelete, pg::Params(workspace, connection.id));
+    co_await take_back(pool, workspace, connection.id);
     co_return outcome;
   }
-  auto lease = co_await services_.pool.acquire();
+  auto lease = co_await pool.acquire();
   auto transaction = co_await pg::Transaction::begin(*lease);
   // While the vendor answered, the connector may have been disabled, or another version installed.
   const auto installed =
@@ -416,13 +409,22 @@ Task<Result<CheckOutcome>> Connections::create(WorkspaceId workspace, NewConnect
     co_await transaction.query(kStream,
                                pg::Params(workspace, connection.id, stream.name, mode, seconds));
   }
-  co_await transaction.commit();
   json detail = json::object();
   detail["connector"] = wanted.connector;
   detail["account"] = outcome->account_id;
-  co_await audit(workspace, "connection.create", wanted.name, std::move(detail), std::move(actor));
+  co_await audit(transaction, workspace, actor, "connection.create", wanted.name,
+                 std::move(detail));
+  co_await transaction.commit();
   if (changed_) changed_(workspace);
   co_return outcome;
+}
+
+Task<void> Connections::take_back(pg::Pool& pool, WorkspaceId workspace, ConnectionId connection) {
+  auto lease = co_await pool.acquire();
+  auto transaction = co_await pg::Transaction::begin(*lease);
+  co_await transaction.query(kDeleteSecrets, pg::Params(workspace, connection));
+  co_await transaction.query(kDelete, pg::Params(workspace, connection));
+  co_await transaction.commit();
 }
 
 Task<Result<CheckOutcome>> Connections::check(WorkspaceId workspace, std::string name) {
@@ -430,21 +432,26 @@ Task<Result<CheckOutcome>> Connections::check(WorkspaceId workspace, std::string
   if (!connection) co_return std::unexpected(connection.error());
   Result<CheckOutcome> answered = co_await run_check(*connection);
   Result<CheckOutcome> outcome = require_same(*connection, std::move(answered));
+  pg::Pool pool = changing(workspace);
+  auto lease = co_await pool.acquire();
+  auto transaction = co_await pg::Transaction::begin(*lease);
   if (!outcome) {
     if (needs_a_person(outcome.error())) {
-      co_await services_.pool.query(kFailed,
-                                    pg::Params(workspace, connection->id, outcome.error().message));
+      co_await transaction.query(kFailed,
+                                 pg::Params(workspace, connection->id, outcome.error().message));
     }
     if (outcome.error().kind == ErrorKind::conflict) {
       pg::Params park(workspace, connection->id, outcome.error().describe());
-      co_await services_.pool.query(kPark, std::move(park));
+      co_await transaction.query(kPark, std::move(park));
     }
+    co_await transaction.commit();
     co_return outcome;
   }
   pg::Params account(workspace, connection->id, outcome->account_id, outcome->account_name,
                      outcome->mode);
-  co_await services_.pool.query(kAccount, std::move(account));
-  co_await services_.pool.query(kUnpark, pg::Params(workspace, connection->id));
+  co_await transaction.query(kAccount, std::move(account));
+  co_await transaction.query(kUnpark, pg::Params(workspace, connection->id));
+  co_await transaction.commit();
   if (changed_) changed_(workspace);
   co_return outcome;
 }
@@ -452,7 +459,7 @@ Task<Result<CheckOutcome>> Connections::check(WorkspaceId workspace, std::string
 Task<Result<std::vector<std::string>>> Connections::request_sync(WorkspaceId workspace,
                                                                  std::string name,
                                                                  std::vector<std::string> streams,
-                                                                 bool full) {
+                                                                 bool full, std::string actor) {
   auto connection = co_await load(workspace, name);
   if (!connection) co_return std::unexpected(connection.error());
   if (connection->state == "DISCONNECTING" || connection->state == "DISCONNECTED") {
@@ -470,15 +477,24 @@ Task<Result<std::vector<std::string>>> Connections::request_sync(WorkspaceId wor
     wanted.add(std::string_view(stream));
   }
   pg::Params params(workspace, connection->id, std::move(wanted), full);
-  const auto asked = co_await services_.pool.query(kSyncNow, std::move(params));
+  pg::Pool pool = changing(workspace);
+  auto lease = co_await pool.acquire();
+  auto transaction = co_await pg::Transaction::begin(*lease);
+  const auto asked = co_await transaction.query(kSyncNow, std::move(params));
   std::vector<std::string> names;
   for (int row = 0; row < asked.rows(); ++row) names.push_back(asked.get<std::string>(row, 0));
   for (const std::string& stream : streams) {
     if (std::find(names.begin(), names.end(), stream) != names.end()) continue;
+    co_await transaction.rollback();
     co_return fail(ErrorKind::conflict, "stream.paused",
                    fmt::format("stream '{}' of connection '{}' is paused", stream, name),
                    fmt::format("sluice connection resume {} {}", name, stream));
   }
+  json detail = json::object();
+  detail["streams"] = names;
+  detail["full"] = full;
+  co_await audit(transaction, workspace, actor, "connection.sync", name, std::move(detail));
+  co_await transaction.commit();
   if (changed_) changed_(workspace);
   co_return names;
 }
@@ -492,16 +508,20 @@ Task<Result<void>> Connections::set_interval(WorkspaceId workspace, std::string 
     co_return fail(ErrorKind::bad_input, "stream.bad_interval",
                    "the interval must be 0 to 31536000 seconds", "0 means: only on request");
   }
-  const auto set = co_await services_.pool.query(
-      kInterval, pg::Params(workspace, connection->id, stream, seconds));
+  pg::Pool pool = changing(workspace);
+  auto lease = co_await pool.acquire();
+  auto transaction = co_await pg::Transaction::begin(*lease);
+  const auto set =
+      co_await transaction.query(kInterval, pg::Params(workspace, connection->id, stream, seconds));
   if (set.empty()) {
     co_return fail(ErrorKind::not_found, "stream.unknown",
                    "connection '" + name + "' has no stream '" + stream + "'");
   }
   json detail = json::object();
   detail["interval_seconds"] = seconds;
-  co_await audit(workspace, "stream.interval", name + "/" + stream, std::move(detail),
-                 std::move(actor));
+  co_await audit(transaction, workspace, actor, "stream.interval", name + "/" + stream,
+                 std::move(detail));
+  co_await transaction.commit();
   if (changed_) changed_(workspace);
   co_return Result<void>();
 }
@@ -511,8 +531,11 @@ Task<Result<void>> Connections::confirm_reconcile(WorkspaceId workspace, std::st
                                                   std::string actor) {
   auto found = co_await load(workspace, connection);
   if (!found) co_return std::unexpected(found.error());
-  const auto set = co_await services_.pool.query(kConfirmReconcile,
-                                                 pg::Params(workspace, found->id, stream, confirm));
+  pg::Pool pool = changing(workspace);
+  auto lease = co_await pool.acquire();
+  auto transaction = co_await pg::Transaction::begin(*lease);
+  const auto set = co_await transaction.query(kConfirmReconcile,
+                                              pg::Params(workspace, found->id, stream, confirm));
   if (set.empty()) {
     co_return fail(ErrorKind::conflict, "reconcile.not_blocked",
                    fmt::format("nothing waits for a yes at {}/{}", connection, stream),
@@ -520,8 +543,9 @@ Task<Result<void>> Connections::confirm_reconcile(WorkspaceId workspace, std::st
   }
   json detail = json::object();
   detail["confirm"] = confirm;
-  co_await audit(workspace, "reconcile.confirm", connection + "/" + stream, std::move(detail),
-                 std::move(actor));
+  co_await audit(transaction, workspace, actor, "reconcile.confirm", connection + "/" + stream,
+                 std::move(detail));
+  co_await transaction.commit();
   if (changed_) changed_(workspace);
   co_return Result<void>();
 }

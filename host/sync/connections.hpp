@@ -84,8 +84,8 @@ struct LoadedConnection {
   [[nodiscard]] const contract::Manifest& manifest() const { return code->manifest(); }
 };
 
-/// Reading and changing them; every change is in the audit table, under the name of its `actor`
-/// ("token 3"). One loop, owned by main.
+/// Reading and changing them; every change commits together with its line in the audit table, under
+/// the name of its `actor` ("token 3"). One loop, owned by main.
 class Connections {
  public:
   explicit Connections(Services services);
@@ -164,10 +164,11 @@ class Connections {
   /// and begins anew. Returns the streams. Errors: stream.unknown, stream.paused,
   /// connection.disabled.
   Task<Result<std::vector<std::string>>> request_sync(WorkspaceId workspace, std::string name,
-                                                      std::vector<std::string> streams, bool full);
+                                                      std::vector<std::string> streams, bool full,
+                                                      std::string actor);
 
   Task<Result<void>> set_interval(WorkspaceId workspace, std::string name, std::string stream,
-                                  std::int64_t seconds, std::string actor = "admin");
+                                  std::int64_t seconds, std::string actor);
 
   /// Pauses a stream, or lets it go on from its checkpoint; nothing is cleared. Errors:
   /// stream.unknown, stream.not_in_version.
@@ -189,7 +190,7 @@ class Connections {
  private:
   struct Choice;
   /// Of what this host has: the shelf first, then versions that lie in its store only.
-  Task<Result<Choice>> choose(const InstallRequest& wanted);
+  Task<Result<Choice>> choose(pg::Pool& pool, const InstallRequest& wanted);
   Task<Result<void>> change_catalogue(pg::Transaction& transaction, WorkspaceId workspace,
                                       const connector::ConnectorCode& code,
                                       const InstallRequest& wanted, InstallOutcome& outcome);
@@ -207,11 +208,16 @@ class Connections {
   /// Refuses an answer from another account, or in another mode, than the connection holds data of.
   static Result<CheckOutcome> require_same(const LoadedConnection& connection,
                                            Result<CheckOutcome> outcome);
-  Task<Result<LoadedConnection>> loaded(const pg::QueryResult& row);
-  Task<Result<std::shared_ptr<const connector::ConnectorCode>>> code_of(WorkspaceId workspace,
+  Task<Result<LoadedConnection>> loaded(pg::Pool& pool, const pg::QueryResult& row);
+  Task<Result<std::shared_ptr<const connector::ConnectorCode>>> code_of(pg::Pool& pool,
+                                                                        WorkspaceId workspace,
                                                                         std::string connector);
-  Task<void> audit(WorkspaceId workspace, std::string action, std::string subject,
-                   nlohmann::json detail, std::string actor = "admin");
+  /// What an admin of the workspace asks for goes by its share of the connections for changing.
+  [[nodiscard]] pg::Pool changing(WorkspaceId workspace) const {
+    return services_.changing.share(workspace.value);
+  }
+  /// Of a connection that CHECK said no to: nothing stays.
+  Task<void> take_back(pg::Pool& pool, WorkspaceId workspace, ConnectionId connection);
 
   Services services_;
   std::function<void(WorkspaceId)> changed_;

@@ -80,7 +80,7 @@ Engine::Engine(Services services, Connections& connections, EngineOptions option
       wake_(services.pool.executor()) {
   pg::Uuid holder;
   services_.entropy.fill(holder.bytes);
-  leases_ = std::make_unique<Leases>(services_.pool, services_.clock, options_.lease, holder);
+  leases_ = std::make_unique<Leases>(services_.leases, services_.clock, options_.lease, holder);
 }
 
 Engine::~Engine() = default;

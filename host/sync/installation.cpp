@@ -11,6 +11,7 @@
 #include "feed/views.hpp"
 #include "link/rules.hpp"
 #include "model/storage.hpp"
+#include "sync/audit.hpp"
 #include "sync/connections.hpp"
 
 namespace sluice::sync {
@@ -104,9 +105,6 @@ const pg::Statement kOffWithIt{"installation_off_with_it", R"(
   select connection_id from sluice.connection
   where workspace_id = $1 and connector = $2 and state = 'DISCONNECTED' and state_reason = $3 for update)"};
 
-const pg::Statement kAudit{"installation_audit", R"(
-  insert into sluice.audit (workspace_id, actor, action, subject, detail) values ($1, $2, $3, $4, $5))"};
-
 std::string_view mode_of(const contract::Stream& stream) {
   switch (stream.mode) {
     case contract::StreamMode::changes:
@@ -195,7 +193,8 @@ struct Connections::Choice {
   std::string version, sha256, file;
 };
 
-Task<Result<Connections::Choice>> Connections::choose(const InstallRequest& wanted) {
+Task<Result<Connections::Choice>> Connections::choose(pg::Pool& pool,
+                                                      const InstallRequest& wanted) {
   if (!wanted.sha256.empty() &&
       (wanted.sha256.size() < kSha256DigitsMin ||
        wanted.sha256.find_first_not_of("0123456789abcdef") != std::string::npos)) {
@@ -226,7 +225,7 @@ Task<Result<Connections::Choice>> Connections::choose(const InstallRequest& want
     if (!there) choices.push_back(Choice{file.manifest->version, file.sha256, file.file.string()});
   }
   // What lies in the store only is not offered any more, but is there for who names it.
-  const auto kept = co_await services_.pool.query(kKept, pg::Params(wanted.connector));
+  const auto kept = co_await pool.query(kKept, pg::Params(wanted.connector));
   std::vector<Choice> kept_choices;
   for (int row = 0; row < kept.rows(); ++row) {
     Choice choice{kept.get<std::string>(row, 1), kept.get<std::string>(row, 0), "the host's store"};
@@ -355,7 +354,8 @@ Task<Result<void>> Connections::change_catalogue(pg::Transaction& transaction,
 
 Task<Result<InstallOutcome>> Connections::install(WorkspaceId workspace, InstallRequest wanted,
                                                   std::string actor) {
-  const auto chosen = co_await choose(wanted);
+  pg::Pool pool = changing(workspace);
+  const auto chosen = co_await choose(pool, wanted);
   if (!chosen) co_return std::unexpected(chosen.error());
   const auto code = services_.registry.obtain(chosen->sha256);
   if (!code) co_return std::unexpected(code.error());
@@ -363,7 +363,7 @@ Task<Result<InstallOutcome>> Connections::install(WorkspaceId workspace, Install
   outcome.connector = wanted.connector;
   outcome.version = chosen->version;
   outcome.sha256 = chosen->sha256;
-  auto lease = co_await services_.pool.acquire();
+  auto lease = co_await pool.acquire();
   const auto named = co_await lease->query(kWorkspaceName, pg::Params(workspace));
   if (named.empty())
     co_return fail(ErrorKind::not_found, "workspace.unknown", "there is no such workspace");
@@ -379,8 +379,8 @@ Task<Result<InstallOutcome>> Connections::install(WorkspaceId workspace, Install
   detail["version"] = outcome.version;
   detail["sha256"] = outcome.sha256;
   if (!outcome.replaced.empty()) detail["replaced"] = outcome.replaced;
-  pg::Params audit_row(workspace, actor, "connector.install", wanted.connector, std::move(detail));
-  co_await transaction.query(kAudit, std::move(audit_row));
+  co_await audit(transaction, workspace, actor, "connector.install", wanted.connector,
+                 std::move(detail));
   co_await transaction.commit();
   SLUICE_FAILPOINT("install.committed");
   services_.catalogs.invalidate(workspace);
@@ -390,7 +390,7 @@ Task<Result<InstallOutcome>> Connections::install(WorkspaceId workspace, Install
                                     {"replaced", outcome.replaced}});
   // The engine does it too, should we die here; now, so that who installed can ask at once.
   try {
-    const model::CatalogPtr catalog = co_await services_.catalogs.get(workspace);
+    const model::CatalogPtr catalog = co_await model::load_catalog(*lease, workspace);
     co_await feed::refresh_views(*lease, *catalog, workspace_name);
   } catch (const Failure& failure) {
     if (failure.error().kind != ErrorKind::conflict) throw;
@@ -406,7 +406,7 @@ Task<void> Connections::apply_pending_install(WorkspaceId workspace, std::string
   if (row.empty()) co_return;
   const json work = json::parse(row.text(0, 0));
   services_.catalogs.invalidate(workspace);  // another host may have installed it
-  const model::CatalogPtr catalog = co_await services_.catalogs.get(workspace);
+  const model::CatalogPtr catalog = co_await model::load_catalog(*lease, workspace);
   const auto named = co_await lease->query(kWorkspaceName, pg::Params(workspace));
   try {
     co_await feed::refresh_views(*lease, *catalog, named.get<std::string>(0, 0));
@@ -415,6 +415,7 @@ Task<void> Connections::apply_pending_install(WorkspaceId workspace, std::string
     if (failure.error().kind != ErrorKind::conflict) throw;
     log::warning("install.views", {{"connector", connector}, {"error", failure.what()}});
   }
+  if (lease->in_transaction()) co_await lease->query("ROLLBACK");
   co_await apply_to_what_is_there(*lease, *catalog, work);
   co_await lease->query(kApplied, pg::Params(workspace, connector, work));
 }
@@ -422,7 +423,8 @@ Task<void> Connections::apply_pending_install(WorkspaceId workspace, std::string
 Task<Result<std::vector<std::string>>> Connections::disable_connector(WorkspaceId workspace,
                                                                       std::string connector,
                                                                       std::string actor) {
-  auto lease = co_await services_.pool.acquire();
+  pg::Pool pool = changing(workspace);
+  auto lease = co_await pool.acquire();
   auto transaction = co_await pg::Transaction::begin(*lease);
   const auto set =
       co_await transaction.query(kSetState, pg::Params(workspace, connector, "disabled"));
@@ -435,8 +437,7 @@ Task<Result<std::vector<std::string>>> Connections::disable_connector(WorkspaceI
   std::vector<std::string> names = names_of(off);
   json detail = json::object();
   detail["connections"] = names;
-  pg::Params audit_row(workspace, actor, "connector.disable", connector, std::move(detail));
-  co_await transaction.query(kAudit, std::move(audit_row));
+  co_await audit(transaction, workspace, actor, "connector.disable", connector, std::move(detail));
   co_await transaction.commit();
   if (changed_) changed_(workspace);
   co_return names;
@@ -445,7 +446,8 @@ Task<Result<std::vector<std::string>>> Connections::disable_connector(WorkspaceI
 Task<Result<std::vector<std::string>>> Connections::enable_connector(WorkspaceId workspace,
                                                                      std::string connector,
                                                                      std::string actor) {
-  auto lease = co_await services_.pool.acquire();
+  pg::Pool pool = changing(workspace);
+  auto lease = co_await pool.acquire();
   auto transaction = co_await pg::Transaction::begin(*lease);
   const auto set =
       co_await transaction.query(kSetState, pg::Params(workspace, connector, "enabled"));
@@ -469,8 +471,7 @@ Task<Result<std::vector<std::string>>> Connections::enable_connector(WorkspaceId
   std::vector<std::string> names = co_await restart(transaction, workspace, std::move(connections));
   json detail = json::object();
   detail["connections"] = names;
-  pg::Params audit_row(workspace, actor, "connector.enable", connector, std::move(detail));
-  co_await transaction.query(kAudit, std::move(audit_row));
+  co_await audit(transaction, workspace, actor, "connector.enable", connector, std::move(detail));
   co_await transaction.commit();
   if (changed_) changed_(workspace);
   co_return names;

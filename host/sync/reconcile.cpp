@@ -214,15 +214,17 @@ Task<ReconcileOutcome> reconcile(const Store& store, const ingest::PageContext& 
                                  Enumeration enumeration, ReconcileLimits limits,
                                  const std::function<bool()>& go_on) {
   ReconcileOutcome outcome;
-  auto lease = co_await store.pool.acquire();
-  lease->set_query_timeout(kCompareTimeout);
   const auto key = [&] {
     return pg::Params(context.workspace, context.connection, enumeration.stream,
                       enumeration.number);
   };
-  const std::vector<Missing> all = co_await count_missing(*lease, context, enumeration);
-  if (!enumeration.confirmed) {
-    outcome.reason = co_await objection(*lease, context, enumeration, all, limits);
+  std::vector<Missing> all;
+  {
+    const auto lease = co_await store.pool.acquire();
+    lease->set_query_timeout(kCompareTimeout);
+    all = co_await count_missing(*lease, context, enumeration);
+    if (!enumeration.confirmed)
+      outcome.reason = co_await objection(*lease, context, enumeration, all, limits);
     if (!outcome.reason.empty()) {
       outcome.blocked = true;
       pg::Params blocked = key();
@@ -231,14 +233,21 @@ Task<ReconcileOutcome> reconcile(const Store& store, const ingest::PageContext& 
       co_return outcome;
     }
   }
+  // A connection for each look, and none while a page of deletions is written by another.
   for (const Missing& missing : all) {
     if (context.manifest->supports("fetch")) {
+      const auto lease = co_await store.pool.acquire();
+      lease->set_query_timeout(kCompareTimeout);
       outcome.looked_up += co_await look_up(*lease, context, enumeration, missing);
       continue;
     }
     for (;;) {
-      const std::vector<std::string> ids =
-          co_await missing_ids(*lease, context, enumeration, missing);
+      std::vector<std::string> ids;
+      {
+        const auto lease = co_await store.pool.acquire();
+        lease->set_query_timeout(kCompareTimeout);
+        ids = co_await missing_ids(*lease, context, enumeration, missing);
+      }
       if (ids.empty()) break;
       const std::int64_t before = outcome.deleted;
       for (std::size_t from = 0; from < ids.size(); from += kBuryBatch) {
@@ -254,6 +263,8 @@ Task<ReconcileOutcome> reconcile(const Store& store, const ingest::PageContext& 
       if (outcome.deleted == before) break;  // all of them changed while we looked
     }
   }
+  const auto lease = co_await store.pool.acquire();
+  lease->set_query_timeout(kCompareTimeout);
   co_await lease->query(kFinished, key());
   co_await lease->query(kForgetSeen,
                         pg::Params(context.workspace, context.connection, enumeration.stream));

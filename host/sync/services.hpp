@@ -25,7 +25,9 @@ inline std::int64_t steady_ms(const Clock& clock) {
 }
 
 struct Services {
-  pg::Pool& pool;
+  pg::Pool& pool;      ///< for work: what runs under leases
+  pg::Pool& leases;    ///< for the leases themselves
+  pg::Pool& changing;  ///< for what an admin changes, each workspace by its share
   const Clock& clock;
   Entropy& entropy;
   connector::Registry& registry;

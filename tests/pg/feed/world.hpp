@@ -27,7 +27,9 @@ class FeedWorld : public PgTest {
         {"name":"email","type":"text","format":"email","unique":true},{"name":"seats","type":"integer"},
         {"name":"since","type":"date"},{"name":"rate","type":"decimal"},{"name":"info","type":"json"}]})");
     auto type = model::own_type_from_json(request);
-    co_await model::create_own_type(*lease, workspace_, std::move(*type));
+    auto transaction = co_await pg::Transaction::begin(*lease);
+    co_await model::create_own_type(transaction, workspace_, std::move(*type));
+    co_await transaction.commit();
     co_await lease->script(
         "insert into sluice.connector_version (connector, version, sha256, manifest)"
         " values ('acme', '1.0.0', decode(repeat('00', 32), 'hex'), '{}');"

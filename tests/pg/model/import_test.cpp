@@ -28,7 +28,9 @@ class ImportTest : public sluice::testing::PgTest {
         {"name":"name","type":"text"},{"name":"seats","type":"integer"},{"name":"vip","type":"boolean"}]})");
     auto type = own_type_from_json(request);
     auto lease = co_await pool().acquire();
-    co_await create_own_type(*lease, id, std::move(*type));
+    auto transaction = co_await pg::Transaction::begin(*lease);
+    co_await create_own_type(transaction, id, std::move(*type));
+    co_await transaction.commit();
     co_return co_await load_catalog(*lease, id);
   }
   Task<ImportResult> import_task(CatalogPtr catalog, std::vector<std::string> pieces,

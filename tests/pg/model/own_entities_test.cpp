@@ -29,7 +29,9 @@ class OwnEntitiesTest : public sluice::testing::PgTest {
         {"name":"info","type":"json"}]})");
     auto type = own_type_from_json(request);
     auto lease = co_await pool().acquire();
-    co_await create_own_type(*lease, workspace_, std::move(*type));
+    auto transaction = co_await pg::Transaction::begin(*lease);
+    co_await create_own_type(transaction, workspace_, std::move(*type));
+    co_await transaction.commit();
     catalog_ = co_await load_catalog(*lease, workspace_);
   }
   const StoredType& type() { return *catalog_->find("customer"); }

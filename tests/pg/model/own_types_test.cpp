@@ -34,11 +34,18 @@ class OwnTypesTest : public sluice::testing::PgTest {
   }
   Task<Result<OwnType>> create_task(OwnType type) {
     auto lease = co_await pool().acquire();
-    co_return co_await create_own_type(*lease, workspace_, std::move(type));
+    auto transaction = co_await pg::Transaction::begin(*lease);
+    auto made = co_await create_own_type(transaction, workspace_, std::move(type));
+    if (made) co_await transaction.commit();
+    co_return made;
   }
   Task<Result<OwnType>> add_task(std::string type, OwnAttribute attribute) {
     auto lease = co_await pool().acquire();
-    co_return co_await add_own_attribute(*lease, workspace_, std::move(type), std::move(attribute));
+    auto transaction = co_await pg::Transaction::begin(*lease);
+    auto made =
+        co_await add_own_attribute(transaction, workspace_, std::move(type), std::move(attribute));
+    if (made) co_await transaction.commit();
+    co_return made;
   }
   Task<CatalogPtr> load() {
     auto lease = co_await pool().acquire();
