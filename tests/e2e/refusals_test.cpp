@@ -89,6 +89,74 @@ TEST_F(Refusal, another_root_key_than_the_one_that_sealed_the_database_is_refuse
   EXPECT_EQ(host_->count("select count(*) from sluice.connection"), 1);
 }
 
+// Its root key is the database's from the moment it is made, before anything is sealed with it.
+TEST_F(Refusal, a_second_host_without_the_root_key_does_not_start_and_makes_none) {
+  host_->start();
+  const std::string second = (directory_ / "second").string();
+  const std::string url = "database.url=host=" + data() + "/run user=sluice dbname=sluice";
+  const auto [code, text] = run({"--data", second, "--listen", "127.0.0.1:0", "--set", url});
+  EXPECT_EQ(code, 77) << text;
+  EXPECT_NE(text.find("vault.root_key.missing"), std::string::npos) << text;
+  EXPECT_FALSE(std::filesystem::exists(second + "/root.key")) << "a second root key";
+  // With a copy of the first one's it is as good as the first.
+  std::filesystem::copy_file(data() + "/root.key", second + "/root.key");
+  Launch launch;
+  launch.program = std::string(SLUICE_BINARY_DIR) + "/bin/sluiced";
+  launch.arguments = {"--data", second, "--listen", "127.0.0.1:0", "--set", url};
+  launch.output = directory_ / "second.out";
+  launch.errors = directory_ / "second.err";
+  Process process(launch);
+  EXPECT_TRUE(eventually(std::chrono::seconds(60), [&] {
+    return read_file(launch.output).find("listening on ") != std::string::npos;
+  })) << read_file(launch.errors);
+  process.signal(SIGTERM);
+  EXPECT_EQ(process.wait(), 0);
+}
+
+TEST_F(Refusal, of_two_hosts_that_begin_at_once_on_an_empty_database_one_makes_the_root_key) {
+  host_->start();
+  for (int round = 0; round < 5; ++round) {
+    const std::string name = "shared" + std::to_string(round);
+    host_->sql("create database " + name);
+    std::vector<Launch> launches;
+    std::vector<std::unique_ptr<Process>> processes;
+    for (int n = 0; n < 2; ++n) {
+      const std::string own = (directory_ / (name + "." + std::to_string(n))).string();
+      Launch launch;
+      launch.program = std::string(SLUICE_BINARY_DIR) + "/bin/sluiced";
+      launch.arguments = {
+          "--data",   own,
+          "--listen", "127.0.0.1:0",
+          "--set",    "database.url=host=" + data() + "/run user=sluice dbname=" + name};
+      launch.output = own + ".out";
+      launch.errors = own + ".err";
+      processes.push_back(std::make_unique<Process>(launch));
+      launches.push_back(std::move(launch));
+    }
+    const auto serves = [&](std::size_t n) {
+      return read_file(launches[n].output).find("listening on ") != std::string::npos;
+    };
+    EXPECT_TRUE(eventually(std::chrono::seconds(60),
+                           [&] {
+                             return (serves(0) && !processes[1]->running()) ||
+                                    (serves(1) && !processes[0]->running());
+                           }))
+        << read_file(launches[0].errors) << read_file(launches[1].errors);
+    int made = 0;
+    for (std::size_t n = 0; n < 2; ++n) {
+      made += std::filesystem::exists(launches[n].arguments[1] + "/root.key") ? 1 : 0;
+      if (processes[n]->running()) {
+        processes[n]->signal(SIGTERM);
+        EXPECT_EQ(processes[n]->wait(), 0);
+      } else {
+        EXPECT_EQ(processes[n]->wait(), 77) << read_file(launches[n].errors);
+        EXPECT_NE(read_file(launches[n].errors).find("vault.root_key.missing"), std::string::npos);
+      }
+    }
+    EXPECT_EQ(made, 1);
+  }
+}
+
 TEST_F(Refusal, a_wrong_api_key_is_said_in_the_vendors_words_and_leaves_nothing_behind) {
   start_fake(1);
   host_->start();

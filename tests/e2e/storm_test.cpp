@@ -1,0 +1,521 @@
+// Many requests at once: each is served in turn, nobody stands still, and no work loses its lease.
+#include <libpq-fe.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <functional>
+#include <future>
+#include <set>
+#include <thread>
+
+#include "e2e/hot_plug_world.hpp"
+#include "e2e/rest.hpp"
+
+namespace sluice::e2e {
+namespace {
+
+using nlohmann::json;
+using std::chrono::steady_clock;
+
+/// One answer out of a storm.
+struct Timed {
+  Reply reply;
+  double seconds = 0;
+};
+
+/// A session of its own that keeps a lock until it is told to let go.
+class LockHolder {
+ public:
+  LockHolder(const std::string& conninfo, const std::string& statement)
+      : connection_(PQconnectdb(conninfo.c_str())) {
+    execute("begin");
+    execute(statement);
+  }
+  ~LockHolder() { PQfinish(connection_); }
+  LockHolder(const LockHolder&) = delete;
+  LockHolder& operator=(const LockHolder&) = delete;
+  void let_go() { execute("commit"); }
+
+ private:
+  void execute(const std::string& statement) {
+    PGresult* result = PQexec(connection_, statement.c_str());
+    const ExecStatusType status = PQresultStatus(result);
+    EXPECT_TRUE(status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK)
+        << statement << ": " << PQerrorMessage(connection_);
+    PQclear(result);
+  }
+  PGconn* connection_;
+};
+
+class Storm : public HotPlug {
+ protected:
+  void drop_stripe() {
+    drop(std::filesystem::path(SLUICE_BINARY_DIR) / "connectors" / "stripe.so", "stripe.so");
+  }
+  Timed ask(const Ask& what) const {
+    const auto begun = steady_clock::now();
+    Timed timed;
+    timed.reply = perform(host_->url(), what);
+    timed.seconds = std::chrono::duration<double>(steady_clock::now() - begun).count();
+    return timed;
+  }
+  [[nodiscard]] Ask in_acme(std::string method, const std::string& path, const json& body) const {
+    Ask what;
+    what.method = std::move(method);
+    what.path = "/v1/workspaces/acme" + path;
+    what.token = host_->token();
+    if (!body.is_null()) what.body = body.dump();
+    return what;
+  }
+  [[nodiscard]] Ask get(const std::string& path) const {
+    Ask what;
+    what.path = path;
+    what.token = host_->token();
+    return what;
+  }
+  std::future<Timed> send_one(Ask what) const {
+    return std::async(std::launch::async, [this, what = std::move(what)] { return ask(what); });
+  }
+  std::vector<std::future<Timed>> send_all(const std::vector<Ask>& all) const {
+    std::vector<std::future<Timed>> under_way;
+    for (const Ask& one : all) under_way.push_back(send_one(one));
+    return under_way;
+  }
+  static std::vector<Timed> answers(std::vector<std::future<Timed>>& under_way) {
+    std::vector<Timed> all;
+    for (auto& one : under_way) all.push_back(one.get());
+    return all;
+  }
+  static void expect_all(const std::vector<Timed>& all, long status, double seconds_max) {
+    for (const Timed& one : all) {
+      EXPECT_EQ(one.reply.status, status) << one.reply.text;
+      EXPECT_LT(one.seconds, seconds_max) << one.reply.text;
+    }
+  }
+  std::string conninfo() const {
+    return "host=" + (directory_ / "data/run").string() + " user=sluice dbname=sluice";
+  }
+  /// Until some wait for the lock, and no more of them come.
+  bool all_wait_for_the_lock() {
+    constexpr auto kUnchanged = std::chrono::seconds(1);
+    std::int64_t waiting = 0;
+    auto since = steady_clock::now();
+    return eventually(std::chrono::seconds(20), [&] {
+      const std::int64_t now =
+          host_->count("select count(*) from pg_stat_activity where wait_event_type = 'Lock'");
+      if (now != std::exchange(waiting, now)) since = steady_clock::now();
+      return waiting > 0 && steady_clock::now() - since > kUnchanged;
+    });
+  }
+  std::int64_t audited(const std::string& action) {
+    return host_->count("select count(*) from sluice.audit where action = '" + action +
+                        "' and actor like 'token %'");
+  }
+  void expect_no_lost_lease() {
+    EXPECT_EQ(host_->log().find("lease.lost"), std::string::npos) << host_->log();
+  }
+};
+
+/// Another workspace, which asks for its types again and again until it is told to stop.
+class Neighbour {
+ public:
+  explicit Neighbour(std::function<Timed()> ask)
+      : thread_([this, ask = std::move(ask)] {
+          while (!stop_) {
+            const Timed timed = ask();
+            if (timed.reply.status != 200) ++refused_;
+            seconds_.push_back(timed.seconds);
+          }
+        }) {}
+  ~Neighbour() { stop(); }
+  Neighbour(const Neighbour&) = delete;
+  Neighbour& operator=(const Neighbour&) = delete;
+  /// The longest it waited; call once.
+  double stop() {
+    stop_ = true;
+    if (thread_.joinable()) thread_.join();
+    std::sort(seconds_.begin(), seconds_.end());
+    return seconds_.empty() ? 0 : seconds_.back();
+  }
+  /// After stop().
+  [[nodiscard]] double p99() const {
+    return seconds_.empty() ? 0 : seconds_[(seconds_.size() - 1) * 99 / 100];
+  }
+  [[nodiscard]] int refused() const { return refused_; }
+
+ private:
+  std::atomic<bool> stop_ = false;
+  int refused_ = 0;
+  std::vector<double> seconds_;
+  std::thread thread_;  // last: it uses the others
+};
+
+json own_type(const std::string& name) {
+  json body = json::parse(R"({"attributes":[{"name":"email","type":"text","format":"email"}]})");
+  body["name"] = name;
+  return body;
+}
+
+TEST_F(Storm, twenty_four_types_asked_for_at_once_are_all_made_and_nobody_else_waits) {
+  host_->start();
+  host_->client().global("POST", "/v1/workspaces", json{{"name", "globex"}});
+  std::vector<Ask> all;
+  for (int n = 0; n < 24; ++n)
+    all.push_back(in_acme("POST", "/types", own_type("kind_" + std::to_string(n))));
+  LockHolder install(conninfo(),
+                     "select pg_advisory_xact_lock(hashtextextended('sluice.model.install_types', "
+                     "0))");
+  auto storm = send_all(all);
+  ASSERT_TRUE(all_wait_for_the_lock());
+  // While all of acme's stand in line, another workspace asks and changes, and the host is ready.
+  expect_all({ask(get("/v1/workspaces/globex/types"))}, 200, 5);
+  expect_all({ask(get("/readyz"))}, 200, 5);
+  Ask token = get("/v1/workspaces/globex/tokens");
+  token.method = "POST";
+  token.body = R"({"name":"neighbour"})";
+  expect_all({ask(token)}, 201, 5);
+  install.let_go();
+  expect_all(answers(storm), 201, 30);
+  EXPECT_EQ(host_->count("select count(*) from sluice.entity_type where name like 'kind%'"), 24);
+  EXPECT_EQ(audited("type.create"), 24);
+}
+
+TEST_F(Storm, sixteen_tokens_asked_for_at_once_are_all_given_and_all_in_the_audit) {
+  host_->start();
+  std::vector<Ask> all;
+  for (int n = 0; n < 16; ++n)
+    all.push_back(in_acme("POST", "/tokens", json{{"name", "t" + std::to_string(n)}}));
+  LockHolder tokens(conninfo(), "lock table sluice.token in share mode");
+  auto storm = send_all(all);
+  ASSERT_TRUE(all_wait_for_the_lock());
+  expect_all({ask(get("/v1/workspaces/acme/types"))}, 200, 5);
+  tokens.let_go();
+  expect_all(answers(storm), 201, 30);
+  EXPECT_EQ(host_->count("select count(*) from sluice.token where name ~ '^t[0-9]'"), 16);
+  EXPECT_EQ(audited("token.create"), 16);
+}
+
+TEST_F(Storm, twenty_slow_questions_take_no_lease_from_a_sync_and_no_turn_from_others) {
+  start_fake(30, {"--subscription-percent", "0"});
+  drop_stripe();
+  host_->start();
+  connect();
+  ASSERT_TRUE(settled()) << unsettled();
+  std::vector<Ask> all;
+  for (int n = 0; n < 20; ++n)
+    all.push_back(get("/v1/workspaces/acme/entities/stripe.coupon?limit=1"));
+  const std::string runs = "select count(*) from sluice.sync_run where stream = 'events'";
+  const std::int64_t before = host_->count(runs);
+  LockHolder table(conninfo(), "lock table vendor.stripe_coupon in access exclusive mode");
+  auto storm = send_all(all);
+  ASSERT_TRUE(all_wait_for_the_lock());
+  // Longer than a lease lives, which here is 2 s, and each second's look at the events is done.
+  EXPECT_TRUE(eventually(std::chrono::seconds(20), [&] {
+    return host_->count(runs) >= before + 5;
+  })) << host_->log();
+  expect_all({ask(get("/readyz"))}, 200, 5);
+  table.let_go();
+  for (const Timed& one : answers(storm)) {
+    EXPECT_TRUE(one.reply.status == 200 || one.reply.status == 503) << one.reply.text;
+    if (one.reply.status == 503) {
+      EXPECT_EQ(one.reply.code(), "host.busy") << one.reply.text;
+    }
+    EXPECT_LT(one.seconds, 30);
+  }
+  expect_no_lost_lease();
+}
+
+/// One route and how many at once ask it.
+struct Gust {
+  std::string route;             ///< as GET /openapi.json has it
+  std::string action;            ///< of its audit line; empty: the change feed tells, or nothing
+  std::function<Ask(int)> ask;   ///< the n-th request
+  std::function<void()> before;  ///< what has to be there
+};
+
+class EveryRoute : public Storm {
+ protected:
+  static constexpr int kConnections = 12;  ///< of the host: 2 of them for changing
+  static constexpr int kAtOnce = 4 * kConnections;
+
+  [[nodiscard]] Ask in(std::string method, const std::string& path, const json& body = {}) const {
+    return in_acme(std::move(method), path, body);
+  }
+  static std::string nth(const std::string& name, int n) { return name + std::to_string(n); }
+
+  /// The n-th id that the statement finds, from 0.
+  std::string id_of(const std::string& from, const std::string& id, int n) {
+    return host_->sql("select " + id + " from " + from + " order by 1 offset " + std::to_string(n) +
+                      " limit 1");
+  }
+  void until(const std::string& condition) {
+    EXPECT_TRUE(eventually(std::chrono::seconds(120),
+                           [&] { return host_->sql("select " + condition) == "t"; }))
+        << condition << host_->log();
+  }
+  void all_are(const std::string& wanted) {
+    until(
+        "not exists (select 1 from sluice.connection where connector = 'harbour' and state not "
+        "in (" +
+        wanted + "))");
+  }
+  void quarantine() {
+    host_->sql(
+        "insert into sluice.quarantine (workspace_id, connection_id, type, external_id, code, "
+        "reason, record) select workspace_id, connection_id, 'stripe.customer', 'cus_' || n, "
+        "'a.b', 'r', '{}' from sluice.connection, generate_series(1, " +
+        std::to_string(kAtOnce) + ") n where name = 'billing' on conflict do nothing");
+  }
+
+  std::vector<Gust> all_gusts();
+  void expect_served(const Gust& gust);
+};
+
+std::vector<Gust> EveryRoute::all_gusts() {
+  const std::string w = "/v1/workspaces/{workspace}";
+  const auto connection = [](int n) { return "/connections/" + nth("c", n); };
+  const auto nothing = json::object();
+  const std::string own =
+      "sluice.own_entity where deleted_at is null and type_id = (select type_id from "
+      "sluice.entity_type where name = 'kind0')";
+  const std::string tokens = "sluice.token where name ~ '^t[0-9]'";
+  const auto quarantined = [this](int n) {
+    return "/quarantine/" + id_of("sluice.quarantine", "quarantine_id", n % 2);
+  };
+  const json all_a_b = json::parse(R"({"connection":"billing","code":"a.b"})");
+  const auto fill = [this] { quarantine(); };
+  return {
+      {"post /v1/workspaces",
+       "workspace.create",
+       [this](int n) {
+         Ask what = get("/v1/workspaces");
+         what.method = "POST";
+         what.body = json{{"name", nth("w", n)}}.dump();
+         return what;
+       },
+       {}},
+      {"post " + w + "/types",
+       "type.create",
+       [this](int n) { return in("POST", "/types", own_type(nth("kind", n))); },
+       {}},
+      {"post " + w + "/types/{type}/attributes",
+       "type.add_attribute",
+       [this](int n) {
+         return in("POST", "/types/" + nth("kind", n) + "/attributes",
+                   json{{"name", "plan"}, {"type", "text"}});
+       },
+       {}},
+      {"post " + w + "/types/{type}/import",
+       "",
+       [this](int n) {
+         Ask what = in("POST", "/types/" + nth("kind", n) + "/import");
+         what.content_type = "text/csv";
+         what.body = "email\nann@example.org\n";
+         return what;
+       },
+       {}},
+      {"post " + w + "/entities/{type}",
+       "",
+       [this](int n) {
+         return in("POST", "/entities/kind0", json{{"email", nth("m", n) + "@example.org"}});
+       },
+       {}},
+      {"patch " + w + "/entities/{type}/{id}",
+       "",
+       [this, own](int n) {
+         return in("PATCH", "/entities/kind0/" + id_of(own, "id", n), json{{"plan", "team"}});
+       },
+       {}},
+      {"delete " + w + "/entities/{type}/{id}",
+       "",
+       [this, own](int n) { return in("DELETE", "/entities/kind0/" + id_of(own, "id", n)); },
+       {}},
+      {"post " + w + "/link-rules",
+       "rule.create",
+       [this](int n) {
+         return in("POST", "/link-rules",
+                   json{{"name", nth("r", n)},
+                        {"source", "harbour.customer.email"},
+                        {"target", nth("kind", n) + ".email"},
+                        {"kind", "email"}});
+       },
+       {}},
+      {"patch " + w + "/link-rules/{rule}",
+       "rule.change",
+       [this](int n) {
+         return in("PATCH", "/link-rules/" + nth("r", n), json{{"enabled", false}});
+       },
+       {}},
+      {"post " + w + "/tokens",
+       "token.create",
+       [this](int n) {
+         return in("POST", "/tokens", json{{"name", nth("t", n)}});
+       },
+       {}},
+      {"delete " + w + "/tokens/{id}",
+       "token.revoke",
+       [this, tokens](int n) { return in("DELETE", "/tokens/" + id_of(tokens, "token_id", n)); },
+       {}},
+      {"post " + w + "/connectors/{connector}/install",
+       "connector.install",
+       [this, nothing](int) { return in("POST", "/connectors/harbour/install", nothing); },
+       {}},
+      {"post /v1/connectors/rescan",
+       "",
+       [this](int) {
+         Ask what = get("/v1/connectors/rescan");
+         what.method = "POST";
+         return what;
+       },
+       {}},
+      {"post " + w + "/connections",
+       "connection.create",
+       [this](int n) {
+         json body;
+         body["connector"] = "harbour";
+         body["name"] = nth("c", n);
+         body["secrets"]["api_key"] = kKey;
+         body["egress"]["base_urls"]["api"] = fake_->url();
+         body["egress"]["allow_loopback"] = true;
+         return in("POST", "/connections", body);
+       },
+       {}},
+      {"post " + w + "/connections/{name}/check",
+       "",
+       [this, connection, nothing](int n) { return in("POST", connection(n) + "/check", nothing); },
+       {}},
+      {"put " + w + "/connections/{name}/secrets/{secret}",
+       "connection.set_secret",
+       [this, connection](int n) {
+         return in("PUT", connection(n) + "/secrets/api_key", json{{"value", kKey}});
+       },
+       {}},
+      {"patch " + w + "/connections/{name}",
+       "connection.set_config",
+       [this, connection](int n) {
+         return in("PATCH", connection(n), json{{"config", {{"page_size", 10}}}});
+       },
+       {}},
+      {"patch " + w + "/connections/{name}/streams/{stream}",
+       "stream.interval",
+       [this, connection](int n) {
+         return in("PATCH", connection(n) + "/streams/products", json{{"interval_seconds", 7200}});
+       },
+       {}},
+      {"post " + w + "/connections/{name}/sync",
+       "connection.sync",
+       [this, connection](int n) {
+         return in("POST", connection(n) + "/sync", json{{"streams", {"products"}}});
+       },
+       {}},
+      {"post " + w + "/connections/{name}/streams/{stream}/reconcile", "reconcile.confirm",
+       [this, connection](int n) {
+         return in("POST", connection(n) + "/streams/customers/reconcile",
+                   json{{"confirm", false}});
+       },
+       [this] {
+         host_->sql(
+             "update sluice.stream set reconcile = 'blocked' where stream = "
+             "'customers'");
+       }},
+      {"post " + w + "/quarantine/{id}/replay", "quarantine.replay",
+       [this, quarantined, nothing](int n) {
+         return in("POST", quarantined(n) + "/replay", nothing);
+       },
+       fill},
+      {"post " + w + "/quarantine/replay", "quarantine.replay",
+       [this, all_a_b](int) { return in("POST", "/quarantine/replay", all_a_b); }, fill},
+      {"post " + w + "/quarantine/{id}/dismiss", "quarantine.dismiss",
+       [this, quarantined, nothing](int n) {
+         return in("POST", quarantined(n) + "/dismiss", nothing);
+       },
+       fill},
+      {"post " + w + "/quarantine/dismiss", "quarantine.dismiss",
+       [this, all_a_b](int) { return in("POST", "/quarantine/dismiss", all_a_b); }, fill},
+      {"post " + w + "/connections/{name}/disable",
+       "connection.disable",
+       [this, connection, nothing](int n) {
+         return in("POST", connection(n) + "/disable", nothing);
+       },
+       {}},
+      {"post " + w + "/connections/{name}/enable", "connection.enable",
+       [this, connection, nothing](int n) {
+         return in("POST", connection(n) + "/enable", nothing);
+       },
+       [this] { all_are("'DISCONNECTED'"); }},
+      {"delete " + w + "/connections/{name}", "connection.delete",
+       [this, connection](int n) { return in("DELETE", connection(n)); },
+       [this, connection, nothing] {
+         for (int n = 0; n < kAtOnce; ++n) ask(in("POST", connection(n) + "/disable", nothing));
+         all_are("'DISCONNECTED'");
+       }},
+      {"post " + w + "/connectors/{connector}/disable",
+       "connector.disable",
+       [this, nothing](int) { return in("POST", "/connectors/harbour/disable", nothing); },
+       {}},
+      {"post " + w + "/connectors/{connector}/enable",
+       "connector.enable",
+       [this, nothing](int) { return in("POST", "/connectors/harbour/enable", nothing); },
+       {}},
+  };
+}
+
+/// All are answered, none for want of a connection; the audit has a line for each that was done.
+void EveryRoute::expect_served(const Gust& gust) {
+  SCOPED_TRACE(gust.route);
+  if (gust.before) gust.before();
+  std::vector<Ask> all;
+  for (int n = 0; n < kAtOnce; ++n) all.push_back(gust.ask(n));
+  const std::int64_t before = audited(gust.action);
+  auto storm = send_all(all);
+  int done = 0;
+  double longest = 0;
+  for (const Timed& one : answers(storm)) {
+    EXPECT_LT(one.reply.status, 500) << one.reply.text;
+    done += one.reply.status < 300 ? 1 : 0;
+    longest = std::max(longest, one.seconds);
+  }
+  std::printf("%-75s %d of %d done, the last after %.2f s\n", gust.route.c_str(), done, kAtOnce,
+              longest);
+  EXPECT_GT(done, 0);
+  if (!gust.action.empty()) {
+    EXPECT_EQ(audited(gust.action) - before, done);
+  }
+}
+
+TEST_F(EveryRoute, that_changes_something_serves_four_times_as_many_as_there_are_connections) {
+  start_fake(3, {"--subscription-percent", "0"});
+  drop(version("harbour_110"), "harbour.so");
+  drop_stripe();
+  host_->settings.push_back("database.pool_size=" + std::to_string(kConnections));
+  start_host();
+  install("stripe", json::object());
+  install("harbour", json::object());
+  send("POST", "/connections", billing());
+  host_->client().global("POST", "/v1/workspaces", json{{"name", "globex"}});
+
+  std::set<std::string> routes;
+  const json paths = ask(get("/openapi.json")).reply.document()["paths"];
+  for (const auto& [path, methods] : paths.items()) {
+    for (const auto& [method, operation] : methods.items()) {
+      if (method != "get") routes.insert(method + " " + path);
+    }
+  }
+  const std::vector<Gust> gusts = all_gusts();
+  for (const Gust& gust : gusts)
+    EXPECT_EQ(routes.erase(gust.route), 1U) << gust.route << " is no route";
+  EXPECT_TRUE(routes.empty()) << *routes.begin() << " has no storm here: give it one";
+
+  Neighbour globex([this] { return ask(get("/v1/workspaces/globex/types")); });
+  for (const Gust& gust : gusts) expect_served(gust);
+  const double longest = globex.stop();
+  std::printf("the neighbour waited %.0f ms at p99, %.0f ms at most\n", globex.p99() * 1000,
+              longest * 1000);
+  EXPECT_EQ(globex.refused(), 0);
+  EXPECT_LT(longest, 5);
+  expect_no_lost_lease();
+}
+
+}  // namespace
+}  // namespace sluice::e2e
