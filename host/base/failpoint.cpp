@@ -4,6 +4,7 @@
 #include <charconv>
 #include <csignal>
 #include <cstdlib>
+#include <functional>
 #include <list>
 #include <string>
 #include <string_view>
@@ -27,7 +28,7 @@ namespace {
 
 struct Armed {
   std::string name;
-  bool kill = true;
+  int signal = 0;  ///< to ourselves; 0: a Failure
   int at = 1;
   std::atomic<int> passed{0};
 };
@@ -46,7 +47,7 @@ std::list<Armed> read_environment() {
     auto& point = points.emplace_back();
     point.name = entry.substr(0, equals);
     const std::string_view action = entry.substr(equals + 1);
-    point.kill = action.starts_with("kill");
+    point.signal = action.starts_with("kill") ? SIGKILL : action.starts_with("stop") ? SIGSTOP : 0;
     if (const auto at = action.find('@'); at != std::string_view::npos) {
       std::from_chars(action.data() + at + 1, action.data() + action.size(), point.at);
     }
@@ -59,15 +60,35 @@ std::list<Armed>& points() {
   return all;
 }
 
+std::function<void(std::string_view)>& observer() {
+  static std::function<void(std::string_view)> current;
+  return current;
+}
+
+bool armed_by_environment() { return std::getenv("SLUICE_FAILPOINTS") != nullptr; }
+
 }  // namespace
 
-const bool armed = std::getenv("SLUICE_FAILPOINTS") != nullptr;
+std::atomic<bool> armed = armed_by_environment();
 
-void pass(const char* name) {
+Observer::Observer(std::function<void(std::string_view)> passed) {
+  observer() = std::move(passed);
+  armed = true;
+}
+
+Observer::~Observer() {
+  observer() = nullptr;
+  armed = armed_by_environment();
+}
+
+void pass(std::string_view name) {
+  if (observer()) observer()(name);
   for (Armed& point : points()) {
     if (point.name != name || ++point.passed != point.at) continue;
-    if (point.kill) std::raise(SIGKILL);
-    throw Failure(Error(ErrorKind::internal, "failpoint", std::string("failpoint ") + name));
+    if (point.signal == 0) {
+      throw Failure(Error(ErrorKind::internal, "failpoint", "failpoint " + std::string(name)));
+    }
+    std::raise(point.signal);
   }
 }
 

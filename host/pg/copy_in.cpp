@@ -33,8 +33,12 @@ class BinaryCopy final : public CopyIn {
     if (!client_.wire_.send_query(sql_)) client_.throw_unsent(*call_);
     co_await client_.flush(*call_);
     ResultHandle result = co_await client_.next_result(*call_);
-    if (begins_ && result && PQresultStatus(result.get()) == PGRES_COMMAND_OK)
+    // BEGIN, and what is asked for behind it.
+    while (begins_ && result &&
+           (PQresultStatus(result.get()) == PGRES_COMMAND_OK ||
+            PQresultStatus(result.get()) == PGRES_TUPLES_OK)) {
       result = co_await client_.next_result(*call_);
+    }
     if (result && PQresultStatus(result.get()) == PGRES_COPY_IN &&
         PQbinaryTuples(result.get()) == 1)
       co_return;
