@@ -8,14 +8,6 @@
 
 namespace sluice::ingest {
 
-const pg::Statement kBegin{"ingest_begin", "begin"};
-const pg::Statement kCommit{"ingest_commit", "commit"};
-
-const pg::Statement kCommitGuard{
-    "ingest_commit_guard",
-    "select 1 / coalesce((select 1 from sluice.lease_epoch "
-    "where workspace_id = $1 and name = $2 and epoch = $3 for share), 0)"};
-
 // By ctid, so that no plan can scan the table: rows of link_key are never updated.
 const pg::Statement kRemoveKeys{
     "ingest_remove_keys",
@@ -148,8 +140,8 @@ const pg::Statement kRun{
     "outcome = case when $14 then 'done' else outcome end "
     "where workspace_id = $1 and run_id = $2 and connection_id = $12 and stream = $13"};
 
-/// Steps behind kStream's: those of the run, the guard and the commit.
-constexpr std::size_t kStepsBehindStream = 3;
+/// Steps behind kStream's: those of the run and the commit.
+constexpr std::size_t kStepsBehindStream = 2;
 
 namespace {
 
@@ -385,9 +377,6 @@ void add_tail(pg::Pipeline& pipeline, const PageContext& context, const contract
                  counts.quarantined, counts.notices, context.connection, context.stream);
   run.add(effects.last);
   pipeline.add(kRun, std::move(run));
-  pg::Params guard(context.workspace, context.lease_name, context.epoch);
-  pipeline.add(kCommitGuard, std::move(guard));
-  pipeline.add(kCommit, pg::Params());
 }
 
 bool stream_was_superseded(const PageContext& context,

@@ -1,5 +1,5 @@
 // What a page's transaction does besides the rows themselves: link keys, changes, notices,
-// quarantine, checkpoint, counts, the lease check, COMMIT. All of it is one pipeline.
+// quarantine, checkpoint, counts. All of it is one pipeline, with the COMMIT behind it.
 #pragma once
 
 #include <string>
@@ -12,12 +12,6 @@
 
 namespace sluice::ingest {
 
-/// The SQLSTATE with which kCommitGuard fails when the lease has another epoch: division by zero,
-/// which nothing else here can cause. An error, because it must stop the COMMIT that is on its way
-/// already.
-inline constexpr std::string_view kLeaseLostState = "22012";
-
-extern const pg::Statement kBegin, kCommit, kCommitGuard;
 extern const pg::Statement kRemoveKeys, kAddKeys, kAddChanges, kRefuse, kForgetAnswered, kForgive,
     kRefetch, kSeen, kReadBeforeMark, kStream, kRun;
 
@@ -60,12 +54,13 @@ struct Tail {
 /// which it holds no record (complete sets) keeps only some of them in memory.
 void add_rows_so_far(pg::Pipeline& pipeline, const PageContext& context, Tail& tail);
 
-/// Everything up to and with COMMIT.
+/// Everything up to the COMMIT, which Fenced::commit adds.
 void add_tail(pg::Pipeline& pipeline, const PageContext& context, const contract::Page& page,
               const PageEffects& effects, const Batch& batch, const std::vector<Refusal>& warnings,
               Tail& tail);
 
-/// From the answers to a pipeline that ended with add_tail's: PageCounts::superseded.
+/// From the answers to a pipeline that ended with add_tail's and the COMMIT:
+/// PageCounts::superseded.
 [[nodiscard]] bool stream_was_superseded(const PageContext& context,
                                          const std::vector<pg::QueryResult>& results);
 

@@ -16,6 +16,7 @@
 #include "ingest/validate.hpp"
 #include "link/normalise.hpp"
 #include "model/columns.hpp"
+#include "pg/fenced.hpp"
 
 namespace sluice::ingest {
 
@@ -224,6 +225,14 @@ class Ids {
   std::deque<std::int64_t> free_;
 };
 
+pg::LeaseProof proof_of(const PageContext& context) {
+  pg::LeaseProof proof;
+  proof.workspace = context.workspace;
+  proof.name = context.lease_name;
+  proof.epoch = context.epoch;
+  return proof;
+}
+
 /// The work of one transaction.
 class PageWrite {
  public:
@@ -241,21 +250,20 @@ class PageWrite {
         observed_(observed),
         written_(batch.rows.size()) {}
 
-  Task<void> rows(pg::Connection& connection) {
-    if (may_copy_ && !rounds_.empty()) co_await copy_new(connection, rounds_.front());
-    if (copied_.empty()) waiting_.add(kBegin, pg::Params());
+  Task<void> rows(pg::Connection& connection, pg::Fenced& fenced) {
+    if (may_copy_ && !rounds_.empty()) co_await copy_new(connection, fenced, rounds_.front());
+    if (copied_.empty()) waiting_ = fenced.opening();
     for (const std::vector<std::uint32_t>& round : rounds_) {
-      co_await write_round(connection, round);
+      co_await write_round(fenced, round);
     }
   }
 
   /// Types of which rows were copied, or were to be when it failed.
   [[nodiscard]] const std::set<std::uint32_t>& copied() const { return copied_; }
 
-  Task<void> sets(pg::Connection& connection, std::span<const contract::CompleteSet> sets);
+  Task<void> sets(pg::Fenced& fenced, std::span<const contract::CompleteSet> sets);
 
-  Task<void> finish(pg::Connection& connection, const contract::Page& page,
-                    const PageEffects& effects) {
+  Task<void> finish(pg::Fenced& fenced, const contract::Page& page, const PageEffects& effects) {
     std::vector<Refusal> warnings;
     for (const Note& note : batch_.notes) {
       // An unchanged row was noted when it was written; read again for its own sake, it is noted
@@ -278,7 +286,7 @@ class PageWrite {
     counts.unchanged = std::max<std::int64_t>(0, counts.records - told);
     add_tail(waiting_, context_, page, effects, batch_, warnings, tail_);
     SLUICE_FAILPOINT("ingest.before_commit");
-    const auto results = co_await connection.run(std::move(waiting_));
+    const auto results = co_await fenced.commit(std::move(waiting_));
     counts.superseded = effects.reading && stream_was_superseded(context_, results);
   }
 
@@ -294,15 +302,15 @@ class PageWrite {
   [[nodiscard]] const WriterStats& stats() const { return stats_; }
 
  private:
-  Task<void> copy_new(pg::Connection& connection, std::vector<std::uint32_t>& round);
-  Task<bool> copy_type(pg::Connection& connection, std::uint32_t type,
+  Task<void> copy_new(pg::Connection& connection, pg::Fenced& fenced,
+                      std::vector<std::uint32_t>& round);
+  Task<bool> copy_type(pg::Connection& connection, pg::Fenced& fenced, std::uint32_t type,
                        const std::vector<std::uint32_t>& rows);
   [[nodiscard]] Manner manner(std::uint32_t type) const;
   [[nodiscard]] Meet meet(const Row& row) const { return manner(row.type).meet; }
-  Task<void> write_round(pg::Connection& connection, const std::vector<std::uint32_t>& round);
+  Task<void> write_round(pg::Fenced& fenced, const std::vector<std::uint32_t>& round);
   enum class Looked { all_gone, more, changed_meanwhile };
-  Task<Looked> bury_missing(pg::Connection& connection,
-                            std::span<const contract::CompleteSet> sets);
+  Task<Looked> bury_missing(pg::Fenced& fenced, std::span<const contract::CompleteSet> sets);
   [[nodiscard]] std::vector<Step> plan_steps(const std::vector<Progress>& progress) const;
   void add_step(pg::Pipeline& pipeline, const Step& step, const std::vector<Progress>& progress);
   void take(const Step& step, const pg::QueryResult& result, std::vector<Progress>& progress);
@@ -551,19 +559,20 @@ Manner PageWrite::manner(std::uint32_t type) const {
 }
 
 /// Copies what can be copied and takes it out of the round.
-Task<void> PageWrite::copy_new(pg::Connection& connection, std::vector<std::uint32_t>& round) {
+Task<void> PageWrite::copy_new(pg::Connection& connection, pg::Fenced& fenced,
+                               std::vector<std::uint32_t>& round) {
   const auto is_copied = [this](std::uint32_t type) { return manner(type).meet == Meet::copy; };
   const RowsByType by_type = copyable(batch_, round, is_copied);
   std::vector<bool> done(batch_.rows.size());
   for (const auto& [type, rows] : by_type) {
-    const bool copied = co_await copy_type(connection, type, rows);
+    const bool copied = co_await copy_type(connection, fenced, type, rows);
     for (const std::uint32_t index : rows) done[index] = copied;
   }
   std::erase_if(round, [&done](std::uint32_t index) { return done[index]; });
 }
 
 /// False when the rows have no binary form; nothing is done then.
-Task<bool> PageWrite::copy_type(pg::Connection& connection, std::uint32_t type,
+Task<bool> PageWrite::copy_type(pg::Connection& connection, pg::Fenced& fenced, std::uint32_t type,
                                 const std::vector<std::uint32_t>& rows) {
   const TypePlan& plan = batch_.plan(type);
   std::optional<CopyPage> page;
@@ -577,10 +586,9 @@ Task<bool> PageWrite::copy_type(pg::Connection& connection, std::uint32_t type,
   if (!page) co_return false;
   const std::vector<std::int64_t> ids = co_await ids_.take(connection, rows.size());
   page->complete(ids, observed_);
-  const bool begins = copied_.empty();
   copied_.insert(type);
-  const std::string sql = (begins ? "begin; " : "") + copy_sql(plan, page->presence());
-  const std::unique_ptr<pg::CopyIn> copy = co_await connection.copy_in(sql);
+  const std::string sql = copy_sql(plan, page->presence());
+  const std::unique_ptr<pg::CopyIn> copy = co_await fenced.copy_in(sql);
   co_await copy->rows(page->wire());
   // While the server works; should it refuse a row, this whole object goes.
   tail_.keys.emplace_back();
@@ -591,8 +599,7 @@ Task<bool> PageWrite::copy_type(pg::Connection& connection, std::uint32_t type,
   co_return true;
 }
 
-Task<void> PageWrite::write_round(pg::Connection& connection,
-                                  const std::vector<std::uint32_t>& round) {
+Task<void> PageWrite::write_round(pg::Fenced& fenced, const std::vector<std::uint32_t>& round) {
   std::vector<Progress> progress;
   progress.reserve(round.size());
   std::map<std::uint32_t, std::size_t> looks;
@@ -626,7 +633,7 @@ Task<void> PageWrite::write_round(pg::Connection& connection,
     waiting_ = pg::Pipeline();
     const std::size_t before = pipeline.size();
     for (const Step& step : steps) add_step(pipeline, step, progress);
-    const std::vector<pg::QueryResult> results = co_await connection.run(std::move(pipeline));
+    const std::vector<pg::QueryResult> results = co_await fenced.run(std::move(pipeline));
     for (std::size_t i = 0; i < steps.size(); ++i) take(steps[i], results.at(before + i), progress);
   }
 }
@@ -635,12 +642,11 @@ std::string_view sql_type(contract::AttributeType type) {
   return type == contract::AttributeType::text ? "text" : model::column_type(type);
 }
 
-Task<void> PageWrite::sets(pg::Connection& connection,
-                           std::span<const contract::CompleteSet> sets) {
+Task<void> PageWrite::sets(pg::Fenced& fenced, std::span<const contract::CompleteSet> sets) {
   if (sets.empty()) co_return;
   tail_.keys.emplace_back();
   for (int turn = 0;;) {
-    const Looked looked = co_await bury_missing(connection, sets);
+    const Looked looked = co_await bury_missing(fenced, sets);
     if (looked == Looked::all_gone) co_return;
     if (looked == Looked::changed_meanwhile && ++turn > kRoundsMax) {
       throw Failure(Error(
@@ -655,7 +661,7 @@ Task<void> PageWrite::sets(pg::Connection& connection,
 /// Marks what the sets lack, unless it is newer than they are; at most kMissingRowsPerLook of each
 /// set. A row that changed between the look and the write, by the connection's other lane, is to be
 /// looked at again.
-Task<PageWrite::Looked> PageWrite::bury_missing(pg::Connection& connection,
+Task<PageWrite::Looked> PageWrite::bury_missing(pg::Fenced& fenced,
                                                 std::span<const contract::CompleteSet> sets) {
   pg::Pipeline look = std::move(waiting_);
   waiting_ = pg::Pipeline();
@@ -677,7 +683,7 @@ Task<PageWrite::Looked> PageWrite::bury_missing(pg::Connection& connection,
                       std::move(ids));
     shapes_.add(look, sql, std::move(params));
   }
-  const std::vector<pg::QueryResult> gone = co_await connection.run(std::move(look));
+  const std::vector<pg::QueryResult> gone = co_await fenced.run(std::move(look));
   std::map<std::pair<std::uint32_t, std::string>, Found> lost;  // two sets may miss the same entity
   bool more = false;
   for (std::size_t s = 0; s < sets.size(); ++s) {
@@ -715,7 +721,7 @@ Task<PageWrite::Looked> PageWrite::bury_missing(pg::Connection& connection,
     shapes_.add(bury, action_sql(Action::bury, plan, nothing), std::move(params));
     asked += list.size();
   }
-  const std::vector<pg::QueryResult> buried_rows = co_await connection.run(std::move(bury));
+  const std::vector<pg::QueryResult> buried_rows = co_await fenced.run(std::move(bury));
   std::size_t answered = 0;
   auto type = targets.begin();
   for (const pg::QueryResult& result : buried_rows) {
@@ -748,7 +754,7 @@ bool is_copy_no_more(const pg::QueryError& error) {
 /// Finds the records that PostgreSQL refuses, by halves, in a transaction that is rolled back. The
 /// trial is for a connection that nobody has: a row that is there already would keep its insert
 /// from being tried.
-Task<std::vector<std::pair<std::uint32_t, std::string>>> find_refused(pg::Connection& connection,
+Task<std::vector<std::pair<std::uint32_t, std::string>>> find_refused(pg::Fenced& trial,
                                                                       const PageContext& context,
                                                                       const Batch& batch) {
   constexpr ConnectionId kNobody(0);
@@ -761,7 +767,6 @@ Task<std::vector<std::pair<std::uint32_t, std::string>>> find_refused(pg::Connec
     }
     for (auto& [type, list] : by_type) lists.push_back(std::move(list));
   }
-  co_await connection.query(kBegin);
   for (const std::vector<std::uint32_t>& list : lists) {
     const TypePlan& plan = batch.plan(batch.rows[list.front()].type);
     std::vector<std::span<const std::uint32_t>> open;
@@ -781,14 +786,14 @@ Task<std::vector<std::pair<std::uint32_t, std::string>>> find_refused(pg::Connec
       pg::Params params = action_params(Action::insert, context.workspace, kNobody, batch, plan,
                                         presence, 0, targets);
       std::optional<std::string> reason;
-      co_await connection.query("savepoint part");
+      co_await trial.query("savepoint part");
       try {
-        co_await connection.query(sql, std::move(params));
+        co_await trial.query(sql, std::move(params));
       } catch (const pg::QueryError& error) {
         if (!is_refused_value(error)) throw;
         reason = error.error().message;
       }
-      co_await connection.query("rollback to savepoint part");
+      co_await trial.query("rollback to savepoint part");
       if (!reason) continue;
       if (part.size() == 1) {
         refused.emplace_back(part.front(), *reason);
@@ -798,7 +803,7 @@ Task<std::vector<std::pair<std::uint32_t, std::string>>> find_refused(pg::Connec
       }
     }
   }
-  co_await connection.query("rollback");
+  co_await trial.rollback();
   co_return refused;
 }
 
@@ -915,10 +920,11 @@ Task<PageCounts> Writer::write(const PageContext& context, const contract::Page&
                      first ? checked->rounds : batch.rounds(),
                      first ? std::move(checked->copies) : std::map<std::uint32_t, CopyPage>(),
                      may_copy, observed_order(context.epoch, effects.observed_version));
+      pg::Fenced fenced(*connection, proof_of(context));
       bool without_copy = false;
       try {
-        co_await work.rows(*connection);
-        co_await work.sets(*connection, page.sets);
+        co_await work.rows(*connection, fenced);
+        co_await work.sets(fenced, page.sets);
       } catch (const pg::QueryError& error) {
         const bool value = is_refused_value(error);
         without_copy = !work.copied().empty() && (value || is_copy_no_more(error));
@@ -932,21 +938,7 @@ Task<PageCounts> Writer::write(const PageContext& context, const contract::Page&
       }
       if (!refused_value) {
         SLUICE_FAILPOINT("ingest.after_upsert");
-        bool lease_lost = false;
-        try {
-          co_await work.finish(*connection, page, effects);
-        } catch (const pg::QueryError& error) {
-          if (error.sqlstate() != kLeaseLostState) throw;
-          lease_lost = true;
-        }
-        if (lease_lost) {
-          throw Failure(
-              Error(ErrorKind::cancelled, "lease.lost",
-                    fmt::format(
-                        "the lease '{}' has another epoch than {}: nothing of the page was written",
-                        context.lease_name, context.epoch.value),
-                    "another host goes on from the last checkpoint"));
-        }
+        co_await work.finish(fenced, page, effects);
         SLUICE_FAILPOINT("ingest.after_commit");
         state_->learn(context, batch, work);
         co_return work.counts();
@@ -954,7 +946,8 @@ Task<PageCounts> Writer::write(const PageContext& context, const contract::Page&
     }
     searched = true;
     pg::Pool::Lease connection = co_await state_->pool.acquire();
-    const auto refused = co_await find_refused(*connection, context, batch);
+    pg::Fenced trial(*connection, proof_of(context));
+    const auto refused = co_await find_refused(trial, context, batch);
     if (refused.empty()) std::rethrow_exception(refused_value);
     for (const auto& [row, reason] : refused) batch.refuse(row, "value.refused", reason);
   }

@@ -8,6 +8,7 @@
 
 #include "base/failpoint.hpp"
 #include "link/statements.hpp"
+#include "pg/fenced.hpp"
 
 namespace sluice::link {
 
@@ -28,8 +29,6 @@ namespace {
 using model::StoredRule;
 
 // Every lookup is LATERAL with OFFSET 0 and a full key prefix: no plan can scan or hash a table.
-const pg::Statement kBegin{"link_begin", "begin"};
-const pg::Statement kCommit{"link_commit", "commit"};
 
 // A range, though it is one workspace: without statistics the planner takes a workspace for half a
 // percent of the queue, and would read and sort all of it for each round.
@@ -130,12 +129,6 @@ const pg::Statement kForget{"link_forget",
                             "where o.workspace_id = $1 and o.seq = i.seq "
                             "offset 0) f))"};
 
-// Division by zero stops the COMMIT that is on its way already; nothing else here divides.
-const pg::Statement kGuard{"link_guard",
-                           "select 1 / coalesce((select 1 from sluice.lease_epoch "
-                           "where workspace_id = $1 and name = $2 and epoch = $3 for share), 0)"};
-constexpr std::string_view kLeaseLostState = "22012";
-
 /// A key as a rule's source attribute would have it.
 using SourceKey = std::tuple<std::int16_t, pg::Uuid, std::int64_t, std::int16_t>;
 
@@ -158,13 +151,13 @@ struct Decision {
 /// The work of one transaction.
 class Resolution {
  public:
-  Resolution(WorkspaceId workspace, const model::Catalog& catalog, pg::Connection& connection)
-      : workspace_(workspace), catalog_(catalog), connection_(connection) {}
+  Resolution(WorkspaceId workspace, const model::Catalog& catalog, pg::Fenced& fenced)
+      : workspace_(workspace), catalog_(catalog), fenced_(fenced) {}
 
-  Task<ResolveCounts> run(const LeaseProof& lease) {
+  Task<ResolveCounts> run() {
     co_await take_queue();
     if (counts_.queue_rows == 0) {
-      co_await connection_.query("rollback");
+      co_await fenced_.rollback();
       co_return counts_;
     }
     co_await find_sources();
@@ -174,11 +167,8 @@ class Resolution {
     write(tail);
     pg::Params forget(workspace_, std::move(sequence_));
     tail.add(kForget, std::move(forget));
-    pg::Params guard(workspace_, lease.name, lease.epoch);
-    tail.add(kGuard, std::move(guard));
-    tail.add(kCommit, pg::Params());
     SLUICE_FAILPOINT("link.before_commit");
-    co_await connection_.run(std::move(tail));
+    co_await fenced_.commit(std::move(tail));
     co_return counts_;
   }
 
@@ -193,7 +183,7 @@ class Resolution {
 
   WorkspaceId workspace_;
   const model::Catalog& catalog_;
-  pg::Connection& connection_;
+  pg::Fenced& fenced_;
   ResolveCounts counts_;
   pg::Array sequence_{pg::Oid::int8};
   std::set<std::pair<std::int64_t, std::int64_t>> seen_;
@@ -212,12 +202,11 @@ void Resolution::add_pair(const StoredRule& rule, std::int64_t source) {
 }
 
 Task<void> Resolution::take_queue() {
-  pg::Pipeline begin;
-  begin.add(kBegin, pg::Params());
+  pg::Pipeline begin = fenced_.opening();
   pg::Params params(workspace_, std::int64_t{kQueueRowsMax});
   begin.add(kTake, std::move(params));
-  const std::vector<pg::QueryResult> results = co_await connection_.run(std::move(begin));
-  const pg::QueryResult& rows = results.at(1);
+  const std::vector<pg::QueryResult> results = co_await fenced_.run(std::move(begin));
+  const pg::QueryResult& rows = results.back();
   for (int r = 0; r < rows.rows(); ++r) {
     sequence_.add(rows.get<std::int64_t>(r, 0));
     const auto kind = rows.get<std::int16_t>(r, 1);
@@ -256,7 +245,7 @@ Task<void> Resolution::find_sources() {
   }
   pg::Params params(workspace_, std::move(kinds), std::move(digests), std::move(types),
                     std::move(attributes), std::int64_t{kInlineSourcesMax + 1});
-  const pg::QueryResult rows = co_await connection_.query(kSources, std::move(params));
+  const pg::QueryResult rows = co_await fenced_.query(kSources, std::move(params));
   std::map<std::size_t, std::vector<std::int64_t>> sources;
   for (int r = 0; r < rows.rows(); ++r) {
     sources[static_cast<std::size_t>(rows.get<std::int64_t>(r, 0))].push_back(
@@ -272,7 +261,7 @@ Task<void> Resolution::find_sources() {
     }
     const auto& [kind, digest, type, attribute] = key;
     pg::Params again(workspace_, std::int32_t{kind}, digest, type, std::int32_t{attribute});
-    const pg::QueryResult enqueued = co_await connection_.query(kEnqueueSources, std::move(again));
+    const pg::QueryResult enqueued = co_await fenced_.query(kEnqueueSources, std::move(again));
     counts_.enqueued += enqueued.affected();
   }
 }
@@ -299,7 +288,7 @@ Task<void> Resolution::decide() {
                       std::move(source_at), std::move(kinds), std::move(target_types),
                       std::int64_t{kCandidatesCounted}, std::int32_t{kCandidatesShown},
                       std::move(target_at));
-    const pg::QueryResult rows = co_await connection_.query(kDecide, std::move(params));
+    const pg::QueryResult rows = co_await fenced_.query(kDecide, std::move(params));
     for (int r = 0; r < rows.rows(); ++r) {
       judge(rows, r, pairs_[begin + static_cast<std::size_t>(rows.get<std::int64_t>(r, 0)) - 1]);
     }
@@ -353,7 +342,7 @@ Task<void> Resolution::look_up_lost_sources() {
     for (const std::int64_t id : ids) list.add(id);
     const std::string sql = alive_sql(*type);
     pg::Params params(workspace_, std::move(list));
-    const pg::QueryResult rows = co_await connection_.query(sql, std::move(params));
+    const pg::QueryResult rows = co_await fenced_.query(sql, std::move(params));
     for (int r = 0; r < rows.rows(); ++r) alive.insert(rows.get<std::int64_t>(r, 0));
   }
   for (Decision& decision : lost_) {
@@ -452,22 +441,13 @@ void Resolution::write(pg::Pipeline& tail) {
 Task<ResolveCounts> Resolver::run_once(WorkspaceId workspace, model::CatalogPtr catalog,
                                        LeaseProof lease) {
   pg::Pool::Lease connection = co_await pool_.acquire();
-  Resolution work(workspace, *catalog, *connection);
-  bool lease_lost = false;
-  ResolveCounts counts;
-  try {
-    counts = co_await work.run(lease);
-  } catch (const pg::QueryError& error) {
-    if (error.sqlstate() != kLeaseLostState) throw;
-    lease_lost = true;
-  }
-  if (lease_lost) {
-    throw Failure(Error(ErrorKind::cancelled, "lease.lost",
-                        fmt::format("the lease '{}' has another epoch than {}: no link was written",
-                                    lease.name, lease.epoch.value),
-                        "another host goes on with the queue"));
-  }
-  co_return counts;
+  pg::LeaseProof proof;
+  proof.workspace = workspace;
+  proof.name = lease.name;
+  proof.epoch = lease.epoch;
+  pg::Fenced fenced(*connection, std::move(proof));
+  Resolution work(workspace, *catalog, fenced);
+  co_return co_await work.run();
 }
 
 }  // namespace sluice::link
