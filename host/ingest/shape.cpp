@@ -281,9 +281,11 @@ std::string bury_sql(const TypePlan& plan) {
 
 std::int64_t observed_order(Epoch epoch, std::int64_t observed_ms) {
   if (observed_ms == 0) return 0;
-  SLUICE_INVARIANT(observed_ms > 0 && observed_ms < (std::int64_t{1} << kObservedTimeBits));
-  constexpr std::int64_t kEpochMask = (std::int64_t{1} << (63 - kObservedTimeBits)) - 1;
-  return (epoch.value & kEpochMask) << kObservedTimeBits | observed_ms;
+  SLUICE_INVARIANT(observed_ms > 0);
+  constexpr std::int64_t kAlwaysSet = std::int64_t{1} << 62;
+  constexpr std::int64_t kTimeMask = (std::int64_t{1} << kObservedTimeBits) - 1;
+  constexpr std::int64_t kEpochMask = (std::int64_t{1} << (62 - kObservedTimeBits)) - 1;
+  return kAlwaysSet | (epoch.value & kEpochMask) << kObservedTimeBits | (observed_ms & kTimeMask);
 }
 
 std::string not_observed_before(int parameter) {

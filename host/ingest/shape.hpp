@@ -30,8 +30,11 @@ struct Found {
   std::string image;  ///< the values of the looked-at presence, as jsonb text
 };
 
-/// How many bits of an observed order are the time; the bits above it tell epochs apart.
-inline constexpr int kObservedTimeBits = 42;
+/// An observed order is one bit that is always set, 25 bits of the lease's epoch, and so many bits
+/// of the time: ms of a clock that starts with the machine, four years of it. Epochs that are
+/// 33,554,432 apart look alike: a year of taking the lease each second. Rows that were written
+/// before had 42 bits of time, and not that bit.
+inline constexpr int kObservedTimeBits = 37;
 
 /// What sluice's observed_version columns hold, and what the statements compare: when the request
 /// was sent whose answer a page is, within the epoch under which it was sent. 0 (and observed_ms

@@ -122,10 +122,11 @@ TEST_F(NearTest, rows_that_were_made_ready_to_be_copied_are_copied) {
   ASSERT_EQ(check.copied.size(), 1U);
   effects.checked = check(next.page);
   EXPECT_EQ(write(next.page, std::move(effects)).inserted, 100);
-  EXPECT_EQ(ask("select concat_ws(' ', count(*), count(distinct id), min(id) > 0, sum(age), "
-                "count(*) filter (where observed_version = (7::bigint << 42) + 5)) "
-                "from vendor.acme_person"),
-            "200 200 t 400 100");
+  EXPECT_EQ(
+      ask("select concat_ws(' ', count(*), count(distinct id), min(id) > 0, sum(age), "
+          "count(*) filter (where observed_version = (1::bigint << 62) + (7::bigint << 37) + 5)) "
+          "from vendor.acme_person"),
+      "200 200 t 400 100");
   // They were ready, and then the type is no longer met so.
   auto late = people(200, 300, 3);
   PageEffects after;
