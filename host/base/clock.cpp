@@ -1,6 +1,7 @@
 #include "base/clock.hpp"
 
 #include <fmt/format.h>
+#include <time.h>
 
 #include <array>
 #include <charconv>
@@ -38,7 +39,11 @@ Micros SystemClock::now() const {
 }
 
 std::chrono::steady_clock::time_point SystemClock::steady() const {
-  return std::chrono::steady_clock::now();
+  // steady_clock stands still while the machine is suspended, and a lease does not.
+  timespec now{};
+  ::clock_gettime(CLOCK_BOOTTIME, &now);
+  return std::chrono::steady_clock::time_point(std::chrono::seconds(now.tv_sec) +
+                                               std::chrono::nanoseconds(now.tv_nsec));
 }
 
 std::string to_rfc3339(Micros time) {

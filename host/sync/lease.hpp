@@ -1,15 +1,21 @@
 // Who works on what, among all hosts on one database, and the proof of it that each write carries.
 #pragma once
 
+#include <boost/asio/steady_timer.hpp>
 #include <chrono>
+#include <deque>
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
+#include <set>
 #include <string>
 
 #include "base/async.hpp"
 #include "base/clock.hpp"
 #include "base/ids.hpp"
+#include "base/outage.hpp"
+#include "pg/fenced.hpp"
 #include "pg/pool.hpp"
 
 namespace sluice::sync {
@@ -21,32 +27,52 @@ struct LeaseOptions {
   std::chrono::milliseconds renew_every = 3s;
 };
 
-/// A held lease. `epoch` goes into every write under it; another holder has a higher one.
-struct LeaseGrant {
-  WorkspaceId workspace;
-  std::string name;
-  Epoch epoch;
-};
+/// A held lease, and what opens a pg::Fenced: `epoch` goes into every write under it; another
+/// holder has a higher one.
+using LeaseGrant = pg::LeaseProof;
 
 /// The leases of one process, with a holder id that is new at every start. Expiry is by the
-/// database's clock; this side stops trusting a lease by its own monotonic clock at half the time
-/// to live after the last renewal that succeeded. One loop; owned by the engine.
+/// database's clock; this side stops trusting a lease by its own monotonic clock, which goes on
+/// while the machine is suspended, at half the time to live after the last renewal that succeeded.
+/// One loop; owned by the engine.
 ///
-///   free --acquire--> held --renew--> held --release--> free
+// clang-format off
+///   free --acquire--> held --renew-----------> held --release--> free
+///                      |\--not brought back--> lost    by a renewal, or because a write said so (lost())
 ///                       \--not renewed in time: held() is false here, free for others after ttl
+// clang-format on
+///
+/// Whoever takes an expired lease raises its epoch, and waits there for what the former holder left
+/// open: each pg::Fenced keeps that one row locked. Such a transaction, if it is ours and began
+/// before, belongs to a host that froze, or that lost the database: it is ended. Whoever waits for
+/// a relation instead (an install) is left alone.
+///
+/// The pool is for leases only, so that no reader and no page can keep a renewal waiting: two
+/// acquires at a time, the renewal and a release are all that use it.
 class Leases {
  public:
+  static constexpr std::size_t kPoolSize = 4;  ///< with fewer, they wait for each other
+
   Leases(pg::Pool& pool, const Clock& clock, LeaseOptions options, pg::Uuid holder);
 
-  /// Takes it when it is free or expired; nothing when somebody has it, this process included.
+  /// Takes it when it is free or expired; nothing when somebody has it, this process included, or
+  /// when a former holder's transaction still stands in the way after a while (it is looked after
+  /// meanwhile).
   Task<std::optional<LeaseGrant>> acquire(WorkspaceId workspace, std::string name);
   /// Gives it back at once, so that another host need not wait for the expiry. Harmless when it was
   /// lost.
   Task<void> release(LeaseGrant grant);
-  /// Renews everything that is held, for ever; run once by the owner, ends by cancellation.
+  /// Renews everything that is held, and ends what former holders left in the way of an acquire,
+  /// for ever; run once by the owner, ends by cancellation.
   Task<void> keep_renewing();
   /// Still safely ours by our own clock?
   [[nodiscard]] bool held(const LeaseGrant& grant) const;
+  /// A write under it was refused ("lease.lost"): it is somebody else's.
+  void lost(const LeaseGrant& grant);
+  /// Somebody else's by now, as far as we know; not only unsafe because it was not renewed in time.
+  [[nodiscard]] bool is_lost(const LeaseGrant& grant) const;
+  /// Called when a lease turns out to be somebody else's.
+  void on_lost(std::function<void(WorkspaceId, const std::string&)> told);
 
  private:
   struct Hold {
@@ -54,13 +80,26 @@ class Leases {
     std::chrono::steady_clock::time_point renewed_at;
   };
   using Key = std::pair<WorkspaceId, std::string>;
+  class Turn;
+  Task<std::optional<Epoch>> raise_epoch(pg::Transaction& transaction, const Key& key, int backend);
   Task<void> renew_all();
+  void forget_expired();
+  Task<void> end_former_holders();
+  void lose(const Key& key, std::string_view how);
+  /// False: something changed; wait again.
+  Task<bool> wait_for_tick(std::chrono::steady_clock::time_point next_renewal);
 
   pg::Pool& pool_;
   const Clock& clock_;
   LeaseOptions options_;
   pg::Uuid holder_;
   std::map<Key, Hold> holds_;
+  std::function<void(WorkspaceId, const std::string&)> told_;
+  asio::steady_timer tick_;
+  std::multiset<int> blocked_;                     ///< backends of ours that wait to raise an epoch
+  std::chrono::steady_clock::time_point look_at_;  ///< … what for
+  std::size_t acquiring_ = 0;
+  std::deque<std::shared_ptr<asio::steady_timer>> queue_;  ///< for a turn to acquire
 };
 
 }  // namespace sluice::sync

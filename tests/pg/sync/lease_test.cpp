@@ -8,6 +8,9 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
+#include <time.h>
+
+#include "base/task_group.hpp"
 #include "support/pg_fixture.hpp"
 
 namespace sluice::sync {
@@ -131,6 +134,160 @@ TEST_F(LeaseTest, is_not_renewed_once_somebody_else_took_it) {
   EXPECT_FALSE(frozen.held(*old_grant));
   stop.emit(asio::cancellation_type::terminal);
   run(wait(std::chrono::milliseconds(50)));
+}
+
+/// keep_renewing() for as long as it lives.
+class Renewing {
+ public:
+  Renewing(pg::Pool& pool, Leases& leases) : group_(pool.executor()) {
+    group_.spawn(leases.keep_renewing());
+  }
+
+ private:
+  TaskGroup group_;
+};
+
+TEST_F(LeaseTest, that_sql_gave_to_somebody_else_is_lost_at_the_next_renewal_and_its_work_is_told) {
+  SystemClock clock;
+  options_.ttl = std::chrono::seconds(60);
+  Leases mine(pool(), clock, options_, holder(1));
+  std::string told;
+  mine.on_lost([&told](WorkspaceId, const std::string& name) { told = name; });
+  const auto moved = acquire(mine, "moved");
+  const auto kept = acquire(mine, "kept");
+  run(pool().query("update sluice.lease_epoch set epoch = epoch + 1 where name = 'moved'"));
+  Renewing renewing(pool(), mine);
+  ASSERT_TRUE(run_until_true([&] { return mine.is_lost(*moved); }));
+  EXPECT_EQ(told, "moved");
+  EXPECT_FALSE(mine.held(*moved));
+  EXPECT_TRUE(mine.held(*kept));
+}
+
+TEST_F(LeaseTest, is_not_trusted_after_the_machine_was_suspended_for_longer_than_it_lives) {
+  Leases mine(pool(), clock_, options_, holder(1));
+  const auto grant = acquire(mine);
+  clock_.advance(std::chrono::hours(8));  // no timer has run out meanwhile
+  EXPECT_FALSE(mine.held(*grant));
+  // What the host reads the time from goes on while the machine sleeps.
+  timespec before{}, after{};
+  ::clock_gettime(CLOCK_BOOTTIME, &before);
+  const auto now = SystemClock().steady().time_since_epoch();
+  ::clock_gettime(CLOCK_BOOTTIME, &after);
+  const auto at = [](const timespec& time) {
+    return std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec);
+  };
+  EXPECT_GE(now, at(before));
+  EXPECT_LE(now, at(after));
+}
+
+TEST_F(LeaseTest, a_row_that_is_being_taken_holds_up_no_renewal_of_the_others) {
+  SystemClock clock;
+  options_.ttl = std::chrono::seconds(60);
+  Leases mine(pool(), clock, options_, holder(1));
+  const auto taken = acquire(mine, "taken");
+  const auto other = acquire(mine, "other");
+  auto taker = connect();
+  run(taker->query("begin"));
+  run(taker->query("select 1 from sluice.lease_hold where name = 'taken' for update"));
+  run(
+      pool().query("update sluice.lease_hold set expires_at = clock_timestamp() + interval '1 s' "
+                   "where name = 'other'"));
+  Renewing renewing(pool(), mine);
+  EXPECT_TRUE(run_until_true([&] {
+    return run(pool().query("select expires_at > clock_timestamp() + interval '30 s' from "
+                            "sluice.lease_hold where name = 'other'"))
+        .get<bool>(0, 0);
+  }));
+  EXPECT_TRUE(mine.held(*other));
+  EXPECT_TRUE(mine.is_lost(*taken));
+}
+
+/// A host that froze inside a transaction under its lease, and the one that comes after it.
+class TakingOver : public LeaseTest {
+ protected:
+  void SetUp() override {
+    LeaseTest::SetUp();
+    options_.ttl = std::chrono::seconds(30);
+    frozen_ = std::make_unique<Leases>(pool(), clock_, options_, holder(1));
+    next_ = std::make_unique<Leases>(pool(), system_, options_, holder(2));
+    run(pool().query("create table public.written (by text)"));
+    grant_ = *acquire(*frozen_);
+    connection_ = connect();
+    fenced_ = std::make_unique<pg::Fenced>(*connection_, grant_);
+    run(fenced_->query(std::string("insert into public.written values ('frozen')")));
+  }
+
+  std::int64_t written() {
+    return run(pool().query("select count(*) from public.written")).get<std::int64_t>(0, 0);
+  }
+
+  SystemClock system_;
+  std::unique_ptr<Leases> frozen_, next_;
+  LeaseGrant grant_;
+  std::unique_ptr<pg::Connection> connection_;
+  std::unique_ptr<pg::Fenced> fenced_;
+};
+
+TEST_F(TakingOver, ends_what_the_former_holder_left_open_and_nothing_of_it_is_stored) {
+  Renewing renewing(pool(), *next_);
+  EXPECT_FALSE(acquire(*next_)) << "it has not expired";
+  expire_all();
+  const auto taken = acquire(*next_);
+  ASSERT_TRUE(taken);
+  EXPECT_GT(taken->epoch, grant_.epoch);
+  EXPECT_THROW(run(fenced_->commit()), pg::QueryError);
+  EXPECT_EQ(written(), 0);
+}
+
+TEST_F(TakingOver, leaves_alone_what_has_not_expired) {
+  Renewing renewing(pool(), *next_);
+  for (int i = 0; i < 3; ++i) EXPECT_FALSE(acquire(*next_));
+  run(fenced_->commit());
+  EXPECT_EQ(written(), 1);
+}
+
+TEST_F(TakingOver, leaves_alone_whoever_is_no_host_and_comes_back_later) {
+  run(fenced_->rollback());
+  run(connection_->query("set application_name = 'psql'"));
+  run(connection_->query("begin"));
+  run(connection_->query("select 1 from sluice.lease_epoch for share"));
+  Renewing renewing(pool(), *next_);
+  expire_all();
+  EXPECT_FALSE(acquire(*next_));
+  run(connection_->query("commit"));
+  EXPECT_TRUE(acquire(*next_));
+}
+
+TEST_F(TakingOver, leaves_alone_whoever_locks_a_whole_relation) {
+  run(fenced_->rollback());
+  run(connection_->query("begin"));
+  run(connection_->query("lock table sluice.lease_epoch in exclusive mode"));
+  Renewing renewing(pool(), *next_);
+  expire_all();
+  std::string code;
+  try {
+    EXPECT_FALSE(acquire(*next_));
+  } catch (const pg::QueryError& error) {
+    code = error.error().code;  // the row of the epoch could not even be made sure of
+  }
+  EXPECT_NE(code, "pg.lost");
+  run(connection_->query("commit"));
+  EXPECT_TRUE(acquire(*next_));
+}
+
+TEST_F(TakingOver, lets_no_transaction_of_the_former_epoch_begin) {
+  run(fenced_->rollback());
+  expire_all();
+  ASSERT_TRUE(acquire(*next_));
+  pg::Fenced late(*connection_, grant_);
+  try {
+    run(late.query(std::string("insert into public.written values ('late')")));
+    ADD_FAILURE() << "it wrote";
+  } catch (const Failure& failure) {
+    EXPECT_TRUE(pg::is_lease_lost(failure.error())) << failure.what();
+  }
+  run(late.rollback());
+  EXPECT_EQ(written(), 0);
 }
 
 }  // namespace
