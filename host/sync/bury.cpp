@@ -26,6 +26,14 @@ std::string next_living(const contract::Manifest& manifest, const contract::Enti
 
 }  // namespace
 
+pg::LeaseProof proof_of(const ingest::PageContext& context) {
+  pg::LeaseProof proof;
+  proof.workspace = context.workspace;
+  proof.name = context.lease_name;
+  proof.epoch = context.epoch;
+  return proof;
+}
+
 Task<ingest::PageCounts> bury(const Store& store, const ingest::PageContext& context,
                               std::uint32_t type, std::span<const std::string> ids) {
   SLUICE_INVARIANT(ids.size() <= kBuryBatch);

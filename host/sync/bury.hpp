@@ -7,6 +7,7 @@
 
 #include "base/async.hpp"
 #include "ingest/writer.hpp"
+#include "pg/fenced.hpp"
 #include "sync/services.hpp"
 
 namespace sluice::sync {
@@ -18,6 +19,9 @@ struct Store {
   model::Catalogs& catalogs;
   ingest::Writer& writer;
 };
+
+/// What opens a pg::Fenced for what belongs to the page's run.
+[[nodiscard]] pg::LeaseProof proof_of(const ingest::PageContext& context);
 
 inline constexpr int kBuryBatch = 1000;  ///< rows a page of deletions
 

@@ -8,8 +8,12 @@
 #include <nlohmann/json.hpp>
 
 #include "base/log.hpp"
+#include "pg/fenced.hpp"
 #include "sync/bury.hpp"
+#include "sync/connection_state.hpp"
+#include "sync/host_trouble.hpp"
 #include "sync/send_scope.hpp"
+#include "sync/stream_state.hpp"
 
 namespace sluice::sync {
 namespace {
@@ -43,19 +47,9 @@ const pg::Statement kStreams{"work_streams", R"(
 
 // Whoever has the lease knows that nobody else is at work: runs of an earlier epoch have nobody any
 // more, whatever they were for. Runs of epoch 0 need no lease.
-const pg::Statement kLost{"work_lost", R"(
-  with lost as (
-    update sluice.sync_run set finished_at = now(), outcome = 'lost'
-    where workspace_id = $1 and connection_id = $2 and finished_at is null and epoch > 0 and epoch < $3)
-  update sluice.stream set state = 'waiting'
-  where workspace_id = $1 and connection_id = $2 and state = 'running')"};
-
-// The list of streams may be older than the end of a run that it shows as due: a stream is taken
-// only while it is due still.
-const pg::Statement kTakeStream{"work_take_stream", R"(
-  update sluice.stream set state = 'running'
-  where workspace_id = $1 and connection_id = $2 and stream = $3 and enabled and next_run_at <= now()
-  returning stream)"};
+const pg::Statement kLostRuns{"work_lost_runs", R"(
+  update sluice.sync_run set finished_at = now(), outcome = 'lost'
+  where workspace_id = $1 and connection_id = $2 and finished_at is null and epoch > 0 and epoch < $3)"};
 
 const pg::Statement kDueReconcile{"work_due_reconcile", R"(
   select reconcile, enumeration from sluice.stream
@@ -69,46 +63,6 @@ const pg::Statement kEndRun{"work_end_run", R"(
   update sluice.sync_run set finished_at = now(), outcome = $3, error = $4,
          requests = requests + $5, bytes = bytes + $6
   where workspace_id = $1 and run_id = $2)"};
-
-// Who had it read again said when, and why.
-const pg::Statement kSuperseded{"work_superseded", R"(
-  update sluice.stream set state = 'waiting', last_run_id = $4
-  where workspace_id = $1 and connection_id = $2 and stream = $3)"};
-
-const pg::Statement kStreamFailed{"work_stream_failed", R"(
-  update sluice.stream set state = $5, reason = $6, error_class = $7, last_run_id = $4,
-         consecutive_failures = consecutive_failures + $9,
-         next_run_at = case when next_run_at > (
-                              select r.started_at from sluice.sync_run r
-                              where r.workspace_id = $1 and r.connection_id = $2 and r.stream = $3 and r.run_id = $4)
-                            then next_run_at else now() + $8 * interval '1 millisecond' end
-  where workspace_id = $1 and connection_id = $2 and stream = $3)"};
-
-// The changes that were missed cannot be read again: everything is read again instead. The stream
-// itself counts how often in a row, until it has read changes again.
-const pg::Statement kReadAllAgain{"work_read_all_again", R"(
-  update sluice.stream set reading = reading + 1, checkpoint = null, checkpoint_format = 0,
-         snapshot_done = false, next_run_at = now(),
-         reason = case when stream = $3 then $4 else 'reads everything again: ' || $4 end,
-         consecutive_failures = case when stream <> $3 then consecutive_failures
-                                     when error_class = 'CHECKPOINT_REJECTED' then consecutive_failures + 1
-                                     else 1 end,
-         error_class = case when stream = $3 then 'CHECKPOINT_REJECTED' else error_class end
-  where workspace_id = $1 and connection_id = $2 and enabled and (stream = $3 or mode = 'snapshot'))"};
-
-const pg::Statement kRestartStream{"work_restart_stream", R"(
-  update sluice.stream set reading = reading + 1, checkpoint = null, checkpoint_format = 0,
-         snapshot_done = false, next_run_at = now(),
-         reason = $4,
-         consecutive_failures = case when error_class = 'CHECKPOINT_REJECTED' then consecutive_failures + 1
-                                     else 1 end,
-         error_class = 'CHECKPOINT_REJECTED'
-  where workspace_id = $1 and connection_id = $2 and stream = $3)"};
-
-const pg::Statement kHoldBack{"work_hold_back", R"(
-  update sluice.stream set state = 'waiting', reason = $4, next_run_at = now() + $3 * interval '1 millisecond'
-  where workspace_id = $1 and connection_id = $2 and enabled and mode <> 'changes' and state <> 'running'
-    and next_run_at <= now())"};
 
 // In the order of the primary key; one type at a time, so that a session gets many ids.
 const pg::Statement kDueRefetch{"work_due_refetch", R"(
@@ -127,31 +81,23 @@ const pg::Statement kRefetchFailed{"work_refetch_failed", R"(
   from unnest($3::text[], $4::text[]) as ids (type, external_id)
   where f.workspace_id = $1 and f.connection_id = $2 and f.type = ids.type and f.external_id = ids.external_id)"};
 
-const pg::Statement kConnectionState{"work_connection_state", R"(
-  update sluice.connection c set state = s.state, state_reason = s.reason
-  from (select case when bool_or(error_class = 'AUTH') then 'FAILED'
-                    when bool_or(state = 'failed' or consecutive_failures > 0 or reconcile = 'blocked')
-                      then 'DEGRADED'
-                    when bool_or(mode = 'snapshot' and not snapshot_done) then 'SYNCING'
-                    else 'HEALTHY' end as state,
-               coalesce((array_agg(stream || ': ' || reason order by stream)
-                         filter (where reason <> ''))[1], '') as reason
-        from sluice.stream where workspace_id = $1 and connection_id = $2 and enabled) s
-  where c.workspace_id = $1 and c.connection_id = $2 and c.state not in ('DISCONNECTING','DISCONNECTED')
-    and (c.state, c.state_reason) is distinct from (s.state, s.reason))"};
+const pg::Statement kForgetRefetch{"work_forget_refetch", R"(
+  delete from sluice.refetch where workspace_id = $1 and connection_id = $2)"};
 
-// Unless it was turned on again meanwhile.
-const pg::Statement kDisconnected{"work_disconnected", R"(
-  with gone as (
-    update sluice.connection set state = 'DISCONNECTED'
-    where workspace_id = $1 and connection_id = $2 and state in ('DISCONNECTING', 'DISCONNECTED')
-    returning connection_id),
-  off as (
-    update sluice.stream set next_run_at = null, state = 'waiting', reason = '', reconcile = 'none',
-           reconcile_detail = null
-    where workspace_id = $1 and connection_id = $2 and exists (select 1 from gone))
-  delete from sluice.refetch
-  where workspace_id = $1 and connection_id = $2 and exists (select 1 from gone))"};
+// All that turning a connection off needs, so that no file of the connector has to be here.
+const pg::Statement kTurnedOff{"work_turned_off", R"(
+  select c.name, c.state, v.manifest::text
+  from sluice.connection c
+  join sluice.installation i on i.workspace_id = c.workspace_id and i.connector = c.connector
+  join sluice.connector_version v on v.connector = i.connector and v.sha256 = i.sha256
+  where c.workspace_id = $1 and c.connection_id = $2)"};
+
+pg::Call call(const pg::Statement& statement, pg::Params params) {
+  pg::Call made;
+  made.statement = &statement;
+  made.params = std::move(params);
+  return made;
+}
 
 /// Full jitter over a doubling pause: 2, 4, 8 … seconds, an hour at most. AUTH and PERMISSION wait
 /// longer, since only a person can mend them; a new secret starts the stream at once.
@@ -211,7 +157,7 @@ struct ConnectionWork::StreamRow {
   std::int64_t failures = 0;
   bool due = false;
   std::int64_t enumeration = 0;
-  std::string reconcile;
+  ReconcileState reconcile = ReconcileState::none;
   std::string error_class;
   std::int64_t due_in_ms = 0;
   std::string reason;
@@ -222,7 +168,7 @@ struct ConnectionWork::StreamRow {
   [[nodiscard]] bool is_snapshot() const { return mode == "snapshot"; }
   [[nodiscard]] bool is_marked() const { return !checkpoint.empty(); }
   [[nodiscard]] bool wants_reconcile() const {
-    return reconcile == "due" || reconcile == "confirmed";
+    return reconcile == ReconcileState::due || reconcile == ReconcileState::confirmed;
   }
 };
 
@@ -321,7 +267,7 @@ Task<void> ConnectionWork::guarded(std::string key, Task<void> task) {
   try {
     co_await std::move(task);
   } catch (...) {
-    if (!surprise_) surprise_ = std::current_exception();
+    surprised(std::current_exception());
   }
   running_.erase(key);
   reading_.erase(key);
@@ -336,18 +282,58 @@ void ConnectionWork::start(std::string key, Task<void> task) {
 
 Task<void> ConnectionWork::run() {
   try {
-    co_await services_.pool.query(kLost, pg::Params(lease_.workspace, id_, lease_.epoch));
+    std::vector<pg::Call> left_behind;
+    left_behind.push_back(call(kLostRuns, pg::Params(lease_.workspace, id_, lease_.epoch)));
+    left_behind.push_back(stream_state::let_go(lease_.workspace, id_));
+    co_await pg::write_fenced(services_.pool, lease_, std::move(left_behind));
     co_await schedule();
   } catch (...) {
-    if (!surprise_) surprise_ = std::current_exception();
+    surprised(std::current_exception());
   }
   co_await wait_for_all();
-  if (surprise_) std::rethrow_exception(surprise_);
-  if (draining_ && !stopping_() && leases_.held(lease_)) co_await disconnect();
-  if (!draining_) co_await update_connection_state();
+  if (leases_.is_lost(lease_)) co_return;  // whoever has it now says what comes next
+  try {
+    if (!surprise_ && draining_ && !stopping_() && leases_.held(lease_)) co_await disconnect();
+    if (!surprise_ && !draining_) co_await update_connection_state();
+  } catch (...) {
+    surprised(std::current_exception());
+  }
+  if (surprise_ && !leases_.is_lost(lease_)) std::rethrow_exception(surprise_);
+}
+
+/// The first one ends the work; a lost lease ends it whatever came before.
+void ConnectionWork::surprised(std::exception_ptr surprise) {
+  if (!surprise_) surprise_ = surprise;
+  try {
+    std::rethrow_exception(surprise);
+  } catch (const Failure& failure) {
+    if (!pg::is_lease_lost(failure.error()) || leases_.is_lost(lease_)) return;
+    ++stats_.leases_lost;
+    leases_.lost(lease_);
+  } catch (...) {
+    // Said by whoever waits for the work.
+  }
+}
+
+Task<pg::QueryResult> ConnectionWork::write(pg::Call made) {
+  return pg::write_fenced(services_.pool, lease_, std::move(made));
+}
+
+Task<pg::QueryResult> ConnectionWork::write(const pg::Statement& statement, pg::Params params) {
+  return pg::write_fenced(services_.pool, lease_, call(statement, std::move(params)));
+}
+
+StreamKey ConnectionWork::key_of(const std::string& stream) const {
+  StreamKey key;
+  key.workspace = lease_.workspace;
+  key.connection = id_;
+  key.stream = stream;
+  return key;
 }
 
 Task<void> ConnectionWork::wait_for_all() {
+  // Another holder is at work already: what we have begun has nobody to wait for it.
+  if (leases_.is_lost(lease_)) group_.cancel();
   asio::steady_timer grace(services_.pool.executor(), options_.end_grace);
   // The timer's message may already be on its way when we are gone.
   const auto here = std::make_shared<ConnectionWork*>(this);
@@ -366,8 +352,8 @@ Task<void> ConnectionWork::schedule() {
   while (may_go_on()) {
     const auto state = co_await services_.pool.query(kState, pg::Params(lease_.workspace, id_));
     if (state.empty()) co_return;
-    const auto now = state.get<std::string>(0, 0);
-    if (now == "DISCONNECTING" || now == "DISCONNECTED") {
+    const auto now = connection_state_of(state.text(0, 0));
+    if (now && is_off(*now)) {
       draining_ = true;  // sessions see it at their next step's boundary
       co_return;
     }
@@ -399,12 +385,12 @@ bool ConnectionWork::account_in_doubt(const std::vector<StreamRow>& streams,
 
 Task<void> ConnectionWork::confirm_account() {
   const Result<LoadedConnection> connection = co_await connections_.load(lease_.workspace, id_);
-  if (!connection) {
-    account_confirmed_ = true;  // each stream says why
-    co_return;
-  }
+  if (!connection) throw Failure(connection.error());
   std::function<bool()> stopping = [this] { return !may_go_on(); };
-  account_confirmed_ = co_await connections_.confirm_account(*connection, std::move(stopping));
+  const std::optional<Error> refused =
+      co_await connections_.confirm_account(*connection, std::move(stopping));
+  account_confirmed_ = !refused;
+  if (refused) co_await write(stream_state::park(lease_.workspace, id_, refused->describe()));
 }
 
 Task<void> ConnectionWork::start_due(const std::vector<StreamRow>& streams, bool refetch_due) {
@@ -450,10 +436,10 @@ Task<bool> ConnectionWork::changes_are_marked(const std::vector<StreamRow>& stre
         return !other.is_changes() && other.due;
       });
       if (waits) {
-        pg::Params held(lease_.workspace, id_, std::max(stream.due_in_ms, kHoldBackMsMin),
-                        fmt::format("waits for the stream {} to begin: {}", stream.name,
-                                    stream.reason.empty() ? "not read yet" : stream.reason));
-        co_await services_.pool.query(kHoldBack, std::move(held));
+        const std::string why = fmt::format("waits for the stream {} to begin: {}", stream.name,
+                                            stream.reason.empty() ? "not read yet" : stream.reason);
+        co_await write(stream_state::hold_back(lease_.workspace, id_,
+                                               std::max(stream.due_in_ms, kHoldBackMsMin), why));
       }
     }
     co_return false;
@@ -476,7 +462,7 @@ Task<std::vector<ConnectionWork::StreamRow>> ConnectionWork::read_streams() {
     stream.failures = rows.get<std::int64_t>(row, 6);
     stream.due = rows.get<bool>(row, 7);
     stream.enumeration = rows.get<std::int64_t>(row, 8);
-    stream.reconcile = rows.get<std::string>(row, 9);
+    stream.reconcile = reconcile_state_of(rows.text(row, 9)).value_or(ReconcileState::none);
     stream.error_class = rows.get<std::string>(row, 10);
     stream.due_in_ms = rows.get<std::int64_t>(row, 11);
     stream.reason = rows.get<std::string>(row, 12);
@@ -489,7 +475,7 @@ Task<std::vector<ConnectionWork::StreamRow>> ConnectionWork::read_streams() {
 
 Task<RunId> ConnectionWork::begin_run(std::string stream, std::string kind) {
   pg::Params begin(lease_.workspace, id_, stream, kind, lease_.epoch);
-  const auto started = co_await services_.pool.query(kStartRun, std::move(begin));
+  const auto started = co_await write(kStartRun, std::move(begin));
   co_return started.get<RunId>(0, 0);
 }
 
@@ -498,7 +484,7 @@ Task<void> ConnectionWork::end_run(RunId run, const SessionEnd& end) {
   const char* outcome = end.done() ? "done" : is_cancelled(end) ? "cancelled" : "failed";
   pg::Params ended(lease_.workspace, run, outcome);
   ended.add(end.done() ? json(nullptr) : error_json(*end.failure)).add(end.requests).add(end.bytes);
-  co_await services_.pool.query(kEndRun, std::move(ended));
+  co_await write(kEndRun, std::move(ended));
 }
 
 Store ConnectionWork::store() const {
@@ -507,14 +493,19 @@ Store ConnectionWork::store() const {
 
 ingest::PageContext ConnectionWork::page_context(const LoadedConnection& connection, RunId run,
                                                  std::string stream) const {
+  return page_context(connection.manifest(), run, std::move(stream));
+}
+
+ingest::PageContext ConnectionWork::page_context(const contract::Manifest& manifest, RunId run,
+                                                 std::string stream) const {
   ingest::PageContext context;
-  context.workspace = connection.workspace;
-  context.connection = connection.id;
+  context.workspace = lease_.workspace;
+  context.connection = id_;
   context.run = run;
   context.stream = std::move(stream);
   context.lease_name = lease_.name;
   context.epoch = lease_.epoch;
-  context.manifest = &connection.manifest();
+  context.manifest = &manifest;
   return context;
 }
 
@@ -544,7 +535,7 @@ Task<SessionEnd> ConnectionWork::drive(const LoadedConnection& connection,
   try {
     end = co_await run_session(std::move(run));
   } catch (const Failure& surprise) {
-    if (surprise.error().code == "lease.lost") ++stats_.leases_lost;
+    if (pg::is_lease_lost(surprise.error())) throw;  // ends the work
     end.failure = failure_of(surprise.error());
   } catch (const boost::system::system_error& given_up) {
     if (given_up.code() != asio::error::operation_aborted) throw;
@@ -555,8 +546,7 @@ Task<SessionEnd> ConnectionWork::drive(const LoadedConnection& connection,
 }
 
 Task<bool> ConnectionWork::take(StreamRow& stream) {
-  pg::Params due(lease_.workspace, id_, stream.name);
-  const auto taken = co_await services_.pool.query(kTakeStream, std::move(due));
+  const auto taken = co_await write(stream_state::take(key_of(stream.name)));
   if (taken.empty()) co_return false;
   std::vector<StreamRow> streams = co_await read_streams();
   const auto now = std::find_if(streams.begin(), streams.end(),
@@ -567,54 +557,62 @@ Task<bool> ConnectionWork::take(StreamRow& stream) {
 }
 
 Task<void> ConnectionWork::run_stream(StreamRow stream) {
-  if (!co_await take(stream)) co_return;
   // Loaded for each run: a new version of the connector or a new configuration is used by the next
-  // session.
+  // session. What cannot be loaded here is this host's trouble, and nothing is said of the stream.
   Result<LoadedConnection> connection = co_await connections_.load(lease_.workspace, id_);
-  if (connection && stream.is_snapshot() && (stream.snapshot_done || !stream.is_marked())) {
-    const BegunEnumeration begun = co_await begin_enumeration(store(), lease_.workspace, id_,
-                                                              connection->manifest(), stream.name);
+  if (!connection) throw Failure(connection.error());
+  if (!may_go_on() || !co_await take(stream)) co_return;
+  if (stream.is_snapshot() && (stream.snapshot_done || !stream.is_marked())) {
+    const BegunEnumeration begun =
+        co_await begin_enumeration(store(), lease_, id_, connection->manifest(), stream.name);
     stream.enumeration = begun.number;
-    stream.reconcile = begun.recording ? "recording" : "none";
+    stream.reading = begun.reading;
+    stream.reconcile = begun.recording ? ReconcileState::recording : ReconcileState::none;
     stream.checkpoint.clear();
     stream.checkpoint_format = 0;
   }
   const RunId run = co_await begin_run(stream.name, stream.is_snapshot() ? "full" : "incremental");
-  SessionEnd end;
-  bool superseded = false;
-  if (connection) {
-    log::info("sync.run.started", {{"connection", connection->name},
-                                   {"connection_id", id_.value},
-                                   {"stream", stream.name},
-                                   {"run", run.value}});
-    contract::SessionArgs args;
-    args.operation = contract::Operation::read;
-    args.config_json = connection->config.dump();
-    args.stream = stream.name;
-    args.checkpoint = stream.checkpoint;
-    args.checkpoint_format = stream.checkpoint_format;
-    RunSink sink(*this, page_context(*connection, run, stream.name));
-    sink.completes_snapshot = stream.is_snapshot();
-    sink.enumeration = stream.reconcile == "recording" ? stream.enumeration : 0;
-    sink.reading = stream.reading;
-    if (stream.is_changes() && !stream.is_marked()) {
-      sink.first_mark = fmt::format(
-          "reads everything again: changes are followed only since the stream {} could be read",
-          stream.name);
-    }
-    // A vendor that refuses each new checkpoint, too, must not have everything read for ever.
-    sink.keeps_reason =
-        stream.is_changes() && !stream.is_marked() && stream.error_class == kRejected;
-    end = co_await drive(*connection, args, sink);
-    superseded = sink.superseded;
-  } else {
-    end.failure = failure_of(connection.error());
+  log::info("sync.run.started", {{"connection", connection->name},
+                                 {"connection_id", id_.value},
+                                 {"stream", stream.name},
+                                 {"run", run.value}});
+  contract::SessionArgs args;
+  args.operation = contract::Operation::read;
+  args.config_json = connection->config.dump();
+  args.stream = stream.name;
+  args.checkpoint = stream.checkpoint;
+  args.checkpoint_format = stream.checkpoint_format;
+  RunSink sink(*this, page_context(*connection, run, stream.name));
+  sink.completes_snapshot = stream.is_snapshot();
+  sink.enumeration = stream.reconcile == ReconcileState::recording ? stream.enumeration : 0;
+  sink.reading = stream.reading;
+  if (stream.is_changes() && !stream.is_marked()) {
+    sink.first_mark = fmt::format(
+        "reads everything again: changes are followed only since the stream {} could be read",
+        stream.name);
   }
-  if (superseded) {
+  // A vendor that refuses each new checkpoint, too, must not have everything read for ever.
+  sink.keeps_reason = stream.is_changes() && !stream.is_marked() && stream.error_class == kRejected;
+  const SessionEnd end = co_await drive(*connection, args, sink);
+  if (sink.superseded) {
     co_await leave_superseded(stream, run, end);
+  } else if (const std::optional<Error> own = host_trouble(end)) {
+    co_await step_back(stream, run, end);
+    throw Failure(*own);
   } else {
     co_await finish_stream(stream, run, end);
   }
+}
+
+/// The stream is as due as before, for a host that is well.
+Task<void> ConnectionWork::step_back(const StreamRow& stream, RunId run, SessionEnd end) {
+  end.failure->failure_class = FailureClass::cancelled;
+  co_await end_run(run, end);
+  stream_state::Failing failing;
+  failing.run = run;
+  failing.ours = true;
+  failing.error_class = contract::to_string(FailureClass::cancelled);
+  co_await write(stream_state::fail(key_of(stream.name), failing));
 }
 
 Task<void> ConnectionWork::leave_superseded(const StreamRow& stream, RunId run, SessionEnd end) {
@@ -623,8 +621,7 @@ Task<void> ConnectionWork::leave_superseded(const StreamRow& stream, RunId run, 
   end.failure->failure_class = FailureClass::cancelled;
   end.failure->message = "the stream is to be read again from its start";
   co_await end_run(run, end);
-  pg::Params left(lease_.workspace, id_, stream.name, run);
-  co_await services_.pool.query(kSuperseded, std::move(left));
+  co_await write(stream_state::supersede(key_of(stream.name), run));
   log::info("sync.run.superseded",
             {{"connection_id", id_.value}, {"stream", stream.name}, {"run", run.value}});
 }
@@ -633,7 +630,6 @@ Task<void> ConnectionWork::finish_stream(const StreamRow& stream, RunId run,
                                          const SessionEnd& end) {
   // Another host goes on, and says what becomes of the stream.
   if (!leases_.held(lease_)) co_return;
-  const auto key = [&] { return pg::Params(lease_.workspace, id_, stream.name); };
   if (end.done()) {  // its last page said so in its own transaction
     ++stats_.runs_done;
     log::info("sync.run.done", {{"connection_id", id_.value},
@@ -655,20 +651,22 @@ Task<void> ConnectionWork::finish_stream(const StreamRow& stream, RunId run,
   // Failures of another kind before it, of a vendor that was away for weeks, do not count.
   const std::int64_t restarts = stream.error_class == kRejected ? stream.failures : 0;
   if (failure.failure_class == FailureClass::checkpoint_rejected && restarts < kRestartsMax) {
-    co_await services_.pool.query(stream.is_changes() ? kReadAllAgain : kRestartStream,
-                                  key().add(failure.message));
+    const StreamKey key = key_of(stream.name);
+    pg::Call again = stream.is_changes() ? stream_state::restart_all(key, failure.message)
+                                         : stream_state::restart(key, failure.message);
+    co_await write(std::move(again));
     co_return;
   }
-  const std::int64_t pause = cancelled ? 0
-                                       : pause_ms(failure.failure_class, failure.retry_after_ms,
-                                                  stream.failures, services_.entropy);
-  pg::Params failed = key();
-  failed.add(run).add(cancelled ? "waiting" : "failed").add(cancelled ? "" : failure.message);
-  // A run that we ended ourselves is no failure of the stream.
-  failed.add(contract::to_string(failure.failure_class))
-      .add(pause)
-      .add(std::int64_t{cancelled ? 0 : 1});
-  co_await services_.pool.query(kStreamFailed, std::move(failed));
+  stream_state::Failing failing;
+  failing.run = run;
+  failing.ours = cancelled;
+  if (!cancelled) failing.reason = failure.message;
+  failing.error_class = contract::to_string(failure.failure_class);
+  if (!cancelled) {
+    failing.pause_ms =
+        pause_ms(failure.failure_class, failure.retry_after_ms, stream.failures, services_.entropy);
+  }
+  co_await write(stream_state::fail(key_of(stream.name), failing));
 }
 
 Task<void> ConnectionWork::reconcile_stream(StreamRow stream) {
@@ -677,7 +675,7 @@ Task<void> ConnectionWork::reconcile_stream(StreamRow stream) {
   pg::Params still(lease_.workspace, id_, stream.name);
   const auto due = co_await services_.pool.query(kDueReconcile, std::move(still));
   if (due.empty()) co_return;
-  stream.reconcile = due.get<std::string>(0, 0);
+  stream.reconcile = reconcile_state_of(due.text(0, 0)).value_or(ReconcileState::none);
   stream.enumeration = due.get<std::int64_t>(0, 1);
   Result<LoadedConnection> connection = co_await connections_.load(lease_.workspace, id_);
   if (!connection) throw Failure(connection.error());
@@ -685,7 +683,7 @@ Task<void> ConnectionWork::reconcile_stream(StreamRow stream) {
   Enumeration enumeration;
   enumeration.stream = stream.name;
   enumeration.number = stream.enumeration;
-  enumeration.confirmed = stream.reconcile == "confirmed";
+  enumeration.confirmed = stream.reconcile == ReconcileState::confirmed;
   const std::function<bool()> go_on = [this] { return may_go_on(); };
   const ReconcileOutcome outcome =
       co_await reconcile(store(), page_context(*connection, run, ""), std::move(enumeration),
@@ -750,6 +748,7 @@ Task<bool> ConnectionWork::refetch_some() {
   if (end.done()) co_return true;  // its last page said so in its own transaction
   co_await end_run(run, end);
   if (is_cancelled(end)) co_return false;  // ours to stop; the ids are as due as before
+  if (const std::optional<Error> own = host_trouble(end)) throw Failure(*own);  // the same
   log::warning(
       "sync.refetch.failed",
       {{"connection", connection->name}, {"type", type}, {"message", end.failure->message}});
@@ -760,27 +759,43 @@ Task<bool> ConnectionWork::refetch_some() {
     ids.add(std::string_view(one.external_id));
   }
   pg::Params failed(lease_.workspace, id_, std::move(types), std::move(ids), end.failure->message);
-  co_await services_.pool.query(kRefetchFailed, std::move(failed));
+  co_await write(kRefetchFailed, std::move(failed));
   co_return true;
 }
 
 Task<void> ConnectionWork::disconnect() {
-  Result<LoadedConnection> connection = co_await connections_.load(lease_.workspace, id_);
-  if (!connection) throw Failure(connection.error());
-  if (connection->state == "DISCONNECTING") {
+  const auto row = co_await services_.pool.query(kTurnedOff, pg::Params(lease_.workspace, id_));
+  if (row.empty()) co_return;
+  const auto manifest = contract::parse_manifest(row.text(0, 2));
+  if (!manifest) throw Failure(manifest.error());
+  if (connection_state_of(row.text(0, 1)) == ConnectionState::disconnecting) {
     const RunId run = co_await begin_run("", "disconnect");
-    const ingest::PageContext context = page_context(*connection, run, "");
+    const ingest::PageContext context = page_context(*manifest, run, "");
     const std::function<bool()> go_on = [this] { return !stopping_() && leases_.held(lease_); };
     if (!co_await bury_everything(store(), context, go_on)) co_return;
     co_await end_run(run, SessionEnd());
     stored_();
   }
-  co_await services_.pool.query(kDisconnected, pg::Params(lease_.workspace, id_));
-  log::info("sync.disconnected", {{"connection", connection->name}});
+  co_await turn_off();
+  log::info("sync.disconnected", {{"connection", row.get<std::string>(0, 0)}});
+}
+
+/// Unless it was turned on again meanwhile.
+Task<void> ConnectionWork::turn_off() {
+  auto connection = co_await services_.pool.acquire();
+  pg::Fenced fenced(*connection, lease_);
+  const auto gone = co_await fenced.query(connection_state::disconnected(lease_.workspace, id_));
+  if (gone.empty()) {
+    co_await fenced.rollback();
+    co_return;
+  }
+  co_await fenced.query(stream_state::switch_off(lease_.workspace, id_));
+  co_await fenced.query(kForgetRefetch, pg::Params(lease_.workspace, id_));
+  co_await fenced.commit();
 }
 
 Task<void> ConnectionWork::update_connection_state() {
-  co_await services_.pool.query(kConnectionState, pg::Params(lease_.workspace, id_));
+  co_await write(connection_state::refresh(lease_.workspace, id_));
 }
 
 }  // namespace sluice::sync

@@ -17,6 +17,7 @@
 #include "sync/reconcile.hpp"
 #include "sync/run.hpp"
 #include "sync/services.hpp"
+#include "sync/stream_state.hpp"
 
 namespace sluice::sync {
 
@@ -47,7 +48,11 @@ struct WorkOptions {
 ///   enumeration complete ─► reconcile
 ///   DISCONNECTING ─► sessions end at a step's boundary ─► everything buried ─► DISCONNECTED
 ///
-/// Ends when nothing is due and nothing runs, when the lease is lost, or when the engine stops.
+/// Ends when nothing is due and nothing runs, when the lease is lost, or when the engine stops. A
+/// lease that a write or a renewal finds lost ends it at once: what is under way is cancelled,
+/// nothing is begun, and nothing that it still says is written (pg/fenced.hpp).
+/// What is wrong with this host (host_trouble.hpp) ends it, too, and is said of no stream: another
+/// host may take the connection.
 /// A stream that fails is tried again with growing, jittered pauses and says why in its row; the
 /// others go on.
 class ConnectionWork {
@@ -58,8 +63,8 @@ class ConnectionWork {
   ConnectionWork(const ConnectionWork&) = delete;
   ConnectionWork& operator=(const ConnectionWork&) = delete;
 
-  /// Throws what ended it before its time (the database is away, a lost lease), after what it
-  /// started has ended.
+  /// Throws what ended it before its time (the database is away, this host's own trouble), after
+  /// what it started has ended; not for a lost lease.
   Task<void> run();
   /// Looks again now: something became due.
   void wake();
@@ -88,12 +93,14 @@ class ConnectionWork {
   Task<bool> take(StreamRow& stream);
   Task<void> run_stream(StreamRow stream);
   Task<void> finish_stream(const StreamRow& stream, RunId run, const SessionEnd& end);
+  Task<void> step_back(const StreamRow& stream, RunId run, SessionEnd end);
   /// The stream was reset while it was read: what is stored stays, and it is due again.
   Task<void> leave_superseded(const StreamRow& stream, RunId run, SessionEnd end);
   Task<void> reconcile_stream(StreamRow stream);
   Task<void> refetch();
   Task<bool> refetch_some();
   Task<void> disconnect();
+  Task<void> turn_off();
 
   /// Opens a session and runs it to its end; what is thrown on the way is its failure.
   Task<SessionEnd> drive(const LoadedConnection& connection, const contract::SessionArgs& args,
@@ -103,7 +110,15 @@ class ConnectionWork {
   [[nodiscard]] Store store() const;
   [[nodiscard]] ingest::PageContext page_context(const LoadedConnection& connection, RunId run,
                                                  std::string stream) const;
+  [[nodiscard]] ingest::PageContext page_context(const contract::Manifest& manifest, RunId run,
+                                                 std::string stream) const;
   Task<void> update_connection_state();
+
+  /// Every statement of the work that changes something, as a transaction under its lease.
+  Task<pg::QueryResult> write(pg::Call made);
+  Task<pg::QueryResult> write(const pg::Statement& statement, pg::Params params);
+  [[nodiscard]] StreamKey key_of(const std::string& stream) const;
+  void surprised(std::exception_ptr surprise);
 
   Services services_;
   Connections& connections_;

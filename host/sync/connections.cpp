@@ -6,6 +6,7 @@
 #include "sync/run.hpp"
 #include "sync/send_scope.hpp"
 #include "sync/step_pool.hpp"
+#include "sync/stream_state.hpp"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -60,20 +61,6 @@ const pg::Statement kStream{"connections_stream", R"(
 const pg::Statement kFailed{"connections_failed", R"(
   update sluice.connection set state = 'FAILED', state_reason = $3
   where workspace_id = $1 and connection_id = $2 and state not in ('DISCONNECTING','DISCONNECTED'))"};
-
-// Nothing is read with a key of another account, or of the other mode, until an admin gives one
-// that fits; the engine asks again before it reads (confirm_account). A stream that was not to run
-// stays as it is.
-const pg::Statement kPark{"connections_park", R"(
-  with later as (
-    update sluice.refetch set not_before = now() + interval '5 minutes'
-    where workspace_id = $1 and connection_id = $2 and not_before <= now())
-  update sluice.stream s set state = 'failed', error_class = 'AUTH', reason = $3,
-         consecutive_failures = consecutive_failures + 1,
-         next_run_at = now() + least(3600, 300 * power(2, least(consecutive_failures, 4))) * interval '1 second'
-  from sluice.connection c
-  where s.workspace_id = $1 and s.connection_id = $2 and s.enabled and s.next_run_at is not null
-    and c.workspace_id = $1 and c.connection_id = $2 and c.state not in ('DISCONNECTING','DISCONNECTED'))"};
 
 const pg::Statement kUnpark{"connections_unpark", R"(
   update sluice.stream s set next_run_at = now() from sluice.connection c
@@ -303,24 +290,22 @@ Result<CheckOutcome> Connections::require_same(const LoadedConnection& connectio
   return outcome;
 }
 
-Task<bool> Connections::confirm_account(const LoadedConnection& connection,
-                                        std::function<bool()> stopping) {
+Task<std::optional<Error>> Connections::confirm_account(const LoadedConnection& connection,
+                                                        std::function<bool()> stopping) {
   std::string current;  // no staged secret
   Result<CheckOutcome> answered =
       co_await run_check(connection, std::move(current), std::move(stopping));
   const Result<CheckOutcome> outcome = require_same(connection, std::move(answered));
-  if (outcome) co_return true;
+  if (outcome) co_return std::nullopt;
   // A permission that is missing is the matter of the stream that needs it.
   const bool refused = outcome.error().kind == ErrorKind::denied &&
                        outcome.error().message.starts_with(to_string(FailureClass::auth));
-  if (!refused && outcome.error().kind != ErrorKind::conflict) co_return true;
+  if (!refused && outcome.error().kind != ErrorKind::conflict) co_return std::nullopt;
   log::warning("connection.not_the_one_it_was", {{"connection", connection.name},
                                                  {"connection_id", connection.id.value},
                                                  {"code", outcome.error().code},
                                                  {"message", outcome.error().message}});
-  pg::Params park(connection.workspace, connection.id, outcome.error().describe());
-  co_await services_.pool.query(kPark, std::move(park));
-  co_return false;
+  co_return outcome.error();
 }
 
 Task<Result<CheckOutcome>> Connections::create(WorkspaceId workspace, NewConnection wanted,
@@ -441,8 +426,10 @@ Task<Result<CheckOutcome>> Connections::check(WorkspaceId workspace, std::string
                                  pg::Params(workspace, connection->id, outcome.error().message));
     }
     if (outcome.error().kind == ErrorKind::conflict) {
-      pg::Params park(workspace, connection->id, outcome.error().describe());
-      co_await transaction.query(kPark, std::move(park));
+      // Nothing is read with a key of another account, or of the other mode, until an admin gives
+      // one that fits; the engine asks again before it reads (confirm_account).
+      pg::Call park = stream_state::park(workspace, connection->id, outcome.error().describe());
+      co_await transaction.query(*park.statement, std::move(park.params));
     }
     co_await transaction.commit();
     co_return outcome;

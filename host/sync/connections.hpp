@@ -131,10 +131,11 @@ class Connections {
   Task<Result<CheckOutcome>> check(WorkspaceId workspace, std::string name);
 
   /// Before everything is read again, or after the vendor refused the key: does it still answer for
-  /// the account and mode that the connection holds data of? False when it does not, or refuses the
-  /// key: then the streams that were to run have failed with that reason, until a later try. What
-  /// may pass (the vendor is away, its rate is used up) is no reason against.
-  Task<bool> confirm_account(const LoadedConnection& connection, std::function<bool()> stopping);
+  /// the account and mode that the connection holds data of? The reason when it does not, or
+  /// refuses the key: then the caller parks its streams. What may pass (the vendor is away, its
+  /// rate is used up) is no reason against.
+  Task<std::optional<Error>> confirm_account(const LoadedConnection& connection,
+                                             std::function<bool()> stopping);
 
   /// A new value of a secret: staged, asked about by CHECK, and current only when that says the
   /// same account and mode. Else the old value stays in use, the connection goes on as it was, and

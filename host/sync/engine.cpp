@@ -81,6 +81,10 @@ Engine::Engine(Services services, Connections& connections, EngineOptions option
   pg::Uuid holder;
   services_.entropy.fill(holder.bytes);
   leases_ = std::make_unique<Leases>(services_.leases, services_.clock, options_.lease, holder);
+  leases_->on_lost([this](WorkspaceId workspace, const std::string& name) {
+    const auto active = active_.find(key_of(workspace, name));
+    if (active != active_.end() && active->second.work != nullptr) active->second.work->wake();
+  });
 }
 
 Engine::~Engine() = default;
@@ -109,8 +113,8 @@ std::vector<Trouble> Engine::troubles() const {
     Trouble& trouble = all.emplace_back();
     trouble.workspace = slow.owner.workspace;
     trouble.work = connection_lease(slow.owner.connection);
-    const auto since =
-        std::chrono::duration_cast<std::chrono::seconds>(services_.clock.steady() - slow.begun);
+    const auto since = std::chrono::duration_cast<std::chrono::seconds>(
+        std::chrono::steady_clock::now() - slow.begun);
     trouble.message = fmt::format(
         "the connector has been computing for {} s in one step ({}), and that is not waiting for "
         "its vendor",
@@ -304,6 +308,12 @@ Task<void> Engine::link(WorkspaceId workspace) {
           co_await services_.resolver.run_once(workspace, std::move(catalog), std::move(proof));
       stats_.links_resolved += counts.pairs;
       more = counts.queue_rows > 0;
+    }
+  } catch (const Failure& failure) {
+    if (pg::is_lease_lost(failure.error())) {
+      leases_->lost(*lease);  // another host goes on with the queue
+    } else {
+      surprise = std::current_exception();
     }
   } catch (...) {
     surprise = std::current_exception();

@@ -6,7 +6,9 @@
 #include <nlohmann/json.hpp>
 
 #include "model/columns.hpp"
+#include "pg/fenced.hpp"
 #include "sync/bury.hpp"
+#include "sync/stream_state.hpp"
 
 namespace sluice::sync {
 namespace {
@@ -16,23 +18,6 @@ using nlohmann::json;
 /// Comparing a large type reads it once.
 constexpr std::chrono::milliseconds kCompareTimeout = std::chrono::hours(1);
 constexpr int kExamplesMax = 5;
-
-const pg::Statement kBegin{"reconcile_begin", R"(
-  update sluice.stream set enumeration = enumeration + 1, enumeration_from = now(), enumerated_records = 0,
-         checkpoint = null, checkpoint_format = 0, snapshot_done = false, reconcile_detail = null,
-         reconcile = case when $4 then 'recording' else 'none' end
-  where workspace_id = $1 and connection_id = $2 and stream = $3 returning enumeration)"};
-
-const pg::Statement kForgetSeen{"reconcile_forget_seen", R"(
-  delete from sluice.seen where workspace_id = $1 and connection_id = $2 and stream = $3)"};
-
-const pg::Statement kFinished{"reconcile_finished", R"(
-  update sluice.stream set reconcile = 'none', reconcile_detail = null
-  where workspace_id = $1 and connection_id = $2 and stream = $3 and enumeration = $4)"};
-
-const pg::Statement kBlocked{"reconcile_blocked", R"(
-  update sluice.stream set reconcile = 'blocked', reconcile_detail = $5, reason = $6
-  where workspace_id = $1 and connection_id = $2 and stream = $3 and enumeration = $4)"};
 
 const pg::Statement kUnknownIds{"reconcile_unknown_ids", R"(
   select count(*) from sluice.quarantine q
@@ -52,9 +37,10 @@ std::string missing_from(const contract::Manifest& manifest, const contract::Ent
       model::quote_name(model::table_name(manifest.id, type.name)));
 }
 
+// Nothing is, once the stream has another enumeration: then this one's ids are gone.
 constexpr std::string_view kIsMissing =
     "seen.hash is null and t.last_synced_at < (select e.enumeration_from from sluice.stream e"
-    " where e.workspace_id = $1 and e.connection_id = $2 and e.stream = $3)";
+    " where e.workspace_id = $1 and e.connection_id = $2 and e.stream = $3 and e.enumeration = $4)";
 
 struct Missing {
   std::uint32_t type = 0;
@@ -69,13 +55,15 @@ pg::Params key_of(const ingest::PageContext& context, const Enumeration& enumera
                     type);
 }
 
-/// A statement over a whole type. Nothing is known of sluice.seen's rows when it is planned, and a
-/// nested loop over them would be quadratic: both sides are hashed instead, which may spill.
+/// For a statement over a whole type. Nothing is known of sluice.seen's rows when it is planned,
+/// and a nested loop over them would be quadratic: both sides are hashed instead, which may spill.
+constexpr const char* kHashBothSides[] = {"set local enable_nestloop = off",
+                                          "set local enable_mergejoin = off",
+                                          "set local enable_seqscan = on"};
+
 Task<pg::QueryResult> compare(pg::Connection& connection, std::string sql, pg::Params params) {
   auto transaction = co_await pg::Transaction::begin(connection);
-  co_await transaction.query("set local enable_nestloop = off");
-  co_await transaction.query("set local enable_mergejoin = off");
-  co_await transaction.query("set local enable_seqscan = on");
+  for (const char* setting : kHashBothSides) co_await transaction.query(setting);
   pg::QueryResult result = co_await transaction.query(sql, std::move(params));
   co_await transaction.commit();
   co_return result;
@@ -159,7 +147,9 @@ json detail_of(const contract::Manifest& manifest, const std::vector<Missing>& a
 Task<std::int64_t> look_up(pg::Connection& connection, const ingest::PageContext& context,
                            const Enumeration& enumeration, const Missing& missing) {
   const contract::EntityType& type = context.manifest->entity_types[missing.type];
-  const std::string sql = fmt::format(
+  pg::Statement put_missing;
+  put_missing.name = "reconcile_look_up_" + type.name;
+  put_missing.sql = fmt::format(
       "with put as (insert into sluice.refetch as r (workspace_id, connection_id, type, "
       "external_id, reason)"
       " select $1, $2, $5, t.external_id, 'not in the last complete list'{} and {}"
@@ -167,7 +157,10 @@ Task<std::int64_t> look_up(pg::Connection& connection, const ingest::PageContext
       " set generation = r.generation + 1, attempts = 0, not_before = now() returning 1)"
       " select count(*) from put",
       missing_from(*context.manifest, type), kIsMissing);
-  const auto put = co_await compare(connection, sql, key_of(context, enumeration, type.name));
+  pg::Fenced fenced(connection, proof_of(context));
+  for (const char* setting : kHashBothSides) co_await fenced.query(setting);
+  const auto put = co_await fenced.query(put_missing, key_of(context, enumeration, type.name));
+  co_await fenced.commit();
   co_return put.get<std::int64_t>(0, 0);
 }
 
@@ -188,86 +181,105 @@ Task<std::vector<std::string>> missing_ids(pg::Connection& connection,
 
 }  // namespace
 
-Task<BegunEnumeration> begin_enumeration(const Store& store, WorkspaceId workspace,
+Task<BegunEnumeration> begin_enumeration(const Store& store, pg::LeaseProof lease,
                                          ConnectionId connection,
                                          const contract::Manifest& manifest, std::string stream) {
   BegunEnumeration begun;
-  const contract::Stream* declared = manifest.find_stream(stream);
+  StreamKey key;
+  key.workspace = lease.workspace;
+  key.connection = connection;
+  key.stream = std::move(stream);
+  const contract::Stream* declared = manifest.find_stream(key.stream);
   if (declared != nullptr) {
     for (const std::string& type : declared->enumerates) {
       if (begun.recording) break;
       const std::string sql = fmt::format(
           "select exists (select 1 from vendor.{} where workspace_id = $1 and connection_id = $2)",
           model::quote_name(model::table_name(manifest.id, type)));
-      const auto any = co_await store.pool.query(sql, pg::Params(workspace, connection));
+      const auto any = co_await store.pool.query(sql, pg::Params(key.workspace, connection));
       begun.recording = any.get<bool>(0, 0);
     }
   }
-  const auto key = [&] { return pg::Params(workspace, connection, stream); };
-  co_await store.pool.query(kForgetSeen, key());
-  const auto row = co_await store.pool.query(kBegin, key().add(begun.recording));
-  if (!row.empty()) begun.number = row.get<std::int64_t>(0, 0);
+  std::vector<pg::Call> calls;
+  calls.push_back(stream_state::forget_seen_before(key));
+  calls.push_back(stream_state::begin_enumeration(key, begun.recording));
+  const auto results = co_await pg::write_fenced(store.pool, std::move(lease), std::move(calls));
+  const pg::QueryResult& row = results.back();
+  if (!row.empty()) {
+    begun.number = row.get<std::int64_t>(0, 0);
+    begun.reading = row.get<std::int64_t>(0, 1);
+  }
   co_return begun;
 }
+
+namespace {
+
+/// All of one type that is missing, in pages of deletions. False: `go_on` ended it.
+Task<bool> bury_missing(const Store& store, const ingest::PageContext& context,
+                        const Enumeration& enumeration, const Missing& missing,
+                        const std::function<bool()>& go_on, std::int64_t& deleted) {
+  for (;;) {
+    std::vector<std::string> ids;
+    {
+      const auto connection = co_await store.pool.acquire();
+      connection->set_query_timeout(kCompareTimeout);
+      ids = co_await missing_ids(*connection, context, enumeration, missing);
+    }
+    if (ids.empty()) co_return true;
+    const std::int64_t before = deleted;
+    for (std::size_t from = 0; from < ids.size(); from += kBuryBatch) {
+      if (!go_on()) co_return false;
+      const std::size_t count = std::min<std::size_t>(kBuryBatch, ids.size() - from);
+      const std::span<const std::string> batch(ids.data() + from, count);
+      const ingest::PageCounts counts = co_await bury(store, context, missing.type, batch);
+      deleted += counts.deleted;
+    }
+    if (deleted == before) co_return true;  // all of them changed while we looked
+  }
+}
+
+}  // namespace
 
 Task<ReconcileOutcome> reconcile(const Store& store, const ingest::PageContext& context,
                                  Enumeration enumeration, ReconcileLimits limits,
                                  const std::function<bool()>& go_on) {
   ReconcileOutcome outcome;
-  const auto key = [&] {
-    return pg::Params(context.workspace, context.connection, enumeration.stream,
-                      enumeration.number);
-  };
+  StreamKey key;
+  key.workspace = context.workspace;
+  key.connection = context.connection;
+  key.stream = enumeration.stream;
   std::vector<Missing> all;
   {
-    const auto lease = co_await store.pool.acquire();
-    lease->set_query_timeout(kCompareTimeout);
-    all = co_await count_missing(*lease, context, enumeration);
+    const auto connection = co_await store.pool.acquire();
+    connection->set_query_timeout(kCompareTimeout);
+    all = co_await count_missing(*connection, context, enumeration);
     if (!enumeration.confirmed)
-      outcome.reason = co_await objection(*lease, context, enumeration, all, limits);
-    if (!outcome.reason.empty()) {
-      outcome.blocked = true;
-      pg::Params blocked = key();
-      blocked.add(detail_of(*context.manifest, all)).add(outcome.reason);
-      co_await lease->query(kBlocked, std::move(blocked));
-      co_return outcome;
-    }
+      outcome.reason = co_await objection(*connection, context, enumeration, all, limits);
+  }
+  if (!outcome.reason.empty()) {
+    outcome.blocked = true;
+    co_await pg::write_fenced(
+        store.pool, proof_of(context),
+        stream_state::block(key, enumeration.number, detail_of(*context.manifest, all),
+                            outcome.reason));
+    co_return outcome;
   }
   // A connection for each look, and none while a page of deletions is written by another.
   for (const Missing& missing : all) {
     if (context.manifest->supports("fetch")) {
-      const auto lease = co_await store.pool.acquire();
-      lease->set_query_timeout(kCompareTimeout);
-      outcome.looked_up += co_await look_up(*lease, context, enumeration, missing);
-      continue;
-    }
-    for (;;) {
-      std::vector<std::string> ids;
-      {
-        const auto lease = co_await store.pool.acquire();
-        lease->set_query_timeout(kCompareTimeout);
-        ids = co_await missing_ids(*lease, context, enumeration, missing);
-      }
-      if (ids.empty()) break;
-      const std::int64_t before = outcome.deleted;
-      for (std::size_t from = 0; from < ids.size(); from += kBuryBatch) {
-        if (!go_on()) {
-          outcome.finished = false;
-          co_return outcome;
-        }
-        const std::size_t count = std::min<std::size_t>(kBuryBatch, ids.size() - from);
-        const std::span<const std::string> batch(ids.data() + from, count);
-        const ingest::PageCounts counts = co_await bury(store, context, missing.type, batch);
-        outcome.deleted += counts.deleted;
-      }
-      if (outcome.deleted == before) break;  // all of them changed while we looked
+      const auto connection = co_await store.pool.acquire();
+      connection->set_query_timeout(kCompareTimeout);
+      outcome.looked_up += co_await look_up(*connection, context, enumeration, missing);
+    } else if (!co_await bury_missing(store, context, enumeration, missing, go_on,
+                                      outcome.deleted)) {
+      outcome.finished = false;
+      co_return outcome;
     }
   }
-  const auto lease = co_await store.pool.acquire();
-  lease->set_query_timeout(kCompareTimeout);
-  co_await lease->query(kFinished, key());
-  co_await lease->query(kForgetSeen,
-                        pg::Params(context.workspace, context.connection, enumeration.stream));
+  std::vector<pg::Call> calls;
+  calls.push_back(stream_state::compared(key, enumeration.number));
+  calls.push_back(stream_state::forget_seen(key, enumeration.number));
+  co_await pg::write_fenced(store.pool, proof_of(context), std::move(calls));
   co_return outcome;
 }
 

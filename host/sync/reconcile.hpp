@@ -8,6 +8,7 @@
 #include "base/async.hpp"
 #include "base/ids.hpp"
 #include "ingest/writer.hpp"
+#include "pg/fenced.hpp"
 #include "pg/pool.hpp"
 #include "sync/bury.hpp"
 
@@ -45,18 +46,22 @@ struct ReconcileOutcome {
 /// happens but that the stream says so and waits ('blocked').
 ///
 /// Afterwards the stream's `reconcile` is 'none' and its ids are dropped. Safe to begin again after
-/// a crash. Runs under the connection's lease; throws what pg and the writer throw.
+/// a crash. What it writes, it writes under the connection's lease, and of this enumeration only;
+/// throws what pg, the fence and the writer throw.
 Task<ReconcileOutcome> reconcile(const Store& store, const ingest::PageContext& context,
                                  Enumeration enumeration, ReconcileLimits limits,
                                  const std::function<bool()>& go_on);
 
-/// Begins an enumeration: a new number, no checkpoint, and whether ids are to be kept (there are
-/// entities that could be missed). Ids of earlier enumerations are dropped.
+/// Begins an enumeration, in one transaction under the lease: a new number, no checkpoint, and
+/// whether ids are to be kept (there are entities that could be missed). Ids of earlier
+/// enumerations are dropped. The stream's `reading` rises, so that no page of another run, of
+/// whichever host, says anything of this one.
 struct BegunEnumeration {
   std::int64_t number = 0;
+  std::int64_t reading = 0;
   bool recording = false;
 };
-Task<BegunEnumeration> begin_enumeration(const Store& store, WorkspaceId workspace,
+Task<BegunEnumeration> begin_enumeration(const Store& store, pg::LeaseProof lease,
                                          ConnectionId connection,
                                          const contract::Manifest& manifest, std::string stream);
 

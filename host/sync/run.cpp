@@ -299,6 +299,7 @@ Task<void> Drive::next_input(const contract::StepOutput& output) {
     case StepResult::wait:
       answer_ = co_await outstanding_.next();
       observed_.answered(answer_.sent_at_ms);
+      end_.transport_error = answer_.response.transport_error;
       end_.bytes += static_cast<std::int64_t>(answer_.response.body.size());
       input_.kind = answer_.response.status == 0 ? InputKind::transport_error : InputKind::response;
       input_.response = &answer_.response;

@@ -20,6 +20,7 @@ namespace sluice::sync {
 struct SessionEnd {
   std::optional<contract::ConnectorFailure> failure;
   std::optional<std::string> result_json;  ///< of CHECK and DISCOVER
+  std::string transport_error;  ///< of the last answer, when it was none; see contract::Response
   ingest::PageCounts counts;
   std::int64_t pages = 0;
   std::int64_t requests = 0;

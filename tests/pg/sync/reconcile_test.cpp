@@ -3,9 +3,17 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+#include <set>
+
 #include "base/clock.hpp"
+#include "base/failpoint.hpp"
+#include "base/task_group.hpp"
 #include "model/storage.hpp"
 #include "support/pg_fixture.hpp"
+#include "sync/connection_state.hpp"
+#include "sync/lease.hpp"
+#include "sync/stream_state.hpp"
 
 namespace sluice::sync {
 namespace {
@@ -65,7 +73,8 @@ class ReconcileTest : public sluice::testing::PgTest {
   Store store() { return Store{pool(), clock_, *catalogs_, *writer_}; }
 
   BegunEnumeration begin() {
-    return run(begin_enumeration(store(), WorkspaceId(1), ConnectionId(1), manifest_, "people"));
+    return run(
+        begin_enumeration(store(), proof_of(context_), ConnectionId(1), manifest_, "people"));
   }
 
   /// One page of persons from..to, as the enumeration's; the last one completes it.
@@ -380,6 +389,264 @@ TEST_F(RunEndTest, the_first_mark_of_changes_has_all_snapshots_read_again_in_the
   EXPECT_EQ(ask("select concat_ws(' ', stream, checkpoint is null, snapshot_done, reading, "
                 "next_run_at is null) from sluice.stream order by stream"),
             "feed f f 0 t people t f 1 f unread t f 0 t");
+}
+
+TEST_F(ReconcileTest, a_host_that_lost_its_lease_leaves_the_next_ones_enumeration_alone) {
+  load(100);
+  const BegunEnumeration again = begin();
+  page(again, 1, 100, true);
+  run(pool().query("update sluice.lease_epoch set epoch = 8"));
+  run(pool().query(
+      "update sluice.stream set enumeration = enumeration + 1, reconcile = 'recording', "
+      "checkpoint = 'after 50'"));
+  run(pool().query(
+      "insert into sluice.seen (workspace_id, connection_id, stream, enumeration, type, hashes) "
+      "select 1, 1, 'people', enumeration, 'person', '{1,2}' from sluice.stream"));
+  std::string code;
+  try {
+    compare(again);
+  } catch (const Failure& failure) {
+    code = failure.error().code;
+  }
+  EXPECT_EQ(code, "lease.lost");
+  code.clear();
+  try {
+    begin();
+  } catch (const Failure& failure) {
+    code = failure.error().code;
+  }
+  EXPECT_EQ(code, "lease.lost");
+  EXPECT_EQ(ask("select count(*) from sluice.seen n join sluice.stream s using (enumeration)"),
+            "1");
+  EXPECT_EQ(ask("select reconcile || convert_from(checkpoint, 'UTF8') from sluice.stream"),
+            "recordingafter 50");
+}
+
+TEST_F(ReconcileTest, an_enumeration_that_begins_takes_the_stream_from_whoever_reads_it) {
+  load(10);
+  const std::string before = ask("select reading from sluice.stream");
+  const BegunEnumeration again = begin();
+  EXPECT_EQ(std::to_string(again.reading), ask("select reading from sluice.stream"));
+  EXPECT_NE(std::to_string(again.reading), before);
+}
+
+/// Another host, in this process, on a loop of its own: takes the lease as soon as it is asked to.
+class NextHost {
+ public:
+  explicit NextHost(const std::string& conninfo) {
+    pg::PoolOptions options;
+    options.connect.conninfo = conninfo;
+    options.size_max = 4;
+    pool_ = std::make_unique<pg::Pool>(io_.get_executor(), std::move(options));
+    pg::Uuid holder;
+    holder.bytes[0] = 2;
+    leases_ = std::make_unique<Leases>(*pool_, clock_, LeaseOptions(), holder);
+    renewing_ = std::make_unique<TaskGroup>(io_.get_executor());
+    renewing_->spawn(leases_->keep_renewing());
+  }
+  ~NextHost() {
+    renewing_.reset();
+    pool_->close();
+  }
+
+  std::optional<LeaseGrant> take(const std::string& name) {
+    return run(leases_->acquire(WorkspaceId(1), name));
+  }
+  std::string ask(const std::string& sql) {
+    const pg::QueryResult rows = run(pool_->query(sql));
+    return rows.rows() == 0 || rows.is_null(0, 0) ? "" : rows.get<std::string>(0, 0);
+  }
+
+ private:
+  template <class T>
+  T run(Task<T> task) {
+    std::optional<T> value;
+    std::exception_ptr surprise;
+    bool done = false;
+    asio::co_spawn(io_, keep(std::move(task), value), [&](std::exception_ptr error) {
+      surprise = error;
+      done = true;
+    });
+    io_.restart();
+    while (!done) io_.run_one();
+    if (surprise) std::rethrow_exception(surprise);
+    return std::move(*value);
+  }
+  template <class T>
+  static Task<void> keep(Task<T> task, std::optional<T>& value) {
+    value.emplace(co_await std::move(task));
+  }
+
+  asio::io_context io_;
+  SystemClock clock_;
+  std::unique_ptr<pg::Pool> pool_;
+  std::unique_ptr<Leases> leases_;
+  std::unique_ptr<TaskGroup> renewing_;
+};
+
+class Stopped : public ReconcileTest {
+ protected:
+  static constexpr const char* kEverything =
+      "select md5(concat_ws('|', (select string_agg(x::text, ',' order by x::text) from "
+      "sluice.stream x), (select string_agg(x::text, ',' order by x::text) from sluice.connection "
+      "x), (select string_agg(x::text, ',' order by x::text) from sluice.sync_run x), (select "
+      "string_agg(x::text, ',' order by x::text) from sluice.seen x), (select string_agg(x::text, "
+      "',' order by x::text) from sluice.refetch x), (select string_agg(x::text, ',' order by "
+      "x::text) from sluice.change x), (select string_agg(x::text, ',' order by x::text) from "
+      "sluice.link_key x), (select string_agg(x::text, ',' order by x::text) from "
+      "sluice.quarantine x), (select string_agg(x::text, ',' order by x::text) from "
+      "vendor.acme_person x)))";
+
+  /// As it was before anything was read, under the epoch that the context has.
+  void begin_anew() {
+    auto connection = connect();
+    run(connection->script(
+        "truncate sluice.seen, sluice.refetch, sluice.change, sluice.link_key, sluice.link_queue, "
+        "sluice.quarantine, vendor.acme_person; delete from sluice.lease_hold;"
+        "update sluice.lease_epoch set epoch = 7;"
+        "update sluice.connection set state = 'HEALTHY';"
+        "update sluice.stream set checkpoint = null, snapshot_done = false, reconcile = 'none', "
+        "state = 'idle', next_run_at = now(), enabled = true, error_class = null;"));
+    writer_ = std::make_unique<ingest::Writer>(pool());
+  }
+
+  void transition(pg::Call made) {
+    run(pg::write_fenced(pool(), proof_of(context_), std::move(made)));
+  }
+
+  /// Everything that work under a lease sends, once at least.
+  void a_life() {
+    StreamKey key;
+    key.workspace = WorkspaceId(1);
+    key.connection = ConnectionId(1);
+    key.stream = "people";
+    manifest_.operations = {"fetch"};
+    transition(stream_state::let_go(WorkspaceId(1), ConnectionId(1)));
+    transition(stream_state::hold_back(WorkspaceId(1), ConnectionId(1), 0, "waits"));
+    transition(stream_state::take(key));
+    load(60);  // copied
+    const BegunEnumeration again = begin();
+    page(again, 1, 40, false, "Bea");
+    contract::Page notices;
+    contract::RejectedRecord& record = notices.rejected.emplace_back();
+    record.code = "record.no_id";
+    record.reason = "no id";
+    contract::Notice& notice = notices.notices.emplace_back();
+    notice.external_id = notices.keep("p00001");
+    ingest::PageEffects effects;
+    effects.enumeration = again.number;
+    effects.snapshots_again = "a change stream has begun";
+    ingest::PageEffects::Answered answered;
+    answered.type = "person";
+    answered.external_id = "p00002";
+    effects.answered.push_back(answered);
+    run(writer_->write(context_, notices, std::move(effects)));
+    page(again, 41, 58, true);
+    transition(stream_state::supersede(key, RunId(1)));
+    compare(again);  // two are looked up
+    manifest_.operations = {};
+    const BegunEnumeration third = begin();
+    page(third, 1, 55, true);
+    compare(third);  // five are deleted
+    const BegunEnumeration fourth = begin();
+    page(fourth, 1, 5, true);
+    compare(fourth);  // too many are missing
+    stream_state::Failing failing;
+    failing.run = RunId(1);
+    failing.reason = "no";
+    failing.error_class = "BAD_DATA";
+    transition(stream_state::fail(key, failing));
+    transition(stream_state::restart(key, "refused"));
+    transition(stream_state::restart_all(key, "refused"));
+    transition(stream_state::park(WorkspaceId(1), ConnectionId(1), "another account"));
+    transition(connection_state::refresh(WorkspaceId(1), ConnectionId(1)));
+    const std::function<bool()> go_on = [] { return true; };
+    run(bury_everything(store(), context_, go_on));
+    static const pg::Statement kTurnOff{"test_turn_off",
+                                        "update sluice.connection set state = 'DISCONNECTING'"};
+    pg::Call turn_off;
+    turn_off.statement = &kTurnOff;
+    transition(std::move(turn_off));
+    transition(connection_state::disconnected(WorkspaceId(1), ConnectionId(1)));
+    transition(stream_state::switch_off(WorkspaceId(1), ConnectionId(1)));
+  }
+};
+
+TEST_F(Stopped, before_or_after_any_statement_of_its_life_a_former_holder_writes_nothing_more) {
+  std::vector<std::string> passages;
+  {
+    const failpoint::Observer listing([&](std::string_view name) {
+      if (name.starts_with("fenced.")) passages.emplace_back(name);
+    });
+    begin_anew();
+    a_life();
+  }
+  ASSERT_GT(passages.size(), 100U);
+  // The first passage of each name is enough here; SLUICE_TEST_LONG stops at every one.
+  const bool all = std::getenv("SLUICE_TEST_LONG") != nullptr;
+  std::set<std::string> stopped_at;
+  for (std::size_t at = 0; at < passages.size(); ++at) {
+    if (!all && stopped_at.contains(passages[at])) continue;
+    SCOPED_TRACE(passages[at] + ", passage " + std::to_string(at));
+    stopped_at.insert(passages[at]);
+    begin_anew();
+    NextHost next(conninfo());
+    std::string at_takeover;
+    std::size_t passed = 0;
+    std::string ended_with;
+    {
+      const failpoint::Observer stop([&](std::string_view name) {
+        if (!name.starts_with("fenced.") || passed++ != at) return;
+        EXPECT_EQ(name, passages[at]);
+        EXPECT_TRUE(next.take("account"));
+        at_takeover = next.ask(kEverything);
+      });
+      try {
+        a_life();
+      } catch (const Failure& failure) {
+        ended_with = failure.error().code;
+      }
+    }
+    EXPECT_FALSE(at_takeover.empty()) << "nobody stopped there";
+    if (at + 1 < passages.size() && passages[at] != "fenced.after.fence_commit")
+      EXPECT_FALSE(ended_with.empty()) << "it went on";
+    // Only what the test itself changed beside the lease may differ: nothing, while it ended there.
+    if (!ended_with.empty()) EXPECT_EQ(next.ask(kEverything), at_takeover) << ended_with;
+  }
+  for (const std::string& name : stopped_at) std::printf("stopped at %s\n", name.c_str());
+  for (const char* name : {"stream_take",
+                           "stream_let_go",
+                           "stream_supersede",
+                           "stream_fail",
+                           "stream_restart",
+                           "stream_restart_all",
+                           "stream_hold_back",
+                           "stream_park",
+                           "stream_switch_off",
+                           "stream_begin_enumeration",
+                           "stream_forget_seen_before",
+                           "stream_block",
+                           "stream_compared",
+                           "stream_forget_seen",
+                           "connection_refresh",
+                           "connection_disconnected",
+                           "reconcile_look_up_person",
+                           "fence_begin",
+                           "fence_guard",
+                           "fence_copy",
+                           "fence_commit",
+                           "ingest_add_changes",
+                           "ingest_refuse",
+                           "ingest_forget_answered",
+                           "ingest_forgive",
+                           "ingest_refetch",
+                           "ingest_seen",
+                           "ingest_read_before_mark",
+                           "ingest_stream",
+                           "ingest_run"}) {
+    EXPECT_TRUE(stopped_at.contains(std::string("fenced.before.") + name)) << name;
+    EXPECT_TRUE(stopped_at.contains(std::string("fenced.after.") + name)) << name;
+  }
 }
 
 }  // namespace

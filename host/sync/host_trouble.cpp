@@ -1,0 +1,41 @@
+#include "sync/host_trouble.hpp"
+
+#include <algorithm>
+#include <string_view>
+
+namespace sluice::sync {
+namespace {
+
+/// Codes of errors, or what they begin with.
+constexpr std::string_view kOwn[] = {
+    "vault.root_key.",             // no key, or another one than the data was sealed with
+    "vault.memory",                // no locked memory left
+    "connector.load_failed",       // a library is missing here
+    "connector.not_on_this_host",  //
+    "connector.not_readable",      //
+    "connector.store",             // the host's own copies: damaged, or the disk is full
+};
+
+constexpr std::string_view kNoAnswerFromDns = "fetch.transport.resolve";
+
+}  // namespace
+
+std::optional<Error> host_trouble(const SessionEnd& end) {
+  if (end.done()) return std::nullopt;
+  const contract::ConnectorFailure& failure = *end.failure;
+  const std::string_view code = failure.vendor_code;
+  if (failure.failure_class == contract::FailureClass::internal &&
+      std::ranges::any_of(kOwn, [&](std::string_view own) { return code.starts_with(own); })) {
+    return Error(ErrorKind::internal, failure.vendor_code, failure.message,
+                 "this is wrong on this host only; others go on with the connection");
+  }
+  const bool gave_up = failure.failure_class == contract::FailureClass::upstream_transient ||
+                       failure.failure_class == contract::FailureClass::upstream_permanent;
+  if (gave_up && end.transport_error.starts_with(kNoAnswerFromDns)) {
+    return Error(ErrorKind::retry_later, "host.no_dns", end.transport_error,
+                 "check this host's DNS, and the name; other hosts may go on with the connection");
+  }
+  return std::nullopt;
+}
+
+}  // namespace sluice::sync

@@ -1,0 +1,229 @@
+#include "sync/stream_state.hpp"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+namespace sluice::sync {
+namespace {
+
+using namespace std::string_view_literals;
+
+constexpr std::array<std::string_view, 5> kStates = {"new"sv, "running"sv, "idle"sv, "waiting"sv,
+                                                     "failed"sv};
+constexpr std::array<std::string_view, 5> kReconcileStates = {"none"sv, "recording"sv, "due"sv,
+                                                              "blocked"sv, "confirmed"sv};
+
+template <class State, std::size_t N>
+std::optional<State> state_of(const std::array<std::string_view, N>& names, std::string_view text) {
+  for (std::size_t i = 0; i < N; ++i) {
+    if (names[i] == text) return static_cast<State>(i);
+  }
+  return std::nullopt;
+}
+
+/// What "from its start" means, in every statement that says so.
+constexpr std::string_view kFromStart =
+    "reading = reading + 1, checkpoint = null, checkpoint_format = 0, snapshot_done = false";
+
+pg::Statement restarting(const char* name, std::string_view rest) {
+  pg::Statement statement;
+  statement.name = name;
+  statement.sql = fmt::format("update sluice.stream set {}, {}", kFromStart, rest);
+  return statement;
+}
+
+// The list of streams may be older than the end of a run that it shows as due: a stream is taken
+// only while it is due still.
+const pg::Statement kTake{"stream_take", R"(
+  update sluice.stream set state = 'running'
+  where workspace_id = $1 and connection_id = $2 and stream = $3 and enabled and next_run_at <= now()
+  returning stream)"};
+
+const pg::Statement kLetGo{"stream_let_go", R"(
+  update sluice.stream set state = 'waiting'
+  where workspace_id = $1 and connection_id = $2 and state = 'running')"};
+
+const pg::Statement kSupersede{"stream_supersede", R"(
+  update sluice.stream set state = 'waiting', last_run_id = $4
+  where workspace_id = $1 and connection_id = $2 and stream = $3)"};
+
+const pg::Statement kFail{"stream_fail", R"(
+  update sluice.stream set state = $5, reason = $6, error_class = $7, last_run_id = $4,
+         consecutive_failures = consecutive_failures + $9,
+         next_run_at = case when next_run_at > (
+                              select r.started_at from sluice.sync_run r
+                              where r.workspace_id = $1 and r.connection_id = $2 and r.stream = $3 and r.run_id = $4)
+                            then next_run_at else now() + $8 * interval '1 millisecond' end
+  where workspace_id = $1 and connection_id = $2 and stream = $3)"};
+
+const pg::Statement kRestart = restarting("stream_restart", R"(
+         next_run_at = now(), reason = $4,
+         consecutive_failures = case when error_class = 'CHECKPOINT_REJECTED' then consecutive_failures + 1
+                                     else 1 end,
+         error_class = 'CHECKPOINT_REJECTED'
+  where workspace_id = $1 and connection_id = $2 and stream = $3)");
+
+// The stream itself counts how often in a row, until it has read changes again.
+const pg::Statement kRestartAll = restarting("stream_restart_all", R"(
+         next_run_at = now(),
+         reason = case when stream = $3 then $4 else 'reads everything again: ' || $4 end,
+         consecutive_failures = case when stream <> $3 then consecutive_failures
+                                     when error_class = 'CHECKPOINT_REJECTED' then consecutive_failures + 1
+                                     else 1 end,
+         error_class = case when stream = $3 then 'CHECKPOINT_REJECTED' else error_class end
+  where workspace_id = $1 and connection_id = $2 and enabled and (stream = $3 or mode = 'snapshot'))");
+
+const pg::Statement kHoldBack{"stream_hold_back", R"(
+  update sluice.stream set state = 'waiting', reason = $4, next_run_at = now() + $3 * interval '1 millisecond'
+  where workspace_id = $1 and connection_id = $2 and enabled and mode <> 'changes' and state <> 'running'
+    and next_run_at <= now())"};
+
+const pg::Statement kPark{"stream_park", R"(
+  with later as (
+    update sluice.refetch set not_before = now() + interval '5 minutes'
+    where workspace_id = $1 and connection_id = $2 and not_before <= now())
+  update sluice.stream s set state = 'failed', error_class = 'AUTH', reason = $3,
+         consecutive_failures = consecutive_failures + 1,
+         next_run_at = now() + least(3600, 300 * power(2, least(consecutive_failures, 4))) * interval '1 second'
+  from sluice.connection c
+  where s.workspace_id = $1 and s.connection_id = $2 and s.enabled and s.next_run_at is not null
+    and c.workspace_id = $1 and c.connection_id = $2 and c.state not in ('DISCONNECTING','DISCONNECTED'))"};
+
+const pg::Statement kSwitchOff{"stream_switch_off", R"(
+  update sluice.stream set next_run_at = null, state = 'waiting', reason = '', reconcile = 'none',
+         reconcile_detail = null
+  where workspace_id = $1 and connection_id = $2)"};
+
+const pg::Statement kBeginEnumeration = restarting("stream_begin_enumeration", R"(
+         enumeration = enumeration + 1, enumeration_from = now(), enumerated_records = 0,
+         reconcile_detail = null, reconcile = case when $4 then 'recording' else 'none' end
+  where workspace_id = $1 and connection_id = $2 and stream = $3 returning enumeration, reading)");
+
+// Those of the one that begins do not exist yet.
+const pg::Statement kForgetSeenBefore{"stream_forget_seen_before", R"(
+  delete from sluice.seen where workspace_id = $1 and connection_id = $2 and stream = $3)"};
+
+const pg::Statement kBlock{"stream_block", R"(
+  update sluice.stream set reconcile = 'blocked', reconcile_detail = $5, reason = $6
+  where workspace_id = $1 and connection_id = $2 and stream = $3 and enumeration = $4
+    and reconcile in ('due', 'confirmed') returning stream)"};
+
+const pg::Statement kCompared{"stream_compared", R"(
+  update sluice.stream set reconcile = 'none', reconcile_detail = null
+  where workspace_id = $1 and connection_id = $2 and stream = $3 and enumeration = $4
+    and reconcile in ('due', 'confirmed', 'blocked') returning stream)"};
+
+const pg::Statement kForgetSeen{"stream_forget_seen", R"(
+  delete from sluice.seen
+  where workspace_id = $1 and connection_id = $2 and stream = $3 and enumeration <= $4)"};
+
+pg::Params params_of(const StreamKey& key) {
+  return pg::Params(key.workspace, key.connection, key.stream);
+}
+
+pg::Call call(const pg::Statement& statement, pg::Params params) {
+  pg::Call made;
+  made.statement = &statement;
+  made.params = std::move(params);
+  return made;
+}
+
+}  // namespace
+
+std::string_view to_string(StreamState state) {
+  return kStates.at(static_cast<std::size_t>(state));
+}
+std::string_view to_string(ReconcileState state) {
+  return kReconcileStates.at(static_cast<std::size_t>(state));
+}
+std::optional<StreamState> stream_state_of(std::string_view text) {
+  return state_of<StreamState>(kStates, text);
+}
+std::optional<ReconcileState> reconcile_state_of(std::string_view text) {
+  return state_of<ReconcileState>(kReconcileStates, text);
+}
+
+namespace stream_state {
+
+pg::Call take(const StreamKey& key) { return call(kTake, params_of(key)); }
+
+pg::Call let_go(WorkspaceId workspace, ConnectionId connection) {
+  return call(kLetGo, pg::Params(workspace, connection));
+}
+
+pg::Call supersede(const StreamKey& key, RunId run) {
+  pg::Params params = params_of(key);
+  params.add(run);
+  return call(kSupersede, std::move(params));
+}
+
+pg::Call fail(const StreamKey& key, const Failing& failing) {
+  pg::Params params = params_of(key);
+  params.add(failing.run)
+      .add(to_string(failing.ours ? StreamState::waiting : StreamState::failed))
+      .add(std::string_view(failing.reason))
+      .add(failing.error_class)
+      .add(failing.pause_ms)
+      .add(std::int64_t{failing.ours ? 0 : 1});
+  return call(kFail, std::move(params));
+}
+
+pg::Call restart(const StreamKey& key, std::string_view reason) {
+  pg::Params params = params_of(key);
+  params.add(reason);
+  return call(kRestart, std::move(params));
+}
+
+pg::Call restart_all(const StreamKey& key, std::string_view reason) {
+  pg::Params params = params_of(key);
+  params.add(reason);
+  return call(kRestartAll, std::move(params));
+}
+
+pg::Call hold_back(WorkspaceId workspace, ConnectionId connection, std::int64_t pause_ms,
+                   std::string_view reason) {
+  return call(kHoldBack, pg::Params(workspace, connection, pause_ms, reason));
+}
+
+pg::Call park(WorkspaceId workspace, ConnectionId connection, std::string_view reason) {
+  return call(kPark, pg::Params(workspace, connection, reason));
+}
+
+pg::Call switch_off(WorkspaceId workspace, ConnectionId connection) {
+  return call(kSwitchOff, pg::Params(workspace, connection));
+}
+
+pg::Call begin_enumeration(const StreamKey& key, bool recording) {
+  pg::Params params = params_of(key);
+  params.add(recording);
+  return call(kBeginEnumeration, std::move(params));
+}
+
+pg::Call forget_seen_before(const StreamKey& key) {
+  return call(kForgetSeenBefore, params_of(key));
+}
+
+pg::Call block(const StreamKey& key, std::int64_t enumeration, const nlohmann::json& detail,
+               std::string_view reason) {
+  pg::Params params = params_of(key);
+  params.add(enumeration).add(detail).add(reason);
+  return call(kBlock, std::move(params));
+}
+
+pg::Call compared(const StreamKey& key, std::int64_t enumeration) {
+  pg::Params params = params_of(key);
+  params.add(enumeration);
+  return call(kCompared, std::move(params));
+}
+
+pg::Call forget_seen(const StreamKey& key, std::int64_t enumeration) {
+  pg::Params params = params_of(key);
+  params.add(enumeration);
+  return call(kForgetSeen, std::move(params));
+}
+
+}  // namespace stream_state
+}  // namespace sluice::sync
