@@ -214,12 +214,6 @@ pg::ConnectOptions connect_options(const wiring::Config& config,
   return options;
 }
 
-pg::PoolOptions lease_pool_options(const wiring::Config& config,
-                                   const std::optional<pg::Cluster>& cluster) {
-  pg::PoolOptions options = pool_options(config, cluster);
-  options.size_max = sync::Leases::kPoolSize;
-  return options;
-}
 
 /// The private database is ours to look after: when its postmaster is killed, it is started again,
 /// and everything that waits for it goes on from what was committed.

@@ -39,7 +39,7 @@ std::string http(const std::string& method, const std::string& url, const std::s
   return answer;
 }
 
-std::string program(const char* name) { return std::string(SLUICE_BINARY_DIR) + "/bin/" + name; }
+std::string built(const char* name) { return std::string(SLUICE_BINARY_DIR) + "/bin/" + name; }
 
 /// Every entity type of the connector, and how many attributes of each row must have been compared
 /// at least.
@@ -139,7 +139,7 @@ void expect_same_rows(const Checked& checked, const std::map<std::string, json>&
 FakeStripe::FakeStripe(const std::filesystem::path& directory, int customers,
                        std::vector<std::string> more) {
   Launch launch;
-  launch.program = program("fake_stripe");
+  launch.program = built("fake_stripe");
   launch.arguments = {"--port", "0", "--seed", "7", "--customers", std::to_string(customers),
                       "--key",  kKey};
   launch.arguments.insert(launch.arguments.end(), more.begin(), more.end());
@@ -194,7 +194,7 @@ Host::~Host() {
 
 void Host::start(const std::string& failpoints) {
   Launch launch;
-  launch.program = program("sluiced");
+  launch.program = program.empty() ? built("sluiced") : program;
   launch.arguments = {"--data", (directory_ / "data").string(), "--listen", "127.0.0.1:0",
                       "--set",  "workspace.default=acme",       "--set",    "sync.poll_ms=50",
                       "--set",  "sync.lease_ttl_ms=2000"};

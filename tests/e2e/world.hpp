@@ -48,6 +48,7 @@ class Host {
   /// Uses this database instead of a private cluster, from the next start on (libpq's words).
   std::string database;
   std::map<std::string, std::string> environment;
+  std::string program;  ///< another sluiced than the one that was built
   void kill_hard();
   /// SIGTERM; returns the exit code.
   int stop();

@@ -183,6 +183,113 @@ TEST(Manners, every_failpoint_has_a_test) {
   }
 }
 
+/// Files of host/sync, host/ingest and host/link that may write beside the fenced way, and why.
+const std::map<std::string, std::string> kWritesWithoutALease = {
+    {"host/sync/connections.cpp", "what an admin asks for; no lease is needed for it"},
+    {"host/sync/connection_changes.cpp", "the same"},
+    {"host/sync/installation.cpp", "the same"},
+    {"host/sync/lease.cpp", "the leases themselves"},
+    {"host/link/rules.cpp", "called in the transaction of an install or of an admin's rule"},
+    {"host/link/statements.cpp", "the same"},
+};
+
+/// name of a constant -> name of its statement, of those that change something.
+std::map<std::string, std::string> writing_statements(const std::string& text) {
+  static const std::regex kStatement(
+      R"re((k[A-Za-z]+)(?:\{|\s*=\s*restarting\()\s*"([a-z_]+)",([^;]*);)re");
+  static const std::regex kWrites(R"(\b(insert into|update [a-z_.]+|delete from)\b)",
+                                  std::regex::icase);
+  std::map<std::string, std::string> found;
+  for (std::sregex_iterator hit(text.begin(), text.end(), kStatement), end; hit != end; ++hit) {
+    const std::string sql = (*hit)[3].str();
+    const bool restarts = hit->str().find("restarting(") != std::string::npos;
+    if (restarts || std::regex_search(sql, kWrites)) found[(*hit)[1].str()] = (*hit)[2].str();
+  }
+  return found;
+}
+
+/// Lines on which a writing statement is sent by anything but a pg::Fenced.
+std::vector<std::string> unfenced_writes(const std::string& text) {
+  std::vector<std::string> found;
+  for (const auto& [constant, name] : writing_statements(text)) {
+    const std::regex sent(R"((pool|lease|connection|connection_|transaction)(\.|->)query\(\s*)" +
+                          constant + R"(\b)");
+    for (std::sregex_iterator hit(text.begin(), text.end(), sent), end; hit != end; ++hit)
+      found.push_back(std::to_string(line_of(text, static_cast<std::size_t>(hit->position()))) +
+                      ": " + hit->str());
+  }
+  static const std::regex kInline(R"re(query\(\s*R?"\(?\s*(insert into|update|delete from)\b)re");
+  for (std::sregex_iterator hit(text.begin(), text.end(), kInline), end; hit != end; ++hit)
+    found.push_back(std::to_string(line_of(text, static_cast<std::size_t>(hit->position()))) +
+                    ": " + hit->str());
+  return found;
+}
+
+TEST(Manners, the_check_of_writes_under_a_lease_knows_what_goes_round_it) {
+  const std::string bad =
+      "const pg::Statement kDone{\"work_done\", R\"(\n update sluice.stream set x = 1)\"};\n"
+      "co_await services_.pool.query(kDone, pg::Params());\n"
+      "co_await lease->query(kDone);\n"
+      "co_await store.pool.query(\"delete from sluice.seen\");\n";
+  EXPECT_EQ(unfenced_writes(bad).size(), 3U);
+  const std::string good =
+      "const pg::Statement kDone{\"work_done\", R\"(\n update sluice.stream set x = 1)\"};\n"
+      "const pg::Statement kLook{\"work_look\", \"select 1\"};\n"
+      "co_await fenced.query(kDone, pg::Params());\n"
+      "co_await write(kDone, pg::Params());\n"
+      "co_await services_.pool.query(kLook);\n";
+  EXPECT_TRUE(unfenced_writes(good).empty());
+  EXPECT_EQ(writing_statements(good).size(), 1U);
+}
+
+TEST(Manners, what_is_written_under_a_lease_goes_through_the_fence) {
+  std::size_t statements = 0;
+  for (const SourceFile& file : read_sources(kRoot, {"host/sync", "host/ingest", "host/link"})) {
+    statements += writing_statements(file.text).size();
+    if (kWritesWithoutALease.contains(file.path)) continue;
+    for (const std::string& line : unfenced_writes(file.text))
+      ADD_FAILURE() << file.path << ":" << line << ": send it by a pg::Fenced (pg/fenced.hpp)";
+  }
+  EXPECT_GT(statements, 40U) << "the check finds no statements any more";
+}
+
+TEST(Manners, a_streams_and_a_connections_state_has_one_owner_for_what_work_says) {
+  const std::map<std::string, std::string> others = {
+      {"host/ingest/tail.cpp", "what a page says of its stream, in the page's transaction"},
+      {"host/sync/connections.cpp", "what an admin asks for"},
+      {"host/sync/connection_changes.cpp", "what an admin asks for"},
+      {"host/sync/installation.cpp", "what an install does to the streams that there are"},
+  };
+  const std::map<std::string, std::string> owner = {
+      {"stream", "host/sync/stream_state.cpp"}, {"connection", "host/sync/connection_state.cpp"}};
+  static const std::regex kUpdate(R"(update\s+sluice\.(stream|connection)\b)");
+  for (const SourceFile& file : read_sources(kRoot, {"host"})) {
+    if (others.contains(file.path)) continue;
+    for (std::sregex_iterator hit(file.text.begin(), file.text.end(), kUpdate), end; hit != end;
+         ++hit) {
+      EXPECT_EQ(file.path, owner.at((*hit)[1].str()))
+          << "line " << line_of(file.text, static_cast<std::size_t>(hit->position()));
+    }
+  }
+}
+
+TEST(Manners, every_statement_that_work_sends_under_a_lease_is_stopped_at_in_a_test) {
+  const std::map<std::string, std::string> elsewhere = {
+      {"work_refetch_failed", "only when a vendor refuses an object; sent as work_end_run is"},
+  };
+  std::string tests;
+  for (const SourceFile& file : read_sources(kRoot, {"tests/pg/sync", "tests/e2e"}))
+    tests += file.text;
+  for (const SourceFile& file : read_sources(kRoot, {"host/sync", "host/ingest"})) {
+    if (kWritesWithoutALease.contains(file.path)) continue;
+    for (const auto& [constant, name] : writing_statements(file.text)) {
+      if (elsewhere.contains(name)) continue;
+      EXPECT_NE(tests.find('"' + name + '"'), std::string::npos)
+          << file.path << ": nobody stops at " << name;
+    }
+  }
+}
+
 TEST(Manners, sources_name_no_path_of_one_machine) {
   const std::regex machine(R"((^|[^A-Za-z0-9_.])/(work|root|farm)/)");
   for (const SourceFile& file :
