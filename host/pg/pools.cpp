@@ -9,6 +9,7 @@ namespace {
 
 constexpr std::size_t kTotalMin = 4;
 constexpr std::size_t kTwoForLeasesFrom = 8;
+constexpr std::size_t kFourForLeasesFrom = 16;
 
 // A renewal that waits longer is no renewal any more.
 constexpr std::chrono::milliseconds kLeasesTimeout = 5s;
@@ -53,7 +54,7 @@ PoolOptions for_asking(const ConnectOptions& connect, std::size_t size) {
 PoolSizes split(std::size_t total) {
   SLUICE_INVARIANT(total >= kTotalMin);
   PoolSizes sizes;
-  sizes.leases = total >= kTwoForLeasesFrom ? 2 : 1;
+  sizes.leases = total >= kFourForLeasesFrom ? 4 : total >= kTwoForLeasesFrom ? 2 : 1;
   const std::size_t rest = total - sizes.leases;
   sizes.changing = std::max<std::size_t>(1, rest / 4);
   sizes.asking = sizes.changing;

@@ -10,7 +10,8 @@ struct PoolSizes {
   std::size_t leases = 0, work = 0, changing = 0, asking = 0;
 };
 
-/// Two connections for leases (one of fewer than eight), of the others a quarter each for changing
+/// Four connections for leases (two of fewer than sixteen, one of fewer than eight): taking many at
+/// once must leave renewing its own. Of the others a quarter each for changing
 /// and asking, and what is left for work; at least one each. `total` is 4 at least.
 [[nodiscard]] PoolSizes split(std::size_t total);
 

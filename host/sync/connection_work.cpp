@@ -291,7 +291,10 @@ Task<void> ConnectionWork::run() {
     surprised(std::current_exception());
   }
   co_await wait_for_all();
-  if (leases_.is_lost(lease_)) co_return;  // whoever has it now says what comes next
+  if (leases_.is_lost(lease_)) {  // whoever has it now says what comes next
+    ++stats_.leases_lost;
+    co_return;
+  }
   try {
     if (!surprise_ && draining_ && !stopping_() && leases_.held(lease_)) co_await disconnect();
     if (!surprise_ && !draining_) co_await update_connection_state();
@@ -307,9 +310,7 @@ void ConnectionWork::surprised(std::exception_ptr surprise) {
   try {
     std::rethrow_exception(surprise);
   } catch (const Failure& failure) {
-    if (!pg::is_lease_lost(failure.error()) || leases_.is_lost(lease_)) return;
-    ++stats_.leases_lost;
-    leases_.lost(lease_);
+    if (pg::is_lease_lost(failure.error())) leases_.lost(lease_);
   } catch (...) {
     // Said by whoever waits for the work.
   }

@@ -51,8 +51,6 @@ using LeaseGrant = pg::LeaseProof;
 /// acquires at a time, the renewal and a release are all that use it.
 class Leases {
  public:
-  static constexpr std::size_t kPoolSize = 4;  ///< with fewer, they wait for each other
-
   Leases(pg::Pool& pool, const Clock& clock, LeaseOptions options, pg::Uuid holder);
 
   /// Takes it when it is free or expired; nothing when somebody has it, this process included, or

@@ -1,7 +1,5 @@
 #include "sync/stream_state.hpp"
 
-#include <fmt/format.h>
-
 #include <array>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -26,14 +24,8 @@ std::optional<State> state_of(const std::array<std::string_view, N>& names, std:
 
 /// What "from its start" means, in every statement that says so.
 constexpr std::string_view kFromStart =
-    "reading = reading + 1, checkpoint = null, checkpoint_format = 0, snapshot_done = false";
-
-pg::Statement restarting(const char* name, std::string_view rest) {
-  pg::Statement statement;
-  statement.name = name;
-  statement.sql = fmt::format("update sluice.stream set {}, {}", kFromStart, rest);
-  return statement;
-}
+    "update sluice.stream set reading = reading + 1, checkpoint = null, checkpoint_format = 0, "
+    "snapshot_done = false, ";
 
 // The list of streams may be older than the end of a run that it shows as due: a stream is taken
 // only while it is due still.
@@ -59,22 +51,22 @@ const pg::Statement kFail{"stream_fail", R"(
                             then next_run_at else now() + $8 * interval '1 millisecond' end
   where workspace_id = $1 and connection_id = $2 and stream = $3)"};
 
-const pg::Statement kRestart = restarting("stream_restart", R"(
+const pg::Statement kRestart{"stream_restart", std::string(kFromStart) + R"(
          next_run_at = now(), reason = $4,
          consecutive_failures = case when error_class = 'CHECKPOINT_REJECTED' then consecutive_failures + 1
                                      else 1 end,
          error_class = 'CHECKPOINT_REJECTED'
-  where workspace_id = $1 and connection_id = $2 and stream = $3)");
+  where workspace_id = $1 and connection_id = $2 and stream = $3)"};
 
 // The stream itself counts how often in a row, until it has read changes again.
-const pg::Statement kRestartAll = restarting("stream_restart_all", R"(
+const pg::Statement kRestartAll{"stream_restart_all", std::string(kFromStart) + R"(
          next_run_at = now(),
          reason = case when stream = $3 then $4 else 'reads everything again: ' || $4 end,
          consecutive_failures = case when stream <> $3 then consecutive_failures
                                      when error_class = 'CHECKPOINT_REJECTED' then consecutive_failures + 1
                                      else 1 end,
          error_class = case when stream = $3 then 'CHECKPOINT_REJECTED' else error_class end
-  where workspace_id = $1 and connection_id = $2 and enabled and (stream = $3 or mode = 'snapshot'))");
+  where workspace_id = $1 and connection_id = $2 and enabled and (stream = $3 or mode = 'snapshot'))"};
 
 const pg::Statement kHoldBack{"stream_hold_back", R"(
   update sluice.stream set state = 'waiting', reason = $4, next_run_at = now() + $3 * interval '1 millisecond'
@@ -97,10 +89,10 @@ const pg::Statement kSwitchOff{"stream_switch_off", R"(
          reconcile_detail = null
   where workspace_id = $1 and connection_id = $2)"};
 
-const pg::Statement kBeginEnumeration = restarting("stream_begin_enumeration", R"(
+const pg::Statement kBeginEnumeration{"stream_begin_enumeration", std::string(kFromStart) + R"(
          enumeration = enumeration + 1, enumeration_from = now(), enumerated_records = 0,
          reconcile_detail = null, reconcile = case when $4 then 'recording' else 'none' end
-  where workspace_id = $1 and connection_id = $2 and stream = $3 returning enumeration, reading)");
+  where workspace_id = $1 and connection_id = $2 and stream = $3 returning enumeration, reading)"};
 
 // Those of the one that begins do not exist yet.
 const pg::Statement kForgetSeenBefore{"stream_forget_seen_before", R"(

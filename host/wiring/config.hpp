@@ -19,7 +19,7 @@ struct Config {
   std::string listen_address = "127.0.0.1";
   std::uint16_t listen_port = 8420;  ///< 0: any free port, printed at start
   std::string database_url;          ///< empty: the private cluster in the data directory
-  std::size_t database_pool_size = 20;
+  std::size_t database_pool_size = 22;
   std::vector<std::filesystem::path> connector_directories;
   std::int64_t connector_rescan_seconds = 60;  ///< besides what the kernel reports
   std::string default_workspace = "main";

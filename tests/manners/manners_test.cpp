@@ -195,15 +195,14 @@ const std::map<std::string, std::string> kWritesWithoutALease = {
 
 /// name of a constant -> name of its statement, of those that change something.
 std::map<std::string, std::string> writing_statements(const std::string& text) {
-  static const std::regex kStatement(
-      R"re((k[A-Za-z]+)(?:\{|\s*=\s*restarting\()\s*"([a-z_]+)",([^;]*);)re");
+  static const std::regex kStatement(R"re((k[A-Za-z]+)\{\s*"([a-z_]+)",([^;]*);)re");
   static const std::regex kWrites(R"(\b(insert into|update [a-z_.]+|delete from)\b)",
                                   std::regex::icase);
   std::map<std::string, std::string> found;
   for (std::sregex_iterator hit(text.begin(), text.end(), kStatement), end; hit != end; ++hit) {
     const std::string sql = (*hit)[3].str();
-    const bool restarts = hit->str().find("restarting(") != std::string::npos;
-    if (restarts || std::regex_search(sql, kWrites)) found[(*hit)[1].str()] = (*hit)[2].str();
+    const bool composed = sql.find("kFromStart") != std::string::npos;
+    if (composed || std::regex_search(sql, kWrites)) found[(*hit)[1].str()] = (*hit)[2].str();
   }
   return found;
 }

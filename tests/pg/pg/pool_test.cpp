@@ -277,8 +277,8 @@ TEST(PoolSizesTest, TheSplitLeavesSomethingToEachPurpose) {
     EXPECT_GE(std::min({sizes.leases, sizes.work, sizes.changing, sizes.asking}), 1U) << total;
     EXPECT_GE(sizes.work, sizes.asking);
   }
-  const PoolSizes usual = split(20);
-  EXPECT_EQ(usual.leases, 2U);
+  const PoolSizes usual = split(22);
+  EXPECT_EQ(usual.leases, 4U);
   EXPECT_EQ(usual.work, 10U);
   EXPECT_EQ(usual.changing, 4U);
   EXPECT_EQ(usual.asking, 4U);

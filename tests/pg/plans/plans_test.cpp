@@ -79,6 +79,7 @@ struct NotPlanned {
 };
 constexpr NotPlanned kNotPlanned[] = {
     {"sync/connections.cpp kLoadColumns", "the head of connections_by_name and connections_by_id"},
+    {"sync/stream_state.cpp kFromStart", "the head of the statements that restart a stream"},
     {"api_runs_of_connection", "the reader sees a part of it, which leaves parameters out"},
 };
 

@@ -217,6 +217,14 @@ class TakingOver : public LeaseTest {
     run(fenced_->query(std::string("insert into public.written values ('frozen')")));
   }
 
+  void TearDown() override {  // before their loop
+    fenced_.reset();
+    connection_.reset();
+    frozen_.reset();
+    next_.reset();
+    LeaseTest::TearDown();
+  }
+
   std::int64_t written() {
     return run(pool().query("select count(*) from public.written")).get<std::int64_t>(0, 0);
   }
