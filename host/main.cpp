@@ -107,6 +107,26 @@ struct Workspace {
   std::string name;
 };
 
+/// A migration, a restore or a host that died may have left views that are not the catalogue's;
+/// ones that older versions made show a reader's own functions what they should not.
+Task<void> refresh_all_views(pg::Pool& pool) {
+  auto lease = co_await pool.acquire();
+  pg::Connection& connection = *lease;
+  const auto workspaces =
+      co_await connection.query("select workspace_id, name from sluice.workspace order by 1");
+  for (int row = 0; row < workspaces.rows(); ++row) {
+    const auto workspace = workspaces.get<WorkspaceId>(row, 0);
+    const auto name = workspaces.get<std::string>(row, 1);
+    try {
+      const model::CatalogPtr catalog = co_await model::load_catalog(connection, workspace);
+      co_await feed::refresh_views(connection, *catalog, name);
+    } catch (const Failure& failure) {
+      if (!connection.usable()) throw;
+      log::warning("views.not_refreshed", {{"workspace", name}, {"error", failure.what()}});
+    }
+  }
+}
+
 /// The oldest workspace; the first start makes it.
 Task<Workspace> first_workspace(pg::Transaction& transaction, const wiring::Config& config) {
   const auto existing = co_await transaction.query(
@@ -143,8 +163,6 @@ Task<std::optional<std::string>> first_token(pg::Pool& pool, const wiring::Confi
   co_await sync::audit(transaction, workspace.id, "sluiced", "token.create", "first start",
                        std::move(detail));
   co_await transaction.commit();
-  const model::CatalogPtr catalog = co_await model::load_catalog(*connection, workspace.id);
-  co_await feed::refresh_views(*connection, *catalog, workspace.name);
   co_return token;
 }
 
@@ -279,6 +297,7 @@ class Host {
         loop_.get_executor(), config_.listen_address, config_.listen_port,
         [this](api::HttpRequest& request) { return api_->handle(request); }, {}));
     const std::optional<std::string> token = run_now(first_token(pools_.changing, config_));
+    run_now(refresh_all_views(pools_.changing));
     fmt::print("sluiced {} listening on http://{}:{}\n", kVersion, config_.listen_address,
                server_->port());
     if (token) fmt::print("admin token, shown this once: {}\n", *token);

@@ -1,6 +1,7 @@
 // Everything that is not well in a workspace, in one list; and the answer to a blocked reconcile.
 #include "api/status.hpp"
 #include "api/words.hpp"
+#include "feed/views.hpp"
 
 #include <fmt/format.h>
 
@@ -148,6 +149,17 @@ Task<void> add_refetch(Call& call, Problems& problems) {
   }
 }
 
+/// SQL views that are not what the catalogue says.
+Task<void> add_views(Call& call, Problems& problems) {
+  auto connection = co_await call.services.pool.acquire();
+  const model::CatalogPtr catalog = co_await model::load_catalog(*connection, call.workspace);
+  const auto stale = co_await feed::stale_views(*connection, *catalog);
+  for (const feed::StaleView& one : stale) {
+    problems.add(problem_of("view", "", one.name, one.error.code, one.error.message,
+                            one.error.hint.empty() ? "sluice view refresh" : one.error.hint));
+  }
+}
+
 /// What this host itself cannot do: the database's disk is full, a connector's file is missing.
 Task<void> add_troubles(Call& call, Problems& problems) {
   constexpr std::string_view kConnection = "connection/";
@@ -177,6 +189,7 @@ Task<HttpResponse> list(Call& call) {
   co_await add_connections(call, problems);
   co_await add_refetch(call, problems);
   co_await add_quarantine(call, problems);
+  co_await add_views(call, problems);
   json document;
   document["ok"] = problems.all.empty();
   document["truncated"] = problems.truncated;
@@ -211,7 +224,9 @@ Task<HttpResponse> decide(Call& call) {
 
 constexpr std::array<Route, 2> kRoutes = {{
     {"GET", "/v1/workspaces/{workspace}/errors", Access::reader,
-     "Everything that is not well: host, streams, connections, refetch, quarantine; each with what "
+     "Everything that is not well: host, streams, connections, refetch, quarantine, SQL views; "
+     "each "
+     "with what "
      "to do",
      list},
     {"POST", "/v1/workspaces/{workspace}/connections/{name}/streams/{stream}/reconcile",

@@ -6,6 +6,7 @@
 #include "model/own_types.hpp"
 
 #include <array>
+#include <optional>
 
 namespace sluice::api {
 namespace {
@@ -60,12 +61,28 @@ Task<HttpResponse> show(Call& call) {
   co_return HttpResponse::json(describe(*type));
 }
 
-/// After a change of the catalogue: what this host remembers, and the SQL views.
-Task<void> refresh(Call& call, pg::Connection& connection) {
+/// The views are those of the catalogue as it is now; what stays stale, in words. The change that
+/// called for it is committed: nothing that goes wrong here may look as if it were not.
+Task<json> refresh(Call& call, pg::Connection& connection) {
   call.services.catalogs.invalidate(call.workspace);
-  const model::CatalogPtr catalog = co_await model::load_catalog(connection, call.workspace);
-  co_await feed::refresh_views(connection, *catalog, call.workspace_name);
+  json notes = json::array();
+  std::optional<Error> failed;
+  try {
+    const model::CatalogPtr catalog = co_await model::load_catalog(connection, call.workspace);
+    const auto stale = co_await feed::refresh_views(connection, *catalog, call.workspace_name);
+    for (const feed::StaleView& one : stale)
+      notes.push_back("the SQL view " + one.name + " is the old one: " + one.error.describe());
+  } catch (const Failure& failure) {
+    failed = failure.error();
+  }
+  if (failed) notes.push_back("the SQL views are the old ones: " + failed->describe());
   call.services.engine.kick();
+  co_return notes;
+}
+
+json with_notes(json document, json notes) {
+  if (!notes.empty()) document["notes"] = std::move(notes);
+  return document;
 }
 
 Task<HttpResponse> create(Call& call) {
@@ -77,8 +94,8 @@ Task<HttpResponse> create(Call& call) {
       expect(co_await model::create_own_type(transaction, call.workspace, std::move(wanted)));
   co_await audit(transaction, call, "type.create", made.name, json::object());
   co_await transaction.commit();
-  co_await refresh(call, *connection);
-  co_return HttpResponse::json(model::to_json(made), 201);
+  json notes = co_await refresh(call, *connection);
+  co_return HttpResponse::json(with_notes(model::to_json(made), std::move(notes)), 201);
 }
 
 Task<HttpResponse> add_attribute(Call& call) {
@@ -91,8 +108,17 @@ Task<HttpResponse> add_attribute(Call& call) {
       transaction, call.workspace, call.part("type"), std::move(wanted)));
   co_await audit(transaction, call, "type.add_attribute", subject, json::object());
   co_await transaction.commit();
-  co_await refresh(call, *connection);
-  co_return HttpResponse::json(model::to_json(made), 201);
+  json notes = co_await refresh(call, *connection);
+  co_return HttpResponse::json(with_notes(model::to_json(made), std::move(notes)), 201);
+}
+
+Task<HttpResponse> refresh_views(Call& call) {
+  auto connection = co_await call.services.pool.acquire();
+  json notes = co_await refresh(call, *connection);
+  json document;
+  document["ok"] = notes.empty();
+  document["notes"] = std::move(notes);
+  co_return HttpResponse::json(document);
 }
 
 model::ImportOptions import_options(const Call& call) {
@@ -135,7 +161,7 @@ Task<HttpResponse> import(Call& call) {
   co_return HttpResponse::json(model::to_json(result));
 }
 
-constexpr std::array<Route, 5> kRoutes = {{
+constexpr std::array<Route, 6> kRoutes = {{
     {"GET", "/v1/workspaces/{workspace}/types", Access::reader,
      "All entity types with attributes and relationships", list},
     {"POST", "/v1/workspaces/{workspace}/types", Access::admin,
@@ -146,6 +172,9 @@ constexpr std::array<Route, 5> kRoutes = {{
     {"POST", "/v1/workspaces/{workspace}/types/{type}/import", Access::admin,
      "Imports CSV or NDJSON, streaming; ?format=&key=&empty=&separator=. Rejected rows are listed",
      import, "format key empty separator"},
+    {"POST", "/v1/workspaces/{workspace}/views/refresh", Access::admin,
+     "Makes the SQL views those of the catalogue; notes say which could not be, and why",
+     refresh_views},
 }};
 
 }  // namespace

@@ -64,6 +64,7 @@ void add_quarantine(CLI::App& app, Context& context);
 void add_entity(CLI::App& app, Context& context);
 void add_link(CLI::App& app, Context& context);
 void add_changes(CLI::App& app, Context& context);
+void add_views(CLI::App& app, Context& context);
 void add_workspace(CLI::App& app, Context& context);
 
 }  // namespace sluice::cli

@@ -31,6 +31,7 @@ int run(int argc, char** argv) {
   add_entity(app, context);
   add_link(app, context);
   add_changes(app, context);
+  add_views(app, context);
   add_workspace(app, context);
   const auto refuse = [](const Error& error) {
     std::cout.flush();

@@ -11,38 +11,71 @@
 
 namespace sluice::feed {
 
+struct ViewColumn {
+  std::string name;
+  std::string expression;
+};
+
+/// A table that a view reads, and which of its rows the view's owner may see at all.
+struct ViewRead {
+  std::string table;      ///< quoted: vendor."stripe_customer"
+  std::string condition;  ///< of the row-level policy
+};
+
 struct View {
   std::string name;
-  std::string sql;  ///< the SELECT
+  std::vector<ViewColumn> columns;
+  std::string rest;                       ///< "from … where …"
+  std::string owner;                      ///< a role without login, which sees what `reads` says
+  std::vector<ViewRead> reads;            ///< every table in it
+  [[nodiscard]] std::string sql() const;  ///< the SELECT
 };
 
 /// The views that a catalogue calls for:
 ///   <connector>_<type>  id, external_id, connection_name, source_url, first_synced_at,
-///   last_synced_at, each
-///                       attribute (under its overlay where users may shadow it), and for each link
-///                       rule from this type "<target>_id": the id of the entity it is linked to,
-///                       or null. When that name is taken, the rule's name with '_' for what is no
-///                       letter or digit, and "_id". It costs one index lookup a row, and nothing
-///                       when it is not selected. To go from a target to what is linked to it,
-///                       start from the view link, which is indexed by target_id.
-///   <own type>          id, each attribute, created_at, updated_at
+///                       last_synced_at, each attribute (under its overlay where users may shadow
+///                       it), and for each link rule from this type "<target>_id": the id of the
+///                       entity it is linked to, or null, also while the rule is off. When that
+///                       name is taken, the rule's name with '_' for what is no letter or digit,
+///                       and "_id". It costs one index lookup a row, and nothing when it is not
+///                       selected. To go from a target to what is linked to it, start from the view
+///                       link, which is indexed by target_id.
+///   <own type>          id, created_at, updated_at, each attribute
 ///   link                rule, state, source_type, source_id, source_external_id, target_type,
-///   target_id,
-///                       candidates, candidate_count, evidence, decided_by, updated_at
+///                       target_id, candidates, candidate_count, evidence, decided_by, updated_at;
+///                       of rules that are on
 ///   change              txid, change_id, at, type, entity_id, external_id, op, changed,
-///   connection_name, run_id
-/// Tombstones are left out.
+///                       connection_name, run_id
+/// Tombstones are left out. A view that is there already keeps the order of its columns, and new
+/// ones are put behind them: nobody's GRANT or dependent view is lost by a new attribute.
 [[nodiscard]] std::vector<View> views_of(const model::Catalog& catalog);
 
-/// Makes the workspace's schema and views be those of the catalogue; writes only what differs.
-/// Adding columns at the end keeps a view's grants and dependants; any other change drops and makes
-/// it again, all in one transaction. Views of types that are gone are dropped. Safe to call from
-/// several hosts at once; the connection must not be inside a transaction. Throws Failure:
+/// A view that is not what the catalogue calls for, and why.
+struct StaleView {
+  std::string name;
+  Error error;
+};
+
+/// Makes the workspace's schema and views be those of the catalogue; writes only what differs. A
+/// view that cannot be made stays as it was, is remembered as stale (stale_views) and named in the
+/// answer; the others go on:
+///   conflict "views.depended_on"    it would have to be dropped, and these things use it
+///   conflict "views.name_taken"     somebody's own view stands under its name
+///   retry_later "views.busy"        somebody reads it, or locks it, for longer than we wait
+///   and what the database said
+/// Grants on a view, its owner's grant options and people's comments outlive every change of it.
+/// What a reader's own functions see, docs/decisions/0007 says: nothing but the view's rows.
+///
+/// Safe to call from several hosts at once; the connection must not be inside a transaction. Throws
+/// Failure, and has then changed nothing:
 ///   bad_input "workspace.reserved_name"  public, sluice, vendor, information_schema, pg_…
 ///   conflict "workspace.schema_taken"    a schema of that name exists and is not ours
-///   conflict "views.depended_on"         somebody's view or function uses a view that must change
-Task<void> refresh_views(pg::Connection& connection, const model::Catalog& catalog,
-                         std::string workspace_name);
+Task<std::vector<StaleView>> refresh_views(pg::Connection& connection,
+                                           const model::Catalog& catalog,
+                                           std::string workspace_name);
+
+/// What the last refresh could not do, and what no refresh has done yet. `catalog` must be fresh.
+Task<std::vector<StaleView>> stale_views(pg::Connection& connection, const model::Catalog& catalog);
 
 /// Whether a workspace may have the name, before it is created.
 Result<void> check_workspace_name(std::string_view name);

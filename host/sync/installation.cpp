@@ -391,7 +391,10 @@ Task<Result<InstallOutcome>> Connections::install(WorkspaceId workspace, Install
   // The engine does it too, should we die here; now, so that who installed can ask at once.
   try {
     const model::CatalogPtr catalog = co_await model::load_catalog(*lease, workspace);
-    co_await feed::refresh_views(*lease, *catalog, workspace_name);
+    const auto stale = co_await feed::refresh_views(*lease, *catalog, workspace_name);
+    for (const feed::StaleView& one : stale)
+      outcome.notes.push_back(
+          fmt::format("the SQL view {} is the old one: {}", one.name, one.error.describe()));
   } catch (const Failure& failure) {
     if (failure.error().kind != ErrorKind::conflict) throw;
     outcome.notes.push_back("the SQL views are the old ones: " + failure.error().describe());

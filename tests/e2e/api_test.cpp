@@ -658,6 +658,59 @@ TEST_F(ApiTest, the_command_lines_exit_code_says_what_kind_of_failure_it_was) {
   EXPECT_EQ(misplaced.errors.find("sk_very_secret"), std::string::npos) << misplaced.errors;
 }
 
+/// What any BI tool makes stands on our views (cases/dependent-view.sql).
+TEST_F(ApiTest, what_is_made_is_answered_as_made_and_a_view_that_could_not_follow_is_an_error) {
+  Host& host = stage_->host();
+  host.sql(
+      "create schema bi; create role api_test_bi; create view bi.v as select email, plan from "
+      "acme.customer; grant select on acme.customer to api_test_bi");
+  const auto post = [&](const std::string& path, const std::string& body) {
+    return ask("POST", "/v1/workspaces/acme" + path, stage_->admin, body);
+  };
+  const auto kinds = [&] {
+    std::string all;
+    for (const json& one : get("/errors").document().at("errors"))
+      all += one["kind"].get<std::string>() + " " + one["subject"].get<std::string>() + " " +
+             one["code"].get<std::string>() + ";";
+    return all;
+  };
+  // An attribute more is in nobody's way.
+  Reply made = post("/types/customer/attributes", R"({"name":"segment","type":"text"})");
+  EXPECT_EQ(made.status, 201) << made.text;
+  EXPECT_FALSE(made.document().contains("notes")) << made.text;
+  EXPECT_EQ(host.sql("select count(segment) from acme.customer"), "0");
+  EXPECT_EQ(host.sql("select has_table_privilege('api_test_bi', 'acme.customer', 'select')"), "t");
+  EXPECT_EQ(kinds(), "");
+  // What must be made again is, and its user is named; the rest goes on.
+  host.sql("update sluice.attribute set type = 'json' where name = 'plan'");
+  made = post("/types", R"({"name":"zebra","attributes":[{"name":"a","type":"text"}]})");
+  EXPECT_EQ(made.status, 201) << made.text;
+  EXPECT_NE(made.text.find("view bi.v"), std::string::npos) << made.text;
+  EXPECT_EQ(host.sql("select count(*) from acme.zebra"), "0");
+  EXPECT_EQ(kinds(), "view customer views.depended_on;");
+  Said said = cli({"view", "refresh"});
+  EXPECT_EQ(said.code, 75);
+  EXPECT_NE(said.output.find("view bi.v"), std::string::npos) << said.output;
+  // Links do not wait for it.
+  const Reply off = ask("PATCH", "/v1/workspaces/acme/link-rules/stripe.customer.email",
+                        stage_->admin, R"({"enabled":false})");
+  EXPECT_EQ(off.status, 200) << off.text;
+  EXPECT_EQ(host.sql("select count(*) from acme.link"), "0");
+  const Reply on = ask("PATCH", "/v1/workspaces/acme/link-rules/stripe.customer.email",
+                       stage_->admin, R"({"enabled":true})");
+  EXPECT_EQ(on.status, 200) << on.text;
+  host.sql("drop view bi.v");
+  said = cli({"view", "refresh"});
+  EXPECT_EQ(said.code, 0) << said.output << said.errors;
+  EXPECT_EQ(host.sql("select has_table_privilege('api_test_bi', 'acme.customer', 'select')"), "t");
+  EXPECT_EQ(kinds(), "");
+  host.sql("update sluice.attribute set type = 'text' where name = 'plan'");
+  EXPECT_EQ(kinds(), "view customer views.outdated;") << "a refresh that never was";
+  EXPECT_EQ(cli({"view", "refresh"}).code, 0);
+  EXPECT_EQ(kinds(), "");
+  EXPECT_TRUE(stage_->quiet());
+}
+
 TEST_F(ApiTest, head_answers_as_get_without_a_body) {
   const Reply head = ask("HEAD", "/v1/workspaces/acme/types", stage_->reader);
   EXPECT_EQ(head.status, 200);

@@ -1,0 +1,544 @@
+// Makes a workspace's schema hold the views that its catalogue calls for.
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "base/log.hpp"
+#include "feed/views.hpp"
+#include "model/columns.hpp"
+#include "pg/error.hpp"
+
+namespace sluice::feed {
+namespace {
+
+using model::quote_name;
+using model::quote_text;
+
+constexpr std::string_view kOurMark = "sluice workspace ";
+/// Rises with the way views are made: all are made anew then.
+constexpr int kFormat = 1;
+/// An index of an own attribute is built at once up to this size of the table; it takes seconds.
+constexpr std::int64_t kIndexAtOnceBytes = 256 << 20;
+
+constexpr std::string_view kLock =
+    "select pg_advisory_xact_lock(hashtextextended('sluice.feed.views.' || $1::text, 0))";
+
+// Behind a long query an ACCESS EXCLUSIVE lock keeps everybody else waiting, too.
+constexpr std::string_view kPatience = "select set_config('lock_timeout', '2s', true)";
+constexpr std::string_view kShortPatience = "select set_config('lock_timeout', '500ms', true)";
+
+constexpr std::string_view kSchema =
+    "select coalesce(obj_description(oid, 'pg_namespace'), '') from pg_namespace where nspname = "
+    "$1";
+
+constexpr std::string_view kExisting =
+    "select c.relname::text, c.oid::bigint, pg_get_userbyid(c.relowner)::text,"
+    " coalesce(obj_description(c.oid, 'pg_class'), ''),"
+    " coalesce('security_barrier=true' = any (c.reloptions), false), coalesce(v.hash, ''),"
+    " v.name is not null, v.failure is not null, array_to_json(array(select a.attname::text from"
+    " pg_attribute a where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped"
+    " order by a.attnum))::text, c.relkind = 'v'"
+    " from pg_class c left join sluice.sql_view v"
+    "   on v.workspace_id = $2 and v.name = c.relname::text collate \"C\""
+    " where c.relnamespace = (select oid from pg_namespace where nspname = $1)"
+    "   and c.relkind in ('v', 'm', 'r', 'p', 'f')";
+
+constexpr std::string_view kMayOwn = "select rolsuper from pg_roles where rolname = current_user";
+
+constexpr std::string_view kMe = "select current_user::text";
+
+constexpr std::string_view kMissingRoles =
+    "select w.name from unnest($1::text[]) as w (name)"
+    " where not exists (select from pg_roles r where r.rolname = w.name)";
+
+// A policy is called like the role that it is for.
+constexpr std::string_view kOpenReads =
+    "select w.n from unnest($1::text[], $2::text[]) with ordinality as w (relation, owner, n)"
+    " join pg_class c on c.oid = to_regclass(w.relation) and c.relrowsecurity"
+    " join pg_policy p on p.polrelid = c.oid and p.polname = w.owner"
+    " where has_table_privilege(w.owner, c.oid, 'select')";
+
+constexpr std::string_view kHasRowSecurity =
+    "select relrowsecurity from pg_class where oid = to_regclass($1)";
+
+// Views and functions that stand on this one, or take its row type; triggers and rules on it.
+constexpr std::string_view kInTheWay =
+    "select distinct case when d.classid = 'pg_rewrite'::regclass"
+    "   then pg_describe_object('pg_class'::regclass, r.ev_class, 0)"
+    "   else pg_describe_object(d.classid, d.objid, 0) end"
+    " from pg_depend d left join pg_rewrite r"
+    "   on d.classid = 'pg_rewrite'::regclass and r.oid = d.objid"
+    " where d.deptype = 'n' and (r.ev_class is null or r.ev_class <> $1::bigint::oid)"
+    "   and ((d.refclassid = 'pg_class'::regclass and d.refobjid = $1::bigint::oid)"
+    "     or (d.refclassid = 'pg_type'::regclass and d.refobjid in ("
+    "       select t.oid from pg_type t where t.typrelid = $1::bigint::oid"
+    "       union all select t.typarray from pg_type t where t.typrelid = $1::bigint::oid)))"
+    " union select pg_describe_object('pg_trigger'::regclass, t.oid, 0) from pg_trigger t"
+    "   where t.tgrelid = $1::bigint::oid and not t.tgisinternal"
+    " union select pg_describe_object('pg_rewrite'::regclass, r.oid, 0) from pg_rewrite r"
+    "   where r.ev_class = $1::bigint::oid and r.rulename <> '_RETURN'"
+    " order by 1";
+
+// What people gave and wrote, as statements that do it again: column ('' for the view), statement.
+constexpr std::string_view kKept =
+    "select '', format('grant %s on %s to %s%s', a.privilege_type, $2::text, case a.grantee when 0"
+    "   then 'public' else quote_ident(pg_get_userbyid(a.grantee)) end,"
+    "   case when a.is_grantable then ' with grant option' else '' end)"
+    " from pg_class c cross join aclexplode(c.relacl) a"
+    " where c.oid = $1::bigint::oid and a.grantee <> c.relowner"
+    " union all"
+    " select t.attname::text, format('grant %s (%I) on %s to %s%s', a.privilege_type, t.attname,"
+    "   $2::text, case a.grantee when 0 then 'public' else quote_ident(pg_get_userbyid(a.grantee))"
+    "   end, case when a.is_grantable then ' with grant option' else '' end)"
+    " from pg_attribute t cross join aclexplode(t.attacl) a"
+    " where t.attrelid = $1::bigint::oid and t.attnum > 0 and not t.attisdropped"
+    " union all"
+    " select t.attname::text, format('comment on column %s.%I is %L', $2::text, t.attname,"
+    "   col_description(t.attrelid, t.attnum))"
+    " from pg_attribute t where t.attrelid = $1::bigint::oid and t.attnum > 0"
+    "   and col_description(t.attrelid, t.attnum) is not null"
+    " union all"
+    " select '', format('comment on view %s is %L', $2::text, obj_description($1::bigint::oid,"
+    "   'pg_class')) where obj_description($1::bigint::oid, 'pg_class') is not null";
+
+// Of a view that was just made again: what default privileges gave, which the one before had not.
+constexpr std::string_view kGivenByDefault =
+    "select distinct format('revoke all on %s from %s', $1::text, case a.grantee when 0 then"
+    "   'public' else quote_ident(pg_get_userbyid(a.grantee)) end)"
+    " from pg_class c cross join aclexplode(c.relacl) a"
+    " where c.oid = to_regclass($1) and a.grantee <> c.relowner";
+
+constexpr std::string_view kMade =
+    "insert into sluice.sql_view (workspace_id, name, hash) values ($1, $2, $3)"
+    " on conflict (workspace_id, name) do update set hash = excluded.hash, failure = null,"
+    " failed_at = null";
+
+constexpr std::string_view kFailed =
+    "insert into sluice.sql_view (workspace_id, name, failure, failed_at)"
+    " values ($1, $2, $3, now()) on conflict (workspace_id, name) do update"
+    " set failure = excluded.failure, failed_at = excluded.failed_at";
+
+constexpr std::string_view kGone =
+    "delete from sluice.sql_view where workspace_id = $1 and name = $2";
+
+constexpr std::string_view kRemembered =
+    "select name, hash, coalesce(failure->>'code', ''), coalesce(failure->>'message', ''),"
+    " coalesce(failure->>'hint', '') from sluice.sql_view where workspace_id = $1";
+
+constexpr std::string_view kOwnBytes = "select pg_relation_size('sluice.own_entity')";
+
+/// A relation of the workspace's schema as it is.
+struct Standing {
+  std::int64_t oid = 0;
+  std::string owner, comment, hash;
+  bool barrier = false, ours = false, failed = false, is_view = true;
+  std::vector<std::string> columns;
+};
+
+/// One refresh, for all its views.
+struct Refresh {
+  WorkspaceId workspace;
+  std::string schema;
+  std::string me;                ///< the role that we are
+  std::set<std::string> owners;  ///< roles whose policies all stand
+  std::map<std::string, Standing> standing;
+  std::vector<StaleView> stale;
+};
+
+/// The comment that versions before 0007 kept their hash in.
+bool is_old_hash(std::string_view comment) {
+  return comment.starts_with("sluice ") && comment.size() == 7 + 16 &&
+         comment.find_first_not_of("0123456789abcdef", 7) == std::string_view::npos;
+}
+
+std::string hash_of(const View& view) {
+  std::string text = fmt::format("{} {} {}", kFormat, view.owner, view.sql());
+  for (const ViewRead& read : view.reads) text += read.table + read.condition;
+  return model::text_hash(text);
+}
+
+Task<void> claim_schema(pg::Transaction& transaction, const std::string& name,
+                        const std::string& mark) {
+  pg::Params by_name(name);
+  const auto existing = co_await transaction.query(kSchema, std::move(by_name));
+  if (existing.empty()) {
+    const std::string create = fmt::format("create schema {}", quote_name(name));
+    co_await transaction.query(create);
+    const std::string comment =
+        fmt::format("comment on schema {} is {}", quote_name(name), quote_text(mark));
+    co_await transaction.query(comment);
+    co_return;
+  }
+  if (existing.text(0, 0) == mark) co_return;
+  throw Failure(Error(
+      ErrorKind::conflict, "workspace.schema_taken",
+      fmt::format("the database has a schema {} that does not belong to this workspace", name),
+      "rename that schema, or choose another name for the workspace"));
+}
+
+/// Runs a few statements in a transaction of their own. False when the database refused.
+Task<bool> try_alone(pg::Connection& connection, std::vector<std::string> statements) {
+  auto transaction = co_await pg::Transaction::begin(connection);
+  bool done = true;
+  try {
+    co_await transaction.query(kShortPatience);
+    for (const std::string& sql : statements) co_await transaction.query(sql);
+  } catch (const pg::QueryError& error) {
+    if (error.sqlstate().empty()) throw;
+    done = false;
+  }
+  if (done) {
+    co_await transaction.commit();
+  } else {
+    co_await transaction.rollback();
+  }
+  co_return done;
+}
+
+Task<void> make_roles(pg::Connection& connection, const std::vector<View>& views) {
+  std::set<std::string> names;
+  for (const View& view : views) names.insert(view.owner);
+  pg::Array wanted(pg::Oid::text);
+  for (const std::string& name : names) wanted.add(std::string_view(name));
+  pg::Params params(std::move(wanted));
+  const auto missing = co_await connection.query(kMissingRoles, std::move(params));
+  for (int row = 0; row < missing.rows(); ++row) {
+    // Roles are the server's: another database of it may make the same one at this moment.
+    std::vector<std::string> create = {
+        fmt::format("create role {} nologin", quote_name(missing.text(row, 0)))};
+    co_await try_alone(connection, std::move(create));
+  }
+}
+
+Task<bool> open_read(pg::Connection& connection, std::string owner, ViewRead read) {
+  pg::Params params(read.table);
+  const auto on = co_await connection.query(kHasRowSecurity, std::move(params));
+  if (on.empty()) co_return false;
+  std::vector<std::string> statements;
+  if (!on.get<bool>(0, 0))
+    statements.push_back(fmt::format("alter table {} enable row level security", read.table));
+  statements.push_back(fmt::format("drop policy if exists {} on {}", owner, read.table));
+  statements.push_back(fmt::format("create policy {0} on {1} for select to {0} using ({2})", owner,
+                                   read.table, read.condition));
+  statements.push_back(fmt::format("grant select on {} to {}", read.table, owner));
+  const bool done = co_await try_alone(connection, std::move(statements));
+  co_return done;
+}
+
+/// Makes roles and policies where they are missing, each table in a short transaction of its own,
+/// since it needs the table for itself. Returns the owners for whom every table is ready.
+Task<std::set<std::string>> ready_owners(pg::Connection& connection,
+                                         const std::vector<View>& views) {
+  std::set<std::string> ready;
+  const auto allowed = co_await connection.query(kMayOwn);
+  if (allowed.empty() || !allowed.get<bool>(0, 0)) co_return ready;
+  co_await make_roles(connection, views);
+  std::map<std::pair<std::string, std::string>, std::string> wanted;
+  for (const View& view : views) {
+    ready.insert(view.owner);
+    for (const ViewRead& read : view.reads) wanted[{view.owner, read.table}] = read.condition;
+  }
+  std::vector<std::pair<std::string, ViewRead>> reads;
+  pg::Array tables(pg::Oid::text), owners(pg::Oid::text);
+  for (const auto& [key, condition] : wanted) {
+    reads.emplace_back(key.first, ViewRead{key.second, condition});
+    owners.add(std::string_view(key.first));
+    tables.add(std::string_view(key.second));
+  }
+  pg::Params params(std::move(tables), std::move(owners));
+  const auto open = co_await connection.query(kOpenReads, std::move(params));
+  std::set<std::int64_t> numbers;
+  for (int row = 0; row < open.rows(); ++row) numbers.insert(open.get<std::int64_t>(row, 0));
+  std::int64_t number = 0;
+  for (const auto& [owner, read] : reads) {
+    if (numbers.contains(++number)) continue;
+    const bool opened = co_await open_read(connection, owner, read);
+    if (!opened) ready.erase(owner);
+  }
+  co_return ready;
+}
+
+/// The columns in the order in which the view has them, new ones behind.
+void keep_order(View& view, const std::vector<std::string>& order) {
+  std::vector<ViewColumn> columns;
+  for (const std::string& name : order) {
+    const auto found = std::find_if(view.columns.begin(), view.columns.end(),
+                                    [&](const ViewColumn& one) { return one.name == name; });
+    if (found == view.columns.end()) continue;  // gone: PostgreSQL will refuse to replace
+    columns.push_back(std::move(*found));
+    view.columns.erase(found);
+  }
+  std::move(view.columns.begin(), view.columns.end(), std::back_inserter(columns));
+  view.columns = std::move(columns);
+}
+
+/// False when PostgreSQL will not replace the view in place.
+Task<bool> replace_view(pg::Transaction& transaction, const std::string& create) {
+  co_await transaction.query("savepoint replace_view");
+  bool replaced = true;
+  try {
+    co_await transaction.query(create);
+  } catch (const pg::QueryError& error) {
+    // 42P16: columns were dropped, renamed, retyped or put in another order.
+    if (error.sqlstate() != "42P16") throw;
+    replaced = false;
+  }
+  if (!replaced) co_await transaction.query("rollback to savepoint replace_view");
+  co_await transaction.query("release savepoint replace_view");
+  co_return replaced;
+}
+
+Task<void> refuse_what_is_used(pg::Transaction& transaction, std::int64_t oid,
+                               const std::string& full_name) {
+  pg::Params params(oid);
+  const auto used = co_await transaction.query(kInTheWay, std::move(params));
+  if (used.empty()) co_return;
+  std::vector<std::string> by;
+  for (int row = 0; row < used.rows(); ++row) by.push_back(used.get<std::string>(row, 0));
+  throw Failure(Error(ErrorKind::conflict, "views.depended_on",
+                      fmt::format("the view {} must be made again, but is used by: {}", full_name,
+                                  fmt::join(by, ", ")),
+                      "drop what uses it, run: sluice view refresh, and create it again"));
+}
+
+/// Drops and creates; what people gave on it and wrote on it is there again afterwards.
+Task<void> make_again(pg::Transaction& transaction, const View& view, std::int64_t oid,
+                      const std::string& name, const std::string& create) {
+  co_await refuse_what_is_used(transaction, oid, name);
+  pg::Params params(oid, name);
+  const auto kept = co_await transaction.query(kKept, std::move(params));
+  const std::string drop = fmt::format("drop view {}", name);
+  co_await transaction.query(drop);
+  co_await transaction.query(create);
+  pg::Params made(name);
+  const auto given = co_await transaction.query(kGivenByDefault, std::move(made));
+  for (int row = 0; row < given.rows(); ++row) {
+    const auto revoke = given.get<std::string>(row, 0);
+    co_await transaction.query(revoke);
+  }
+  for (int row = 0; row < kept.rows(); ++row) {
+    const std::string_view column = kept.text(row, 0);
+    const bool there =
+        column.empty() || std::any_of(view.columns.begin(), view.columns.end(),
+                                      [&](const ViewColumn& one) { return one.name == column; });
+    const auto again = kept.get<std::string>(row, 1);
+    if (there) co_await transaction.query(again);
+  }
+}
+
+Task<void> put_view(pg::Transaction& transaction, const Refresh& refresh, View view,
+                    const Standing* standing, std::string hash) {
+  const std::string name = fmt::format("{}.{}", quote_name(refresh.schema), quote_name(view.name));
+  if (standing != nullptr && (!standing->ours || !standing->is_view)) {
+    throw Failure(Error(ErrorKind::conflict, "views.name_taken",
+                        fmt::format("{} is somebody's own, and stands where a view of Sluice "
+                                    "belongs",
+                                    name),
+                        "rename or drop it, and run: sluice view refresh"));
+  }
+  const bool owned = refresh.owners.contains(view.owner);
+  if (standing != nullptr) keep_order(view, standing->columns);
+  const std::string create =
+      fmt::format("create or replace view {} with (security_barrier = {}) as {}", name,
+                  owned ? "false" : "true", view.sql());
+  if (standing != nullptr && is_old_hash(standing->comment)) {
+    const std::string comment = fmt::format("comment on view {} is null", name);
+    co_await transaction.query(comment);
+  }
+  const bool replaced = co_await replace_view(transaction, create);
+  if (!replaced && standing != nullptr)
+    co_await make_again(transaction, view, standing->oid, name, create);
+  const std::string owner = owned ? view.owner : refresh.me;
+  const bool same_owner = standing != nullptr ? replaced && standing->owner == owner : !owned;
+  if (!same_owner) {
+    const std::string alter = fmt::format("alter view {} owner to {}", name, quote_name(owner));
+    co_await transaction.query(alter);
+  }
+  pg::Params made(refresh.workspace, view.name, hash);
+  co_await transaction.query(kMade, std::move(made));
+}
+
+Task<void> drop_view(pg::Transaction& transaction, const Refresh& refresh, std::string view,
+                     const Standing& standing) {
+  const std::string name = fmt::format("{}.{}", quote_name(refresh.schema), quote_name(view));
+  co_await refuse_what_is_used(transaction, standing.oid, name);
+  const std::string drop = fmt::format("drop view {}", name);
+  co_await transaction.query(drop);
+  pg::Params gone(refresh.workspace, view);
+  co_await transaction.query(kGone, std::move(gone));
+}
+
+Error stale_error(const pg::QueryError& error, const std::string& view) {
+  if (error.sqlstate() == "55P03") {
+    return Error(ErrorKind::retry_later, "views.busy",
+                 fmt::format("the view {} is locked by somebody who reads it", view),
+                 "run: sluice view refresh, when their query is over");
+  }
+  return Error(error.kind(), error.error().code, error.error().message,
+               "run: sluice view refresh, once that is mended");
+}
+
+/// One view's work; what goes wrong with it undoes it alone, and is remembered.
+Task<void> in_its_savepoint(pg::Transaction& transaction, Refresh& refresh, std::string name,
+                            Task<void> work) {
+  co_await transaction.query("savepoint one_view");
+  std::optional<Error> failed;
+  try {
+    co_await std::move(work);
+  } catch (const pg::QueryError& error) {
+    if (error.sqlstate().empty()) throw;  // the connection, not the view
+    failed = stale_error(error, name);
+  } catch (const Failure& failure) {
+    failed = failure.error();
+  }
+  if (failed) {
+    co_await transaction.query("rollback to savepoint one_view");
+    nlohmann::json detail = nlohmann::json::object();
+    detail["code"] = failed->code;
+    detail["message"] = failed->message;
+    detail["hint"] = failed->hint;
+    pg::Params params(refresh.workspace, name, std::move(detail));
+    co_await transaction.query(kFailed, std::move(params));
+    log::warning("views.stale",
+                 {{"workspace", refresh.schema}, {"view", name}, {"error", failed->describe()}});
+    refresh.stale.push_back(StaleView{std::move(name), std::move(*failed)});
+  }
+  co_await transaction.query("release savepoint one_view");
+}
+
+Task<void> look(pg::Transaction& transaction, Refresh& refresh) {
+  pg::Params params(refresh.schema, refresh.workspace);
+  const auto rows = co_await transaction.query(kExisting, std::move(params));
+  for (int row = 0; row < rows.rows(); ++row) {
+    Standing& one = refresh.standing[rows.get<std::string>(row, 0)];
+    one.oid = rows.get<std::int64_t>(row, 1);
+    one.owner = rows.get<std::string>(row, 2);
+    one.comment = rows.get<std::string>(row, 3);
+    one.barrier = rows.get<bool>(row, 4);
+    one.hash = rows.get<std::string>(row, 5);
+    one.ours = (rows.get<bool>(row, 6) && !one.hash.empty()) || is_old_hash(one.comment);
+    one.failed = rows.get<bool>(row, 7);
+    one.columns = nlohmann::json::parse(rows.text(row, 8)).get<std::vector<std::string>>();
+    one.is_view = rows.get<bool>(row, 9);
+  }
+}
+
+/// An index for each unique text of own types, one for all that are called alike.
+Task<void> make_own_indexes(pg::Connection& connection, const model::Catalog& catalog) {
+  const auto bytes = co_await connection.query(kOwnBytes);
+  if (bytes.get<std::int64_t>(0, 0) > kIndexAtOnceBytes) co_return;
+  for (const model::StoredType& type : catalog.types) {
+    for (const model::StoredAttribute& attribute : type.attributes) {
+      if (!type.own || !attribute.unique || attribute.type != contract::AttributeType::text)
+        continue;
+      const std::string index =
+          quote_name(model::fitted_name(fmt::format("own_entity_by_{}", attribute.name)));
+      pg::Params params("sluice." + index);
+      const auto there =
+          co_await connection.query("select to_regclass($1) is not null", std::move(params));
+      if (there.get<bool>(0, 0)) continue;
+      const std::string value = fmt::format("sluice.text_of(data, {})", quote_text(attribute.name));
+      std::vector<std::string> create = {fmt::format(
+          "create index if not exists {0} on sluice.own_entity (workspace_id, type_id, ({1}))"
+          " where ({1}) is not null",
+          index, value)};
+      co_await try_alone(connection, std::move(create));
+    }
+  }
+}
+
+}  // namespace
+
+Result<void> check_workspace_name(std::string_view name) {
+  const bool reserved = name == "public" || name == "sluice" || name == "vendor" ||
+                        name == "information_schema" || name.starts_with("pg_");
+  if (!reserved) return {};
+  return fail(
+      ErrorKind::bad_input, "workspace.reserved_name",
+      fmt::format("a workspace cannot be called {}: its views live in a schema of that name, and"
+                  " PostgreSQL or Sluice needs that one",
+                  name),
+      "choose another name");
+}
+
+Task<std::vector<StaleView>> refresh_views(pg::Connection& connection,
+                                           const model::Catalog& catalog,
+                                           std::string workspace_name) {
+  expect(check_workspace_name(workspace_name));
+  std::vector<View> views = views_of(catalog);
+  Refresh refresh;
+  refresh.workspace = catalog.workspace;
+  refresh.schema = workspace_name;
+  const auto me = co_await connection.query(kMe);
+  refresh.me = me.get<std::string>(0, 0);
+  co_await make_own_indexes(connection, catalog);
+  refresh.owners = co_await ready_owners(connection, views);
+
+  auto transaction = co_await pg::Transaction::begin(connection);
+  pg::Params locked(workspace_name);
+  co_await transaction.query(kLock, std::move(locked));
+  co_await transaction.query(kPatience);
+  const std::string mark = fmt::format("{}{}", kOurMark, catalog.workspace.value);
+  co_await claim_schema(transaction, workspace_name, mark);
+  co_await look(transaction, refresh);
+
+  for (View& view : views) {
+    const auto found = refresh.standing.find(view.name);
+    const bool exists = found != refresh.standing.end();
+    const bool owned = refresh.owners.contains(view.owner);
+    std::string hash = hash_of(view);
+    std::optional<Standing> standing;
+    if (exists) standing = std::move(found->second);
+    if (exists) refresh.standing.erase(found);
+    const bool same = exists && standing->ours && standing->hash == hash && !standing->failed &&
+                      standing->barrier == !owned &&
+                      standing->owner == (owned ? view.owner : refresh.me);
+    if (same) continue;
+    std::string name = view.name;
+    Task<void> work = put_view(transaction, refresh, std::move(view),
+                               standing ? &*standing : nullptr, std::move(hash));
+    co_await in_its_savepoint(transaction, refresh, std::move(name), std::move(work));
+  }
+  // What is left was made by us but no type calls for it; views that people made here stay.
+  for (const auto& [name, standing] : refresh.standing) {
+    if (!standing.ours || !standing.is_view) continue;
+    Task<void> work = drop_view(transaction, refresh, name, standing);
+    co_await in_its_savepoint(transaction, refresh, name, std::move(work));
+  }
+  co_await transaction.commit();
+  co_return std::move(refresh.stale);
+}
+
+Task<std::vector<StaleView>> stale_views(pg::Connection& connection,
+                                         const model::Catalog& catalog) {
+  pg::Params params(catalog.workspace);
+  const auto rows = co_await connection.query(kRemembered, std::move(params));
+  std::vector<StaleView> stale;
+  std::map<std::string, std::string> hashes;
+  for (int row = 0; row < rows.rows(); ++row) {
+    std::string name = rows.get<std::string>(row, 0);
+    if (rows.text(row, 2).empty()) {
+      hashes[name] = rows.get<std::string>(row, 1);
+      continue;
+    }
+    Error error(ErrorKind::conflict, rows.get<std::string>(row, 2), rows.get<std::string>(row, 3),
+                rows.get<std::string>(row, 4));
+    hashes[name] = "";
+    stale.push_back(StaleView{std::move(name), std::move(error)});
+  }
+  for (const View& view : views_of(catalog)) {
+    const auto made = hashes.find(view.name);
+    if (made != hashes.end() && (made->second.empty() || made->second == hash_of(view))) continue;
+    Error error(ErrorKind::retry_later, "views.outdated",
+                fmt::format("the SQL view {} is not what the catalogue says", view.name),
+                "run: sluice view refresh");
+    stale.push_back(StaleView{view.name, std::move(error)});
+  }
+  co_return stale;
+}
+
+}  // namespace sluice::feed
