@@ -12,6 +12,7 @@
 #include "api/server.hpp"
 #include "base/log.hpp"
 #include "connector/registry.hpp"
+#include "feed/upkeep.hpp"
 #include "feed/views.hpp"
 #include "fetch/client.hpp"
 #include "ingest/writer.hpp"
@@ -319,6 +320,9 @@ class Host {
     });
     asio::co_spawn(loop_, server_->run(), remember);
     asio::co_spawn(loop_, watch_settings(pools_.asking), remember);
+    asio::co_spawn(loop_,
+                   feed::keep_feed(loop_.get_executor(), connect_options(config_, cluster_)),
+                   remember);
     if (cluster_) asio::co_spawn(loop_, keep_alive(*cluster_), remember);
     asio::co_spawn(loop_, watch_connectors(), remember);
     std::promise<void> ending;
@@ -365,6 +369,7 @@ class Host {
     const pg::MigrationOutcome outcome = co_await pg::migrate(*connection, pg::migrations());
     if (outcome.from != outcome.to)
       log::info("database.migrated", {{"from", outcome.from}, {"to", outcome.to}});
+    co_await feed::check_origin(*connection);
     co_return co_await claim_database(*connection, config_, clock_);
   }
 

@@ -35,7 +35,8 @@ Task<HttpResponse> read(Call& call) {
 
 constexpr std::array<Route, 1> kRoutes = {{
     {"GET", "/v1/workspaces/{workspace}/changes", Access::reader,
-     "What changed, in order; ?cursor=&limit=&type=. Ask again with the cursor that is given back",
+     "What changed, in the order of commits; ?cursor=&limit=&type=. Ask again with the cursor that "
+     "is given back",
      read, "cursor limit type"},
 }};
 

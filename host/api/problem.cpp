@@ -10,7 +10,7 @@ struct Special {
   int status;
 };
 
-constexpr std::array<Special, 10> kSpecial = {{
+constexpr std::array<Special, 12> kSpecial = {{
     {"token.missing", 401},
     {"token.unknown", 401},
     {"request.too_large", 413},
@@ -18,6 +18,8 @@ constexpr std::array<Special, 10> kSpecial = {{
     {"request.cut", 408},
     {"request.method_not_allowed", 405},
     {"request.unsupported_media_type", 415},
+    {"feed.expired", 410},
+    {"feed.history_lost", 410},
     {"check.failed", 422},
     {"config.invalid", 422},
     {"connection.missing_secret", 422},
@@ -39,6 +41,8 @@ std::string_view title(int status) {
       return "Method not allowed";
     case 409:
       return "Conflict";
+    case 410:
+      return "Gone";
     case 413:
       return "Too large";
     case 415:

@@ -30,7 +30,8 @@ void add_changes(CLI::App& app, Context& context) {
       options->cursor = cell(answer["cursor"]);
       if (!options->follow || !answer["changes"].empty()) {
         context.show(answer, answer["changes"],
-                     {{"AT", "/at"},
+                     {{"POSITION", "/position", true},
+                      {"AT", "/at"},
                       {"OP", "/op"},
                       {"TYPE", "/type"},
                       {"ID", "/entity_id", true},
@@ -43,7 +44,7 @@ void add_changes(CLI::App& app, Context& context) {
       }
       flush_output();
       if (!std::cout) return;  // run() says so
-      if (answer["changes"].empty()) pause_for(std::chrono::milliseconds(500));
+      if (!answer["has_more"].get<bool>()) pause_for(std::chrono::milliseconds(500));
     }
   });
 }

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 
 #include "base/bytes.hpp"
@@ -9,60 +10,86 @@
 namespace sluice::feed {
 namespace {
 
-// No transaction before this one can still commit a change here: the oldest running one, except
-// those that another database of the server is known to run (a snapshot lists them all). A
-// transaction whose backend we may not see, or that has ended since, counts as one of ours. A
-// standby's snapshots list none, and have only their xmin.
-constexpr std::string_view kHorizon =
-    "(select case when pg_is_in_recovery() then pg_snapshot_xmin(pg_current_snapshot()) else"
-    " coalesce((select x from pg_snapshot_xip(pg_current_snapshot()) x where not exists"
-    " (select 1 from pg_stat_activity a where a.backend_xid = x::xid"
-    "  and a.datid <> (select d.oid from pg_database d where d.datname = current_database()))"
-    " order by x limit 1), pg_snapshot_xmax(pg_current_snapshot())) end)";
+// In one statement, and so of one moment: the head, the last position, the row at which the cursor
+// stands, the changes behind it, and the row at which the look ends.
+//   $2, $3  position and time of the cursor; 0 and 1970 for none, and then nothing is compared
+//   $4      how many positions are looked at
+//   $5      how many changes are wanted, and one more
+//   $6, $7  the filter
+// By time only months are left out: a position behind the cursor's was never written before it.
+constexpr std::string_view kMoment =
+    "select h.kept_from, h.generation, l.position, k.at, s.position, s.at,"
+    " c.position, c.at, c.type_id, coalesce(t.name, ''), c.entity_id, c.connection_id, c.run_id,"
+    " c.op, c.external_id, c.changed"
+    " from sluice.feed_head h"
+    " left join lateral (select x.position from sluice.change x where x.workspace_id = $1"
+    "  and x.position >= $2 and x.at >= $3 order by x.position desc limit 1) l on true"
+    " left join lateral (select x.at from sluice.change x where x.workspace_id = $1"
+    "  and x.position = $2 and x.at = $3 offset 0) k on true"
+    " left join lateral (select x.position, x.at from sluice.change x where x.workspace_id = $1"
+    "  and x.position = least(l.position, greatest($2, h.kept_from - 1) + $4) and x.at >= $3"
+    "  offset 0) s on true";
+
+constexpr std::string_view kType =
+    " left join lateral (select o.name from sluice.entity_type o where o.workspace_id = $1"
+    "  and o.type_id = c.type_id offset 0) t on true"
+    " where h.workspace_id = $1";
 
 const pg::Statement kRead{
-    "feed_read",
-    "select h.txid::text, h.change_id, h.at, h.type_id, coalesce(t.name, ''), h.entity_id,"
-    " h.connection_id, h.run_id, h.op, h.external_id, h.changed"
-    " from sluice.change h"
-    " left join sluice.entity_type t on t.workspace_id = $1 and t.type_id = h.type_id"
-    " where h.workspace_id = $1 and (h.txid, h.change_id) > ($2::text::xid8, $3::bigint)"
-    " and h.txid < " +
-        std::string(kHorizon) +
-        " and ($4::bigint is null or h.type_id = $4)"
-        " order by h.txid, h.change_id limit $5::int"};
+    "feed_read", std::string(kMoment) +
+                     " left join lateral (select * from sluice.change x where x.workspace_id = $1"
+                     "  and x.position > $2 and x.position <= greatest($2, h.kept_from - 1) + $4"
+                     "  and x.at >= $3 and ($6::bigint is null or x.type_id = $6)"
+                     "  order by x.position limit $5::int) c on true" +
+                     std::string(kType)};
 
 // Of one entity, by its own index: the feed's order would walk through everybody's changes to find
 // its few.
 const pg::Statement kReadEntity{
     "feed_read_entity",
-    "select h.txid::text, h.change_id, h.at, h.type_id, coalesce(t.name, ''), h.entity_id,"
-    " h.connection_id, h.run_id, h.op, h.external_id, h.changed"
-    " from (select * from sluice.change c where c.workspace_id = $1 and c.entity_id = $5 offset 0) "
-    "h"
-    " left join sluice.entity_type t on t.workspace_id = $1 and t.type_id = h.type_id"
-    " where (h.txid, h.change_id) > ($2::text::xid8, $3::bigint)"
-    " and h.txid < " +
-        std::string(kHorizon) +
-        " and ($4::bigint is null or h.type_id = $4)"
-        " order by h.txid, h.change_id limit $6::int"};
+    std::string(kMoment) +
+        " left join lateral (select * from sluice.change x where x.workspace_id = $1"
+        "  and x.entity_id = $7 and x.position > $2 and x.at >= $3"
+        "  and ($6::bigint is null or x.type_id = $6)"
+        "  order by x.entity_id, x.position limit $5::int) c on true" +
+        std::string(kType)};
 
-/// A position in the feed; "1:<workspace>:<txid>:<change>" in base64url.
-struct Position {
-  std::string txid = "0";
-  std::int64_t change_id = 0;
+const pg::Statement kLast{
+    "feed_last",
+    "select x.position from sluice.change x where x.workspace_id = $1 order by x.position desc "
+    "limit 1"};
+
+// From which position on the histories after this one differ from it.
+const pg::Statement kBranch{
+    "feed_branch",
+    "select (select min(n.began_after) from sluice.feed_generation n where n.workspace_id = $1"
+    " and n.ordinal > g.ordinal) from sluice.feed_generation g"
+    " where g.workspace_id = $1 and g.generation = $2"};
+
+const pg::Statement kLegacy{"feed_legacy",
+                            "select safe_position from sluice.feed_legacy where workspace_id = $1"
+                            " and txid >= $2::text::xid8 order by txid limit 1"};
+
+constexpr std::int64_t kAllPositions = std::int64_t{1} << 62;
+
+/// A position in the feed; "2:<workspace>:<generation>:<position>:<time>" in base64url.
+struct Cursor {
+  std::int64_t generation = 0;  ///< 0: of none, to begin with
+  std::int64_t position = 0;
+  std::int64_t at = 0;  ///< µs since 1970; 0: not known
+  std::string txid;     ///< of the old kind only, "1:<workspace>:<txid>:<change>"
 };
 
-std::string cursor_of(WorkspaceId workspace, const Change& change) {
+std::string text_of(WorkspaceId workspace, const Cursor& cursor) {
   const std::string text =
-      fmt::format("1:{}:{}:{}", workspace.value, change.txid, change.change_id);
+      fmt::format("2:{}:{}:{}:{}", workspace.value, cursor.generation, cursor.position, cursor.at);
   return to_base64url(as_bytes(text));
 }
 
 template <class Number>
 bool read_number(std::string_view& text, Number& out) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), out);
-  if (error != std::errc{}) return false;
+  if (error != std::errc{} || out < Number{0}) return false;
   text.remove_prefix(static_cast<std::size_t>(end - text.data()));
   if (text.empty()) return true;
   if (text.front() != ':') return false;
@@ -70,55 +97,229 @@ bool read_number(std::string_view& text, Number& out) {
   return !text.empty();
 }
 
-Result<Position> position_of(WorkspaceId workspace, const std::string& cursor) {
-  Position position;
-  if (cursor.empty()) return position;
-  const auto bytes = from_base64url(cursor);
-  std::string_view text;
-  if (bytes) text = as_text(*bytes);
+bool read_cursor(WorkspaceId workspace, std::string_view text, Cursor& cursor) {
   int version = 0;
   std::int64_t of_workspace = 0;
-  std::uint64_t txid = 0;
-  const bool good = bytes && read_number(text, version) && version == 1 &&
-                    read_number(text, of_workspace) && of_workspace == workspace.value &&
-                    read_number(text, txid) && read_number(text, position.change_id) &&
-                    text.empty() && position.change_id >= 0;
-  if (!good) {
-    return fail(ErrorKind::bad_input, "feed.bad_cursor",
-                "this is no cursor of this workspace's change feed",
-                "send a cursor exactly as a page gave it, or none to begin at the beginning");
+  if (!read_number(text, version) || !read_number(text, of_workspace)) return false;
+  if (of_workspace != workspace.value) return false;
+  if (version == 1) {
+    std::uint64_t txid = 0;
+    std::int64_t change = 0;
+    if (!read_number(text, txid) || text.empty()) return false;
+    if (!read_number(text, change) || !text.empty()) return false;
+    cursor.txid = std::to_string(txid);
+    return true;
   }
-  position.txid = std::to_string(txid);
-  return position;
+  return version == 2 && read_number(text, cursor.generation) && !text.empty() &&
+         read_number(text, cursor.position) && !text.empty() && read_number(text, cursor.at) &&
+         text.empty() && cursor.generation > 0 && cursor.position < (std::int64_t{1} << 53);
 }
+
+Result<Cursor> cursor_of(WorkspaceId workspace, const std::string& text) {
+  Cursor cursor;
+  if (text.empty()) return cursor;
+  const auto bytes = from_base64url(text);
+  if (bytes && read_cursor(workspace, as_text(*bytes), cursor)) return cursor;
+  return fail(ErrorKind::bad_input, "feed.bad_cursor",
+              "this is no cursor of this workspace's change feed",
+              "send a cursor exactly as a page gave it, or none to begin at the beginning");
+}
+
+constexpr int kFirstColumn = 6;  ///< of the change itself, in what kMoment selects
 
 Change read_change(const pg::QueryResult& rows, int row) {
   Change change;
-  change.txid = rows.get<std::string>(row, 0);
-  change.change_id = rows.get<std::int64_t>(row, 1);
-  change.at = rows.get<Micros>(row, 2);
-  change.type = rows.get<EntityTypeId>(row, 3);
-  change.type_name = rows.get<std::string>(row, 4);
-  change.entity = rows.get<EntityId>(row, 5);
-  change.connection = rows.get<ConnectionId>(row, 6);
-  change.run = rows.get<RunId>(row, 7);
-  change.op = rows.get<std::string>(row, 8);
-  change.external_id = rows.get<std::string>(row, 9);
-  if (!rows.is_null(row, 10)) change.changed = nlohmann::json::parse(rows.text(row, 10));
+  int column = kFirstColumn;
+  change.position = rows.get<std::int64_t>(row, column++);
+  change.at = rows.get<Micros>(row, column++);
+  change.type = rows.get<EntityTypeId>(row, column++);
+  change.type_name = rows.get<std::string>(row, column++);
+  change.entity = rows.get<EntityId>(row, column++);
+  change.connection = rows.get<ConnectionId>(row, column++);
+  change.run = rows.get<RunId>(row, column++);
+  change.op = rows.get<std::string>(row, column++);
+  change.external_id = rows.get<std::string>(row, column++);
+  if (!rows.is_null(row, column)) change.changed = nlohmann::json::parse(rows.text(row, column));
   return change;
 }
+
+/// The head as one statement saw it, and the rows at which the cursor and the look end.
+struct Moment {
+  std::int64_t kept_from = 1;
+  std::int64_t generation = 0;
+  std::optional<std::int64_t> last;  ///< none: nothing stands at the cursor or behind it
+  std::optional<Micros> same_row_at;
+  std::optional<std::int64_t> stop;
+  Micros stop_at{};
+
+  explicit Moment(const pg::QueryResult& rows)
+      : kept_from(rows.get<std::int64_t>(0, 0)),
+        generation(rows.get<std::int64_t>(0, 1)),
+        last(rows.get<std::optional<std::int64_t>>(0, 2)),
+        same_row_at(rows.get<std::optional<Micros>>(0, 3)),
+        stop(rows.get<std::optional<std::int64_t>>(0, 4)),
+        stop_at(rows.get<std::optional<Micros>>(0, 5).value_or(Micros{})) {}
+};
 
 template <class IdType>
 std::optional<std::int64_t> number_of(const std::optional<IdType>& id) {
   return id ? std::optional(id->value) : std::nullopt;
 }
 
+/// One call of read_changes.
+class Reading {
+ public:
+  Reading(pg::Pool& pool, WorkspaceId workspace, const FeedQuery& query)
+      : pool_(pool), workspace_(workspace), query_(query) {}
+
+  Task<Result<FeedPage>> run(Cursor cursor) {
+    cursor_ = std::move(cursor);
+    if (!cursor_.txid.empty()) co_await translate();
+    for (int step = 1;; ++step) {
+      const std::optional<Error> refused = co_await look();
+      if (refused) co_return std::unexpected(*refused);
+      if (!page_.changes.empty() || !page_.has_more || step == kScanSteps) break;
+    }
+    page_.cursor = text_of(workspace_, cursor_);
+    co_return std::move(page_);
+  }
+
+ private:
+  /// From the old kind. All that it had seen stands before this position, and perhaps some more.
+  Task<void> translate() {
+    pg::Params params(workspace_, cursor_.txid);
+    const auto rows = co_await pool_.query(kLegacy, std::move(params));
+    cursor_ = Cursor();
+    if (!rows.empty()) cursor_.position = rows.get<std::int64_t>(0, 0);
+    translated_ = true;
+  }
+
+  /// One statement: takes what it found into the page, and the cursor behind all it looked at.
+  Task<std::optional<Error>> look() {
+    const bool bounded = query_.type && !query_.entity;
+    const Micros at(cursor_.at);
+    pg::Params params(workspace_, cursor_.position, at, bounded ? kScanPositions : kAllPositions,
+                      static_cast<std::int32_t>(query_.limit + 1), number_of(query_.type));
+    if (query_.entity) params.add(query_.entity->value);
+    const pg::Statement& read = query_.entity ? kReadEntity : kRead;
+    const auto rows = co_await pool_.query(read, std::move(params));
+    if (rows.empty()) {
+      co_return Error(ErrorKind::not_found, "workspace.not_found",
+                      fmt::format("there is no workspace {}", workspace_.value));
+    }
+    const Moment moment(rows);
+    const std::optional<Error> refused = co_await compare(moment);
+    if (refused) co_return refused;
+    take(moment, rows);
+    co_return std::nullopt;
+  }
+
+  /// What is wrong with the cursor, at this moment.
+  Task<std::optional<Error>> compare(const Moment& moment) {
+    const bool given = cursor_.generation != 0;
+    if (given && cursor_.generation != moment.generation) {
+      const std::optional<Error> lost = co_await compare_generation(moment);
+      if (lost) co_return lost;
+    }
+    if (!given && !translated_) co_return std::nullopt;
+    if (cursor_.position < moment.kept_from - 1) co_return expired(moment);
+    if (cursor_.position == moment.kept_from - 1) co_return std::nullopt;  // its row may be gone
+    const bool within = moment.last && cursor_.position <= *moment.last;
+    if (within && (cursor_.at == 0 || moment.same_row_at)) co_return std::nullopt;
+    pg::Params params(workspace_);
+    const auto rows = co_await pool_.query(kLast, std::move(params));
+    const std::int64_t last = rows.empty() ? moment.kept_from - 1 : rows.get<std::int64_t>(0, 0);
+    if (cursor_.position > last) co_return ahead(last);
+    co_return lost(moment, "another change stands at its position now", std::nullopt);
+  }
+
+  Task<std::optional<Error>> compare_generation(const Moment& moment) {
+    pg::Params params(workspace_, cursor_.generation);
+    const auto rows = co_await pool_.query(kBranch, std::move(params));
+    if (rows.empty()) co_return lost(moment, "its history is not known here", std::nullopt);
+    const auto branch = rows.get<std::optional<std::int64_t>>(0, 0);
+    if (!branch || cursor_.position <= *branch) co_return std::nullopt;
+    co_return lost(moment, fmt::format("its history went on after {} in another way", *branch),
+                   branch);
+  }
+
+  Error expired(const Moment& moment) const {
+    return Error(
+        ErrorKind::conflict, "feed.expired",
+        fmt::format("changes {} to {} of this feed are behind this cursor, and are kept no longer",
+                    cursor_.position + 1, moment.kept_from - 1),
+        fmt::format("read all entities anew, then go on with the cursor {}, which begins with the "
+                    "oldest change that is kept",
+                    go_on(moment, moment.kept_from - 1)));
+  }
+
+  Error ahead(std::int64_t last) const {
+    return Error(ErrorKind::conflict, "feed.cursor_ahead",
+                 fmt::format("the feed ends at {}, and this cursor stands at {}: the database may "
+                             "have been put back to an earlier state",
+                             last, cursor_.position),
+                 "undo what was read after that, or read all entities anew and begin without a "
+                 "cursor; on a standby that lags, ask again later");
+  }
+
+  Error lost(const Moment& moment, std::string_view why, std::optional<std::int64_t> common) const {
+    const std::int64_t from = std::max(common.value_or(0), moment.kept_from - 1);
+    return Error(
+        ErrorKind::conflict, "feed.history_lost",
+        fmt::format("what this cursor has seen up to {} is not what is stored now: {}. The "
+                    "database was put back to an earlier state and went on from there",
+                    cursor_.position, why),
+        fmt::format("undo what was read after {}, or read all entities anew; then go on with the "
+                    "cursor {}",
+                    from, go_on(moment, from)));
+  }
+
+  [[nodiscard]] std::string go_on(const Moment& moment, std::int64_t position) const {
+    Cursor cursor;
+    cursor.generation = moment.generation;
+    cursor.position = position;
+    return text_of(workspace_, cursor);
+  }
+
+  void take(const Moment& moment, const pg::QueryResult& rows) {
+    const int found = rows.is_null(0, kFirstColumn) ? 0 : rows.rows();
+    for (int row = 0; row < found; ++row) page_.changes.push_back(read_change(rows, row));
+    // A plan may join them in another order than it read them in.
+    std::ranges::sort(page_.changes, {}, &Change::position);
+    cursor_.generation = moment.generation;
+    if (found > query_.limit) {
+      page_.changes.resize(static_cast<std::size_t>(query_.limit));
+      page_.has_more = true;
+      cursor_.position = page_.changes.back().position;
+      cursor_.at = page_.changes.back().at.count();
+      return;
+    }
+    page_.has_more = false;
+    if (moment.stop && *moment.stop > cursor_.position) {
+      page_.has_more = *moment.stop < *moment.last;
+      cursor_.position = *moment.stop;
+      cursor_.at = moment.stop_at.count();
+    } else if (cursor_.position < moment.kept_from - 1) {
+      cursor_.position = moment.kept_from - 1;
+      cursor_.at = 0;
+    }
+  }
+
+  pg::Pool& pool_;
+  WorkspaceId workspace_;
+  const FeedQuery& query_;
+  Cursor cursor_;
+  bool translated_ = false;
+  FeedPage page_;
+};
+
 }  // namespace
 
 nlohmann::json to_json(const Change& change) {
   nlohmann::json out = nlohmann::json::object();
-  out["txid"] = change.txid;
-  out["change_id"] = change.change_id;
+  out["position"] = change.position;
+  out["txid"] = nullptr;
+  out["change_id"] = change.position;
   out["at"] = to_rfc3339(change.at);
   out["type"] = change.type_name;
   out["entity_id"] = change.entity.value;
@@ -135,21 +336,10 @@ Task<Result<FeedPage>> read_changes(pg::Pool& pool, WorkspaceId workspace, FeedQ
     co_return fail(ErrorKind::bad_input, "feed.bad_limit", fmt::format("limit is {}", query.limit),
                    fmt::format("use 1 to {}", kFeedPageMax));
   }
-  const auto position = position_of(workspace, query.cursor);
-  if (!position) co_return std::unexpected(position.error());
-  pg::Params params(workspace, position->txid, position->change_id, number_of(query.type));
-  if (query.entity) params.add(query.entity->value);
-  params.add(static_cast<std::int32_t>(query.limit + 1));
-  const pg::Statement& read = query.entity ? kReadEntity : kRead;
-  const auto rows = co_await pool.query(read, std::move(params));
-  FeedPage page;
-  page.cursor = query.cursor;
-  page.has_more = rows.rows() > query.limit;
-  for (int row = 0; row < std::min(rows.rows(), query.limit); ++row) {
-    page.changes.push_back(read_change(rows, row));
-  }
-  if (!page.changes.empty()) page.cursor = cursor_of(workspace, page.changes.back());
-  co_return page;
+  auto cursor = cursor_of(workspace, query.cursor);
+  if (!cursor) co_return std::unexpected(cursor.error());
+  Reading reading(pool, workspace, query);
+  co_return co_await reading.run(std::move(*cursor));
 }
 
 }  // namespace sluice::feed

@@ -1,4 +1,4 @@
-// The change feed: everything that changed in a workspace, in an order that never skips, resumable.
+// The change feed: everything that changed in a workspace, in the order of its commits, resumable.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -15,20 +15,25 @@
 namespace sluice::feed {
 
 inline constexpr int kFeedPageMax = 1000;  ///< changes in one page
+/// A reader of one type looks at so many positions in one statement, and makes so many of these
+/// steps before it answers that it has found nothing yet.
+inline constexpr std::int64_t kScanPositions = 20'000;
+inline constexpr int kScanSteps = 4;
 
 struct Change {
-  std::string txid;
-  std::int64_t change_id = 0;
-  Micros at{};
+  std::int64_t position = 0;  ///< in its workspace: 1, 2, 3, …, without a gap; below 2^53
+  Micros at{};                ///< never goes back from one position to the next
   EntityTypeId type;
   std::string type_name;  ///< empty when the type is gone
   EntityId entity;
   ConnectionId connection;  ///< 0: none
   RunId run;                ///< 0: none
-  std::string op;           ///< insert, update, delete, restore, link, unlink
+  std::string op;           ///< insert, update, delete, restore, link, unlink, erased
   std::string external_id;
-  nlohmann::json changed;  ///< {"attribute": [before, after]}; null for insert
+  nlohmann::json changed;  ///< {"attribute": [before, after]}; null for insert and erased
 };
+/// Also says "change_id", as another name of the position, and "txid", null: what they were called
+/// before.
 [[nodiscard]] nlohmann::json to_json(const Change& change);
 
 struct FeedQuery {
@@ -40,17 +45,28 @@ struct FeedQuery {
 
 struct FeedPage {
   std::vector<Change> changes;
-  std::string cursor;     ///< where to go on; the cursor given when there was nothing
-  bool has_more = false;  ///< more was there at once
+  std::string cursor;     ///< where to go on: everything before it was looked at
+  bool has_more = false;  ///< there is more to look at, though perhaps nothing of what is asked for
 };
 
-/// A page of changes behind the cursor, ordered by (transaction, change). Only transactions older
-/// than the oldest running one are served: nobody can commit behind a cursor, so nothing is ever
-/// skipped; a long writing transaction in this database holds the feed back, and one in another
-/// database of the server too where the role may not see it (pg_read_all_stats). A reader at the
-/// end gets no changes and its own cursor again. A cursor belongs to one workspace and stays valid
-/// for ever; filters may change between pages. Errors: bad_input "feed.bad_cursor",
-/// "feed.bad_limit". Throws pg::QueryError.
+/// A page of changes behind the cursor, in the order of their positions. Positions are given under
+/// a lock of the workspace until the commit, so a reader that sees one sees all before it: nothing
+/// is skipped, and nobody's open transaction holds anything back.
+///
+/// A reader at the end gets no changes and its own cursor again; one with a filter gets a cursor
+/// behind all that was looked at. Filters may change between pages.
+///
+/// A cursor belongs to one workspace, and says of which history it is and at what time its position
+/// was written; both are compared, so a database that was put back to an earlier state is told and
+/// not passed over. Cursors of before ("1:…") are understood: some of the last changes are told
+/// again, none is missed.
+///
+/// Errors:
+///   bad_input  "feed.bad_cursor", "feed.bad_limit"
+///   conflict   "feed.cursor_ahead"   the feed ends before this cursor
+///              "feed.expired"        retention has dropped what comes next
+///              "feed.history_lost"   what this cursor has seen is not what is stored now
+/// The hint of the last two holds a cursor to go on with. Throws pg::QueryError.
 Task<Result<FeedPage>> read_changes(pg::Pool& pool, WorkspaceId workspace, FeedQuery query);
 
 }  // namespace sluice::feed

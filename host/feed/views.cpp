@@ -195,12 +195,15 @@ View link_view(const Catalog& catalog) {
 
 View change_view(const Catalog& catalog) {
   Columns columns;
-  for (const char* name : {"txid", "change_id", "at"}) columns.add(fmt::format("h.{}", name), name);
+  columns.add("null::xid8", "txid");  // its name of before, as change_id is of position
+  columns.add("h.position", "change_id");
+  columns.add("h.at", "at");
   columns.add("t.name", "type");
   for (const char* name : {"entity_id", "external_id", "op", "changed"})
     columns.add(fmt::format("h.{}", name), name);
   columns.add("c.name", "connection_name");
   columns.add("h.run_id", "run_id");
+  columns.add("h.position", "position");
   View view;
   view.name = "change";
   view.columns = std::move(columns).all();

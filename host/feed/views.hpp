@@ -45,7 +45,8 @@ struct View {
 ///                       target_id, candidates, candidate_count, evidence, decided_by, updated_at;
 ///                       of rules that are on
 ///   change              txid, change_id, at, type, entity_id, external_id, op, changed,
-///                       connection_name, run_id
+///                       connection_name, run_id, position (txid is null, change_id is the
+///                       position: their names of before)
 /// Tombstones are left out. A view that is there already keeps the order of its columns, and new
 /// ones are put behind them: nobody's GRANT or dependent view is lost by a new attribute.
 [[nodiscard]] std::vector<View> views_of(const model::Catalog& catalog);

@@ -33,14 +33,6 @@ const pg::Statement kAddKeys{
     "insert into sluice.link_queue (workspace_id, kind, digest, type_id, attribute, entity_id) "
     "select $1, a.kind, a.digest, a.type_id, a.attribute, a.entity_id from added a"};
 
-const pg::Statement kAddChanges{
-    "ingest_add_changes",
-    "insert into sluice.change (workspace_id, connection_id, run_id, type_id, entity_id, op, "
-    "external_id, changed) "
-    "select $1, $2, $3, i.type_id, i.entity, i.op, i.x, i.changed "
-    "from unnest($4::bigint[], $5::bigint[], $6::text[], $7::text[], $8::jsonb[]) "
-    "as i(type_id, entity, op, x, changed)"};
-
 const pg::Statement kRefuse{
     "ingest_refuse",
     "insert into sluice.quarantine as q (workspace_id, connection_id, run_id, stream, type, "
@@ -140,9 +132,6 @@ const pg::Statement kRun{
     "outcome = case when $14 then 'done' else outcome end "
     "where workspace_id = $1 and run_id = $2 and connection_id = $12 and stream = $13"};
 
-/// Steps behind kStream's: those of the run and the commit.
-constexpr std::size_t kStepsBehindStream = 2;
-
 namespace {
 
 using contract::Notice;
@@ -186,25 +175,12 @@ void add_keys(pg::Pipeline& pipeline, WorkspaceId workspace, const KeyBatch& bat
   pipeline.add(kAddKeys, std::move(params));
 }
 
-void add_changes(pg::Pipeline& pipeline, const PageContext& context,
-                 const std::vector<Change>& changes) {
-  if (changes.empty()) return;
-  pg::Array types(pg::Oid::int8), entities(pg::Oid::int8), ops(pg::Oid::text), ids(pg::Oid::text),
-      changed(pg::Oid::jsonb);
-  for (const Change& change : changes) {
-    types.add(change.type);
-    entities.add(change.entity);
-    ops.add(change.op);
-    ids.add(std::string_view(change.external_id));
-    if (change.changed.empty()) {
-      changed.add_null();
-    } else {
-      changed.add(std::string_view(change.changed));
-    }
-  }
-  pg::Params params(context.workspace, context.connection, context.run, std::move(types),
-                    std::move(entities), std::move(ops), std::move(ids), std::move(changed));
-  pipeline.add(kAddChanges, std::move(params));
+journal::Source source_of(const PageContext& context) {
+  journal::Source source;
+  source.workspace = context.workspace;
+  source.connection = context.connection;
+  source.run = context.run;
+  return source;
 }
 
 /// One statement may touch a quarantine row once: the last of each (type, id, code) speaks.
@@ -342,17 +318,21 @@ void add_notices(pg::Pipeline& pipeline, const PageContext& context, const contr
 
 }  // namespace
 
-void add_rows_so_far(pg::Pipeline& pipeline, const PageContext& context, Tail& tail) {
+void add_keys_so_far(pg::Pipeline& pipeline, const PageContext& context, Tail& tail) {
   for (const KeyBatch& keys : tail.keys) add_keys(pipeline, context.workspace, keys);
-  add_changes(pipeline, context, tail.changes);
   tail.keys.clear();
-  tail.changes.clear();
+}
+
+void add_rows_so_far(pg::Pipeline& pipeline, const PageContext& context, Tail& tail) {
+  add_keys_so_far(pipeline, context, tail);
+  tail.some_aside = tail.some_aside || !tail.changes.empty();
+  tail.changes.put_aside(pipeline, source_of(context));
 }
 
 void add_tail(pg::Pipeline& pipeline, const PageContext& context, const contract::Page& page,
               const PageEffects& effects, const Batch& batch, const std::vector<Refusal>& warnings,
               Tail& tail) {
-  add_rows_so_far(pipeline, context, tail);
+  add_keys_so_far(pipeline, context, tail);
   add_refusals(pipeline, context, batch.refusals, warnings);
   add_answered(pipeline, context, effects);
   add_notices(pipeline, context, page);
@@ -370,6 +350,7 @@ void add_tail(pg::Pipeline& pipeline, const PageContext& context, const contract
                       static_cast<std::int32_t>(effects.checkpoint_format), effects.snapshot_done,
                       counts.records, effects.vendor_total);
     params.add(effects.last).add(effects.keeps_reason).add(context.run).add(effects.reading);
+    tail.stream_step = pipeline.size();
     pipeline.add(kStream, std::move(params));
   }
   pg::Params run(context.workspace, context.run, effects.requests, effects.bytes, counts.records,
@@ -377,13 +358,19 @@ void add_tail(pg::Pipeline& pipeline, const PageContext& context, const contract
                  counts.quarantined, counts.notices, context.connection, context.stream);
   run.add(effects.last);
   pipeline.add(kRun, std::move(run));
+  const journal::Source source = source_of(context);
+  if (tail.some_aside) {
+    pg::Params parts(source.workspace, source.connection, source.run);
+    pipeline.add(journal::kAppendParts, std::move(parts));
+  }
+  tail.changes.append_to(pipeline, source);
 }
 
-bool stream_was_superseded(const PageContext& context,
+bool stream_was_superseded(const PageContext& context, const Tail& tail,
                            const std::vector<pg::QueryResult>& results) {
   if (context.stream.empty()) return false;
-  SLUICE_INVARIANT(results.size() > kStepsBehindStream);
-  return results[results.size() - 1 - kStepsBehindStream].affected() == 0;
+  SLUICE_INVARIANT(tail.stream_step < results.size());
+  return results[tail.stream_step].affected() == 0;
 }
 
 }  // namespace sluice::ingest

@@ -1,5 +1,5 @@
-// What a page's transaction does besides the rows themselves: link keys, changes, notices,
-// quarantine, checkpoint, counts. All of it is one pipeline, with the COMMIT behind it.
+// What a page's transaction does besides the rows themselves: link keys, notices, quarantine,
+// checkpoint, counts, and last the changes. All of it is one pipeline, with the COMMIT behind it.
 #pragma once
 
 #include <string>
@@ -8,12 +8,13 @@
 
 #include "ingest/validate.hpp"
 #include "ingest/writer.hpp"
+#include "journal/append.hpp"
 #include "pg/connection.hpp"
 
 namespace sluice::ingest {
 
-extern const pg::Statement kRemoveKeys, kAddKeys, kAddChanges, kRefuse, kForgetAnswered, kForgive,
-    kRefetch, kSeen, kReadBeforeMark, kStream, kRun;
+extern const pg::Statement kRemoveKeys, kAddKeys, kRefuse, kForgetAnswered, kForgive, kRefetch,
+    kSeen, kReadBeforeMark, kStream, kRun;
 
 /// Keys of the entities of one round. Removing comes first.
 struct KeyBatch {
@@ -36,22 +37,19 @@ struct KeyBatch {
   std::vector<Key> now;
 };
 
-struct Change {
-  std::int64_t type = 0;
-  std::int64_t entity = 0;
-  std::string_view op;
-  std::string external_id;
-  std::string changed;  ///< JSON; empty: null
-};
-
 struct Tail {
   std::vector<KeyBatch> keys;
-  std::vector<Change> changes;
+  journal::Changes changes;  ///< told at the end; put aside until then where they are many
+  bool some_aside = false;
+  std::size_t stream_step = 0;  ///< which step of the pipeline is the stream's
   PageCounts counts;
 };
 
-/// Keys and changes so far; the tail then begins anew, so that a page that changes many rows of
-/// which it holds no record (complete sets) keeps only some of them in memory.
+/// Keys so far; the tail's then begin anew.
+void add_keys_so_far(pg::Pipeline& pipeline, const PageContext& context, Tail& tail);
+/// Keys and changes so far, so that a page that changes many rows of which it holds no record
+/// (complete sets) keeps only some of them in memory. The changes are put aside, not told: the
+/// feed's head is locked last.
 void add_rows_so_far(pg::Pipeline& pipeline, const PageContext& context, Tail& tail);
 
 /// Everything up to the COMMIT, which Fenced::commit adds.
@@ -61,7 +59,7 @@ void add_tail(pg::Pipeline& pipeline, const PageContext& context, const contract
 
 /// From the answers to a pipeline that ended with add_tail's and the COMMIT:
 /// PageCounts::superseded.
-[[nodiscard]] bool stream_was_superseded(const PageContext& context,
+[[nodiscard]] bool stream_was_superseded(const PageContext& context, const Tail& tail,
                                          const std::vector<pg::QueryResult>& results);
 
 }  // namespace sluice::ingest

@@ -287,7 +287,7 @@ class PageWrite {
     add_tail(waiting_, context_, page, effects, batch_, warnings, tail_);
     SLUICE_FAILPOINT("ingest.before_commit");
     const auto results = co_await fenced.commit(std::move(waiting_));
-    counts.superseded = effects.reading && stream_was_superseded(context_, results);
+    counts.superseded = effects.reading && stream_was_superseded(context_, tail_, results);
   }
 
   [[nodiscard]] const PageCounts& counts() const { return tail_.counts; }
@@ -343,13 +343,7 @@ class PageWrite {
 
 void PageWrite::change(EntityTypeId type, std::int64_t entity, std::string_view op,
                        std::string_view external_id, std::string changed) {
-  Change made;
-  made.type = type.value;
-  made.entity = entity;
-  made.op = op;
-  made.external_id = external_id;
-  made.changed = std::move(changed);
-  tail_.changes.push_back(std::move(made));
+  tail_.changes.add(type.value, entity, op, external_id, changed);
 }
 
 void PageWrite::inserted(const Row& row, std::uint32_t index, std::int64_t id) {
@@ -594,7 +588,7 @@ Task<bool> PageWrite::copy_type(pg::Connection& connection, pg::Fenced& fenced, 
   tail_.keys.emplace_back();
   news_[type].first += rows.size();
   for (std::size_t i = 0; i < rows.size(); ++i) inserted(batch_.rows[rows[i]], rows[i], ids[i]);
-  add_rows_so_far(waiting_, context_, tail_);
+  add_keys_so_far(waiting_, context_, tail_);
   co_await copy->finish();
   co_return true;
 }
@@ -938,7 +932,17 @@ Task<PageCounts> Writer::write(const PageContext& context, const contract::Page&
       }
       if (!refused_value) {
         SLUICE_FAILPOINT("ingest.after_upsert");
-        co_await work.finish(fenced, page, effects);
+        bool feed_busy = false;
+        try {
+          co_await work.finish(fenced, page, effects);
+        } catch (const pg::QueryError& error) {
+          feed_busy = error.sqlstate() == journal::kBusyState;
+          if (!feed_busy) throw;
+        }
+        if (feed_busy) {
+          Error busy = co_await journal::who_holds_the_head(*connection, context.workspace);
+          throw Failure(std::move(busy));
+        }
         SLUICE_FAILPOINT("ingest.after_commit");
         state_->learn(context, batch, work);
         co_return work.counts();

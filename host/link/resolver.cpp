@@ -7,6 +7,7 @@
 #include <tuple>
 
 #include "base/failpoint.hpp"
+#include "journal/append.hpp"
 #include "link/statements.hpp"
 #include "pg/fenced.hpp"
 
@@ -115,13 +116,6 @@ const pg::Statement kRemove{"link_remove",
                             "and o.rule_id = i.rule and o.source_id = i.source and o.decided_by = "
                             "'rule' offset 0 for update) f))"};
 
-const pg::Statement kChanges{
-    "link_changes",
-    "insert into sluice.change (workspace_id, type_id, entity_id, op, changed) "
-    "select $1, i.type_id, i.entity, i.op, i.changed from unnest($2::bigint[], $3::bigint[], "
-    "$4::text[], $5::jsonb[]) "
-    "as i(type_id, entity, op, changed)"};
-
 const pg::Statement kForget{"link_forget",
                             "delete from sluice.link_queue q where q.ctid = any(array(select f.tid "
                             "from unnest($2::bigint[]) as i(seq) "
@@ -167,6 +161,9 @@ class Resolution {
     write(tail);
     pg::Params forget(workspace_, std::move(sequence_));
     tail.add(kForget, std::move(forget));
+    journal::Source source;
+    source.workspace = workspace_;
+    changes_.append_to(tail, source);
     SLUICE_FAILPOINT("link.before_commit");
     co_await fenced_.commit(std::move(tail));
     co_return counts_;
@@ -190,6 +187,7 @@ class Resolution {
   std::vector<Pair> pairs_;
   std::map<SourceKey, std::vector<const StoredRule*>> wanted_;  ///< whose sources must be looked up
   std::vector<Decision> decisions_;
+  journal::Changes changes_;
   std::vector<Decision> lost_;  ///< had a row, have no key any more
 };
 
@@ -362,8 +360,6 @@ void Resolution::write(pg::Pipeline& tail) {
       candidates(pg::Oid::text), counts(pg::Oid::int4), kinds(pg::Oid::int4),
       digests(pg::Oid::uuid), evidence(pg::Oid::jsonb);
   pg::Array gone_rules(pg::Oid::int8), gone_sources(pg::Oid::int8);
-  pg::Array types(pg::Oid::int8), entities(pg::Oid::int8), ops(pg::Oid::text),
-      changed(pg::Oid::jsonb);
   // In one order, so that two writers never wait for each other in a circle.
   std::sort(decisions_.begin(), decisions_.end(), [](const Decision& a, const Decision& b) {
     return std::make_pair(a.pair.rule->id, a.pair.source) <
@@ -375,10 +371,8 @@ void Resolution::write(pg::Pipeline& tail) {
       const auto add_change = [&](std::string_view op, const std::string& before,
                                   const std::string& after) {
         const nlohmann::json name = rule.name;
-        types.add(rule.source_type.value);
-        entities.add(decision.pair.source);
-        ops.add(op);
-        changed.add(std::string_view(fmt::format("{{{}:[{},{}]}}", name.dump(), before, after)));
+        changes_.add(rule.source_type.value, decision.pair.source, op, "",
+                     fmt::format("{{{}:[{},{}]}}", name.dump(), before, after));
       };
       if (decision.target_before) add_change("unlink", optional_id(decision.target_before), "null");
       if (decision.target) add_change("link", "null", optional_id(decision.target));
@@ -429,11 +423,6 @@ void Resolution::write(pg::Pipeline& tail) {
     pg::Params params(workspace_, std::move(gone_rules), std::move(gone_sources));
     tail.add(kRemove, std::move(params));
   }
-  if (types.size() > 0) {
-    pg::Params params(workspace_, std::move(types), std::move(entities), std::move(ops),
-                      std::move(changed));
-    tail.add(kChanges, std::move(params));
-  }
 }
 
 }  // namespace
@@ -447,7 +436,19 @@ Task<ResolveCounts> Resolver::run_once(WorkspaceId workspace, model::CatalogPtr 
   proof.epoch = lease.epoch;
   pg::Fenced fenced(*connection, std::move(proof));
   Resolution work(workspace, *catalog, fenced);
-  co_return co_await work.run();
+  bool feed_busy = false;
+  ResolveCounts counts;
+  try {
+    counts = co_await work.run();
+  } catch (const pg::QueryError& error) {
+    feed_busy = error.sqlstate() == journal::kBusyState;
+    if (!feed_busy) throw;
+  }
+  if (feed_busy) {
+    Error busy = co_await journal::who_holds_the_head(*connection, workspace);
+    throw Failure(std::move(busy));
+  }
+  co_return counts;
 }
 
 }  // namespace sluice::link

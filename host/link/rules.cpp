@@ -38,12 +38,14 @@ const pg::Statement kDeactivate{
     "and decided_by = 'rule' and state <> 'inactive' for update) old "
     "where l.workspace_id = $1 and l.rule_id = $2 and l.source_id = old.source_id "
     "returning l.source_id, l.source_type_id, old.target_id), "
-    "told as (insert into sluice.change (workspace_id, type_id, entity_id, op, changed) "
-    "select $1, w.source_type_id, w.source_id, 'unlink', "
-    "jsonb_build_object(r.name, jsonb_build_array(w.target_id, null)) from was w "
+    "told as (select w.source_type_id, w.source_id, "
+    "jsonb_build_object(r.name, jsonb_build_array(w.target_id, null)) as changed from was w "
     "join sluice.link_rule r on r.workspace_id = $1 and r.rule_id = $2 where w.target_id is not "
     "null) "
-    "select count(*) from was"};
+    // Behind all of the above: the feed's head is locked last (journal/append.hpp).
+    "select (select count(*) from was), sluice.append_changes($1, 0, 0, "
+    "array_agg(t.source_type_id), array_agg(t.source_id), array_agg('unlink'::text), null, "
+    "array_agg(t.changed)) from told t"};
 
 // Each entity of the batch loses what keys of the attribute it should not have. By ctid: rows of
 // link_key are never updated.

@@ -9,6 +9,7 @@
 
 #include "base/check.hpp"
 #include "base/failpoint.hpp"
+#include "journal/append.hpp"
 #include "link/normalise.hpp"
 
 namespace sluice::model {
@@ -90,13 +91,7 @@ const pg::Statement kQueueKeys{
     " from unnest($3::int[], $4::uuid[], $5::int[], $6::bigint[]) as v(kind, digest, attribute, "
     "entity_id)"};
 
-const pg::Statement kPutChanges{
-    "own_put_changes",
-    "insert into sluice.change (workspace_id, type_id, run_id, entity_id, op, changed)"
-    " select $1, $2, $3, v.entity_id, v.op, v.changed"
-    " from unnest($4::bigint[], $5::text[], $6::jsonb[]) with ordinality as v(entity_id, op, "
-    "changed, n)"
-    " order by v.n"};
+const pg::Statement kCommit{"own_commit", "commit"};
 
 constexpr std::string_view kRead =
     "select id, data, created_at, updated_at from sluice.own_entity"
@@ -387,9 +382,10 @@ class Effects {
     add_change(id, "delete", difference(before, json::object()));
   }
 
-  [[nodiscard]] bool empty() const { return change_ids_.size() == 0; }
+  [[nodiscard]] bool empty() const { return changes_.empty(); }
 
-  [[nodiscard]] pg::Pipeline pipeline() const {
+  /// Everything up to and with the commit; the effects are gone then.
+  [[nodiscard]] pg::Pipeline take_pipeline() {
     pg::Pipeline out;
     if (insert_ids_.size() > 0)
       out.add(kInsert, pg::Params(workspace_, type_.id, insert_ids_, insert_data_));
@@ -400,8 +396,11 @@ class Effects {
     if (!keys_lost_.empty()) out.add(kDropKeys, keys_lost_.params(workspace_, type_.id));
     if (!keys_gained_.empty()) out.add(kPutKeys, keys_gained_.params(workspace_, type_.id));
     if (!keys_queued_.empty()) out.add(kQueueKeys, keys_queued_.params(workspace_, type_.id));
-    out.add(kPutChanges,
-            pg::Params(workspace_, type_.id, run_, change_ids_, change_ops_, change_contents_));
+    journal::Source source;
+    source.workspace = workspace_;
+    source.run = run_;
+    changes_.append_to(out, source);
+    out.add(kCommit, pg::Params());
     return out;
   }
 
@@ -434,13 +433,7 @@ class Effects {
   }
 
   void add_change(EntityId id, std::string_view op, const json& changed) {
-    change_ids_.add(id.value);
-    change_ops_.add(op);
-    if (changed.is_null()) {
-      change_contents_.add_null();
-    } else {
-      change_contents_.add(std::string_view(changed.dump()));
-    }
+    changes_.add(type_.id.value, id.value, op, "", changed.is_null() ? "" : changed.dump());
   }
 
   WorkspaceId workspace_;
@@ -450,8 +443,7 @@ class Effects {
   pg::Array update_ids_{pg::Oid::int8}, update_data_{pg::Oid::jsonb};
   UniqueColumns unique_lost_, unique_gained_;
   KeyColumns keys_lost_, keys_gained_, keys_queued_;
-  pg::Array change_ids_{pg::Oid::int8}, change_ops_{pg::Oid::text},
-      change_contents_{pg::Oid::jsonb};
+  journal::Changes changes_;
 };
 
 Task<void> look_up_values(pg::Connection& connection, WorkspaceId workspace, const StoredType& type,
@@ -523,10 +515,9 @@ Task<std::vector<OwnOutcome>> write_once(pg::Connection& connection, WorkspaceId
     co_await transaction.rollback();
     co_return outcomes;
   }
-  pg::Pipeline pipeline = effects.pipeline();
-  co_await connection.run(std::move(pipeline));
+  pg::Pipeline pipeline = effects.take_pipeline();
   SLUICE_FAILPOINT("model.own.before_commit");
-  co_await transaction.commit();
+  co_await connection.run(std::move(pipeline));
   co_return outcomes;
 }
 
@@ -565,13 +556,19 @@ Task<std::vector<OwnOutcome>> write_own(pg::Connection& connection, WorkspaceId 
   for (int attempt = 1;; ++attempt) {
     // GCC 12: no co_await inside a handler; the transaction's own destructor rolls back.
     bool again = false;
+    bool feed_busy = false;
     std::vector<OwnOutcome> outcomes;
     try {
       outcomes = co_await write_once(connection, workspace, type, rows, prepared, write.mode, key,
                                      write.run);
     } catch (const pg::QueryError& error) {
       again = worth_another_try(error) && connection.usable();
-      if (!again) throw;
+      feed_busy = error.sqlstate() == journal::kBusyState;
+      if (!again && !feed_busy) throw;
+    }
+    if (feed_busy) {
+      Error busy = co_await journal::who_holds_the_head(connection, workspace);
+      throw Failure(std::move(busy));
     }
     if (!again) co_return outcomes;
     if (connection.in_transaction()) co_await connection.query("rollback");
@@ -608,9 +605,8 @@ Task<bool> delete_own(pg::Connection& connection, WorkspaceId workspace, const S
   const json before = json::parse(deleted.text(0, 0));
   Effects effects(workspace, type, run);
   effects.remove(id, before);
-  pg::Pipeline pipeline = effects.pipeline();
+  pg::Pipeline pipeline = effects.take_pipeline();
   co_await connection.run(std::move(pipeline));
-  co_await transaction.commit();
   co_return true;
 }
 

@@ -13,6 +13,7 @@
 
 #include "e2e/world.hpp"
 #include "pg/cluster.hpp"
+#include "support/feed_checks.hpp"
 
 namespace sluice::e2e {
 namespace {
@@ -162,11 +163,15 @@ class Crash : public World {
     EXPECT_EQ(host_->count("select count(*) - count(distinct (type_id, external_id)) from "
                            "sluice.change where op = 'insert' and connection_id > 0"),
               0);
+    for (const std::string_view rule :
+         {sluice::testing::kFeedGaps, sluice::testing::kFeedTimeGoesBack,
+          sluice::testing::kFeedBrokenChains})
+      EXPECT_EQ(host_->count(std::string(rule)), 0) << rule;
     // No change says what the one before it said.
     EXPECT_EQ(
         host_->count("select count(*) from (select op, changed, lag(op) over w as op_before, "
                      "lag(changed) over w as changed_before from sluice.change "
-                     "window w as (partition by entity_id order by change_id)) c "
+                     "window w as (partition by entity_id order by position)) c "
                      "where op in ('insert','update','delete','restore') and op = op_before and "
                      "changed is not distinct from changed_before"),
         0);

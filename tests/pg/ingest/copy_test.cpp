@@ -61,7 +61,7 @@ class CopyTest : public WriterTest {
     all +=
         ask("select concat_ws('|', type_id, op, external_id, changed) from sluice.change t "
             "where " +
-            where("t") + " order by change_id");
+            where("t") + " order by position");
     all += "\n";
     all +=
         ask("select concat_ws('|', type, external_id, code, reason, record, times) from "

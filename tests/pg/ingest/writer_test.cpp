@@ -39,7 +39,7 @@ TEST_F(WriterTest, a_page_is_stored_with_every_type_its_keys_its_changes_and_its
       R"(Ann|Ann@Example.com|41|0.5|1970-01-02|{"a": [2], "b": 1}|\x0102|12.50|1970-01-01 00:00:01+00|t)");
   EXPECT_EQ(ask("select count(*) from sluice.link_key"), "1");
   EXPECT_EQ(ask("select count(*) from sluice.link_queue"), "1");
-  EXPECT_EQ(ask("select op || external_id from sluice.change order by change_id"),
+  EXPECT_EQ(ask("select op || external_id from sluice.change order by position"),
             "insertp1 insertl1");
   EXPECT_EQ(ask("select convert_from(checkpoint, 'UTF8') || checkpoint_format || records_total "
                 "from sluice.stream"),
@@ -183,7 +183,7 @@ TEST_F(WriterTest, deletion_keeps_the_values_takes_the_keys_and_can_be_undone) {
   EXPECT_EQ(ask("select id from vendor.acme_person where deleted_at is null"), id);
   EXPECT_EQ(ask("select count(*) from sluice.link_key"),
             "1");  // of the email that this record did not have
-  EXPECT_EQ(ask("select op from sluice.change order by change_id"), "insert delete restore");
+  EXPECT_EQ(ask("select op from sluice.change order by position"), "insert delete restore");
   EXPECT_EQ(ask("select count(*) from sluice.link_queue"), "3");
 }
 
@@ -440,7 +440,7 @@ TEST_F(WriterOrderTest, an_older_page_neither_restores_nor_deletes_what_is_newer
   EXPECT_EQ(put(4'000, "restored").updated, 1);
   EXPECT_EQ(drop(3'500).deleted, 0);
   EXPECT_EQ(name(), "restored");
-  EXPECT_EQ(ask("select op from sluice.change order by change_id"), "insert delete restore");
+  EXPECT_EQ(ask("select op from sluice.change order by position"), "insert delete restore");
 }
 
 TEST_F(WriterOrderTest, no_order_applies_and_leaves_the_order_of_the_row) {

@@ -143,7 +143,7 @@ TEST_F(ResolverTest, more_than_one_candidate_is_contested_until_one_leaves) {
   sql(lose(21));
   resolve();
   EXPECT_EQ(links(), "10:pending");
-  EXPECT_EQ(ask("select op from sluice.change order by change_id"), "link unlink link unlink");
+  EXPECT_EQ(ask("select op from sluice.change order by position"), "link unlink link unlink");
 }
 
 TEST_F(ResolverTest, a_source_that_lost_its_key_has_no_link_and_a_deleted_one_is_inactive) {

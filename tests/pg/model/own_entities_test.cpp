@@ -96,7 +96,7 @@ TEST_F(OwnEntitiesTest, RowsAreInsertedThenUpdatedThenUnchanged) {
       R"({"name": "B", "plan": "pro", "email": "a@x.com"};{"plan": "free", "email": "b@x.com"})");
   EXPECT_EQ(
       text(
-          "select op || ' ' || coalesce(changed::text, '-') from sluice.change order by change_id"),
+          "select op || ' ' || coalesce(changed::text, '-') from sluice.change order by position"),
       R"(insert -;insert -;update {"name": ["A", "B"]})");
 }
 
@@ -172,7 +172,7 @@ TEST_F(OwnEntitiesTest, KeysGainedAndLostAreQueuedInTheSameTransaction) {
   EXPECT_TRUE(run(remove(made[0].id)));
   EXPECT_EQ(text(keys), "");
   EXPECT_EQ(text(queue), digest_of("b@x.com"));
-  EXPECT_EQ(text("select op from sluice.change order by change_id desc limit 1"), "delete");
+  EXPECT_EQ(text("select op from sluice.change order by position desc limit 1"), "delete");
 }
 
 TEST_F(OwnEntitiesTest, ADeletedEntityFreesItsValues) {

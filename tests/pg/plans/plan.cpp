@@ -79,8 +79,8 @@ class Judge {
       const std::string relation = text(child, "Parent Relationship");
       // What sorts, counts or hashes reads all of its input, whatever is above it.
       const bool streams = kind == "Nested Loop" || kind == "Subquery Scan" || kind == "Result" ||
-                           kind == "LockRows" || kind == "Append" || kind == "ProjectSet" ||
-                           kind == "Bitmap Heap Scan";
+                           kind == "LockRows" || kind == "Append" || kind == "Merge Append" ||
+                           kind == "ProjectSet" || kind == "Bitmap Heap Scan";
       const bool first = relation == "Outer" || relation == "Subquery" || relation == "Member";
       const bool below = kind == "Limit" ? relation == "Outer" : paged && streams && first;
       look(child, below, kind == "Limit" ? false : here_filtered && below);

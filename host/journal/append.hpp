@@ -1,0 +1,57 @@
+// How a transaction tells what it changed: one call, as its last statement before the commit.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "base/error.hpp"
+#include "base/ids.hpp"
+#include "pg/connection.hpp"
+
+namespace sluice::journal {
+
+/// sluice.append_changes and sluice.append_change_parts (migration 0005). They lock the workspace's
+/// head row until the commit, so nothing that locks anything may be sent behind them, and a
+/// transaction that tells changes at several places collects them and tells them once. They wait at
+/// most five seconds for the head, and then fail with kBusyState.
+extern const pg::Statement kAppend;
+extern const pg::Statement kAppendParts;
+/// Puts changes aside, within their transaction, for kAppendParts.
+extern const pg::Statement kPutPart;
+
+/// SQLSTATE of a lock that did not come in time; the append alone has a limit for it.
+inline constexpr std::string_view kBusyState = "55P03";
+
+/// Where changes come from.
+struct Source {
+  WorkspaceId workspace;
+  ConnectionId connection;  ///< 0: none
+  RunId run;                ///< 0: none
+};
+
+/// Changes in the order in which they are told.
+class Changes {
+ public:
+  /// `changed` is JSON, {"attribute": [before, after]}; empty: null.
+  void add(std::int64_t type, std::int64_t entity, std::string_view op,
+           std::string_view external_id, std::string_view changed);
+  [[nodiscard]] bool empty() const { return entities_.size() == 0; }
+  [[nodiscard]] std::size_t size() const { return entities_.size(); }
+
+  /// Both leave no changes here; without any, nothing is sent.
+  void append_to(pg::Pipeline& pipeline, const Source& source);
+  void put_aside(pg::Pipeline& pipeline, const Source& source);
+
+ private:
+  [[nodiscard]] pg::Params take(pg::Params params);
+  pg::Array types_{pg::Oid::int8}, entities_{pg::Oid::int8}, ops_{pg::Oid::text},
+      ids_{pg::Oid::text}, changed_{pg::Oid::jsonb};
+};
+
+/// "feed.busy", retry_later, for a transaction that failed with kBusyState: says which session
+/// holds the workspace's head, and since when. Asks on the connection of that transaction, which it
+/// rolls back. Throws pg::QueryError.
+Task<Error> who_holds_the_head(pg::Connection& connection, WorkspaceId workspace);
+
+}  // namespace sluice::journal

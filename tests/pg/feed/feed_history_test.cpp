@@ -1,0 +1,267 @@
+// Cursors and what may have happened to the rows behind them.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include "base/bytes.hpp"
+#include "feed/feed.hpp"
+#include "feed/upkeep.hpp"
+#include "pg/feed/world.hpp"
+#include "support/feed_checks.hpp"
+
+namespace sluice::feed {
+namespace {
+
+class FeedHistoryTest : public sluice::testing::FeedWorld {
+ protected:
+  Result<FeedPage> read(std::string cursor, int limit = 100,
+                        std::optional<EntityTypeId> type = std::nullopt) {
+    FeedQuery query;
+    query.cursor = std::move(cursor);
+    query.limit = limit;
+    query.type = type;
+    return run(read_changes(pool(), workspace_, query));
+  }
+  std::string code(std::string cursor) {
+    const auto page = read(std::move(cursor));
+    return page ? "" : page.error().code;
+  }
+  /// What the answer says to go on with.
+  static std::string offered(const Error& error) {
+    constexpr std::string_view kWord = "cursor ";
+    const auto at = error.hint.rfind("cursor Mjo");
+    if (at == std::string::npos) return "";
+    const auto begin = at + kWord.size();
+    return error.hint.substr(begin, error.hint.find_first_of(",. ", begin) - begin);
+  }
+  static std::string positions(const FeedPage& page) {
+    std::string out;
+    for (const Change& change : page.changes) out += fmt::format("{} ", change.position);
+    return out;
+  }
+  void append(int count, std::int64_t type = 1) {
+    sql(
+        fmt::format("select sluice.append_changes({{w}}, 0, 0, array_fill({}::bigint, array[{}]), "
+                    "array_fill(7::bigint, array[{}]), array_fill('update'::text, array[{}]), "
+                    "null, null)",
+                    type, count, count, count));
+  }
+  /// As a copy of the database's files from before comes back: later changes were never written.
+  void put_back_to(std::int64_t position) {
+    sql(fmt::format("delete from sluice.change where position > {}", position));
+  }
+  Task<std::string> look_at_origin() {
+    auto lease = co_await pool().acquire();
+    co_return co_await check_origin(*lease);
+  }
+  Task<std::vector<std::string>> forget(Micros before) {
+    auto lease = co_await pool().acquire();
+    co_return co_await forget_partitions(*lease, before);
+  }
+  Task<int> ensure(int months) {
+    auto lease = co_await pool().acquire();
+    co_return co_await ensure_partitions(*lease, months);
+  }
+  std::int64_t number(std::string_view query) { return std::stoll(text(std::string(query))); }
+  /// The database is where it is: no generation begins at the next look.
+  void settle_origin() { run(look_at_origin()); }
+};
+
+TEST_F(FeedHistoryTest, ACursorBehindTheEndOfAFeedThatWasPutBackIsToldAsAhead) {
+  append(3);
+  const std::string cursor = read("")->cursor;
+  put_back_to(2);
+  const auto page = read(cursor);
+  ASSERT_FALSE(page);
+  EXPECT_EQ(page.error().code, "feed.cursor_ahead");
+  EXPECT_EQ(page.error().kind, ErrorKind::conflict);
+}
+
+TEST_F(FeedHistoryTest, ACursorWhosePositionWasWrittenAnewIsToldThatItsHistoryIsLost) {
+  append(3);
+  const std::string common = read("", 2)->cursor;
+  const std::string cursor = read("")->cursor;
+  put_back_to(2);
+  append(5);  // and nobody has noticed
+  const auto page = read(cursor);
+  ASSERT_FALSE(page);
+  EXPECT_EQ(page.error().code, "feed.history_lost");
+  EXPECT_EQ(positions(*read(common)), "3 4 5 6 7 ");
+  EXPECT_EQ(positions(*read(offered(page.error()))), "1 2 3 4 5 6 7 ") << page.error().hint;
+}
+
+TEST_F(FeedHistoryTest, AFilteredCursorProvesTheRowAtWhichItStopped) {
+  const EntityTypeId other(catalog_->find("acme.invoice")->id);
+  append(3);
+  const auto page = read("", 100, other);
+  EXPECT_EQ(positions(*page), "");
+  EXPECT_EQ(page->cursor, read("")->cursor) << "all three were looked at";
+  put_back_to(2);
+  append(5);
+  EXPECT_EQ(code(page->cursor), "feed.history_lost");
+}
+
+TEST_F(FeedHistoryTest, AnotherServerTimelineDatabaseOrTableBeginsAGenerationAndOldCursorsGoOn) {
+  settle_origin();
+  EXPECT_EQ(run(look_at_origin()), "") << "nothing differs";
+  const auto generations = "select count(*) from sluice.feed_generation";
+  const std::int64_t before = number(generations);
+  append(3);
+  const std::string cursor = read("")->cursor;
+  sql("update sluice.feed_origin set system_identifier = 1, timeline = '0000000F', database = 2, "
+      "head = 3");
+  EXPECT_EQ(run(look_at_origin()), "server, timeline, database, table");
+  EXPECT_EQ(run(look_at_origin()), "");
+  EXPECT_EQ(number(generations), before + 1);
+  append(1);
+  const auto page = read(cursor);
+  ASSERT_TRUE(page) << page.error().describe();
+  EXPECT_EQ(positions(*page), "4 ");
+}
+
+TEST_F(FeedHistoryTest, WhatWasReadAfterTheCommonPositionIsToldAlsoWhenTheHeadHasPassedIt) {
+  settle_origin();
+  append(2);
+  const std::string common = read("")->cursor;
+  append(3);
+  const std::string beyond = read("")->cursor;
+  put_back_to(2);
+  sql("update sluice.feed_origin set system_identifier = 1");
+  EXPECT_EQ(run(look_at_origin()), "server");
+  EXPECT_EQ(code(beyond), "feed.history_lost");
+  append(10);
+  const auto page = read(beyond);
+  ASSERT_FALSE(page);
+  EXPECT_EQ(page.error().code, "feed.history_lost");
+  EXPECT_EQ(positions(*read(offered(page.error()), 2)), "3 4 ") << page.error().hint;
+  EXPECT_EQ(positions(*read(common, 2)), "3 4 ");
+}
+
+TEST_F(FeedHistoryTest, ACursorOfAGenerationThatNobodyKnowsIsLost) {
+  append(3);
+  const std::string text = fmt::format("2:{}:12345:2:0", workspace_.value);
+  EXPECT_EQ(code(to_base64url(as_bytes(text))), "feed.history_lost");
+}
+
+TEST_F(FeedHistoryTest, TwoHostsThatNoticeAtOnceBeginOneGeneration) {
+  settle_origin();
+  sql("update sluice.feed_origin set system_identifier = 1");
+  auto one = connect();
+  auto other = connect();
+  int ended = 0, noticed = 0;
+  for (pg::Connection* connection : {one.get(), other.get()}) {
+    asio::co_spawn(io(), check_origin(*connection),
+                   [&](std::exception_ptr error, std::string what) {
+                     EXPECT_FALSE(error);
+                     noticed += what.empty() ? 0 : 1;
+                     ++ended;
+                   });
+  }
+  ASSERT_TRUE(run_until_true([&] { return ended == 2; }));
+  EXPECT_EQ(noticed, 1);
+}
+
+TEST_F(FeedHistoryTest, RetentionToEmptinessNeverGivesAPositionAgainAndTellsOldCursors) {
+  append(3);
+  const std::string early = read("", 1)->cursor;
+  const std::string end = read("")->cursor;
+  const Micros much_later(std::chrono::hours(24 * 366 * 60) + std::chrono::microseconds(1));
+  const auto forgotten = run(forget(much_later));
+  EXPECT_EQ(forgotten.size(), 3U) << "this month and two ahead";
+  EXPECT_EQ(number("select count(*) from sluice.change"), 0);
+  EXPECT_EQ(code(early), "feed.expired");
+  const auto at_end = read(end);
+  ASSERT_TRUE(at_end) << at_end.error().describe();
+  EXPECT_EQ(at_end->cursor, end);
+  append(2);
+  EXPECT_EQ(positions(*read(end)), "4 5 ");
+  EXPECT_EQ(positions(*read("")), "4 5 ");
+  EXPECT_EQ(positions(*read(offered(read(early).error()))), "4 5 ");
+  EXPECT_EQ(number(sluice::testing::kFeedGaps), 0);
+}
+
+TEST_F(FeedHistoryTest, OnlyTheOldestMonthMayBeForgotten) {
+  append(1);
+  sql("update sluice.change set at = at + interval '1 month'");  // as if it were next month's
+  append(1);                                                     // and time does not go back
+  EXPECT_EQ(number(sluice::testing::kFeedTimeGoesBack), 0);
+  sql("insert into sluice.change (workspace_id, position, at, type_id, entity_id, op) values ({w}, "
+      "0, now(), 1, 1, 'update')");
+  const std::string next =
+      text("select 'sluice.change_' || to_char(now() + interval '1 month', 'YYYYMM')");
+  EXPECT_THROW(sql("select sluice.forget_change_partition('" + next + "')"), pg::QueryError);
+}
+
+TEST_F(FeedHistoryTest, MonthsAreMadeAheadAlsoWhileTheDefaultPartitionHoldsTheirRows) {
+  append(2);
+  sql("update sluice.change set at = at + interval '3 months' where position = 2");
+  EXPECT_EQ(number("select count(*) from sluice.change_later"), 1);
+  const std::string end = read("")->cursor;
+  EXPECT_EQ(run(ensure(4)), 2);
+  EXPECT_EQ(run(ensure(4)), 0);
+  EXPECT_EQ(number("select count(*) from sluice.change_later"), 0);
+  EXPECT_EQ(number("select count(*) from sluice.change"), 2);
+  EXPECT_EQ(read(end)->cursor, end);
+  append(1);
+  EXPECT_EQ(number(sluice::testing::kFeedGaps), 0);
+  EXPECT_EQ(positions(*read(end)), "3 ");
+}
+
+TEST_F(FeedHistoryTest, AFilteredReaderPassesAMillionForeignChangesInBoundedSteps) {
+  constexpr int kForeign = 300'000;
+  append(kForeign);
+  const EntityTypeId other(catalog_->find("acme.invoice")->id);
+  append(1, other.value);
+  std::string cursor;
+  std::string found;
+  int polls = 0;
+  for (bool more = true; more; ++polls) {
+    const auto page = read(cursor, 100, other);
+    ASSERT_TRUE(page);
+    ASSERT_TRUE(!page->has_more || page->cursor != cursor) << "it must move";
+    found += positions(*page);
+    more = page->has_more;
+    cursor = page->cursor;
+  }
+  EXPECT_EQ(found, fmt::format("{} ", kForeign + 1));
+  EXPECT_LE(polls, 1 + kForeign / (kScanPositions * kScanSteps));
+}
+
+TEST_F(FeedHistoryTest, AHeadThatIsHeldIsToldWithWhoHoldsIt) {
+  auto holder = connect();
+  run(holder->query("begin"));
+  run(holder->query("select 1 from sluice.feed_head for update"));
+  try {
+    own("a@x.com");
+    ADD_FAILURE() << "nobody can have told a change";
+  } catch (const Failure& failure) {
+    EXPECT_EQ(failure.error().code, "feed.busy");
+    EXPECT_EQ(failure.error().kind, ErrorKind::retry_later);
+    const auto pid = run(holder->query("select pg_backend_pid()::text"));
+    EXPECT_NE(failure.error().message.find("process " + pid.get<std::string>(0, 0)),
+              std::string::npos)
+        << failure.error().message;
+  }
+  EXPECT_EQ(positions(*read("")), "") << "readers are not held up";
+  run(holder->query("commit"));
+  own("a@x.com");
+  EXPECT_EQ(positions(*read("")), "1 ");
+}
+
+TEST_F(FeedHistoryTest, AppendingUnderASnapshotOfBeforeTheLockIsRefused) {
+  auto connection = connect();
+  run(connection->query("begin isolation level repeatable read"));
+  EXPECT_THROW(run(connection->query("select sluice.append_changes(1, 0, 0, '{1}', '{1}', "
+                                     "'{insert}', null, null)")),
+               pg::QueryError);
+}
+
+TEST_F(FeedHistoryTest, AWorkspaceHasAFeedFromItsFirstMoment) {
+  run(pool().query("insert into sluice.workspace (name) values ('second')"));
+  EXPECT_EQ(number("select count(*) from sluice.workspace w join sluice.feed_head h using "
+                   "(workspace_id) join sluice.feed_generation g using (workspace_id, generation) "
+                   "where g.ordinal = 1"),
+            2);
+}
+
+}  // namespace
+}  // namespace sluice::feed
