@@ -5,6 +5,7 @@
 #include <tuple>
 
 #include "base/check.hpp"
+#include "model/catalog_version.hpp"
 
 namespace sluice::ingest {
 
@@ -358,6 +359,7 @@ void add_tail(pg::Pipeline& pipeline, const PageContext& context, const contract
                  counts.quarantined, counts.notices, context.connection, context.stream);
   run.add(effects.last);
   pipeline.add(kRun, std::move(run));
+  model::add_catalog_guard(pipeline, *context.catalog);
   const journal::Source source = source_of(context);
   if (tail.some_aside) {
     pg::Params parts(source.workspace, source.connection, source.run);

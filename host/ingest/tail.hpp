@@ -1,5 +1,6 @@
 // What a page's transaction does besides the rows themselves: link keys, notices, quarantine,
-// checkpoint, counts, and last the changes. All of it is one pipeline, with the COMMIT behind it.
+// checkpoint, counts, the check of the catalogue, and last the changes. All of it is one pipeline,
+// with the COMMIT behind it.
 #pragma once
 
 #include <string>

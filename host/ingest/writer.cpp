@@ -15,6 +15,7 @@
 #include "ingest/tail.hpp"
 #include "ingest/validate.hpp"
 #include "link/normalise.hpp"
+#include "model/catalog_version.hpp"
 #include "model/columns.hpp"
 #include "pg/fenced.hpp"
 
@@ -936,6 +937,8 @@ Task<PageCounts> Writer::write(const PageContext& context, const contract::Page&
         try {
           co_await work.finish(fenced, page, effects);
         } catch (const pg::QueryError& error) {
+          if (error.sqlstate() == model::kCatalogChangedState)
+            throw model::catalog_changed(*context.catalog);
           feed_busy = error.sqlstate() == journal::kBusyState;
           if (!feed_busy) throw;
         }

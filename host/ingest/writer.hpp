@@ -128,6 +128,8 @@ struct WriterStats {
 ///           pages that are too scattered, by their external ids
 /// Throws:
 ///   Failure(cancelled, "lease.lost")    another host has the lease; nothing was written
+///   Failure(retry_later, "catalog.changed")  the context's catalogue is an older one than the
+///   database's; nothing was written: again, with Catalogs::renewed()
 ///   pg::QueryError                      as pg/ says; unknown_outcome: the page may be stored;
 ///   writing it again is harmless
 class Writer {

@@ -7,8 +7,10 @@
 #include <tuple>
 
 #include "base/failpoint.hpp"
+#include "link/changes.hpp"
 #include "journal/append.hpp"
 #include "link/statements.hpp"
+#include "model/catalog_version.hpp"
 #include "pg/fenced.hpp"
 
 namespace sluice::link {
@@ -50,14 +52,29 @@ const pg::Statement kSources{
     "and k.attribute = i.attribute::smallint order by k.entity_id limit $6 offset 0) s"};
 
 // A negative attribute, -1 - position, says "as a source only": else two rules that point at each
-// other would put each other's sources back into the queue for ever.
+// other would put each other's sources back into the queue for ever. Its mark stands until the first
+// of the rows is taken: until then all of them are decided later anyhow, with whatever targets the
+// key has by then.
 const pg::Statement kEnqueueSources{
     "link_enqueue_sources",
+    "with marked as (insert into sluice.link_spread (workspace_id, kind, digest, type_id, "
+    "attribute) values ($1, $2::int::smallint, $3, $4, $5::int::smallint) on conflict do nothing "
+    "returning workspace_id) "
     "insert into sluice.link_queue (workspace_id, kind, digest, type_id, attribute, entity_id) "
-    "select k.workspace_id, k.kind, k.digest, k.type_id, -1 - k.attribute, k.entity_id from "
-    "sluice.link_key k "
-    "where k.workspace_id = $1 and k.kind = $2::int::smallint and k.digest = $3 and k.type_id = $4 "
-    "and k.attribute = $5::int::smallint"};
+    "select k.workspace_id, k.kind, k.digest, k.type_id, -1 - k.attribute, k.entity_id "
+    "from marked m cross join lateral (select * from sluice.link_key o "
+    "where o.workspace_id = $1 and o.kind = $2::int::smallint and o.digest = $3 and o.type_id = $4 "
+    "and o.attribute = $5::int::smallint offset 0) k"};
+
+const pg::Statement kUnmark{
+    "link_unmark",
+    "delete from sluice.link_spread s where s.ctid = any(array(select f.tid from "
+    "unnest($2::int[], $3::uuid[], $4::bigint[], $5::int[], $6::bigint[]) "
+    "as i(kind, digest, type_id, attribute, seq) "
+    "cross join lateral (select o.ctid as tid, o.first_seq from sluice.link_spread o where o.workspace_id = $1 "
+    "and o.kind = i.kind::smallint and o.digest = i.digest and o.type_id = i.type_id "
+    "and o.attribute = i.attribute::smallint offset 0) f where f.first_seq <= i.seq)) "
+    "returning s.kind, s.digest, s.type_id, s.attribute"};
 
 // $8: how many candidates are counted, $9: how many are named. The keys of a source are looked up
 // by entity alone and sorted out behind OFFSET 0: with its kind and attribute in the same condition
@@ -154,6 +171,7 @@ class Resolution {
       co_await fenced_.rollback();
       co_return counts_;
     }
+    co_await unmark_begun();
     co_await find_sources();
     co_await decide();
     co_await look_up_lost_sources();
@@ -161,9 +179,8 @@ class Resolution {
     write(tail);
     pg::Params forget(workspace_, std::move(sequence_));
     tail.add(kForget, std::move(forget));
-    journal::Source source;
-    source.workspace = workspace_;
-    changes_.append_to(tail, source);
+    model::add_catalog_guard(tail, catalog_);
+    changes_.append_to(tail, workspace_);
     SLUICE_FAILPOINT("link.before_commit");
     co_await fenced_.commit(std::move(tail));
     co_return counts_;
@@ -171,6 +188,7 @@ class Resolution {
 
  private:
   Task<void> take_queue();
+  Task<void> unmark_begun();
   Task<void> find_sources();
   Task<void> decide();
   Task<void> look_up_lost_sources();
@@ -186,9 +204,11 @@ class Resolution {
   std::set<std::pair<std::int64_t, std::int64_t>> seen_;
   std::vector<Pair> pairs_;
   std::map<SourceKey, std::vector<const StoredRule*>> wanted_;  ///< whose sources must be looked up
+  std::map<SourceKey, std::int64_t> spread_;  ///< keys taken apart before: the last of their rows here
+  std::set<SourceKey> begun_;   ///< those of them whose other sources all follow
   std::vector<Decision> decisions_;
-  journal::Changes changes_;
   std::vector<Decision> lost_;  ///< had a row, have no key any more
+  LinkChanges changes_;
 };
 
 void Resolution::add_pair(const StoredRule& rule, std::int64_t source) {
@@ -213,6 +233,8 @@ Task<void> Resolution::take_queue() {
     const auto marked = rows.get<std::int16_t>(r, 4);
     const bool source_only = marked < 0;
     const auto attribute = static_cast<std::int16_t>(source_only ? -1 - marked : marked);
+    if (source_only)  // in the order of seq: the last one stays
+      spread_[std::make_tuple(kind, digest, type, attribute)] = rows.get<std::int64_t>(r, 0);
     for (const StoredRule& rule : catalog_.rules) {
       if (!rule.effective() || static_cast<std::int16_t>(rule.key_kind) != kind) continue;
       if (rule.source_type.value == type && rule.source_position == attribute) {
@@ -226,6 +248,28 @@ Task<void> Resolution::take_queue() {
     }
   }
   counts_.queue_rows = rows.rows();
+}
+
+/// Of the keys taken apart before: the first of their sources are decided now.
+Task<void> Resolution::unmark_begun() {
+  if (spread_.empty()) co_return;
+  pg::Array kinds(pg::Oid::int4), digests(pg::Oid::uuid), types(pg::Oid::int8),
+      attributes(pg::Oid::int4), sequence(pg::Oid::int8);
+  for (const auto& [key, seq] : spread_) {
+    const auto& [kind, digest, type, attribute] = key;
+    sequence.add(seq);
+    kinds.add(std::int32_t{kind});
+    digests.add(digest);
+    types.add(type);
+    attributes.add(std::int32_t{attribute});
+  }
+  pg::Params params(workspace_, std::move(kinds), std::move(digests), std::move(types),
+                    std::move(attributes), std::move(sequence));
+  const pg::QueryResult rows = co_await fenced_.query(kUnmark, std::move(params));
+  for (int r = 0; r < rows.rows(); ++r) {
+    begun_.emplace(rows.get<std::int16_t>(r, 0), rows.get<pg::Uuid>(r, 1),
+                   rows.get<std::int64_t>(r, 2), rows.get<std::int16_t>(r, 3));
+  }
 }
 
 Task<void> Resolution::find_sources() {
@@ -257,6 +301,7 @@ Task<void> Resolution::find_sources() {
       }
       continue;
     }
+    if (begun_.contains(key)) continue;  // all of them are in this batch or behind it
     const auto& [kind, digest, type, attribute] = key;
     pg::Params again(workspace_, std::int32_t{kind}, digest, type, std::int32_t{attribute});
     const pg::QueryResult enqueued = co_await fenced_.query(kEnqueueSources, std::move(again));
@@ -350,10 +395,6 @@ Task<void> Resolution::look_up_lost_sources() {
   lost_.clear();
 }
 
-std::string optional_id(const std::optional<std::int64_t>& id) {
-  return id ? std::to_string(*id) : "null";
-}
-
 void Resolution::write(pg::Pipeline& tail) {
   pg::Array rules(pg::Oid::int8), sources(pg::Oid::int8), source_types(pg::Oid::int8),
       states(pg::Oid::text), targets(pg::Oid::int8), target_types(pg::Oid::int8),
@@ -367,16 +408,8 @@ void Resolution::write(pg::Pipeline& tail) {
   });
   for (const Decision& decision : decisions_) {
     const StoredRule& rule = *decision.pair.rule;
-    if (decision.target != decision.target_before) {
-      const auto add_change = [&](std::string_view op, const std::string& before,
-                                  const std::string& after) {
-        const nlohmann::json name = rule.name;
-        changes_.add(rule.source_type.value, decision.pair.source, op, "",
-                     fmt::format("{{{}:[{},{}]}}", name.dump(), before, after));
-      };
-      if (decision.target_before) add_change("unlink", optional_id(decision.target_before), "null");
-      if (decision.target) add_change("link", "null", optional_id(decision.target));
-    }
+    changes_.retarget(rule.name, rule.source_type.value, decision.pair.source,
+                      decision.target_before, decision.target);
     if (decision.state.empty()) {
       gone_rules.add(rule.id.value);
       gone_sources.add(decision.pair.source);
@@ -441,6 +474,7 @@ Task<ResolveCounts> Resolver::run_once(WorkspaceId workspace, model::CatalogPtr 
   try {
     counts = co_await work.run();
   } catch (const pg::QueryError& error) {
+    if (error.sqlstate() == model::kCatalogChangedState) throw model::catalog_changed(*catalog);
     feed_busy = error.sqlstate() == journal::kBusyState;
     if (!feed_busy) throw;
   }
@@ -449,6 +483,19 @@ Task<ResolveCounts> Resolver::run_once(WorkspaceId workspace, model::CatalogPtr 
     throw Failure(std::move(busy));
   }
   co_return counts;
+}
+
+Task<ResolveCounts> resolve_some(Resolver& resolver, model::Catalogs& catalogs,
+                                 WorkspaceId workspace, LeaseProof lease) {
+  model::CatalogPtr catalog = co_await catalogs.get(workspace);
+  for (int attempt = 1;; ++attempt) {
+    try {
+      co_return co_await resolver.run_once(workspace, catalog, lease);
+    } catch (const Failure& failure) {
+      if (!model::is_catalog_changed(failure) || attempt == model::kCatalogAttemptsMax) throw;
+    }
+    catalog = co_await catalogs.renewed(workspace);
+  }
 }
 
 }  // namespace sluice::link

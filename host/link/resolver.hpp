@@ -43,9 +43,11 @@ struct ResolveCounts {
 ///   1             linked         a human's decision (decided_by = 'human') is never touched
 /// A source without the key has no row; a deleted source is 'inactive'. A key with more than
 /// kInlineSourcesMax sources is taken apart: its sources go back into the queue as rows of their
-/// own.
+/// own, once for however many targets arrive before the first of them is taken (sluice.link_spread).
 ///
-/// Throws Failure(cancelled, "lease.lost") when the lease has another epoch: nothing was written.
+/// Throws Failure(cancelled, "lease.lost") when the lease has another epoch, and
+/// Failure(retry_later, "catalog.changed") when the workspace has another catalogue than the one
+/// given: nothing was written, and nothing taken off the queue.
 class Resolver {
  public:
   explicit Resolver(pg::Pool& pool) : pool_(pool) {}
@@ -54,5 +56,9 @@ class Resolver {
  private:
   pg::Pool& pool_;
 };
+
+/// run_once by what the host remembers of the catalogue, and again by a fresh one when that was old.
+Task<ResolveCounts> resolve_some(Resolver& resolver, model::Catalogs& catalogs,
+                                 WorkspaceId workspace, LeaseProof lease);
 
 }  // namespace sluice::link

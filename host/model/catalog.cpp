@@ -7,6 +7,14 @@
 namespace sluice::model {
 namespace {
 
+constexpr std::string_view kVersion =
+    "select version from sluice.catalog_version where workspace_id = $1";
+
+// Of a workspace whose catalogue nobody has changed yet: who waits for a change needs a row.
+constexpr std::string_view kFirstVersion =
+    "insert into sluice.catalog_version (workspace_id, version) values ($1, 0) on conflict do "
+    "nothing";
+
 constexpr std::string_view kTypes =
     "select type_id, name, origin, coalesce(connector, ''), relation,"
     " coalesce(declaration->>'display_attribute', ''), state"
@@ -117,32 +125,47 @@ const StoredType* Catalog::find(EntityTypeId id) const {
   return nullptr;
 }
 
-Task<CatalogPtr> load_catalog(pg::Connection& connection, WorkspaceId workspace) {
+namespace {
+
+/// The five answers, the version's first: it is read before the rest, also where each statement has
+/// a snapshot of its own.
+Task<std::vector<pg::QueryResult>> read_catalog(pg::Connection& connection, WorkspaceId workspace) {
   const bool joined = connection.in_transaction();
   pg::Pipeline pipeline;
-  // One snapshot for all four, unless the caller's transaction already decides that.
+  // One snapshot for all, unless the caller's transaction already decides that.
   if (!joined) pipeline.add("begin isolation level repeatable read read only");
-  for (const std::string_view sql : {kTypes, kAttributes, kRelationships, kRules}) {
+  for (const std::string_view sql : {kVersion, kTypes, kAttributes, kRelationships, kRules}) {
     pipeline.add(sql, pg::Params(workspace));
   }
   if (!joined) pipeline.add("commit");
-  const auto results = co_await connection.run(std::move(pipeline));
-  const std::size_t first = joined ? 0 : 1;
+  auto results = co_await connection.run(std::move(pipeline));
+  if (!joined) results.erase(results.begin());
+  co_return results;
+}
 
+}  // namespace
+
+Task<CatalogPtr> load_catalog(pg::Connection& connection, WorkspaceId workspace) {
+  auto results = co_await read_catalog(connection, workspace);
+  if (results[0].empty()) {
+    co_await connection.query(kFirstVersion, pg::Params(workspace));
+    results = co_await read_catalog(connection, workspace);
+  }
   auto catalog = std::make_shared<Catalog>();
   catalog->workspace = workspace;
-  const pg::QueryResult& types = results[first];
+  catalog->version = results[0].get<std::int64_t>(0, 0);
+  const pg::QueryResult& types = results[1];
   for (int row = 0; row < types.rows(); ++row) catalog->types.push_back(read_type(types, row));
   // The database's collation "C" is the order of std::string.
   std::unordered_map<EntityTypeId, StoredType*> by_id;
   for (StoredType& type : catalog->types) by_id[type.id] = &type;
 
-  const pg::QueryResult& attributes = results[first + 1];
+  const pg::QueryResult& attributes = results[2];
   for (int row = 0; row < attributes.rows(); ++row) {
     by_id.at(attributes.get<EntityTypeId>(row, 0))
         ->attributes.push_back(read_attribute(attributes, row));
   }
-  const pg::QueryResult& relationships = results[first + 2];
+  const pg::QueryResult& relationships = results[3];
   for (int row = 0; row < relationships.rows(); ++row) {
     StoredRelationship relationship;
     relationship.name = relationships.get<std::string>(row, 1);
@@ -152,7 +175,7 @@ Task<CatalogPtr> load_catalog(pg::Connection& connection, WorkspaceId workspace)
     by_id.at(relationships.get<EntityTypeId>(row, 0))
         ->relationships.push_back(std::move(relationship));
   }
-  const pg::QueryResult& rules = results[first + 3];
+  const pg::QueryResult& rules = results[4];
   for (int row = 0; row < rules.rows(); ++row) {
     catalog->rules.push_back(read_rule(*catalog, rules, row));
   }
@@ -180,6 +203,11 @@ Task<CatalogPtr> Catalogs::get(WorkspaceId workspace, pg::Pool& pool) {
   entry.catalog = catalog;
   entry.read_at = read_at;
   co_return catalog;
+}
+
+Task<CatalogPtr> Catalogs::renewed(WorkspaceId workspace) {
+  invalidate(workspace);
+  return get(workspace);
 }
 
 void Catalogs::invalidate(WorkspaceId workspace) {

@@ -76,6 +76,8 @@ struct StoredRule {
 class Catalog {
  public:
   WorkspaceId workspace;
+  /// Rises with each change, by whichever host: see catalog_version.hpp.
+  std::int64_t version = 0;
   std::vector<StoredType> types;  ///< by name
   std::vector<StoredRule> rules;  ///< by id
 
@@ -85,11 +87,13 @@ class Catalog {
 
 using CatalogPtr = std::shared_ptr<const Catalog>;
 
-/// Reads the whole catalogue of one workspace.
+/// Reads the whole catalogue of one workspace. In a caller's transaction it may be newer than its
+/// version says, never older.
 Task<CatalogPtr> load_catalog(pg::Connection& connection, WorkspaceId workspace);
 
 /// The snapshots of this host, one a workspace, on one loop. Changes made through this host are
-/// seen at once (invalidate); changes made through another host within `kCatalogAgeMax`.
+/// seen at once (invalidate); changes made through another host within `kCatalogAgeMax`, so that who
+/// decides by one and takes something off a queue guards the transaction (catalog_version.hpp).
 class Catalogs {
  public:
   explicit Catalogs(pg::Pool& pool, const Clock& clock);
@@ -98,6 +102,8 @@ class Catalogs {
   /// The same, read by `pool` instead.
   Task<CatalogPtr> get(WorkspaceId workspace, pg::Pool& pool);
   void invalidate(WorkspaceId workspace);
+  /// As the database has it now, whatever was remembered.
+  Task<CatalogPtr> renewed(WorkspaceId workspace);
 
  private:
   struct Entry {

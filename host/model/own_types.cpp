@@ -6,6 +6,7 @@
 #include <array>
 #include <set>
 
+#include "model/catalog_version.hpp"
 #include "model/columns.hpp"
 
 namespace sluice::model {
@@ -338,6 +339,7 @@ Task<Result<OwnType>> create_own_type(pg::Transaction& transaction, WorkspaceId 
     attribute.key_kind = effective_key(attribute);
     co_await put_attribute(transaction, workspace, type.id, attribute, position++);
   }
+  co_await raise_catalog_version(transaction, workspace);
   co_return type;
 }
 
@@ -382,6 +384,7 @@ Task<Result<OwnType>> add_own_attribute(pg::Transaction& transaction, WorkspaceI
   const auto next = co_await transaction.query(kNextPosition, std::move(of_type));
   attribute.key_kind = effective_key(attribute);
   co_await put_attribute(transaction, workspace, type.id, attribute, next.get<std::int32_t>(0, 0));
+  co_await raise_catalog_version(transaction, workspace);
   type.attributes.push_back(std::move(attribute));
   co_return type;
 }

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "base/check.hpp"
+#include "model/catalog_version.hpp"
 #include "model/columns.hpp"
 
 namespace sluice::sync {
@@ -49,7 +50,14 @@ Task<ingest::PageCounts> bury(const Store& store, const ingest::PageContext& con
   effects.observed_version = steady_ms(store.clock);
   ingest::PageContext with_catalog = context;
   with_catalog.catalog = co_await store.catalogs.get(context.workspace);
-  co_return co_await store.writer.write(with_catalog, page, std::move(effects));
+  for (int attempt = 1;; ++attempt) {
+    try {
+      co_return co_await store.writer.write(with_catalog, page, effects);
+    } catch (const Failure& failure) {
+      if (!model::is_catalog_changed(failure) || attempt == model::kCatalogAttemptsMax) throw;
+    }
+    with_catalog.catalog = co_await store.catalogs.renewed(context.workspace);
+  }
 }
 
 namespace {

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/log.hpp"
+#include "model/catalog_version.hpp"
 #include "pg/fenced.hpp"
 #include "sync/bury.hpp"
 #include "sync/connection_state.hpp"
@@ -174,17 +175,24 @@ struct ConnectionWork::StreamRow {
 
 namespace {
 
-/// Writes a page, again when the server asks for that (deadlock, serialization failure): nothing of
-/// it is stored then.
-Task<ingest::PageCounts> write_page(ingest::Writer& writer, Entropy& entropy,
-                                    const ingest::PageContext& context, const contract::Page& page,
-                                    ingest::PageEffects effects) {
+/// Writes a page, again when the server asks for that (deadlock, serialization failure) and when the
+/// catalogue is another one by now: nothing of it is stored then.
+Task<ingest::PageCounts> write_page(const Services& services, ingest::PageContext& context,
+                                    const contract::Page& page, ingest::PageEffects effects) {
+  Entropy& entropy = services.entropy;
   for (int attempt = 1;; ++attempt) {
+    bool old_catalog = false;
     try {
-      co_return co_await writer.write(context, page, effects);
+      co_return co_await services.writer.write(context, page, effects);
     } catch (const Failure& failure) {
-      if (failure.error().kind != ErrorKind::retry_later || attempt == kPageAttemptsMax) throw;
+      old_catalog = model::is_catalog_changed(failure);
+      const int attempts_max = old_catalog ? model::kCatalogAttemptsMax : kPageAttemptsMax;
+      if (failure.error().kind != ErrorKind::retry_later || attempt >= attempts_max) throw;
       log::warning("sync.page_again", {{"attempt", attempt}, {"error", failure.what()}});
+    }
+    if (old_catalog) {
+      context.catalog = co_await services.catalogs.renewed(context.workspace);
+      continue;
     }
     asio::steady_timer pause(co_await asio::this_coro::executor);
     pause.expires_after(std::chrono::milliseconds(10 * attempt + entropy.below(50)));
@@ -225,8 +233,8 @@ class ConnectionWork::RunSink final : public PageSink {
     // A small answer from the cache of this host; a fresh one when another run changed the
     // catalogue.
     context_.catalog = co_await work_.services_.catalogs.get(context_.workspace);
-    const ingest::PageCounts counts = co_await write_page(
-        work_.services_.writer, work_.services_.entropy, context_, page, std::move(effects));
+    const ingest::PageCounts counts =
+        co_await write_page(work_.services_, context_, page, std::move(effects));
     ++work_.stats_.pages;
     work_.stats_.records += counts.records;
     work_.stats_.stored += counts;

@@ -1,5 +1,7 @@
 #include "pg/ingest/writer_fixture.hpp"
 
+#include "model/catalog_version.hpp"
+
 namespace sluice::ingest {
 namespace {
 
@@ -66,6 +68,29 @@ TEST_F(TailTest, a_recording_enumeration_keeps_eight_bytes_of_each_id_that_is_th
             "3");
   write(built.page, effects);
   EXPECT_EQ(ask("select count(*) from sluice.seen"), "2");
+}
+
+TEST_F(TailTest, a_page_that_goes_by_an_old_catalogue_is_not_stored_and_is_by_the_new_one) {
+  auto built = page();
+  built.record("person", "a", {{"name", "Ann"}});
+  const auto raise = [](pg::Pool& pool) -> Task<void> {
+    auto connection = co_await pool.acquire();
+    auto transaction = co_await pg::Transaction::begin(*connection);
+    co_await model::raise_catalog_version(transaction, WorkspaceId(1));
+    co_await transaction.commit();
+  };
+  run(raise(pool()));
+  try {
+    write(built.page);
+    FAIL() << "it was stored";
+  } catch (const Failure& failure) {
+    EXPECT_EQ(failure.error().code, "catalog.changed");
+    EXPECT_EQ(failure.error().kind, ErrorKind::retry_later);
+  }
+  EXPECT_EQ(ask("select count(*) from vendor.acme_person"), "0");
+  EXPECT_EQ(ask("select count(*) from sluice.link_queue"), "0");
+  run(reload());
+  EXPECT_EQ(write(built.page).inserted, 1);
 }
 
 TEST_F(TailTest, without_an_enumeration_no_ids_are_kept) {
