@@ -132,12 +132,12 @@ Task<std::optional<LeaseGrant>> Leases::acquire(WorkspaceId workspace, std::stri
   Turn turn(*this);
   co_await turn.come();
   auto connection = co_await pool_.acquire();
-  co_await connection->query(kEnsure, pg::Params(workspace, name));
   auto transaction = co_await pg::Transaction::begin(*connection);
   const std::string blocked_max = fmt::format("{}ms", kBlockedMax.count());
   const std::string frozen_max = fmt::format("{}ms", options_.ttl.count());
   const auto limits =
       co_await transaction.query(kAcquireLimits, pg::Params(blocked_max, frozen_max));
+  if (!co_await ensure_row(transaction, key)) co_return std::nullopt;  // the pool rolls back
   const auto expired = co_await transaction.query(kLockExpired, pg::Params(workspace, name));
   if (expired.empty()) {
     co_await transaction.rollback();
@@ -159,6 +159,20 @@ Task<std::optional<LeaseGrant>> Leases::acquire(WorkspaceId workspace, std::stri
   hold.renewed_at = asked_at;
   holds_.insert_or_assign(std::move(key), hold);
   co_return grant;
+}
+
+/// That there is a row to take. False when somebody who is no host has the table locked.
+Task<bool> Leases::ensure_row(pg::Transaction& transaction, const Key& key) {
+  bool blocked = false;
+  try {
+    co_await transaction.query(kEnsure, pg::Params(key.first, key.second));
+  } catch (const pg::QueryError& error) {
+    if (error.sqlstate() != kLockTimeoutState) throw;
+    blocked = true;
+  }
+  if (blocked)
+    log::warning("lease.blocked", {{"workspace", key.first.value}, {"name", key.second}});
+  co_return !blocked;
 }
 
 /// Waits for the former holder's open transactions, which keep_renewing ends meanwhile.

@@ -79,6 +79,7 @@ class Leases {
   };
   using Key = std::pair<WorkspaceId, std::string>;
   class Turn;
+  Task<bool> ensure_row(pg::Transaction& transaction, const Key& key);
   Task<std::optional<Epoch>> raise_epoch(pg::Transaction& transaction, const Key& key, int backend);
   Task<void> renew_all();
   void forget_expired();

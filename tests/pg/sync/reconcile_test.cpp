@@ -44,6 +44,20 @@ class ReconcileTest : public sluice::testing::PgTest {
   }
 
   Task<void> prepare() {
+    co_await make_world();
+    context_.workspace = WorkspaceId(1);
+    context_.connection = ConnectionId(1);
+    context_.run = RunId(1);
+    context_.stream = "people";
+    context_.lease_name = "account";
+    context_.epoch = Epoch(7);
+    context_.manifest = &manifest_;
+    catalogs_ = std::make_unique<model::Catalogs>(pool(), clock_);
+    writer_ = std::make_unique<ingest::Writer>(pool());
+    context_.catalog = co_await catalogs_->get(WorkspaceId(1));
+  }
+
+  Task<void> make_world() {
     auto connection = co_await pool().acquire();
     co_await connection->script(
         "insert into sluice.workspace (name) values ('w');"
@@ -58,16 +72,6 @@ class ReconcileTest : public sluice::testing::PgTest {
         "'people', 'full');"
         "insert into sluice.lease_epoch values (1, 'account', 7);");
     co_await model::install_types(*connection, WorkspaceId(1), manifest_);
-    context_.workspace = WorkspaceId(1);
-    context_.connection = ConnectionId(1);
-    context_.run = RunId(1);
-    context_.stream = "people";
-    context_.lease_name = "account";
-    context_.epoch = Epoch(7);
-    context_.manifest = &manifest_;
-    catalogs_ = std::make_unique<model::Catalogs>(pool(), clock_);
-    writer_ = std::make_unique<ingest::Writer>(pool());
-    context_.catalog = co_await catalogs_->get(WorkspaceId(1));
   }
 
   Store store() { return Store{pool(), clock_, *catalogs_, *writer_}; }
