@@ -59,6 +59,7 @@ class Takeover : public World {
     next_ = std::make_unique<Host>(directory);
     next_->program = host_->program;
     next_->settings = {"sync.lease_ttl_ms=1000"};
+    next_->first_of_its_database = false;
     next_->database = "host=" + (directory_ / "data/run").string() +
                       " user=sluice dbname=sluice options='-c sluice.who=b'";
     next_->start();

@@ -39,6 +39,7 @@ class Upgrade : public World {
     auto started = pg::Cluster::start(options);
     ASSERT_TRUE(started.has_value()) << started.error().describe();
     cluster_.emplace(std::move(*started));
+    host_->first_of_its_database = false;
     host_->database = cluster_->conninfo();
   }
 

@@ -219,7 +219,7 @@ void Host::start(const std::string& failpoints) {
     throw std::runtime_error("the host does not start: " + log());
   url_ = output.substr(at + 13, output.find('\n', at) - at - 13);
   // The token's line follows at the first start.
-  if (token_.empty() && database.empty()) {
+  if (token_.empty() && first_of_its_database) {
     eventually(std::chrono::seconds(5), [&] {
       return read_file(launch.output).find("shown this once: ") != std::string::npos;
     });

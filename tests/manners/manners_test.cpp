@@ -188,6 +188,7 @@ const std::map<std::string, std::string> kWritesWithoutALease = {
     {"host/sync/connections.cpp", "what an admin asks for; no lease is needed for it"},
     {"host/sync/connection_changes.cpp", "the same"},
     {"host/sync/installation.cpp", "the same"},
+    {"host/sync/audit.cpp", "in the transaction of what it tells, which an admin asked for"},
     {"host/sync/lease.cpp", "the leases themselves"},
     {"host/link/rules.cpp", "called in the transaction of an install or of an admin's rule"},
     {"host/link/statements.cpp", "the same"},
