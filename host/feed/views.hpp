@@ -65,7 +65,7 @@ struct StaleView {
 ///   retry_later "views.busy"        somebody reads it, or locks it, for longer than we wait
 ///   and what the database said
 /// Grants on a view, its owner's grant options and people's comments outlive every change of it.
-/// What a reader's own functions see, docs/decisions/0007 says: nothing but the view's rows.
+/// What a reader's own functions see, docs/decisions/0008 says: nothing but the view's rows.
 ///
 /// Safe to call from several hosts at once; the connection must not be inside a transaction. Throws
 /// Failure, and has then changed nothing:

@@ -666,7 +666,8 @@ TEST_F(ApiTest, what_is_made_is_answered_as_made_and_a_view_that_could_not_follo
   };
   const auto kinds = [&] {
     std::string all;
-    for (const json& one : get("/errors").document().at("errors"))
+    const json errors = get("/errors").document().at("errors");
+    for (const json& one : errors)
       all += one["kind"].get<std::string>() + " " + one["subject"].get<std::string>() + " " +
              one["code"].get<std::string>() + ";";
     return all;

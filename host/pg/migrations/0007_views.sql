@@ -1,4 +1,4 @@
--- What SQL views need. docs/decisions/0007 says why.
+-- What SQL views need. docs/decisions/0008 says why.
 
 -- The views that Sluice made, and what was in the way of the last refresh. hash: of the definition, '' while
 -- there is none; failure: {"code":…,"message":…,"hint":…}.
