@@ -3,6 +3,7 @@
 
 #include "feed/views.hpp"
 #include "link/rules.hpp"
+#include "model/catalog_version.hpp"
 
 #include <array>
 #include <charconv>
@@ -130,6 +131,7 @@ Task<HttpResponse> create_rule(Call& call) {
     throw Failure(
         Error(ErrorKind::conflict, "rule.name_taken", "there is a rule '" + name + "' already"));
   co_await audit(transaction, call, "rule.create", name, body);
+  co_await model::raise_catalog_version(transaction, call.workspace);
   co_await transaction.commit();
   co_await apply_rule(call, *connection, name);
   co_return HttpResponse::json(body, 201);
@@ -150,6 +152,7 @@ Task<HttpResponse> change_rule(Call& call) {
                         "there is no rule '" + call.part("rule") + "'", "sluice link rules"));
   }
   co_await audit(transaction, call, "rule.change", call.part("rule"), body);
+  co_await model::raise_catalog_version(transaction, call.workspace);
   co_await transaction.commit();
   co_await apply_rule(call, *connection, call.part("rule"));
   co_return HttpResponse::json(body);

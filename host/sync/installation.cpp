@@ -10,6 +10,7 @@
 #include "connector/version.hpp"
 #include "feed/views.hpp"
 #include "link/rules.hpp"
+#include "model/catalog_version.hpp"
 #include "model/storage.hpp"
 #include "sync/audit.hpp"
 #include "sync/connections.hpp"
@@ -381,6 +382,7 @@ Task<Result<InstallOutcome>> Connections::install(WorkspaceId workspace, Install
   if (!outcome.replaced.empty()) detail["replaced"] = outcome.replaced;
   co_await audit(transaction, workspace, actor, "connector.install", wanted.connector,
                  std::move(detail));
+  co_await model::raise_catalog_version(transaction, workspace);
   co_await transaction.commit();
   SLUICE_FAILPOINT("install.committed");
   services_.catalogs.invalidate(workspace);

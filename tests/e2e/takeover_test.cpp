@@ -229,7 +229,7 @@ TEST_F(StoppedAt, every_statement_of_a_connections_life_in_the_long_plan) {
                            "fence_commit",
                            "ingest_add_keys",
                            "ingest_remove_keys",
-                           "ingest_add_changes",
+                           "journal_append",
                            "ingest_refetch",
                            "ingest_forget_answered",
                            "ingest_forgive",

@@ -53,6 +53,7 @@ class ResolverTest : public sluice::testing::PgTest {
     co_await connection->script(
         "insert into sluice.workspace (name) values ('w');"
         "insert into sluice.lease_epoch values (1, 'link', 3);"
+        "insert into sluice.catalog_version values (1, 0);"
         "insert into sluice.link_rule (workspace_id, name, source_type, source_attribute, "
         "target_type, "
         "target_attribute, key_kind, origin) values (1, 'by_email', 'acme.source', 'email', "

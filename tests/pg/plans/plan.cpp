@@ -9,12 +9,11 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::array<std::string_view, 17> kSmall = {
-    "sluice.workspace",    "sluice.token",       "sluice.connector_version",
-    "sluice.installation", "sluice.connection",  "sluice.stream",
-    "sluice.entity_type",  "sluice.attribute",   "sluice.relationship",
-    "sluice.link_rule",    "sluice.lease_epoch", "sluice.lease_hold",
-    "sluice.data_key",     "sluice.secret",      "sluice.host",
+constexpr std::array<std::string_view, 18> kSmall = {
+    "sluice.sql_view",     "sluice.workspace",    "sluice.token",     "sluice.connector_version",
+    "sluice.installation", "sluice.connection",   "sluice.stream",    "sluice.entity_type",
+    "sluice.attribute",    "sluice.relationship", "sluice.link_rule", "sluice.lease_epoch",
+    "sluice.lease_hold",   "sluice.data_key",     "sluice.secret",    "sluice.host",
     "sluice.setting",      "sluice.migration"};
 
 /// Partial indexes that hold only what is to be done: reading all of one is reading the work.

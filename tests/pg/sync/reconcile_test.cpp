@@ -639,7 +639,7 @@ TEST_F(Stopped, before_or_after_any_statement_of_its_life_a_former_holder_writes
                            "fence_guard",
                            "fence_copy",
                            "fence_commit",
-                           "ingest_add_changes",
+                           "journal_append",
                            "ingest_refuse",
                            "ingest_forget_answered",
                            "ingest_forgive",
