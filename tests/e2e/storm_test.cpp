@@ -361,6 +361,10 @@ std::vector<Gust> EveryRoute::all_gusts() {
        "connector.install",
        [this, nothing](int) { return in("POST", "/connectors/harbour/install", nothing); },
        {}},
+      {"post " + w + "/views/refresh",
+       "",
+       [this, nothing](int) { return in("POST", "/views/refresh", nothing); },
+       {}},
       {"post /v1/connectors/rescan",
        "",
        [this](int) {
