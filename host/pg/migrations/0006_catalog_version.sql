@@ -4,7 +4,7 @@
 -- rules. Pages and resolvers read it FOR SHARE in theirs: what was decided by an older catalogue is not
 -- stored.
 create table sluice.catalog_version (
-    workspace_id bigint not null references sluice.workspace,
+    workspace_id bigint not null references sluice.workspace on delete cascade,
     version      bigint not null,
     primary key (workspace_id)
 );
