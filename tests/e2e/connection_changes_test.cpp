@@ -40,7 +40,8 @@ class ConnectionChanges : public HotPlug {
 TEST_F(ConnectionChanges, a_key_that_is_not_right_never_becomes_the_current_one) {
   connect_all(5);
   const std::string path = "/connections/pier/secrets/api_key";
-  const std::string healthy = state("pier");
+  const std::string healthy = "HEALTHY";
+  ASSERT_TRUE(eventually(std::chrono::seconds(60), [&] { return state("pier") == healthy; }));
   const auto refused = [&](const std::string& key) {
     const Error error = refusal("PUT", path, {{"value", key}});
     EXPECT_NE(error.hint.find("stays in use"), std::string::npos) << error.hint;
