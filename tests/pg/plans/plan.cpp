@@ -9,17 +9,19 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::array<std::string_view, 17> kSmall = {
+constexpr std::array<std::string_view, 18> kSmall = {
     "sluice.workspace",    "sluice.token",       "sluice.connector_version",
     "sluice.installation", "sluice.connection",  "sluice.stream",
     "sluice.entity_type",  "sluice.attribute",   "sluice.relationship",
     "sluice.link_rule",    "sluice.lease_epoch", "sluice.lease_hold",
     "sluice.data_key",     "sluice.secret",      "sluice.host",
-    "sluice.setting",      "sluice.migration"};
+    "sluice.setting",      "sluice.migration",   "sluice.refetch_pause"};
 
 /// Partial indexes that hold only what is to be done: reading all of one is reading the work.
-constexpr std::array<std::string_view, 4> kWorkLists = {
-    "stream_due", "stream_reconcile", "connection_disconnecting", "installation_to_apply"};
+constexpr std::array<std::string_view, 7> kWorkLists = {
+    "stream_due_changes",   "stream_due_loads", "stream_due_changes_of",
+    "stream_due_loads_of",  "stream_reconcile", "connection_disconnecting",
+    "installation_to_apply"};
 
 /// "((workspace_id = $1) AND (id > 5))" names the column.
 bool names(const std::string& condition, const std::string& column) {
