@@ -233,7 +233,6 @@ pg::ConnectOptions connect_options(const wiring::Config& config,
   return options;
 }
 
-
 /// The private database is ours to look after: when its postmaster is killed, it is started again,
 /// and everything that waits for it goes on from what was committed.
 Task<void> keep_alive(pg::Cluster& cluster) {
