@@ -148,13 +148,12 @@ Task<HttpResponse> enable(Call& call) {
 }
 
 Task<HttpResponse> remove(Call& call) {
-  const sync::DeleteOutcome outcome = expect(co_await call.services.connections.delete_connection(
+  const work::WorkId work = expect(co_await call.services.connections.delete_connection(
       call.workspace, call.part("name"), call.actor()));
   json document;
   document["name"] = call.part("name");
-  document["entities_removed"] = outcome.rows;
-  document["done"] = outcome.done;
-  co_return HttpResponse::json(document, outcome.done ? 200 : 202);
+  document["work"] = work.value;
+  co_return HttpResponse::json(document, 202);
 }
 
 constexpr std::array<Route, 9> kRoutes = {{
@@ -178,7 +177,8 @@ constexpr std::array<Route, 9> kRoutes = {{
     {"POST", "/v1/workspaces/{workspace}/connections/{name}/enable", Access::admin,
      "Turns it on again: everything is read again, under the same ids", enable},
     {"DELETE", "/v1/workspaces/{workspace}/connections/{name}", Access::admin,
-     "Removes a connection that is off, with its entities; again while done is false", remove},
+     "Removes a connection that is off, with its entities, by the work that it answers with",
+     remove},
 }};
 
 }  // namespace

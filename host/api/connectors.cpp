@@ -16,7 +16,8 @@ using nlohmann::json;
 
 const pg::Statement kInstalled{"api_installed", R"(
   select i.connector, encode(i.sha256, 'hex'), i.state, v.version, coalesce(v.manifest->>'display_name', i.connector),
-         i.to_apply is not null, v.manifest::text
+         exists (select 1 from sluice.work w where w.workspace_id = i.workspace_id and w.state = 'waiting'
+                   and w.kind in ('keys.make', 'rule.apply')), v.manifest::text
   from sluice.installation i join sluice.connector_version v using (connector, sha256)
   where i.workspace_id = $1 and ($2::text is null or i.connector = $2) order by i.connector)"};
 

@@ -1,9 +1,8 @@
 // Link rules and links.
 #include "api/api.hpp"
 
-#include "feed/views.hpp"
 #include "link/rules.hpp"
-#include "model/catalog_version.hpp"
+#include "sync/link_rules.hpp"
 
 #include <array>
 #include <charconv>
@@ -13,14 +12,6 @@ namespace sluice::api {
 namespace {
 
 using nlohmann::json;
-
-const pg::Statement kInsertRule{"api_rule_insert", R"(
-  insert into sluice.link_rule (workspace_id, name, source_type, source_attribute, target_type, target_attribute,
-                                key_kind, origin)
-  values ($1, $2, $3, $4, $5, $6, $7, 'admin') on conflict (workspace_id, name) do nothing returning rule_id)"};
-
-const pg::Statement kEnableRule{"api_rule_enable", R"(
-  update sluice.link_rule set enabled = $3 where workspace_id = $1 and name = $2 returning rule_id)"};
 
 constexpr std::array<std::string_view, 7> kStates = {
     "pending", "linked", "contested", "suggested", "confirmed", "rejected", "inactive"};
@@ -94,18 +85,12 @@ void check_end(const model::Catalog& catalog, const std::string& type, const std
   }
 }
 
-/// The catalogue has changed: this host's memory, the views, and the links of the rule.
-Task<void> apply_rule(Call& call, pg::Connection& connection, std::string name) {
+/// The rule is stored with the work that makes its links and the views follow; the work begins now.
+HttpResponse answer(Call& call, json body, Result<work::WorkId> stored, int status) {
+  body["work"] = expect(std::move(stored)).value;
   call.services.catalogs.invalidate(call.workspace);
-  const model::CatalogPtr catalog = co_await model::load_catalog(connection, call.workspace);
-  co_await feed::refresh_views(connection, *catalog, call.workspace_name);
-  const model::StoredRule* rule = find_rule(*catalog, name);
-  if (rule != nullptr && rule->enabled) {
-    co_await link::rebuild_rule(connection, call.workspace, *rule);
-  } else if (rule != nullptr) {
-    co_await link::deactivate_rule(connection, call.workspace, rule->id);
-  }
   call.services.engine.kick();
+  return HttpResponse::json(body, status);
 }
 
 Task<HttpResponse> create_rule(Call& call) {
@@ -118,23 +103,19 @@ Task<HttpResponse> create_rule(Call& call) {
   if (!kind)
     bad_request("rule.bad_kind",
                 "kind must be one of email, phone, domain, username, external_id, exact");
-  const model::CatalogPtr catalog = co_await catalog_of(call);
+  const model::CatalogPtr catalog = co_await call.services.catalogs.renewed(call.workspace);
   check_end(*catalog, source_type, source_attribute, *kind);
   check_end(*catalog, target_type, target_attribute, *kind);
-  pg::Params params(call.workspace, name, source_type, source_attribute, target_type,
-                    target_attribute);
-  params.add(static_cast<std::int32_t>(*kind));
-  auto connection = co_await call.services.pool.acquire();
-  auto transaction = co_await pg::Transaction::begin(*connection);
-  const auto made = co_await transaction.query(kInsertRule, std::move(params));
-  if (made.empty())
-    throw Failure(
-        Error(ErrorKind::conflict, "rule.name_taken", "there is a rule '" + name + "' already"));
-  co_await audit(transaction, call, "rule.create", name, body);
-  co_await model::raise_catalog_version(transaction, call.workspace);
-  co_await transaction.commit();
-  co_await apply_rule(call, *connection, name);
-  co_return HttpResponse::json(body, 201);
+  sync::NewRule rule;
+  rule.name = name;
+  rule.source_type = source_type;
+  rule.source_attribute = source_attribute;
+  rule.target_type = target_type;
+  rule.target_attribute = target_attribute;
+  rule.kind = *kind;
+  auto made =
+      co_await sync::make_rule(call.services.pool, call.workspace, std::move(rule), call.actor());
+  co_return answer(call, body, std::move(made), 201);
 }
 
 Task<HttpResponse> change_rule(Call& call) {
@@ -143,19 +124,9 @@ Task<HttpResponse> change_rule(Call& call) {
   if (!body.contains("enabled") || !body["enabled"].is_boolean()) {
     bad_request("request.missing_field", "the body needs \"enabled\", true or false");
   }
-  auto connection = co_await call.services.pool.acquire();
-  auto transaction = co_await pg::Transaction::begin(*connection);
-  const auto changed = co_await transaction.query(
-      kEnableRule, pg::Params(call.workspace, call.part("rule"), body["enabled"].get<bool>()));
-  if (changed.empty()) {
-    throw Failure(Error(ErrorKind::not_found, "rule.unknown",
-                        "there is no rule '" + call.part("rule") + "'", "sluice link rules"));
-  }
-  co_await audit(transaction, call, "rule.change", call.part("rule"), body);
-  co_await model::raise_catalog_version(transaction, call.workspace);
-  co_await transaction.commit();
-  co_await apply_rule(call, *connection, call.part("rule"));
-  co_return HttpResponse::json(body);
+  auto changed = co_await sync::switch_rule(call.services.pool, call.workspace, call.part("rule"),
+                                            body["enabled"].get<bool>(), call.actor());
+  co_return answer(call, body, std::move(changed), 202);
 }
 
 /// "<rule id>.<source id>", as the page before gave it.
@@ -234,11 +205,11 @@ constexpr std::array<Route, 4> kRoutes = {{
     {"GET", "/v1/workspaces/{workspace}/link-rules", Access::reader,
      "Link rules, with how many links each has in which state", list_rules},
     {"POST", "/v1/workspaces/{workspace}/link-rules", Access::admin,
-     "A rule {name, source: \"type.attribute\", target: \"type.attribute\", kind}; applied to what "
-     "is there",
+     "A rule {name, source: \"type.attribute\", target: \"type.attribute\", kind}; the work it "
+     "answers with applies it to what is there",
      create_rule},
     {"PATCH", "/v1/workspaces/{workspace}/link-rules/{rule}", Access::admin,
-     "Switches a rule {enabled}", change_rule},
+     "Switches a rule {enabled}; its links follow by the work that it answers with", change_rule},
     {"GET", "/v1/workspaces/{workspace}/links", Access::reader,
      "Links; ?rule=&state=&limit=&cursor=", list_links, "rule state limit cursor"},
 }};

@@ -3,6 +3,7 @@
 
 #include "api/state.hpp"
 #include "api/words.hpp"
+#include "work/queue.hpp"
 
 #include <fmt/format.h>
 
@@ -243,6 +244,20 @@ void add_quarantined(json& connection, const std::string& stream, std::int64_t c
   }
 }
 
+json work_json(const work::ShownWork& work) {
+  json one;
+  one["work"] = work.id.value;
+  one["kind"] = work.kind;
+  one["subject"] = work.subject;
+  one["state"] = work.state;
+  one["items"] = work.items;
+  one["attempts"] = work.attempts;
+  one["error"] = work.error;
+  one["created_at"] = to_rfc3339(work.created_at);
+  one["updated_at"] = to_rfc3339(work.updated_at);
+  return one;
+}
+
 Task<HttpResponse> list(Call& call) {
   StatusQuery wanted;
   wanted.after = call.http.parameter("after");
@@ -253,6 +268,9 @@ Task<HttpResponse> list(Call& call) {
   document["next"] =
       static_cast<std::int64_t>(all.size()) == limit ? all.back()["name"] : json(nullptr);
   document["connections"] = std::move(all);
+  document["work"] = json::array();
+  const auto open = co_await work::list_open(call.services.pool, call.workspace);
+  for (const work::ShownWork& one : open) document["work"].push_back(work_json(one));
   co_return HttpResponse::json(document);
 }
 
@@ -267,7 +285,7 @@ Task<HttpResponse> show(Call& call) {
 constexpr std::array<Route, 2> kRoutes = {{
     {"GET", "/v1/workspaces/{workspace}/connections", Access::reader,
      "All connections with their streams: health, summary and action in words, progress and "
-     "estimate; ?limit=&after=<next>",
+     "estimate; and the durable work that is under way; ?limit=&after=<next>",
      list, "limit after"},
     {"GET", "/v1/workspaces/{workspace}/connections/{name}", Access::reader,
      "One connection with its streams", show},

@@ -6,10 +6,14 @@
 #include <iostream>
 
 #include "cli/context.hpp"
+#include "cli/wait.hpp"
 
 namespace sluice::cli {
 
 namespace {
+
+/// So long a deletion is waited for; it goes on without us.
+constexpr std::chrono::minutes kDeletionShownMax{10};
 
 /// A path's last part: what tells files apart in a table.
 std::string file_name(const json& path) {
@@ -331,14 +335,19 @@ void add_connection(CLI::App& app, Context& context) {
   remove->add_option("name", *name)->required();
   remove->callback([&context, path, name] {
     Client client = context.client();
-    std::int64_t entities = 0;
-    for (;;) {  // each answer says how many were removed; they are fewer every time
-      const json answer = client.send("DELETE", path(), json::object());
-      entities += answer["entities_removed"].get<std::int64_t>();
-      if (!answer["done"].get<bool>()) continue;
-      context.say(answer, fmt::format("{} is deleted, with {} entities", *name, entities));
-      return;
-    }
+    const json answer = client.send("DELETE", path(), json::object());
+    const bool gone = wait_until(kDeletionShownMax, [&] {
+      try {
+        client.get(path());
+      } catch (const Failure& failure) {
+        if (failure.error().code != "connection.unknown") throw;
+        return true;
+      }
+      return false;
+    });
+    context.say(answer, gone ? *name + " is deleted"
+                             : fmt::format("{} is being deleted, as work {} (sluice status)", *name,
+                                           answer["work"].dump()));
   });
 }
 

@@ -40,7 +40,8 @@ void add_link(CLI::App& app, Context& context) {
     body["target"] = options->target;
     body["kind"] = options->kind;
     const json answer = context.client().send("POST", "/link-rules", body);
-    context.say(answer, "added " + options->name);
+    context.say(answer, "added " + options->name + "; its links follow, as work " +
+                            answer["work"].dump() + " (sluice status --json)");
   });
   auto* list = group->add_subcommand("list", "Links");
   list->add_option("--rule", options->rule, "only of this rule");

@@ -31,6 +31,7 @@ json status_of(Client& client, const std::string& name) {
     const json page = client.get("/connections", query);
     for (const json& connection : page["connections"])
       document["connections"].push_back(connection);
+    document["work"] = page.value("work", json::array());
     if (!page.contains("next") || page["next"].is_null()) return document;
     query = {{"after", page["next"].get<std::string>()}};
   }

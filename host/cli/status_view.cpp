@@ -54,6 +54,12 @@ std::string troubles(const json& document, const json& rows) {
       text +=
           fmt::format("\nthis host cannot work on {}\n  {}\n", cell(connection["name"]), trouble);
   }
+  for (const json& work : document.value("work", json::array())) {
+    text += fmt::format("\nunder way: {} {}, {} looked at\n", cell(work["kind"]),
+                        cell(work["subject"]), cell(work["items"]));
+    if (work["error"].is_object())
+      text += fmt::format("  failed, and is tried again: {}\n", cell(work["error"]["message"]));
+  }
   for (const json& stream : rows) {
     const std::string action = cell(stream["action"]);
     if (action.empty()) continue;

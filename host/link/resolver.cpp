@@ -52,9 +52,9 @@ const pg::Statement kSources{
     "and k.attribute = i.attribute::smallint order by k.entity_id limit $6 offset 0) s"};
 
 // A negative attribute, -1 - position, says "as a source only": else two rules that point at each
-// other would put each other's sources back into the queue for ever. Its mark stands until the first
-// of the rows is taken: until then all of them are decided later anyhow, with whatever targets the
-// key has by then.
+// other would put each other's sources back into the queue for ever. Its mark stands until the
+// first of the rows is taken: until then all of them are decided later anyhow, with whatever
+// targets the key has by then.
 const pg::Statement kEnqueueSources{
     "link_enqueue_sources",
     "with marked as (insert into sluice.link_spread (workspace_id, kind, digest, type_id, "
@@ -71,7 +71,8 @@ const pg::Statement kUnmark{
     "delete from sluice.link_spread s where s.ctid = any(array(select f.tid from "
     "unnest($2::int[], $3::uuid[], $4::bigint[], $5::int[], $6::bigint[]) "
     "as i(kind, digest, type_id, attribute, seq) "
-    "cross join lateral (select o.ctid as tid, o.first_seq from sluice.link_spread o where o.workspace_id = $1 "
+    "cross join lateral (select o.ctid as tid, o.first_seq from sluice.link_spread o where "
+    "o.workspace_id = $1 "
     "and o.kind = i.kind::smallint and o.digest = i.digest and o.type_id = i.type_id "
     "and o.attribute = i.attribute::smallint offset 0) f where f.first_seq <= i.seq)) "
     "returning s.kind, s.digest, s.type_id, s.attribute"};
@@ -204,8 +205,9 @@ class Resolution {
   std::set<std::pair<std::int64_t, std::int64_t>> seen_;
   std::vector<Pair> pairs_;
   std::map<SourceKey, std::vector<const StoredRule*>> wanted_;  ///< whose sources must be looked up
-  std::map<SourceKey, std::int64_t> spread_;  ///< keys taken apart before: the last of their rows here
-  std::set<SourceKey> begun_;   ///< those of them whose other sources all follow
+  std::map<SourceKey, std::int64_t>
+      spread_;                 ///< keys taken apart before: the last of their rows here
+  std::set<SourceKey> begun_;  ///< those of them whose other sources all follow
   std::vector<Decision> decisions_;
   std::vector<Decision> lost_;  ///< had a row, have no key any more
   LinkChanges changes_;

@@ -43,7 +43,8 @@ struct ResolveCounts {
 ///   1             linked         a human's decision (decided_by = 'human') is never touched
 /// A source without the key has no row; a deleted source is 'inactive'. A key with more than
 /// kInlineSourcesMax sources is taken apart: its sources go back into the queue as rows of their
-/// own, once for however many targets arrive before the first of them is taken (sluice.link_spread).
+/// own, once for however many targets arrive before the first of them is taken
+/// (sluice.link_spread).
 ///
 /// Throws Failure(cancelled, "lease.lost") when the lease has another epoch, and
 /// Failure(retry_later, "catalog.changed") when the workspace has another catalogue than the one
@@ -57,7 +58,8 @@ class Resolver {
   pg::Pool& pool_;
 };
 
-/// run_once by what the host remembers of the catalogue, and again by a fresh one when that was old.
+/// run_once by what the host remembers of the catalogue, and again by a fresh one when that was
+/// old.
 Task<ResolveCounts> resolve_some(Resolver& resolver, model::Catalogs& catalogs,
                                  WorkspaceId workspace, LeaseProof lease);
 

@@ -6,7 +6,6 @@
 #include <limits>
 #include <map>
 
-#include "base/check.hpp"
 #include "link/normalise.hpp"
 #include "link/statements.hpp"
 
@@ -29,23 +28,19 @@ const pg::Statement kEnqueuePart{
     "select digest, entity_id, (select count(*) from part) from part order by digest desc, "
     "entity_id desc limit 1"};
 
+const pg::Statement kLinksOfRule{
+    "link_of_rule",
+    "select source_id, source_type_id, target_id, decided_by = 'rule' and state <> 'inactive' "
+    "from sluice.link where workspace_id = $1 and (rule_id, source_id) > ($2::bigint, $3::bigint) "
+    "and rule_id <= $2 order by rule_id, source_id limit $4 for update"};
+
+// Each by its whole key: joined with the batch as a table, a planner without statistics reads all
+// links of the rule for each of them.
 const pg::Statement kDeactivate{
     "link_deactivate",
-    "with was as (update sluice.link l set state = 'inactive', target_id = null, target_type_id = "
-    "null, "
+    "update sluice.link set state = 'inactive', target_id = null, target_type_id = null, "
     "candidates = '{}', candidate_count = 0, evidence = '{}', updated_at = now() "
-    "from (select source_id, target_id from sluice.link where workspace_id = $1 and rule_id = $2 "
-    "and decided_by = 'rule' and state <> 'inactive' for update) old "
-    "where l.workspace_id = $1 and l.rule_id = $2 and l.source_id = old.source_id "
-    "returning l.source_id, l.source_type_id, old.target_id), "
-    "told as (select w.source_type_id, w.source_id, "
-    "jsonb_build_object(r.name, jsonb_build_array(w.target_id, null)) as changed from was w "
-    "join sluice.link_rule r on r.workspace_id = $1 and r.rule_id = $2 where w.target_id is not "
-    "null) "
-    // Behind all of the above: the feed's head is locked last (journal/append.hpp).
-    "select (select count(*) from was), sluice.append_changes($1, 0, 0, "
-    "array_agg(t.source_type_id), array_agg(t.source_id), array_agg('unlink'::text), null, "
-    "array_agg(t.changed)) from told t"};
+    "where workspace_id = $1 and rule_id = $2 and source_id = any ($3::bigint[])"};
 
 // Each entity of the batch loses what keys of the attribute it should not have. By ctid: rows of
 // link_key are never updated.
@@ -97,49 +92,6 @@ std::vector<EntityId> ids_of(std::string_view array) {  // "{1,2}"
   return ids;
 }
 
-struct RekeyPart {
-  std::int64_t looked = 0;
-  std::int64_t last = 0;
-};
-
-Task<RekeyPart> rekey_part(pg::Connection& connection, WorkspaceId workspace,
-                           const model::StoredType& type, const model::StoredAttribute& attribute,
-                           std::int64_t after) {
-  auto transaction = co_await pg::Transaction::begin(connection);
-  const std::string look = rekey_look_sql(type, attribute);
-  pg::Params where(workspace, after, std::int64_t{kRekeyBatch});
-  const pg::QueryResult rows = co_await transaction.query(look, std::move(where));
-  RekeyPart part;
-  part.looked = rows.rows();
-  pg::Array entities(pg::Oid::int8), kinds(pg::Oid::int4), digests(pg::Oid::uuid);
-  for (int r = 0; r < rows.rows(); ++r) {
-    part.last = rows.get<std::int64_t>(r, 0);
-    entities.add(part.last);
-    std::optional<std::string> normal;
-    if (attribute.key_kind && !rows.is_null(r, 1))
-      normal = normalise(*attribute.key_kind, rows.text(r, 1));
-    if (normal) {
-      kinds.add(static_cast<std::int32_t>(*attribute.key_kind));
-      digests.add(digest(*attribute.key_kind, *normal));
-    } else {
-      kinds.add_null();
-      digests.add_null();
-    }
-  }
-  if (part.looked > 0) {
-    pg::Params remove(workspace, type.id, std::int32_t{attribute.position}, entities, kinds,
-                      digests);
-    pg::Params add(workspace, type.id, std::int32_t{attribute.position}, std::move(entities),
-                   std::move(kinds), std::move(digests));
-    pg::Pipeline write;
-    write.add(kRekeyRemove, std::move(remove));
-    write.add(kRekeyAdd, std::move(add));
-    co_await connection.run(std::move(write));
-  }
-  co_await transaction.commit();
-  co_return part;
-}
-
 /// The vendor's ids of the sources of a page: one query a type.
 Task<void> add_external_ids(pg::Connection& connection, WorkspaceId workspace,
                             const model::Catalog& catalog, std::vector<ListedLink>& links) {
@@ -163,56 +115,79 @@ Task<void> add_external_ids(pg::Connection& connection, WorkspaceId workspace,
 
 }  // namespace
 
-Task<std::int64_t> rekey_attribute(pg::Connection& connection, WorkspaceId workspace,
-                                   model::StoredType type, std::string attribute) {
-  const model::StoredAttribute* found = type.find(attribute);
-  SLUICE_INVARIANT(found != nullptr);
-  std::int64_t looked = 0, last = -1;
-  for (int attempt = 1;;) {
-    RekeyPart part;
-    bool again = false;
-    try {
-      part = co_await rekey_part(connection, workspace, type, *found, last);
-    } catch (const pg::QueryError& error) {
-      // A page locks rows by external id, this by id: one of the two may be chosen as a deadlock's
-      // victim.
-      again = error.kind() == ErrorKind::retry_later && connection.usable() &&
-              attempt < kRekeyAttemptsMax;
-      if (!again) throw;
+Task<RekeyPart> rekey_part(pg::Fenced& fenced, WorkspaceId workspace, const model::StoredType& type,
+                           const model::StoredAttribute& attribute, EntityId after) {
+  const std::string look = rekey_look_sql(type, attribute);
+  pg::Params where(workspace, after, std::int64_t{kRekeyBatch});
+  const pg::QueryResult rows = co_await fenced.query(look, std::move(where));
+  RekeyPart part;
+  part.looked = rows.rows();
+  part.more = rows.rows() == kRekeyBatch;
+  pg::Array entities(pg::Oid::int8), kinds(pg::Oid::int4), digests(pg::Oid::uuid);
+  for (int r = 0; r < rows.rows(); ++r) {
+    part.last = rows.get<EntityId>(r, 0);
+    entities.add(part.last.value);
+    std::optional<std::string> normal;
+    if (attribute.key_kind && !rows.is_null(r, 1))
+      normal = normalise(*attribute.key_kind, rows.text(r, 1));
+    if (normal) {
+      kinds.add(static_cast<std::int32_t>(*attribute.key_kind));
+      digests.add(digest(*attribute.key_kind, *normal));
+    } else {
+      kinds.add_null();
+      digests.add_null();
     }
-    if (again) {
-      ++attempt;
-      if (connection.in_transaction()) co_await connection.query("rollback");
-      continue;
-    }
-    attempt = 1;
-    looked += part.looked;
-    if (part.looked < kRekeyBatch) co_return looked;
-    last = part.last;
   }
+  if (part.looked == 0) co_return part;
+  pg::Params remove(workspace, type.id, std::int32_t{attribute.position}, entities, kinds, digests);
+  pg::Params add(workspace, type.id, std::int32_t{attribute.position}, std::move(entities),
+                 std::move(kinds), std::move(digests));
+  pg::Pipeline write;
+  write.add(kRekeyRemove, std::move(remove));
+  write.add(kRekeyAdd, std::move(add));
+  co_await fenced.run(std::move(write));
+  co_return part;
 }
 
-Task<std::int64_t> rebuild_rule(pg::Connection& connection, WorkspaceId workspace,
-                                model::StoredRule rule) {
-  std::int64_t enqueued = 0;
-  if (!rule.effective()) co_return enqueued;
-  pg::Uuid digest;
-  std::int64_t entity = -1;
-  for (;;) {
-    pg::Params params(workspace, static_cast<std::int32_t>(rule.key_kind), digest, rule.source_type,
-                      std::int32_t{rule.source_position}, entity, std::int64_t{kEnqueueBatch});
-    const pg::QueryResult last = co_await connection.query(kEnqueuePart, std::move(params));
-    if (last.empty()) co_return enqueued;
-    digest = last.get<pg::Uuid>(0, 0);
-    entity = last.get<std::int64_t>(0, 1);
-    enqueued += last.get<std::int64_t>(0, 2);
-  }
+Task<EnqueuedPart> enqueue_part(pg::Fenced& fenced, WorkspaceId workspace,
+                                const model::StoredRule& rule, pg::Uuid after_digest,
+                                EntityId after) {
+  EnqueuedPart part;
+  part.digest = after_digest;
+  part.last = after;
+  if (!rule.effective()) co_return part;
+  pg::Params params(workspace, static_cast<std::int32_t>(rule.key_kind), part.digest,
+                    rule.source_type, std::int32_t{rule.source_position}, after,
+                    std::int64_t{kEnqueueBatch});
+  const pg::QueryResult last = co_await fenced.query(kEnqueuePart, std::move(params));
+  if (last.empty()) co_return part;
+  part.digest = last.get<pg::Uuid>(0, 0);
+  part.last = last.get<EntityId>(0, 1);
+  part.enqueued = last.get<std::int64_t>(0, 2);
+  part.more = part.enqueued == kEnqueueBatch;
+  co_return part;
 }
 
-Task<std::int64_t> deactivate_rule(pg::Connection& connection, WorkspaceId workspace, RuleId rule) {
-  pg::Params params(workspace, rule);
-  const pg::QueryResult result = co_await connection.query(kDeactivate, std::move(params));
-  co_return result.get<std::int64_t>(0, 0);
+Task<DeactivatedPart> deactivate_part(pg::Fenced& fenced, WorkspaceId workspace, RuleId rule,
+                                      std::string name, EntityId after) {
+  DeactivatedPart part;
+  part.last = after;
+  pg::Params where(workspace, rule, after, std::int64_t{kDeactivateBatch});
+  const pg::QueryResult rows = co_await fenced.query(kLinksOfRule, std::move(where));
+  part.looked = rows.rows();
+  part.more = rows.rows() == kDeactivateBatch;
+  pg::Array sources(pg::Oid::int8);
+  for (int r = 0; r < rows.rows(); ++r) {
+    part.last = rows.get<EntityId>(r, 0);
+    if (!rows.get<bool>(r, 3)) continue;
+    sources.add(part.last.value);
+    part.changes.retarget(name, rows.get<std::int64_t>(r, 1), part.last.value,
+                          rows.get<std::optional<std::int64_t>>(r, 2), std::nullopt);
+  }
+  if (sources.size() == 0) co_return part;
+  pg::Params params(workspace, rule, std::move(sources));
+  co_await fenced.query(kDeactivate, std::move(params));
+  co_return part;
 }
 
 Task<std::vector<RuleSummary>> link_summary(pg::Connection& connection, WorkspaceId workspace) {

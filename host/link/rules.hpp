@@ -9,35 +9,58 @@
 
 #include "base/async.hpp"
 #include "base/ids.hpp"
+#include "link/changes.hpp"
 #include "model/catalog.hpp"
 #include "pg/connection.hpp"
+#include "pg/fenced.hpp"
 
 namespace sluice::link {
 
 inline constexpr int kEnqueueBatch = 10'000;
+inline constexpr int kDeactivateBatch = 2'000;
 inline constexpr int kLinksPageMax = 1'000;
 inline constexpr int kRekeyBatch = 1'000;
-inline constexpr int kRekeyAttemptsMax =
-    5;  ///< of one batch, when pages of the type lock it otherwise
 
-/// After a rule was created, changed or enabled: puts each source that has the key into the queue,
-/// in batches that each commit by themselves; the resolver does the rest. Doing it twice is
-/// harmless. Returns how many sources. A rule that is not effective has none.
-Task<std::int64_t> rebuild_rule(pg::Connection& connection, WorkspaceId workspace,
-                                model::StoredRule rule);
+// What a changed rule or key means for what is there already. Each call is one batch, in the
+// caller's transaction, and says where the next one begins; doing one twice is harmless.
 
-/// After a rule was disabled, and before it is deleted: its links become inactive, except a
-/// human's.
-Task<std::int64_t> deactivate_rule(pg::Connection& connection, WorkspaceId workspace, RuleId rule);
+struct EnqueuedPart {
+  std::int64_t enqueued = 0;
+  pg::Uuid digest;  ///< where the next batch begins
+  EntityId last;
+  bool more = false;
+};
+
+/// Puts the next sources that have the rule's key into the queue, from behind (digest, entity) on
+/// in the order of their keys; the resolver does the rest. A rule that is not effective has none.
+Task<EnqueuedPart> enqueue_part(pg::Fenced& fenced, WorkspaceId workspace,
+                                const model::StoredRule& rule, pg::Uuid after_digest,
+                                EntityId after);
+
+struct DeactivatedPart {
+  std::int64_t looked = 0;
+  EntityId last;  ///< where the next batch begins
+  bool more = false;
+  LinkChanges changes;  ///< for the caller to append behind everything else
+};
+
+/// The next links of a rule, in the order of their sources, become inactive, except a human's.
+Task<DeactivatedPart> deactivate_part(pg::Fenced& fenced, WorkspaceId workspace, RuleId rule,
+                                      std::string name, EntityId after);
+
+struct RekeyPart {
+  std::int64_t looked = 0;
+  EntityId last;  ///< where the next batch begins
+  bool more = false;
+};
 
 /// After an attribute of a type that has rows became a link key, stopped being one, or changed its
-/// kind: gives each entity the key that its value makes and takes off any other key of that
-/// attribute, in batches that each commit by themselves, with the queue rows for the resolver.
-/// `type` is from a catalogue read after the change. Safe beside writers of the type: rows are
-/// locked while their key is put on. Doing it twice, or again after a failure, is harmless. Returns
-/// how many entities it looked at.
-Task<std::int64_t> rekey_attribute(pg::Connection& connection, WorkspaceId workspace,
-                                   model::StoredType type, std::string attribute);
+/// kind: gives the next entities the key that their value makes and takes off any other key of that
+/// attribute, with the queue rows for the resolver. Safe beside writers of the type: rows are
+/// locked while their key is put on, and a page that still goes by the catalogue before is refused.
+/// `type` outlives the call.
+Task<RekeyPart> rekey_part(pg::Fenced& fenced, WorkspaceId workspace, const model::StoredType& type,
+                           const model::StoredAttribute& attribute, EntityId after);
 
 struct RuleSummary {
   RuleId rule;

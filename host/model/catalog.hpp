@@ -92,8 +92,8 @@ using CatalogPtr = std::shared_ptr<const Catalog>;
 Task<CatalogPtr> load_catalog(pg::Connection& connection, WorkspaceId workspace);
 
 /// The snapshots of this host, one a workspace, on one loop. Changes made through this host are
-/// seen at once (invalidate); changes made through another host within `kCatalogAgeMax`, so that who
-/// decides by one and takes something off a queue guards the transaction (catalog_version.hpp).
+/// seen at once (invalidate); changes made through another host within `kCatalogAgeMax`, so that
+/// who decides by one and takes something off a queue guards the transaction (catalog_version.hpp).
 class Catalogs {
  public:
   explicit Catalogs(pg::Pool& pool, const Clock& clock);

@@ -1,5 +1,5 @@
-// Which catalogue a decision was made by: each change of a workspace's catalogue raises its version,
-// and whatever consumes by a catalogue reads the version in its own transaction.
+// Which catalogue a decision was made by: each change of a workspace's catalogue raises its
+// version, and whatever consumes by a catalogue reads the version in its own transaction.
 #pragma once
 
 #include <string_view>
@@ -11,9 +11,9 @@
 
 namespace sluice::model {
 
-/// The SQLSTATE with which the guard fails when the catalogue is another one: the root of a negative
-/// number, which nothing else here takes. An error, because it must stop the COMMIT that is on its
-/// way already.
+/// The SQLSTATE with which the guard fails when the catalogue is another one: the root of a
+/// negative number, which nothing else here takes. An error, because it must stop the COMMIT that
+/// is on its way already.
 inline constexpr std::string_view kCatalogChangedState = "2201F";
 
 /// How often in a row a transaction is repeated because somebody changes the catalogue meanwhile.

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "base/check.hpp"
+#include "model/catalog_version.hpp"
 #include "model/columns.hpp"
 
 namespace sluice::model {
@@ -24,6 +25,14 @@ constexpr std::string_view kColumns =
     " from pg_attribute a join pg_class c on c.oid = a.attrelid"
     " join pg_namespace n on n.oid = c.relnamespace"
     " where n.nspname = 'vendor' and c.relname = $1 and a.attnum > 0 and not a.attisdropped";
+
+constexpr std::string_view kIndexes =
+    "select c.relname::text from pg_index i join pg_class c on c.oid = i.indexrelid"
+    " join pg_class t on t.oid = i.indrelid join pg_namespace n on n.oid = t.relnamespace"
+    " where n.nspname = 'vendor' and t.relname = $1 and i.indisvalid";
+
+constexpr std::string_view kLockWait = "set local lock_timeout = '3s'";
+constexpr std::string_view kLockWaitOver = "set local lock_timeout to default";
 
 constexpr std::string_view kTypeByName =
     "select origin, coalesce(connector, '') from sluice.entity_type"
@@ -146,12 +155,6 @@ std::string create_id_index(std::string_view table) {
                      quote_name(fitted_name(fmt::format("{}_by_id", table))), quote_name(table));
 }
 
-std::string create_reference_index(std::string_view table, std::string_view attribute) {
-  return fmt::format("create index if not exists {} on vendor.{} (workspace_id, connection_id, {})",
-                     quote_name(fitted_name(fmt::format("{}_by_{}", table, attribute))),
-                     quote_name(table), quote_name(attribute));
-}
-
 /// ADD COLUMN for each attribute the table lacks; refuses one whose column has another type.
 std::vector<std::string> alter_table(const Manifest& manifest, const EntityType& type,
                                      std::string_view table, const pg::QueryResult& columns) {
@@ -180,24 +183,58 @@ std::vector<std::string> alter_table(const Manifest& manifest, const EntityType&
   return statements;
 }
 
+/// Columns that a table lacks. Adding one takes a moment under a lock that excludes everybody, and
+/// whoever comes behind us while we wait for it waits, too.
+Task<void> add_columns(pg::Transaction& transaction, std::string_view table,
+                       std::vector<std::string> statements) {
+  if (statements.empty()) co_return;
+  co_await transaction.query(kLockWait);
+  bool busy = false;
+  try {
+    for (const std::string& sql : statements) co_await transaction.query(sql);
+  } catch (const pg::QueryError& error) {
+    if (error.sqlstate() != "55P03") throw;
+    busy = true;
+  }
+  if (busy) {
+    throw Failure(
+        Error(ErrorKind::retry_later, "type.table_busy",
+              fmt::format("vendor.{} needs a column, and something holds the table", table),
+              "Ask again; a long query or a backup that reads it may have to end first"));
+  }
+  co_await transaction.query(kLockWaitOver);
+}
+
 Task<void> make_table(pg::Transaction& transaction, const Manifest& manifest,
-                      const EntityType& type) {
+                      const EntityType& type, Installed& news) {
   const std::string table = table_name(manifest.id, type.name);
   pg::Params by_table(table);
   const auto columns = co_await transaction.query(kColumns, std::move(by_table));
-  std::vector<std::string> statements;
-  if (columns.empty()) {
-    statements.push_back(create_table(type, table));
+  const bool is_new = columns.empty();
+  if (is_new) {
+    const std::string create = create_table(type, table);
+    co_await transaction.query(create);
+    const std::string by_id = create_id_index(table);
+    co_await transaction.query(by_id);
   } else {
-    statements = alter_table(manifest, type, table, columns);
+    co_await add_columns(transaction, table, alter_table(manifest, type, table, columns));
   }
-  statements.push_back(create_id_index(table));
   std::set<std::string> indexed;
+  pg::Params of_table(table);
+  const auto there = co_await transaction.query(kIndexes, std::move(of_table));
+  for (int row = 0; row < there.rows(); ++row) indexed.insert(there.get<std::string>(row, 0));
   for (const contract::Relationship& relationship : type.relationships) {
-    if (!indexed.insert(relationship.attribute).second) continue;
-    statements.push_back(create_reference_index(table, relationship.attribute));
+    const std::string name = reference_index_name(table, relationship.attribute);
+    if (!indexed.insert(name).second) continue;
+    if (!is_new) {
+      Installed::Index& index = news.indexes.emplace_back();
+      index.table = table;
+      index.attribute = relationship.attribute;
+      continue;
+    }
+    const std::string create = create_reference_index(table, relationship.attribute);
+    co_await transaction.query(create);
   }
-  for (const std::string& sql : statements) co_await transaction.query(sql);
 }
 
 Task<void> refuse_taken_name(pg::Transaction& transaction, WorkspaceId workspace,
@@ -329,6 +366,17 @@ Task<void> put_rules(pg::Transaction& transaction, WorkspaceId workspace, const 
 
 }  // namespace
 
+std::string reference_index_name(std::string_view table, std::string_view attribute) {
+  return fitted_name(fmt::format("{}_by_{}", table, attribute));
+}
+
+std::string create_reference_index(std::string_view table, std::string_view attribute,
+                                   std::string_view how) {
+  return fmt::format(
+      "create index {} if not exists {} on vendor.{} (workspace_id, connection_id, {})", how,
+      quote_name(reference_index_name(table, attribute)), quote_name(table), quote_name(attribute));
+}
+
 Task<Installed> install_types(pg::Transaction& transaction, WorkspaceId workspace,
                               const contract::Manifest& manifest) {
   Installed news;
@@ -336,7 +384,7 @@ Task<Installed> install_types(pg::Transaction& transaction, WorkspaceId workspac
   co_await transaction.query(kLock);
   for (const EntityType& type : manifest.entity_types) {
     co_await refuse_taken_name(transaction, workspace, manifest, type);
-    co_await make_table(transaction, manifest, type);
+    co_await make_table(transaction, manifest, type, news);
   }
   std::map<std::string, EntityTypeId> ids;
   for (const EntityType& type : manifest.entity_types) {
@@ -360,6 +408,7 @@ Task<Installed> install_types(pg::Connection& connection, WorkspaceId workspace,
                               const contract::Manifest& manifest) {
   auto transaction = co_await pg::Transaction::begin(connection);
   Installed news = co_await install_types(transaction, workspace, manifest);
+  co_await raise_catalog_version(transaction, workspace);
   co_await transaction.commit();
   co_return news;
 }

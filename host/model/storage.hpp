@@ -13,10 +13,9 @@
 
 namespace sluice::model {
 
-/// What an install changed about things that rows may depend on already. After the commit, with a
-/// fresh catalogue: link::rekey_attribute for each of `keys`, then link::deactivate_rule and
-/// link::rebuild_rule for each of `rules`. All are harmless to repeat; until then entities that
-/// were there before keep their old keys and links.
+/// What an install changed about things that rows may depend on already. The caller's transaction
+/// writes the durable work for it (sync/work_kinds.hpp); until that is done entities that were
+/// there before keep their old keys and links, and references are looked up without an index.
 struct Installed {
   struct Key {
     std::string type, attribute;  ///< "stripe.customer", "email"
@@ -24,11 +23,16 @@ struct Installed {
   };
   std::vector<Key> keys;  ///< attributes that were stored before with another link key, or none
   std::vector<std::string> rules;  ///< connector rules that are new or defined anew, by name
+  struct Index {
+    std::string table, attribute;  ///< "stripe_customer", "account"
+  };
+  std::vector<Index> indexes;  ///< of references, that tables which were there before lack
 };
 
 /// Creates what is missing and adds what a newer manifest adds; doing it again changes nothing.
 /// Part of the caller's transaction: nothing holds until its commit, and a refusal leaves it to be
-/// rolled back. Installs by several hosts wait for each other on an advisory lock until commit.
+/// rolled back. Installs by several hosts wait for each other on an advisory lock until commit. The
+/// caller raises the catalogue's version (catalog_version.hpp) as its last statement.
 ///
 /// The table vendor.<connector>_<type> has workspace_id, connection_id, external_id, id,
 /// source_version, observed_version, content_hash, deleted_at, first_synced_at, last_synced_at,
@@ -50,11 +54,19 @@ struct Installed {
 ///   type.attribute_retyped   an attribute has another type than its column (or catalogue row) has
 ///   type.reserved_attribute  an attribute is called like a column that every table has
 ///   type.name_taken          another connector's or an own type has the name, or the view's name
+/// and Failure(retry_later, "type.table_busy"): a table that needs a column is locked by somebody
+/// for longer than three seconds; waiting longer would have whoever writes to it wait behind us.
 Task<Installed> install_types(pg::Transaction& transaction, WorkspaceId workspace,
                               const contract::Manifest& manifest);
 
 /// The same in a transaction of its own; the connection must not be inside one.
 Task<Installed> install_types(pg::Connection& connection, WorkspaceId workspace,
                               const contract::Manifest& manifest);
+
+/// How a reference index is named, and the statement that makes it: to be run outside a transaction
+/// where the table has rows.
+[[nodiscard]] std::string reference_index_name(std::string_view table, std::string_view attribute);
+[[nodiscard]] std::string create_reference_index(std::string_view table, std::string_view attribute,
+                                                 std::string_view how = "");
 
 }  // namespace sluice::model

@@ -4,9 +4,9 @@
 
 #include "base/log.hpp"
 #include "contract/config.hpp"
-#include "model/columns.hpp"
 #include "sync/audit.hpp"
 #include "sync/connections.hpp"
+#include "sync/work_kinds.hpp"
 
 namespace sluice::sync {
 namespace {
@@ -41,7 +41,8 @@ const pg::Statement kDisconnect{"changes_disconnect", R"(
 // Off with its connector before; now by its own name too, so that it stays off.
 const pg::Statement kKeepOff{"changes_keep_off", R"(
   update sluice.connection set state_reason = $3
-  where workspace_id = $1 and connection_id = $2 and state in ('DISCONNECTING','DISCONNECTED'))"};
+  where workspace_id = $1 and connection_id = $2 and state in ('DISCONNECTING','DISCONNECTED')
+    and state_reason <> $4)"};
 
 const pg::Statement kInstalledShare{"changes_installed_share", R"(
   select state from sluice.installation where workspace_id = $1 and connector = $2 for share)"};
@@ -79,33 +80,8 @@ const pg::Statement kResume{"changes_resume", R"(
     and c.workspace_id = $1 and c.connection_id = $2
   returning s.stream)"};
 
-const pg::Statement kTypes{"changes_types", R"(
-  select name from sluice.entity_type where workspace_id = $1 and connector = $2 and origin = 'preset'
-  order by name)"};
-
-const pg::Statement kForgetKeys{"changes_forget_keys", R"(
-  delete from sluice.link_key where workspace_id = $1 and entity_id = any ($2))"};
-const pg::Statement kForgetLinks{"changes_forget_links", R"(
-  delete from sluice.link where workspace_id = $1 and source_id = any ($2))"};
-
-/// Everything of a connection that is no entity, children before parents.
-const pg::Statement kForget[] = {
-    {"changes_forget_refetch_of",
-     "delete from sluice.refetch where workspace_id = $1 and connection_id = $2"},
-    {"changes_forget_seen",
-     "delete from sluice.seen where workspace_id = $1 and connection_id = $2"},
-    {"changes_forget_quarantine",
-     "delete from sluice.quarantine where workspace_id = $1 and connection_id = $2"},
-    {"changes_forget_runs",
-     "delete from sluice.sync_run where workspace_id = $1 and connection_id = $2"},
-    {"changes_forget_secrets",
-     "delete from sluice.secret where workspace_id = $1 and connection_id = $2"},
-    {"changes_forget_streams",
-     "delete from sluice.stream where workspace_id = $1 and connection_id = $2"},
-};
-
-const pg::Statement kForgetConnection{"changes_forget_connection", R"(
-  delete from sluice.connection
+const pg::Statement kBeginDeletion{"changes_begin_deletion", R"(
+  update sluice.connection set state_reason = $3
   where workspace_id = $1 and connection_id = $2 and state = 'DISCONNECTED' returning connection_id)"};
 
 std::unexpected<Error> unknown_connection(const std::string& name) {
@@ -116,16 +92,6 @@ std::unexpected<Error> unknown_connection(const std::string& name) {
 std::unexpected<Error> unknown_stream(const std::string& name, const std::string& stream) {
   return fail(ErrorKind::not_found, "stream.unknown",
               "connection '" + name + "' has no stream '" + stream + "'", "sluice status " + name);
-}
-
-/// One batch of a type's entities of a connection, taken by the index range of the primary key.
-std::string purge_sql(const std::string& table) {
-  return fmt::format(
-      "with doomed as (select external_id from vendor.{0} where workspace_id = $1 and "
-      "connection_id = $2 order by external_id limit {1} for update) "
-      "delete from vendor.{0} v using doomed d where v.workspace_id = $1 and v.connection_id = $2 "
-      "and v.external_id = d.external_id returning v.id",
-      table, kPurgeBatch);
 }
 
 /// The old value stays in use: the error says so.
@@ -237,7 +203,8 @@ Task<Result<void>> Connections::disable_connection(WorkspaceId workspace, std::s
   if (row.empty() || !row.get<bool>(0, 4)) co_return unknown_connection(name);
   const auto id = row.get<ConnectionId>(0, 0);
   const auto off = co_await transaction.query(kDisconnect, pg::Params(workspace, id, kOffByAdmin));
-  if (off.empty()) co_await transaction.query(kKeepOff, pg::Params(workspace, id, kOffByAdmin));
+  pg::Params keep(workspace, id, kOffByAdmin, kBeingDeleted);
+  if (off.empty()) co_await transaction.query(kKeepOff, std::move(keep));
   co_await audit(transaction, workspace, actor, "connection.disable", name, json::object());
   co_await transaction.commit();
   if (changed_) changed_(workspace);
@@ -271,6 +238,10 @@ Task<Result<void>> Connections::enable_connection(WorkspaceId workspace, std::st
     refused = Error(ErrorKind::conflict, "connection.disconnecting",
                     "connection '" + name + "' is still being turned off",
                     "Ask again when sluice connection list says DISCONNECTED");
+  } else if (row.text(0, 3) == kBeingDeleted) {
+    refused = Error(ErrorKind::conflict, "connection.deleting",
+                    "connection '" + name + "' is being deleted",
+                    "When it is gone, make one of that name anew");
   } else {
     const auto connector = row.get<std::string>(0, 1);
     const auto installed =
@@ -296,8 +267,8 @@ Task<Result<void>> Connections::enable_connection(WorkspaceId workspace, std::st
   co_return Result<void>();
 }
 
-Task<Result<DeleteOutcome>> Connections::delete_connection(WorkspaceId workspace, std::string name,
-                                                           std::string actor) {
+Task<Result<work::WorkId>> Connections::delete_connection(WorkspaceId workspace, std::string name,
+                                                          std::string actor) {
   pg::Pool pool = changing(workspace);
   const auto row = co_await pool.query(kState, pg::Params(workspace, name));
   if (row.empty()) co_return unknown_connection(name);
@@ -308,34 +279,11 @@ Task<Result<DeleteOutcome>> Connections::delete_connection(WorkspaceId workspace
                    fmt::format("connection '{}' is {}", name, row.text(0, 2)),
                    "sluice connection disable " + name + ", and delete it when it is DISCONNECTED");
   }
-  DeleteOutcome outcome;
-  const auto types = co_await pool.query(kTypes, pg::Params(workspace, connector));
   auto lease = co_await pool.acquire();
-  for (int at = 0; at < types.rows(); ++at) {
-    const std::string_view type = types.text(at, 0);
-    const std::string sql = purge_sql(model::quote_name(
-        model::table_name(connector, type.substr(std::min(type.find('.') + 1, type.size())))));
-    for (;;) {
-      if (outcome.rows >= kPurgeRowsMax)
-        co_return outcome;  // durable so far; the rest by asking again
-      auto transaction = co_await pg::Transaction::begin(*lease);
-      const auto gone = co_await transaction.query(sql, pg::Params(workspace, id));
-      pg::Array entities(pg::Oid::int8);
-      for (int i = 0; i < gone.rows(); ++i) entities.add(gone.get<std::int64_t>(i, 0));
-      pg::Params keys(workspace, entities);
-      co_await transaction.query(kForgetKeys, std::move(keys));
-      pg::Params links(workspace, entities);
-      co_await transaction.query(kForgetLinks, std::move(links));
-      co_await transaction.commit();
-      outcome.rows += gone.rows();
-      if (gone.rows() < kPurgeBatch) break;
-    }
-  }
   auto transaction = co_await pg::Transaction::begin(*lease);
-  for (const pg::Statement& statement : kForget)
-    co_await transaction.query(statement, pg::Params(workspace, id));
-  const auto gone = co_await transaction.query(kForgetConnection, pg::Params(workspace, id));
-  if (gone.empty()) {
+  const auto begun =
+      co_await transaction.query(kBeginDeletion, pg::Params(workspace, id, kBeingDeleted));
+  if (begun.empty()) {
     co_await transaction.rollback();
     co_return fail(ErrorKind::conflict, "connection.not_disconnected",
                    fmt::format("connection '{}' was enabled meanwhile", name),
@@ -343,13 +291,17 @@ Task<Result<DeleteOutcome>> Connections::delete_connection(WorkspaceId workspace
   }
   json detail = json::object();
   detail["connector"] = connector;
-  detail["entities"] = outcome.rows;
   co_await audit(transaction, workspace, actor, "connection.delete", name, std::move(detail));
+  work::NewWork work;
+  work.kind = kDeleteConnection;
+  work.subject = name;
+  work.task["connection"] = id.value;
+  work.task["connector"] = connector;
+  work.actor = std::move(actor);
+  const work::WorkId begun_work = co_await work::put(transaction, workspace, std::move(work));
   co_await transaction.commit();
-  outcome.done = true;
-  log::info("connection.deleted", {{"connection", name}, {"entities", outcome.rows}});
   if (changed_) changed_(workspace);
-  co_return outcome;
+  co_return begun_work;
 }
 
 Task<Result<void>> Connections::set_stream_enabled(WorkspaceId workspace, std::string name,

@@ -175,8 +175,8 @@ struct ConnectionWork::StreamRow {
 
 namespace {
 
-/// Writes a page, again when the server asks for that (deadlock, serialization failure) and when the
-/// catalogue is another one by now: nothing of it is stored then.
+/// Writes a page, again when the server asks for that (deadlock, serialization failure) and when
+/// the catalogue is another one by now: nothing of it is stored then.
 Task<ingest::PageCounts> write_page(const Services& services, ingest::PageContext& context,
                                     const contract::Page& page, ingest::PageEffects effects) {
   Entropy& entropy = services.entropy;

@@ -13,6 +13,7 @@
 #include "contract/manifest.hpp"
 #include "fetch/client.hpp"
 #include "sync/services.hpp"
+#include "work/queue.hpp"
 
 namespace sluice::sync {
 
@@ -60,13 +61,7 @@ struct InstallOutcome {
 /// Why a connection is off; also kept while it is being turned off.
 inline constexpr std::string_view kOffWithConnector = "its connector is disabled";
 inline constexpr std::string_view kOffByAdmin = "disabled by an admin";
-
-struct DeleteOutcome {
-  std::int64_t rows = 0;  ///< entities that this call removed
-  bool done = false;      ///< false: there are more; call again
-};
-inline constexpr int kPurgeBatch = 2'000;      ///< entities a transaction
-inline constexpr int kPurgeRowsMax = 100'000;  ///< entities a call of delete_connection()
+inline constexpr std::string_view kBeingDeleted = "is being deleted";
 
 /// A connection as a run sees it.
 struct LoadedConnection {
@@ -93,18 +88,15 @@ class Connections {
   // Connectors in a workspace (installation.cpp).
 
   /// Brings a connector's version into the workspace, with its entity types, link rules and views:
-  /// all of it or nothing. Sessions that run go on with the code they have; new ones use this.
-  /// Connections get the streams that are new, streams that it lacks are turned off, no stream is
-  /// begun again. Errors: connector.unknown (with what there is), connector.refused_file (why),
-  /// connector.version_unknown, connector.version_ambiguous, connector.version_lacks, those of
-  /// Registry::obtain() and model::install_types() (type.name_taken, …).
+  /// all of it or nothing. Entities that were there before get their new keys and links by durable
+  /// work (sync/work_kinds.hpp), which the same transaction writes. Sessions that run go on with
+  /// the code they have; new ones use this. Connections get the streams that are new, streams that
+  /// it lacks are turned off, no stream is begun again. Errors: connector.unknown (with what there
+  /// is), connector.refused_file (why), connector.version_unknown, connector.version_ambiguous,
+  /// connector.version_lacks, those of Registry::obtain() and model::install_types()
+  /// (type.name_taken, …).
   Task<Result<InstallOutcome>> install(WorkspaceId workspace, InstallRequest wanted,
                                        std::string actor);
-
-  /// Re-keys the entities that were there before an install, and rebuilds the links of rules that
-  /// it changed: what installation.to_apply says, then nothing more. The engine calls it under a
-  /// lease; harmless to repeat.
-  Task<void> apply_pending_install(WorkspaceId workspace, std::string connector);
 
   /// Turns it off: its connections become DISCONNECTING, which the engine works off (sessions end
   /// at a step's boundary, rows are soft-deleted), then DISCONNECTED. Returns their names. Again:
@@ -153,11 +145,11 @@ class Connections {
   Task<Result<void>> disable_connection(WorkspaceId workspace, std::string name, std::string actor);
   Task<Result<void>> enable_connection(WorkspaceId workspace, std::string name, std::string actor);
 
-  /// Removes a connection that is DISCONNECTED: its entities with their links, then streams, runs,
-  /// quarantine and secrets. At most kPurgeRowsMax entities a call; call again until `done`. The
-  /// change feed keeps what it said. Error: connection.not_disconnected.
-  Task<Result<DeleteOutcome>> delete_connection(WorkspaceId workspace, std::string name,
-                                                std::string actor);
+  /// A connection that is DISCONNECTED goes, with its entities, streams, runs, quarantine and
+  /// secrets, by the durable work that is returned (kDeleteConnection); until that is done the
+  /// connection is shown, with kBeingDeleted. Error: connection.not_disconnected.
+  Task<Result<work::WorkId>> delete_connection(WorkspaceId workspace, std::string name,
+                                               std::string actor);
 
   /// Asks for a run now: of all change and poll streams, or of those named; `full` reads snapshots
   /// again from their start. While a stream runs: a change or poll stream runs once more
@@ -194,7 +186,8 @@ class Connections {
   Task<Result<Choice>> choose(pg::Pool& pool, const InstallRequest& wanted);
   Task<Result<void>> change_catalogue(pg::Transaction& transaction, WorkspaceId workspace,
                                       const connector::ConnectorCode& code,
-                                      const InstallRequest& wanted, InstallOutcome& outcome);
+                                      const InstallRequest& wanted, const std::string& actor,
+                                      InstallOutcome& outcome);
   Task<void> change_streams(pg::Transaction& transaction, WorkspaceId workspace,
                             const contract::Manifest& manifest, InstallOutcome& outcome);
   Task<std::vector<std::string>> restart(pg::Transaction& transaction, WorkspaceId workspace,

@@ -10,6 +10,7 @@
 #include "base/log.hpp"
 #include "base/task_group.hpp"
 #include "sync/step_pool.hpp"
+#include "sync/work_kinds.hpp"
 
 namespace sluice::sync {
 namespace {
@@ -55,9 +56,11 @@ const pg::Statement kLinkWork{"engine_link_work", R"(
       order by l.workspace_id limit 1) following)
   select workspace_id from queued limit 1000)"};
 
-const pg::Statement kInstallWork{"engine_install_work", R"(
-  select workspace_id, connector from sluice.installation where to_apply is not null
-  order by workspace_id, connector limit 100)"};
+// now(), as above. A workspace with much of it hides none of the others for long: its rows go.
+const pg::Statement kDurableWork{"engine_durable_work", R"(
+  select distinct workspace_id from (
+    select workspace_id from sluice.work where state = 'waiting' and not_before <= now()
+    order by not_before limit 1000) due)"};
 
 const pg::Statement kNextDue{"engine_next_due", R"(
   select coalesce(extract(epoch from min(next_run_at) - now()) * 1000, 3600000)::bigint
@@ -77,6 +80,7 @@ Engine::Engine(Services services, Connections& connections, EngineOptions option
     : services_(services),
       connections_(connections),
       options_(options),
+      runner_(services.pool, work_kinds()),
       wake_(services.pool.executor()) {
   pg::Uuid holder;
   services_.entropy.fill(holder.bytes);
@@ -243,13 +247,10 @@ Task<void> Engine::look_for_work() {
     const auto workspace = linking.get<WorkspaceId>(row, 0);
     if (may_start(key_of(workspace, "link"))) spawn(workspace, "link", link(workspace));
   }
-  const auto installs = co_await services_.pool.query(kInstallWork);
-  for (int row = 0; row < installs.rows(); ++row) {
-    const auto workspace = installs.get<WorkspaceId>(row, 0);
-    const auto connector = installs.get<std::string>(row, 1);
-    const std::string name = "install/" + connector;
-    if (may_start(key_of(workspace, name)))
-      spawn(workspace, name, apply_install(workspace, connector));
+  const auto working = co_await services_.pool.query(kDurableWork);
+  for (int row = 0; row < working.rows(); ++row) {
+    const auto workspace = working.get<WorkspaceId>(row, 0);
+    if (may_start(key_of(workspace, "work"))) spawn(workspace, "work", work(workspace));
   }
   const auto due = co_await services_.pool.query(kDueConnections);
   for (int row = 0; row < due.rows() && connections_active_ < options_.connections_max; ++row) {
@@ -300,12 +301,11 @@ Task<void> Engine::link(WorkspaceId workspace) {
   try {
     bool more = true;
     while (more && !stopping_ && leases_->held(*lease)) {
-      model::CatalogPtr catalog = co_await services_.catalogs.get(workspace);
       link::LeaseProof proof;
       proof.name = lease->name;
       proof.epoch = lease->epoch;
       const link::ResolveCounts counts =
-          co_await services_.resolver.run_once(workspace, std::move(catalog), std::move(proof));
+          co_await link::resolve_some(services_.resolver, services_.catalogs, workspace, proof);
       stats_.links_resolved += counts.pairs;
       more = counts.queue_rows > 0;
     }
@@ -322,12 +322,25 @@ Task<void> Engine::link(WorkspaceId workspace) {
   if (surprise) std::rethrow_exception(surprise);
 }
 
-Task<void> Engine::apply_install(WorkspaceId workspace, std::string connector) {
-  std::optional<LeaseGrant> lease = co_await leases_->acquire(workspace, "install/" + connector);
+Task<void> Engine::work(WorkspaceId workspace) {
+  std::optional<LeaseGrant> lease = co_await leases_->acquire(workspace, "work");
   if (!lease) co_return;
   std::exception_ptr surprise;
   try {
-    co_await connections_.apply_pending_install(workspace, connector);
+    const std::function<bool()> go_on = [this, &lease] {
+      return !stopping_ && leases_->held(*lease);
+    };
+    bool more = true;
+    while (more && go_on()) {
+      more = co_await runner_.run_once(*lease, go_on);
+      look_soon();  // for the links that it made work for
+    }
+  } catch (const Failure& failure) {
+    if (pg::is_lease_lost(failure.error())) {
+      leases_->lost(*lease);  // another host goes on from the batch before
+    } else {
+      surprise = std::current_exception();
+    }
   } catch (...) {
     surprise = std::current_exception();
   }

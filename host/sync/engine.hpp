@@ -15,6 +15,7 @@
 #include "sync/connections.hpp"
 #include "sync/lease.hpp"
 #include "sync/services.hpp"
+#include "work/runner.hpp"
 
 namespace sluice::sync {
 
@@ -30,7 +31,7 @@ struct EngineOptions {
 /// a connector file is missing. Its row may be out of reach, so it is kept here, too.
 struct Trouble {
   WorkspaceId workspace;
-  std::string work;  ///< "connection/7", "link", "install/stripe"
+  std::string work;  ///< "connection/7", "link", "work"
   std::string message;
   std::string action;         ///< when there is something to do besides waiting for the next try
   std::int64_t failures = 0;  ///< in a row; 0: it goes on, and does not come to an end
@@ -42,8 +43,7 @@ struct Trouble {
 ///
 ///   a connection has due streams, ids to refetch, ─► ConnectionWork, under the lease
 ///   "connection/<id>" an enumeration to compare, or is turned off link queue ─► link(workspace),
-///   under the lease "link" an install with keys or rules to apply        ─► under the lease
-///   "install/<connector>"
+///   under the lease "link"; durable work ─► work(workspace), under the lease "work"
 ///
 /// Due work is what the tables say, found by index probes whose number is that of the pieces of due
 /// work; the engine keeps nothing that a restart would miss. Work that throws is tried again after
@@ -80,12 +80,13 @@ class Engine {
 
   Task<void> work(WorkspaceId workspace, ConnectionId connection);
   Task<void> link(WorkspaceId workspace);
-  Task<void> apply_install(WorkspaceId workspace, std::string connector);
+  Task<void> work(WorkspaceId workspace);
 
   Services services_;
   Connections& connections_;
   EngineOptions options_;
   std::unique_ptr<Leases> leases_;
+  work::Runner runner_;
   struct Active {
     WorkspaceId workspace;
     std::string name;

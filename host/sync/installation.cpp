@@ -9,11 +9,12 @@
 #include "base/log.hpp"
 #include "connector/version.hpp"
 #include "feed/views.hpp"
-#include "link/rules.hpp"
 #include "model/catalog_version.hpp"
 #include "model/storage.hpp"
 #include "sync/audit.hpp"
 #include "sync/connections.hpp"
+#include "sync/link_rules.hpp"
+#include "sync/work_kinds.hpp"
 
 namespace sluice::sync {
 namespace {
@@ -31,14 +32,14 @@ const pg::Statement kKept{"installation_kept", R"(
   where connector = $1 and state = 'admitted' order by admitted_at)"};
 
 const pg::Statement kBefore{"installation_before", R"(
-  select encode(i.sha256, 'hex'), i.state, v.version, v.manifest::text, coalesce(i.to_apply::text, '')
+  select encode(i.sha256, 'hex'), i.state, v.version, v.manifest::text
   from sluice.installation i join sluice.connector_version v using (connector, sha256)
   where i.workspace_id = $1 and i.connector = $2 for update of i)"};
 
 const pg::Statement kInstall{"installation_install", R"(
-  insert into sluice.installation (workspace_id, connector, sha256, to_apply)
-  values ($1, $2, decode($3, 'hex'), $4)
-  on conflict (workspace_id, connector) do update set sha256 = excluded.sha256, to_apply = excluded.to_apply
+  insert into sluice.installation (workspace_id, connector, sha256)
+  values ($1, $2, decode($3, 'hex'))
+  on conflict (workspace_id, connector) do update set sha256 = excluded.sha256
   returning state)"};
 
 const pg::Statement kWorkspaceName{"installation_workspace", R"(
@@ -47,15 +48,6 @@ const pg::Statement kWorkspaceName{"installation_workspace", R"(
 // One install at a time in a workspace: the first one of a connector has no row yet to lock.
 const pg::Statement kOneAtATime{"installation_one_at_a_time", R"(
   select 1 from sluice.workspace where workspace_id = $1 for no key update)"};
-
-const pg::Statement kPending{"installation_pending", R"(
-  select to_apply::text from sluice.installation
-  where workspace_id = $1 and connector = $2 and to_apply is not null)"};
-
-// What another install added meanwhile stays for the next time.
-const pg::Statement kApplied{"installation_applied", R"(
-  update sluice.installation set to_apply = null
-  where workspace_id = $1 and connector = $2 and to_apply = $3)"};
 
 const pg::Statement kAddStreams{"installation_add_streams", R"(
   insert into sluice.stream (workspace_id, connection_id, stream, mode, interval_seconds, next_run_at)
@@ -118,47 +110,36 @@ std::string_view mode_of(const contract::Stream& stream) {
   return "poll";
 }
 
-/// What an install before this one left to do, and what this one adds.
-json merged_work(std::string_view before, const model::Installed& changed) {
-  json work = before.empty() ? json::object() : json::parse(before);
-  json& keys = work["keys"];
-  json& rules = work["rules"];
-  if (!keys.is_array()) keys = json::array();
-  if (!rules.is_array()) rules = json::array();
-  const auto add = [](json& list, json one) {
-    if (std::find(list.begin(), list.end(), one) == list.end()) list.push_back(std::move(one));
-  };
+/// What the install changed about things that entities may depend on already.
+Task<void> put_work(pg::Transaction& transaction, WorkspaceId workspace,
+                    const model::Installed& changed, std::string actor) {
   for (const model::Installed::Key& key : changed.keys) {
-    json one = json::object();
-    one["type"] = key.type;
-    one["attribute"] = key.attribute;
-    add(keys, std::move(one));
+    work::NewWork keys;
+    keys.kind = kMakeKeys;
+    keys.subject = key.type + "." + key.attribute;
+    keys.task["type"] = key.type;
+    keys.task["attribute"] = key.attribute;
+    keys.actor = actor;
+    co_await work::put(transaction, workspace, std::move(keys));
   }
-  for (const std::string& rule : changed.rules) add(rules, json(rule));
-  return work;
+  for (const std::string& rule : changed.rules)
+    co_await apply_rule(transaction, workspace, rule, actor);
+  for (const model::Installed::Index& index : changed.indexes) {
+    work::NewWork make;
+    make.kind = kMakeIndex;
+    make.subject = index.table + "." + index.attribute;
+    make.task["table"] = index.table;
+    make.task["attribute"] = index.attribute;
+    make.actor = actor;
+    co_await work::put(transaction, workspace, std::move(make));
+  }
+  co_await renew_views(transaction, workspace, actor);
 }
 
 std::vector<std::string> names_of(const pg::QueryResult& rows) {
   std::set<std::string> names;
   for (int row = 0; row < rows.rows(); ++row) names.insert(rows.get<std::string>(row, 0));
   return {names.begin(), names.end()};
-}
-
-/// New keys and rules reach the entities that were there before. Harmless to repeat.
-Task<void> apply_to_what_is_there(pg::Connection& connection, const model::Catalog& catalog,
-                                  const json& work) {
-  for (const json& key : work.at("keys")) {
-    const model::StoredType* type = catalog.find(key.at("type").get<std::string>());
-    if (type == nullptr) continue;
-    co_await link::rekey_attribute(connection, catalog.workspace, *type,
-                                   key.at("attribute").get<std::string>());
-  }
-  const auto changed = work.at("rules").get<std::vector<std::string>>();
-  for (const model::StoredRule& rule : catalog.rules) {
-    if (std::find(changed.begin(), changed.end(), rule.name) == changed.end()) continue;
-    co_await link::deactivate_rule(connection, catalog.workspace, rule.id);
-    if (rule.enabled) co_await link::rebuild_rule(connection, catalog.workspace, rule);
-  }
 }
 
 std::unexpected<Error> not_installed(const std::string& connector) {
@@ -293,17 +274,13 @@ Task<void> Connections::change_streams(pg::Transaction& transaction, WorkspaceId
   outcome.new_streams = names_of(added);
 }
 
-Task<Result<void>> Connections::change_catalogue(pg::Transaction& transaction,
-                                                 WorkspaceId workspace,
-                                                 const connector::ConnectorCode& code,
-                                                 const InstallRequest& wanted,
-                                                 InstallOutcome& outcome) {
+Task<Result<void>> Connections::change_catalogue(
+    pg::Transaction& transaction, WorkspaceId workspace, const connector::ConnectorCode& code,
+    const InstallRequest& wanted, const std::string& actor, InstallOutcome& outcome) {
   const contract::Manifest& manifest = code.manifest();
   const auto before = co_await transaction.query(kBefore, pg::Params(workspace, manifest.id));
   std::optional<contract::Manifest> installed;
-  std::string left_to_do;
   if (!before.empty()) {
-    left_to_do = before.get<std::string>(0, 4);
     if (before.text(0, 0) != code.sha256()) outcome.replaced = before.get<std::string>(0, 2);
     auto parsed = contract::parse_manifest(before.text(0, 3));
     if (parsed) installed = std::move(*parsed);
@@ -335,9 +312,9 @@ Task<Result<void>> Connections::change_catalogue(pg::Transaction& transaction,
     refused = failure.error();
   }
   if (refused) co_return std::unexpected(std::move(*refused));
-  const json work = merged_work(left_to_do, changed);
   const auto row =
-      co_await transaction.query(kInstall, pg::Params(workspace, manifest.id, code.sha256(), work));
+      co_await transaction.query(kInstall, pg::Params(workspace, manifest.id, code.sha256()));
+  co_await put_work(transaction, workspace, changed, actor);
   outcome.state = row.get<std::string>(0, 0);
   co_await change_streams(transaction, workspace, manifest, outcome);
   if (installed) {
@@ -371,7 +348,8 @@ Task<Result<InstallOutcome>> Connections::install(WorkspaceId workspace, Install
   const std::string workspace_name = named.get<std::string>(0, 0);
   auto transaction = co_await pg::Transaction::begin(*lease);
   co_await transaction.query(kOneAtATime, pg::Params(workspace));
-  const auto changed = co_await change_catalogue(transaction, workspace, **code, wanted, outcome);
+  const auto changed =
+      co_await change_catalogue(transaction, workspace, **code, wanted, actor, outcome);
   if (!changed) {
     co_await transaction.rollback();
     co_return std::unexpected(changed.error());
@@ -390,7 +368,7 @@ Task<Result<InstallOutcome>> Connections::install(WorkspaceId workspace, Install
                                     {"connector", outcome.connector},
                                     {"version", outcome.version},
                                     {"replaced", outcome.replaced}});
-  // The engine does it too, should we die here; now, so that who installed can ask at once.
+  // Durable work does it too, should we die here; now, so that who installed can ask at once.
   try {
     const model::CatalogPtr catalog = co_await model::load_catalog(*lease, workspace);
     const auto stale = co_await feed::refresh_views(*lease, *catalog, workspace_name);
@@ -403,26 +381,6 @@ Task<Result<InstallOutcome>> Connections::install(WorkspaceId workspace, Install
   }
   if (changed_) changed_(workspace);
   co_return outcome;
-}
-
-Task<void> Connections::apply_pending_install(WorkspaceId workspace, std::string connector) {
-  auto lease = co_await services_.pool.acquire();
-  const auto row = co_await lease->query(kPending, pg::Params(workspace, connector));
-  if (row.empty()) co_return;
-  const json work = json::parse(row.text(0, 0));
-  services_.catalogs.invalidate(workspace);  // another host may have installed it
-  const model::CatalogPtr catalog = co_await model::load_catalog(*lease, workspace);
-  const auto named = co_await lease->query(kWorkspaceName, pg::Params(workspace));
-  try {
-    co_await feed::refresh_views(*lease, *catalog, named.get<std::string>(0, 0));
-  } catch (const Failure& failure) {
-    // Somebody's view stands on one of ours. Who installed was told; trying for ever mends nothing.
-    if (failure.error().kind != ErrorKind::conflict) throw;
-    log::warning("install.views", {{"connector", connector}, {"error", failure.what()}});
-  }
-  if (lease->in_transaction()) co_await lease->query("ROLLBACK");
-  co_await apply_to_what_is_there(*lease, *catalog, work);
-  co_await lease->query(kApplied, pg::Params(workspace, connector, work));
 }
 
 Task<Result<std::vector<std::string>>> Connections::disable_connector(WorkspaceId workspace,

@@ -692,11 +692,11 @@ TEST_F(ApiTest, what_is_made_is_answered_as_made_and_a_view_that_could_not_follo
   // Links do not wait for it.
   const Reply off = ask("PATCH", "/v1/workspaces/acme/link-rules/stripe.customer.email",
                         stage_->admin, R"({"enabled":false})");
-  EXPECT_EQ(off.status, 200) << off.text;
+  EXPECT_EQ(off.status, 202) << off.text;
   EXPECT_EQ(host.sql("select count(*) from acme.link"), "0");
   const Reply on = ask("PATCH", "/v1/workspaces/acme/link-rules/stripe.customer.email",
                        stage_->admin, R"({"enabled":true})");
-  EXPECT_EQ(on.status, 200) << on.text;
+  EXPECT_EQ(on.status, 202) << on.text;
   host.sql("drop view bi.v");
   said = cli({"view", "refresh"});
   EXPECT_EQ(said.code, 0) << said.output << said.errors;

@@ -80,6 +80,62 @@ class ResolverTest : public sluice::testing::PgTest {
            "attribute, "
            "entity_id) select * from k";
   }
+  static pg::LeaseProof lease() {
+    pg::LeaseProof proof;
+    proof.workspace = WorkspaceId(1);
+    proof.name = "link";
+    proof.epoch = Epoch(3);
+    return proof;
+  }
+  std::int64_t rebuild(const model::StoredRule& rule) {
+    const auto all = [](pg::Connection& connection, model::StoredRule of) -> Task<std::int64_t> {
+      pg::Fenced fenced(connection, lease());
+      EnqueuedPart part;
+      std::int64_t enqueued = 0;
+      do {
+        part = co_await enqueue_part(fenced, WorkspaceId(1), of, part.digest, part.last);
+        enqueued += part.enqueued;
+      } while (part.more);
+      co_await fenced.commit();
+      co_return enqueued;
+    };
+    const auto connection = connect();
+    return run(all(*connection, rule));
+  }
+  std::int64_t deactivate(RuleId rule) {
+    const auto all = [](pg::Connection& connection, RuleId of) -> Task<std::int64_t> {
+      pg::Fenced fenced(connection, lease());
+      DeactivatedPart part;
+      std::int64_t looked = 0;
+      do {
+        part = co_await deactivate_part(fenced, WorkspaceId(1), of, "by_email", part.last);
+        looked += part.looked;
+        pg::Pipeline told;
+        part.changes.append_to(told, WorkspaceId(1));
+        co_await fenced.run(std::move(told));
+      } while (part.more);
+      co_await fenced.commit();
+      co_return looked;
+    };
+    const auto connection = connect();
+    return run(all(*connection, rule));
+  }
+  std::int64_t rekey(const model::StoredType& type) {
+    const auto all = [](pg::Connection& connection,
+                        const model::StoredType& of) -> Task<std::int64_t> {
+      std::int64_t looked = 0;
+      RekeyPart part;
+      do {
+        pg::Fenced fenced(connection, lease());
+        part = co_await rekey_part(fenced, WorkspaceId(1), of, of.attributes[0], part.last);
+        looked += part.looked;
+        co_await fenced.commit();
+      } while (part.more);
+      co_return looked;
+    };
+    const auto connection = connect();
+    return run(all(*connection, type));
+  }
   void sql(const std::string& text) { run(pool().query(text)); }
   std::string ask(const std::string& text) {
     const pg::QueryResult rows = run(pool().query(text));
@@ -220,6 +276,39 @@ TEST_F(ResolverTest, a_key_with_very_many_sources_is_taken_apart_and_none_is_for
             "5000");
 }
 
+TEST_F(ResolverTest, a_key_with_many_sources_and_many_targets_is_taken_apart_once) {
+  sql("insert into vendor.acme_source select 1, i, null from generate_series(1, 3000) i");
+  sql("insert into sluice.link_key select 1, 1, '" + hex("shared@x") +
+      "', 1, 0, i from generate_series(1, 3000) i");
+  sql("with k as (insert into sluice.link_key select 1, 1, '" + hex("shared@x") +
+      "', 2, 0, 10000 + i from generate_series(1, 6000) i returning *) insert into "
+      "sluice.link_queue (workspace_id, kind, digest, type_id, attribute, entity_id) "
+      "select * from k");
+  const ResolveCounts counts = resolve();
+  EXPECT_EQ(counts.enqueued, 3'000) << "not once for each batch of targets";
+  EXPECT_EQ(counts.queue_rows, 9'000);
+  EXPECT_EQ(ask("select count(*) from sluice.link where state = 'contested'"), "3000");
+  EXPECT_EQ(ask("select count(*) from sluice.link_spread"), "0");
+  sql(gain(kTargetType, 20'000, "shared@x"));
+  EXPECT_EQ(resolve().enqueued, 3'000) << "a target that comes later is not missed";
+}
+
+TEST_F(ResolverTest, a_target_that_comes_while_sources_are_taken_is_seen_by_all_of_them) {
+  sql("insert into vendor.acme_source select 1, i, null from generate_series(1, 5000) i");
+  sql("insert into sluice.link_key select 1, 1, '" + hex("shared@x") +
+      "', 1, 0, i from generate_series(1, 5000) i");
+  sql(gain(kTargetType, 9'000, "shared@x"));
+  Resolver resolver(pool());
+  LeaseProof lease;
+  lease.epoch = Epoch(3);
+  for (int batch = 0; batch < 2; ++batch) run(resolver.run_once(WorkspaceId(1), catalog_, lease));
+  sql(gain(kTargetType, 9'001, "shared@x"));
+  resolve();
+  EXPECT_EQ(ask("select count(*) from sluice.link where state = 'contested' and candidate_count = "
+                "2"),
+            "5000");
+}
+
 TEST_F(ResolverTest, a_lost_lease_writes_nothing) {
   sql(gain(kSourceType, 10, "a@b"));
   try {
@@ -238,7 +327,7 @@ TEST_F(ResolverTest, a_new_rule_is_applied_to_what_is_there_and_can_be_taken_bac
   sql(gain(kTargetType, 20, "a@b"));
   sql("delete from sluice.link_queue");
   auto connection = connect();
-  EXPECT_EQ(run(rebuild_rule(*connection, WorkspaceId(1), catalog_->rules[0])), 2);
+  EXPECT_EQ(rebuild(catalog_->rules[0]), 2);
   EXPECT_EQ(resolve().linked, 2);
   const auto summary = run(link_summary(*connection, WorkspaceId(1)));
   ASSERT_EQ(summary.size(), 1U);
@@ -254,7 +343,7 @@ TEST_F(ResolverTest, a_new_rule_is_applied_to_what_is_there_and_can_be_taken_bac
   ASSERT_EQ(listed.size(), 1U);
   EXPECT_EQ(listed[0].source, EntityId(11));
   EXPECT_EQ(listed[0].target, EntityId(20));
-  EXPECT_EQ(run(deactivate_rule(*connection, WorkspaceId(1), RuleId(1))), 2);
+  EXPECT_EQ(deactivate(RuleId(1)), 2);
   EXPECT_EQ(links(), "10:inactive 11:inactive");
 }
 
@@ -313,8 +402,7 @@ TEST_F(ResolverTest, an_attribute_that_becomes_a_link_key_gives_the_rows_that_ex
   model::StoredAttribute& email = source.attributes.emplace_back();
   email.name = "email";
   email.key_kind = KeyKind::email;
-  const auto connection = connect();
-  EXPECT_EQ(run(rekey_attribute(*connection, WorkspaceId(1), source, "email")), 2'502);
+  EXPECT_EQ(rekey(source), 2'502);
   const std::string keys =
       "select count(*) || '/' || count(distinct entity_id) from sluice.link_key where type_id = 1";
   EXPECT_EQ(ask(keys), "2500/2500");
@@ -323,15 +411,15 @@ TEST_F(ResolverTest, an_attribute_that_becomes_a_link_key_gives_the_rows_that_ex
   resolve();
   EXPECT_EQ(ask("select source_id || ':' || target_id from sluice.link where state = 'linked'"),
             "7:20");
-  EXPECT_EQ(run(rekey_attribute(*connection, WorkspaceId(1), source, "email")), 2'502);
+  EXPECT_EQ(rekey(source), 2'502);
   EXPECT_EQ(ask("select count(*) from sluice.link_queue"), "0");  // nothing is new
   email.key_kind = KeyKind::username;  // the same attribute, keys of another kind
-  run(rekey_attribute(*connection, WorkspaceId(1), source, "email"));
+  rekey(source);
   EXPECT_EQ(
       ask("select string_agg(distinct kind::text, ',') from sluice.link_key where type_id = 1"),
       std::to_string(static_cast<int>(KeyKind::username)));
   email.key_kind.reset();
-  run(rekey_attribute(*connection, WorkspaceId(1), source, "email"));
+  rekey(source);
   EXPECT_EQ(ask(keys), "0/0");
   resolve();
   EXPECT_EQ(ask("select count(*) from sluice.link where state = 'linked'"), "0");

@@ -17,8 +17,8 @@ constexpr std::array<std::string_view, 18> kSmall = {
     "sluice.setting",      "sluice.migration"};
 
 /// Partial indexes that hold only what is to be done: reading all of one is reading the work.
-constexpr std::array<std::string_view, 4> kWorkLists = {
-    "stream_due", "stream_reconcile", "connection_disconnecting", "installation_to_apply"};
+constexpr std::array<std::string_view, 5> kWorkLists = {
+    "stream_due", "stream_reconcile", "connection_disconnecting", "work_waiting", "work_due"};
 
 /// "((workspace_id = $1) AND (id > 5))" names the column.
 bool names(const std::string& condition, const std::string& column) {

@@ -6,13 +6,11 @@
 #include <cstdlib>
 #include <set>
 
-#include "base/clock.hpp"
 #include "base/failpoint.hpp"
-#include "base/task_group.hpp"
 #include "model/storage.hpp"
+#include "pg/sync/next_host.hpp"
 #include "support/pg_fixture.hpp"
 #include "sync/connection_state.hpp"
-#include "sync/lease.hpp"
 #include "sync/stream_state.hpp"
 
 namespace sluice::sync {
@@ -434,60 +432,6 @@ TEST_F(ReconcileTest, an_enumeration_that_begins_takes_the_stream_from_whoever_r
   EXPECT_NE(std::to_string(again.reading), before);
 }
 
-/// Another host, in this process, on a loop of its own: takes the lease as soon as it is asked to.
-class NextHost {
- public:
-  explicit NextHost(const std::string& conninfo) {
-    pg::PoolOptions options;
-    options.connect.conninfo = conninfo;
-    options.size_max = 4;
-    pool_ = std::make_unique<pg::Pool>(io_.get_executor(), std::move(options));
-    pg::Uuid holder;
-    holder.bytes[0] = 2;
-    leases_ = std::make_unique<Leases>(*pool_, clock_, LeaseOptions(), holder);
-    renewing_ = std::make_unique<TaskGroup>(io_.get_executor());
-    renewing_->spawn(leases_->keep_renewing());
-  }
-  ~NextHost() {
-    renewing_.reset();
-    pool_->close();
-  }
-
-  std::optional<LeaseGrant> take(const std::string& name) {
-    return run(leases_->acquire(WorkspaceId(1), name));
-  }
-  std::string ask(const std::string& sql) {
-    const pg::QueryResult rows = run(pool_->query(sql));
-    return rows.rows() == 0 || rows.is_null(0, 0) ? "" : rows.get<std::string>(0, 0);
-  }
-
- private:
-  template <class T>
-  T run(Task<T> task) {
-    std::optional<T> value;
-    std::exception_ptr surprise;
-    bool done = false;
-    asio::co_spawn(io_, keep(std::move(task), value), [&](std::exception_ptr error) {
-      surprise = error;
-      done = true;
-    });
-    io_.restart();
-    while (!done) io_.run_one();
-    if (surprise) std::rethrow_exception(surprise);
-    return std::move(*value);
-  }
-  template <class T>
-  static Task<void> keep(Task<T> task, std::optional<T>& value) {
-    value.emplace(co_await std::move(task));
-  }
-
-  asio::io_context io_;
-  SystemClock clock_;
-  std::unique_ptr<pg::Pool> pool_;
-  std::unique_ptr<Leases> leases_;
-  std::unique_ptr<TaskGroup> renewing_;
-};
-
 class Stopped : public ReconcileTest {
  protected:
   static constexpr const char* kEverything =
@@ -602,7 +546,7 @@ TEST_F(Stopped, before_or_after_any_statement_of_its_life_a_former_holder_writes
       const failpoint::Observer stop([&](std::string_view name) {
         if (!name.starts_with("fenced.") || passed++ != at) return;
         EXPECT_EQ(name, passages[at]);
-        EXPECT_TRUE(next.take("account"));
+        EXPECT_TRUE(next.take(WorkspaceId(1), "account"));
         at_takeover = next.ask(kEverything);
       });
       try {

@@ -1,0 +1,103 @@
+#include "sync/link_rules.hpp"
+
+#include "base/failpoint.hpp"
+#include "model/catalog_version.hpp"
+#include "sync/audit.hpp"
+#include "sync/work_kinds.hpp"
+
+namespace sluice::sync {
+namespace {
+
+using nlohmann::json;
+
+const pg::Statement kInsert{"rule_insert", R"(
+  insert into sluice.link_rule (workspace_id, name, source_type, source_attribute, target_type, target_attribute,
+                                key_kind, origin)
+  values ($1, $2, $3, $4, $5, $6, $7, 'admin') on conflict (workspace_id, name) do nothing returning rule_id)"};
+
+const pg::Statement kWas{"rule_was", R"(
+  select enabled from sluice.link_rule where workspace_id = $1 and name = $2 for update)"};
+
+const pg::Statement kSwitch{"rule_switch", R"(
+  update sluice.link_rule set enabled = $3 where workspace_id = $1 and name = $2)"};
+
+/// The work, the audit, the version, COMMIT.
+Task<work::WorkId> finish(pg::Transaction& transaction, WorkspaceId workspace, work::NewWork work,
+                          std::string action, json detail) {
+  co_await audit(transaction, workspace, work.actor, action, work.subject, std::move(detail));
+  const work::WorkId id = co_await work::put(transaction, workspace, std::move(work));
+  co_await model::raise_catalog_version(transaction, workspace);
+  SLUICE_FAILPOINT("rule.before_commit");
+  co_await transaction.commit();
+  SLUICE_FAILPOINT("rule.after_commit");
+  co_return id;
+}
+
+work::NewWork work_on(std::string rule, std::string actor) {
+  work::NewWork work;
+  work.kind = kApplyRule;
+  work.subject = std::move(rule);
+  work.actor = std::move(actor);
+  return work;
+}
+
+}  // namespace
+
+Task<Result<work::WorkId>> make_rule(pg::Pool& pool, WorkspaceId workspace, NewRule rule,
+                                     std::string actor) {
+  auto connection = co_await pool.acquire();
+  auto transaction = co_await pg::Transaction::begin(*connection);
+  pg::Params params(workspace, rule.name, rule.source_type, rule.source_attribute, rule.target_type,
+                    rule.target_attribute);
+  params.add(static_cast<std::int32_t>(rule.kind));
+  const auto made = co_await transaction.query(kInsert, std::move(params));
+  if (made.empty()) {
+    co_await transaction.rollback();
+    co_return fail(ErrorKind::conflict, "rule.name_taken",
+                   "there is a rule '" + rule.name + "' already");
+  }
+  work::NewWork work = work_on(rule.name, std::move(actor));
+  work.task[kKeepsLinks] = true;
+  json detail = json::object();
+  detail["source"] = rule.source_type + "." + rule.source_attribute;
+  detail["target"] = rule.target_type + "." + rule.target_attribute;
+  detail["kind"] = contract::to_string(rule.kind);
+  co_await renew_views(transaction, workspace, work.actor);  // one has a column more
+  co_return co_await finish(transaction, workspace, std::move(work), "rule.create",
+                            std::move(detail));
+}
+
+Task<Result<work::WorkId>> switch_rule(pg::Pool& pool, WorkspaceId workspace, std::string name,
+                                       bool enabled, std::string actor) {
+  auto connection = co_await pool.acquire();
+  auto transaction = co_await pg::Transaction::begin(*connection);
+  const auto was = co_await transaction.query(kWas, pg::Params(workspace, name));
+  if (was.empty()) {
+    co_await transaction.rollback();
+    co_return fail(ErrorKind::not_found, "rule.unknown", "there is no rule '" + name + "'",
+                   "sluice link rules");
+  }
+  pg::Params params(workspace, name, enabled);
+  co_await transaction.query(kSwitch, std::move(params));
+  work::NewWork work = work_on(std::move(name), std::move(actor));
+  if (enabled && was.get<bool>(0, 0)) work.task[kKeepsLinks] = true;
+  json detail = json::object();
+  detail["enabled"] = enabled;
+  co_return co_await finish(transaction, workspace, std::move(work), "rule.change",
+                            std::move(detail));
+}
+
+Task<work::WorkId> apply_rule(pg::Transaction& transaction, WorkspaceId workspace, std::string name,
+                              std::string actor) {
+  return work::put(transaction, workspace, work_on(std::move(name), std::move(actor)));
+}
+
+Task<work::WorkId> renew_views(pg::Transaction& transaction, WorkspaceId workspace,
+                               std::string actor) {
+  work::NewWork work;
+  work.kind = kRenewViews;
+  work.actor = std::move(actor);
+  return work::put(transaction, workspace, std::move(work));
+}
+
+}  // namespace sluice::sync

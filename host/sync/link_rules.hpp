@@ -1,0 +1,42 @@
+// What an admin does with link rules. The rule, the version of the catalogue and the work that
+// makes the links follow are one transaction: links follow when the answer is there, and cannot be
+// forgotten.
+#pragma once
+
+#include <string>
+
+#include "base/async.hpp"
+#include "base/error.hpp"
+#include "contract/manifest.hpp"
+#include "pg/pool.hpp"
+#include "work/queue.hpp"
+
+namespace sluice::sync {
+
+struct NewRule {
+  std::string name;
+  std::string source_type, source_attribute;
+  std::string target_type, target_attribute;
+  contract::KeyKind kind = contract::KeyKind::exact;
+};
+
+/// Makes a rule. The caller has checked that both ends exist. Returns the work that applies it to
+/// what is there. Error: rule.name_taken.
+Task<Result<work::WorkId>> make_rule(pg::Pool& pool, WorkspaceId workspace, NewRule rule,
+                                     std::string actor);
+
+/// Switches a rule on or off; as it is already: its links are looked at again. Returns the work
+/// that makes its links, or makes them inactive. Error: rule.unknown.
+Task<Result<work::WorkId>> switch_rule(pg::Pool& pool, WorkspaceId workspace, std::string name,
+                                       bool enabled, std::string actor);
+
+/// Part of a transaction that changes the rule otherwise (an install): its links become inactive,
+/// and are made anew when it is enabled.
+Task<work::WorkId> apply_rule(pg::Transaction& transaction, WorkspaceId workspace, std::string name,
+                              std::string actor);
+
+/// The SQL views of the workspace are to be those of its catalogue.
+Task<work::WorkId> renew_views(pg::Transaction& transaction, WorkspaceId workspace,
+                               std::string actor);
+
+}  // namespace sluice::sync

@@ -1,0 +1,41 @@
+// The kinds of durable work that there are (work/runner.hpp does them).
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+
+#include "work/runner.hpp"
+
+namespace sluice::sync {
+
+/// A rule was made, changed or switched: its links become what the rule says now. First those that
+/// there are become inactive, then, when the rule is on, each source that has its key goes into the
+/// link queue. Subject: the rule's name.
+inline constexpr const char* kApplyRule = "rule.apply";
+/// Of its task: the links that there are stand as they are.
+inline constexpr const char* kKeepsLinks = "keeps_links";
+
+/// An attribute became a link key, stopped being one or changed its kind: entities that were there
+/// before get the key that their value makes. Subject: "stripe.customer.email"; task: {"type",
+/// "attribute"}.
+inline constexpr const char* kMakeKeys = "keys.make";
+
+/// A relationship is new, and its table has rows: the index of the reference is built beside
+/// whoever reads and writes. One that a killed host left half built is dropped first. Subject:
+/// "stripe_invoice.customer"; task: {"table", "attribute"}.
+inline constexpr const char* kMakeIndex = "index.make";
+
+/// A connection that is off goes: its entities with their keys and links, refetches, quarantine,
+/// runs, secrets, streams, itself. What the feed said of the entities keeps its place and loses
+/// external id and values (op "erased"), and the feed is told of each that goes, by its id alone.
+/// Subject: the connection's name; task: {"connection", "connector"}.
+inline constexpr const char* kDeleteConnection = "connection.delete";
+
+/// The workspace's SQL views are made to be those of its catalogue. A view that something else uses
+/// is left as it is, with a line in the log.
+inline constexpr const char* kRenewViews = "views.renew";
+
+[[nodiscard]] std::map<std::string, std::unique_ptr<work::Kind>> work_kinds();
+
+}  // namespace sluice::sync

@@ -1,0 +1,177 @@
+#include "work/runner.hpp"
+
+#include <fmt/format.h>
+
+#include <boost/system/system_error.hpp>
+
+#include "base/failpoint.hpp"
+#include "base/log.hpp"
+
+namespace sluice::work {
+namespace {
+
+using nlohmann::json;
+
+constexpr std::int64_t kDueMax = 100;
+constexpr std::int64_t kPauseSecondsMax = 300;
+
+const pg::Statement kDue{"work_due", R"(
+  select work_id, kind, subject, task::text, progress::text, actor from sluice.work
+  where workspace_id = $1 and state = 'waiting' and not_before <= now() and kind = any ($2)
+  order by kind, subject, work_id limit $3)"};
+
+const pg::Statement kLater{"work_later", R"(
+  select max(work_id) from sluice.work
+  where workspace_id = $1 and kind = $2 and subject = $3 and work_id > $4 and state = 'waiting')"};
+
+const pg::Statement kGoOn{"work_go_on", R"(
+  update sluice.work set progress = $3, items = items + $4, attempts = 0, error = null, updated_at = now()
+  where workspace_id = $1 and work_id = $2 and state = 'waiting')"};
+
+const pg::Statement kDone{"work_done", R"(
+  update sluice.work set state = 'done', progress = $3, items = items + $4, attempts = 0, error = null,
+         updated_at = now(), finished_at = now()
+  where workspace_id = $1 and work_id = $2 and state = 'waiting')"};
+
+const pg::Statement kAgain{"work_again", R"(
+  update sluice.work set progress = '{}', items = items + $3, attempts = 0, error = null, updated_at = now(),
+         not_before = now() + $4 * interval '1 second'
+  where workspace_id = $1 and work_id = $2 and state = 'waiting')"};
+
+const pg::Statement kFailed{"work_failed", R"(
+  update sluice.work set attempts = attempts + 1, error = $3, updated_at = now(),
+         not_before = now() + least($4, power(2, least(attempts, 10))) * interval '1 second'
+  where workspace_id = $1 and work_id = $2 and state = 'waiting'
+  returning attempts)"};
+
+void add_all(pg::Pipeline& to, const pg::Pipeline& from) {
+  for (const pg::Pipeline::Step& step : from.steps()) {
+    pg::Statement statement;
+    statement.name = step.name;
+    statement.sql = step.sql;
+    to.add(statement, step.params);
+  }
+}
+
+void add_progress(pg::Pipeline& pipeline, const Item& item, const Batch& batch) {
+  if (batch.done && batch.again_in) {
+    pg::Params params(item.workspace, item.id, batch.items,
+                      static_cast<std::int64_t>(batch.again_in->count()));
+    pipeline.add(kAgain, std::move(params));
+    return;
+  }
+  pg::Params params(item.workspace, item.id, batch.progress, batch.items);
+  pipeline.add(batch.done ? kDone : kGoOn, std::move(params));
+}
+
+json error_json(const Error& error) {
+  json out = json::object();
+  out["code"] = error.code;
+  out["message"] = error.message;
+  out["hint"] = error.hint;
+  return out;
+}
+
+}  // namespace
+
+Runner::Runner(pg::Pool& pool, std::map<std::string, std::unique_ptr<Kind>> kinds)
+    : pool_(pool), kinds_(std::move(kinds)) {}
+
+Task<bool> Runner::run_once(pg::LeaseProof proof, std::function<bool()> go_on) {
+  const WorkspaceId workspace = proof.workspace;
+  pg::Array known(pg::Oid::text);
+  for (const auto& [name, kind] : kinds_) known.add(std::string_view(name));
+  pg::Pool::Lease connection = co_await pool_.acquire();
+  pg::Params params(workspace, std::move(known), kDueMax);
+  const auto rows = co_await connection->query(kDue, std::move(params));
+  for (int row = 0; row < rows.rows() && go_on(); ++row) {
+    Item item;
+    item.workspace = workspace;
+    item.id = rows.get<WorkId>(row, 0);
+    item.kind = rows.get<std::string>(row, 1);
+    item.subject = rows.get<std::string>(row, 2);
+    item.task = json::parse(rows.text(row, 3));
+    item.progress = json::parse(rows.text(row, 4));
+    item.actor = rows.get<std::string>(row, 5);
+    co_await take_turn(*connection, std::move(item), proof, go_on);
+  }
+  co_return !rows.empty();
+}
+
+Task<void> Runner::take_turn(pg::Connection& connection, Item item, pg::LeaseProof proof,
+                             std::function<bool()> go_on) {
+  Kind& kind = *kinds_.at(item.kind);
+  const auto until = std::chrono::steady_clock::now() + kTurn;
+  std::optional<Error> trouble;
+  try {
+    bool more = true;
+    while (more && go_on()) {
+      more = co_await one_batch(connection, kind, item, proof);
+      if (std::chrono::steady_clock::now() >= until) break;
+    }
+  } catch (const Failure& failure) {
+    if (pg::is_lease_lost(failure.error()) || !connection.usable()) throw;
+    trouble = failure.error();
+  } catch (const boost::system::system_error&) {
+    throw;  // told to end
+  } catch (const std::exception& surprise) {
+    trouble = Error(ErrorKind::internal, "work.surprise", surprise.what());
+  }
+  if (!trouble) co_return;
+  if (connection.in_transaction()) co_await connection.query("rollback");
+  co_await failed(connection, item, std::move(*trouble), std::move(proof));
+}
+
+Task<bool> Runner::one_batch(pg::Connection& connection, Kind& kind, Item& item,
+                             const pg::LeaseProof& proof) {
+  for (int refusal = 1;; ++refusal) {
+    bool again = false;
+    try {
+      co_await kind.before(connection, item);
+      pg::Fenced fenced(connection, proof);
+      pg::Params same(item.workspace, item.kind, item.subject, item.id);
+      const auto later = co_await fenced.query(kLater, std::move(same));
+      Batch batch;
+      if (!later.is_null(0, 0)) {
+        batch.done = true;
+        batch.progress["superseded_by"] = later.get<std::int64_t>(0, 0);
+      } else {
+        batch = co_await kind.batch(connection, fenced, item);
+      }
+      SLUICE_FAILPOINT("work.before_commit");
+      pg::Pipeline tail;
+      add_progress(tail, item, batch);
+      add_all(tail, batch.guards);
+      add_all(tail, batch.last);
+      co_await fenced.commit(std::move(tail));
+      SLUICE_FAILPOINT("work.after_commit");
+      item.progress = batch.progress;
+      if (batch.done)
+        log::info("work.done", {{"workspace", item.workspace.value},
+                                {"work", item.id.value},
+                                {"kind", item.kind},
+                                {"subject", item.subject}});
+      co_return !batch.done;
+    } catch (const pg::QueryError& error) {
+      again = connection.usable() && refusal < kRefusalsMax && kind.refused(error.sqlstate());
+      if (!again) throw;
+    }
+    if (connection.in_transaction()) co_await connection.query("rollback");
+  }
+}
+
+Task<void> Runner::failed(pg::Connection& connection, const Item& item, Error error,
+                          pg::LeaseProof proof) {
+  pg::Fenced fenced(connection, std::move(proof));
+  pg::Params params(item.workspace, item.id, error_json(error), kPauseSecondsMax);
+  const auto set = co_await fenced.query(kFailed, std::move(params));
+  co_await fenced.commit();
+  log::warning("work.failed", {{"workspace", item.workspace.value},
+                               {"work", item.id.value},
+                               {"kind", item.kind},
+                               {"subject", item.subject},
+                               {"error", error.describe()},
+                               {"attempts", set.empty() ? 0 : set.get<std::int64_t>(0, 0)}});
+}
+
+}  // namespace sluice::work
