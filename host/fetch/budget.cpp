@@ -4,11 +4,14 @@
 
 #include <algorithm>
 #include <array>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <deque>
+#include <set>
 
 #include "base/check.hpp"
 #include "base/log.hpp"
@@ -27,11 +30,15 @@ constexpr double kUnpacedRate = 16;
 constexpr milliseconds kSameWindow{1'500};
 /// This part of a window is spread over the time that is left of it.
 constexpr std::int64_t kSpreadDivisor = 5;
+/// Askers that are remembered for a request that hung.
+constexpr std::size_t kSuspectsMax = 1'000;
 
 struct Waiter {
-  Waiter(const Executor& executor, Priority p) : bell(executor, TimePoint::max()), priority(p) {}
+  Waiter(const Executor& executor, Priority p, Asker who)
+      : bell(executor, TimePoint::max()), priority(p), asker(std::move(who)) {}
   asio::steady_timer bell;
   Priority priority;
+  Asker asker;
   bool rung = false;  ///< look again whether it is your turn
 };
 
@@ -54,24 +61,77 @@ struct Budget::State {
   std::deque<std::shared_ptr<Waiter>>& line(Priority priority) {
     return lines[static_cast<std::size_t>(priority)];
   }
+  /// Who goes next, if anybody may.
   [[nodiscard]] Waiter* first() const {
-    const auto& changes = lines[static_cast<std::size_t>(Priority::change)];
-    const auto& snapshots = lines[static_cast<std::size_t>(Priority::snapshot)];
-    if (changes.empty() && snapshots.empty()) return nullptr;
-    const bool snapshot =
-        changes.empty() || (!snapshots.empty() && changes_in_a_row >= kChangesInARow);
-    return (snapshot ? snapshots : changes).front().get();
+    Waiter* const change = first_in(lines[static_cast<std::size_t>(Priority::change)]);
+    Waiter* const snapshot = first_in(lines[static_cast<std::size_t>(Priority::snapshot)]);
+    if (change == nullptr || snapshot == nullptr) return change != nullptr ? change : snapshot;
+    return changes_in_a_row >= kChangesInARow ? snapshot : change;
+  }
+  [[nodiscard]] Waiter* first_in(const std::deque<std::shared_ptr<Waiter>>& waiters) const {
+    const auto found = std::find_if(waiters.begin(), waiters.end(),
+                                    [this](const auto& one) { return has_place(*one); });
+    return found == waiters.end() ? nullptr : found->get();
+  }
+  [[nodiscard]] bool has_place(const Waiter& waiter) const {
+    if (!waiter.asker.what.empty()) {
+      int of_one = 0;
+      for (const Permit::Place& place : places) {
+        if (place.asker != waiter.asker) continue;
+        if (place.hung) return false;
+        ++of_one;
+      }
+      const int most = waiter.priority == Priority::snapshot
+                           ? options.of_one_max
+                           : std::max(options.of_one_max, options.concurrency - 1);
+      if (options.of_one_max > 0 && of_one >= most) return false;
+      if (suspects.contains(waiter.asker)) return of_one == 0 && hung_count() < options.concurrency;
+    }
+    const bool gives_way =
+        waiter.priority == Priority::snapshot && options.concurrency > options.kept_for_changes;
+    return in_use() < options.concurrency - (gives_way ? options.kept_for_changes : 0);
+  }
+  [[nodiscard]] int hung_count() const {
+    return static_cast<int>(
+        std::count_if(places.begin(), places.end(), [](const auto& one) { return one.hung; }));
+  }
+  [[nodiscard]] int in_use() const { return static_cast<int>(places.size()) - hung_count(); }
+  void find_hung(TimePoint now) {
+    if (options.hung_after <= milliseconds::zero()) return;
+    for (Permit::Place& place : places) {
+      if (!place.hung && now - place.started >= options.hung_after &&
+          hung_count() < options.concurrency)
+        place.hung = true;
+    }
+  }
+  /// The oldest request that may yet be found to hang.
+  [[nodiscard]] std::optional<TimePoint> next_hung_at() const {
+    if (hung_count() >= options.concurrency) return std::nullopt;
+    for (const Permit::Place& place : places) {  // in the order of their starts
+      if (!place.hung) return place.started + options.hung_after;
+    }
+    return std::nullopt;
   }
   void ring_first() {
     Waiter* const next = first();
-    if (next == nullptr || in_use >= options.concurrency) return;
+    if (next == nullptr) return;
     next->rung = true;
     next->bell.cancel();
   }
   void leave(const std::shared_ptr<Waiter>& waiter) { std::erase(line(waiter->priority), waiter); }
-  void release() {
-    SLUICE_INVARIANT(in_use > 0);
-    --in_use;
+  std::list<Permit::Place>::iterator occupy(const Waiter& waiter, TimePoint now) {
+    Permit::Place place;
+    place.asker = waiter.asker;
+    place.started = now;
+    place.hung = !waiter.asker.what.empty() && suspects.contains(waiter.asker);
+    return places.insert(places.end(), std::move(place));
+  }
+  void release(std::list<Permit::Place>::iterator place) {
+    if (place->hung && !place->answered && !place->asker.what.empty()) {
+      if (suspects.size() >= kSuspectsMax) suspects.clear();
+      suspects.insert(place->asker);
+    }
+    places.erase(place);
     ring_first();
   }
 
@@ -120,7 +180,6 @@ struct Budget::State {
     if (interval > nanoseconds::zero()) next_even = std::max(now, next_even) + interval;
     last_start = burst_more() > 0 ? TimePoint::min() : now;
     if (window && now < window->resets_at) --window->left;
-    ++in_use;
   }
 
   void hold(TimePoint until) {
@@ -149,7 +208,7 @@ struct Budget::State {
   void learn(const RateWindow& told, TimePoint now) {
     const TimePoint resets_at = now + std::min<milliseconds>(told.resets_in, options.hold_max);
     // Requests under way may not be in the vendor's count yet; the one that was answered is.
-    const std::int64_t others = std::max(0, in_use - 1);
+    const std::int64_t others = std::max<std::int64_t>(0, std::ssize(places) - 1);
     const std::int64_t left = told.remaining - others;
     const bool same = window && now < window->resets_at &&
                       resets_at - window->resets_at < kSameWindow &&
@@ -167,7 +226,9 @@ struct Budget::State {
   BudgetOptions options;
   const Clock& clock;
   Delay& delay;
-  int in_use = 0;
+  std::list<Permit::Place> places;  ///< of the requests under way, in the order of their starts
+  std::set<Asker> suspects;         ///< whose last request hung, and was never answered
+  bool watching = false;
   std::array<std::deque<std::shared_ptr<Waiter>>, 2> lines;
   int changes_in_a_row = 0;
   TimePoint next_even{};  ///< when the bucket would be full again, less its burst
@@ -180,17 +241,17 @@ struct Budget::State {
 };
 
 Budget::Permit::~Permit() {
-  if (state_) state_->release();
+  if (state_) state_->release(place_);
 }
 
 Budget::Permit& Budget::Permit::operator=(Permit&& other) noexcept {
   if (this != &other) {
-    if (state_) state_->release();
+    if (state_) state_->release(place_);
     state_ = std::move(other.state_);
+    place_ = other.place_;
     waited_ = other.waited_;
     waited_for_ = other.waited_for_;
     held_for_ = other.held_for_;
-    started_ = other.started_;
   }
   return *this;
 }
@@ -202,14 +263,32 @@ Budget::Budget(BudgetOptions options, const Clock& clock, Delay& delay) {
 }
 
 Task<Budget::Permit> Budget::acquire(Priority priority, milliseconds patience) {
-  return acquire_from(state_, priority, patience);
+  return acquire_from(state_, priority, patience, Asker());
+}
+
+Task<Budget::Permit> Budget::acquire(Priority priority, milliseconds patience, Asker asker) {
+  return acquire_from(state_, priority, patience, std::move(asker));
+}
+
+Task<void> Budget::watch(std::shared_ptr<State> state) {
+  struct Ends {
+    State& state;
+    ~Ends() { state.watching = false; }
+  } ends{*state};
+  while (!state->lines[0].empty() || !state->lines[1].empty()) {
+    const std::optional<TimePoint> at = state->next_hung_at();
+    if (!at) co_return;
+    co_await state->delay.wait(*at - state->clock.steady());
+    state->find_hung(state->clock.steady());
+    state->ring_first();
+  }
 }
 
 Task<Budget::Permit> Budget::acquire_from(std::shared_ptr<State> state, Priority priority,
-                                          milliseconds patience) {
+                                          milliseconds patience, Asker asker) {
   const Executor executor = co_await asio::this_coro::executor;
   const TimePoint asked_at = state->clock.steady();
-  auto waiter = std::make_shared<Waiter>(executor, priority);
+  auto waiter = std::make_shared<Waiter>(executor, priority, std::move(asker));
   state->line(priority).push_back(waiter);
   // Leaves the line however this frame ends, also when it is destroyed while it waits.
   struct Place {
@@ -231,13 +310,14 @@ Task<Budget::Permit> Budget::acquire_from(std::shared_ptr<State> state, Priority
       ++state->counted.held_back;
       break;
     }
-    if (state->first() == waiter.get() && state->in_use < state->options.concurrency) {
+    state->find_hung(now);
+    if (state->first() == waiter.get()) {
       const nanoseconds span = state->next_start(now) - now;
       if (span <= nanoseconds::zero()) {
         state->spend(now);
         state->changes_in_a_row = priority == Priority::change ? state->changes_in_a_row + 1 : 0;
         permit.state_ = state;
-        permit.started_ = now;
+        permit.place_ = state->occupy(*waiter, now);
         permit.waited_for_ = now - asked_at;
         ++state->counted.granted;
         state->counted.waited += permit.waited() ? 1 : 0;
@@ -250,7 +330,10 @@ Task<Budget::Permit> Budget::acquire_from(std::shared_ptr<State> state, Priority
       continue;
     }
     permit.waited_ = true;
+    if (state->options.hung_after > milliseconds::zero() && !std::exchange(state->watching, true))
+      asio::co_spawn(executor, watch(state), asio::detached);
     if (!waiter->rung) {
+      state->ring_first();  // whoever has a place now, if it was this one's turn a moment ago
       boost::system::error_code ended;
       co_await waiter->bell.async_wait(asio::redirect_error(asio::use_awaitable, ended));
       if (!waiter->rung) throw boost::system::system_error(asio::error::operation_aborted);
@@ -264,6 +347,10 @@ Task<Budget::Permit> Budget::acquire_from(std::shared_ptr<State> state, Priority
 void Budget::heed(const Permit& permit, int status, const contract::Headers& headers, Micros now) {
   State& state = *state_;
   const TimePoint at = state.clock.steady();
+  if (permit.granted()) {
+    permit.place_->answered = true;
+    state.suspects.erase(permit.place_->asker);
+  }
   if (const auto told = rate_window(state.options.headers, headers, now)) state.learn(*told, at);
   if (status == 429) ++state.counted.rate_limited;
   if (status != 429 && status != 503) return;
@@ -271,7 +358,7 @@ void Budget::heed(const Permit& permit, int status, const contract::Headers& hea
   if (asked && asked->count() > 0) return state.hold(at + *asked);
   if (status != 429 || state.vendor_wants_at(at) > at) return;
   // Those that were under way when the rate was halved were too many by the old rate, not by this.
-  const bool counted_already = state.share < 1 && permit.started_ <= state.slowed_at;
+  const bool counted_already = state.share < 1 && permit.place_->started <= state.slowed_at;
   if (!counted_already) state.slow_down(at);
 }
 
@@ -281,7 +368,20 @@ void Budget::set_requests_per_second(double requests_per_second) {
   state_->options.requests_per_second = requests_per_second;
 }
 
-int Budget::in_use() const { return state_->in_use; }
+int Budget::in_use() const { return state_->in_use(); }
+
+std::vector<HungRequest> Budget::hung() const {
+  std::vector<HungRequest> all;
+  if (state_->options.hung_after <= milliseconds::zero()) return all;
+  const TimePoint now = state_->clock.steady();
+  for (const Permit::Place& place : state_->places) {
+    if (place.answered || now - place.started < state_->options.hung_after) continue;
+    HungRequest& one = all.emplace_back();
+    one.asker = place.asker;
+    one.since = std::chrono::duration_cast<milliseconds>(now - place.started);
+  }
+  return all;
+}
 
 std::size_t Budget::waiting() const { return state_->lines[0].size() + state_->lines[1].size(); }
 

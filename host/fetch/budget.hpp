@@ -3,11 +3,15 @@
 
 #include <chrono>
 #include <cstdint>
+#include <list>
 #include <memory>
 #include <optional>
+#include <string>
+#include <vector>
 
 #include "base/async.hpp"
 #include "base/clock.hpp"
+#include "base/ids.hpp"
 #include "contract/exchange.hpp"
 #include "contract/manifest.hpp"
 #include "fetch/delay.hpp"
@@ -20,11 +24,29 @@ enum class Priority {
   snapshot,  ///< reading everything: has time
 };
 
+/// Whose request it is: what one endpoint that hangs is told apart by.
+struct Asker {
+  WorkspaceId workspace;
+  ConnectionId connection;
+  std::string what;  ///< "stream invoices"; empty: bound by nothing of its own
+
+  Asker() = default;  // no aggregate: handed to coroutines
+  Asker(WorkspaceId w, ConnectionId c, std::string name)
+      : workspace(w), connection(c), what(std::move(name)) {}
+  friend auto operator<=>(const Asker&, const Asker&) = default;
+};
+
 struct BudgetOptions {
   double requests_per_second = 10;  ///< 0: not paced
   int concurrency = 4;              ///< at least 1
-  int burst = 1;                    ///< requests that may go at once after a pause; at least 1
-  contract::RateHeaders headers;    ///< by which the vendor says what is left
+  int kept_for_changes = 0;         ///< places that snapshots never take, of more than so many
+  int of_one_max = 0;  ///< places that one asker has at once, of changes all but one; 0: any number
+  /// A request that is not answered for so long gives its place to others and stands beside them;
+  /// its asker gets no further one until it has ended. At most as many as there are places. 0:
+  /// never.
+  std::chrono::milliseconds hung_after{0};
+  int burst = 1;                  ///< requests that may go at once after a pause; at least 1
+  contract::RateHeaders headers;  ///< by which the vendor says what is left
   /// budget.hold_max: no vendor's word keeps an account waiting longer; then one request asks
   /// again.
   std::chrono::milliseconds hold_max{3'600'000};
@@ -33,6 +55,12 @@ struct BudgetOptions {
   /// … and comes back by this share of the declared one per span without another.
   double recover_share = 0.125;
   std::chrono::milliseconds recover_every{10'000};
+};
+
+/// A request that has not been answered for BudgetOptions::hung_after.
+struct HungRequest {
+  Asker asker;
+  std::chrono::milliseconds since{0};
 };
 
 /// For metrics: what one account's budget did (growing) and where it stands.
@@ -46,7 +74,7 @@ struct BudgetStats {
   double rate = 0;                   ///< requests per second in force now; 0: not paced
   std::optional<std::int64_t> left;  ///< of the vendor's window, as it said
   std::chrono::milliseconds held_for{0};
-  int in_use = 0;
+  int in_use = 0;  ///< places; not what hangs beside them
   std::size_t waiting = 0;
 };
 
@@ -56,8 +84,10 @@ struct BudgetStats {
 ///
 /// A request goes when a place is free (concurrency), its turn has come (changes before snapshots,
 /// of each kind who waits longest; after kChangesInARow changes one snapshot goes, so that none
-/// starves), and the pace allows it. Nobody occupies a place while he waits for the pace. The pace
-/// is the lowest of
+/// starves), and the pace allows it. Nobody occupies a place while he waits for the pace. Some
+/// places are kept for changes, one asker gets a few only, and what hangs holds up nobody but its
+/// asker: the next request of an asker whose last one ended without an answer, after it hung,
+/// stands beside the places from the start. The pace is the lowest of
 ///   the declared rate;
 ///   the rate after a 429 that gave no time: halved, then back step by step. Answers to requests
 ///   that were sent before the last halving do not halve again;
@@ -89,11 +119,17 @@ class Budget {
    private:
     friend class Budget;
     friend struct State;
+    struct Place {
+      Asker asker;
+      std::chrono::steady_clock::time_point started{};
+      bool hung = false;
+      bool answered = false;
+    };
     std::shared_ptr<State> state_;
+    std::list<Place>::iterator place_{};
     bool waited_ = false;
     std::chrono::nanoseconds waited_for_{0};
     std::chrono::milliseconds held_for_{0};
-    std::chrono::steady_clock::time_point started_{};
   };
 
   Budget(BudgetOptions options, const Clock& clock, Delay& delay);
@@ -103,6 +139,7 @@ class Budget {
   /// boost::system::system_error(operation_aborted) and holds nothing.
   Task<Permit> acquire(Priority priority = Priority::snapshot,
                        std::chrono::milliseconds patience = kPatient);
+  Task<Permit> acquire(Priority priority, std::chrono::milliseconds patience, Asker asker);
   /// What the answer to the permit's request says about the rate; call it for each answer, before
   /// the permit is given back. `now` is wall time.
   void heed(const Permit& permit, int status, const contract::Headers& headers, Micros now);
@@ -115,10 +152,13 @@ class Budget {
   [[nodiscard]] int in_use() const;
   [[nodiscard]] std::size_t waiting() const;
   [[nodiscard]] BudgetStats stats() const;
+  [[nodiscard]] std::vector<HungRequest> hung() const;
 
  private:
   static Task<Permit> acquire_from(std::shared_ptr<State> state, Priority priority,
-                                   std::chrono::milliseconds patience);
+                                   std::chrono::milliseconds patience, Asker asker);
+  /// While somebody waits for a place: looks when the next request has hung for too long.
+  static Task<void> watch(std::shared_ptr<State> state);
   std::shared_ptr<State> state_;
 };
 

@@ -78,6 +78,8 @@ RawRequest raw_request(const contract::Request& request, const Planned& planned,
   raw.fresh_connection = !planned.idempotent;
   raw.addresses = context.allowance.addresses;
   raw.deadlines = options.deadlines;
+  if (context.patience)
+    raw.deadlines.headers = std::min(raw.deadlines.headers, context.patience->headers);
   raw.limits = options.limits;
   if (request.response_bytes_max != 0) {
     raw.limits.response_bytes_max =
@@ -209,8 +211,10 @@ struct Client::State {
       std::shared_ptr<State> state, const contract::Request& request, const Planned& planned,
       const SendContext& context, Authentication& authentication,
       std::optional<std::chrono::steady_clock::time_point>& first_began) {
-    const Budget::Permit permit =
-        co_await context.budget.acquire(context.priority, state->options.retry.retry_after_max);
+    Asker asker = context.asker;
+    if (context.each_path_apart) asker.what.append(" ").append(path_of(request.target));
+    const Budget::Permit permit = co_await context.budget.acquire(
+        context.priority, state->options.retry.retry_after_max, std::move(asker));
     const bool waited = permit.waited();
     const auto waited_us =
         static_cast<std::uint64_t>(std::chrono::duration_cast<Micros>(permit.waited_for()).count());
@@ -222,12 +226,14 @@ struct Client::State {
       state->count(context, [](FetchStats& stats) { ++stats.held_back; });
       co_return held_back(permit.held_for());
     }
+    const RequestShares::Place place = co_await state->shares.acquire(context.asker.workspace);
     if (!state->transport)
       co_return fail(ErrorKind::cancelled, "fetch.cancelled", "the client was shut down");
     RawRequest raw = raw_request(request, planned, context, state->options, authentication);
     const auto began = state->clock.steady();
     if (!first_began) first_began = began;
     state->count(context, [](FetchStats& stats) { ++stats.attempts; });
+    const AtWork::Busy busy(context.at_work);
     auto result = co_await state->transport->perform(std::move(raw));
     const auto took = std::chrono::duration_cast<milliseconds>(state->clock.steady() - began);
     if (result) {
@@ -271,7 +277,9 @@ struct Client::State {
                          result.error().kind == ErrorKind::unknown_outcome ||
                          result.error().kind == ErrorKind::retry_later;
     }
-    const auto wait = next_wait(options.retry, ended, clock.now(), entropy);
+    RetryOptions retry = options.retry;
+    if (context.patience) retry.tries_max = std::min(retry.tries_max, context.patience->tries);
+    const auto wait = next_wait(retry, ended, clock.now(), entropy);
     if (wait && ended.headers != nullptr &&
         (ended.status == 429 || retry_after(*ended.headers, clock.now()))) {
       count(context, [](FetchStats& stats) { ++stats.rate_limited_waits; });
@@ -307,6 +315,7 @@ struct Client::State {
   Delay& delay;
   std::unique_ptr<Transport> transport;  ///< null once the Client is gone
   FetchStats totals;
+  RequestShares shares{options.requests_max};
 };
 
 Client::Client(Executor executor, ClientOptions options, const Clock& clock, Entropy& entropy,

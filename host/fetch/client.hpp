@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/async.hpp"
+#include "base/at_work.hpp"
 #include "base/clock.hpp"
 #include "base/entropy.hpp"
 #include "base/error.hpp"
@@ -18,6 +19,7 @@
 #include "fetch/curl_multi.hpp"
 #include "fetch/delay.hpp"
 #include "fetch/policy.hpp"
+#include "fetch/request_shares.hpp"
 #include "fetch/retry.hpp"
 #include "fetch/stats.hpp"
 
@@ -30,6 +32,13 @@ struct ClientOptions {
   CurlOptions curl;
   /// A request whose not_before_ms is further away is refused: the connector should SLEEP instead.
   std::chrono::milliseconds not_before_max{15 * 60'000};
+  std::size_t requests_max = RequestShares::kRequestsMaxDefault;  ///< at vendors at once
+};
+
+/// For a person who waits, such as one who has a key checked: rather no answer than a late one.
+struct Patience {
+  std::chrono::milliseconds headers{60'000};
+  int tries = 5;
 };
 
 /// Whose request it is. Everything in it outlives the send.
@@ -42,6 +51,10 @@ struct SendContext {
   Budget& budget;  ///< the vendor account's
   FetchStats& stats;
   Priority priority = Priority::snapshot;  ///< who goes first when several wait for the budget
+  Asker asker = {};                        ///< what hangs holds up nobody else
+  bool each_path_apart = false;            ///< each path is an asker of its own
+  std::optional<Patience> patience = {};   ///< nullopt: that of ClientOptions
+  AtWork* at_work = nullptr;               ///< busy while a request is at the vendor
 };
 
 /// The facade: policy, credential, budget, transfer, retry, redaction. One per loop, owned by main,

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "fakes.hpp"
+#include "fetch/request_shares.hpp"
 
 namespace sluice::fetch {
 namespace {
@@ -351,6 +352,155 @@ TEST_F(BudgetInTime, AnswersWithoutThoseHeadersChangeNothing) {
   answer(200, {{"X-Reset", "60"}});
   EXPECT_FALSE(budget_->stats().left);
   EXPECT_EQ(budget_->stats().held_for, milliseconds(0));
+}
+
+/// Streams of one account, some of which the vendor never answers.
+class BudgetWithHungRequests : public BudgetInTime {
+ protected:
+  void SetUp() override {
+    BudgetOptions options = pace(0, 4);
+    options.kept_for_changes = 1;
+    options.of_one_max = 2;
+    options.hung_after = std::chrono::seconds(10);
+    make(options);
+  }
+  Task<> request(Priority priority, std::string what, std::chrono::seconds keeps, bool answered) {
+    Asker asker;
+    asker.connection = ConnectionId(7);
+    asker.what = what;
+    const Budget::Permit permit =
+        co_await budget_->acquire(priority, Budget::kPatient, std::move(asker));
+    went_.push_back(what);
+    at_.push_back(since_start());
+    if (keeps.count() > 0) co_await time_.wait(keeps);
+    if (answered) budget_->heed(permit, 200, {}, clock_.now());
+  }
+  void ask_for(Priority priority, const std::string& what, int keeps_s = 0, bool answered = true) {
+    asio::co_spawn(loop_, request(priority, what, std::chrono::seconds(keeps_s), answered),
+                   asio::detached);
+    loop_.restart();
+    loop_.poll();
+  }
+  bool until_went(const std::string& what) {
+    return time_.run(loop_,
+                     [&] { return std::find(went_.begin(), went_.end(), what) != went_.end(); });
+  }
+  static constexpr int kForever = 60;  ///< what a transfer gets
+};
+
+TEST_F(BudgetWithHungRequests, APlaceIsKeptForChangesAtOnce) {
+  for (const char* name : {"invoices", "charges", "prices", "products", "coupons"})
+    ask_for(Priority::snapshot, name, kForever, false);
+  EXPECT_EQ(went_.size(), 3u);
+  ask_for(Priority::change, "events");
+  EXPECT_EQ(went_.back(), "events");
+  EXPECT_EQ(since_start().count(), 0);
+}
+
+TEST_F(BudgetWithHungRequests, FiveThatHangLeaveTheAccountToTheOthers) {
+  for (const char* name : {"invoices", "charges", "prices", "products", "coupons"})
+    ask_for(Priority::snapshot, name, kForever, false);
+  ask_for(Priority::snapshot, "customers");
+  ask_for(Priority::snapshot, "refunds");
+  ASSERT_TRUE(until_went("customers"));
+  ASSERT_TRUE(until_went("refunds"));
+  EXPECT_LE(since_start(), std::chrono::seconds(20));
+  EXPECT_LE(budget_->in_use(), 4);
+  const auto hung = budget_->hung();
+  ASSERT_GE(hung.size(), 3u);
+  EXPECT_EQ(hung.front().asker.what, "invoices");
+  EXPECT_GE(hung.front().since, std::chrono::seconds(10));
+}
+
+TEST_F(BudgetWithHungRequests, WhatHungIsAskedForAgainBesideThePlacesUntilItAnswers) {
+  ask_for(Priority::snapshot, "invoices", kForever, false);
+  ask_for(Priority::snapshot, "a", 20);
+  ask_for(Priority::snapshot, "b", 20);
+  ask_for(Priority::snapshot, "c", 0);  // waits, so that somebody looks
+  ASSERT_TRUE(until_went("c"));
+  finish();
+  went_.clear();
+  ask_for(Priority::snapshot, "invoices", 5, true);
+  EXPECT_EQ(budget_->in_use(), 0) << "beside the places from the start";
+  ask_for(Priority::snapshot, "invoices", 5, true);
+  EXPECT_EQ(went_.size(), 1u) << "and only one at a time";
+  finish();
+  EXPECT_EQ(went_.size(), 2u);
+  went_.clear();
+  ask_for(Priority::snapshot, "invoices", 5);
+  EXPECT_EQ(budget_->in_use(), 1) << "it has answered";
+}
+
+TEST_F(BudgetWithHungRequests, OneStreamHasTwoPlacesAtMost) {
+  for (int n = 0; n < 4; ++n) ask_for(Priority::snapshot, "invoices", 5);
+  EXPECT_EQ(went_.size(), 2u);
+  ask_for(Priority::snapshot, "customers", 5);
+  EXPECT_EQ(went_.back(), "customers");
+  for (int n = 0; n < 4; ++n) ask_for(Priority::change, "objects", 5);
+  EXPECT_EQ(budget_->in_use(), 4);
+  finish();
+  EXPECT_EQ(went_.size(), 9u);
+}
+
+Task<> take_share(RequestShares& shares, WorkspaceId workspace,
+                  std::vector<RequestShares::Place>& kept) {
+  kept.push_back(co_await shares.acquire(workspace));
+}
+
+TEST(RequestShares, AWorkspaceWhoseVendorNeverAnswersLeavesPlacesToTheOthers) {
+  RequestShares shares(8);
+  asio::io_context loop;
+  std::vector<RequestShares::Place> evil;
+  std::vector<RequestShares::Place> other;
+  evil.reserve(100);
+  other.reserve(100);
+  for (int n = 0; n < 20; ++n)
+    asio::co_spawn(loop, take_share(shares, WorkspaceId(1), evil), asio::detached);
+  loop.poll();
+  EXPECT_EQ(evil.size(), 6u);
+  asio::co_spawn(loop, take_share(shares, WorkspaceId(2), other), asio::detached);
+  loop.restart();
+  loop.poll();
+  EXPECT_EQ(other.size(), 1u);
+  evil.pop_back();
+  loop.restart();
+  loop.poll();
+  EXPECT_EQ(shares.under_way(), 7u) << "one stays free";
+  other.clear();
+  evil.pop_back();
+  loop.restart();
+  loop.poll();
+  EXPECT_EQ(evil.size(), 6u);
+  evil.clear();
+  for (int n = 0; n < 20; ++n) {
+    loop.restart();
+    loop.poll();
+    evil.clear();
+  }
+  EXPECT_EQ(shares.under_way(), 0u);
+  EXPECT_EQ(shares.waiting(), 0u);
+}
+
+TEST(RequestShares, WhoIsCancelledHoldsNothing) {
+  RequestShares shares(1);
+  asio::io_context loop;
+  std::vector<RequestShares::Place> kept;
+  kept.reserve(10);
+  asio::co_spawn(loop, take_share(shares, WorkspaceId(1), kept), asio::detached);
+  asio::cancellation_signal signal;
+  bool gave_up = false;
+  asio::co_spawn(loop, take_share(shares, WorkspaceId(2), kept),
+                 asio::bind_cancellation_slot(
+                     signal.slot(), [&](std::exception_ptr error) { gave_up = error != nullptr; }));
+  loop.poll();
+  EXPECT_EQ(shares.waiting(), 1u);
+  signal.emit(asio::cancellation_type::terminal);
+  loop.restart();
+  loop.poll();
+  EXPECT_TRUE(gave_up);
+  EXPECT_EQ(shares.waiting(), 0u);
+  kept.clear();
+  EXPECT_EQ(shares.under_way(), 0u);
 }
 
 }  // namespace
