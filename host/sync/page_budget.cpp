@@ -27,9 +27,14 @@ struct PageBudget::State : std::enable_shared_from_this<State> {
   }
 
   void take(Grant& grant, std::size_t bytes) {
+    grant.page_ = true;
+    ++stats.pages;
+    keep(grant, bytes);
+  }
+
+  void keep(Grant& grant, std::size_t bytes) {
     grant.state_ = shared_from_this();
     grant.bytes_ = bytes;
-    ++stats.pages;
     add(bytes);
   }
 
@@ -46,26 +51,38 @@ struct PageBudget::State : std::enable_shared_from_this<State> {
       take(next.grant, next.bytes);
       next.timer.cancel();
     }
+    while (!for_room.empty() && has_room()) {
+      Waiter& next = *for_room.front();
+      for_room.pop_front();
+      next.waits = false;
+      next.timer.cancel();
+    }
   }
+
+  [[nodiscard]] bool has_room() const { return stats.bytes < stats.bytes_max; }
 
   PageBudgetStats stats;  ///< except `waiting`, which is the queue's length
   std::list<Waiter*> queue;
+  std::list<Waiter*> for_room;
 };
 
 PageBudget::Grant::Grant(Grant&& other) noexcept
-    : state_(std::move(other.state_)), bytes_(std::exchange(other.bytes_, 0)) {}
+    : state_(std::move(other.state_)),
+      bytes_(std::exchange(other.bytes_, 0)),
+      page_(std::exchange(other.page_, false)) {}
 
 PageBudget::Grant& PageBudget::Grant::operator=(Grant&& other) noexcept {
   Grant gone(std::move(*this));
   state_ = std::move(other.state_);
   bytes_ = std::exchange(other.bytes_, 0);
+  page_ = std::exchange(other.page_, false);
   return *this;
 }
 
 PageBudget::Grant::~Grant() {
   if (!state_) return;
   state_->stats.bytes -= bytes_;
-  --state_->stats.pages;
+  if (page_) --state_->stats.pages;
   state_->serve();
 }
 
@@ -85,6 +102,51 @@ Task<PageBudget::Grant> PageBudget::acquire(std::size_t bytes) {
   return acquire_from(state_, bytes);
 }
 
+PageBudget::Grant PageBudget::keep(std::size_t bytes) {
+  Grant grant;
+  state_->keep(grant, bytes);
+  return grant;
+}
+
+Task<void> PageBudget::room() { return room_in(state_); }
+
+namespace {
+
+/// In the frame of who waits: out of the queue, however that ends.
+template <class State, class Waiter>
+struct Leaves {
+  State& state;
+  std::list<Waiter*>& queue;
+  Waiter& waiter;
+  ~Leaves() {
+    if (!waiter.waits) return;
+    queue.remove(&waiter);
+    state.serve();  // who comes behind may fit
+  }
+};
+
+/// Until it was served; throws when cancelled.
+template <class Waiter>
+Task<void> served(Waiter& waiter) {
+  while (waiter.waits) {
+    boost::system::error_code ignored;
+    co_await waiter.timer.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+    const auto cancelled = co_await asio::this_coro::cancellation_state;
+    if (cancelled.cancelled() != asio::cancellation_type::none)
+      throw boost::system::system_error(asio::error::operation_aborted);
+  }
+}
+
+}  // namespace
+
+Task<void> PageBudget::room_in(std::shared_ptr<State> state) {
+  if (state->for_room.empty() && state->has_room()) co_return;
+  State::Waiter waiter(co_await asio::this_coro::executor, 0);
+  state->for_room.push_back(&waiter);
+  const Leaves<State, State::Waiter> leaves{*state, state->for_room, waiter};
+  co_await served(waiter);
+}
+
 Task<PageBudget::Grant> PageBudget::acquire_from(std::shared_ptr<State> state, std::size_t bytes) {
   Grant grant;
   if (state->queue.empty() && state->fits(bytes)) {
@@ -94,22 +156,8 @@ Task<PageBudget::Grant> PageBudget::acquire_from(std::shared_ptr<State> state, s
   State::Waiter waiter(co_await asio::this_coro::executor, bytes);
   state->queue.push_back(&waiter);
   ++state->stats.waits;
-  struct Leaves {
-    State& state;
-    State::Waiter& waiter;
-    ~Leaves() {
-      if (!waiter.waits) return;
-      state.queue.remove(&waiter);
-      state.serve();  // who comes behind may fit
-    }
-  } leaves{*state, waiter};
-  while (waiter.waits) {
-    boost::system::error_code ignored;
-    co_await waiter.timer.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
-    const auto cancelled = co_await asio::this_coro::cancellation_state;
-    if (cancelled.cancelled() != asio::cancellation_type::none)
-      throw boost::system::system_error(asio::error::operation_aborted);
-  }
+  const Leaves<State, State::Waiter> leaves{*state, state->queue, waiter};
+  co_await served(waiter);
   grant = std::move(waiter.grant);
   co_return grant;
 }

@@ -20,6 +20,8 @@ using contract::FailureClass;
 using contract::InputKind;
 using contract::StepResult;
 
+constexpr std::int64_t kSleepLookMs = 500;
+
 /// One request under way. Shared by the session that waits and the coroutine that fetches.
 struct Slot {
   explicit Slot(const Executor& executor)
@@ -28,15 +30,20 @@ struct Slot {
   std::int64_t sent_at_ms = 0;
   std::exception_ptr surprise;
   bool finished = false;
+  PageBudget::Grant room;    ///< of the answer, until a step has seen it
   asio::steady_timer ready;  ///< cancelled when finished
 };
 
+/// `ahead`: the session will ask for other answers first, so that this one is kept meanwhile.
 Task<void> fetch_into(std::shared_ptr<Slot> slot, fetch::Client& client,
-                      const fetch::SendContext& context, contract::Request request) {
+                      const fetch::SendContext& context, contract::Request request,
+                      PageBudget* pages, bool ahead) {
   const std::uint64_t id = request.id;
   try {
+    if (ahead && pages != nullptr) co_await pages->room();
     Result<contract::Response> response = co_await client.send(std::move(request), context);
     if (response) {
+      if (pages != nullptr) slot->room = pages->keep(response->body.size());
       slot->response = std::move(*response);
     } else {
       slot->surprise = std::make_exception_ptr(Failure(std::move(response.error())));
@@ -70,16 +77,23 @@ class ObservedAt {
 /// can be repeated. give_up() before it is destroyed: requests use the context to their end.
 class Outstanding {
  public:
-  Outstanding(Executor executor, fetch::Client& client, const fetch::SendContext& context)
-      : executor_(executor), client_(client), context_(context), fetching_(std::move(executor)) {}
+  Outstanding(Executor executor, fetch::Client& client, const fetch::SendContext& context,
+              PageBudget* pages)
+      : executor_(executor),
+        client_(client),
+        context_(context),
+        pages_(pages),
+        fetching_(std::move(executor)) {}
   Outstanding(const Outstanding&) = delete;
   Outstanding& operator=(const Outstanding&) = delete;
 
   void start(contract::Request request, std::int64_t now_ms) {
     auto slot = std::make_shared<Slot>(executor_);
     slot->sent_at_ms = now_ms;
+    const bool ahead = !slots_.empty();
     slots_.push_back(slot);
-    fetching_.spawn(fetch_into(std::move(slot), client_, context_, std::move(request)));
+    fetching_.spawn(
+        fetch_into(std::move(slot), client_, context_, std::move(request), pages_, ahead));
   }
 
   /// Cancels what is under way and waits until it has ended.
@@ -94,6 +108,7 @@ class Outstanding {
     Answer() = default;
     contract::Response response;
     std::int64_t sent_at_ms = 0;
+    PageBudget::Grant room;
   };
 
   Task<Answer> next() {
@@ -107,6 +122,7 @@ class Outstanding {
     Answer answer;
     answer.response = std::move(slot->response);
     answer.sent_at_ms = slot->sent_at_ms;
+    answer.room = std::move(slot->room);
     co_return answer;
   }
 
@@ -114,6 +130,7 @@ class Outstanding {
   Executor executor_;
   fetch::Client& client_;
   const fetch::SendContext& context_;
+  PageBudget* pages_;
   std::deque<std::shared_ptr<Slot>> slots_;
   TaskGroup fetching_;
 };
@@ -140,11 +157,16 @@ bool has_effect(const contract::StepOutput& output) {
   return !output.page.empty() || !output.page.rejected.empty() || output.checkpoint.has_value();
 }
 
-Task<void> pause_until(const Clock& clock, std::int64_t wake_at_ms) {
-  const std::int64_t now_ms = clock.now().count() / 1000;
+/// Less when `stopping`: who ends a session need not wait for as long as its connector sleeps.
+Task<void> pause_until(const Clock& clock, std::int64_t wake_at_ms,
+                       const std::function<bool()>& stopping) {
   asio::steady_timer timer(co_await asio::this_coro::executor);
-  timer.expires_after(std::chrono::milliseconds(std::max<std::int64_t>(0, wake_at_ms - now_ms)));
-  co_await timer.async_wait(asio::use_awaitable);
+  for (;;) {
+    const std::int64_t left_ms = wake_at_ms - clock.now().count() / 1000;
+    if (left_ms <= 0 || (stopping && stopping())) co_return;
+    timer.expires_after(std::chrono::milliseconds(std::min(left_ms, kSleepLookMs)));
+    co_await timer.async_wait(asio::use_awaitable);
+  }
 }
 
 /// What a page takes, with its records' headers and values.
@@ -166,7 +188,8 @@ struct PageUnderWay {
   ingest::PageCounts counts;
 };
 
-Task<void> store_page(std::shared_ptr<PageUnderWay> under_way, PageSink& sink) {
+Task<void> store_page(std::shared_ptr<PageUnderWay> under_way, PageSink& sink, AtWork* at_work) {
+  const AtWork::Busy busy(at_work);
   under_way->counts =
       co_await sink.store(under_way->page, std::move(under_way->effects), under_way->last);
   under_way->effects.checked.reset();
@@ -178,7 +201,9 @@ Task<void> store_page(std::shared_ptr<PageUnderWay> under_way, PageSink& sink) {
 class Drive {
  public:
   Drive(const Executor& executor, SessionRun run)
-      : run_(std::move(run)), outstanding_(executor, run_.client, run_.send), writing_(executor) {}
+      : run_(std::move(run)),
+        outstanding_(executor, run_.client, run_.send, run_.pages),
+        writing_(executor) {}
 
   Task<void> to_the_end();
   /// Until the page under way is stored; throws what its write threw.
@@ -194,6 +219,8 @@ class Drive {
   void send_requests(contract::StepOutput& output);
   void hand_over(contract::StepOutput& output);
   Task<void> next_input(const contract::StepOutput& output);
+  Task<void> sleep(std::int64_t wake_at_ms);
+  Task<Outstanding::Answer> wait_for_answer();
 
   SessionRun run_;
   SessionEnd end_;
@@ -216,7 +243,7 @@ Task<Result<contract::StepOutput>> Drive::step() {
   const bool has_body = input_.response != nullptr;
   if (run_.pages != nullptr) {
     const std::size_t body = has_body ? input_.response->body.size() : 0;
-    room_ = co_await run_.pages->acquire(body + std::max(body, bytes_of_a_step_));
+    room_ = co_await run_.pages->acquire(std::max(body, bytes_of_a_step_));
   }
   Result<contract::StepOutput> stepped = contract::StepOutput();
   StepPool::Step work = [this, &stepped] { stepped = run_.session.step(input_); };
@@ -225,7 +252,7 @@ Task<Result<contract::StepOutput>> Drive::step() {
   } else {
     work();
   }
-  if (has_body) answer_.response = contract::Response();  // borrowed for the step only
+  if (has_body) answer_ = Outstanding::Answer();  // borrowed for the step only
   input_.response = nullptr;
   bytes_of_a_step_ = stepped ? memory_of(stepped->page) : 0;
   room_.resize(bytes_of_a_step_);
@@ -278,7 +305,7 @@ void Drive::hand_over(contract::StepOutput& output) {
   under_way_->page = std::move(output.page);
   under_way_->last = output.result == StepResult::done;
   under_way_->room = std::move(room_);
-  writing_.spawn(store_page(under_way_, *run_.sink));
+  writing_.spawn(store_page(under_way_, *run_.sink, run_.at_work));
 }
 
 Task<void> Drive::settle() {
@@ -289,15 +316,25 @@ Task<void> Drive::settle() {
   under_way_.reset();
 }
 
+Task<void> Drive::sleep(std::int64_t wake_at_ms) {
+  const AtWork::Waits waits(run_.at_work);
+  co_await pause_until(run_.clock, wake_at_ms, run_.stopping);
+}
+
+Task<Outstanding::Answer> Drive::wait_for_answer() {
+  const AtWork::Waits waits(run_.at_work);
+  co_return co_await outstanding_.next();
+}
+
 Task<void> Drive::next_input(const contract::StepOutput& output) {
   switch (output.result) {
     case StepResult::sleep:
       co_await settle();  // what is wrong with a page must not wait as long as the vendor does
-      co_await pause_until(run_.clock, output.wake_at_ms);
+      co_await sleep(output.wake_at_ms);
       input_.kind = InputKind::timer;
       break;
     case StepResult::wait:
-      answer_ = co_await outstanding_.next();
+      answer_ = co_await wait_for_answer();
       observed_.answered(answer_.sent_at_ms);
       end_.transport_error = answer_.response.transport_error;
       end_.bytes += static_cast<std::int64_t>(answer_.response.body.size());

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "base/async.hpp"
+#include "base/at_work.hpp"
 #include "base/clock.hpp"
 #include "base/entropy.hpp"
 #include "connector/session.hpp"
@@ -51,10 +52,11 @@ struct SessionRun {
   const Clock& clock;
   Entropy& entropy;
   std::uint32_t checkpoint_format = 0;
-  std::function<bool()> stopping;  ///< asked after each page; true ends the session by CANCEL
+  std::function<bool()> stopping;  ///< asked after each step; true ends the session by CANCEL
   StepPool* steps = nullptr;       ///< nullptr: the session steps on the loop's thread
   StepOwner owner = {};            ///< whom a slow step is shown as
   PageBudget* pages = nullptr;     ///< nullptr: nothing bounds the pages in flight
+  AtWork* at_work = nullptr;       ///< busy by the caller; not while the session waits
 };
 
 inline constexpr int kOutstandingMax = 16;  ///< "sync.too_many_requests"

@@ -137,5 +137,36 @@ TEST_F(PageBudgetTest, a_moved_grant_is_given_back_once) {
   EXPECT_EQ(budget_->stats().bytes, 0U);
 }
 
+TEST_F(PageBudgetTest, answers_that_wait_for_their_step_count_and_one_page_goes_all_the_same) {
+  std::optional<PageBudget::Grant> answer(budget_->keep(500));
+  EXPECT_EQ(budget_->stats().bytes, 500U);
+  EXPECT_EQ(budget_->stats().pages, 0U);
+  ask(1, 10);
+  EXPECT_TRUE(has(1)) << "or nobody would ever make room";
+  ask(2, 10);
+  EXPECT_FALSE(has(2));
+  answer.reset();
+  loop_.settle();
+  EXPECT_TRUE(has(2));
+}
+
+Task<void> wait_for_room(PageBudget& budget, bool& came) {
+  co_await budget.room();
+  came = true;
+}
+
+TEST_F(PageBudgetTest, nobody_asks_ahead_while_answers_fill_it) {
+  std::optional<PageBudget::Grant> answer(budget_->keep(kMax));
+  bool first = false;
+  bool second = false;
+  loop_.spawn(wait_for_room(*budget_, first), outcomes_[1]);
+  loop_.spawn(wait_for_room(*budget_, second), outcomes_[2]);
+  loop_.settle();
+  EXPECT_FALSE(first || second);
+  answer.reset();
+  loop_.settle();
+  EXPECT_TRUE(first && second);
+}
+
 }  // namespace
 }  // namespace sluice::sync

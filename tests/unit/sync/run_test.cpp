@@ -402,5 +402,58 @@ TEST_F(RunTest, pages_in_flight_stay_within_the_bound_over_all_sessions) {
   EXPECT_EQ(pages_.stats().bytes, 0U);
 }
 
+/// Sleeps for an hour, and ends when it is told to.
+class SleepingSession final : public connector::Session {
+ public:
+  Result<StepOutput> step(const Input& input) override {
+    StepOutput output;
+    output.result = StepResult::sleep;
+    output.wake_at_ms = input.now_ms + 3'600'000;
+    if (input.kind == InputKind::cancel) {
+      output.result = StepResult::failed;
+      output.failure.emplace();
+      output.failure->failure_class = FailureClass::cancelled;
+    }
+    return output;
+  }
+  [[nodiscard]] bool ended() const override { return false; }
+};
+
+class Meter final : public AtWork {
+ public:
+  void begin() override { ++busy; }
+  void end() override { --busy; }
+  int busy = 1;  ///< by whoever runs the session
+};
+
+TEST_F(RunTest, a_session_that_sleeps_is_not_at_work_and_ends_soon_when_it_is_stopped) {
+  SleepingSession session;
+  GatedSink sink(loop_.executor());
+  Meter meter;
+  SessionRun run = run_of(session, sink);
+  run.at_work = &meter;
+  loop_.spawn(drive(std::move(run), end_), outcome_);
+  ASSERT_TRUE(loop_.until([&] { return meter.busy == 0; }));
+  stopping_ = true;
+  ASSERT_TRUE(ended());
+  EXPECT_EQ(meter.busy, 1);
+  ASSERT_FALSE(end_.done());
+  EXPECT_EQ(end_.failure->failure_class, FailureClass::cancelled);
+}
+
+TEST_F(RunTest, a_page_that_is_being_stored_is_work) {
+  CountingSession counting(1);
+  GatedSink sink(loop_.executor());
+  Meter meter;
+  SessionRun run = run_of(counting, sink);
+  run.at_work = &meter;
+  loop_.spawn(drive(std::move(run), end_), outcome_);
+  ASSERT_TRUE(loop_.until([&] { return sink.begun == 1; }));
+  EXPECT_EQ(meter.busy, 2);
+  sink.let(1);
+  ASSERT_TRUE(ended());
+  EXPECT_EQ(meter.busy, 1);
+}
+
 }  // namespace
 }  // namespace sluice::sync
