@@ -68,6 +68,8 @@ const pg::Statement kForgive{
     "and o.connection_id = $2 and o.type = i.type and o.external_id = i.x and o.run_id <> $3 "
     "offset 0) f))"};
 
+// Noticed again, an id keeps its place in the line. One that cannot be read has changed, and may be
+// readable now: it is tried soon, and still alone.
 const pg::Statement kRefetch{
     "ingest_refetch",
     "insert into sluice.refetch as r (workspace_id, connection_id, type, external_id, kind, "
@@ -78,8 +80,9 @@ const pg::Statement kRefetch{
     "on conflict (workspace_id, connection_id, type, external_id) do update set kind = "
     "excluded.kind, "
     "observed_at = greatest(r.observed_at, excluded.observed_at), generation = r.generation + 1, "
-    "attempts = 0, "
-    "not_before = now(), reason = excluded.reason"};
+    "not_before = least(r.not_before, case when r.attempts = 0 then excluded.not_before "
+    "else excluded.not_before + interval '1 minute' end), "
+    "reason = case when r.attempts = 0 then excluded.reason else r.reason end"};
 
 // 8 bytes an id, in one row a page and type. A refused record is there all the same.
 const pg::Statement kSeen{
@@ -110,12 +113,12 @@ const pg::Statement kStream{
     // it meanwhile; of another stream it may have passed by what somebody asks for, so that it
     // stays due.
     "state = case when $9 then 'idle' else state end, "
-    "reason = case when $9 and not $10 then '' else reason end, "
+    "reason = case when $9 and not $10 and enabled then '' else reason end, "
     "error_class = case when $9 and not $10 then null else error_class end, "
     "consecutive_failures = case when $9 and not $10 then 0 else consecutive_failures end, "
     "last_run_id = case when $9 then $11 else last_run_id end, "
     "last_success_at = case when $9 then now() else last_success_at end, "
-    "next_run_at = case when not $9 then next_run_at "
+    "next_run_at = case when not $9 or not enabled then next_run_at "
     "when mode <> 'snapshot' and next_run_at > (select r.started_at from sluice.sync_run r "
     "where r.workspace_id = $1 and r.connection_id = $2 and r.stream = $3 and r.run_id = $11) "
     "then next_run_at "
