@@ -15,7 +15,9 @@ using nlohmann::json;
 
 constexpr std::size_t kProblemsMax = 1000;  ///< in one answer; "truncated" says that there are more
 constexpr std::int64_t kExaminedMax = 10'000;  ///< rows of a connection that are summed up
-constexpr std::int64_t kRefetchTroubleAttempts = 3;
+/// A stream that has not been read for so many of its intervals (and so long) is told of.
+constexpr std::int64_t kLateIntervals = 10;
+constexpr std::int64_t kLateSecondsMin = 60;
 constexpr std::int64_t kSampleIds = 5;
 
 const pg::Statement kQuarantine{"api_errors_quarantine", R"(
@@ -28,17 +30,28 @@ const pg::Statement kQuarantine{"api_errors_quarantine", R"(
   where c.workspace_id = $1
   group by c.name, q.type, q.code order by c.name, count(*) desc, q.type, q.code limit $3)"};
 
-// What failed often waits longest: from the end of the index, where the late ones are.
 const pg::Statement kRefetch{"api_errors_refetch", R"(
   select c.name, c.connector || '.' || f.type, f.reason, count(*), max(f.attempts),
          (array_agg(f.external_id order by f.attempts desc))[1:$4],
          (extract(epoch from min(f.not_before)) * 1000000)::bigint
   from sluice.connection c cross join lateral (
     select * from sluice.refetch n
-    where n.workspace_id = c.workspace_id and n.connection_id = c.connection_id
-    order by n.not_before desc limit $2) f
-  where c.workspace_id = $1 and f.attempts >= $5
+    where n.workspace_id = c.workspace_id and n.connection_id = c.connection_id and n.attempts > 0
+    order by n.type, n.not_before limit $2) f
+  where c.workspace_id = $1
   group by c.name, c.connector, f.type, f.reason order by c.name, count(*) desc limit $3)"};
+
+// While something waits for it.
+const pg::Statement kPauses{"api_errors_refetch_pauses", R"(
+  select c.name, case when p.type = '' then '' else c.connector || '.' || p.type end, p.error_class, p.reason,
+         p.failures, (extract(epoch from p.since) * 1000000)::bigint,
+         (extract(epoch from p.until) * 1000000)::bigint
+  from sluice.refetch_pause p
+  cross join lateral (select n.name, n.connector from sluice.connection n
+    where n.workspace_id = p.workspace_id and n.connection_id = p.connection_id offset 0) c
+  cross join lateral (select 1 from sluice.refetch f
+    where f.workspace_id = p.workspace_id and f.connection_id = p.connection_id limit 1) waits
+  where p.workspace_id = $1 order by p.connection_id, p.type limit $2)"};
 
 const pg::Statement kConnectionName{"api_connection_name", R"(
   select name from sluice.connection where workspace_id = $1 and connection_id = $2)"};
@@ -73,12 +86,32 @@ json problem_of(std::string_view kind, const json& connection, const json& subje
   return one;
 }
 
+/// Nothing has failed, and nothing comes either: what it waits for has not answered, or others are
+/// before it.
+void add_late(Problems& problems, const json& connection, const json& stream) {
+  const std::int64_t interval = stream["interval_seconds"];
+  if (!stream["enabled"].get<bool>() || interval == 0 || stream["last_success_at"].is_null())
+    return;
+  const std::int64_t age = stream["last_success_age_seconds"];
+  if (age < std::max(kLateSecondsMin, interval * kLateIntervals)) return;
+  problems.add(problem_of(
+      "stream", connection, stream["name"], "late",
+      fmt::format("not read to its end for {} s, though every {} s is wanted; {}", age, interval,
+                  stream["summary"].get<std::string>()),
+      "what hangs at the vendor is an entry of its own; else it waits for its turn, see sluice "
+      "status " +
+          connection.get<std::string>()));
+}
+
 void add_streams(Problems& problems, const json& connection) {
   static const std::set<std::string> kUnwell = {"failing", "needs_action", "blocked", "overdue"};
   bool any = false;
   for (const json& stream : connection["streams"]) {
     const std::string health = stream["health"];
-    if (!kUnwell.contains(health)) continue;
+    if (!kUnwell.contains(health)) {
+      add_late(problems, connection["name"], stream);
+      continue;
+    }
     any = true;
     const std::string error_class = stream["error_class"];
     json one = problem_of("stream", connection["name"], stream["name"],
@@ -130,7 +163,7 @@ Task<void> add_quarantine(Call& call, Problems& problems) {
 
 Task<void> add_refetch(Call& call, Problems& problems) {
   pg::Params params(call.workspace, kExaminedMax, static_cast<std::int64_t>(kProblemsMax),
-                    kSampleIds, kRefetchTroubleAttempts);
+                    kSampleIds);
   const auto rows = co_await call.services.pool.query(kRefetch, std::move(params));
   for (int row = 0; row < rows.rows(); ++row) {
     const auto count = rows.get<std::int64_t>(row, 3);
@@ -157,6 +190,25 @@ Task<void> add_views(Call& call, Problems& problems) {
   for (const feed::StaleView& one : stale) {
     problems.add(problem_of("view", "", one.name, one.error.code, one.error.message,
                             one.error.hint.empty() ? "sluice view refresh" : one.error.hint));
+  }
+}
+
+/// What is not asked for at all, for a while: one entry instead of one for each id.
+Task<void> add_pauses(Call& call, Problems& problems) {
+  pg::Params params(call.workspace, static_cast<std::int64_t>(kProblemsMax));
+  const auto rows = co_await call.services.pool.query(kPauses, std::move(params));
+  for (int row = 0; row < rows.rows(); ++row) {
+    const auto type = rows.get<std::string>(row, 1);
+    const auto pauses = rows.get<std::int64_t>(row, 4);
+    json one = problem_of(
+        "refetch", rows.get<std::string>(row, 0), type, "refetch.paused",
+        fmt::format("changed objects{} are not read again for now: {} ({})",
+                    type.empty() ? "" : " of type " + type, rows.text(row, 3), rows.text(row, 2)),
+        "one of them is tried by itself after the pause; when that goes well the rest follow");
+    one["count"] = pauses;
+    one["since"] = time_or_null(rows, row, 5);
+    one["next_at"] = time_or_null(rows, row, 6);
+    problems.add(std::move(one));
   }
 }
 
@@ -187,6 +239,7 @@ Task<HttpResponse> list(Call& call) {
   Problems problems;
   co_await add_troubles(call, problems);
   co_await add_connections(call, problems);
+  co_await add_pauses(call, problems);
   co_await add_refetch(call, problems);
   co_await add_quarantine(call, problems);
   co_await add_views(call, problems);

@@ -123,7 +123,10 @@ StreamWords overdue(const StreamFacts& stream) {
   words.health = "overdue";
   words.summary = fmt::format("due for {}, and no host works on it",
                               span_in_words(between(*stream.next_run_at, stream.now)));
-  words.action = "is a sluiced running? See its log and /readyz";
+  words.action =
+      "does a sluiced run (/readyz, its log)? If so it works on other connections of this "
+      "workspace "
+      "first: sync.connections_max";
   return words;
 }
 

@@ -22,7 +22,6 @@ namespace {
 using contract::FailureClass;
 using nlohmann::json;
 
-constexpr int kRefetchBatch = 50;  ///< ids a FETCH session gets
 constexpr std::int64_t kPauseSecondsMax = 3600;
 constexpr int kPageAttemptsMax = 5;
 constexpr std::string_view kRefetchKey = "refetch/";  // no name of a stream
@@ -33,9 +32,7 @@ constexpr std::string_view kRejected = "CHECKPOINT_REJECTED";
 constexpr std::string_view kAuth = "AUTH";
 
 const pg::Statement kState{"work_state", R"(
-  select state, exists (select 1 from sluice.refetch f where f.workspace_id = $1 and f.connection_id = $2
-                        and f.not_before <= now())
-  from sluice.connection where workspace_id = $1 and connection_id = $2)"};
+  select state from sluice.connection where workspace_id = $1 and connection_id = $2)"};
 
 const pg::Statement kStreams{"work_streams", R"(
   select stream, mode, coalesce(encode(checkpoint, 'hex'), ''), checkpoint_format, snapshot_done,
@@ -64,23 +61,6 @@ const pg::Statement kEndRun{"work_end_run", R"(
   update sluice.sync_run set finished_at = now(), outcome = $3, error = $4,
          requests = requests + $5, bytes = bytes + $6
   where workspace_id = $1 and run_id = $2)"};
-
-// In the order of the primary key; one type at a time, so that a session gets many ids.
-const pg::Statement kDueRefetch{"work_due_refetch", R"(
-  select type, external_id, generation from sluice.refetch
-  where workspace_id = $1 and connection_id = $2 and attempts = 0 and not_before <= now()
-  order by type, external_id limit $3)"};
-
-const pg::Statement kDueRetry{"work_due_retry", R"(
-  select type, external_id, generation from sluice.refetch
-  where workspace_id = $1 and connection_id = $2 and not_before <= now() and attempts > 0
-  order by not_before limit 1)"};
-
-const pg::Statement kRefetchFailed{"work_refetch_failed", R"(
-  update sluice.refetch f set attempts = attempts + 1, reason = $5,
-         not_before = now() + least(3600, 5 * power(2, least(attempts, 10))) * interval '1 second'
-  from unnest($3::text[], $4::text[]) as ids (type, external_id)
-  where f.workspace_id = $1 and f.connection_id = $2 and f.type = ids.type and f.external_id = ids.external_id)"};
 
 const pg::Statement kForgetRefetch{"work_forget_refetch", R"(
   delete from sluice.refetch where workspace_id = $1 and connection_id = $2)"};
@@ -251,8 +231,8 @@ class ConnectionWork::RunSink final : public PageSink {
 
 ConnectionWork::ConnectionWork(const Services& services, Connections& connections, Leases& leases,
                                EngineStats& stats, WorkOptions options, LeaseGrant lease,
-                               ConnectionId id, std::function<bool()> stopping,
-                               std::function<void()> stored)
+                               ConnectionId id, ConnectionSlots& slots,
+                               std::function<bool()> stopping, std::function<void()> stored)
     : services_(services),
       connections_(connections),
       leases_(leases),
@@ -260,8 +240,16 @@ ConnectionWork::ConnectionWork(const Services& services, Connections& connection
       options_(options),
       lease_(std::move(lease)),
       id_(id),
+      slots_(slots),
       stopping_(std::move(stopping)),
       stored_(std::move(stored)),
+      refetch_lane_(
+          services.pool, services.entropy, lease_.workspace, id,
+          [this](RefetchBatch batch) { return read_again(std::move(batch)); },
+          [this](const pg::Statement& statement, pg::Params params) {
+            return write(statement, std::move(params));
+          },
+          [this] { return may_go_on(); }),
       group_(services.pool.executor()),
       wake_(services.pool.executor()) {}
 
@@ -271,7 +259,7 @@ bool ConnectionWork::may_go_on() const {
   return !stopping_() && !draining_ && !surprise_ && leases_.held(lease_);
 }
 
-Task<void> ConnectionWork::guarded(std::string key, Task<void> task) {
+Task<void> ConnectionWork::guarded(std::string key, Lane lane, Task<void> task) {
   try {
     co_await std::move(task);
   } catch (...) {
@@ -279,13 +267,15 @@ Task<void> ConnectionWork::guarded(std::string key, Task<void> task) {
   }
   running_.erase(key);
   reading_.erase(key);
+  slots_.at_work(lane).end();
   wake();
 }
 
-void ConnectionWork::start(std::string key, Task<void> task) {
+void ConnectionWork::start(std::string key, Lane lane, Task<void> task) {
   started_anything_ = true;
   running_.insert(key);
-  group_.spawn(guarded(std::move(key), std::move(task)));
+  slots_.at_work(lane).begin();
+  group_.spawn(guarded(std::move(key), lane, std::move(task)));
 }
 
 Task<void> ConnectionWork::run() {
@@ -366,9 +356,12 @@ Task<void> ConnectionWork::schedule() {
       draining_ = true;  // sessions see it at their next step's boundary
       co_return;
     }
-    const bool refetch_due = state.get<bool>(0, 1);
+    const bool refetch_due = co_await refetch_lane_.is_due();
     const std::vector<StreamRow> streams = co_await read_streams();
+    enabled_.clear();
+    for (const StreamRow& stream : streams) enabled_.insert(stream.name);
     co_await start_due(streams, refetch_due);
+    slots_.looked();
     if (running_.empty()) co_return;  // nothing is due
     if (!announced && !reading_.empty()) {
       announced = true;
@@ -381,15 +374,20 @@ Task<void> ConnectionWork::schedule() {
   }
 }
 
+bool ConnectionWork::key_was_refused(const std::vector<StreamRow>& streams, bool refetch_due) {
+  return std::any_of(streams.begin(), streams.end(), [&](const StreamRow& stream) {
+    return (stream.due || refetch_due) && stream.error_class == kAuth;
+  });
+}
+
 /// What was read before must not be compared with what another account has.
 bool ConnectionWork::account_in_doubt(const std::vector<StreamRow>& streams,
                                       bool refetch_due) const {
   return !account_confirmed_ &&
-         std::any_of(streams.begin(), streams.end(), [&](const StreamRow& stream) {
-           const bool again = stream.was_read && (stream.snapshot_done || !stream.is_marked());
-           return (stream.due && again) ||
-                  ((stream.due || refetch_due) && stream.error_class == kAuth);
-         });
+         (key_was_refused(streams, refetch_due) ||
+          std::any_of(streams.begin(), streams.end(), [](const StreamRow& stream) {
+            return stream.due && stream.was_read && (stream.snapshot_done || !stream.is_marked());
+          }));
 }
 
 Task<void> ConnectionWork::confirm_account() {
@@ -403,22 +401,27 @@ Task<void> ConnectionWork::confirm_account() {
 }
 
 Task<void> ConnectionWork::start_due(const std::vector<StreamRow>& streams, bool refetch_due) {
-  if (running_.contains(std::string(kAccountKey))) co_return;
-  if (account_in_doubt(streams, refetch_due)) {
-    start(std::string(kAccountKey), confirm_account());
-    co_return;
+  const bool in_doubt = account_in_doubt(streams, refetch_due);
+  if (in_doubt && !running_.contains(std::string(kAccountKey)) && slots_.may_begin(Lane::changes)) {
+    start(std::string(kAccountKey), Lane::changes, confirm_account());
   }
-  if (refetch_due && !running_.contains(std::string(kRefetchKey)))
-    start(std::string(kRefetchKey), refetch());
+  if (in_doubt && key_was_refused(streams, refetch_due)) co_return;
+  // The check may hang at the vendor; new changes need not wait for it.
   for (const StreamRow& stream : streams) {
     if (!stream.is_changes() || !stream.due || running_.contains(stream.name)) continue;
-    start(stream.name, run_stream(stream));
+    if (!slots_.may_begin(Lane::changes)) break;
+    start(stream.name, Lane::changes, run_stream(stream));
   }
+  if (in_doubt) co_return;
+  if (refetch_due && !running_.contains(std::string(kRefetchKey)) &&
+      slots_.may_begin(Lane::changes))
+    start(std::string(kRefetchKey), Lane::changes, refetch_lane_.run());
   for (const StreamRow& stream : streams) {
     const std::string key = "reconcile/" + stream.name;
     if (!stream.wants_reconcile() || running_.contains(key) || running_.contains(stream.name))
       continue;
-    start(key, reconcile_stream(stream));
+    if (!slots_.may_begin(Lane::loads)) break;
+    start(key, Lane::loads, reconcile_stream(stream));
   }
   // A change stream's first checkpoint must be older than any snapshot, or what changes in between
   // is lost.
@@ -426,9 +429,9 @@ Task<void> ConnectionWork::start_due(const std::vector<StreamRow>& streams, bool
   for (const StreamRow& stream : streams) {
     if (stream.is_changes() || !stream.due || running_.contains(stream.name)) continue;
     if (running_.contains("reconcile/" + stream.name)) continue;
-    if (reading_.size() >= options_.streams_at_once) break;
+    if (reading_.size() >= options_.streams_at_once || !slots_.may_begin(Lane::loads)) break;
     reading_.insert(stream.name);
-    start(stream.name, run_stream(stream));
+    start(stream.name, Lane::loads, run_stream(stream));
   }
 }
 
@@ -519,17 +522,19 @@ ingest::PageContext ConnectionWork::page_context(const contract::Manifest& manif
 }
 
 Task<SessionEnd> ConnectionWork::drive(const LoadedConnection& connection,
-                                       const contract::SessionArgs& args, RunSink& sink) {
+                                       const contract::SessionArgs& args, RunSink& sink,
+                                       Lane lane) {
   SessionEnd end;
   auto session = connection.code->open(args);
   if (!session) {
     end.failure = failure_of(session.error());
     co_return end;
   }
-  const contract::Stream* stream = connection.manifest().find_stream(args.stream);
-  const bool snapshot = stream != nullptr && stream->mode == contract::StreamMode::snapshot;
-  SendScope send(services_.vault, services_.budgets.of(connection), connection,
-                 snapshot ? fetch::Priority::snapshot : fetch::Priority::change);
+  SendOptions options;
+  options.priority = lane == Lane::changes ? fetch::Priority::change : fetch::Priority::snapshot;
+  options.what = step_of(args);
+  options.at_work = &slots_.at_work(lane);
+  SendScope send(services_.vault, services_.budgets, connection, std::move(options));
   SessionRun run{.session = **session,
                  .client = services_.client,
                  .send = send.context(),
@@ -537,10 +542,15 @@ Task<SessionEnd> ConnectionWork::drive(const LoadedConnection& connection,
                  .clock = services_.clock,
                  .entropy = services_.entropy,
                  .checkpoint_format = connection.manifest().checkpoint_writes,
-                 .stopping = [this, &sink] { return sink.superseded || !may_go_on(); },
+                 .stopping =
+                     [this, &sink, &args] {
+                       const bool paused = !args.stream.empty() && !enabled_.contains(args.stream);
+                       return paused || sink.superseded || !may_go_on();
+                     },
                  .steps = &services_.steps,
                  .owner = StepOwner{lease_.workspace, id_, step_of(args)},
-                 .pages = &services_.pages};
+                 .pages = &services_.pages,
+                 .at_work = &slots_.at_work(lane)};
   try {
     end = co_await run_session(std::move(run));
   } catch (const Failure& surprise) {
@@ -602,7 +612,8 @@ Task<void> ConnectionWork::run_stream(StreamRow stream) {
   }
   // A vendor that refuses each new checkpoint, too, must not have everything read for ever.
   sink.keeps_reason = stream.is_changes() && !stream.is_marked() && stream.error_class == kRejected;
-  const SessionEnd end = co_await drive(*connection, args, sink);
+  const Lane lane = stream.is_changes() ? Lane::changes : Lane::loads;
+  const SessionEnd end = co_await drive(*connection, args, sink, lane);
   if (sink.superseded) {
     co_await leave_superseded(stream, run, end);
   } else if (const std::optional<Error> own = host_trouble(end)) {
@@ -714,62 +725,36 @@ Task<void> ConnectionWork::reconcile_stream(StreamRow stream) {
   co_await update_connection_state();
 }
 
-Task<void> ConnectionWork::refetch() {
-  bool more = true;
-  while (more && may_go_on()) more = co_await refetch_some();
-}
-
-Task<bool> ConnectionWork::refetch_some() {
-  pg::Params due_params(lease_.workspace, id_, std::int64_t{kRefetchBatch});
-  auto due = co_await services_.pool.query(kDueRefetch, std::move(due_params));
-  // What failed before goes alone, so that one bad object does not hold up its neighbours for ever.
-  if (due.empty())
-    due = co_await services_.pool.query(kDueRetry, pg::Params(lease_.workspace, id_));
-  if (due.empty() || !may_go_on()) co_return false;
+Task<SessionEnd> ConnectionWork::read_again(RefetchBatch batch) {
   Result<LoadedConnection> connection = co_await connections_.load(lease_.workspace, id_);
   if (!connection) throw Failure(connection.error());
-  // One session a type; the rows come in order of type.
-  const std::string type = due.get<std::string>(0, 0);
-  const auto type_index = connection->manifest().type_index(type);
+  const auto type_index = connection->manifest().type_index(batch.type);
   contract::SessionArgs args;
   args.operation = contract::Operation::fetch;
   args.config_json = connection->config.dump();
   args.type = type_index.value_or(0);
   std::vector<ingest::PageEffects::Answered> answered;
-  for (int row = 0; row < due.rows() && due.text(row, 0) == type; ++row) {
-    ingest::PageEffects::Answered one;
-    one.type = type;
-    one.external_id = due.get<std::string>(row, 1);
-    one.generation = due.get<std::int64_t>(row, 2);
-    args.ids.push_back(one.external_id);
-    answered.push_back(std::move(one));
+  for (const RefetchId& id : batch.ids) {
+    ingest::PageEffects::Answered& one = answered.emplace_back();
+    one.type = batch.type;
+    one.external_id = id.external_id;
+    one.generation = id.generation;
+    args.ids.push_back(id.external_id);
   }
   const RunId run = co_await begin_run("", "refetch");
   SessionEnd end;
   if (type_index) {
     RunSink sink(*this, page_context(*connection, run, ""));
-    sink.answered = answered;
-    end = co_await drive(*connection, args, sink);
+    sink.answered = std::move(answered);
+    end = co_await drive(*connection, args, sink, Lane::changes);
   } else {
     end.failure.emplace();
-    end.failure->message = "this version of the connector has no entity type '" + type + "'";
+    end.failure->message = "this version of the connector has no entity type '" + batch.type + "'";
   }
-  if (end.done()) co_return true;  // its last page said so in its own transaction
+  if (end.done()) co_return end;  // its last page said so in its own transaction
   co_await end_run(run, end);
-  if (is_cancelled(end)) co_return false;  // ours to stop; the ids are as due as before
-  if (const std::optional<Error> own = host_trouble(end)) throw Failure(*own);  // the same
-  log::warning(
-      "sync.refetch.failed",
-      {{"connection", connection->name}, {"type", type}, {"message", end.failure->message}});
-  pg::Array types(pg::Oid::text);
-  pg::Array ids(pg::Oid::text);
-  for (const auto& one : answered) {
-    types.add(std::string_view(one.type));
-    ids.add(std::string_view(one.external_id));
-  }
-  pg::Params failed(lease_.workspace, id_, std::move(types), std::move(ids), end.failure->message);
-  co_await write(kRefetchFailed, std::move(failed));
-  co_return true;
+  if (const std::optional<Error> own = host_trouble(end)) throw Failure(*own);  // not the ids'
+  co_return end;
 }
 
 Task<void> ConnectionWork::disconnect() {

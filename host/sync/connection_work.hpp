@@ -15,8 +15,10 @@
 #include "sync/connections.hpp"
 #include "sync/lease.hpp"
 #include "sync/reconcile.hpp"
+#include "sync/refetch_work.hpp"
 #include "sync/run.hpp"
 #include "sync/services.hpp"
+#include "sync/slots.hpp"
 #include "sync/stream_state.hpp"
 
 namespace sluice::sync {
@@ -44,22 +46,23 @@ struct WorkOptions {
 ///   streams due ──┬─ changes ──────────► run, one at a time each
 ///                 └─ snapshots, polls ─► run, several at once, once every change stream of the
 ///                                        connection has its first checkpoint
-///   refetch list ─► FETCH ─► the same writer
+///   refetch list ─► RefetchLane ─► FETCH ─► the same writer
 ///   enumeration complete ─► reconcile
 ///   DISCONNECTING ─► sessions end at a step's boundary ─► everything buried ─► DISCONNECTED
 ///
-/// Ends when nothing is due and nothing runs, when the lease is lost, or when the engine stops. A
-/// lease that a write or a renewal finds lost ends it at once: what is under way is cancelled,
-/// nothing is begun, and nothing that it still says is written (pg/fenced.hpp).
-/// What is wrong with this host (host_trouble.hpp) ends it, too, and is said of no stream: another
-/// host may take the connection.
-/// A stream that fails is tried again with growing, jittered pauses and says why in its row; the
-/// others go on.
+/// Ends when nothing that is due may begin and nothing runs, when the lease is lost, or when the
+/// engine stops. What is due begins while its lane has a slot (ConnectionSlots); a stream that an
+/// admin pauses ends at its next step. A lease that a write or a renewal finds lost ends it at
+/// once: what is under way is cancelled, nothing is begun, and nothing that it still says is
+/// written (pg/fenced.hpp). What is wrong with this host (host_trouble.hpp) ends it, too, and is
+/// said of no stream: another host may take the connection. A stream that fails is tried again with
+/// growing, jittered pauses and says why in its row; the others go on.
 class ConnectionWork {
  public:
   ConnectionWork(const Services& services, Connections& connections, Leases& leases,
                  EngineStats& stats, WorkOptions options, LeaseGrant lease, ConnectionId id,
-                 std::function<bool()> stopping, std::function<void()> stored);
+                 ConnectionSlots& slots, std::function<bool()> stopping,
+                 std::function<void()> stored);
   ConnectionWork(const ConnectionWork&) = delete;
   ConnectionWork& operator=(const ConnectionWork&) = delete;
 
@@ -76,15 +79,18 @@ class ConnectionWork {
 
   [[nodiscard]] bool may_go_on() const;
   Task<void> schedule();
-  void start(std::string key, Task<void> task);
+  void start(std::string key, Lane lane, Task<void> task);
   /// Until everything that was started has ended.
   Task<void> wait_for_all();
-  Task<void> guarded(std::string key, Task<void> task);
+  Task<void> guarded(std::string key, Lane lane, Task<void> task);
   Task<std::vector<StreamRow>> read_streams();
   /// True when snapshots may be read: every change stream has a checkpoint, or may not be read.
   Task<bool> changes_are_marked(const std::vector<StreamRow>& streams);
   /// Starts what is due and may run now.
   Task<void> start_due(const std::vector<StreamRow>& streams, bool refetch_due);
+  /// Its key was refused: nothing is read before somebody has asked the vendor again.
+  [[nodiscard]] static bool key_was_refused(const std::vector<StreamRow>& streams,
+                                            bool refetch_due);
   [[nodiscard]] bool account_in_doubt(const std::vector<StreamRow>& streams,
                                       bool refetch_due) const;
   Task<void> confirm_account();
@@ -97,14 +103,14 @@ class ConnectionWork {
   /// The stream was reset while it was read: what is stored stays, and it is due again.
   Task<void> leave_superseded(const StreamRow& stream, RunId run, SessionEnd end);
   Task<void> reconcile_stream(StreamRow stream);
-  Task<void> refetch();
-  Task<bool> refetch_some();
+  /// One session of the refetch lane.
+  Task<SessionEnd> read_again(RefetchBatch batch);
   Task<void> disconnect();
   Task<void> turn_off();
 
   /// Opens a session and runs it to its end; what is thrown on the way is its failure.
   Task<SessionEnd> drive(const LoadedConnection& connection, const contract::SessionArgs& args,
-                         RunSink& sink);
+                         RunSink& sink, Lane lane);
   Task<RunId> begin_run(std::string stream, std::string kind);
   Task<void> end_run(RunId run, const SessionEnd& end);
   [[nodiscard]] Store store() const;
@@ -127,12 +133,16 @@ class ConnectionWork {
   WorkOptions options_;
   LeaseGrant lease_;
   ConnectionId id_;
+  ConnectionSlots& slots_;
   std::function<bool()> stopping_;
   std::function<void()> stored_;
+
+  RefetchLane refetch_lane_;
 
   TaskGroup group_;
   std::set<std::string> running_;  ///< keys of started tasks: a stream's name, "refetch", …
   std::set<std::string> reading_;  ///< those of them that are snapshots or polls
+  std::set<std::string> enabled_;  ///< streams that no admin has paused, when last read
   std::exception_ptr surprise_;    ///< the first; ends the work
   bool started_anything_ = false;
   bool account_confirmed_ = false;  ///< asked since we have the lease, and not denied

@@ -63,6 +63,8 @@ const pg::Statement kFailed{"connections_failed", R"(
   where workspace_id = $1 and connection_id = $2 and state not in ('DISCONNECTING','DISCONNECTED'))"};
 
 const pg::Statement kUnpark{"connections_unpark", R"(
+  with soon as (
+    delete from sluice.refetch_pause where workspace_id = $1 and connection_id = $2)
   update sluice.stream s set next_run_at = now() from sluice.connection c
   where s.workspace_id = $1 and s.connection_id = $2 and s.enabled and s.error_class = 'AUTH'
     and c.workspace_id = $1 and c.connection_id = $2 and c.state not in ('DISCONNECTING','DISCONNECTED'))"};
@@ -105,6 +107,9 @@ const pg::Statement kInstalled{"connections_installed", R"(
   select encode(i.sha256, 'hex'), i.state, v.version
   from sluice.installation i join sluice.connector_version v using (connector, sha256)
   where i.workspace_id = $1 and i.connector = $2)"};
+
+/// Somebody waits for the answer, or a whole connection does; what hangs is tried again soon.
+constexpr fetch::Patience kCheckPatience{.headers = std::chrono::seconds(15), .tries = 2};
 
 std::string check_hint(const contract::ConnectorFailure& failure) {
   switch (failure.failure_class) {
@@ -255,8 +260,13 @@ Task<Result<CheckOutcome>> Connections::run_check(const LoadedConnection& connec
   args.config_json = connection.config.dump();
   auto session = connection.code->open(args);
   if (!session) co_return std::unexpected(session.error());
-  SendScope send(services_.vault, services_.budgets.of(connection), connection,
-                 fetch::Priority::change, std::move(staged_secret));
+  SendOptions options;
+  options.priority = fetch::Priority::change;
+  options.what = "checking the key:";
+  options.each_path_apart = true;
+  options.patience = kCheckPatience;
+  options.staged_secret = std::move(staged_secret);
+  SendScope send(services_.vault, services_.budgets, connection, std::move(options));
   SessionRun run{.session = **session,
                  .client = services_.client,
                  .send = send.context(),

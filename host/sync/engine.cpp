@@ -9,6 +9,7 @@
 
 #include "base/log.hpp"
 #include "base/task_group.hpp"
+#include "sync/send_scope.hpp"
 #include "sync/step_pool.hpp"
 #include "sync/work_kinds.hpp"
 
@@ -19,33 +20,6 @@ namespace {
 constexpr std::chrono::milliseconds kLookGap{25};
 constexpr std::int64_t kTroublePauseSecondsMax = 30;
 constexpr std::chrono::milliseconds kAwayPauseMax{2000};  ///< between looks, while none succeeds
-
-// Each branch is a walk along an index that holds only what is due, or a loose scan with one probe
-// a connection that has any. now(), not clock_timestamp(): a volatile bound is no index condition.
-const pg::Statement kDueConnections{"engine_due", R"(
-  with recursive refetching as (
-    (select workspace_id, connection_id from sluice.refetch order by workspace_id, connection_id limit 1)
-    union all
-    select following.workspace_id, following.connection_id
-    from refetching r cross join lateral (
-      select f.workspace_id, f.connection_id from sluice.refetch f
-      where (f.workspace_id, f.connection_id) > (r.workspace_id, r.connection_id)
-      order by f.workspace_id, f.connection_id limit 1) following)
-  select workspace_id, connection_id from (
-    (select workspace_id, connection_id, next_run_at as due from sluice.stream
-     where enabled and next_run_at <= now() order by next_run_at limit 2000)
-    union all
-    select r.workspace_id, r.connection_id, now() from refetching r cross join lateral (
-      select 1 from sluice.refetch f where f.workspace_id = r.workspace_id
-        and f.connection_id = r.connection_id and f.not_before <= now()
-      order by f.not_before limit 1) one
-    union all
-    (select workspace_id, connection_id, now() from sluice.stream
-     where reconcile in ('due', 'confirmed') order by workspace_id, connection_id limit 1000)
-    union all
-    (select workspace_id, connection_id, now() from sluice.connection
-     where state = 'DISCONNECTING' order by workspace_id, connection_id limit 1000)
-  ) work group by workspace_id, connection_id order by min(due) limit 1000)"};
 
 const pg::Statement kLinkWork{"engine_link_work", R"(
   with recursive queued as (
@@ -63,8 +37,11 @@ const pg::Statement kDurableWork{"engine_durable_work", R"(
     order by not_before limit 1000) due)"};
 
 const pg::Statement kNextDue{"engine_next_due", R"(
-  select coalesce(extract(epoch from min(next_run_at) - now()) * 1000, 3600000)::bigint
-  from sluice.stream where enabled and next_run_at is not null)"};
+  select coalesce(extract(epoch from least(
+    (select next_run_at from sluice.stream where enabled and mode = 'changes' and next_run_at is not null
+     order by next_run_at limit 1),
+    (select next_run_at from sluice.stream where enabled and mode <> 'changes' and next_run_at is not null
+     order by next_run_at limit 1)) - now()) * 1000, 3600000)::bigint)"};
 
 std::string connection_lease(ConnectionId connection) {
   return fmt::format("connection/{}", connection.value);
@@ -81,6 +58,8 @@ Engine::Engine(Services services, Connections& connections, EngineOptions option
       connections_(connections),
       options_(options),
       runner_(services.pool, work_kinds()),
+      slots_(options.connections_max),
+      due_(services.pool, services.clock, options.poll),
       wake_(services.pool.executor()) {
   pg::Uuid holder;
   services_.entropy.fill(holder.bytes);
@@ -127,7 +106,32 @@ std::vector<Trouble> Engine::troubles() const {
         "other connections go on; when it does not end, a restart of the host does; report it to "
         "the connector's author, or install the version before";
   }
+  add_hung(all);
   return all;
+}
+
+void Engine::add_hung(std::vector<Trouble>& all) const {
+  struct Hung {
+    std::string what;
+    std::chrono::milliseconds since{0};
+  };
+  std::map<std::pair<WorkspaceId, ConnectionId>, Hung> hung;
+  for (const fetch::HungRequest& request : services_.budgets.hung()) {
+    Hung& one = hung[std::pair(request.asker.workspace, request.asker.connection)];
+    if (!one.what.empty()) one.what += ", ";
+    one.what += request.asker.what;
+    one.since = std::max(one.since, request.since);
+  }
+  for (const auto& [whose, one] : hung) {
+    Trouble& trouble = all.emplace_back();
+    trouble.workspace = whose.first;
+    trouble.connection = whose.second;
+    trouble.work = connection_lease(whose.second);
+    trouble.message = fmt::format("held up by the vendor, which has not answered for {} s: {}",
+                                  one.since.count() / 1000, one.what);
+    trouble.action =
+        "what else is to be read goes on; what hangs is given up after a while and asked for again";
+  }
 }
 
 bool Engine::may_start(const std::string& key) const {
@@ -148,6 +152,7 @@ void Engine::ended(const std::string& key, std::exception_ptr surprise) {
   Trouble& trouble = troubles_[key];
   trouble.workspace = was.workspace;
   trouble.work = was.name;
+  trouble.connection = was.connection;
   try {
     std::rethrow_exception(surprise);
   } catch (const std::exception& error) {
@@ -170,11 +175,13 @@ void Engine::ended(const std::string& key, std::exception_ptr surprise) {
                                     {"next_try_ms", pause_ms}});
 }
 
-void Engine::spawn(WorkspaceId workspace, std::string name, Task<void> task) {
+void Engine::spawn(WorkspaceId workspace, std::string name, Task<void> task,
+                   ConnectionId connection) {
   std::string key = key_of(workspace, name);
   Active active;
   active.workspace = workspace;
   active.name = std::move(name);
+  active.connection = connection;
   active.began = services_.clock.steady();
   active_.emplace(key, std::move(active));
   asio::co_spawn(
@@ -252,30 +259,48 @@ Task<void> Engine::look_for_work() {
     const auto workspace = working.get<WorkspaceId>(row, 0);
     if (may_start(key_of(workspace, "work"))) spawn(workspace, "work", work(workspace));
   }
-  const auto due = co_await services_.pool.query(kDueConnections);
-  for (int row = 0; row < due.rows() && connections_active_ < options_.connections_max; ++row) {
-    const auto workspace = due.get<WorkspaceId>(row, 0);
-    const auto connection = due.get<ConnectionId>(row, 1);
-    const std::string name = connection_lease(connection);
-    if (!may_start(key_of(workspace, name))) continue;
-    ++connections_active_;
-    spawn(workspace, name, work(workspace, connection));
-  }
-  stats_.working = connections_active_;
+  co_await start_due();
+  stats_.working = slots_.leases().taken();
 }
 
-Task<void> Engine::work(WorkspaceId workspace, ConnectionId connection) {
-  struct Count {
-    std::size_t& active;
-    ~Count() { --active; }
-  } count{connections_active_};
+std::vector<ConnectionId> Engine::not_to_start() const {
+  std::vector<ConnectionId> connections;
+  for (const auto& [key, trouble] : troubles_) {
+    if (trouble.connection.has_value() && !may_start(key))
+      connections.push_back(trouble.connection);
+  }
+  return connections;
+}
+
+Task<void> Engine::start_due() {
+  std::vector<DueConnection> due = co_await due_.look(not_to_start());
+  const std::function<bool(WorkspaceId, WorkspaceId)> precedes = [this](WorkspaceId a,
+                                                                        WorkspaceId b) {
+    return slots_.leases().of(a) < slots_.leases().of(b);
+  };
+  for (const DueConnection& one : in_turn(std::move(due), precedes)) {
+    const std::string name = connection_lease(one.connection);
+    if (!may_start(key_of(one.workspace, name))) continue;
+    const bool changes = one.changes && slots_.may_begin(one.workspace, Lane::changes);
+    const bool loads = one.loads && slots_.may_begin(one.workspace, Lane::loads);
+    if (!changes && !loads) continue;
+    auto slots = std::make_unique<ConnectionSlots>(slots_, one.workspace);
+    if (changes) slots->keep(Lane::changes);
+    if (loads) slots->keep(Lane::loads);
+    spawn(one.workspace, name, work(one.workspace, one.connection, std::move(slots)),
+          one.connection);
+  }
+}
+
+Task<void> Engine::work(WorkspaceId workspace, ConnectionId connection,
+                        std::unique_ptr<ConnectionSlots> slots) {
   std::optional<LeaseGrant> lease =
       co_await leases_->acquire(workspace, connection_lease(connection));
   if (!lease) co_return;  // another host works on it
   std::exception_ptr surprise;
   try {
     ConnectionWork doing(
-        services_, connections_, *leases_, stats_, options_.work, *lease, connection,
+        services_, connections_, *leases_, stats_, options_.work, *lease, connection, *slots,
         [this] { return stopping_; }, [this] { look_soon(); });
     Active& active = active_.at(key_of(workspace, lease->name));
     active.work = &doing;

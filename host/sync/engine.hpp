@@ -13,14 +13,16 @@
 #include "base/outage.hpp"
 #include "sync/connection_work.hpp"
 #include "sync/connections.hpp"
+#include "sync/due.hpp"
 #include "sync/lease.hpp"
 #include "sync/services.hpp"
+#include "sync/slots.hpp"
 #include "work/runner.hpp"
 
 namespace sluice::sync {
 
 struct EngineOptions {
-  std::size_t connections_max = 64;        ///< worked on at once by this host
+  std::size_t connections_max = 64;        ///< slots of each Lane
   std::chrono::milliseconds poll = 500ms;  ///< how often to look for due work, while there is some
   std::chrono::milliseconds idle_poll_max = 5s;  ///< … and while there is none
   LeaseOptions lease;
@@ -31,7 +33,8 @@ struct EngineOptions {
 /// a connector file is missing. Its row may be out of reach, so it is kept here, too.
 struct Trouble {
   WorkspaceId workspace;
-  std::string work;  ///< "connection/7", "link", "work"
+  std::string work;         ///< "connection/7", "link", "work"
+  ConnectionId connection;  ///< of the first kind
   std::string message;
   std::string action;         ///< when there is something to do besides waiting for the next try
   std::int64_t failures = 0;  ///< in a row; 0: it goes on, and does not come to an end
@@ -41,13 +44,14 @@ struct Trouble {
 
 /// One per host loop.
 ///
-///   a connection has due streams, ids to refetch, ─► ConnectionWork, under the lease
-///   "connection/<id>" an enumeration to compare, or is turned off link queue ─► link(workspace),
-///   under the lease "link"; durable work ─► work(workspace), under the lease "work"
+///   a connection has due streams, ids to refetch, an  ─► ConnectionWork, under "connection/<id>"
+///   enumeration to compare, or is being turned off
+///   link queue                                        ─► link(workspace), under "link"
+///   durable work                                      ─► work(workspace), under "work"
 ///
-/// Due work is what the tables say, found by index probes whose number is that of the pieces of due
-/// work; the engine keeps nothing that a restart would miss. Work that throws is tried again after
-/// a growing pause.
+/// Due work is what the tables say, less what somebody holds the lease of (DueWork); connections
+/// begin in turns of their workspaces, as far as Slots go. The engine keeps nothing that a restart
+/// would miss. Work that throws is tried again after a growing pause.
 class Engine {
  public:
   Engine(Services services, Connections& connections, EngineOptions options);
@@ -62,7 +66,7 @@ class Engine {
   /// Look for work now instead of at the next poll.
   void kick();
   [[nodiscard]] const EngineStats& stats() const { return stats_; }
-  /// What fails at the moment, or hangs in a connector's code, of all workspaces.
+  /// What fails at the moment, or hangs in a connector's code or at a vendor, of all workspaces.
   [[nodiscard]] std::vector<Trouble> troubles() const;
 
  private:
@@ -74,11 +78,17 @@ class Engine {
   void look_soon();
   Task<void> wait(std::chrono::milliseconds pause);
   /// Spawns it unless it runs already, or failed a moment ago.
-  void spawn(WorkspaceId workspace, std::string name, Task<void> task);
+  void spawn(WorkspaceId workspace, std::string name, Task<void> task,
+             ConnectionId connection = ConnectionId());
+  void add_hung(std::vector<Trouble>& all) const;
   [[nodiscard]] bool may_start(const std::string& key) const;
   void ended(const std::string& key, std::exception_ptr surprise);
 
-  Task<void> work(WorkspaceId workspace, ConnectionId connection);
+  /// Connections whose work failed a moment ago.
+  [[nodiscard]] std::vector<ConnectionId> not_to_start() const;
+  Task<void> start_due();
+  Task<void> work(WorkspaceId workspace, ConnectionId connection,
+                  std::unique_ptr<ConnectionSlots> slots);
   Task<void> link(WorkspaceId workspace);
   Task<void> work(WorkspaceId workspace);
 
@@ -90,13 +100,15 @@ class Engine {
   struct Active {
     WorkspaceId workspace;
     std::string name;
+    ConnectionId connection;         ///< of a connection's work
     ConnectionWork* work = nullptr;  ///< of a connection, while it has its lease
     bool did_something = false;
     std::chrono::steady_clock::time_point began;
   };
-  std::map<std::string, Active> active_;  ///< bounded by connections_max and workspaces
+  Slots slots_;  ///< outlives what is active
+  DueWork due_;
+  std::map<std::string, Active> active_;  ///< bounded by the slots and workspaces
   std::map<std::string, Trouble> troubles_;
-  std::size_t connections_active_ = 0;
   bool stopping_ = false;
   bool kicked_ = false;
   Outage away_;  ///< looks that fail: the database is away

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 namespace sluice::sync {
 namespace {
 
@@ -56,18 +58,30 @@ Result<fetch::EgressAllowance> read_allowance(const nlohmann::json& egress) {
   return allowance;
 }
 
-SendScope::SendScope(vault::Vault& vault, fetch::Budget& budget, const LoadedConnection& connection,
-                     fetch::Priority priority, std::string staged_secret)
-    : credentials_(vault, connection.workspace, connection.id, std::move(staged_secret)),
+SendScope::SendScope(vault::Vault& vault, Budgets& budgets, const LoadedConnection& connection,
+                     SendOptions options)
+    : credentials_(vault, connection.workspace, connection.id, std::move(options.staged_secret)),
       allowance_(expect(read_allowance(connection.egress))),
       context_{connection.manifest().hosts,
                connection.manifest().auth,
                connection.config,
                allowance_,
                credentials_,
-               budget,
+               budgets.of(connection),
                stats_,
-               priority} {}
+               options.priority,
+               fetch::Asker(connection.workspace, connection.id, std::move(options.what)),
+               options.each_path_apart,
+               options.patience,
+               options.at_work} {}
+
+std::vector<fetch::HungRequest> Budgets::hung() const {
+  std::vector<fetch::HungRequest> all;
+  for (const auto& [key, budget] : budgets_) {
+    for (fetch::HungRequest& one : budget->hung()) all.push_back(std::move(one));
+  }
+  return all;
+}
 
 fetch::Budget& Budgets::of(const LoadedConnection& connection) {
   // Without a known account the connection itself is what shares the rate.
@@ -85,6 +99,9 @@ fetch::Budget& Budgets::of(const LoadedConnection& connection) {
     options.requests_per_second = rate;
     options.concurrency = declared.concurrency;
     options.headers = declared.headers;
+    options.kept_for_changes = 1;
+    options.of_one_max = std::max(1, declared.concurrency / 2);
+    options.hung_after = kHungAfter;
     found = budgets_.emplace(key, std::make_unique<fetch::Budget>(options, clock_, delay_)).first;
   } else {
     found->second->set_requests_per_second(rate);

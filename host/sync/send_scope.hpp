@@ -5,7 +5,9 @@
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "fetch/client.hpp"
 #include "sync/connections.hpp"
@@ -31,11 +33,23 @@ class VaultCredentials final : public fetch::CredentialSource {
   std::string staged_;
 };
 
+class Budgets;
+
+/// How one run asks.
+struct SendOptions {
+  fetch::Priority priority = fetch::Priority::snapshot;
+  std::string what;  ///< "stream invoices": what one that hangs is told apart by
+  bool each_path_apart = false;
+  std::optional<fetch::Patience> patience;
+  AtWork* at_work = nullptr;  ///< outlives the scope
+  std::string staged_secret;  ///< see VaultCredentials
+};
+
 /// What one run sends its requests with; lives as long as the run. `connection` outlives it.
 class SendScope {
  public:
-  SendScope(vault::Vault& vault, fetch::Budget& budget, const LoadedConnection& connection,
-            fetch::Priority priority = fetch::Priority::snapshot, std::string staged_secret = {});
+  SendScope(vault::Vault& vault, Budgets& budgets, const LoadedConnection& connection,
+            SendOptions options = {});
   SendScope(const SendScope&) = delete;
   SendScope& operator=(const SendScope&) = delete;
   [[nodiscard]] const fetch::SendContext& context() const { return context_; }
@@ -53,11 +67,17 @@ class SendScope {
 Result<fetch::EgressAllowance> read_allowance(const nlohmann::json& egress);
 
 /// The budgets of this host, one a vendor account of a connector: every connection of the account,
-/// in every workspace, shares it. One loop.
+/// in every workspace, shares it. Of an account's places one is kept for changes, and one stream
+/// has at most half of them; what a vendor has not answered for kHungAfter holds up its stream
+/// only. One loop.
 class Budgets {
  public:
+  static constexpr std::chrono::milliseconds kHungAfter{10'000};
+
   Budgets(const Clock& clock, fetch::Delay& delay) : clock_(clock), delay_(delay) {}
   fetch::Budget& of(const LoadedConnection& connection);
+  /// Requests that have not been answered for kHungAfter.
+  [[nodiscard]] std::vector<fetch::HungRequest> hung() const;
   /// "<connector>\n<account>" and the account's budget, for metrics; valid for the life of this
   /// object.
   [[nodiscard]] const std::map<std::string, std::unique_ptr<fetch::Budget>>& all() const {

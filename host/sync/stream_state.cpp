@@ -43,9 +43,11 @@ const pg::Statement kSupersede{"stream_supersede", R"(
   where workspace_id = $1 and connection_id = $2 and stream = $3)"};
 
 const pg::Statement kFail{"stream_fail", R"(
-  update sluice.stream set state = $5, reason = $6, error_class = $7, last_run_id = $4,
+  update sluice.stream set state = $5, error_class = $7, last_run_id = $4,
+         reason = case when enabled then $6 else reason end,  -- who paused it said so
          consecutive_failures = consecutive_failures + $9,
-         next_run_at = case when next_run_at > (
+         next_run_at = case when not enabled then null
+                            when next_run_at > (
                               select r.started_at from sluice.sync_run r
                               where r.workspace_id = $1 and r.connection_id = $2 and r.stream = $3 and r.run_id = $4)
                             then next_run_at else now() + $8 * interval '1 millisecond' end
@@ -75,8 +77,10 @@ const pg::Statement kHoldBack{"stream_hold_back", R"(
 
 const pg::Statement kPark{"stream_park", R"(
   with later as (
-    update sluice.refetch set not_before = now() + interval '5 minutes'
-    where workspace_id = $1 and connection_id = $2 and not_before <= now())
+    insert into sluice.refetch_pause as p (workspace_id, connection_id, type, until, error_class, reason)
+    values ($1, $2, '', now() + interval '5 minutes', 'AUTH', $3)
+    on conflict (workspace_id, connection_id, type) do update set failures = p.failures + 1,
+      until = excluded.until, error_class = excluded.error_class, reason = excluded.reason)
   update sluice.stream s set state = 'failed', error_class = 'AUTH', reason = $3,
          consecutive_failures = consecutive_failures + 1,
          next_run_at = now() + least(3600, 300 * power(2, least(consecutive_failures, 4))) * interval '1 second'

@@ -68,6 +68,7 @@ struct Failing {
   std::string_view error_class;
   std::int64_t pause_ms = 0;  ///< unless somebody asked for it since the run began
 };
+/// Of a stream that an admin has paused meanwhile, who paused it stays said, and it is not due.
 [[nodiscard]] pg::Call fail(const StreamKey& key, const Failing& failing);
 
 /// From its start, because its checkpoint was refused; counts how often in a row.

@@ -9,16 +9,18 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::array<std::string_view, 18> kSmall = {
+constexpr std::array<std::string_view, 19> kSmall = {
     "sluice.sql_view",     "sluice.workspace",    "sluice.token",     "sluice.connector_version",
     "sluice.installation", "sluice.connection",   "sluice.stream",    "sluice.entity_type",
     "sluice.attribute",    "sluice.relationship", "sluice.link_rule", "sluice.lease_epoch",
     "sluice.lease_hold",   "sluice.data_key",     "sluice.secret",    "sluice.host",
-    "sluice.setting",      "sluice.migration"};
+    "sluice.setting",      "sluice.migration",    "sluice.refetch_pause"};
 
 /// Partial indexes that hold only what is to be done: reading all of one is reading the work.
-constexpr std::array<std::string_view, 5> kWorkLists = {
-    "stream_due", "stream_reconcile", "connection_disconnecting", "work_waiting", "work_due"};
+constexpr std::array<std::string_view, 8> kWorkLists = {
+    "stream_due_changes",  "stream_due_loads", "stream_due_changes_of",
+    "stream_due_loads_of", "stream_reconcile", "connection_disconnecting",
+    "work_waiting",        "work_due"};
 
 /// "((workspace_id = $1) AND (id > 5))" names the column.
 bool names(const std::string& condition, const std::string& column) {

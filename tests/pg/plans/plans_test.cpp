@@ -70,9 +70,6 @@ constexpr Exception kExceptions[] = {
      "links in one state are looked for among those of the rule: a person's page"},
     {"link_summary", "whole workspace: link_by_source",
      "counts every link of the workspace by rule and state: a person's page"},
-    {"work_due_refetch", "filtered walk: refetch_pkey",
-     "a connection's rows in the order of their ids; those that wait for another try are passed "
-     "over"},
     {"work_end_run", "whole workspace: sync_run_by_stream", kOlderKey},
     {"feed: own by attribute", "filtered walk: own_entity_pkey",
      "attributes have no index of their own: a page walks the type in the order of its ids"},
