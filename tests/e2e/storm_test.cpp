@@ -2,27 +2,19 @@
 #include <libpq-fe.h>
 
 #include <algorithm>
-#include <atomic>
 #include <chrono>
 #include <functional>
 #include <future>
 #include <set>
-#include <thread>
 
 #include "e2e/hot_plug_world.hpp"
-#include "e2e/rest.hpp"
+#include "e2e/neighbour.hpp"
 
 namespace sluice::e2e {
 namespace {
 
 using nlohmann::json;
 using std::chrono::steady_clock;
-
-/// One answer out of a storm.
-struct Timed {
-  Reply reply;
-  double seconds = 0;
-};
 
 /// A session of its own that keeps a lock until it is told to let go.
 class LockHolder {
@@ -53,13 +45,7 @@ class Storm : public HotPlug {
   void drop_stripe() {
     drop(std::filesystem::path(SLUICE_BINARY_DIR) / "connectors" / "stripe.so", "stripe.so");
   }
-  Timed ask(const Ask& what) const {
-    const auto begun = steady_clock::now();
-    Timed timed;
-    timed.reply = perform(host_->url(), what);
-    timed.seconds = std::chrono::duration<double>(steady_clock::now() - begun).count();
-    return timed;
-  }
+  Timed ask(const Ask& what) const { return perform_timed(host_->url(), what); }
   [[nodiscard]] Ask in_acme(std::string method, const std::string& path, const json& body) const {
     Ask what;
     what.method = std::move(method);
@@ -115,40 +101,6 @@ class Storm : public HotPlug {
   void expect_no_lost_lease() {
     EXPECT_EQ(host_->log().find("lease.lost"), std::string::npos) << host_->log();
   }
-};
-
-/// Another workspace, which asks for its types again and again until it is told to stop.
-class Neighbour {
- public:
-  explicit Neighbour(std::function<Timed()> ask)
-      : thread_([this, ask = std::move(ask)] {
-          while (!stop_) {
-            const Timed timed = ask();
-            if (timed.reply.status != 200) ++refused_;
-            seconds_.push_back(timed.seconds);
-          }
-        }) {}
-  ~Neighbour() { stop(); }
-  Neighbour(const Neighbour&) = delete;
-  Neighbour& operator=(const Neighbour&) = delete;
-  /// The longest it waited; call once.
-  double stop() {
-    stop_ = true;
-    if (thread_.joinable()) thread_.join();
-    std::sort(seconds_.begin(), seconds_.end());
-    return seconds_.empty() ? 0 : seconds_.back();
-  }
-  /// After stop().
-  [[nodiscard]] double p99() const {
-    return seconds_.empty() ? 0 : seconds_[(seconds_.size() - 1) * 99 / 100];
-  }
-  [[nodiscard]] int refused() const { return refused_; }
-
- private:
-  std::atomic<bool> stop_ = false;
-  int refused_ = 0;
-  std::vector<double> seconds_;
-  std::thread thread_;  // last: it uses the others
 };
 
 json own_type(const std::string& name) {
