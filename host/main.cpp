@@ -287,6 +287,9 @@ class Host {
     options.poll = std::chrono::milliseconds(config_.poll_ms);
     options.lease.ttl = std::chrono::milliseconds(config_.lease_ttl_ms);
     options.lease.renew_every = options.lease.ttl / 4;
+    options.retention.runs = std::chrono::days(config_.retention_runs_days);
+    options.retention.audit = std::chrono::days(config_.retention_audit_days);
+    options.retention.work = std::chrono::days(config_.retention_work_days);
     engine_ = std::make_unique<sync::Engine>(services, *connections_, options);
     connections_->on_change([this](WorkspaceId) { engine_->kick(); });
     const api::Services api_services{pools_,   pools_.asking, clock_,        *registry_,
@@ -320,7 +323,8 @@ class Host {
     asio::co_spawn(loop_, server_->run(), remember);
     asio::co_spawn(loop_, watch_settings(pools_.asking), remember);
     asio::co_spawn(loop_,
-                   feed::keep_feed(loop_.get_executor(), connect_options(config_, cluster_)),
+                   feed::keep_feed(loop_.get_executor(), connect_options(config_, cluster_),
+                                   std::chrono::days(config_.retention_changes_days)),
                    remember);
     if (cluster_) asio::co_spawn(loop_, keep_alive(*cluster_), remember);
     asio::co_spawn(loop_, watch_connectors(), remember);

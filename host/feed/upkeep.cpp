@@ -10,6 +10,8 @@ namespace {
 
 constexpr std::chrono::minutes kLookInterval{1};
 constexpr std::chrono::seconds kReconnectPause{1};
+/// Each try may keep who writes waiting for two seconds.
+constexpr std::chrono::hours kForgetInterval{1};
 
 const pg::Statement kEnsure{"feed_ensure_partitions",
                             "select sluice.ensure_change_partitions($1::int)"};
@@ -22,6 +24,8 @@ const pg::Statement kEnded{
     "ends from pg_inherits i join pg_class c on c.oid = i.inhrelid where i.inhparent = "
     "'sluice.change'::regclass) p where p.ends <= $1 order by p.ends"};
 
+const pg::Statement kKeptFrom{"feed_kept_from", "select now() - $1 * interval '1 day'"};
+
 const pg::Statement kForget{"feed_forget_partition",
                             "select sluice.forget_change_partition($1::text::regclass)"};
 
@@ -29,24 +33,44 @@ const pg::Statement kCheckOrigin{"feed_check_origin", "select sluice.check_feed_
 
 const pg::Statement kBegin{"feed_begin_generation", "select sluice.begin_generation($1::text)"};
 
-Task<void> look_after(pg::Connection& connection) {
+struct Upkeep {
+  std::chrono::days kept;
+  std::chrono::steady_clock::time_point forget_at;  ///< not before
+  bool failing = false;                             ///< said once, until it works again
+};
+
+Task<void> forget_old(pg::Connection& connection, Upkeep& upkeep) {
+  if (upkeep.kept.count() == 0 || std::chrono::steady_clock::now() < upkeep.forget_at) co_return;
+  upkeep.forget_at = std::chrono::steady_clock::now() + kForgetInterval;
+  pg::Params days(std::int64_t{upkeep.kept.count()});
+  const auto end = co_await connection.query(kKeptFrom, std::move(days));
+  try {
+    co_await forget_partitions(connection, end.get<Micros>(0, 0));
+  } catch (const pg::QueryError& error) {
+    if (!connection.usable()) throw;
+    log::warning("feed.partition_kept", {{"error", error.what()}});
+  }
+}
+
+Task<void> look_after(pg::Connection& connection, Upkeep& upkeep) {
   co_await check_origin(connection);
   co_await ensure_partitions(connection);
+  co_await forget_old(connection, upkeep);
 }
 
 /// Until the connection breaks.
-Task<void> keep_on(pg::Connection& connection, bool& failing) {
+Task<void> keep_on(pg::Connection& connection, Upkeep& upkeep) {
   for (;;) {
-    co_await look_after(connection);
-    failing = false;
+    co_await look_after(connection, upkeep);
+    upkeep.failing = false;
     // Nobody notifies: this only notices at once when the connection breaks.
     co_await connection.wait_for_notification(kLookInterval);
   }
 }
 
-Task<void> connect_and_keep_on(Executor executor, pg::ConnectOptions options, bool& failing) {
+Task<void> connect_and_keep_on(Executor executor, pg::ConnectOptions options, Upkeep& upkeep) {
   const auto connection = co_await pg::Connection::connect(executor, std::move(options));
-  co_await keep_on(*connection, failing);
+  co_await keep_on(*connection, upkeep);
 }
 
 }  // namespace
@@ -86,16 +110,17 @@ Task<std::int64_t> begin_generation(pg::Connection& connection, std::string why)
   co_return rows.get<std::int64_t>(0, 0);
 }
 
-Task<void> keep_feed(Executor executor, pg::ConnectOptions options) {
+Task<void> keep_feed(Executor executor, pg::ConnectOptions options, std::chrono::days kept) {
   asio::steady_timer pause(executor);
-  bool failing = false;  // said once, until it works again
+  Upkeep upkeep;
+  upkeep.kept = kept;
   for (;;) {
     try {
-      co_await connect_and_keep_on(executor, options, failing);
+      co_await connect_and_keep_on(executor, options, upkeep);
     } catch (const pg::QueryError& error) {
       if (error.kind() == ErrorKind::cancelled) throw;
-      if (!failing) log::warning("feed.upkeep_failed", {{"error", error.what()}});
-      failing = true;
+      if (!upkeep.failing) log::warning("feed.upkeep_failed", {{"error", error.what()}});
+      upkeep.failing = true;
     }
     pause.expires_after(kReconnectPause);
     co_await pause.async_wait(asio::use_awaitable);

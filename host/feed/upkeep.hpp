@@ -1,6 +1,7 @@
 // What keeps the change feed going: its months, and whether it is still the same history.
 #pragma once
 
+#include <chrono>
 #include <string>
 #include <vector>
 
@@ -37,8 +38,10 @@ Task<std::int64_t> begin_generation(pg::Connection& connection, std::string why)
 
 /// For as long as the host runs, on a connection of its own: check_origin and ensure_partitions at
 /// once, every minute, and as soon as the connection had to be made anew, which is what a failover
-/// or a restored server looks like from here. A failure is
-/// logged once, until it works again, and it goes on.
-Task<void> keep_feed(Executor executor, pg::ConnectOptions options);
+/// or a restored server looks like from here. At once and every hour the months go that ended more
+/// than `kept` ago by the server's clock (zero: none ever go); one that is being read stays until
+/// the next time, with a line in the log. A failure is logged once, until it works again, and it
+/// goes on.
+Task<void> keep_feed(Executor executor, pg::ConnectOptions options, std::chrono::days kept);
 
 }  // namespace sluice::feed

@@ -57,7 +57,7 @@ Engine::Engine(Services services, Connections& connections, EngineOptions option
     : services_(services),
       connections_(connections),
       options_(options),
-      runner_(services.pool, work_kinds()),
+      runner_(services.pool, work_kinds(options.retention)),
       slots_(options.connections_max),
       due_(services.pool, services.clock, options.poll),
       wake_(services.pool.executor()) {

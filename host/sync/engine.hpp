@@ -15,6 +15,7 @@
 #include "sync/connections.hpp"
 #include "sync/due.hpp"
 #include "sync/lease.hpp"
+#include "sync/retention.hpp"
 #include "sync/services.hpp"
 #include "sync/slots.hpp"
 #include "work/runner.hpp"
@@ -27,6 +28,7 @@ struct EngineOptions {
   std::chrono::milliseconds idle_poll_max = 5s;  ///< … and while there is none
   LeaseOptions lease;
   WorkOptions work;
+  Retention retention;
 };
 
 /// Work that failed for a reason that is not the vendor's: the database is away, its disk is full,

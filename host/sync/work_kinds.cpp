@@ -292,12 +292,13 @@ class RenewViews final : public work::Kind {
 
 }  // namespace
 
-std::map<std::string, std::unique_ptr<work::Kind>> work_kinds() {
+std::map<std::string, std::unique_ptr<work::Kind>> work_kinds(Retention kept) {
   std::map<std::string, std::unique_ptr<work::Kind>> kinds;
   kinds[kApplyRule] = std::make_unique<ApplyRule>();
   kinds[kMakeKeys] = std::make_unique<MakeKeys>();
   kinds[kMakeIndex] = std::make_unique<MakeIndex>();
   kinds[kDeleteConnection] = std::make_unique<DeleteConnection>();
+  kinds[kApplyRetention] = retention_kind(kept);
   kinds[kRenewViews] = std::make_unique<RenewViews>();
   return kinds;
 }

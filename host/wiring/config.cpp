@@ -15,6 +15,8 @@ namespace {
 
 using Json = nlohmann::json;
 
+constexpr std::int64_t kDaysMax = 36'500;
+
 struct Setting {
   ConfigKey key;
   /// Returns what should stand there when the value is not it, else nothing.
@@ -162,6 +164,17 @@ const std::vector<Setting>& settings_table() {
        number(&Config::lease_ttl_ms, 1'000, 300'000)},
       {{"sync.poll_ms", "integer", "500", "how often to look for due work"},
        number(&Config::poll_ms, 10, 60'000)},
+      {{"retention.runs_days", "integer", "30",
+        "runs that ended earlier go, but for the last 20 of each stream; 0 keeps all"},
+       number(&Config::retention_runs_days, 0, kDaysMax)},
+      {{"retention.changes_days", "integer", "119",
+        "months of the change feed that ended earlier go; 0 keeps all"},
+       number(&Config::retention_changes_days, 0, kDaysMax)},
+      {{"retention.audit_days", "integer", "400", "older lines of the audit go; 0 keeps all"},
+       number(&Config::retention_audit_days, 0, kDaysMax)},
+      {{"retention.work_days", "integer", "30",
+        "durable work that was done earlier goes; 0 keeps all"},
+       number(&Config::retention_work_days, 0, kDaysMax)},
   };
   return all;
 }

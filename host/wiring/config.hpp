@@ -33,7 +33,11 @@ struct Config {
       20;  ///< share of a type's entities that may go without a yes
   std::size_t sync_page_bytes_in_flight_max = 64u << 20;  ///< pages between vendor and store
   std::int64_t lease_ttl_ms = 12'000;
-  std::int64_t poll_ms = 500;  ///< how often this host looks for due work
+  std::int64_t poll_ms = 500;             ///< how often this host looks for due work
+  std::int64_t retention_runs_days = 30;  ///< 0, here and below: for ever
+  std::int64_t retention_changes_days = 119;
+  std::int64_t retention_audit_days = 400;
+  std::int64_t retention_work_days = 30;
 };
 
 /// Every key there is, for --help and docs/operating: key, type, default, meaning.

@@ -146,7 +146,7 @@ Task<bool> Runner::one_batch(pg::Connection& connection, Kind& kind, Item& item,
       co_await fenced.commit(std::move(tail));
       SLUICE_FAILPOINT("work.after_commit");
       item.progress = batch.progress;
-      if (batch.done)
+      if (batch.done && !batch.again_in)
         log::info("work.done", {{"workspace", item.workspace.value},
                                 {"work", item.id.value},
                                 {"kind", item.kind},

@@ -11,6 +11,10 @@ namespace sluice::e2e {
 namespace {
 
 namespace fs = std::filesystem;
+
+/// Of what comes to an end.
+constexpr const char* kOpenWork =
+    "select count(*) from sluice.work where state <> 'done' and not task ? 'every_seconds'";
 using nlohmann::json;
 
 TEST_F(HotPlug, a_file_dropped_into_the_directory_is_offered_installed_and_read_from) {
@@ -160,9 +164,7 @@ TEST_F(HotPlug, a_newer_version_serves_new_sessions_while_the_running_one_ends_w
   EXPECT_TRUE(eventually(std::chrono::seconds(30), [&] {
     return host_->count("select count(*) from acme.link where state = 'linked'") >= 1;
   })) << host_->log();
-  EXPECT_TRUE(eventually(std::chrono::seconds(30), [&] {
-    return host_->count("select count(*) from sluice.work where state <> 'done'") == 0;
-  }));
+  EXPECT_TRUE(eventually(std::chrono::seconds(30), [&] { return host_->count(kOpenWork) == 0; }));
   fake_->control("DELETE", "faults");
   send("POST", "/connections/pier/sync", {{"full", true}});
   EXPECT_TRUE(eventually(std::chrono::seconds(30), [&] {
@@ -383,7 +385,7 @@ TEST_F(HotPlug, a_host_that_dies_behind_an_install_finishes_it_at_the_next_start
   EXPECT_EQ(host_->process().wait(), 128 + SIGKILL);
   start_host();
   EXPECT_TRUE(eventually(std::chrono::seconds(30), [&] {
-    return host_->count("select count(*) from sluice.work where state <> 'done'") == 0 &&
+    return host_->count(kOpenWork) == 0 &&
            host_->count("select count(*) from acme.link where state = 'linked'") >= 1;
   })) << host_->log();
   ASSERT_TRUE(is_read("pier", "products"));

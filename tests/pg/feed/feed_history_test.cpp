@@ -2,7 +2,11 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
 #include "base/bytes.hpp"
+#include "base/task_group.hpp"
 #include "feed/feed.hpp"
 #include "feed/upkeep.hpp"
 #include "pg/feed/world.hpp"
@@ -177,6 +181,103 @@ TEST_F(FeedHistoryTest, RetentionToEmptinessNeverGivesAPositionAgainAndTellsOldC
   EXPECT_EQ(positions(*read("")), "4 5 ");
   EXPECT_EQ(positions(*read(offered(read(early).error()))), "4 5 ");
   EXPECT_EQ(number(sluice::testing::kFeedGaps), 0);
+}
+
+/// Changes of the last 320 days, and of now, in two workspaces.
+class FeedRetentionTest : public FeedHistoryTest {
+ protected:
+  void SetUp() override {
+    FeedHistoryTest::SetUp();
+    settle_origin();
+    // The first month of a fresh database takes whatever is older: here there are months before it.
+    sql("drop table sluice." +
+        text("select 'change_' || to_char(now() at time zone 'UTC', 'YYYYMM')"));
+    sql("insert into sluice.workspace (name) values ('other');"
+        "insert into sluice.change (workspace_id, position, at, type_id, entity_id, op, changed) "
+        "select w.workspace_id, n, now() - (9 - n) * interval '40 days', 1, 7, 'update', "
+        "jsonb_build_object('a', jsonb_build_array(n - 1, n)) "
+        "from sluice.workspace w, generate_series(1, 8) n");
+    run(ensure(2));
+    append(2);
+  }
+  Task<void> forget_before(int days) {
+    auto lease = co_await pool().acquire();
+    pg::Params params(std::int64_t{days});
+    const auto at =
+        co_await lease->query("select now() - $1 * interval '1 day'", std::move(params));
+    co_await forget_partitions(*lease, at.get<Micros>(0, 0));
+  }
+  /// The upkeep as a host runs it, until nothing that old is left.
+  Task<void> upkeep(std::chrono::days kept, int gone_days) {
+    pg::ConnectOptions options;
+    options.conninfo = conninfo();
+    TaskGroup group(executor());
+    group.spawn(keep_feed(executor(), options, kept));
+    const std::string old = fmt::format(
+        "select count(*) from sluice.change where at < now() - interval '{} days'", gone_days);
+    for (int look = 0; look < 200; ++look) {
+      const auto left = co_await pool().query(old);
+      if (left.get<std::int64_t>(0, 0) == 0) break;
+      asio::steady_timer pause(executor(), std::chrono::milliseconds(20));
+      co_await pause.async_wait(asio::use_awaitable);
+    }
+    group.cancel();
+    try {
+      co_await group.wait();
+    } catch (const pg::QueryError& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::cancelled) << error.what();  // its way to end
+    }
+  }
+  static constexpr const char* kHeads =
+      "select string_agg(kept_from::text, ' ' order by workspace_id) from sluice.feed_head";
+};
+
+TEST_F(FeedRetentionTest, OldMonthsGoWithTheUpkeepForAllWorkspacesAndOldCursorsAreTold) {
+  const std::string before_all = read("", 1)->cursor;
+  const std::string end = read("")->cursor;
+  ASSERT_EQ(number("select count(*) from sluice.change_later"), 0);
+  run(upkeep(std::chrono::days(119), 151));
+  EXPECT_EQ(number("select count(*) from sluice.change where at < now() - interval '151 days'"), 0);
+  EXPECT_EQ(number("select count(*) from sluice.change where at > now() - interval '119 days'"),
+            2 * 2 + 2)
+      << "whatever is younger stays";
+  const std::int64_t kept_from = number("select min(kept_from) from sluice.feed_head");
+  EXPECT_GE(kept_from, 6) << "of six changes that are older than 119 days, those of ended months";
+  EXPECT_EQ(text(kHeads), fmt::format("{0} {0}", kept_from));
+  EXPECT_EQ(number(sluice::testing::kFeedGaps), 0);
+  EXPECT_EQ(number(sluice::testing::kFeedBrokenChains), 0);
+  EXPECT_EQ(code(before_all), "feed.expired");
+  EXPECT_EQ(read(end)->cursor, end);
+  EXPECT_EQ(positions(*read(offered(read(before_all).error()), 1)), fmt::format("{} ", kept_from));
+}
+
+TEST_F(FeedRetentionTest, AMonthThatIsBeingReadStaysWithItsPositionsUntilTheNextTime) {
+  auto reader = connect();
+  run(reader->query("begin"));
+  run(reader->query("select count(*) from sluice.change"));
+  try {
+    run(forget_before(119));
+    ADD_FAILURE() << "it did not wait for the reader";
+  } catch (const pg::QueryError& error) {
+    EXPECT_EQ(error.sqlstate(), "55P03") << error.what();
+  }
+  EXPECT_EQ(text(kHeads), "1 1");
+  append(1);  // nobody is held up behind it
+  run(reader->query("rollback"));
+  run(forget_before(119));
+  EXPECT_NE(text(kHeads), "1 1");
+  EXPECT_EQ(number(sluice::testing::kFeedGaps), 0);
+}
+
+TEST_F(FeedRetentionTest, TheUpkeepGoesOnBesideAMonthThatIsBeingReadAndZeroKeepsAll) {
+  auto reader = connect();
+  run(reader->query("begin"));
+  run(reader->query("select count(*) from sluice.change"));
+  run(upkeep(std::chrono::days(119), 151));  // 2 s of waiting, 2 s of nothing to be seen
+  EXPECT_EQ(text(kHeads), "1 1");
+  run(reader->query("rollback"));
+  run(upkeep(std::chrono::days(0), 151));
+  EXPECT_EQ(text(kHeads), "1 1");
 }
 
 TEST_F(FeedHistoryTest, OnlyTheOldestMonthMayBeForgotten) {

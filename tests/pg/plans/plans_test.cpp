@@ -84,6 +84,7 @@ constexpr NotPlanned kNotPlanned[] = {
     {"feed/feed.cpp kMoment", "the head of feed_read and feed_read_entity"},
     {"sync/connections.cpp kLoadColumns", "the head of connections_by_name and connections_by_id"},
     {"sync/stream_state.cpp kFromStart", "the head of the statements that restart a stream"},
+    {"retention_forget_runs", "rows by their place (ctid), which no sample value is"},
     {"vault_any_data_key", "is there one: asked at the start, and ended by the first entry"},
     {"api_runs_of_connection", "the reader sees a part of it, which leaves parameters out"},
 };

@@ -58,6 +58,7 @@ class LinkRules : public sluice::testing::PgTest {
     auto connection = co_await pool().acquire();
     co_await connection->script(
         "insert into sluice.workspace (name) values ('w');"
+        "delete from sluice.work;"  // what every workspace has
         "insert into sluice.lease_epoch values (1, 'link', 1), (1, 'work', 1)");
     for (const char* name : {"lead", "member"}) {
       nlohmann::json type;
@@ -410,7 +411,7 @@ class ConnectorWork : public sluice::testing::FeedWorld {
  protected:
   void SetUp() override {
     FeedWorld::SetUp();
-    sql("insert into sluice.lease_epoch values ({w}, 'work', 1)");
+    sql("delete from sluice.work; insert into sluice.lease_epoch values ({w}, 'work', 1)");
   }
   void work(const std::string& kind, const std::string& subject, const std::string& task) {
     sql("insert into sluice.work (workspace_id, kind, subject, task) values ({w}, '" + kind +
