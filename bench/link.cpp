@@ -72,12 +72,14 @@ Task<void> script(pg::Pool& pool, std::string sql) {
 Task<Drain> drain(pg::Pool& pool) {
   link::Resolver resolver(pool);
   const model::CatalogPtr known = catalog();
-  link::LeaseProof lease;
+  pg::LeaseProof lease;
+  lease.workspace = WorkspaceId(1);
+  lease.name = "link";
   lease.epoch = Epoch(1);
   Drain out;
   for (;;) {
     const auto began = std::chrono::steady_clock::now();
-    const link::ResolveCounts counts = co_await resolver.run_once(WorkspaceId(1), known, lease);
+    const link::ResolveCounts counts = co_await resolver.run_once(known, lease);
     if (counts.queue_rows == 0) co_return out;
     out.rounds.push_back(Seconds(std::chrono::steady_clock::now() - began).count());
     out.counts += counts;

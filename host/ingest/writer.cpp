@@ -933,18 +933,13 @@ Task<PageCounts> Writer::write(const PageContext& context, const contract::Page&
       }
       if (!refused_value) {
         SLUICE_FAILPOINT("ingest.after_upsert");
-        bool feed_busy = false;
         try {
-          co_await work.finish(fenced, page, effects);
+          Task<void> telling = work.finish(fenced, page, effects);
+          co_await journal::or_feed_busy(*connection, context.workspace, std::move(telling));
         } catch (const pg::QueryError& error) {
           if (error.sqlstate() == model::kCatalogChangedState)
             throw model::catalog_changed(*context.catalog);
-          feed_busy = error.sqlstate() == journal::kBusyState;
-          if (!feed_busy) throw;
-        }
-        if (feed_busy) {
-          Error busy = co_await journal::who_holds_the_head(*connection, context.workspace);
-          throw Failure(std::move(busy));
+          throw;
         }
         SLUICE_FAILPOINT("ingest.after_commit");
         state_->learn(context, batch, work);

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "base/error.hpp"
 #include "base/ids.hpp"
@@ -53,5 +54,18 @@ class Changes {
 /// holds the workspace's head, and since when. Asks on the connection of that transaction, which it
 /// rolls back. Throws pg::QueryError.
 Task<Error> who_holds_the_head(pg::Connection& connection, WorkspaceId workspace);
+
+/// What `telling` returns and throws; where that is kBusyState, Failure("feed.busy") instead.
+/// `telling` holds a transaction of this connection, and ends with it.
+template <class T>
+Task<T> or_feed_busy(pg::Connection& connection, WorkspaceId workspace, Task<T> telling) {
+  try {
+    co_return co_await std::move(telling);
+  } catch (const pg::QueryError& error) {
+    if (error.sqlstate() != kBusyState) throw;
+  }
+  Error busy = co_await who_holds_the_head(connection, workspace);  // never inside a handler
+  throw Failure(std::move(busy));
+}
 
 }  // namespace sluice::journal

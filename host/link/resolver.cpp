@@ -7,8 +7,8 @@
 #include <tuple>
 
 #include "base/failpoint.hpp"
-#include "link/changes.hpp"
 #include "journal/append.hpp"
+#include "link/changes.hpp"
 #include "link/statements.hpp"
 #include "model/catalog_version.hpp"
 #include "pg/fenced.hpp"
@@ -462,37 +462,27 @@ void Resolution::write(pg::Pipeline& tail) {
 
 }  // namespace
 
-Task<ResolveCounts> Resolver::run_once(WorkspaceId workspace, model::CatalogPtr catalog,
-                                       LeaseProof lease) {
+Task<ResolveCounts> Resolver::run_once(model::CatalogPtr catalog, pg::LeaseProof lease) {
+  const WorkspaceId workspace = lease.workspace;
   pg::Pool::Lease connection = co_await pool_.acquire();
-  pg::LeaseProof proof;
-  proof.workspace = workspace;
-  proof.name = lease.name;
-  proof.epoch = lease.epoch;
-  pg::Fenced fenced(*connection, std::move(proof));
+  pg::Fenced fenced(*connection, std::move(lease));
   Resolution work(workspace, *catalog, fenced);
-  bool feed_busy = false;
-  ResolveCounts counts;
   try {
-    counts = co_await work.run();
+    Task<ResolveCounts> telling = work.run();
+    co_return co_await journal::or_feed_busy(*connection, workspace, std::move(telling));
   } catch (const pg::QueryError& error) {
     if (error.sqlstate() == model::kCatalogChangedState) throw model::catalog_changed(*catalog);
-    feed_busy = error.sqlstate() == journal::kBusyState;
-    if (!feed_busy) throw;
+    throw;
   }
-  if (feed_busy) {
-    Error busy = co_await journal::who_holds_the_head(*connection, workspace);
-    throw Failure(std::move(busy));
-  }
-  co_return counts;
 }
 
 Task<ResolveCounts> resolve_some(Resolver& resolver, model::Catalogs& catalogs,
-                                 WorkspaceId workspace, LeaseProof lease) {
+                                 pg::LeaseProof lease) {
+  const WorkspaceId workspace = lease.workspace;
   model::CatalogPtr catalog = co_await catalogs.get(workspace);
   for (int attempt = 1;; ++attempt) {
     try {
-      co_return co_await resolver.run_once(workspace, catalog, lease);
+      co_return co_await resolver.run_once(catalog, lease);
     } catch (const Failure& failure) {
       if (!model::is_catalog_changed(failure) || attempt == model::kCatalogAttemptsMax) throw;
     }

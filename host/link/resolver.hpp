@@ -2,11 +2,11 @@
 #pragma once
 
 #include <cstdint>
-#include <string>
 
 #include "base/async.hpp"
 #include "base/ids.hpp"
 #include "model/catalog.hpp"
+#include "pg/fenced.hpp"
 #include "pg/pool.hpp"
 
 namespace sluice::link {
@@ -16,12 +16,6 @@ inline constexpr int kInlineSourcesMax =
     100;  ///< a key with more sources is taken apart: see Resolver
 inline constexpr int kCandidatesShown = 20;
 inline constexpr int kCandidatesCounted = 1'000;  ///< beyond it a contested link counts no further
-
-/// Under which lease a transaction writes.
-struct LeaseProof {
-  std::string name = "link";
-  Epoch epoch;
-};
 
 struct ResolveCounts {
   std::int64_t queue_rows = 0;  ///< taken off the queue; 0: nothing to do
@@ -52,7 +46,8 @@ struct ResolveCounts {
 class Resolver {
  public:
   explicit Resolver(pg::Pool& pool) : pool_(pool) {}
-  Task<ResolveCounts> run_once(WorkspaceId workspace, model::CatalogPtr catalog, LeaseProof lease);
+  /// Of the lease's workspace.
+  Task<ResolveCounts> run_once(model::CatalogPtr catalog, pg::LeaseProof lease);
 
  private:
   pg::Pool& pool_;
@@ -61,6 +56,6 @@ class Resolver {
 /// run_once by what the host remembers of the catalogue, and again by a fresh one when that was
 /// old.
 Task<ResolveCounts> resolve_some(Resolver& resolver, model::Catalogs& catalogs,
-                                 WorkspaceId workspace, LeaseProof lease);
+                                 pg::LeaseProof lease);
 
 }  // namespace sluice::link

@@ -521,6 +521,23 @@ Task<std::vector<OwnOutcome>> write_once(pg::Connection& connection, WorkspaceId
   co_return outcomes;
 }
 
+Task<bool> delete_once(pg::Connection& connection, WorkspaceId workspace, const StoredType& type,
+                       EntityId id, RunId run) {
+  auto transaction = co_await pg::Transaction::begin(connection);
+  pg::Params params(workspace, type.id, id);
+  const auto deleted = co_await transaction.query(kDelete, std::move(params));
+  if (deleted.empty()) {
+    co_await transaction.rollback();
+    co_return false;
+  }
+  const json before = json::parse(deleted.text(0, 0));
+  Effects effects(workspace, type, run);
+  effects.remove(id, before);
+  pg::Pipeline pipeline = effects.take_pipeline();
+  co_await connection.run(std::move(pipeline));
+  co_return true;
+}
+
 /// Another writer had the same values, or locked them in another order: a second look settles it.
 bool worth_another_try(const pg::QueryError& error) {
   return error.sqlstate() == "23505" || error.sqlstate() == "40P01" || error.sqlstate() == "40001";
@@ -555,22 +572,13 @@ Task<std::vector<OwnOutcome>> write_own(pg::Connection& connection, WorkspaceId 
   for (const OwnRow& row : rows) prepared.push_back(prepare(type, row.values));
   for (int attempt = 1;; ++attempt) {
     // GCC 12: no co_await inside a handler; the transaction's own destructor rolls back.
-    bool again = false;
-    bool feed_busy = false;
-    std::vector<OwnOutcome> outcomes;
     try {
-      outcomes = co_await write_once(connection, workspace, type, rows, prepared, write.mode, key,
-                                     write.run);
+      Task<std::vector<OwnOutcome>> telling =
+          write_once(connection, workspace, type, rows, prepared, write.mode, key, write.run);
+      co_return co_await journal::or_feed_busy(connection, workspace, std::move(telling));
     } catch (const pg::QueryError& error) {
-      again = worth_another_try(error) && connection.usable();
-      feed_busy = error.sqlstate() == journal::kBusyState;
-      if (!again && !feed_busy) throw;
+      if (!worth_another_try(error) || !connection.usable()) throw;
     }
-    if (feed_busy) {
-      Error busy = co_await journal::who_holds_the_head(connection, workspace);
-      throw Failure(std::move(busy));
-    }
-    if (!again) co_return outcomes;
     if (connection.in_transaction()) co_await connection.query("rollback");
     if (attempt >= kOwnWriteAttemptsMax) {
       throw Failure(Error(ErrorKind::retry_later, "entity.contended",
@@ -595,19 +603,8 @@ Task<std::optional<OwnEntity>> read_own(pg::Connection& connection, WorkspaceId 
 
 Task<bool> delete_own(pg::Connection& connection, WorkspaceId workspace, const StoredType& type,
                       EntityId id, RunId run) {
-  auto transaction = co_await pg::Transaction::begin(connection);
-  pg::Params params(workspace, type.id, id);
-  const auto deleted = co_await transaction.query(kDelete, std::move(params));
-  if (deleted.empty()) {
-    co_await transaction.rollback();
-    co_return false;
-  }
-  const json before = json::parse(deleted.text(0, 0));
-  Effects effects(workspace, type, run);
-  effects.remove(id, before);
-  pg::Pipeline pipeline = effects.take_pipeline();
-  co_await connection.run(std::move(pipeline));
-  co_return true;
+  Task<bool> telling = delete_once(connection, workspace, type, id, run);
+  co_return co_await journal::or_feed_busy(connection, workspace, std::move(telling));
 }
 
 }  // namespace sluice::model

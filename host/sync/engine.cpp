@@ -326,11 +326,8 @@ Task<void> Engine::link(WorkspaceId workspace) {
   try {
     bool more = true;
     while (more && !stopping_ && leases_->held(*lease)) {
-      link::LeaseProof proof;
-      proof.name = lease->name;
-      proof.epoch = lease->epoch;
       const link::ResolveCounts counts =
-          co_await link::resolve_some(services_.resolver, services_.catalogs, workspace, proof);
+          co_await link::resolve_some(services_.resolver, services_.catalogs, *lease);
       stats_.links_resolved += counts.pairs;
       more = counts.queue_rows > 0;
     }

@@ -327,6 +327,25 @@ TEST_F(FeedHistoryTest, AFilteredReaderPassesAMillionForeignChangesInBoundedStep
   EXPECT_LE(polls, 1 + kForeign / (kScanPositions * kScanSteps));
 }
 
+TEST_F(FeedHistoryTest, AHeadThatIsHeldIsToldToWhoDeletesToo) {
+  const EntityId entity = own("a@x.com");
+  auto holder = connect();
+  run(holder->query("begin"));
+  run(holder->query("select 1 from sluice.feed_head for update"));
+  const auto deletes = [](pg::Pool& pool, WorkspaceId workspace, const model::StoredType& type,
+                          EntityId id) -> Task<void> {
+    auto connection = co_await pool.acquire();
+    co_await model::delete_own(*connection, workspace, type, id);
+  };
+  try {
+    run(deletes(pool(), workspace_, *catalog_->find("customer"), entity));
+    ADD_FAILURE() << "nobody can have told a change";
+  } catch (const Failure& failure) {
+    EXPECT_EQ(failure.error().code, "feed.busy") << failure.what();
+  }
+  EXPECT_EQ(number("select count(*) from sluice.own_entity where deleted_at is null"), 1);
+}
+
 TEST_F(FeedHistoryTest, AHeadThatIsHeldIsToldWithWhoHoldsIt) {
   auto holder = connect();
   run(holder->query("begin"));

@@ -80,11 +80,11 @@ class ResolverTest : public sluice::testing::PgTest {
            "attribute, "
            "entity_id) select * from k";
   }
-  static pg::LeaseProof lease() {
+  static pg::LeaseProof lease(std::int64_t epoch = 3) {
     pg::LeaseProof proof;
     proof.workspace = WorkspaceId(1);
     proof.name = "link";
-    proof.epoch = Epoch(3);
+    proof.epoch = Epoch(epoch);
     return proof;
   }
   std::int64_t rebuild(const model::StoredRule& rule) {
@@ -148,11 +148,9 @@ class ResolverTest : public sluice::testing::PgTest {
   }
   ResolveCounts resolve(std::int64_t epoch = 3) {
     Resolver resolver(pool());
-    LeaseProof lease;
-    lease.epoch = Epoch(epoch);
     ResolveCounts all;
     for (int i = 0; i < 1'000; ++i) {
-      const ResolveCounts counts = run(resolver.run_once(WorkspaceId(1), catalog_, lease));
+      const ResolveCounts counts = run(resolver.run_once(catalog_, lease(epoch)));
       if (counts.queue_rows == 0) return all;
       all += counts;
     }
@@ -299,9 +297,7 @@ TEST_F(ResolverTest, a_target_that_comes_while_sources_are_taken_is_seen_by_all_
       "', 1, 0, i from generate_series(1, 5000) i");
   sql(gain(kTargetType, 9'000, "shared@x"));
   Resolver resolver(pool());
-  LeaseProof lease;
-  lease.epoch = Epoch(3);
-  for (int batch = 0; batch < 2; ++batch) run(resolver.run_once(WorkspaceId(1), catalog_, lease));
+  for (int batch = 0; batch < 2; ++batch) run(resolver.run_once(catalog_, lease()));
   sql(gain(kTargetType, 9'001, "shared@x"));
   resolve();
   EXPECT_EQ(ask("select count(*) from sluice.link where state = 'contested' and candidate_count = "

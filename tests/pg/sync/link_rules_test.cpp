@@ -27,13 +27,14 @@ class StandingClock final : public Clock {
   [[nodiscard]] std::chrono::steady_clock::time_point steady() const override { return {}; }
 };
 
-pg::LeaseProof work_lease(WorkspaceId workspace) {
+pg::LeaseProof lease_of(WorkspaceId workspace, std::string name) {
   pg::LeaseProof proof;
   proof.workspace = workspace;
-  proof.name = "work";
+  proof.name = std::move(name);
   proof.epoch = Epoch(1);
   return proof;
 }
+pg::LeaseProof work_lease(WorkspaceId workspace) { return lease_of(workspace, "work"); }
 
 /// What one process has of its own.
 struct HostParts {
@@ -115,10 +116,8 @@ class LinkRules : public sluice::testing::PgTest {
   }
 
   bool resolves(HostParts& host) {
-    link::LeaseProof proof;
-    proof.epoch = Epoch(1);
-    return run(link::resolve_some(host.resolver, host.catalogs, WorkspaceId(1), proof)).queue_rows >
-           0;
+    const pg::LeaseProof proof = lease_of(WorkspaceId(1), "link");
+    return run(link::resolve_some(host.resolver, host.catalogs, proof)).queue_rows > 0;
   }
   /// So many batches of durable work at most.
   bool works(HostParts& host, int batches = 1'000'000) {
@@ -207,10 +206,9 @@ TEST_F(LinkRules, a_resolver_with_an_old_catalogue_takes_nothing_off_the_queue) 
   const model::CatalogPtr old = run(host.catalogs.get(WorkspaceId(1)));
   run(write(0, kPairs));
   change("made");
-  link::LeaseProof proof;
-  proof.epoch = Epoch(1);
+  const pg::LeaseProof proof = lease_of(WorkspaceId(1), "link");
   try {
-    run(host.resolver.run_once(WorkspaceId(1), old, proof));
+    run(host.resolver.run_once(old, proof));
     FAIL() << "it was consumed";
   } catch (const Failure& failure) {
     EXPECT_TRUE(model::is_catalog_changed(failure)) << failure.what();
@@ -235,12 +233,11 @@ TEST_F(LinkRules, at_any_statement_of_the_resolver_a_former_holder_writes_nothin
     bool stopped = true, more = true;
     while (stopped || more) {
       run(pool().query("delete from sluice.lease_hold"));
-      link::LeaseProof proof;
+      pg::LeaseProof proof = lease_of(WorkspaceId(1), "link");
       proof.epoch =
           Epoch(std::stoll(ask("select epoch from sluice.lease_epoch where name = 'link'")));
       stopped = is_stopped(stop, [&] {
-        more = run(link::resolve_some(host.resolver, host.catalogs, WorkspaceId(1), proof))
-                   .queue_rows > 0;
+        more = run(link::resolve_some(host.resolver, host.catalogs, proof)).queue_rows > 0;
       });
     }
   };
