@@ -54,8 +54,10 @@ Task<HttpResponse> create(Call& call) {
 Task<HttpResponse> check(Call& call) {
   const json body = co_await call.body();
   only_fields(body, {});
-  co_return HttpResponse::json(check_json(
-      expect(co_await call.services.connections.check(call.workspace, call.part("name")))));
+  std::string actor = call.actor();
+  auto outcome =
+      co_await call.services.connections.check(call.workspace, call.part("name"), std::move(actor));
+  co_return HttpResponse::json(check_json(expect(std::move(outcome))));
 }
 
 Task<HttpResponse> set_secret(Call& call) {

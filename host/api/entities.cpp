@@ -3,6 +3,9 @@
 
 #include "feed/entities.hpp"
 #include "model/own_entities.hpp"
+#include "sync/audit.hpp"
+
+#include <fmt/format.h>
 
 #include <array>
 #include <charconv>
@@ -140,6 +143,19 @@ HttpResponse written(const model::OwnOutcome& outcome, model::OwnMode mode) {
   return HttpResponse::json(document, outcome.action == model::OwnAction::inserted ? 201 : 200);
 }
 
+/// A line for the one entity that was written: which attributes, never their values.
+void tell_audit(const Call& call, const model::StoredType& type, const json& body,
+                pg::Pipeline& pipeline, const model::OwnOutcome& outcome) {
+  json detail;
+  detail["attributes"] = json::array();
+  for (const auto& [attribute, value] : body.items()) detail["attributes"].push_back(attribute);
+  const bool is_new = outcome.action == model::OwnAction::inserted;
+  pg::Call line =
+      sync::audit_line(call.workspace, call.actor(), is_new ? "entity.create" : "entity.update",
+                       fmt::format("{}/{}", type.name, outcome.id.value), detail);
+  pipeline.add(*line.statement, std::move(line.params));
+}
+
 Task<HttpResponse> write(Call& call, model::OwnMode mode, EntityId id) {
   const json body = co_await call.body();
   const model::CatalogPtr catalog = co_await catalog_of(call);
@@ -149,6 +165,9 @@ Task<HttpResponse> write(Call& call, model::OwnMode mode, EntityId id) {
   rows[0].id = id;
   model::OwnWrite how;
   how.mode = mode;
+  how.beside = [&](pg::Pipeline& pipeline, const std::vector<model::OwnOutcome>& outcomes) {
+    tell_audit(call, type, body, pipeline, outcomes.at(0));
+  };
   auto connection = co_await call.services.pool.acquire();
   const auto outcomes =
       co_await model::write_own(*connection, call.workspace, type, std::move(rows), std::move(how));
@@ -174,7 +193,13 @@ Task<HttpResponse> remove(Call& call) {
   const model::CatalogPtr catalog = co_await catalog_of(call);
   const model::StoredType& type = own_type(*catalog, call.part("type"));
   auto connection = co_await call.services.pool.acquire();
-  const bool existed = co_await model::delete_own(*connection, call.workspace, type, id_of(call));
+  const EntityId id = id_of(call);
+  pg::Call line = sync::audit_line(call.workspace, call.actor(), "entity.delete",
+                                   fmt::format("{}/{}", type.name, id.value), json::object());
+  pg::Pipeline beside;
+  beside.add(*line.statement, std::move(line.params));
+  const bool existed =
+      co_await model::delete_own(*connection, call.workspace, type, id, RunId(), std::move(beside));
   if (!existed)
     throw Failure(Error(ErrorKind::not_found, "entity.not_found",
                         "there is no " + type.name + " " + call.part("id")));

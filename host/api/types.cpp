@@ -4,6 +4,7 @@
 #include "feed/views.hpp"
 #include "model/import.hpp"
 #include "model/own_types.hpp"
+#include "sync/audit.hpp"
 
 #include <array>
 #include <optional>
@@ -149,8 +150,18 @@ model::ImportOptions import_options(const Call& call) {
 
 Task<HttpResponse> import(Call& call) {
   model::CatalogPtr catalog = co_await catalog_of(call);
+  model::ImportOptions options = import_options(call);
+  const sync::AuditId id = co_await sync::draw_audit_id(call.services.pool);
+  options.beside = [&call, id](pg::Pipeline& pipeline, const model::ImportProgress& progress) {
+    json detail;
+    detail["inserted"] = progress.inserted;
+    detail["updated"] = progress.updated;
+    pg::Call line = sync::audit_so_far(call.workspace, id, call.actor(), "type.import",
+                                       call.part("type"), detail);
+    pipeline.add(*line.statement, std::move(line.params));
+  };
   model::Importer importer = expect(model::Importer::make(call.services.pool, std::move(catalog),
-                                                          call.part("type"), import_options(call)));
+                                                          call.part("type"), std::move(options)));
   for (;;) {
     const std::string piece = co_await call.http.body->next();
     if (piece.empty()) break;

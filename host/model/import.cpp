@@ -209,6 +209,11 @@ struct Importer::State {
     }
   }
 
+  static std::int64_t count_of(const std::vector<OwnOutcome>& outcomes, OwnAction action) {
+    return std::count_if(outcomes.begin(), outcomes.end(),
+                         [&](const OwnOutcome& one) { return one.action == action; });
+  }
+
   Task<void> flush() {
     if (rows.empty()) co_return;
     std::vector<OwnRow> batch = std::move(rows);
@@ -217,6 +222,14 @@ struct Importer::State {
     write.mode = OwnMode::upsert;
     write.key = key;
     write.run = options.run;
+    if (options.beside) {
+      write.beside = [this](pg::Pipeline& pipeline, const std::vector<OwnOutcome>& outcomes) {
+        ImportProgress progress;
+        progress.inserted = result.inserted + count_of(outcomes, OwnAction::inserted);
+        progress.updated = result.updated + count_of(outcomes, OwnAction::updated);
+        options.beside(pipeline, progress);
+      };
+    }
     auto lease = co_await pool.acquire();
     const auto outcomes =
         co_await write_own(*lease, catalog->workspace, type, std::move(batch), std::move(write));

@@ -1,6 +1,7 @@
 // Files of rows into an own type: streaming, in batches, every refused row accounted for.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -24,12 +25,19 @@ enum class EmptyField {
   null,    ///< it clears it
 };
 
+struct ImportProgress {
+  std::int64_t inserted = 0, updated = 0;
+};
+
 struct ImportOptions {
   ImportFormat format = ImportFormat::csv;
   std::string key;       ///< unique attribute rows are matched by; empty: the type's first
   char separator = ',';  ///< CSV
   EmptyField empty = EmptyField::absent;
   RunId run;
+  /// What goes into each transaction that stores rows, such as the import's line of the audit. Told
+  /// how many entities are new and changed from the beginning up to and with that transaction.
+  std::function<void(pg::Pipeline&, const ImportProgress&)> beside;
 };
 
 struct ImportReject {

@@ -384,9 +384,8 @@ class Effects {
 
   [[nodiscard]] bool empty() const { return changes_.empty(); }
 
-  /// Everything up to and with the commit; the effects are gone then.
-  [[nodiscard]] pg::Pipeline take_pipeline() {
-    pg::Pipeline out;
+  /// Everything up to and with the commit, what goes beside it first; the effects are gone then.
+  [[nodiscard]] pg::Pipeline take_pipeline(pg::Pipeline out) {
     if (insert_ids_.size() > 0)
       out.add(kInsert, pg::Params(workspace_, type_.id, insert_ids_, insert_data_));
     if (update_ids_.size() > 0)
@@ -492,11 +491,11 @@ Task<void> number_new_entities(pg::Connection& connection, Batch& batch) {
 
 Task<std::vector<OwnOutcome>> write_once(pg::Connection& connection, WorkspaceId workspace,
                                          const StoredType& type, const std::vector<OwnRow>& rows,
-                                         const std::vector<Prepared>& prepared, OwnMode mode,
-                                         std::string key, RunId run) {
+                                         const std::vector<Prepared>& prepared,
+                                         const OwnWrite& write) {
   auto transaction = co_await pg::Transaction::begin(connection);
-  Batch batch(type, mode, std::move(key));
-  if (mode == OwnMode::update) co_await look_up_ids(connection, workspace, type, rows, batch);
+  Batch batch(type, write.mode, write.key);
+  if (write.mode == OwnMode::update) co_await look_up_ids(connection, workspace, type, rows, batch);
   co_await look_up_values(connection, workspace, type, prepared, batch);
 
   std::vector<OwnOutcome> outcomes;
@@ -509,20 +508,22 @@ Task<std::vector<OwnOutcome>> write_once(pg::Connection& connection, WorkspaceId
   for (OwnOutcome& outcome : outcomes) {
     if (outcome.action != OwnAction::rejected) outcome.id = batch.id_of_accepted(accepted++);
   }
-  Effects effects(workspace, type, run);
+  Effects effects(workspace, type, write.run);
   for (const Entity& entity : batch.entities()) effects.add(entity);
   if (effects.empty()) {
     co_await transaction.rollback();
     co_return outcomes;
   }
-  pg::Pipeline pipeline = effects.take_pipeline();
+  pg::Pipeline beside;
+  if (write.beside) write.beside(beside, outcomes);
+  pg::Pipeline pipeline = effects.take_pipeline(std::move(beside));
   SLUICE_FAILPOINT("model.own.before_commit");
   co_await connection.run(std::move(pipeline));
   co_return outcomes;
 }
 
 Task<bool> delete_once(pg::Connection& connection, WorkspaceId workspace, const StoredType& type,
-                       EntityId id, RunId run) {
+                       EntityId id, RunId run, pg::Pipeline beside) {
   auto transaction = co_await pg::Transaction::begin(connection);
   pg::Params params(workspace, type.id, id);
   const auto deleted = co_await transaction.query(kDelete, std::move(params));
@@ -533,7 +534,7 @@ Task<bool> delete_once(pg::Connection& connection, WorkspaceId workspace, const 
   const json before = json::parse(deleted.text(0, 0));
   Effects effects(workspace, type, run);
   effects.remove(id, before);
-  pg::Pipeline pipeline = effects.take_pipeline();
+  pg::Pipeline pipeline = effects.take_pipeline(std::move(beside));
   co_await connection.run(std::move(pipeline));
   co_return true;
 }
@@ -566,7 +567,7 @@ Task<std::vector<OwnOutcome>> write_own(pg::Connection& connection, WorkspaceId 
                                         const StoredType& type, std::vector<OwnRow> rows,
                                         OwnWrite write) {
   SLUICE_INVARIANT(type.own && rows.size() <= kOwnBatchMax);
-  const std::string key = expect(upsert_key(type, write.key));
+  write.key = expect(upsert_key(type, write.key));
   std::vector<Prepared> prepared;
   prepared.reserve(rows.size());
   for (const OwnRow& row : rows) prepared.push_back(prepare(type, row.values));
@@ -574,7 +575,7 @@ Task<std::vector<OwnOutcome>> write_own(pg::Connection& connection, WorkspaceId 
     // GCC 12: no co_await inside a handler; the transaction's own destructor rolls back.
     try {
       Task<std::vector<OwnOutcome>> telling =
-          write_once(connection, workspace, type, rows, prepared, write.mode, key, write.run);
+          write_once(connection, workspace, type, rows, prepared, write);
       co_return co_await journal::or_feed_busy(connection, workspace, std::move(telling));
     } catch (const pg::QueryError& error) {
       if (!worth_another_try(error) || !connection.usable()) throw;
@@ -602,8 +603,8 @@ Task<std::optional<OwnEntity>> read_own(pg::Connection& connection, WorkspaceId 
 }
 
 Task<bool> delete_own(pg::Connection& connection, WorkspaceId workspace, const StoredType& type,
-                      EntityId id, RunId run) {
-  Task<bool> telling = delete_once(connection, workspace, type, id, run);
+                      EntityId id, RunId run, pg::Pipeline beside) {
+  Task<bool> telling = delete_once(connection, workspace, type, id, run, std::move(beside));
   co_return co_await journal::or_feed_busy(connection, workspace, std::move(telling));
 }
 

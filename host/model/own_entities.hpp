@@ -1,6 +1,7 @@
 // Rows of the organisation's own types: written in batches, read by id, deleted softly.
 #pragma once
 
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -30,18 +31,21 @@ struct OwnRow {
   EntityId id;  ///< update only
 };
 
-struct OwnWrite {
-  OwnMode mode = OwnMode::upsert;
-  std::string key;  ///< upsert: a unique attribute; empty: the type's first
-  RunId run;        ///< cause of the change rows; 0: none
-};
-
 enum class OwnAction { inserted, updated, unchanged, rejected };
 
 struct OwnOutcome {
   OwnAction action = OwnAction::rejected;
   EntityId id;                     ///< 0 when rejected
   std::vector<FieldError> errors;  ///< when rejected: every attribute that is wrong
+};
+
+struct OwnWrite {
+  OwnMode mode = OwnMode::upsert;
+  std::string key;  ///< upsert: a unique attribute; empty: the type's first
+  RunId run;        ///< cause of the change rows; 0: none
+  /// What goes into the transaction besides, such as a line of the audit. Asked only when something
+  /// is stored, and anew for each try.
+  std::function<void(pg::Pipeline&, const std::vector<OwnOutcome>&)> beside;
 };
 
 /// Name of the attribute that `upsert` matches by: `wanted` when it is unique, the first unique one
@@ -72,8 +76,8 @@ Task<std::optional<OwnEntity>> read_own(pg::Connection& connection, WorkspaceId 
 
 /// Tombstones one entity: its unique values become free, its link keys are lost (and queued). The
 /// same values later make a new entity with a new id. False when there is none, or it was deleted
-/// before.
+/// before. `beside` goes into the transaction.
 Task<bool> delete_own(pg::Connection& connection, WorkspaceId workspace, const StoredType& type,
-                      EntityId id, RunId run = {});
+                      EntityId id, RunId run = {}, pg::Pipeline beside = {});
 
 }  // namespace sluice::model

@@ -422,7 +422,8 @@ Task<void> Connections::take_back(pg::Pool& pool, WorkspaceId workspace, Connect
   co_await transaction.commit();
 }
 
-Task<Result<CheckOutcome>> Connections::check(WorkspaceId workspace, std::string name) {
+Task<Result<CheckOutcome>> Connections::check(WorkspaceId workspace, std::string name,
+                                              std::string actor) {
   auto connection = co_await load(workspace, name);
   if (!connection) co_return std::unexpected(connection.error());
   Result<CheckOutcome> answered = co_await run_check(*connection);
@@ -430,6 +431,9 @@ Task<Result<CheckOutcome>> Connections::check(WorkspaceId workspace, std::string
   pg::Pool pool = changing(workspace);
   auto lease = co_await pool.acquire();
   auto transaction = co_await pg::Transaction::begin(*lease);
+  json detail;
+  detail["accepted"] = outcome.has_value();
+  co_await audit(transaction, workspace, actor, "connection.check", name, std::move(detail));
   if (!outcome) {
     if (needs_a_person(outcome.error())) {
       co_await transaction.query(kFailed,

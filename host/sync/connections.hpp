@@ -120,7 +120,7 @@ class Connections {
 
   /// CHECK again; updates state and reason. The account and mode must be what they were:
   /// connection.other_account, connection.other_mode.
-  Task<Result<CheckOutcome>> check(WorkspaceId workspace, std::string name);
+  Task<Result<CheckOutcome>> check(WorkspaceId workspace, std::string name, std::string actor);
 
   /// Before everything is read again, or after the vendor refused the key: does it still answer for
   /// the account and mode that the connection holds data of? The reason when it does not, or

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <functional>
 #include <future>
+#include <map>
 #include <set>
 
 #include "e2e/hot_plug_world.hpp"
@@ -181,9 +182,17 @@ TEST_F(Storm, twenty_slow_questions_take_no_lease_from_a_sync_and_no_turn_from_o
 /// One route and how many at once ask it.
 struct Gust {
   std::string route;             ///< as GET /openapi.json has it
-  std::string action;            ///< of its audit line; empty: the change feed tells, or nothing
+  std::string action;            ///< of its audit line; empty: kNoLine says why there is none
   std::function<Ask(int)> ask;   ///< the n-th request
   std::function<void()> before;  ///< what has to be there
+};
+
+/// Routes that change nothing of a workspace.
+const std::map<std::string, std::string> kNoLine = {
+    {"post /v1/workspaces/{workspace}/views/refresh",
+     "the views are what the catalogue says already; where one is not, it is made so"},
+    {"post /v1/connectors/rescan",
+     "this host looks at its files, as it does by itself each minute"},
 };
 
 class EveryRoute : public Storm {
@@ -259,7 +268,7 @@ std::vector<Gust> EveryRoute::all_gusts() {
        },
        {}},
       {"post " + w + "/types/{type}/import",
-       "",
+       "type.import",
        [this](int n) {
          Ask what = in("POST", "/types/" + nth("kind", n) + "/import");
          what.content_type = "text/csv";
@@ -268,19 +277,19 @@ std::vector<Gust> EveryRoute::all_gusts() {
        },
        {}},
       {"post " + w + "/entities/{type}",
-       "",
+       "entity.create",
        [this](int n) {
          return in("POST", "/entities/kind0", json{{"email", nth("m", n) + "@example.org"}});
        },
        {}},
       {"patch " + w + "/entities/{type}/{id}",
-       "",
+       "entity.update",
        [this, own](int n) {
          return in("PATCH", "/entities/kind0/" + id_of(own, "id", n), json{{"plan", "team"}});
        },
        {}},
       {"delete " + w + "/entities/{type}/{id}",
-       "",
+       "entity.delete",
        [this, own](int n) { return in("DELETE", "/entities/kind0/" + id_of(own, "id", n)); },
        {}},
       {"post " + w + "/link-rules",
@@ -338,7 +347,7 @@ std::vector<Gust> EveryRoute::all_gusts() {
        },
        {}},
       {"post " + w + "/connections/{name}/check",
-       "",
+       "connection.check",
        [this, connection, nothing](int n) { return in("POST", connection(n) + "/check", nothing); },
        {}},
       {"put " + w + "/connections/{name}/secrets/{secret}",
@@ -435,9 +444,9 @@ void EveryRoute::expect_served(const Gust& gust) {
   std::printf("%-75s %d of %d done, the last after %.2f s\n", gust.route.c_str(), done, kAtOnce,
               longest);
   EXPECT_GT(done, 0);
-  if (!gust.action.empty()) {
-    EXPECT_EQ(audited(gust.action) - before, done);
-  }
+  if (kNoLine.contains(gust.route)) return;
+  EXPECT_FALSE(gust.action.empty()) << "no line of the audit, and no reason";
+  EXPECT_EQ(audited(gust.action) - before, done);
 }
 
 TEST_F(EveryRoute, that_changes_something_serves_four_times_as_many_as_there_are_connections) {
