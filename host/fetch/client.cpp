@@ -2,9 +2,14 @@
 
 #include <fmt/format.h>
 
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/thread_pool.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
 #include "base/check.hpp"
 #include "base/log.hpp"
 #include "fetch/auth.hpp"
+#include "fetch/lookup.hpp"
 #include "fetch/redact.hpp"
 
 namespace sluice::fetch {
@@ -190,7 +195,11 @@ struct Client::State {
         if (previous) continue;  // the rotation's grace time: once, and not counted as a retry
       }
       const auto wait = state->wait_after(result, number, first_began, planned, context);
-      if (!wait) co_return handed_on(request, std::move(result), *authentication);
+      if (!wait) {
+        if (!result && result.error().code == kNoAddress)
+          co_await tell_a_wrong_name(*state, planned.destination.host, result);
+        co_return handed_on(request, std::move(result), *authentication);
+      }
       ++number;
       state->count(context, [](FetchStats& stats) { ++stats.retries; });
       co_await state->delay.wait(*wait);
@@ -244,6 +253,20 @@ struct Client::State {
     }
     state->count(context, [&result](FetchStats& stats) { count_end(stats, result); });
     co_return std::move(result);
+  }
+
+  static Task<void> tell_a_wrong_name(State& state, const std::string& host,
+                                      Result<RawResponse>& result) {
+    if (!state.names) state.names.emplace(1);
+    Task<bool> asking = asks(host);
+    const bool is_wrong =
+        co_await asio::co_spawn(*state.names, std::move(asking), asio::use_awaitable);
+    if (!is_wrong) co_return;
+    result = fail(ErrorKind::bad_input, std::string(kNoSuchName),
+                  "there is no host '" + host + "', though its domain exists");
+  }
+  static Task<bool> asks(std::string host) {
+    co_return is_no_such_name(host, [](const std::string& name) { return ask_name_servers(name); });
   }
 
   static void count_end(FetchStats& stats, const Result<RawResponse>& result) {
@@ -315,6 +338,7 @@ struct Client::State {
   Delay& delay;
   std::unique_ptr<Transport> transport;  ///< null once the Client is gone
   FetchStats totals;
+  std::optional<asio::thread_pool> names;  ///< where DNS is asked; made for the first question
   RequestShares shares{options.requests_max};
 };
 
@@ -329,7 +353,10 @@ Client::Client(std::unique_ptr<Transport> transport, ClientOptions options, cons
     : state_(std::make_shared<State>(std::move(transport), std::move(options), clock, entropy,
                                      delay)) {}
 
-Client::~Client() { state_->transport.reset(); }
+Client::~Client() {
+  state_->transport.reset();
+  if (state_->names) state_->names->join();  // what is asked there ends soon, and on the loop
+}
 
 Task<Result<contract::Response>> Client::send(contract::Request request,
                                               const SendContext& context) {

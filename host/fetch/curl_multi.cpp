@@ -16,6 +16,7 @@
 
 #include "base/check.hpp"
 #include "fetch/inflate.hpp"
+#include "fetch/lookup.hpp"
 
 namespace sluice::fetch {
 namespace {
@@ -583,7 +584,7 @@ struct CurlMulti::Core : std::enable_shared_from_this<Core> {
         transfer.detail[0] != 0 ? transfer.detail.data() : curl_easy_strerror(code);
     switch (code) {
       case CURLE_COULDNT_RESOLVE_HOST:
-        return Error(lost, "fetch.transport.resolve", detail, "check the host name and the DNS");
+        return Error(lost, std::string(kNoAddress), detail, "check the host name and the DNS");
       case CURLE_COULDNT_CONNECT:
       case CURLE_OPERATION_TIMEDOUT:
         return Error(lost, "fetch.transport.connect", detail,

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <string_view>
 
+#include "fetch/lookup.hpp"
+
 namespace sluice::sync {
 namespace {
 
@@ -16,9 +18,22 @@ constexpr std::string_view kOwn[] = {
     "connector.store",             // the host's own copies: damaged, or the disk is full
 };
 
-constexpr std::string_view kNoAnswerFromDns = "fetch.transport.resolve";
+bool gave_up(const contract::ConnectorFailure& failure) {
+  return failure.failure_class == contract::FailureClass::upstream_transient ||
+         failure.failure_class == contract::FailureClass::upstream_permanent;
+}
 
 }  // namespace
+
+void say_wrong_name(SessionEnd& end) {
+  if (end.done() || !gave_up(*end.failure) || !end.transport_error.starts_with(fetch::kNoSuchName))
+    return;
+  end.failure->failure_class = contract::FailureClass::config;
+  end.failure->vendor_code = fetch::kNoSuchName;
+  end.failure->message =
+      end.transport_error.substr(fetch::kNoSuchName.size() + 2) +
+      ": the connection's configuration names the wrong one (sluice connection config)";
+}
 
 std::optional<Error> host_trouble(const SessionEnd& end) {
   if (end.done()) return std::nullopt;
@@ -29,9 +44,7 @@ std::optional<Error> host_trouble(const SessionEnd& end) {
     return Error(ErrorKind::internal, failure.vendor_code, failure.message,
                  "this is wrong on this host only; others go on with the connection");
   }
-  const bool gave_up = failure.failure_class == contract::FailureClass::upstream_transient ||
-                       failure.failure_class == contract::FailureClass::upstream_permanent;
-  if (gave_up && end.transport_error.starts_with(kNoAnswerFromDns)) {
+  if (gave_up(failure) && end.transport_error.starts_with(fetch::kNoAddress)) {
     return Error(ErrorKind::retry_later, "host.no_dns", end.transport_error,
                  "check this host's DNS, and the name; other hosts may go on with the connection");
   }

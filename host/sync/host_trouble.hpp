@@ -15,4 +15,9 @@ namespace sluice::sync {
 /// rows that hosts share say nothing of it.
 [[nodiscard]] std::optional<Error> host_trouble(const SessionEnd& end);
 
+/// A connector that got no address can only say that it did not reach its vendor. Where DNS works
+/// and the name is wrong (fetch/lookup.hpp), that is the connection's: the failure becomes CONFIG,
+/// in words that say so.
+void say_wrong_name(SessionEnd& end);
+
 }  // namespace sluice::sync

@@ -3,6 +3,7 @@
 #include "base/failpoint.hpp"
 #include "base/log.hpp"
 #include "base/task_group.hpp"
+#include "sync/host_trouble.hpp"
 #include "sync/services.hpp"
 
 #include <boost/asio/redirect_error.hpp>
@@ -406,7 +407,9 @@ Task<SessionEnd> run_session(SessionRun run) {
   co_await drive.give_up_requests();
   co_await drive.settle();  // a failed write speaks before what came after it
   if (surprise) std::rethrow_exception(surprise);
-  co_return drive.take_end();
+  SessionEnd end = drive.take_end();
+  say_wrong_name(end);
+  co_return end;
 }
 
 }  // namespace sluice::sync
