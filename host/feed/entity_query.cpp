@@ -134,7 +134,8 @@ class Conditions {
     const bool exact = filter.op == FilterOp::eq || filter.op == FilterOp::in;
     if (refers && exact) {
       pin();
-      auto compared = compare(filter, attribute, expression);
+      // As its index has it.
+      auto compared = compare(filter, attribute, expression + " collate \"C\"");
       unpin();
       return compared;
     }

@@ -342,8 +342,9 @@ std::string edge_sql(const Edge& edge) {
           " cross join lateral ({} order by e.id limit {}) e order by k.n, e.id",
           columns,
           live_rows(target,
-                    fmt::format("e.connection_id = k.connection_id and e.{} = k.external_id",
-                                model::quote_name(edge.attribute))),
+                    fmt::format(
+                        "e.connection_id = k.connection_id and e.{} collate \"C\" = k.external_id",
+                        model::quote_name(edge.attribute))),
           kChildrenMax + 1);
     case EdgeKind::link:
       return fmt::format(

@@ -20,7 +20,7 @@ using model::quote_text;
 
 constexpr std::string_view kOurMark = "sluice workspace ";
 /// Rises with the way views are made: all are made anew then.
-constexpr int kFormat = 1;
+constexpr int kFormat = 2;
 /// An index of an own attribute is built at once up to this size of the table; it takes seconds.
 constexpr std::int64_t kIndexAtOnceBytes = 256 << 20;
 

@@ -367,14 +367,16 @@ Task<void> put_rules(pg::Transaction& transaction, WorkspaceId workspace, const 
 }  // namespace
 
 std::string reference_index_name(std::string_view table, std::string_view attribute) {
-  return fitted_name(fmt::format("{}_by_{}", table, attribute));
+  return fitted_name(fmt::format("{}_of_{}", table, attribute));
 }
 
 std::string create_reference_index(std::string_view table, std::string_view attribute,
                                    std::string_view how) {
   return fmt::format(
-      "create index {} if not exists {} on vendor.{} (workspace_id, connection_id, {})", how,
-      quote_name(reference_index_name(table, attribute)), quote_name(table), quote_name(attribute));
+      "create index {} if not exists {} on vendor.{} (workspace_id, connection_id, "
+      "{} collate \"C\")",
+      how, quote_name(reference_index_name(table, attribute)), quote_name(table),
+      quote_name(attribute));
 }
 
 Task<Installed> install_types(pg::Transaction& transaction, WorkspaceId workspace,

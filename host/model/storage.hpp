@@ -37,8 +37,8 @@ struct Installed {
 /// The table vendor.<connector>_<type> has workspace_id, connection_id, external_id, id,
 /// source_version, observed_version, content_hash, deleted_at, first_synced_at, last_synced_at,
 /// sync_version, source_url, extra, overlay and one nullable column an attribute, named as the
-/// attribute; an attribute that carries a relationship is indexed with (workspace_id,
-/// connection_id).
+/// attribute; an attribute that carries a relationship is indexed behind workspace_id and
+/// connection_id in the collation of external_id, "C": only so a join of the two finds the index.
 ///
 /// Positions: attribute.position is the attribute's index in the manifest that first declared it,
 /// and stays with the NAME. A later manifest may order its attributes anew; then a record's
@@ -64,7 +64,8 @@ Task<Installed> install_types(pg::Connection& connection, WorkspaceId workspace,
                               const contract::Manifest& manifest);
 
 /// How a reference index is named, and the statement that makes it: to be run outside a transaction
-/// where the table has rows.
+/// where the table has rows. Before migration 0010 the name had "by" for "of", and the collation
+/// of the database.
 [[nodiscard]] std::string reference_index_name(std::string_view table, std::string_view attribute);
 [[nodiscard]] std::string create_reference_index(std::string_view table, std::string_view attribute,
                                                  std::string_view how = "");

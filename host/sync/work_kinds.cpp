@@ -134,6 +134,9 @@ class MakeIndex final : public work::Kind {
     if (!is.empty()) co_await connection.query(drop);
     const std::string create = model::create_reference_index(table, attribute, "concurrently");
     co_await connection.query(create);
+    const std::string before = model::quote_name(model::fitted_name(table + "_by_" + attribute));
+    const std::string drop_before = "drop index concurrently if exists vendor." + before;
+    co_await connection.query(drop_before);
   }
 
   Task<Batch> batch(pg::Connection& connection, pg::Fenced& fenced, const Item& item) override {

@@ -453,7 +453,7 @@ TEST_F(ConnectorWork, a_deleted_connection_leaves_its_places_in_the_feed_and_nob
 }
 
 TEST_F(ConnectorWork, a_new_relationship_of_a_table_with_rows_gets_its_index_beside_its_writers) {
-  sql("drop index vendor.acme_invoice_by_customer");
+  sql("drop index vendor.acme_invoice_of_customer");
   const auto again = [](pg::Pool& pool, WorkspaceId workspace) -> Task<model::Installed> {
     auto connection = co_await pool.acquire();
     const auto manifest = sluice::testing::acme_manifest();
@@ -466,12 +466,12 @@ TEST_F(ConnectorWork, a_new_relationship_of_a_table_with_rows_gets_its_index_bes
   const std::string task = R"({"table": "acme_invoice", "attribute": "customer"})";
   const std::string valid =
       "select i.indisvalid from pg_index i where i.indexrelid = "
-      "to_regclass('vendor.acme_invoice_by_customer')";
+      "to_regclass('vendor.acme_invoice_of_customer')";
   // A page that is under way holds the table as writers do; building waits for it, and it alone.
   work("index.make", "acme_invoice.customer", task);
   EXPECT_EQ(text(valid), "t");
   sql("update pg_index set indisvalid = false where indexrelid = "
-      "'vendor.acme_invoice_by_customer'::regclass");
+      "'vendor.acme_invoice_of_customer'::regclass");
   work("index.make", "acme_invoice.customer", task);
   EXPECT_EQ(text(valid), "t") << "what a killed host left half built is built anew";
   EXPECT_TRUE(run(again(pool(), workspace_)).indexes.empty());
