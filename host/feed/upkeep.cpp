@@ -35,6 +35,7 @@ const pg::Statement kBegin{"feed_begin_generation", "select sluice.begin_generat
 
 struct Upkeep {
   std::chrono::days kept;
+  std::chrono::milliseconds head_patience;
   std::chrono::steady_clock::time_point forget_at;  ///< not before
   bool failing = false;                             ///< said once, until it works again
 };
@@ -60,11 +61,17 @@ Task<void> look_after(pg::Connection& connection, Upkeep& upkeep) {
 
 /// Until the connection breaks.
 Task<void> keep_on(pg::Connection& connection, Upkeep& upkeep) {
+  auto next_look = std::chrono::steady_clock::now();
   for (;;) {
-    co_await look_after(connection, upkeep);
+    // First, since a new generation waits at the heads as well.
+    co_await journal::end_frozen_holders(connection, upkeep.head_patience);
+    if (std::chrono::steady_clock::now() >= next_look) {
+      co_await look_after(connection, upkeep);
+      next_look = std::chrono::steady_clock::now() + kLookInterval;
+    }
     upkeep.failing = false;
     // Nobody notifies: this only notices at once when the connection breaks.
-    co_await connection.wait_for_notification(kLookInterval);
+    co_await connection.wait_for_notification(upkeep.head_patience / 5);
   }
 }
 
@@ -110,10 +117,12 @@ Task<std::int64_t> begin_generation(pg::Connection& connection, std::string why)
   co_return rows.get<std::int64_t>(0, 0);
 }
 
-Task<void> keep_feed(Executor executor, pg::ConnectOptions options, std::chrono::days kept) {
+Task<void> keep_feed(Executor executor, pg::ConnectOptions options, std::chrono::days kept,
+                     std::chrono::milliseconds head_patience) {
   asio::steady_timer pause(executor);
   Upkeep upkeep;
   upkeep.kept = kept;
+  upkeep.head_patience = head_patience;
   for (;;) {
     try {
       co_await connect_and_keep_on(executor, options, upkeep);

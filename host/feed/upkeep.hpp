@@ -1,4 +1,5 @@
-// What keeps the change feed going: its months, and whether it is still the same history.
+// What keeps the change feed going: its months, its heads, and whether it is still the same
+// history.
 #pragma once
 
 #include <chrono>
@@ -8,6 +9,7 @@
 #include "base/async.hpp"
 #include "base/clock.hpp"
 #include "base/ids.hpp"
+#include "journal/frozen.hpp"
 #include "pg/connection.hpp"
 
 namespace sluice::feed {
@@ -36,12 +38,14 @@ Task<std::string> check_origin(pg::Connection& connection);
 /// state. Returns how many workspaces began anew.
 Task<std::int64_t> begin_generation(pg::Connection& connection, std::string why);
 
-/// For as long as the host runs, on a connection of its own: check_origin and ensure_partitions at
-/// once, every minute, and as soon as the connection had to be made anew, which is what a failover
-/// or a restored server looks like from here. At once and every hour the months go that ended more
-/// than `kept` ago by the server's clock (zero: none ever go); one that is being read stays until
-/// the next time, with a line in the log. A failure is logged once, until it works again, and it
-/// goes on.
-Task<void> keep_feed(Executor executor, pg::ConnectOptions options, std::chrono::days kept);
+/// For as long as the host runs, on a connection of its own, so that also a host whose others all
+/// wait at a head goes on: check_origin and ensure_partitions at once, every minute, and as soon as
+/// the connection had to be made anew, which is what a failover or a restored server looks like
+/// from here. At once and every hour the months go that ended more than `kept` ago by the server's
+/// clock (zero: none ever go); one that is being read stays until the next time, with a line in the
+/// log. journal::end_frozen_holders five times in `head_patience`. A failure is logged once, until
+/// it works again, and it goes on.
+Task<void> keep_feed(Executor executor, pg::ConnectOptions options, std::chrono::days kept,
+                     std::chrono::milliseconds head_patience = journal::kHeadPatience);
 
 }  // namespace sluice::feed

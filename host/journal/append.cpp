@@ -71,7 +71,7 @@ Task<Error> who_holds_the_head(pg::Connection& connection, WorkspaceId workspace
                       holder.text(0, 3), holder.get<std::int64_t>(0, 4));
   }
   co_return Error(ErrorKind::retry_later, "feed.busy",
-                  fmt::format("the head of workspace {}'s change feed was not free within 5 s: {}",
+                  fmt::format("the head of workspace {}'s change feed was not free in time: {}",
                               workspace.value, who),
                   "nothing was written; it is tried again. A process that keeps it can be ended: "
                   "select pg_terminate_backend(<process>)");

@@ -15,7 +15,9 @@ namespace sluice::journal {
 /// sluice.append_changes and sluice.append_change_parts (migration 0005). They lock the workspace's
 /// head row until the commit, so nothing that locks anything may be sent behind them, and a
 /// transaction that tells changes at several places collects them and tells them once. They wait at
-/// most five seconds for the head, and then fail with kBusyState.
+/// most 20 s for the head, and then fail with kBusyState; a host that froze with the head in its
+/// hands is ended before (journal/frozen.hpp), so that whoever it is that has it works, or is none
+/// of ours.
 extern const pg::Statement kAppend;
 extern const pg::Statement kAppendParts;
 /// Puts changes aside, within their transaction, for kAppendParts.

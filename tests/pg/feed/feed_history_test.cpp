@@ -347,6 +347,9 @@ TEST_F(FeedHistoryTest, AHeadThatIsHeldIsToldToWhoDeletesToo) {
 }
 
 TEST_F(FeedHistoryTest, AHeadThatIsHeldIsToldWithWhoHoldsIt) {
+  run(pool().query(
+      "alter function sluice.append_changes(bigint, bigint, bigint, bigint[], bigint[], text[], "
+      "text[], jsonb[]) set lock_timeout = '1s'"));
   auto holder = connect();
   run(holder->query("begin"));
   run(holder->query("select 1 from sluice.feed_head for update"));
