@@ -18,6 +18,7 @@
 #include "ingest/writer.hpp"
 #include "link/resolver.hpp"
 #include "model/catalog.hpp"
+#include "model/gathered_writes.hpp"
 #include "pg/cluster.hpp"
 #include "pg/migrate.hpp"
 #include "pg/pools.hpp"
@@ -292,9 +293,9 @@ class Host {
     options.retention.work = std::chrono::days(config_.retention_work_days);
     engine_ = std::make_unique<sync::Engine>(services, *connections_, options);
     connections_->on_change([this](WorkspaceId) { engine_->kick(); });
-    const api::Services api_services{pools_,   pools_.asking, clock_,        *registry_,
-                                     *vault_,  *catalogs_,    *connections_, *engine_,
-                                     *client_, *pages_,       *steps_,       kVersion};
+    const api::Services api_services{pools_,     pools_.asking, clock_,        *registry_, *vault_,
+                                     *catalogs_, writes_,       *connections_, *engine_,   *client_,
+                                     *pages_,    *steps_,       kVersion};
     api_ = std::make_unique<api::Api>(api_services);
     server_ = expect(api::Server::listen(
         loop_.get_executor(), config_.listen_address, config_.listen_port,
@@ -423,6 +424,7 @@ class Host {
   asio::steady_timer look_at_connectors_{loop_};
   std::atomic<bool> touched_ = false;  ///< something happened in a connector directory
   pg::Pools pools_;
+  model::GatheredWrites writes_{pools_.changing};
   std::unique_ptr<vault::Vault> vault_;
   std::unique_ptr<connector::Registry> registry_;
   std::unique_ptr<fetch::Client> client_;

@@ -208,7 +208,7 @@ bool Call::flag(std::string_view name) const {
 std::string Call::actor() const { return fmt::format("token {}", principal.token_id); }
 
 Services Services::with_pool(pg::Pool& other) const {
-  return Services{pools,       other,  clock,  registry, vault, catalogs,
+  return Services{pools,       other,  clock,  registry, vault, catalogs, writes,
                   connections, engine, client, pages,    steps, version};
 }
 

@@ -13,6 +13,7 @@
 #include "connector/registry.hpp"
 #include "fetch/client.hpp"
 #include "model/catalog.hpp"
+#include "model/gathered_writes.hpp"
 #include "pg/pools.hpp"
 #include "sync/connections.hpp"
 #include "sync/engine.hpp"
@@ -32,6 +33,7 @@ struct Services {
   connector::Registry& registry;
   vault::Vault& vault;
   model::Catalogs& catalogs;
+  model::GatheredWrites& writes;
   sync::Connections& connections;
   sync::Engine& engine;
   const fetch::Client& client;

@@ -9,6 +9,7 @@
 
 #include <array>
 #include <charconv>
+#include <functional>
 
 namespace sluice::api {
 namespace {
@@ -125,7 +126,7 @@ const model::StoredType& own_type(const model::Catalog& catalog, const std::stri
     reasons += error.reason;
     is_taken = is_taken || error.fault == model::FieldFault::duplicate_key;
     is_absent = is_absent ||
-                (error.fault == model::FieldFault::missing_key && mode == model::OwnMode::update);
+                (error.fault == model::FieldFault::missing_key && mode != model::OwnMode::upsert);
   }
   if (is_absent) throw Failure(Error(ErrorKind::not_found, "entity.not_found", std::move(reasons)));
   if (is_taken)
@@ -143,36 +144,36 @@ HttpResponse written(const model::OwnOutcome& outcome, model::OwnMode mode) {
   return HttpResponse::json(document, outcome.action == model::OwnAction::inserted ? 201 : 200);
 }
 
-/// A line for the one entity that was written: which attributes, never their values.
-void tell_audit(const Call& call, const model::StoredType& type, const json& body,
-                pg::Pipeline& pipeline, const model::OwnOutcome& outcome) {
-  json detail;
-  detail["attributes"] = json::array();
+using Beside = std::function<void(pg::Pipeline&, const model::OwnOutcome&)>;
+
+/// A line for the one entity that is written: which attributes, never their values.
+Beside audit_of(const Call& call, const model::StoredType& type, const json& body) {
+  json detail = json::object();
   for (const auto& [attribute, value] : body.items()) detail["attributes"].push_back(attribute);
-  const bool is_new = outcome.action == model::OwnAction::inserted;
-  pg::Call line =
-      sync::audit_line(call.workspace, call.actor(), is_new ? "entity.create" : "entity.update",
-                       fmt::format("{}/{}", type.name, outcome.id.value), detail);
-  pipeline.add(*line.statement, std::move(line.params));
+  return [workspace = call.workspace, actor = call.actor(), name = type.name,
+          detail = std::move(detail)](pg::Pipeline& pipeline, const model::OwnOutcome& outcome) {
+    const char* action = outcome.action == model::OwnAction::inserted  ? "entity.create"
+                         : outcome.action == model::OwnAction::removed ? "entity.delete"
+                                                                       : "entity.update";
+    pg::Call line = sync::audit_line(workspace, actor, action,
+                                     fmt::format("{}/{}", name, outcome.id.value), detail);
+    pipeline.add(*line.statement, std::move(line.params));
+  };
 }
 
 Task<HttpResponse> write(Call& call, model::OwnMode mode, EntityId id) {
   const json body = co_await call.body();
   const model::CatalogPtr catalog = co_await catalog_of(call);
   const model::StoredType& type = own_type(*catalog, call.part("type"));
-  std::vector<model::OwnRow> rows(1);
-  rows[0].values = body;
-  rows[0].id = id;
-  model::OwnWrite how;
-  how.mode = mode;
-  how.beside = [&](pg::Pipeline& pipeline, const std::vector<model::OwnOutcome>& outcomes) {
-    tell_audit(call, type, body, pipeline, outcomes.at(0));
-  };
-  auto connection = co_await call.services.pool.acquire();
-  const auto outcomes =
-      co_await model::write_own(*connection, call.workspace, type, std::move(rows), std::move(how));
+  model::OwnItem item;
+  item.type = &type;
+  item.row.values = body;
+  item.row.id = id;
+  item.mode = mode;
+  item.beside = audit_of(call, type, body);
+  const model::OwnOutcome outcome = co_await call.services.writes.write(catalog, std::move(item));
   call.services.engine.kick();
-  co_return written(outcomes.at(0), mode);
+  co_return written(outcome, mode);
 }
 
 EntityId id_of(const Call& call) {
@@ -192,17 +193,13 @@ Task<HttpResponse> update(Call& call) {
 Task<HttpResponse> remove(Call& call) {
   const model::CatalogPtr catalog = co_await catalog_of(call);
   const model::StoredType& type = own_type(*catalog, call.part("type"));
-  auto connection = co_await call.services.pool.acquire();
-  const EntityId id = id_of(call);
-  pg::Call line = sync::audit_line(call.workspace, call.actor(), "entity.delete",
-                                   fmt::format("{}/{}", type.name, id.value), json::object());
-  pg::Pipeline beside;
-  beside.add(*line.statement, std::move(line.params));
-  const bool existed =
-      co_await model::delete_own(*connection, call.workspace, type, id, RunId(), std::move(beside));
-  if (!existed)
-    throw Failure(Error(ErrorKind::not_found, "entity.not_found",
-                        "there is no " + type.name + " " + call.part("id")));
+  model::OwnItem item;
+  item.type = &type;
+  item.row.id = id_of(call);
+  item.mode = model::OwnMode::remove;
+  item.beside = audit_of(call, type, json::object());
+  const model::OwnOutcome outcome = co_await call.services.writes.write(catalog, std::move(item));
+  if (outcome.action == model::OwnAction::rejected) refuse(outcome, model::OwnMode::remove);
   call.services.engine.kick();
   json document;
   document["deleted"] = true;

@@ -31,6 +31,11 @@ const pg::Statement kPutPart{
     "insert into sluice.change_part (workspace_id, run_id, types, entities, ops, ids, changes) "
     "values ($1, $2, $3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::jsonb[])"};
 
+bool is_busy(const pg::QueryError& error) {
+  return error.sqlstate() == "55P03" &&
+         error.error().message.find("append_change") != std::string::npos;
+}
+
 void Changes::add(std::int64_t type, std::int64_t entity, std::string_view op,
                   std::string_view external_id, std::string_view changed) {
   types_.add(type);

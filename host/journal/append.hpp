@@ -15,7 +15,7 @@ namespace sluice::journal {
 /// sluice.append_changes and sluice.append_change_parts (migration 0005). They lock the workspace's
 /// head row until the commit, so nothing that locks anything may be sent behind them, and a
 /// transaction that tells changes at several places collects them and tells them once. They wait at
-/// most 20 s for the head, and then fail with kBusyState; a host that froze with the head in its
+/// most 20 s for the head, and then fail (is_busy); a host that froze with the head in its
 /// hands is ended before (journal/frozen.hpp), so that whoever it is that has it works, or is none
 /// of ours.
 extern const pg::Statement kAppend;
@@ -23,8 +23,8 @@ extern const pg::Statement kAppendParts;
 /// Puts changes aside, within their transaction, for kAppendParts.
 extern const pg::Statement kPutPart;
 
-/// SQLSTATE of a lock that did not come in time; the append alone has a limit for it.
-inline constexpr std::string_view kBusyState = "55P03";
+/// That an append waited for the head in vain, whatever else of its transaction has a limit, too.
+[[nodiscard]] bool is_busy(const pg::QueryError& error);
 
 /// Where changes come from.
 struct Source {
@@ -52,19 +52,19 @@ class Changes {
       ids_{pg::Oid::text}, changed_{pg::Oid::jsonb};
 };
 
-/// "feed.busy", retry_later, for a transaction that failed with kBusyState: says which session
+/// "feed.busy", retry_later, for a transaction that is_busy ended: says which session
 /// holds the workspace's head, and since when. Asks on the connection of that transaction, which it
 /// rolls back. Throws pg::QueryError.
 Task<Error> who_holds_the_head(pg::Connection& connection, WorkspaceId workspace);
 
-/// What `telling` returns and throws; where that is kBusyState, Failure("feed.busy") instead.
+/// What `telling` returns and throws; where that is_busy, Failure("feed.busy") instead.
 /// `telling` holds a transaction of this connection, and ends with it.
 template <class T>
 Task<T> or_feed_busy(pg::Connection& connection, WorkspaceId workspace, Task<T> telling) {
   try {
     co_return co_await std::move(telling);
   } catch (const pg::QueryError& error) {
-    if (error.sqlstate() != kBusyState) throw;
+    if (!is_busy(error)) throw;
   }
   Error busy = co_await who_holds_the_head(connection, workspace);  // never inside a handler
   throw Failure(std::move(busy));

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <map>
 #include <set>
+#include <span>
 #include <tuple>
 
 #include "base/check.hpp"
@@ -91,15 +92,18 @@ const pg::Statement kQueueKeys{
     " from unnest($3::int[], $4::uuid[], $5::int[], $6::bigint[]) as v(kind, digest, attribute, "
     "entity_id)"};
 
+const pg::Statement kDelete{
+    "own_delete",
+    "update sluice.own_entity set deleted_at = now(), updated_at = now()"
+    " where workspace_id = $1 and type_id = $2 and id = any($3::bigint[]) and deleted_at is null"};
+
+const pg::Statement kBegin{"own_begin", "begin"};
+const pg::Statement kPatience{"own_patience", "select set_config('lock_timeout', $1, true)"};
 const pg::Statement kCommit{"own_commit", "commit"};
 
 constexpr std::string_view kRead =
     "select id, data, created_at, updated_at from sluice.own_entity"
     " where workspace_id = $1 and type_id = $2 and id = $3 and deleted_at is null";
-
-constexpr std::string_view kDelete =
-    "update sluice.own_entity set deleted_at = now(), updated_at = now()"
-    " where workspace_id = $1 and type_id = $2 and id = $3 and deleted_at is null returning data";
 
 FieldError field_error(FieldFault fault, std::string attribute, std::string reason) {
   FieldError error;
@@ -144,6 +148,7 @@ using UniqueValue = std::pair<std::string, std::string>;  // attribute, raw valu
 struct Entity {
   EntityId id;  // 0 until ids are drawn for the new ones
   bool stored = false;
+  bool removed = false;
   json before = json::object();
   json after = json::object();
 };
@@ -229,11 +234,23 @@ class UniqueColumns {
   pg::Array entities_{pg::Oid::int8};
 };
 
-/// A batch as it would be row after row, played on what the database holds.
+/// What one row did to one entity.
+struct Step {
+  std::size_t entity = 0;
+  std::string_view op;
+  json changed;  // null for an insert
+};
+
+/// What became of one row.
+struct Applied {
+  OwnOutcome outcome;
+  std::size_t entity = 0;  // when not rejected
+};
+
+/// Rows of one type, as they would be one after the other, played on what the database holds.
 class Batch {
  public:
-  Batch(const StoredType& type, OwnMode mode, std::string key)
-      : type_(type), mode_(mode), key_(std::move(key)) {}
+  explicit Batch(const StoredType& type) : type_(type) {}
 
   void found(EntityId id, json data) {
     if (by_id_.contains(id)) return;
@@ -253,64 +270,77 @@ class Batch {
     holders_[std::move(value)] = by_id_.at(id);
   }
 
-  OwnOutcome apply(EntityId id, const Prepared& row) {
-    OwnOutcome outcome;
+  Applied apply(const OwnItem& item, const std::string& key, const Prepared& row) {
+    Applied applied;
+    OwnOutcome& outcome = applied.outcome;
     outcome.errors = row.errors;
-    if (!outcome.errors.empty()) return outcome;
-    const auto target = find_target(id, row.values, outcome.errors);
-    if (!outcome.errors.empty()) return outcome;
-    const bool insert = !target;
-    const json before = insert ? json::object() : entities_[*target].after;
-    const json after = merged(before, row.values);
-    check(after, target, outcome.errors);
-    if (!outcome.errors.empty()) return outcome;
-    if (!insert && before == after) {
+    if (!outcome.errors.empty()) return applied;
+    const auto target = find_target(item, key, row.values, outcome.errors);
+    if (!outcome.errors.empty()) return applied;
+    const bool removes = item.mode == OwnMode::remove;
+    const bool inserts = !target;
+    const json before = inserts ? json::object() : entities_[*target].after;
+    const json after = removes ? json::object() : merged(before, row.values);
+    if (!removes) check(after, target, outcome.errors);
+    if (!outcome.errors.empty()) return applied;
+    applied.entity = inserts ? entities_.size() : *target;
+    if (!inserts && !removes && before == after) {
       outcome.action = OwnAction::unchanged;
-      touched_.push_back(*target);
-      return outcome;
+      return applied;
     }
-    const std::size_t index = insert ? entities_.size() : *target;
-    if (insert) entities_.emplace_back();
+    if (inserts) entities_.emplace_back();
     for (const UniqueValue& value : unique_values(type_, before)) holders_[value] = std::nullopt;
-    for (UniqueValue& value : unique_values(type_, after)) holders_[std::move(value)] = index;
-    entities_[index].after = after;
-    touched_.push_back(index);
-    outcome.action = insert ? OwnAction::inserted : OwnAction::updated;
-    return outcome;
+    for (UniqueValue& value : unique_values(type_, after))
+      holders_[std::move(value)] = applied.entity;
+    Entity& entity = entities_[applied.entity];
+    entity.after = after;
+    entity.removed = removes;
+    if (removes) by_id_.erase(entity.id);
+    outcome.action = removes   ? OwnAction::removed
+                     : inserts ? OwnAction::inserted
+                               : OwnAction::updated;
+    Step& step = steps_.emplace_back();
+    step.entity = applied.entity;
+    step.op = removes ? "delete" : inserts ? "insert" : "update";
+    if (!inserts) step.changed = difference(before, after);
+    return applied;
   }
 
   [[nodiscard]] std::size_t new_entities() const {
     return static_cast<std::size_t>(std::count_if(entities_.begin(), entities_.end(),
                                                   [](const Entity& e) { return !e.stored; }));
   }
-  void number_new(const std::vector<EntityId>& ids) {
-    std::size_t next = 0;
-    for (Entity& entity : entities_) {
-      if (!entity.stored) entity.id = ids.at(next++);
-    }
+  [[nodiscard]] std::vector<Entity*> unnumbered() {
+    std::vector<Entity*> fresh;
+    for (Entity& entity : entities_)
+      if (!entity.stored) fresh.push_back(&entity);
+    return fresh;
   }
-  /// The id behind the n-th accepted row.
-  [[nodiscard]] EntityId id_of_accepted(std::size_t n) const { return entities_[touched_[n]].id; }
+  [[nodiscard]] const StoredType& type() const { return type_; }
   [[nodiscard]] const std::vector<Entity>& entities() const { return entities_; }
+  [[nodiscard]] const std::vector<Step>& steps() const { return steps_; }
 
  private:
-  std::optional<std::size_t> find_target(EntityId id, const json& values,
+  std::optional<std::size_t> find_target(const OwnItem& item, const std::string& key,
+                                         const json& values,
                                          std::vector<FieldError>& errors) const {
-    if (mode_ == OwnMode::insert || (mode_ == OwnMode::upsert && key_.empty())) return std::nullopt;
-    if (mode_ == OwnMode::update) {
+    if (item.mode == OwnMode::insert || (item.mode == OwnMode::upsert && key.empty()))
+      return std::nullopt;
+    if (item.mode != OwnMode::upsert) {
+      const EntityId id = item.row.id;
       const auto found = by_id_.find(id);
       if (found != by_id_.end()) return found->second;
       errors.push_back(field_error(FieldFault::missing_key, "",
                                    fmt::format("type {} has no entity {}", type_.name, id.value)));
       return std::nullopt;
     }
-    const auto value = values.find(key_);
+    const auto value = values.find(key);
     if (value == values.end() || value->is_null()) {
-      errors.push_back(field_error(FieldFault::missing_key, key_,
+      errors.push_back(field_error(FieldFault::missing_key, key,
                                    "the row has no value for the attribute it is matched by"));
       return std::nullopt;
     }
-    const auto holder = holders_.find(UniqueValue(key_, raw_text(*value)));
+    const auto holder = holders_.find(UniqueValue(key, raw_text(*value)));
     return holder == holders_.end() ? std::nullopt : holder->second;
   }
 
@@ -347,63 +377,46 @@ class Batch {
   }
 
   const StoredType& type_;
-  OwnMode mode_;
-  std::string key_;
   std::vector<Entity> entities_;
+  std::vector<Step> steps_;
   std::map<EntityId, std::size_t> by_id_;
   std::map<UniqueValue, std::optional<std::size_t>> holders_;
-  std::vector<std::size_t> touched_;
 };
 
-/// Everything one transaction writes for entities that changed.
+/// Everything one transaction writes for a type's entities that changed.
 class Effects {
  public:
-  Effects(WorkspaceId workspace, const StoredType& type, RunId run)
-      : workspace_(workspace), type_(type), run_(run) {}
-
-  void add(const Entity& entity) {
-    if (entity.stored && entity.before == entity.after) return;
-    pg::Array& ids = entity.stored ? update_ids_ : insert_ids_;
-    pg::Array& data = entity.stored ? update_data_ : insert_data_;
-    ids.add(entity.id.value);
-    data.add(std::string_view(entity.after.dump()));
-    move_keys(entity);
-    json changed;
-    if (entity.stored) changed = difference(entity.before, entity.after);
-    add_change(entity.id, entity.stored ? "update" : "insert", changed);
+  Effects(WorkspaceId workspace, const Batch& batch) : workspace_(workspace), type_(batch.type()) {
+    for (const Entity& entity : batch.entities()) add(entity);
   }
 
-  void remove(EntityId id, const json& before) {
-    Entity entity;
-    entity.id = id;
-    entity.stored = true;
-    entity.before = before;
-    move_keys(entity);
-    add_change(id, "delete", difference(before, json::object()));
-  }
-
-  [[nodiscard]] bool empty() const { return changes_.empty(); }
-
-  /// Everything up to and with the commit, what goes beside it first; the effects are gone then.
-  [[nodiscard]] pg::Pipeline take_pipeline(pg::Pipeline out) {
+  void add_to(pg::Pipeline& out) {
     if (insert_ids_.size() > 0)
       out.add(kInsert, pg::Params(workspace_, type_.id, insert_ids_, insert_data_));
     if (update_ids_.size() > 0)
       out.add(kUpdate, pg::Params(workspace_, type_.id, update_ids_, update_data_));
+    if (removed_ids_.size() > 0) out.add(kDelete, pg::Params(workspace_, type_.id, removed_ids_));
     if (!unique_lost_.empty()) out.add(kDropUnique, unique_lost_.params(workspace_, type_.id));
     if (!unique_gained_.empty()) out.add(kPutUnique, unique_gained_.params(workspace_, type_.id));
     if (!keys_lost_.empty()) out.add(kDropKeys, keys_lost_.params(workspace_, type_.id));
     if (!keys_gained_.empty()) out.add(kPutKeys, keys_gained_.params(workspace_, type_.id));
     if (!keys_queued_.empty()) out.add(kQueueKeys, keys_queued_.params(workspace_, type_.id));
-    journal::Source source;
-    source.workspace = workspace_;
-    source.run = run_;
-    changes_.append_to(out, source);
-    out.add(kCommit, pg::Params());
-    return out;
   }
 
  private:
+  void add(const Entity& entity) {
+    if (entity.stored && entity.before == entity.after) return;
+    if (entity.removed) {
+      removed_ids_.add(entity.id.value);
+    } else {
+      pg::Array& ids = entity.stored ? update_ids_ : insert_ids_;
+      pg::Array& data = entity.stored ? update_data_ : insert_data_;
+      ids.add(entity.id.value);
+      data.add(std::string_view(entity.after.dump()));
+    }
+    move_keys(entity);
+  }
+
   void move_keys(const Entity& entity) {
     const auto old_unique = unique_values(type_, entity.before);
     const auto new_unique = unique_values(type_, entity.after);
@@ -431,117 +444,204 @@ class Effects {
     }
   }
 
-  void add_change(EntityId id, std::string_view op, const json& changed) {
-    changes_.add(type_.id.value, id.value, op, "", changed.is_null() ? "" : changed.dump());
+  WorkspaceId workspace_;
+  const StoredType& type_;
+  pg::Array insert_ids_{pg::Oid::int8}, insert_data_{pg::Oid::jsonb};
+  pg::Array update_ids_{pg::Oid::int8}, update_data_{pg::Oid::jsonb};
+  pg::Array removed_ids_{pg::Oid::int8};
+  UniqueColumns unique_lost_, unique_gained_;
+  KeyColumns keys_lost_, keys_gained_, keys_queued_;
+};
+
+using Beside = std::function<void(pg::Pipeline&, const std::vector<OwnOutcome>&)>;
+
+/// Several rows in one transaction, on its way: what is looked up, played, and written.
+class Together {
+ public:
+  Together(WorkspaceId workspace, const std::vector<OwnItem>& items,
+           const std::vector<Prepared>& prepared, const std::vector<std::string>& keys)
+      : workspace_(workspace), items_(items), prepared_(prepared), keys_(keys) {
+    for (const OwnItem& item : items_) batches_.try_emplace(item.type->id, *item.type);
+  }
+
+  /// Type by type, and each sorted: two transactions lock in the same order.
+  void add_looks(pg::Pipeline& out) {
+    for (auto& [type, batch] : batches_) {
+      std::set<EntityId> ids;
+      std::set<UniqueValue> values;
+      for (std::size_t i = 0; i < items_.size(); ++i) {
+        if (items_[i].type->id != type) continue;
+        const OwnMode mode = items_[i].mode;
+        if (mode == OwnMode::update || mode == OwnMode::remove) ids.insert(items_[i].row.id);
+        for (UniqueValue& value : unique_values(batch.type(), prepared_[i].values))
+          values.insert(std::move(value));
+      }
+      add_look(out, batch, ids);
+      add_look(out, batch, values);
+    }
+  }
+  void take(std::span<const pg::QueryResult> looks) {
+    for (std::size_t look = 0; look < looks_.size(); ++look) {
+      const pg::QueryResult& found = looks[look];
+      const auto& [batch, by_id] = looks_[look];
+      for (int i = 0; i < found.rows(); ++i) {
+        if (by_id) {
+          batch->found(found.get<EntityId>(i, 0), json::parse(found.text(i, 1)));
+          continue;
+        }
+        UniqueValue value(found.get<std::string>(i, 0), found.get<std::string>(i, 1));
+        batch->found(std::move(value), found.get<EntityId>(i, 2), json::parse(found.text(i, 3)));
+      }
+    }
+  }
+
+  void play() {
+    for (std::size_t i = 0; i < items_.size(); ++i)
+      applied_.push_back(batch_of(i).apply(items_[i], keys_[i], prepared_[i]));
+  }
+  [[nodiscard]] std::size_t new_entities() const {
+    std::size_t count = 0;
+    for (const auto& [type, batch] : batches_) count += batch.new_entities();
+    return count;
+  }
+  void number_new(const pg::QueryResult& drawn) {
+    int next = 0;
+    for (auto& [type, batch] : batches_) {
+      for (Entity* entity : batch.unnumbered()) entity->id = drawn.get<EntityId>(next++, 0);
+    }
+  }
+
+  /// Everything up to and with the commit; nothing when nothing changed. `beside` first, and what
+  /// goes beside each row that changed something.
+  [[nodiscard]] pg::Pipeline writes(RunId run, const std::vector<OwnOutcome>& outcomes,
+                                    const Beside& beside) const {
+    journal::Changes changes;
+    for (const auto& [type, batch] : batches_) {
+      for (const Step& step : batch.steps()) {
+        changes.add(type.value, batch.entities()[step.entity].id.value, step.op, "",
+                    step.changed.is_null() ? "" : step.changed.dump());
+      }
+    }
+    pg::Pipeline out;
+    if (changes.empty()) return out;
+    if (beside) beside(out, outcomes);
+    for (std::size_t i = 0; i < items_.size(); ++i) {
+      const OwnAction action = outcomes[i].action;
+      if (action == OwnAction::rejected || action == OwnAction::unchanged) continue;
+      if (items_[i].beside) items_[i].beside(out, outcomes[i]);
+    }
+    for (const auto& [type, batch] : batches_) Effects(workspace_, batch).add_to(out);
+    journal::Source source;
+    source.workspace = workspace_;
+    source.run = run;
+    changes.append_to(out, source);
+    out.add(kCommit, pg::Params());
+    return out;
+  }
+
+  [[nodiscard]] std::vector<OwnOutcome> outcomes() {
+    std::vector<OwnOutcome> all;
+    for (std::size_t i = 0; i < items_.size(); ++i) {
+      OwnOutcome& outcome = all.emplace_back(std::move(applied_[i].outcome));
+      if (outcome.action != OwnAction::rejected)
+        outcome.id = batch_of(i).entities()[applied_[i].entity].id;
+    }
+    return all;
+  }
+
+ private:
+  Batch& batch_of(std::size_t item) { return batches_.at(items_[item].type->id); }
+
+  void add_look(pg::Pipeline& out, Batch& batch, const std::set<EntityId>& wanted) {
+    if (wanted.empty()) return;
+    pg::Array ids(pg::Oid::int8);
+    for (const EntityId id : wanted) ids.add(id.value);
+    out.add(kLookupIds, pg::Params(workspace_, batch.type().id, ids));
+    looks_.emplace_back(&batch, true);
+  }
+  void add_look(pg::Pipeline& out, Batch& batch, const std::set<UniqueValue>& wanted) {
+    if (wanted.empty()) return;
+    pg::Array attributes(pg::Oid::text), values(pg::Oid::text);
+    for (const auto& [attribute, value] : wanted) {
+      attributes.add(std::string_view(attribute));
+      values.add(std::string_view(value));
+    }
+    out.add(kLookup, pg::Params(workspace_, batch.type().id, attributes, values));
+    looks_.emplace_back(&batch, false);
   }
 
   WorkspaceId workspace_;
-  const StoredType& type_;
-  RunId run_;
-  pg::Array insert_ids_{pg::Oid::int8}, insert_data_{pg::Oid::jsonb};
-  pg::Array update_ids_{pg::Oid::int8}, update_data_{pg::Oid::jsonb};
-  UniqueColumns unique_lost_, unique_gained_;
-  KeyColumns keys_lost_, keys_gained_, keys_queued_;
-  journal::Changes changes_;
+  const std::vector<OwnItem>& items_;
+  const std::vector<Prepared>& prepared_;
+  const std::vector<std::string>& keys_;
+  std::map<EntityTypeId, Batch> batches_;
+  std::vector<std::pair<Batch*, bool>> looks_;  // by id, or by values
+  std::vector<Applied> applied_;
 };
 
-Task<void> look_up_values(pg::Connection& connection, WorkspaceId workspace, const StoredType& type,
-                          const std::vector<Prepared>& rows, Batch& batch) {
-  std::set<UniqueValue> wanted;  // sorted: two batches lock in the same order
-  for (const Prepared& row : rows) {
-    for (UniqueValue& value : unique_values(type, row.values)) wanted.insert(std::move(value));
+Task<std::vector<OwnOutcome>> write_once(pg::Connection& connection, Together together, RunId run,
+                                         std::chrono::milliseconds lock_patience,
+                                         const Beside& beside) {
+  pg::Pipeline looks;
+  looks.add(kBegin, pg::Params());
+  if (lock_patience.count() > 0)
+    looks.add(kPatience, pg::Params(fmt::format("{}ms", lock_patience.count())));
+  const std::size_t opening = looks.size();
+  together.add_looks(looks);
+  const std::vector<pg::QueryResult> found = co_await connection.run(std::move(looks));
+  together.take(std::span(found).subspan(opening));
+  together.play();
+  if (const std::size_t fresh = together.new_entities(); fresh > 0) {
+    pg::Params params(static_cast<std::int32_t>(fresh));
+    const pg::QueryResult drawn = co_await connection.query(kNewIds, std::move(params));
+    together.number_new(drawn);
   }
-  if (wanted.empty()) co_return;
-  pg::Array attributes(pg::Oid::text);
-  pg::Array values(pg::Oid::text);
-  for (const auto& [attribute, value] : wanted) {
-    attributes.add(std::string_view(attribute));
-    values.add(std::string_view(value));
-  }
-  pg::Params params(workspace, type.id, attributes, values);
-  const auto found = co_await connection.query(kLookup, std::move(params));
-  for (int i = 0; i < found.rows(); ++i) {
-    UniqueValue value(found.get<std::string>(i, 0), found.get<std::string>(i, 1));
-    batch.found(std::move(value), found.get<EntityId>(i, 2), json::parse(found.text(i, 3)));
-  }
-}
-
-Task<void> look_up_ids(pg::Connection& connection, WorkspaceId workspace, const StoredType& type,
-                       const std::vector<OwnRow>& rows, Batch& batch) {
-  std::set<EntityId> wanted;
-  for (const OwnRow& row : rows) wanted.insert(row.id);
-  pg::Array ids(pg::Oid::int8);
-  for (const EntityId id : wanted) ids.add(id.value);
-  pg::Params params(workspace, type.id, ids);
-  const auto found = co_await connection.query(kLookupIds, std::move(params));
-  for (int i = 0; i < found.rows(); ++i) {
-    batch.found(found.get<EntityId>(i, 0), json::parse(found.text(i, 1)));
-  }
-}
-
-Task<void> number_new_entities(pg::Connection& connection, Batch& batch) {
-  const std::size_t count = batch.new_entities();
-  if (count == 0) co_return;
-  pg::Params params(static_cast<std::int32_t>(count));
-  const auto drawn = co_await connection.query(kNewIds, std::move(params));
-  std::vector<EntityId> ids;
-  for (int i = 0; i < drawn.rows(); ++i) ids.push_back(drawn.get<EntityId>(i, 0));
-  batch.number_new(ids);
-}
-
-Task<std::vector<OwnOutcome>> write_once(pg::Connection& connection, WorkspaceId workspace,
-                                         const StoredType& type, const std::vector<OwnRow>& rows,
-                                         const std::vector<Prepared>& prepared,
-                                         const OwnWrite& write) {
-  auto transaction = co_await pg::Transaction::begin(connection);
-  Batch batch(type, write.mode, write.key);
-  if (write.mode == OwnMode::update) co_await look_up_ids(connection, workspace, type, rows, batch);
-  co_await look_up_values(connection, workspace, type, prepared, batch);
-
-  std::vector<OwnOutcome> outcomes;
-  outcomes.reserve(rows.size());
-  for (std::size_t i = 0; i < rows.size(); ++i) {
-    outcomes.push_back(batch.apply(rows[i].id, prepared[i]));
-  }
-  co_await number_new_entities(connection, batch);
-  std::size_t accepted = 0;
-  for (OwnOutcome& outcome : outcomes) {
-    if (outcome.action != OwnAction::rejected) outcome.id = batch.id_of_accepted(accepted++);
-  }
-  Effects effects(workspace, type, write.run);
-  for (const Entity& entity : batch.entities()) effects.add(entity);
-  if (effects.empty()) {
-    co_await transaction.rollback();
+  std::vector<OwnOutcome> outcomes = together.outcomes();
+  pg::Pipeline writes = together.writes(run, outcomes, beside);
+  if (writes.size() == 0) {
+    co_await connection.query("rollback");
     co_return outcomes;
   }
-  pg::Pipeline beside;
-  if (write.beside) write.beside(beside, outcomes);
-  pg::Pipeline pipeline = effects.take_pipeline(std::move(beside));
   SLUICE_FAILPOINT("model.own.before_commit");
-  co_await connection.run(std::move(pipeline));
+  co_await connection.run(std::move(writes));
   co_return outcomes;
-}
-
-Task<bool> delete_once(pg::Connection& connection, WorkspaceId workspace, const StoredType& type,
-                       EntityId id, RunId run, pg::Pipeline beside) {
-  auto transaction = co_await pg::Transaction::begin(connection);
-  pg::Params params(workspace, type.id, id);
-  const auto deleted = co_await transaction.query(kDelete, std::move(params));
-  if (deleted.empty()) {
-    co_await transaction.rollback();
-    co_return false;
-  }
-  const json before = json::parse(deleted.text(0, 0));
-  Effects effects(workspace, type, run);
-  effects.remove(id, before);
-  pg::Pipeline pipeline = effects.take_pipeline(std::move(beside));
-  co_await connection.run(std::move(pipeline));
-  co_return true;
 }
 
 /// Another writer had the same values, or locked them in another order: a second look settles it.
 bool worth_another_try(const pg::QueryError& error) {
   return error.sqlstate() == "23505" || error.sqlstate() == "40P01" || error.sqlstate() == "40001";
+}
+
+Task<std::vector<OwnOutcome>> write_all(pg::Connection& connection, WorkspaceId workspace,
+                                        std::vector<OwnItem> items, RunId run,
+                                        std::chrono::milliseconds lock_patience, Beside beside) {
+  SLUICE_INVARIANT(items.size() <= kOwnBatchMax && !connection.in_transaction());
+  std::vector<Prepared> prepared;
+  std::vector<std::string> keys;
+  prepared.reserve(items.size());
+  keys.reserve(items.size());
+  for (const OwnItem& item : items) {
+    SLUICE_INVARIANT(item.type->own);
+    prepared.push_back(prepare(*item.type, item.row.values));
+    keys.push_back(expect(upsert_key(*item.type, item.key)));
+  }
+  for (int attempt = 1;; ++attempt) {
+    // GCC 12: no co_await inside a handler; the pool, or the rollback below, ends the transaction.
+    Together together(workspace, items, prepared, keys);
+    try {
+      Task<std::vector<OwnOutcome>> telling =
+          write_once(connection, std::move(together), run, lock_patience, beside);
+      co_return co_await journal::or_feed_busy(connection, workspace, std::move(telling));
+    } catch (const pg::QueryError& error) {
+      if (!worth_another_try(error) || !connection.usable()) throw;
+    }
+    if (connection.in_transaction()) co_await connection.query("rollback");
+    if (attempt >= kOwnWriteAttemptsMax) {
+      throw Failure(Error(ErrorKind::retry_later, "entity.contended",
+                          fmt::format("other writers of the same values won {} times", attempt),
+                          "try again"));
+    }
+  }
 }
 
 }  // namespace
@@ -566,27 +666,23 @@ Result<std::string> upsert_key(const StoredType& type, std::string_view wanted) 
 Task<std::vector<OwnOutcome>> write_own(pg::Connection& connection, WorkspaceId workspace,
                                         const StoredType& type, std::vector<OwnRow> rows,
                                         OwnWrite write) {
-  SLUICE_INVARIANT(type.own && rows.size() <= kOwnBatchMax);
-  write.key = expect(upsert_key(type, write.key));
-  std::vector<Prepared> prepared;
-  prepared.reserve(rows.size());
-  for (const OwnRow& row : rows) prepared.push_back(prepare(type, row.values));
-  for (int attempt = 1;; ++attempt) {
-    // GCC 12: no co_await inside a handler; the transaction's own destructor rolls back.
-    try {
-      Task<std::vector<OwnOutcome>> telling =
-          write_once(connection, workspace, type, rows, prepared, write);
-      co_return co_await journal::or_feed_busy(connection, workspace, std::move(telling));
-    } catch (const pg::QueryError& error) {
-      if (!worth_another_try(error) || !connection.usable()) throw;
-    }
-    if (connection.in_transaction()) co_await connection.query("rollback");
-    if (attempt >= kOwnWriteAttemptsMax) {
-      throw Failure(Error(ErrorKind::retry_later, "entity.contended",
-                          fmt::format("other writers of type {} won {} times", type.name, attempt),
-                          "try again"));
-    }
+  std::vector<OwnItem> items;
+  items.reserve(rows.size());
+  for (OwnRow& row : rows) {
+    OwnItem& item = items.emplace_back();
+    item.type = &type;
+    item.row = std::move(row);
+    item.mode = write.mode;
+    item.key = write.key;
   }
+  return write_all(connection, workspace, std::move(items), write.run, std::chrono::milliseconds(0),
+                   std::move(write.beside));
+}
+
+Task<std::vector<OwnOutcome>> write_own(pg::Connection& connection, WorkspaceId workspace,
+                                        std::vector<OwnItem> items, RunId run,
+                                        std::chrono::milliseconds lock_patience) {
+  return write_all(connection, workspace, std::move(items), run, lock_patience, Beside());
 }
 
 Task<std::optional<OwnEntity>> read_own(pg::Connection& connection, WorkspaceId workspace,
@@ -603,9 +699,14 @@ Task<std::optional<OwnEntity>> read_own(pg::Connection& connection, WorkspaceId 
 }
 
 Task<bool> delete_own(pg::Connection& connection, WorkspaceId workspace, const StoredType& type,
-                      EntityId id, RunId run, pg::Pipeline beside) {
-  Task<bool> telling = delete_once(connection, workspace, type, id, run, std::move(beside));
-  co_return co_await journal::or_feed_busy(connection, workspace, std::move(telling));
+                      EntityId id, RunId run) {
+  std::vector<OwnItem> items(1);
+  items[0].type = &type;
+  items[0].row.id = id;
+  items[0].mode = OwnMode::remove;
+  const std::vector<OwnOutcome> outcomes =
+      co_await write_own(connection, workspace, std::move(items), run);
+  co_return outcomes[0].action == OwnAction::removed;
 }
 
 }  // namespace sluice::model

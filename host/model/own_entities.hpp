@@ -1,6 +1,7 @@
 // Rows of the organisation's own types: written in batches, read by id, deleted softly.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -22,16 +23,17 @@ enum class OwnMode {
   upsert,  ///< the key attribute's value decides: update that entity, or insert
   insert,  ///< always a new entity; a unique value that exists is an error of its row
   update,  ///< each row names its entity by id; one that does not exist is an error of its row
+  remove,  ///< the same; see delete_own
 };
 
 /// One row to write. `values` maps attributes to values as own_values.hpp describes: an absent
 /// attribute stays as it is, null clears it.
 struct OwnRow {
   nlohmann::json values = nlohmann::json::object();
-  EntityId id;  ///< update only
+  EntityId id;  ///< update and remove only
 };
 
-enum class OwnAction { inserted, updated, unchanged, rejected };
+enum class OwnAction { inserted, updated, unchanged, removed, rejected };
 
 struct OwnOutcome {
   OwnAction action = OwnAction::rejected;
@@ -55,14 +57,32 @@ Result<std::string> upsert_key(const StoredType& type, std::string_view wanted);
 
 /// Writes up to kOwnBatchMax rows in one transaction, as if one after the other: rows that are
 /// wrong are rejected with their reasons, all others are stored. In the same transaction go unique
-/// values, link keys, the queue of gained and lost keys, and the change rows; an unchanged row
-/// writes nothing. Unique values and links compare raw: a@x and A@x are two unique values, and one
-/// link key. The outcomes are in the order of the rows. The connection must not be inside a
-/// transaction. Throws pg::QueryError; retry_later when other writers won kOwnWriteAttemptsMax
-/// times. `type` must outlive the call and be an own type.
+/// values, link keys, the queue of gained and lost keys, and the change rows, one for each row that
+/// changed something; an unchanged row writes nothing. Unique values and links compare raw: a@x and
+/// A@x are two unique values, and one link key. The outcomes are in the order of the rows. The
+/// connection must not be inside a transaction. Throws pg::QueryError; retry_later when other
+/// writers won kOwnWriteAttemptsMax times. `type` must outlive the call and be an own type.
 Task<std::vector<OwnOutcome>> write_own(pg::Connection& connection, WorkspaceId workspace,
                                         const StoredType& type, std::vector<OwnRow> rows,
                                         OwnWrite write);
+
+/// One write of one row, for several together.
+struct OwnItem {
+  const StoredType* type = nullptr;  ///< an own type; outlives the call
+  OwnRow row;
+  OwnMode mode = OwnMode::upsert;
+  std::string key;  ///< as in OwnWrite
+  /// As in OwnWrite, for this row: asked only when it changes something. It may be asked after its
+  /// writer has gone, and refers to nothing of it.
+  std::function<void(pg::Pipeline&, const OwnOutcome&)> beside;
+};
+
+/// The same for rows of any types, each in its own way; at most kOwnBatchMax. With a
+/// `lock_patience`, waiting longer than this for a lock of anything but the feed's head ends it all
+/// with QueryError(55P03): somebody keeps one of these rows, and the others need not wait for it.
+Task<std::vector<OwnOutcome>> write_own(
+    pg::Connection& connection, WorkspaceId workspace, std::vector<OwnItem> items, RunId run,
+    std::chrono::milliseconds lock_patience = std::chrono::milliseconds(0));
 
 struct OwnEntity {
   EntityId id;
@@ -76,8 +96,8 @@ Task<std::optional<OwnEntity>> read_own(pg::Connection& connection, WorkspaceId 
 
 /// Tombstones one entity: its unique values become free, its link keys are lost (and queued). The
 /// same values later make a new entity with a new id. False when there is none, or it was deleted
-/// before. `beside` goes into the transaction.
+/// before.
 Task<bool> delete_own(pg::Connection& connection, WorkspaceId workspace, const StoredType& type,
-                      EntityId id, RunId run = {}, pg::Pipeline beside = {});
+                      EntityId id, RunId run = {});
 
 }  // namespace sluice::model

@@ -63,7 +63,7 @@ class FeedHeadTest : public sluice::testing::FeedWorld {
   void look_after_the_feed() {
     pg::ConnectOptions options;
     options.conninfo = conninfo();
-    upkeep_.spawn(keep_feed(executor(), options, kPatience));
+    upkeep_.spawn(keep_feed(executor(), options, std::chrono::days(0), kPatience));
   }
   void begin_write(std::string email) {
     std::vector<model::OwnRow> rows(1);

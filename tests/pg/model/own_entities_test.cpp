@@ -59,7 +59,7 @@ class OwnEntitiesTest : public sluice::testing::PgTest {
   std::string actions(const std::vector<OwnOutcome>& outcomes) {
     std::string out;
     for (const OwnOutcome& outcome : outcomes) {
-      out += "iu=!"[static_cast<int>(outcome.action)];
+      out += "iu=-!"[static_cast<int>(outcome.action)];
       for (const FieldError& error : outcome.errors) {
         out += "(" + error.attribute + ":" + std::string(to_string(error.fault)) + ")";
       }
