@@ -2,6 +2,7 @@
 #include "api/api.hpp"
 
 #include "feed/feed.hpp"
+#include "feed/upkeep.hpp"
 
 #include <array>
 
@@ -33,11 +34,33 @@ Task<HttpResponse> read(Call& call) {
   co_return HttpResponse::json(document);
 }
 
-constexpr std::array<Route, 1> kRoutes = {{
+/// Of all workspaces: it is the database that was put back. The audit's line is in the operator's.
+Task<HttpResponse> begin_generation(Call& call) {
+  const json body = co_await call.body();
+  only_fields(body, {"why"});
+  const std::string why = required_text(body, "why");
+  auto connection = co_await call.services.pool.acquire();
+  auto transaction = co_await pg::Transaction::begin(*connection);
+  const std::int64_t begun = co_await feed::begin_generation(*connection, why);
+  call.workspace = call.principal.workspace;
+  json detail;
+  detail["why"] = why;
+  detail["workspaces"] = begun;
+  co_await audit(transaction, call, "feed.new_generation", "all workspaces", std::move(detail));
+  co_await transaction.commit();
+  json document;
+  document["workspaces"] = begun;
+  co_return HttpResponse::json(document);
+}
+
+constexpr std::array<Route, 2> kRoutes = {{
     {"GET", "/v1/workspaces/{workspace}/changes", Access::reader,
      "What changed, in the order of commits; ?cursor=&limit=&type=. Ask again with the cursor that "
      "is given back",
      read, "cursor limit type"},
+    {"POST", "/v1/feed/new-generation", Access::operator_,
+     "Begins a new history of every workspace's feed {why}: for files that were put back by hand",
+     begin_generation},
 }};
 
 }  // namespace

@@ -47,6 +47,19 @@ void add_changes(CLI::App& app, Context& context) {
       if (!answer["has_more"].get<bool>()) pause_for(std::chrono::milliseconds(500));
     }
   });
+
+  auto why = std::make_shared<std::string>();
+  auto* feed =
+      app.add_subcommand("feed", "The change feeds of all workspaces")->require_subcommand(1);
+  auto* anew = feed->add_subcommand(
+      "new-generation", "After the database's files were put back by hand: tell every consumer");
+  anew->add_option("--why", *why, "for the audit and whoever looks later")->required();
+  anew->callback([&context, why] {
+    json body;
+    body["why"] = *why;
+    const json answer = context.client().global("POST", "/v1/feed/new-generation", body);
+    context.say(answer, cell(answer["workspaces"]) + " workspaces began a new generation");
+  });
 }
 
 }  // namespace sluice::cli

@@ -256,6 +256,15 @@ std::vector<Gust> EveryRoute::all_gusts() {
          return what;
        },
        {}},
+      {"post /v1/feed/new-generation",
+       "feed.new_generation",
+       [this](int) {
+         Ask what = get("/v1/feed/new-generation");
+         what.method = "POST";
+         what.body = R"({"why":"a storm"})";
+         return what;
+       },
+       {}},
       {"post " + w + "/types",
        "type.create",
        [this](int n) { return in("POST", "/types", own_type(nth("kind", n))); },
