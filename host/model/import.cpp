@@ -199,6 +199,7 @@ struct Importer::State {
         case OwnAction::unchanged:
           ++result.unchanged;
           break;
+        case OwnAction::removed:  // by no import
         case OwnAction::rejected:
           ++result.rejected;
           break;

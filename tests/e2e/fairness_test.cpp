@@ -170,7 +170,9 @@ TEST_F(Fairness, a_workspace_whose_vendor_does_not_answer_leaves_slots_to_its_ne
       alone.p99() * 1000, longest * 1000);
   EXPECT_EQ(beside.refused(), 0);
   EXPECT_LT(longest, 2.0);
-  if (is_long) EXPECT_LE(beside.p99(), std::max(0.1, 5 * alone.p99()));
+  if (is_long) {
+    EXPECT_LE(beside.p99(), std::max(0.1, 5 * alone.p99()));
+  }
   EXPECT_LT(std::stod(late), 3.0) << "due after one second, taken within two more";
   EXPECT_EQ(host_->log().find("lease.lost"), std::string::npos) << host_->log();
   EXPECT_LT(std::chrono::steady_clock::now() - begun, seconds(25)) << "and it is answered";

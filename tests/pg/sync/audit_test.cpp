@@ -39,10 +39,10 @@ class AuditTest : public sluice::testing::FeedWorld {
   }
   void writes(const std::string& email, bool is_wrong = false) {
     const auto write = [](pg::Pool& pool, WorkspaceId workspace, const model::StoredType& type,
-                          std::string email, bool is_wrong) -> Task<void> {
+                          std::string of, bool wrong) -> Task<void> {
       std::vector<model::OwnRow> rows(1);
-      rows[0].values["email"] = email;
-      if (is_wrong) rows[0].values["seats"] = "many";
+      rows[0].values["email"] = of;
+      if (wrong) rows[0].values["seats"] = "many";
       model::OwnWrite how;
       how.beside = [&](pg::Pipeline& pipeline, const std::vector<model::OwnOutcome>& outcomes) {
         nlohmann::json detail;

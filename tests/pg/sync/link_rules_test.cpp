@@ -169,7 +169,9 @@ TEST_F(LinkRules, no_link_is_missed_and_none_is_left_wherever_a_host_dies) {
                 pool().query("truncate sluice.link, sluice.link_rule, sluice.link_key, "
                              "sluice.link_queue, sluice.own_entity, sluice.work cascade"));
             HostParts first(pool()), second(pool());
-            if (what != "made") EXPECT_TRUE(run(make_rule(pool(), WorkspaceId(1), rule(), "t")));
+            if (what != "made") {
+              EXPECT_TRUE(run(make_rule(pool(), WorkspaceId(1), rule(), "t")));
+            }
             if (what == "on") change("off");
             run(write(0, resolved));
             finish(first, true);

@@ -107,7 +107,9 @@ inline bool is_stopped(Stop& stop, const std::function<void()>& work) {
     EXPECT_EQ(ended_with, "");
     return false;
   }
-  if (where != "fenced.after.fence_commit") EXPECT_NE(ended_with, "") << where << ": it went on";
+  if (where != "fenced.after.fence_commit") {
+    EXPECT_NE(ended_with, "") << where << ": it went on";
+  }
   EXPECT_EQ(next.ask(stop.everything), at_takeover) << where << ": " << ended_with;
   std::printf("stopped at %s\n", where.c_str());
   return true;

@@ -556,10 +556,13 @@ TEST_F(Stopped, before_or_after_any_statement_of_its_life_a_former_holder_writes
       }
     }
     EXPECT_FALSE(at_takeover.empty()) << "nobody stopped there";
-    if (at + 1 < passages.size() && passages[at] != "fenced.after.fence_commit")
+    if (at + 1 < passages.size() && passages[at] != "fenced.after.fence_commit") {
       EXPECT_FALSE(ended_with.empty()) << "it went on";
+    }
     // Only what the test itself changed beside the lease may differ: nothing, while it ended there.
-    if (!ended_with.empty()) EXPECT_EQ(next.ask(kEverything), at_takeover) << ended_with;
+    if (!ended_with.empty()) {
+      EXPECT_EQ(next.ask(kEverything), at_takeover) << ended_with;
+    }
   }
   for (const std::string& name : stopped_at) std::printf("stopped at %s\n", name.c_str());
   for (const char* name : {"stream_take",
