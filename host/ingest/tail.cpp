@@ -111,14 +111,15 @@ const pg::Statement kStream{
     // With the last page the run is over, in one transaction: a host that dies behind it leaves
     // nothing half said, and nothing to read again. A snapshot under way answers whoever asks for
     // it meanwhile; of another stream it may have passed by what somebody asks for, so that it
-    // stays due.
-    "state = case when $9 then 'idle' else state end, "
-    "reason = case when $9 and not $10 and enabled then '' else reason end, "
-    "error_class = case when $9 and not $10 then null else error_class end, "
-    "consecutive_failures = case when $9 and not $10 then 0 else consecutive_failures end, "
+    // stays due. One that was parked meanwhile stays so: its key is another account's.
+    "state = case when $9 and state = 'running' then 'idle' else state end, "
+    "reason = case when $9 and state = 'running' and not $10 and enabled then '' else reason end, "
+    "error_class = case when $9 and state = 'running' and not $10 then null else error_class end, "
+    "consecutive_failures = case when $9 and state = 'running' and not $10 then 0 "
+    "else consecutive_failures end, "
     "last_run_id = case when $9 then $11 else last_run_id end, "
-    "last_success_at = case when $9 then now() else last_success_at end, "
-    "next_run_at = case when not $9 or not enabled then next_run_at "
+    "last_success_at = case when $9 and state = 'running' then now() else last_success_at end, "
+    "next_run_at = case when not $9 or not enabled or state <> 'running' then next_run_at "
     "when mode <> 'snapshot' and next_run_at > (select r.started_at from sluice.sync_run r "
     "where r.workspace_id = $1 and r.connection_id = $2 and r.stream = $3 and r.run_id = $11) "
     "then next_run_at "

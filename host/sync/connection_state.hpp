@@ -14,6 +14,7 @@ namespace sluice::sync {
 ///
 ///   connected ──the first CHECK answers──> syncing <──refresh──> healthy, degraded, failed (stale)
 ///   any of those ──an admin turns it off──> disconnecting ──everything buried: disconnected──> disconnected
+///   disconnected ──disconnected (a holder that died may have left its streams on)──> disconnected
 ///   disconnected ──an admin turns it on: its streams begin again──> connected
 ///
 /// While it is disconnecting, sessions end at their next step, nothing begins, and an admin cannot

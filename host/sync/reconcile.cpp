@@ -257,11 +257,11 @@ Task<ReconcileOutcome> reconcile(const Store& store, const ingest::PageContext& 
       outcome.reason = co_await objection(*connection, context, enumeration, all, limits);
   }
   if (!outcome.reason.empty()) {
-    outcome.blocked = true;
-    co_await pg::write_fenced(
+    const auto said = co_await pg::write_fenced(
         store.pool, proof_of(context),
         stream_state::block(key, enumeration.number, detail_of(*context.manifest, all),
                             outcome.reason));
+    outcome.blocked = said.affected() > 0;  // not when another enumeration has begun
     co_return outcome;
   }
   // A connection for each look, and none while a page of deletions is written by another.

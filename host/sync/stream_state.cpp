@@ -40,7 +40,7 @@ const pg::Statement kLetGo{"stream_let_go", R"(
 
 const pg::Statement kSupersede{"stream_supersede", R"(
   update sluice.stream set state = 'waiting', last_run_id = $4
-  where workspace_id = $1 and connection_id = $2 and stream = $3)"};
+  where workspace_id = $1 and connection_id = $2 and stream = $3 and state = 'running')"};
 
 const pg::Statement kFail{"stream_fail", R"(
   update sluice.stream set state = $5, error_class = $7, last_run_id = $4,
@@ -51,24 +51,29 @@ const pg::Statement kFail{"stream_fail", R"(
                               select r.started_at from sluice.sync_run r
                               where r.workspace_id = $1 and r.connection_id = $2 and r.stream = $3 and r.run_id = $4)
                             then next_run_at else now() + $8 * interval '1 millisecond' end
-  where workspace_id = $1 and connection_id = $2 and stream = $3)"};
+  where workspace_id = $1 and connection_id = $2 and stream = $3 and state = 'running')"};
 
 const pg::Statement kRestart{"stream_restart", std::string(kFromStart) + R"(
-         next_run_at = now(), reason = $4,
+         state = 'waiting', next_run_at = case when enabled then now() end,
+         reason = case when enabled then $4 else reason end,
          consecutive_failures = case when error_class = 'CHECKPOINT_REJECTED' then consecutive_failures + 1
                                      else 1 end,
          error_class = 'CHECKPOINT_REJECTED'
-  where workspace_id = $1 and connection_id = $2 and stream = $3)"};
+  where workspace_id = $1 and connection_id = $2 and stream = $3 and state = 'running')"};
 
 // The stream itself counts how often in a row, until it has read changes again.
 const pg::Statement kRestartAll{"stream_restart_all", std::string(kFromStart) + R"(
-         next_run_at = now(),
-         reason = case when stream = $3 then $4 else 'reads everything again: ' || $4 end,
+         state = case when stream = $3 then 'waiting' else state end,
+         next_run_at = case when enabled then now() end,
+         reason = case when not enabled then reason when stream = $3 then $4
+                       else 'reads everything again: ' || $4 end,
          consecutive_failures = case when stream <> $3 then consecutive_failures
                                      when error_class = 'CHECKPOINT_REJECTED' then consecutive_failures + 1
                                      else 1 end,
          error_class = case when stream = $3 then 'CHECKPOINT_REJECTED' else error_class end
-  where workspace_id = $1 and connection_id = $2 and enabled and (stream = $3 or mode = 'snapshot'))"};
+  where workspace_id = $1 and connection_id = $2 and (stream = $3 or enabled and mode = 'snapshot')
+    and exists (select from sluice.stream o where o.workspace_id = $1 and o.connection_id = $2 and o.stream = $3
+                and o.state = 'running'))"};
 
 const pg::Statement kHoldBack{"stream_hold_back", R"(
   update sluice.stream set state = 'waiting', reason = $4, next_run_at = now() + $3 * interval '1 millisecond'
@@ -105,16 +110,18 @@ const pg::Statement kForgetSeenBefore{"stream_forget_seen_before", R"(
 const pg::Statement kBlock{"stream_block", R"(
   update sluice.stream set reconcile = 'blocked', reconcile_detail = $5, reason = $6
   where workspace_id = $1 and connection_id = $2 and stream = $3 and enumeration = $4
-    and reconcile in ('due', 'confirmed') returning stream)"};
+    and reconcile = 'due' returning stream)"};
 
 const pg::Statement kCompared{"stream_compared", R"(
   update sluice.stream set reconcile = 'none', reconcile_detail = null
   where workspace_id = $1 and connection_id = $2 and stream = $3 and enumeration = $4
-    and reconcile in ('due', 'confirmed', 'blocked') returning stream)"};
+    and reconcile in ('due', 'confirmed') returning stream)"};
 
 const pg::Statement kForgetSeen{"stream_forget_seen", R"(
   delete from sluice.seen
-  where workspace_id = $1 and connection_id = $2 and stream = $3 and enumeration <= $4)"};
+  where workspace_id = $1 and connection_id = $2 and stream = $3 and enumeration <= $4
+    and not exists (select from sluice.stream o where o.workspace_id = $1 and o.connection_id = $2
+                    and o.stream = $3 and o.enumeration <= $4 and o.reconcile <> 'none'))"};
 
 pg::Params params_of(const StreamKey& key) {
   return pg::Params(key.workspace, key.connection, key.stream);

@@ -14,18 +14,24 @@ namespace sluice::sync {
 // clang-format off
 /// stream.state. Whether it is due is told by `enabled` and next_run_at, not by its state.
 ///
-///   created ──take──> running ──last page (ingest/tail.cpp)──> idle ──take──> running …
-///                     │  │  └──supersede (somebody restarted it meanwhile)──> waiting, due
-///                     │  ├─────let_go (its holder is gone)──────────────────> waiting, due
-///                     │  └─────fail (we ended it)───────────────────────────> waiting, due
-///                     └────────fail (the vendor, the connector)─────────────> failed, due after a pause
-///   any but running ──hold_back (a change stream must begin first)──────────> waiting
-///   any ──park (the key is another account's)───────────────────────────────> failed, error_class AUTH
+///   any, due ──take──> running ──last page (ingest/tail.cpp)────────────────> idle
+///                      │  │  └──supersede (somebody restarted it meanwhile)─> waiting, due
+///                      │  ├─────let_go (its holder is gone)─────────────────> waiting, due
+///                      │  ├─────restart, restart_all (checkpoint refused)───> waiting, due
+///                      │  └─────fail (we ended it)──────────────────────────> waiting, due
+///                      └────────fail (the vendor, the connector)────────────> failed, due after a pause
+///   any but running, due ──hold_back (a change stream must begin first)─────> waiting
+///   any, to run ──park (the key is another account's)───────────────────────> failed, error_class AUTH
 ///   any ──switch_off (its connection was turned off)────────────────────────> waiting, not due
+///   any, of a connection that is off ──an admin turns it on─────────────────> created
 ///
-/// A restart (restart, restart_all, an enumeration's begin, an admin's --full) leaves the state and
-/// raises `reading`: pages of a run that began under another number still store records, and say
-/// nothing of the stream.
+/// A transition that is not drawn changes nothing and returns no row: what a run says of a stream
+/// that was parked meanwhile is not heard. Also from running is taken what was left so: by a holder
+/// that died, or paused in the moment in which it was taken.
+///
+/// What has another stream read again (restart_all, an enumeration's begin, an admin's --full)
+/// leaves its state. Each restart raises `reading`: pages of a run that began under another number
+/// still store records, and say nothing of the stream.
 enum class StreamState { created, running, idle, waiting, failed };
 
 /// stream.reconcile, of a snapshot that `enumerates`:
@@ -33,7 +39,10 @@ enum class StreamState { created, running, idle, waiting, failed };
 ///   none ──begin_enumeration, where rows could be missed──> recording ──last page──> due
 ///   due ──compared──> none          due ──the limits stop it──> blocked ──a person: yes──> confirmed
 ///   confirmed ──compared──> none    blocked ──a person: no──> none
-///   any ──begin_enumeration──> none or recording
+///   any ──begin_enumeration──> none or recording        any ──switch_off──> none
+///
+/// A page, block, compared and forget_seen speak of one enumeration, and of no other. The ids of one
+/// that is still to be compared are not forgotten: without them everything would be missing.
 enum class ReconcileState { none, recording, due, blocked, confirmed };
 // clang-format on
 
@@ -51,10 +60,10 @@ struct StreamKey {
 
 /// The transitions that work makes. Each is one statement for a pg::Fenced; what an admin does
 /// stands with its operation (connections.cpp, connection_changes.cpp, installation.cpp), and what
-/// a page says with the page (ingest/tail.cpp).
+/// a page says with the page (ingest/tail.cpp). How many rows it changed says whether it was made.
 namespace stream_state {
 
-/// running, while it is due still; returns its name, or nothing.
+/// running, while it is due still.
 [[nodiscard]] pg::Call take(const StreamKey& key);
 /// Of a connection: what a former holder had running.
 [[nodiscard]] pg::Call let_go(WorkspaceId workspace, ConnectionId connection);
@@ -89,7 +98,6 @@ struct Failing {
 [[nodiscard]] pg::Call begin_enumeration(const StreamKey& key, bool recording);
 /// The ids of earlier enumerations.
 [[nodiscard]] pg::Call forget_seen_before(const StreamKey& key);
-/// Of this enumeration, and only while it is the stream's: returns nothing when another began.
 [[nodiscard]] pg::Call block(const StreamKey& key, std::int64_t enumeration,
                              const nlohmann::json& detail, std::string_view reason);
 [[nodiscard]] pg::Call compared(const StreamKey& key, std::int64_t enumeration);

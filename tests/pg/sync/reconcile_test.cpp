@@ -204,6 +204,7 @@ TEST_F(ReconcileTest, forty_percent_fewer_ids_delete_nothing_until_a_person_says
   EXPECT_EQ(living(), "100");
   EXPECT_EQ(state(), "blocked");
   EXPECT_EQ(ask("select reconcile_detail->0->>'missing' from sluice.stream"), "40");
+  run(pool().query("update sluice.stream set reconcile = 'confirmed'"));  // the person's yes
   const ReconcileOutcome confirmed = compare(again, true);
   EXPECT_EQ(confirmed.deleted, 40);
   EXPECT_EQ(living(), "60");
