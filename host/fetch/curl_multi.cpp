@@ -625,7 +625,8 @@ struct CurlMulti::Core : std::enable_shared_from_this<Core> {
     curl_multi_remove_handle(multi, transfer.easy);
     CURL* const easy = std::exchange(transfer.easy, nullptr);
     curl_easy_reset(easy);
-    if (spare.size() < kSpareHandlesMax) {
+    // One that failed before it had a connection still holds its buffer, and takes no options then.
+    if (result && spare.size() < kSpareHandlesMax) {
       spare.push_back(easy);
     } else {
       curl_easy_cleanup(easy);

@@ -133,6 +133,21 @@ TEST_F(ClientTest, HandsBackStatusHeadersAndBodyAndKeepsTheConnection) {
   EXPECT_EQ(stats_.attempts, 5u);
 }
 
+// No name server is asked for a name of 254 characters.
+TEST_F(ClientTest, SaysEachTimeThatANameHasNoAddressAndSendsElsewhereAfterwards) {
+  const std::string url = allowance_.base_urls["api"];
+  const std::string label(63, 'a');
+  allowance_.base_urls["api"] = fmt::format("http://{0}.{0}.{0}.{1}", label, label.substr(1));
+  for (int i = 0; i < 2; ++i) {
+    const Response response = answer(get("/plain"));
+    EXPECT_TRUE(response.transport_error.starts_with("fetch.transport.resolve: "))
+        << response.transport_error;
+  }
+  EXPECT_GT(stats_.retries, 0u);
+  allowance_.base_urls["api"] = url;
+  EXPECT_EQ(answer(get("/plain")).status, 200);
+}
+
 TEST_F(ClientTest, ThePaddingBehindABodyIsReadableAndZero) {
   for (const std::size_t size : {std::size_t{0}, std::size_t{1}, std::size_t{15}, std::size_t{4096},
                                  std::size_t{1'000'000}}) {
