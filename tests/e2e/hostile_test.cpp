@@ -308,7 +308,7 @@ class DiskFull : public Hostile {
       const std::filesystem::path script = place / name;
       std::ofstream(script) << "#!/bin/sh\n"
                             << "LD_PRELOAD=" << SLUICE_DISK_FULL_SHIM
-                            << " SLUICE_DISK_FULL=" << trigger_.string() << " exec "
+                            << " DISK_FULL_WHILE=" << trigger_.string() << " exec "
                             << (real / name).string() << " \"$@\"\n";
       std::filesystem::permissions(script, static_cast<std::filesystem::perms>(0755));
     }

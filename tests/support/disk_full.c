@@ -1,5 +1,5 @@
 /* A disk that is full while a file exists. Preloaded into PostgreSQL by a test: what would make a file
- * longer fails with ENOSPC as long as the file that SLUICE_DISK_FULL names is there; what overwrites does
+ * longer fails with ENOSPC as long as the file that DISK_FULL_WHILE names is there; what overwrites does
  * not, as on a real disk. Built without sanitizers, since the server has none. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -12,7 +12,7 @@
 
 static int is_full(void) {
   static const char* trigger;
-  if (trigger == NULL) trigger = getenv("SLUICE_DISK_FULL");
+  if (trigger == NULL) trigger = getenv("DISK_FULL_WHILE");
   return trigger != NULL && access(trigger, F_OK) == 0;
 }
 

@@ -1,0 +1,138 @@
+// Two hosts on one database, and the surroundings of one are broken: it says so of itself, the
+// other one does the work, and the rows that they share say nothing of it.
+#include <cstdlib>
+#include <fstream>
+
+#include "e2e/rest.hpp"
+#include "e2e/world.hpp"
+
+namespace sluice::e2e {
+namespace {
+
+using nlohmann::json;
+using std::chrono::seconds;
+
+class HostTrouble : public World {
+ protected:
+  HostTrouble() {
+    // While it reads one connection, the next one is the other host's.
+    host_->settings = {"sync.connections_max=1"};
+    std::filesystem::create_directories(plugins_);
+  }
+
+  void start_both() {
+    start_fake(120);
+    host_->start();
+    install();
+    other_.database = "host=" + (directory_ / "data/run").string() + " user=sluice dbname=sluice";
+    other_.first_of_its_database = false;
+    other_.settings.push_back("vault.root_key_file=" + (directory_ / "data/root.key").string());
+    other_.start();
+  }
+
+  /// The host gets a shim in front, with an environment variable that names `trigger_`.
+  void preload(Host& host, const char* shim, const char* variable) const {
+    host.environment["LD_PRELOAD"] = shim;
+    host.environment[variable] = trigger_.string();
+    const char* options = std::getenv("ASAN_OPTIONS");  // the shim comes before its library
+    host.environment["ASAN_OPTIONS"] =
+        std::string(options == nullptr ? "" : options) + ":verify_asan_link_order=0";
+  }
+
+  /// Two of them, and a vendor that takes its time.
+  void connect_two(const std::string& url) {
+    fake_->control("POST", "latency", json{{"ms", 150}});
+    for (const char* name : {"one", "two"}) {
+      json body = billing();
+      body["name"] = name;
+      body["egress"]["base_urls"]["api"] = url;
+      host_->client().send("POST", "/connections", body);
+    }
+  }
+
+  Said errors(const Host& host) {
+    return run_sluice(directory_, host.url(), host_->token(), {"errors"});
+  }
+  bool says(const Host& host, const std::string& text) {
+    const Said said = errors(host);
+    return said.code == 75 && said.output.find(text) != std::string::npos;
+  }
+
+  /// What the hosts share and would speak of a failure; empty when nothing does.
+  std::string blamed() {
+    return host_->sql(
+        "select concat_ws(' ', "
+        "(select string_agg(s::text, ' ') from sluice.stream s where state = 'failed' or "
+        "consecutive_failures > 0 or coalesce(error_class, 'CANCELLED') <> 'CANCELLED'), "
+        "(select string_agg(c::text, ' ') from sluice.connection c where state not in "
+        "('CONNECTED', 'SYNCING', 'HEALTHY')), "
+        "(select string_agg(r::text, ' ') from sluice.sync_run r where outcome = 'failed'), "
+        "(select string_agg(p::text, ' ') from sluice.refetch_pause p), "
+        "(select string_agg(f::text, ' ') from sluice.refetch f where attempts > 0), "
+        "(select string_agg(q::text, ' ') from sluice.quarantine q))");
+  }
+
+  bool all_is_read() {
+    return host_->count(
+               "select count(*) from sluice.connection c where state <> 'HEALTHY' or exists "
+               "(select from sluice.stream s where s.connection_id = c.connection_id and s.mode = "
+               "'snapshot' and not s.snapshot_done)") == 0;
+  }
+
+  /// The other host says `text` of itself, and the first one reads everything meanwhile.
+  void expect_the_first_does_the_work(const std::string& text) {
+    ASSERT_TRUE(eventually(seconds(60), [&] { return says(other_, text); }))
+        << errors(other_).output << other_.log();
+    EXPECT_EQ(blamed(), "");
+    fake_->control("POST", "latency", json{{"ms", 0}});
+    EXPECT_TRUE(eventually(seconds(120), [&] { return all_is_read(); })) << host_->log();
+    EXPECT_TRUE(other_.process().running()) << other_.log();
+    EXPECT_EQ(blamed(), "");
+    EXPECT_EQ(errors(*host_).code, 0) << errors(*host_).output;
+    expect_tables_equal_truth();
+  }
+
+  void expect_the_other_is_well_again() {
+    EXPECT_TRUE(eventually(seconds(60), [&] { return errors(other_).code == 0; }))
+        << errors(other_).output;
+    EXPECT_EQ(blamed(), "");
+  }
+
+  std::filesystem::path plugins_ = directory_ / "plugins";
+  std::filesystem::path trigger_ = directory_ / "is_broken";
+  Host other_{(std::filesystem::create_directory(directory_ / "b"), directory_ / "b")};
+};
+
+TEST_F(HostTrouble, a_connectors_file_that_is_missing_on_one_host) {
+  other_.settings = {"connectors.directories=" + json::array({plugins_.string()}).dump()};
+  start_both();
+  connect_two(fake_->url());
+  expect_the_first_does_the_work("this host does not have its file");
+  for (const auto& file : std::filesystem::directory_iterator(SLUICE_CONNECTOR_DIR))
+    std::filesystem::copy_file(file.path(), plugins_ / file.path().filename());
+  expect_the_other_is_well_again();
+}
+
+TEST_F(HostTrouble, a_disk_that_is_full_on_one_host) {
+  preload(other_, SLUICE_DISK_FULL_SHIM, "DISK_FULL_WHILE");
+  start_both();
+  std::ofstream(trigger_) << "full\n";
+  connect_two(fake_->url());
+  expect_the_first_does_the_work("No space left on device");
+  std::filesystem::remove(trigger_);
+  expect_the_other_is_well_again();
+}
+
+TEST_F(HostTrouble, name_servers_of_which_one_host_hears_nothing) {
+  for (Host* host : {host_.get(), &other_}) preload(*host, SLUICE_NO_DNS_SHIM, "NO_DNS_WHILE");
+  host_->environment.erase("NO_DNS_WHILE");
+  start_both();
+  std::ofstream(trigger_) << "silent\n";
+  connect_two("http://vendor.test" + fake_->url().substr(fake_->url().rfind(':')));
+  expect_the_first_does_the_work("DNS");
+  std::filesystem::remove(trigger_);
+  expect_the_other_is_well_again();
+}
+
+}  // namespace
+}  // namespace sluice::e2e
