@@ -2,7 +2,10 @@
 
 #include <fmt/format.h>
 
-#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/this_coro.hpp>
 #include <boost/asio/thread_pool.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
@@ -17,6 +20,8 @@ namespace {
 
 using std::chrono::milliseconds;
 using std::chrono::nanoseconds;
+
+constexpr std::chrono::seconds kLookupMax{5};
 
 std::string_view path_of(std::string_view target) { return target.substr(0, target.find('?')); }
 
@@ -197,7 +202,7 @@ struct Client::State {
       const auto wait = state->wait_after(result, number, first_began, planned, context);
       if (!wait) {
         if (!result && result.error().code == kNoAddress)
-          co_await tell_a_wrong_name(*state, planned.destination.host, result);
+          co_await tell_a_wrong_name(state, planned.destination.host, result);
         co_return handed_on(request, std::move(result), *authentication);
       }
       ++number;
@@ -255,18 +260,37 @@ struct Client::State {
     co_return std::move(result);
   }
 
-  static Task<void> tell_a_wrong_name(State& state, const std::string& host,
+  /// What DNS says of a name, on its way from the thread that asks to the loop, which alone looks.
+  struct Lookup {
+    explicit Lookup(const Executor& executor) : bell(executor) {}
+    asio::steady_timer bell;
+    bool is_wrong = false;
+  };
+
+  /// Asks on a thread of its own, and waits no longer than kLookupMax for it: that one stands in
+  /// line with others, whose name servers may be slow. Who is cancelled takes nothing with him.
+  static Task<void> tell_a_wrong_name(std::shared_ptr<State> state, std::string host,
                                       Result<RawResponse>& result) {
-    if (!state.names) state.names.emplace(1);
-    Task<bool> asking = asks(host);
-    const bool is_wrong =
-        co_await asio::co_spawn(*state.names, std::move(asking), asio::use_awaitable);
-    if (!is_wrong) co_return;
+    if (!state->names) state->names.emplace(1);
+    const Executor executor = co_await asio::this_coro::executor;
+    const auto lookup = std::make_shared<Lookup>(executor);
+    lookup->bell.expires_after(kLookupMax);
+    asio::post(*state->names, [lookup, executor, host] {
+      const bool is_wrong =
+          is_no_such_name(host, [](const std::string& name) { return ask_name_servers(name); });
+      asio::post(executor, [lookup, is_wrong] {
+        lookup->is_wrong = is_wrong;
+        lookup->bell.cancel();
+      });
+    });
+    boost::system::error_code rang;
+    co_await lookup->bell.async_wait(asio::redirect_error(asio::use_awaitable, rang));
+    const auto asked = co_await asio::this_coro::cancellation_state;
+    if (asked.cancelled() != asio::cancellation_type::none)
+      throw boost::system::system_error(asio::error::operation_aborted);
+    if (!lookup->is_wrong) co_return;
     result = fail(ErrorKind::bad_input, std::string(kNoSuchName),
                   "there is no host '" + host + "', though its domain exists");
-  }
-  static Task<bool> asks(std::string host) {
-    co_return is_no_such_name(host, [](const std::string& name) { return ask_name_servers(name); });
   }
 
   static void count_end(FetchStats& stats, const Result<RawResponse>& result) {

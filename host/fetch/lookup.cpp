@@ -54,9 +54,10 @@ NameAnswer ask_name_servers(const std::string& name, std::uint16_t port) {
 bool is_no_such_name(const std::string& host,
                      const std::function<NameAnswer(const std::string&)>& ask) {
   if (ask(host) != NameAnswer::absent) return false;
+  int asked = 0;
   for (auto dot = host.find('.'); dot != std::string::npos; dot = host.find('.', dot + 1)) {
     const std::string above = host.substr(dot + 1);
-    if (above.empty()) break;
+    if (above.empty() || ++asked > kDomainsAskedMax) break;
     const NameAnswer answer = ask(above);
     if (answer != NameAnswer::absent) return answer == NameAnswer::there;
   }

@@ -22,6 +22,8 @@ enum class NameAnswer {
 /// of one on 127.0.0.1 instead, for tests.
 [[nodiscard]] NameAnswer ask_name_servers(const std::string& name, std::uint16_t port = 0);
 
+inline constexpr int kDomainsAskedMax = 4;  ///< above a name, from the nearest on
+
 /// Of a host that the resolver gave no address for. True: DNS says that there is no such name, but
 /// knows a domain above it ("acmee.vendor.com" is not there, "vendor.com" is), so that it works and
 /// the name is wrong. False: it answers for nothing, or with an address after all; whoever meets
