@@ -18,6 +18,11 @@ const pg::Statement kInsert{"rule_insert", R"(
 const pg::Statement kWas{"rule_was", R"(
   select enabled from sluice.link_rule where workspace_id = $1 and name = $2 for update)"};
 
+// A statement of its own, behind the lock: it sees what whoever had the rule before us has put.
+const pg::Statement kLeavesLinks{"rule_leaves_links", R"(
+  select exists (select 1 from sluice.work where workspace_id = $1 and kind = $2 and subject = $3
+                 and state = 'waiting' and not task ? 'keeps_links'))"};
+
 const pg::Statement kSwitch{"rule_switch", R"(
   update sluice.link_rule set enabled = $3 where workspace_id = $1 and name = $2)"};
 
@@ -80,7 +85,10 @@ Task<Result<work::WorkId>> switch_rule(pg::Pool& pool, WorkspaceId workspace, st
   pg::Params params(workspace, name, enabled);
   co_await transaction.query(kSwitch, std::move(params));
   work::NewWork work = work_on(std::move(name), std::move(actor));
-  if (enabled && was.get<bool>(0, 0)) work.task[kKeepsLinks] = true;
+  // The later work stands for both: what an unfinished one has to take away, this one must.
+  pg::Params before(workspace, std::string_view(kApplyRule), std::string_view(work.subject));
+  const auto unfinished = co_await transaction.query(kLeavesLinks, std::move(before));
+  if (enabled && was.get<bool>(0, 0) && !unfinished.get<bool>(0, 0)) work.task[kKeepsLinks] = true;
   json detail = json::object();
   detail["enabled"] = enabled;
   co_return co_await finish(transaction, workspace, std::move(work), "rule.change",
