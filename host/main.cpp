@@ -276,9 +276,10 @@ class Host {
     resolver_ = std::make_unique<link::Resolver>(pools_.work);
     steps_ = std::make_unique<sync::StepPool>();
     pages_ = std::make_unique<sync::PageBudget>(config_.sync_page_bytes_in_flight_max);
-    const sync::Services services{pools_.work, pools_.leases, pools_.changing, clock_,     entropy_,
-                                  *registry_,  *vault_,       *client_,        *catalogs_, *writer_,
-                                  *resolver_,  *budgets_,     *steps_,         *pages_};
+    const sync::Services services{pools_.work, pools_.leases, pools_.changing, pools_.building,
+                                  clock_,      entropy_,      *registry_,      *vault_,
+                                  *client_,    *catalogs_,    *writer_,        *resolver_,
+                                  *budgets_,   *steps_,       *pages_};
     connections_ = std::make_unique<sync::Connections>(services);
     sync::EngineOptions options;
     options.connections_max = config_.sync_connections_max;

@@ -66,14 +66,15 @@ Pools::Pools(Executor executor, const ConnectOptions& options, std::size_t total
     : leases(executor, for_leases(options, split(total).leases)),
       work(executor, named("work", options, split(total).work)),
       changing(executor, for_changing(options, split(total).changing)),
-      asking(executor, for_asking(options, split(total).asking)) {}
+      asking(executor, for_asking(options, split(total).asking)),
+      building(executor, named("building", options, 1)) {}
 
 std::size_t Pools::in_use() const {
-  return leases.in_use() + work.in_use() + changing.in_use() + asking.in_use();
+  return leases.in_use() + work.in_use() + changing.in_use() + asking.in_use() + building.in_use();
 }
 
 void Pools::close() {
-  for (Pool* pool : {&leases, &work, &changing, &asking}) pool->close();
+  for (Pool* pool : {&leases, &work, &changing, &asking, &building}) pool->close();
 }
 
 }  // namespace sluice::pg

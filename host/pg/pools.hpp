@@ -25,6 +25,9 @@ struct PoolSizes {
 ///             that waits for a lock leaves the other half to the others
 ///   asking    what the API reads; tokens and readiness too, for which one is kept free. The server
 ///             ends a statement after 10 s. Shared like `changing`
+///   building  indexes that are built beside who writes, an hour each at most: one connection,
+///   which is
+///             none of `total`, and gone while nothing is built
 class Pools {
  public:
   /// `options`: how to connect; sizes by split(total).
@@ -33,7 +36,7 @@ class Pools {
   [[nodiscard]] std::size_t in_use() const;
   void close();
 
-  Pool leases, work, changing, asking;
+  Pool leases, work, changing, asking, building;
 };
 
 }  // namespace sluice::pg

@@ -20,6 +20,8 @@ namespace {
 constexpr std::chrono::milliseconds kLookGap{25};
 constexpr std::int64_t kTroublePauseSecondsMax = 30;
 constexpr std::chrono::milliseconds kAwayPauseMax{2000};  ///< between looks, while none succeeds
+constexpr const char* kWork = "work";    ///< lease of durable work
+constexpr const char* kBuild = "build";  ///< … of building an index
 
 const pg::Statement kLinkWork{"engine_link_work", R"(
   with recursive queued as (
@@ -30,11 +32,15 @@ const pg::Statement kLinkWork{"engine_link_work", R"(
       order by l.workspace_id limit 1) following)
   select workspace_id from queued limit 1000)"};
 
-// now(), as above. A workspace with much of it hides none of the others for long: its rows go.
+// now(), as above. What another host does, or only a newer one can, hides nothing.
 const pg::Statement kDurableWork{"engine_durable_work", R"(
-  select distinct workspace_id from (
-    select workspace_id from sluice.work where state = 'waiting' and not_before <= now()
-    order by not_before limit 1000) due)"};
+  select distinct workspace_id, builds from (
+    select w.workspace_id, w.kind = any ($2) as builds from sluice.work w
+    left join lateral (select true as held from sluice.lease_hold h where h.workspace_id = w.workspace_id
+      and h.name = case when w.kind = any ($2) then 'build' else 'work' end and h.expires_at > now() offset 0) lease on true
+    where w.state = 'waiting' and w.not_before <= now() and lease.held is null
+      and (w.kind = any ($1) or w.kind = any ($2))
+    order by w.not_before limit 1000) due)"};
 
 const pg::Statement kNextDue{"engine_next_due", R"(
   select coalesce(extract(epoch from least(
@@ -58,6 +64,8 @@ Engine::Engine(Services services, Connections& connections, EngineOptions option
       connections_(connections),
       options_(options),
       runner_(services.pool, work_kinds(options.retention)),
+      builder_(services.building, build_kinds()),
+      builds_(services.pool.executor()),
       slots_(options.connections_max),
       due_(services.pool, services.clock, options.poll),
       wake_(services.pool.executor()) {
@@ -86,6 +94,7 @@ void Engine::kick() {
 
 void Engine::stop() {
   stopping_ = true;
+  builds_.cancel();  // they wait for others, for an hour maybe
   kick();
 }
 
@@ -175,8 +184,7 @@ void Engine::ended(const std::string& key, std::exception_ptr surprise) {
                                     {"next_try_ms", pause_ms}});
 }
 
-void Engine::spawn(WorkspaceId workspace, std::string name, Task<void> task,
-                   ConnectionId connection) {
+std::string Engine::begin(WorkspaceId workspace, std::string name, ConnectionId connection) {
   std::string key = key_of(workspace, name);
   Active active;
   active.workspace = workspace;
@@ -184,6 +192,12 @@ void Engine::spawn(WorkspaceId workspace, std::string name, Task<void> task,
   active.connection = connection;
   active.began = services_.clock.steady();
   active_.emplace(key, std::move(active));
+  return key;
+}
+
+void Engine::spawn(WorkspaceId workspace, std::string name, Task<void> task,
+                   ConnectionId connection) {
+  std::string key = begin(workspace, std::move(name), connection);
   asio::co_spawn(
       services_.pool.executor(), std::move(task),
       [this, key = std::move(key)](std::exception_ptr surprise) { ended(key, surprise); });
@@ -254,10 +268,19 @@ Task<void> Engine::look_for_work() {
     const auto workspace = linking.get<WorkspaceId>(row, 0);
     if (may_start(key_of(workspace, "link"))) spawn(workspace, "link", link(workspace));
   }
-  const auto working = co_await services_.pool.query(kDurableWork);
+  pg::Params kinds(runner_.kinds(), builder_.kinds());
+  const auto working = co_await services_.pool.query(kDurableWork, std::move(kinds));
   for (int row = 0; row < working.rows(); ++row) {
     const auto workspace = working.get<WorkspaceId>(row, 0);
-    if (may_start(key_of(workspace, "work"))) spawn(workspace, "work", work(workspace));
+    const bool builds = working.get<bool>(row, 1);
+    if (builds && builds_.running() > 0) continue;
+    if (!may_start(key_of(workspace, builds ? kBuild : kWork))) continue;
+    if (builds) {
+      begin(workspace, kBuild);
+      builds_.spawn(build(workspace));
+    } else {
+      spawn(workspace, kWork, work(workspace, kWork, runner_));
+    }
   }
   co_await start_due();
   stats_.working = slots_.leases().taken();
@@ -344,8 +367,8 @@ Task<void> Engine::link(WorkspaceId workspace) {
   if (surprise) std::rethrow_exception(surprise);
 }
 
-Task<void> Engine::work(WorkspaceId workspace) {
-  std::optional<LeaseGrant> lease = co_await leases_->acquire(workspace, "work");
+Task<void> Engine::work(WorkspaceId workspace, std::string name, work::Runner& runner) {
+  std::optional<LeaseGrant> lease = co_await leases_->acquire(workspace, std::move(name));
   if (!lease) co_return;
   std::exception_ptr surprise;
   try {
@@ -354,7 +377,7 @@ Task<void> Engine::work(WorkspaceId workspace) {
     };
     bool more = true;
     while (more && go_on()) {
-      more = co_await runner_.run_once(*lease, go_on);
+      more = co_await runner.run_once(*lease, go_on);
       look_soon();  // for the links that it made work for
     }
   } catch (const Failure& failure) {
@@ -366,8 +389,20 @@ Task<void> Engine::work(WorkspaceId workspace) {
   } catch (...) {
     surprise = std::current_exception();
   }
+  if (stopping_) co_return;  // told to end, maybe in the middle; the lease's time ends soon
   co_await leases_->release(*lease);
   if (surprise) std::rethrow_exception(surprise);
+}
+
+Task<void> Engine::build(WorkspaceId workspace) {
+  std::exception_ptr surprise;
+  std::string name = kBuild;
+  try {
+    co_await work(workspace, std::move(name), builder_);
+  } catch (...) {
+    if (!stopping_) surprise = std::current_exception();
+  }
+  ended(key_of(workspace, kBuild), surprise);
 }
 
 }  // namespace sluice::sync

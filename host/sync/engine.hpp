@@ -11,6 +11,7 @@
 #include "base/async.hpp"
 #include "base/ids.hpp"
 #include "base/outage.hpp"
+#include "base/task_group.hpp"
 #include "sync/connection_work.hpp"
 #include "sync/connections.hpp"
 #include "sync/due.hpp"
@@ -49,7 +50,7 @@ struct Trouble {
 ///   a connection has due streams, ids to refetch, an  ─► ConnectionWork, under "connection/<id>"
 ///   enumeration to compare, or is being turned off
 ///   link queue                                        ─► link(workspace), under "link"
-///   durable work                                      ─► work(workspace), under "work"
+///   durable work                                      ─► work(workspace), under "work", or "build"
 ///
 /// Due work is what the tables say, less what somebody holds the lease of (DueWork); connections
 /// begin in turns of their workspaces, as far as Slots go. The engine keeps nothing that a restart
@@ -79,7 +80,9 @@ class Engine {
   std::chrono::milliseconds look_failed(const char* why);
   void look_soon();
   Task<void> wait(std::chrono::milliseconds pause);
-  /// Spawns it unless it runs already, or failed a moment ago.
+  /// Notes it as active, until ended(); returns its key.
+  std::string begin(WorkspaceId workspace, std::string name,
+                    ConnectionId connection = ConnectionId());
   void spawn(WorkspaceId workspace, std::string name, Task<void> task,
              ConnectionId connection = ConnectionId());
   void add_hung(std::vector<Trouble>& all) const;
@@ -92,13 +95,15 @@ class Engine {
   Task<void> work(WorkspaceId workspace, ConnectionId connection,
                   std::unique_ptr<ConnectionSlots> slots);
   Task<void> link(WorkspaceId workspace);
-  Task<void> work(WorkspaceId workspace);
+  Task<void> work(WorkspaceId workspace, std::string name, work::Runner& runner);
+  Task<void> build(WorkspaceId workspace);
 
   Services services_;
   Connections& connections_;
   EngineOptions options_;
   std::unique_ptr<Leases> leases_;
-  work::Runner runner_;
+  work::Runner runner_, builder_;
+  TaskGroup builds_;  ///< one index at a time; ended in the middle when the host is to stop
   struct Active {
     WorkspaceId workspace;
     std::string name;

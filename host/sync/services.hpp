@@ -28,6 +28,7 @@ struct Services {
   pg::Pool& pool;      ///< for work: what runs under leases
   pg::Pool& leases;    ///< for the leases themselves
   pg::Pool& changing;  ///< for what an admin changes, each workspace by its share
+  pg::Pool& building;  ///< for indexes
   const Clock& clock;
   Entropy& entropy;
   connector::Registry& registry;

@@ -118,8 +118,8 @@ class MakeIndex final : public work::Kind {
     const auto attribute = item.task.at("attribute").get<std::string>();
     const std::string name = model::reference_index_name(table, attribute);
     const auto is = co_await connection.query(kIndexIs, pg::Params(name));
-    if (!is.empty() && is.get<bool>(0, 0)) co_return;
-    if (!is.empty() && is.get<bool>(0, 1)) {
+    const bool is_valid = !is.empty() && is.get<bool>(0, 0);
+    if (!is_valid && !is.empty() && is.get<bool>(0, 1)) {
       throw Failure(Error(ErrorKind::retry_later, "index.under_way",
                           "the index " + name + " is being built by somebody else"));
     }
@@ -131,9 +131,10 @@ class MakeIndex final : public work::Kind {
     connection.set_query_timeout(kIndexTimeMax);
     const std::string drop =
         fmt::format("drop index concurrently if exists vendor.{}", model::quote_name(name));
-    if (!is.empty()) co_await connection.query(drop);
+    if (!is_valid && !is.empty()) co_await connection.query(drop);
     const std::string create = model::create_reference_index(table, attribute, "concurrently");
-    co_await connection.query(create);
+    if (!is_valid) co_await connection.query(create);
+    // What an older version made in its place.
     const std::string before = model::quote_name(model::fitted_name(table + "_by_" + attribute));
     const std::string drop_before = "drop index concurrently if exists vendor." + before;
     co_await connection.query(drop_before);
@@ -156,8 +157,7 @@ const pg::Statement kNextType{"deletion_next_type", R"(
 const pg::Statement kForgetEntities[] = {
     {"deletion_keys",
      "delete from sluice.link_key where workspace_id = $1 and entity_id = any ($2)"},
-    {"deletion_links",
-     "delete from sluice.link where workspace_id = $1 and source_id = any ($2)"},
+    {"deletion_links", "delete from sluice.link where workspace_id = $1 and source_id = any ($2)"},
     {"deletion_erase_changes",
      "update sluice.change set op = 'erased', external_id = '', changed = null "
      "where workspace_id = $1 and entity_id = any ($2) and op <> 'erased'"},
@@ -299,10 +299,15 @@ std::map<std::string, std::unique_ptr<work::Kind>> work_kinds(Retention kept) {
   std::map<std::string, std::unique_ptr<work::Kind>> kinds;
   kinds[kApplyRule] = std::make_unique<ApplyRule>();
   kinds[kMakeKeys] = std::make_unique<MakeKeys>();
-  kinds[kMakeIndex] = std::make_unique<MakeIndex>();
   kinds[kDeleteConnection] = std::make_unique<DeleteConnection>();
   kinds[kApplyRetention] = retention_kind(kept);
   kinds[kRenewViews] = std::make_unique<RenewViews>();
+  return kinds;
+}
+
+std::map<std::string, std::unique_ptr<work::Kind>> build_kinds() {
+  std::map<std::string, std::unique_ptr<work::Kind>> kinds;
+  kinds[kMakeIndex] = std::make_unique<MakeIndex>();
   return kinds;
 }
 

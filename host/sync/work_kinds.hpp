@@ -39,6 +39,11 @@ inline constexpr const char* kDeleteConnection = "connection.delete";
 /// is left as it is, with a line in the log.
 inline constexpr const char* kRenewViews = "views.renew";
 
+/// All of them but kMakeIndex, for the lease "work".
 [[nodiscard]] std::map<std::string, std::unique_ptr<work::Kind>> work_kinds(Retention kept = {});
+
+/// kMakeIndex, for the lease "build": an index waits for every older transaction of the server, and
+/// nothing else of the workspace waits with it.
+[[nodiscard]] std::map<std::string, std::unique_ptr<work::Kind>> build_kinds();
 
 }  // namespace sluice::sync

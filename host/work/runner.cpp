@@ -77,12 +77,16 @@ json error_json(const Error& error) {
 Runner::Runner(pg::Pool& pool, std::map<std::string, std::unique_ptr<Kind>> kinds)
     : pool_(pool), kinds_(std::move(kinds)) {}
 
-Task<bool> Runner::run_once(pg::LeaseProof proof, std::function<bool()> go_on) {
-  const WorkspaceId workspace = proof.workspace;
+pg::Array Runner::kinds() const {
   pg::Array known(pg::Oid::text);
   for (const auto& [name, kind] : kinds_) known.add(std::string_view(name));
+  return known;
+}
+
+Task<bool> Runner::run_once(pg::LeaseProof proof, std::function<bool()> go_on) {
+  const WorkspaceId workspace = proof.workspace;
   pg::Pool::Lease connection = co_await pool_.acquire();
-  pg::Params params(workspace, std::move(known), kDueMax);
+  pg::Params params(workspace, kinds(), kDueMax);
   const auto rows = co_await connection->query(kDue, std::move(params));
   for (int row = 0; row < rows.rows() && go_on(); ++row) {
     Item item;

@@ -72,6 +72,9 @@ class Runner {
  public:
   Runner(pg::Pool& pool, std::map<std::string, std::unique_ptr<Kind>> kinds);
 
+  /// The names of what is known here, as text[].
+  [[nodiscard]] pg::Array kinds() const;
+
   /// One turn for each piece that is due in the lease's workspace. False: nothing was. Throws
   /// pg::kLeaseLost when the lease has another epoch, and what the pool throws while the database
   /// is away. `go_on` is asked between batches.

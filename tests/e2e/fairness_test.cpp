@@ -1,5 +1,7 @@
 // Who gets a turn when there are more who want one than turns: hosts, workspaces, streams of one
 // account, types of one connection.
+#include <libpq-fe.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
@@ -274,6 +276,39 @@ TEST_F(Fairness, a_vendor_that_is_down_pauses_the_lane_and_not_every_id) {
   EXPECT_TRUE(eventually(seconds(60), [&] {
     return host_->count("select count(*) from sluice.refetch") == 0;
   })) << host_->log();
+}
+
+TEST_F(Fairness, an_index_that_waits_for_others_keeps_no_rule_waiting_and_no_host_from_stopping) {
+  start_fake(10, {"--subscription-percent", "0"});
+  host_->start();
+  connect();
+  ASSERT_TRUE(settled()) << host_->log();
+  host_->sql("drop index vendor.stripe_invoice_of_customer");
+  PGconn* old = PQconnectdb(
+      ("host=" + (directory_ / "data/run").string() + " user=sluice dbname=sluice").c_str());
+  PQclear(PQexec(old, "begin isolation level repeatable read; select 1 from sluice.workspace"));
+  host_->sql(
+      "insert into sluice.work (workspace_id, kind, subject, task) select workspace_id, "
+      "'index.make', 'stripe_invoice.customer', '{\"table\": \"stripe_invoice\", "
+      "\"attribute\": \"customer\"}' from sluice.workspace where name = 'acme'");
+  ASSERT_TRUE(eventually(seconds(20), [&] {
+    return host_->count("select count(*) from pg_stat_progress_create_index") == 1;
+  })) << host_->log();
+  const std::string rule = host_->sql("select name from sluice.link_rule order by name limit 1");
+  json off;
+  off["enabled"] = false;
+  host_->client().send("PATCH", "/link-rules/" + rule, off);
+  EXPECT_TRUE(eventually(seconds(20), [&] {
+    return host_->count(
+               "select count(*) from sluice.work where kind = 'rule.apply' and state = "
+               "'done' and subject = '" +
+               rule + "'") >= 1;
+  })) << "it stands behind the index";
+  const auto begun = std::chrono::steady_clock::now();
+  host_->stop();
+  EXPECT_LT(std::chrono::steady_clock::now() - begun, seconds(15));
+  EXPECT_EQ(host_->log().find("host.stop_forced"), std::string::npos) << host_->log();
+  PQfinish(old);
 }
 
 }  // namespace

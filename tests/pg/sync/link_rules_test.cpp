@@ -203,6 +203,26 @@ TEST_F(LinkRules, no_link_is_missed_and_none_is_left_wherever_a_host_dies) {
   EXPECT_EQ(cases, 192);
 }
 
+TEST_F(LinkRules, what_was_to_go_goes_also_when_the_rule_is_switched_on_twice_meanwhile) {
+  HostParts host(pool());
+  change("made");
+  run(write(0, kPairs));
+  finish(host, true);
+  ASSERT_EQ(links(), fmt::format("{} linked, 0 open, 0 queued", kPairs));
+  change("off");
+  // A source loses its key while the rule is off and its links still stand.
+  run(
+      pool().query("delete from sluice.link_key where entity_id = (select min(source_id) from "
+                   "sluice.link)"));
+  change("on");
+  change("on");  // a client's retry
+  finish(host, false);
+  EXPECT_EQ(links(), fmt::format("{} linked, 0 open, 0 queued", kPairs - 1));
+  EXPECT_EQ(ask("select state from sluice.link where source_id = (select min(source_id) from "
+                "sluice.link)"),
+            "inactive");
+}
+
 TEST_F(LinkRules, a_resolver_with_an_old_catalogue_takes_nothing_off_the_queue) {
   HostParts host(pool());
   const model::CatalogPtr old = run(host.catalogs.get(WorkspaceId(1)));
@@ -415,7 +435,9 @@ class ConnectorWork : public sluice::testing::FeedWorld {
   void work(const std::string& kind, const std::string& subject, const std::string& task) {
     sql("insert into sluice.work (workspace_id, kind, subject, task) values ({w}, '" + kind +
         "', '" + subject + "', '" + task + "')");
-    work::Runner runner(pool(), work_kinds());
+    auto kinds = work_kinds();
+    kinds.merge(build_kinds());
+    work::Runner runner(pool(), std::move(kinds));
     const pg::LeaseProof proof = work_lease(workspace_);
     while (run(runner.run_once(proof, [] { return true; }))) {
     }
