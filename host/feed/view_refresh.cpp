@@ -24,8 +24,15 @@ constexpr int kFormat = 2;
 /// An index of an own attribute is built at once up to this size of the table; it takes seconds.
 constexpr std::int64_t kIndexAtOnceBytes = 256 << 20;
 
+// One at a time of a workspace. A row of ours, which no reader can lock; and its key stays free for
+// whoever refers to it.
 constexpr std::string_view kLock =
-    "select pg_advisory_xact_lock(hashtextextended('sluice.feed.views.' || $1::text, 0))";
+    "select 1 from sluice.workspace where workspace_id = $1 for no key update";
+
+constexpr std::string_view kVersion =
+    "select version from sluice.catalog_version where workspace_id = $1";
+constexpr int kCatalogueChangesMax =
+    10;  ///< while views are being made; then somebody else does it
 
 // Behind a long query an ACCESS EXCLUSIVE lock keeps everybody else waiting, too.
 constexpr std::string_view kPatience = "select set_config('lock_timeout', '2s', true)";
@@ -55,9 +62,11 @@ constexpr std::string_view kMissingRoles =
     "select w.name from unnest($1::text[]) as w (name)"
     " where not exists (select from pg_roles r where r.rolname = w.name)";
 
-// A policy is called like the role that it is for.
+// A policy is called like the role that it is for; its comment is the condition it was made with.
 constexpr std::string_view kOpenReads =
-    "select w.n from unnest($1::text[], $2::text[]) with ordinality as w (relation, owner, n)"
+    "select w.n, coalesce(obj_description(p.oid, 'pg_policy'), '') = w.condition"
+    " from unnest($1::text[], $2::text[], $3::text[]) with ordinality"
+    "   as w (relation, owner, condition, n)"
     " join pg_class c on c.oid = to_regclass(w.relation) and c.relrowsecurity"
     " join pg_policy p on p.polrelid = c.oid and p.polname = w.owner"
     " where has_table_privilege(w.owner, c.oid, 'select')";
@@ -224,6 +233,8 @@ Task<bool> open_read(pg::Connection& connection, std::string owner, ViewRead rea
   statements.push_back(fmt::format("drop policy if exists {} on {}", owner, read.table));
   statements.push_back(fmt::format("create policy {0} on {1} for select to {0} using ({2})", owner,
                                    read.table, read.condition));
+  statements.push_back(fmt::format("comment on policy {} on {} is {}", owner, read.table,
+                                   quote_text(read.condition)));
   statements.push_back(fmt::format("grant select on {} to {}", read.table, owner));
   const bool done = co_await try_alone(connection, std::move(statements));
   co_return done;
@@ -243,21 +254,25 @@ Task<std::set<std::string>> ready_owners(pg::Connection& connection,
     for (const ViewRead& read : view.reads) wanted[{view.owner, read.table}] = read.condition;
   }
   std::vector<std::pair<std::string, ViewRead>> reads;
-  pg::Array tables(pg::Oid::text), owners(pg::Oid::text);
+  pg::Array tables(pg::Oid::text), owners(pg::Oid::text), conditions(pg::Oid::text);
   for (const auto& [key, condition] : wanted) {
     reads.emplace_back(key.first, ViewRead{key.second, condition});
     owners.add(std::string_view(key.first));
     tables.add(std::string_view(key.second));
+    conditions.add(std::string_view(condition));
   }
-  pg::Params params(std::move(tables), std::move(owners));
+  pg::Params params(std::move(tables), std::move(owners), std::move(conditions));
   const auto open = co_await connection.query(kOpenReads, std::move(params));
-  std::set<std::int64_t> numbers;
-  for (int row = 0; row < open.rows(); ++row) numbers.insert(open.get<std::int64_t>(row, 0));
+  std::map<std::int64_t, bool> is_current;
+  for (int row = 0; row < open.rows(); ++row)
+    is_current[open.get<std::int64_t>(row, 0)] = open.get<bool>(row, 1);
   std::int64_t number = 0;
   for (const auto& [owner, read] : reads) {
-    if (numbers.contains(++number)) continue;
+    const auto found = is_current.find(++number);
+    if (found != is_current.end() && found->second) continue;
     const bool opened = co_await open_read(connection, owner, read);
-    if (!opened) ready.erase(owner);
+    // One in the words of an older version shows the same rows, until its table is free.
+    if (!opened && found == is_current.end()) ready.erase(owner);
   }
   co_return ready;
 }
@@ -451,39 +466,25 @@ Task<void> make_own_indexes(pg::Connection& connection, const model::Catalog& ca
   }
 }
 
-}  // namespace
-
-Result<void> check_workspace_name(std::string_view name) {
-  const bool reserved = name == "public" || name == "sluice" || name == "vendor" ||
-                        name == "information_schema" || name.starts_with("pg_");
-  if (!reserved) return {};
-  return fail(
-      ErrorKind::bad_input, "workspace.reserved_name",
-      fmt::format("a workspace cannot be called {}: its views live in a schema of that name, and"
-                  " PostgreSQL or Sluice needs that one",
-                  name),
-      "choose another name");
-}
-
-Task<std::vector<StaleView>> refresh_views(pg::Connection& connection,
-                                           const model::Catalog& catalog,
-                                           std::string workspace_name) {
-  expect(check_workspace_name(workspace_name));
+/// Everything of one refresh. False, and nothing done: the workspace has another catalogue by now.
+/// By an old one, views that somebody else has just made would go again.
+Task<bool> refresh_by(pg::Connection& connection, const model::Catalog& catalog, Refresh& refresh) {
   std::vector<View> views = views_of(catalog);
-  Refresh refresh;
-  refresh.workspace = catalog.workspace;
-  refresh.schema = workspace_name;
   const auto me = co_await connection.query(kMe);
   refresh.me = me.get<std::string>(0, 0);
   co_await make_own_indexes(connection, catalog);
   refresh.owners = co_await ready_owners(connection, views);
 
   auto transaction = co_await pg::Transaction::begin(connection);
-  pg::Params locked(workspace_name);
-  co_await transaction.query(kLock, std::move(locked));
+  co_await transaction.query(kLock, pg::Params(catalog.workspace));
+  const auto version = co_await transaction.query(kVersion, pg::Params(catalog.workspace));
+  if (!version.empty() && version.get<std::int64_t>(0, 0) != catalog.version) {
+    co_await transaction.rollback();
+    co_return false;
+  }
   co_await transaction.query(kPatience);
   const std::string mark = fmt::format("{}{}", kOurMark, catalog.workspace.value);
-  co_await claim_schema(transaction, workspace_name, mark);
+  co_await claim_schema(transaction, refresh.schema, mark);
   co_await look(transaction, refresh);
 
   for (View& view : views) {
@@ -510,7 +511,41 @@ Task<std::vector<StaleView>> refresh_views(pg::Connection& connection,
     co_await in_its_savepoint(transaction, refresh, name, std::move(work));
   }
   co_await transaction.commit();
-  co_return std::move(refresh.stale);
+  co_return true;
+}
+
+}  // namespace
+
+Result<void> check_workspace_name(std::string_view name) {
+  const bool reserved = name == "public" || name == "sluice" || name == "vendor" ||
+                        name == "information_schema" || name.starts_with("pg_");
+  if (!reserved) return {};
+  return fail(
+      ErrorKind::bad_input, "workspace.reserved_name",
+      fmt::format("a workspace cannot be called {}: its views live in a schema of that name, and"
+                  " PostgreSQL or Sluice needs that one",
+                  name),
+      "choose another name");
+}
+
+Task<std::vector<StaleView>> refresh_views(pg::Connection& connection,
+                                           const model::Catalog& catalog,
+                                           std::string workspace_name) {
+  expect(check_workspace_name(workspace_name));
+  model::CatalogPtr newer;
+  const model::Catalog* current = &catalog;
+  for (int changes = 0; changes < kCatalogueChangesMax; ++changes) {
+    Refresh refresh;
+    refresh.workspace = catalog.workspace;
+    refresh.schema = workspace_name;
+    const bool done = co_await refresh_by(connection, *current, refresh);
+    if (done) co_return std::move(refresh.stale);
+    newer = co_await model::load_catalog(connection, catalog.workspace);
+    current = newer.get();
+  }
+  throw Failure(Error(ErrorKind::retry_later, "catalog.changed",
+                      "types or rules changed again and again while the SQL views were made",
+                      "run: sluice view refresh, when that is over"));
 }
 
 Task<std::vector<StaleView>> stale_views(pg::Connection& connection,

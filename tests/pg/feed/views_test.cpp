@@ -530,5 +530,43 @@ TEST_F(ViewsTest, TheLinkColumnSaysWhatALookupOfEachRowWouldSay) {
   EXPECT_EQ(text("select count(*) from acme.acme_customer"), "4");
 }
 
+/// Two hosts: the slower one read its catalogue before a type was made.
+TEST_F(ViewsTest, AnOldCatalogueTakesNoViewAwayThatANewerOneHasMade) {
+  ASSERT_EQ(refresh(), "");
+  const model::CatalogPtr old = catalog_;
+  const auto make = [](pg::Pool& pool, WorkspaceId workspace) -> Task<model::CatalogPtr> {
+    auto lease = co_await pool.acquire();
+    const auto request = nlohmann::json::parse(
+        R"({"name":"zebra","attributes":[{"name":"stripes","type":"integer"}]})");
+    auto type = model::own_type_from_json(request);
+    auto transaction = co_await pg::Transaction::begin(*lease);
+    co_await model::create_own_type(transaction, workspace, std::move(*type));
+    co_await transaction.commit();
+    co_return co_await model::load_catalog(*lease, workspace);
+  };
+  catalog_ = run(make(pool(), workspace_));
+  ASSERT_EQ(refresh(), "");
+  EXPECT_EQ(text("select count(*) from acme.zebra"), "0");
+  catalog_ = old;
+  EXPECT_EQ(refresh(), "");
+  EXPECT_EQ(text("select count(*) from acme.zebra"), "0") << "it is still there";
+}
+
+TEST_F(ViewsTest, APolicyInTheWordsOfAnOlderVersionIsMadeAnew) {
+  ASSERT_EQ(refresh(), "");
+  const std::string owner = "sluice_view_w" + std::to_string(workspace_.value);
+  const std::string condition =
+      "select qual from pg_policies where tablename = 'acme_customer' and policyname = '" + owner +
+      "'";
+  const std::string now = text(condition);
+  sql("alter policy " + owner +
+      " on vendor.acme_customer using (deleted_at is null);"
+      "comment on policy " +
+      owner + " on vendor.acme_customer is null");
+  ASSERT_NE(text(condition), now);
+  EXPECT_EQ(refresh(), "");
+  EXPECT_EQ(text(condition), now);
+}
+
 }  // namespace
 }  // namespace sluice::feed
