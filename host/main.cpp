@@ -102,7 +102,8 @@ void log_connectors(const connector::Shelved& shelved) {
 }
 
 // One host at a time decides what an empty database gets.
-constexpr std::string_view kOneBegins = "select pg_advisory_xact_lock(7311004)";
+constexpr std::string_view kOneBegins =
+    "select 1 from sluice.mutex where name = 'begin' for update";
 
 struct Workspace {
   WorkspaceId id;

@@ -20,7 +20,8 @@ const pg::Statement kTokens{"api_tokens", R"(
   from sluice.token where workspace_id = $1 and ($2::bigint is null or token_id > $2)
   order by token_id limit $3)"};
 
-const pg::Statement kTokenLock{"api_token_lock", "select pg_advisory_xact_lock(7311005)"};
+const pg::Statement kTokenLock{"api_token_lock",
+                               "select 1 from sluice.mutex where name = 'tokens' for update"};
 
 const pg::Statement kToken{"api_token", R"(
   select name, role, revoked_at is not null from sluice.token

@@ -21,8 +21,7 @@ constexpr std::array<std::string_view, 2> kReservedTypes = {"link", "change"};
 constexpr std::array<std::string_view, 6> kReservedAttributes = {
     "id", "created_at", "updated_at", "deleted_at", "type", "data"};
 
-constexpr std::string_view kLock =
-    "select pg_advisory_xact_lock(hashtextextended('sluice.model.install_types', 0))";
+constexpr std::string_view kLock = "select 1 from sluice.mutex where name = 'types' for update";
 
 constexpr std::string_view kTaken =
     "select name from sluice.entity_type where workspace_id = $1"

@@ -17,8 +17,7 @@ using contract::Attribute;
 using contract::EntityType;
 using contract::Manifest;
 
-constexpr std::string_view kLock =
-    "select pg_advisory_xact_lock(hashtextextended('sluice.model.install_types', 0))";
+constexpr std::string_view kLock = "select 1 from sluice.mutex where name = 'types' for update";
 
 constexpr std::string_view kColumns =
     "select a.attname::text, format_type(a.atttypid, a.atttypmod)"

@@ -31,7 +31,7 @@ struct Installed {
 
 /// Creates what is missing and adds what a newer manifest adds; doing it again changes nothing.
 /// Part of the caller's transaction: nothing holds until its commit, and a refusal leaves it to be
-/// rolled back. Installs by several hosts wait for each other on an advisory lock until commit. The
+/// rolled back. Installs by several hosts wait for each other until commit (sluice.mutex, "types"). The
 /// caller raises the catalogue's version (catalog_version.hpp) as its last statement.
 ///
 /// The table vendor.<connector>_<type> has workspace_id, connection_id, external_id, id,

@@ -9,9 +9,8 @@
 namespace sluice::pg {
 namespace {
 
-constexpr std::int64_t kLockKey = 0x736C75696365;  // "sluice"
-
-constexpr const char* kLock = "SELECT pg_advisory_xact_lock($1)";
+// Of our own table, and no advisory lock: those can be taken by any role that may connect.
+constexpr const char* kLock = "LOCK TABLE sluice.schema_version IN SHARE ROW EXCLUSIVE MODE";
 constexpr const char* kIsThere = "SELECT to_regclass('sluice.schema_version') IS NOT NULL";
 constexpr const char* kMake =
     "CREATE SCHEMA IF NOT EXISTS sluice;"
@@ -98,17 +97,25 @@ Task<void> apply(Transaction& transaction, const Migration& migration) {
   co_await transaction.query(kRecord, std::move(row));
 }
 
+/// The table that all that follows is locked by. Another host may make it at the same moment.
+Task<void> make_version_table(Connection& connection) {
+  const QueryResult there = co_await connection.query(kIsThere);
+  if (there.get<bool>(0, 0)) co_return;
+  std::string make = kMake;
+  try {
+    co_await connection.script(std::move(make));
+  } catch (const QueryError& error) {
+    const bool made_by_another =
+        error.sqlstate() == "23505" || error.sqlstate() == "42P06" || error.sqlstate() == "42P07";
+    if (!made_by_another) throw;
+  }
+}
+
 // Under the lock: what is the version, and one step further if there is one. Returns the version
 // before.
 Task<int> one_step(Connection& connection, std::span<const Migration> all) {
   Transaction transaction = co_await Transaction::begin(connection);
-  Params key(kLockKey);
-  co_await transaction.query(kLock, std::move(key));
-  const QueryResult there = co_await transaction.query(kIsThere);
-  if (!there.get<bool>(0, 0)) {
-    std::string make = kMake;
-    co_await connection.script(std::move(make));
-  }
+  co_await transaction.query(kLock);
   const QueryResult applied = co_await transaction.query(kApplied);
   const int version = require_known(applied, all);
   if (version < static_cast<int>(all.size())) {
@@ -133,6 +140,7 @@ Task<MigrationOutcome> migrate(Connection& connection, std::span<const Migration
   MigrationOutcome outcome;
   std::exception_ptr failure;
   try {
+    co_await make_version_table(connection);
     outcome.from = co_await one_step(connection, all);
     for (int version = outcome.from; version < newest;)
       version = co_await one_step(connection, all);

@@ -25,7 +25,7 @@ struct MigrationOutcome {
 };
 
 /// Brings the database up to the newest of `all`. Any number of hosts may do it at once: one works,
-/// the others wait on the lock (an advisory lock inside the transaction) and find nothing to do.
+/// the others wait for the table schema_version, which it locks, and find nothing to do.
 /// Throws Failure:
 ///   unsupported "schema.too_new"   the database is newer than this program; nothing was changed
 ///   internal "schema.changed"      an applied migration has another checksum than ours

@@ -117,8 +117,7 @@ TEST_F(Storm, twenty_four_types_asked_for_at_once_are_all_made_and_nobody_else_w
   for (int n = 0; n < 24; ++n)
     all.push_back(in_acme("POST", "/types", own_type("kind_" + std::to_string(n))));
   LockHolder install(conninfo(),
-                     "select pg_advisory_xact_lock(hashtextextended('sluice.model.install_types', "
-                     "0))");
+                     "select 1 from sluice.mutex where name = 'types' for update");
   auto storm = send_all(all);
   ASSERT_TRUE(all_wait_for_the_lock());
   // While all of acme's stand in line, another workspace asks and changes, and the host is ready.

@@ -297,6 +297,13 @@ TEST(Manners, every_statement_that_work_sends_under_a_lease_is_stopped_at_in_a_t
   }
 }
 
+/// Any role that may connect can take an advisory lock, and keep it: who waits for one waits for
+/// whoever only reads views.
+TEST(Manners, nobody_waits_for_a_lock_that_any_role_can_take) {
+  for (const SourceFile& file : read_sources(kRoot, {"host"}))
+    EXPECT_EQ(file.text.find("pg_advisory"), std::string::npos) << file.path;
+}
+
 TEST(Manners, sources_name_no_path_of_one_machine) {
   const std::regex machine(R"((^|[^A-Za-z0-9_.])/(work|root|farm)/)");
   for (const SourceFile& file :
