@@ -25,7 +25,7 @@ constexpr std::string_view kColumns = R"(
 const pg::Statement kList{"api_quarantine", fmt::format(R"(
   with examined as materialized (
     select * from sluice.quarantine n
-    where n.workspace_id = $1 and ($2::bigint is null or n.quarantine_id > $2)
+    where n.workspace_id = $1 and n.quarantine_id > coalesce($2::bigint, 0)
     order by n.quarantine_id limit $3)
   select {}, e.examined, e.newest
   from (select count(*) as examined, max(quarantine_id) as newest from examined) e

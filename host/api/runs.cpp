@@ -43,7 +43,7 @@ std::string paged(std::string_view examined) {
 
 const pg::Statement kOfWorkspace{"api_runs", paged(R"(
     select * from sluice.sync_run n
-    where n.workspace_id = $1 and ($2::bigint is null or n.run_id < $2)
+    where n.workspace_id = $1 and n.run_id < coalesce($2::bigint, 9223372036854775807)
     order by n.run_id desc limit $3)")};
 
 // Each stream has its own range of the index; the newest of all of them are the newest.
@@ -54,7 +54,7 @@ const pg::Statement kOfConnection{"api_runs_of_connection", paged(R"(
     cross join lateral (
       select * from sluice.sync_run o
       where o.workspace_id = $1 and o.connection_id = $7 and o.stream = s.stream
-        and ($2::bigint is null or o.run_id < $2) and ($6::text is null or s.stream = $6)
+        and o.run_id < coalesce($2::bigint, 9223372036854775807) and ($6::text is null or s.stream = $6)
       order by o.run_id desc limit $3) n
     order by n.run_id desc limit $3)")};
 

@@ -89,9 +89,15 @@ class Conditions {
       return compared;
     }
     if (!type_.own && filter.attribute == "connection") {
-      return compare(filter, text_attribute(),
-                     "(select c.name from sluice.connection c where c.workspace_id = $1"
-                     " and c.connection_id = e.connection_id)");
+      std::string named;  // looked up once, not for each row
+      into_ = &named;
+      auto compared = compare(filter, text_attribute(), "c.name");
+      into_ = &sql_;
+      require(
+          fmt::format("e.connection_id = any(array(select c.connection_id from sluice.connection c"
+                      " where c.workspace_id = $1{}))",
+                      named));
+      return compared;
     }
     return bad_filter("filter.unknown_attribute", filter,
                       fmt::format("{} has no such attribute", type_.name),

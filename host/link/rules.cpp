@@ -34,13 +34,16 @@ const pg::Statement kLinksOfRule{
     "from sluice.link where workspace_id = $1 and (rule_id, source_id) > ($2::bigint, $3::bigint) "
     "and rule_id <= $2 order by rule_id, source_id limit $4 for update"};
 
-// Each by its whole key: joined with the batch as a table, a planner without statistics reads all
-// links of the rule for each of them.
+// Each by its whole key, looked up by itself: with a list of ids, or joined with the batch as a
+// table, a planner without statistics reads all links of the rule. They are locked: their places
+// stay.
 const pg::Statement kDeactivate{
     "link_deactivate",
     "update sluice.link set state = 'inactive', target_id = null, target_type_id = null, "
     "candidates = '{}', candidate_count = 0, evidence = '{}', updated_at = now() "
-    "where workspace_id = $1 and rule_id = $2 and source_id = any ($3::bigint[])"};
+    "where ctid = any(array(select f.tid from unnest($3::bigint[]) as i(source) cross join lateral "
+    "(select l.ctid as tid from sluice.link l where l.workspace_id = $1 and l.rule_id = $2 "
+    "and l.source_id = i.source offset 0) f))"};
 
 // Each entity of the batch loses what keys of the attribute it should not have. By ctid: rows of
 // link_key are never updated.

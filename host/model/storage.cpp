@@ -149,9 +149,14 @@ std::string create_table(const EntityType& type, std::string_view table) {
   return sql;
 }
 
+// Every row has an id; who asks for none is not answered by this index. On an empty table all
+// indexes cost the same, and the youngest is taken: for an external id it would be this one, by the
+// workspace alone.
 std::string create_id_index(std::string_view table) {
-  return fmt::format("create unique index if not exists {} on vendor.{} (workspace_id, id)",
-                     quote_name(fitted_name(fmt::format("{}_by_id", table))), quote_name(table));
+  return fmt::format(
+      "create unique index if not exists {} on vendor.{} (workspace_id, id) where id is "
+      "not null",
+      quote_name(fitted_name(fmt::format("{}_by_id", table))), quote_name(table));
 }
 
 /// ADD COLUMN for each attribute the table lacks; refuses one whose column has another type.

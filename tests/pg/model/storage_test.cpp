@@ -66,7 +66,7 @@ TEST_F(StorageTest, InstallingMakesATypedTableForEachEntityType) {
            "'acme_invoice'"
            " order by indexname"),
       "CREATE UNIQUE INDEX acme_invoice_by_id ON vendor.acme_invoice USING btree (workspace_id, "
-      "id),"
+      "id) WHERE (id IS NOT NULL),"
       "CREATE INDEX acme_invoice_of_customer ON vendor.acme_invoice USING btree (workspace_id,"
       " connection_id, customer COLLATE \"C\"),"
       "CREATE UNIQUE INDEX acme_invoice_pkey ON vendor.acme_invoice USING btree (workspace_id,"
