@@ -360,6 +360,50 @@ TEST_F(ViewsTest, AReadersOwnFunctionsHearNothingButTheRowsOfTheView) {
             std::string::npos);
 }
 
+/// A policy needs its table for itself, and does not wait long for it.
+TEST_F(ViewsTest, AViewWhoseTableIsHeldStandsBehindABarrierUntilTheNextRefresh) {
+  sql("insert into sluice.workspace (name) values ('globex');"
+      "insert into vendor.acme_customer (workspace_id, connection_id, external_id, content_hash, "
+      "email) select w.workspace_id, {c}, 'f' || n, gen_random_uuid(), 'foreign' || n from "
+      "sluice.workspace w, generate_series(1, 5) n where name = 'globex';"
+      "insert into vendor.acme_customer (workspace_id, connection_id, external_id, content_hash, "
+      "email, deleted_at) values ({w}, {c}, 'gone', gen_random_uuid(), 'foreign-gone', now())");
+  customer("cus_1", "mine-vendor");
+  const auto holder = connect();
+  const auto refresh_while_held = [&] {
+    run(holder->script("begin; lock table vendor.acme_customer in access share mode"));
+    EXPECT_EQ(refresh(), "");
+    run(holder->query("rollback"));
+  };
+  const auto bound = [&](const std::string& view) {
+    return text(
+        "select array_to_string(reloptions, ' '), pg_get_userbyid(relowner) like "
+        "'sluice_view_%' from pg_class where oid = 'acme." +
+        view + "'::regclass");
+  };
+  const auto heard_of_the_view = [&] {
+    return heard("select count(*) from acme.acme_customer where pg_temp.leak(email)");
+  };
+  refresh_while_held();
+  EXPECT_EQ(bound("acme_customer"), "security_barrier=true|f");
+  EXPECT_EQ(bound("customer"), "security_barrier=false|t") << "it reads another table";
+  sql("grant usage on schema acme to " + reader_role() +
+      "; grant select on acme.acme_customer to " + role_);
+  EXPECT_EQ(heard_of_the_view(), "mine-vendor ");
+
+  EXPECT_EQ(refresh(), "");
+  EXPECT_EQ(bound("acme_customer"), "security_barrier=false|t");
+  EXPECT_EQ(heard_of_the_view(), "mine-vendor ");
+
+  // One that was bound goes behind the barrier when its policy is lost.
+  const std::string owner = text(
+      "select pg_get_userbyid(relowner) from pg_class where oid = 'acme.acme_customer'::regclass");
+  sql("drop policy " + owner + " on vendor.acme_customer");
+  refresh_while_held();
+  EXPECT_EQ(bound("acme_customer"), "security_barrier=true|f");
+  EXPECT_EQ(heard_of_the_view(), "mine-vendor ");
+}
+
 TEST_F(ViewsTest, SchemasThatAreNotOursAreRefused) {
   for (const char* name :
        {"public", "sluice", "vendor", "information_schema", "pg_catalog", "pg_x"}) {
