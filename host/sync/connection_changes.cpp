@@ -62,6 +62,7 @@ const pg::Statement kRestartStreams{"changes_restart_streams", R"(
   where workspace_id = $1 and connection_id = any ($2))"};
 
 const pg::Statement kForgetRefetch{"changes_forget_refetch", R"(
+  with pauses as (delete from sluice.refetch_pause where workspace_id = $1 and connection_id = any ($2))
   delete from sluice.refetch where workspace_id = $1 and connection_id = any ($2))"};
 
 const pg::Statement kPause{"changes_pause", R"(

@@ -63,6 +63,7 @@ const pg::Statement kEndRun{"work_end_run", R"(
   where workspace_id = $1 and run_id = $2)"};
 
 const pg::Statement kForgetRefetch{"work_forget_refetch", R"(
+  with pauses as (delete from sluice.refetch_pause where workspace_id = $1 and connection_id = $2)
   delete from sluice.refetch where workspace_id = $1 and connection_id = $2)"};
 
 // All that turning a connection off needs, so that no file of the connector has to be here.

@@ -162,6 +162,8 @@ const pg::Statement kForgetEntities[] = {
      "update sluice.change set op = 'erased', external_id = '', changed = null "
      "where workspace_id = $1 and entity_id = any ($2) and op <> 'erased'"},
 };
+const pg::Statement kLockConnection{"deletion_lock", R"(
+  select 1 from sluice.connection where workspace_id = $1 and connection_id = $2 for update)"};
 const pg::Statement kForgetConnection{"deletion_connection", R"(
   delete from sluice.connection where workspace_id = $1 and connection_id = $2 and state = 'DISCONNECTED')"};
 
@@ -206,6 +208,10 @@ class DeleteConnection final : public work::Kind {
           co_await fenced.query(kForget[table], pg::Params(item.workspace, id, kDeletedRows));
       if (gone.affected() < kDeletedRows) batch.progress["table"] = table + 1;
     } else {
+      // Locked, it gets no more rows; what came behind its table's batch goes now.
+      co_await fenced.query(kLockConnection, pg::Params(item.workspace, id));
+      for (const pg::Statement& statement : kForget)
+        co_await fenced.query(statement, pg::Params(item.workspace, id, kDeletedRows));
       co_await fenced.query(kForgetConnection, pg::Params(item.workspace, id));
       batch.done = true;
     }

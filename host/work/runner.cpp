@@ -12,13 +12,17 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::int64_t kDueMax = 100;
+constexpr std::int64_t kDueMax = 20;  ///< of each kind, of one look
 constexpr std::int64_t kPauseSecondsMax = 300;
 
+// Some of each kind: many of one keep no other waiting.
 const pg::Statement kDue{"work_due", R"(
-  select work_id, kind, subject, task::text, progress::text, actor from sluice.work
-  where workspace_id = $1 and state = 'waiting' and not_before <= now() and kind = any ($2)
-  order by kind, subject, work_id limit $3)"};
+  select due.work_id, k.kind, due.subject, due.task::text, due.progress::text, due.actor
+  from unnest($2::text[]) k(kind) cross join lateral (
+    select w.work_id, w.subject, w.task, w.progress, w.actor from sluice.work w
+    where w.workspace_id = $1 and w.kind = k.kind and w.state = 'waiting' and w.not_before <= now()
+    order by w.subject, w.work_id limit $3) due
+  order by k.kind, due.subject, due.work_id)"};
 
 const pg::Statement kLater{"work_later", R"(
   select max(work_id) from sluice.work

@@ -476,6 +476,24 @@ TEST_F(ConnectorWork, a_deleted_connection_leaves_its_places_in_the_feed_and_nob
       "1");
 }
 
+TEST_F(ConnectorWork, a_row_that_comes_late_keeps_no_deletion_from_its_end) {
+  sql("update sluice.connection set state = 'DISCONNECTED';"
+      "insert into sluice.sync_run (workspace_id, connection_id, stream, kind) values ({w}, {c}, "
+      "'s', 'full')");
+  const std::string connection = text("select connection_id from sluice.connection");
+  sql("insert into sluice.work (workspace_id, kind, subject, task, progress) values ({w}, "
+      "'connection.delete', 'main', '{\"connector\": \"acme\", \"connection\": " +
+      connection + "}', '{\"entities_gone\": true, \"table\": 99}')");
+  work::Runner runner(pool(), work_kinds());
+  const pg::LeaseProof proof = work_lease(workspace_);
+  while (run(runner.run_once(proof, [] { return true; }))) {
+  }
+  EXPECT_EQ(text("select count(*) from sluice.work where state <> 'done'"), "0");
+  EXPECT_EQ(text("select (select count(*) from sluice.connection) + (select count(*) from "
+                 "sluice.sync_run)"),
+            "0");
+}
+
 TEST_F(ConnectorWork, a_new_relationship_of_a_table_with_rows_gets_its_index_beside_its_writers) {
   sql("drop index vendor.acme_invoice_of_customer");
   const auto again = [](pg::Pool& pool, WorkspaceId workspace) -> Task<model::Installed> {
