@@ -405,7 +405,7 @@ class Effects {
 
  private:
   void add(const Entity& entity) {
-    if (entity.stored && entity.before == entity.after) return;
+    if (entity.stored && !entity.removed && entity.before == entity.after) return;
     if (entity.removed) {
       removed_ids_.add(entity.id.value);
     } else {

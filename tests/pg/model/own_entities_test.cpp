@@ -95,9 +95,16 @@ TEST_F(OwnEntitiesTest, RowsAreInsertedThenUpdatedThenUnchanged) {
       text("select data::text from sluice.own_entity order by id"),
       R"({"name": "B", "plan": "pro", "email": "a@x.com"};{"plan": "free", "email": "b@x.com"})");
   EXPECT_EQ(
-      text(
-          "select op || ' ' || coalesce(changed::text, '-') from sluice.change order by position"),
+      text("select op || ' ' || coalesce(changed::text, '-') from sluice.change order by position"),
       R"(insert -;insert -;update {"name": ["A", "B"]})");
+}
+
+/// As those of a type are that requires nothing.
+TEST_F(OwnEntitiesTest, OneWithoutAnyValueIsDeletedAsWell) {
+  const auto made = write(R"([{"email":"a@x.com","plan":"pro"}])", OwnMode::insert);
+  text("update sluice.own_entity set data = '{}'");
+  EXPECT_TRUE(run(remove(made[0].id)));
+  EXPECT_EQ(text("select count(*)::text from sluice.own_entity where deleted_at is null"), "0");
 }
 
 TEST_F(OwnEntitiesTest, NullClearsAndAbsentLeaves) {
