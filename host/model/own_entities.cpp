@@ -698,15 +698,4 @@ Task<std::optional<OwnEntity>> read_own(pg::Connection& connection, WorkspaceId 
   co_return entity;
 }
 
-Task<bool> delete_own(pg::Connection& connection, WorkspaceId workspace, const StoredType& type,
-                      EntityId id, RunId run) {
-  std::vector<OwnItem> items(1);
-  items[0].type = &type;
-  items[0].row.id = id;
-  items[0].mode = OwnMode::remove;
-  const std::vector<OwnOutcome> outcomes =
-      co_await write_own(connection, workspace, std::move(items), run);
-  co_return outcomes[0].action == OwnAction::removed;
-}
-
 }  // namespace sluice::model

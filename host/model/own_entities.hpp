@@ -23,7 +23,8 @@ enum class OwnMode {
   upsert,  ///< the key attribute's value decides: update that entity, or insert
   insert,  ///< always a new entity; a unique value that exists is an error of its row
   update,  ///< each row names its entity by id; one that does not exist is an error of its row
-  remove,  ///< the same; see delete_own
+  remove,  ///< the same: its unique values become free and its link keys are lost (and queued); the
+           ///< same values later make a new entity with a new id
 };
 
 /// One row to write. `values` maps attributes to values as own_values.hpp describes: an absent
@@ -93,11 +94,5 @@ struct OwnEntity {
 /// nullopt when there is none, or it was deleted.
 Task<std::optional<OwnEntity>> read_own(pg::Connection& connection, WorkspaceId workspace,
                                         const StoredType& type, EntityId id);
-
-/// Tombstones one entity: its unique values become free, its link keys are lost (and queued). The
-/// same values later make a new entity with a new id. False when there is none, or it was deleted
-/// before.
-Task<bool> delete_own(pg::Connection& connection, WorkspaceId workspace, const StoredType& type,
-                      EntityId id, RunId run = {});
 
 }  // namespace sluice::model

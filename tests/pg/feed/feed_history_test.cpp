@@ -335,7 +335,11 @@ TEST_F(FeedHistoryTest, AHeadThatIsHeldIsToldToWhoDeletesToo) {
   const auto deletes = [](pg::Pool& pool, WorkspaceId workspace, const model::StoredType& type,
                           EntityId id) -> Task<void> {
     auto connection = co_await pool.acquire();
-    co_await model::delete_own(*connection, workspace, type, id);
+    std::vector<model::OwnRow> rows(1);
+    rows[0].id = id;
+    model::OwnWrite how;
+    how.mode = model::OwnMode::remove;
+    co_await model::write_own(*connection, workspace, type, std::move(rows), std::move(how));
   };
   try {
     run(deletes(pool(), workspace_, *catalog_->find("customer"), entity));

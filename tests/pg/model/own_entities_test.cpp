@@ -77,7 +77,13 @@ class OwnEntitiesTest : public sluice::testing::PgTest {
   }
   Task<bool> remove(EntityId id) {
     auto lease = co_await pool().acquire();
-    co_return co_await delete_own(*lease, workspace_, type(), id);
+    std::vector<OwnRow> rows(1);
+    rows[0].id = id;
+    OwnWrite how;
+    how.mode = OwnMode::remove;
+    const auto outcomes =
+        co_await write_own(*lease, workspace_, type(), std::move(rows), std::move(how));
+    co_return outcomes[0].action == OwnAction::removed;
   }
   WorkspaceId workspace_;
   CatalogPtr catalog_;
