@@ -1,6 +1,7 @@
 // What connectors there are, which version of which a workspace has, and whether it is on.
 #include "api/api.hpp"
 
+#include "base/error_json.hpp"
 #include "connector/version.hpp"
 
 #include <algorithm>
@@ -20,14 +21,6 @@ const pg::Statement kInstalled{"api_installed", R"(
                    and w.kind in ('keys.make', 'rule.apply')), v.manifest::text
   from sluice.installation i join sluice.connector_version v using (connector, sha256)
   where i.workspace_id = $1 and ($2::text is null or i.connector = $2) order by i.connector)"};
-
-json error_json(const Error& error) {
-  json document;
-  document["code"] = error.code;
-  document["message"] = error.message;
-  document["hint"] = error.hint;
-  return document;
-}
 
 json file_json(const ShelfFile& file) {
   json document;

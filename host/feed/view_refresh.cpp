@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "base/error_json.hpp"
 #include "base/log.hpp"
 #include "feed/views.hpp"
 #include "model/columns.hpp"
@@ -412,11 +413,7 @@ Task<void> in_its_savepoint(pg::Transaction& transaction, Refresh& refresh, std:
   }
   if (failed) {
     co_await transaction.query("rollback to savepoint one_view");
-    nlohmann::json detail = nlohmann::json::object();
-    detail["code"] = failed->code;
-    detail["message"] = failed->message;
-    detail["hint"] = failed->hint;
-    pg::Params params(refresh.workspace, name, std::move(detail));
+    pg::Params params(refresh.workspace, name, error_json(*failed));
     co_await transaction.query(kFailed, std::move(params));
     log::warning("views.stale",
                  {{"workspace", refresh.schema}, {"view", name}, {"error", failed->describe()}});

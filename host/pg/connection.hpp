@@ -39,6 +39,8 @@ class Pipeline {
  public:
   Pipeline& add(const Statement& statement, Params params);
   Pipeline& add(std::string_view sql, Params params = {});
+  /// The other's steps behind these.
+  Pipeline& append(Pipeline other);
   [[nodiscard]] std::size_t size() const { return steps_.size(); }
 
   struct Step {

@@ -19,6 +19,11 @@ Pipeline& Pipeline::add(std::string_view sql, Params params) {
   return *this;
 }
 
+Pipeline& Pipeline::append(Pipeline other) {
+  std::move(other.steps_.begin(), other.steps_.end(), std::back_inserter(steps_));
+  return *this;
+}
+
 namespace {
 
 [[noreturn]] void throw_nested() {

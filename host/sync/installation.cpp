@@ -110,27 +110,29 @@ std::string_view mode_of(const contract::Stream& stream) {
   return "poll";
 }
 
+/// Work on an attribute of `of`, a type or a table.
+work::NewWork work_on(const char* kind, const char* member, const std::string& of,
+                      const std::string& attribute, const std::string& actor) {
+  work::NewWork work;
+  work.kind = kind;
+  work.subject = of + "." + attribute;
+  work.task[member] = of;
+  work.task["attribute"] = attribute;
+  work.actor = actor;
+  return work;
+}
+
 /// What the install changed about things that entities may depend on already.
 Task<void> put_work(pg::Transaction& transaction, WorkspaceId workspace,
                     const model::Installed& changed, std::string actor) {
   for (const model::Installed::Key& key : changed.keys) {
-    work::NewWork keys;
-    keys.kind = kMakeKeys;
-    keys.subject = key.type + "." + key.attribute;
-    keys.task["type"] = key.type;
-    keys.task["attribute"] = key.attribute;
-    keys.actor = actor;
+    work::NewWork keys = work_on(kMakeKeys, "type", key.type, key.attribute, actor);
     co_await work::put(transaction, workspace, std::move(keys));
   }
   for (const std::string& rule : changed.rules)
     co_await apply_rule(transaction, workspace, rule, actor);
   for (const model::Installed::Index& index : changed.indexes) {
-    work::NewWork make;
-    make.kind = kMakeIndex;
-    make.subject = index.table + "." + index.attribute;
-    make.task["table"] = index.table;
-    make.task["attribute"] = index.attribute;
-    make.actor = actor;
+    work::NewWork make = work_on(kMakeIndex, "table", index.table, index.attribute, actor);
     co_await work::put(transaction, workspace, std::move(make));
   }
   co_await renew_views(transaction, workspace, actor);

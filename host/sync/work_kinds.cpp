@@ -31,6 +31,19 @@ class ByCatalog : public work::Kind {
   }
 };
 
+/// Work that is done before its one batch, in transactions of its own or in none.
+class Outside : public work::Kind {
+ public:
+  Task<Batch> batch(pg::Connection& connection, pg::Fenced& fenced, const Item& item) final {
+    (void)connection;
+    (void)fenced;
+    (void)item;
+    Batch batch;
+    batch.done = true;
+    co_return batch;
+  }
+};
+
 class ApplyRule final : public ByCatalog {
  public:
   Task<Batch> batch(pg::Connection& connection, pg::Fenced& fenced, const Item& item) override {
@@ -111,7 +124,7 @@ const pg::Statement kIndexIs{"work_index_is", R"(
 
 constexpr std::chrono::hours kIndexTimeMax{1};
 
-class MakeIndex final : public work::Kind {
+class MakeIndex final : public Outside {
  public:
   Task<void> before(pg::Connection& connection, const Item& item) override {
     const auto table = item.task.at("table").get<std::string>();
@@ -138,15 +151,6 @@ class MakeIndex final : public work::Kind {
     const std::string before = model::quote_name(model::fitted_name(table + "_by_" + attribute));
     const std::string drop_before = "drop index concurrently if exists vendor." + before;
     co_await connection.query(drop_before);
-  }
-
-  Task<Batch> batch(pg::Connection& connection, pg::Fenced& fenced, const Item& item) override {
-    (void)connection;
-    (void)fenced;
-    (void)item;
-    Batch batch;
-    batch.done = true;
-    co_return batch;
   }
 };
 
@@ -267,7 +271,7 @@ class DeleteConnection final : public work::Kind {
   }
 };
 
-class RenewViews final : public work::Kind {
+class RenewViews final : public Outside {
  public:
   Task<void> before(pg::Connection& connection, const Item& item) override {
     const auto name = co_await connection.query(kWorkspaceName, pg::Params(item.workspace));
@@ -287,15 +291,6 @@ class RenewViews final : public work::Kind {
     if (!left) co_return;
     log::warning("work.views_left", {{"workspace", item.workspace.value}, {"error", *left}});
     if (connection.in_transaction()) co_await connection.query("rollback");
-  }
-
-  Task<Batch> batch(pg::Connection& connection, pg::Fenced& fenced, const Item& item) override {
-    (void)connection;
-    (void)fenced;
-    (void)item;
-    Batch batch;
-    batch.done = true;
-    co_return batch;
   }
 };
 

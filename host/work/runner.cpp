@@ -4,6 +4,7 @@
 
 #include <boost/system/system_error.hpp>
 
+#include "base/error_json.hpp"
 #include "base/failpoint.hpp"
 #include "base/log.hpp"
 
@@ -17,9 +18,12 @@ constexpr std::int64_t kPauseSecondsMax = 300;
 
 // Some of each kind: many of one keep no other waiting.
 const pg::Statement kDue{"work_due", R"(
-  select due.work_id, k.kind, due.subject, due.task::text, due.progress::text, due.actor
+  select due.work_id, k.kind, due.subject, due.task::text, due.progress::text, due.actor, due.superseded
   from unnest($2::text[]) k(kind) cross join lateral (
-    select w.work_id, w.subject, w.task, w.progress, w.actor from sluice.work w
+    select w.work_id, w.subject, w.task, w.progress, w.actor, exists (select 1 from sluice.work l
+      where l.workspace_id = $1 and l.kind = k.kind and l.subject = w.subject and l.work_id > w.work_id
+        and l.state = 'waiting') as superseded
+    from sluice.work w
     where w.workspace_id = $1 and w.kind = k.kind and w.state = 'waiting' and w.not_before <= now()
     order by w.subject, w.work_id limit $3) due
   order by k.kind, due.subject, due.work_id)"};
@@ -48,15 +52,6 @@ const pg::Statement kFailed{"work_failed", R"(
   where workspace_id = $1 and work_id = $2 and state = 'waiting'
   returning attempts)"};
 
-void add_all(pg::Pipeline& to, const pg::Pipeline& from) {
-  for (const pg::Pipeline::Step& step : from.steps()) {
-    pg::Statement statement;
-    statement.name = step.name;
-    statement.sql = step.sql;
-    to.add(statement, step.params);
-  }
-}
-
 void add_progress(pg::Pipeline& pipeline, const Item& item, const Batch& batch) {
   if (batch.done && batch.again_in) {
     pg::Params params(item.workspace, item.id, batch.items,
@@ -66,14 +61,6 @@ void add_progress(pg::Pipeline& pipeline, const Item& item, const Batch& batch) 
   }
   pg::Params params(item.workspace, item.id, batch.progress, batch.items);
   pipeline.add(batch.done ? kDone : kGoOn, std::move(params));
-}
-
-json error_json(const Error& error) {
-  json out = json::object();
-  out["code"] = error.code;
-  out["message"] = error.message;
-  out["hint"] = error.hint;
-  return out;
 }
 
 }  // namespace
@@ -101,6 +88,7 @@ Task<bool> Runner::run_once(pg::LeaseProof proof, std::function<bool()> go_on) {
     item.task = json::parse(rows.text(row, 3));
     item.progress = json::parse(rows.text(row, 4));
     item.actor = rows.get<std::string>(row, 5);
+    item.superseded = rows.get<bool>(row, 6);
     co_await take_turn(*connection, std::move(item), proof, go_on);
   }
   co_return !rows.empty();
@@ -135,7 +123,7 @@ Task<bool> Runner::one_batch(pg::Connection& connection, Kind& kind, Item& item,
   for (int refusal = 1;; ++refusal) {
     bool again = false;
     try {
-      co_await kind.before(connection, item);
+      if (!item.superseded) co_await kind.before(connection, item);
       pg::Fenced fenced(connection, proof);
       pg::Params same(item.workspace, item.kind, item.subject, item.id);
       const auto later = co_await fenced.query(kLater, std::move(same));
@@ -149,8 +137,8 @@ Task<bool> Runner::one_batch(pg::Connection& connection, Kind& kind, Item& item,
       SLUICE_FAILPOINT("work.before_commit");
       pg::Pipeline tail;
       add_progress(tail, item, batch);
-      add_all(tail, batch.guards);
-      add_all(tail, batch.last);
+      tail.append(std::move(batch.guards));
+      tail.append(std::move(batch.last));
       co_await fenced.commit(std::move(tail));
       SLUICE_FAILPOINT("work.after_commit");
       item.progress = batch.progress;

@@ -21,6 +21,7 @@ struct Item {
   nlohmann::json task;
   nlohmann::json progress;  ///< what the batch before left; {} at first
   std::string actor;
+  bool superseded = false;  ///< a later one of its kind and subject waits: that one does it all
 };
 
 /// What a batch did.
