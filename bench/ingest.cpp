@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "bench/parts/child.hpp"
+#include "bench/parts/figures.hpp"
 #include "bench/parts/host_side.hpp"
 #include "bench/parts/page_server.hpp"
 #include "bench/parts/tape.hpp"
@@ -32,12 +33,6 @@ struct Options {
   std::string path = "copy";
   std::string resync = "recorded";
 };
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  const std::size_t middle = values.size() / 2;
-  return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
-}
 
 /// To so many digits behind the point.
 double rounded(double value, int digits) {

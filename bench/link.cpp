@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 #include <vector>
 
+#include "bench/parts/figures.hpp"
 #include "bench/parts/world.hpp"
 #include "link/resolver.hpp"
 #include "pg/pool.hpp"
@@ -86,19 +87,6 @@ Task<Drain> drain(pg::Pool& pool) {
   }
 }
 
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values.empty() ? 0 : values[values.size() / 2];
-}
-
-template <class T>
-T run(asio::io_context& loop, Task<T> task) {
-  auto future = asio::co_spawn(loop, std::move(task), asio::use_future);
-  loop.restart();
-  loop.run();
-  return future.get();
-}
-
 /// A fresh database with `existing` keys of each side that are linked to nothing yet and not in the
 /// queue, and `queued` sources, in the queue, whose targets are among them.
 Drain measure(World& world, const std::string& name, std::int64_t targets, std::int64_t sources,
@@ -111,16 +99,18 @@ Drain measure(World& world, const std::string& name, std::int64_t targets, std::
   Drain out;
   {
     pg::Pool pool(loop.get_executor(), options);
-    run(loop, script(pool,
+    run_until_done(
+        loop, script(pool,
                      "insert into sluice.link_rule (workspace_id, name, source_type, "
                      "source_attribute, target_type, target_attribute, key_kind, origin) values "
                      "(1, 'by_email', 's', 'email', 't', 'email', 1, 'admin');"
                      "insert into sluice.lease_epoch values (1, 'link', 1);"
                      "insert into sluice.catalog_version values (1, 0)"));
-    run(loop, script(pool, load_sql(kTargetType, kFirstTarget, targets, targets_queued)));
-    run(loop, script(pool, load_sql(kSourceType, 0, sources, true)));
+    run_until_done(loop,
+                   script(pool, load_sql(kTargetType, kFirstTarget, targets, targets_queued)));
+    run_until_done(loop, script(pool, load_sql(kSourceType, 0, sources, true)));
     world.checkpoint();
-    out = run(loop, drain(pool));
+    out = run_until_done(loop, drain(pool));
     pool.close();
   }
   world.drop_database(name);

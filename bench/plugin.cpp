@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "bench/parts/child.hpp"
+#include "bench/parts/figures.hpp"
 #include "connector/registry.hpp"
 
 namespace {
@@ -22,11 +23,6 @@ using std::chrono::steady_clock;
 
 double nanoseconds(steady_clock::duration span) {
   return std::chrono::duration<double, std::nano>(span).count();
-}
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
 }
 
 constexpr int kOne = 1;
@@ -74,8 +70,8 @@ int run(int argc, char** argv) {
     full.push_back(measure(*code, records, steps, bytes));
     small.push_back(measure(*code, kOne, steps * 10, none));
   }
-  const double per_page = median(full);
-  const double per_small_page = median(small);
+  const double per_page = bench::median(full);
+  const double per_small_page = bench::median(small);
   const double per_record = (per_page - per_small_page) / (records - kOne);
   fmt::print("a page of {} records ({} bytes of text): {:.0f} ns, of {}: {:.0f} ns\n", records,
              bytes, per_page, kOne, per_small_page);

@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 #include <vector>
 
+#include "bench/parts/figures.hpp"
 #include "bench/parts/world.hpp"
 #include "model/gathered_writes.hpp"
 #include "model/own_types.hpp"
@@ -92,14 +93,6 @@ Task<void> write_until(Side side, pg::Pool& pool, model::GatheredWrites& gathere
   }
 }
 
-template <class T>
-T run(asio::io_context& loop, Task<T> task) {
-  auto future = asio::co_spawn(loop, std::move(task), asio::use_future);
-  loop.restart();
-  loop.run();
-  return future.get();
-}
-
 struct Figures {
   double per_s = 0;
   double p50_ms = 0;
@@ -114,7 +107,7 @@ Figures measure(World& world, Side side, int writers, double seconds) {
   {
     pg::Pool pool(loop.get_executor(), options);
     model::GatheredWrites gathered(pool);
-    const model::CatalogPtr catalog = run(loop, prepare(pool, side));
+    const model::CatalogPtr catalog = run_until_done(loop, prepare(pool, side));
     world.checkpoint();
     const auto end = Clock::now() + std::chrono::duration_cast<Clock::duration>(Seconds(seconds));
     std::vector<std::future<void>> all;
@@ -137,11 +130,6 @@ Figures measure(World& world, Side side, int writers, double seconds) {
   figures.per_s = static_cast<double>(count.written) / seconds;
   figures.p50_ms = count.seconds.empty() ? 0 : count.seconds[count.seconds.size() / 2] * 1e3;
   return figures;
-}
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
 }
 
 void compare(World& world, const Plan& plan, int writers, nlohmann::json& line) {

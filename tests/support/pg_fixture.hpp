@@ -16,6 +16,17 @@
 
 namespace sluice::testing {
 
+/// Workspace 1 with connection 1 of the connector "acme", and its snapshot stream "people".
+inline constexpr const char* kOneStream =
+    "insert into sluice.workspace (name) values ('w');"
+    "insert into sluice.connector_version (connector, version, sha256, manifest) "
+    "values ('acme', '1.0.0', decode(repeat('00', 32), 'hex'), '{}');"
+    "insert into sluice.installation (workspace_id, connector, sha256) "
+    "values (1, 'acme', decode(repeat('00', 32), 'hex'));"
+    "insert into sluice.connection (workspace_id, connector, name) values (1, 'acme', 'a');"
+    "insert into sluice.stream (workspace_id, connection_id, stream, mode) values (1, 1, "
+    "'people', 'snapshot');";
+
 /// Base of tests that need PostgreSQL:
 ///   class IngestTest : public sluice::testing::PgTest {};
 ///   TEST_F(IngestTest, AStatementAnswers) {

@@ -39,6 +39,13 @@ class ViewsTest : public sluice::testing::FeedWorld {
       out += one.name + " " + one.error.code + ";";
     return out;
   }
+  /// Nobody gathers statistics of the tables that hold much.
+  void keep_unanalysed() {
+    sql("alter table vendor.acme_customer set (autovacuum_enabled = off);"
+        "alter table vendor.acme_invoice set (autovacuum_enabled = off);"
+        "alter table sluice.link set (autovacuum_enabled = off);"
+        "alter table sluice.own_entity set (autovacuum_enabled = off);");
+  }
   /// A role of this test's own; roles are the server's.
   const std::string& reader_role() {
     if (role_.empty()) {
@@ -441,11 +448,8 @@ TEST_F(ViewsTest, OnEmptyTablesLinksAreIndexLookups) {
 
 /// The demo's question and the two ways in, on tables that nobody analysed.
 TEST_F(ViewsTest, WithoutStatisticsTheDemosJoinAndOneRowByItsKeyAreIndexLookups) {
-  sql("alter table vendor.acme_customer set (autovacuum_enabled = off);"
-      "alter table vendor.acme_invoice set (autovacuum_enabled = off);"
-      "alter table sluice.link set (autovacuum_enabled = off);"
-      "alter table sluice.own_entity set (autovacuum_enabled = off);"
-      "set session_replication_role = replica;"
+  keep_unanalysed();
+  sql("set session_replication_role = replica;"
       "insert into vendor.acme_customer (workspace_id, connection_id, external_id, content_hash) "
       "select {w}, {c}, 'cus_' || n, gen_random_uuid() from generate_series(1, 20000) n;"
       "insert into vendor.acme_invoice (workspace_id, connection_id, external_id, content_hash, "
@@ -484,11 +488,8 @@ TEST_F(ViewsTest, WithoutStatisticsTheDemosJoinAndOneRowByItsKeyAreIndexLookups)
 /// Whatever is asked of one entity costs what it holds, not what the workspace holds; and the
 /// links, read as a whole, cost no lookup a row.
 TEST_F(ViewsTest, WithoutStatisticsOneEntitysLinksAndInvoicesAreAFewPages) {
-  sql("alter table vendor.acme_customer set (autovacuum_enabled = off);"
-      "alter table vendor.acme_invoice set (autovacuum_enabled = off);"
-      "alter table sluice.link set (autovacuum_enabled = off);"
-      "alter table sluice.own_entity set (autovacuum_enabled = off);"
-      "set session_replication_role = replica;"
+  keep_unanalysed();
+  sql("set session_replication_role = replica;"
       "insert into vendor.acme_customer (workspace_id, connection_id, external_id, content_hash) "
       "select {w}, {c}, 'cus_' || n, gen_random_uuid() from generate_series(1, 100000) n;"
       "insert into vendor.acme_invoice (workspace_id, connection_id, external_id, content_hash, "

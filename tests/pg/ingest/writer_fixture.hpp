@@ -167,18 +167,12 @@ class WriterTest : public sluice::testing::PgTest {
 
   Task<void> prepare() {
     auto connection = co_await pool().acquire();
-    co_await connection->script(
-        "insert into sluice.workspace (name) values ('w');"
-        "insert into sluice.connector_version (connector, version, sha256, manifest) "
-        "values ('acme', '1.0.0', decode(repeat('00', 32), 'hex'), '{}');"
-        "insert into sluice.installation (workspace_id, connector, sha256) "
-        "values (1, 'acme', decode(repeat('00', 32), 'hex'));"
-        "insert into sluice.connection (workspace_id, connector, name) values (1, 'acme', 'a');"
-        "insert into sluice.stream (workspace_id, connection_id, stream, mode) values (1, 1, "
-        "'people', 'snapshot');"
+    std::string world = sluice::testing::kOneStream;
+    world +=
         "insert into sluice.sync_run (workspace_id, connection_id, stream, kind) values (1, 1, "
         "'people', 'full');"
-        "insert into sluice.lease_epoch values (1, 'account', 7);");
+        "insert into sluice.lease_epoch values (1, 'account', 7);";
+    co_await connection->script(std::move(world));
     co_await model::install_types(*connection, WorkspaceId(1), manifest_);
     context_.workspace = WorkspaceId(1);
     context_.connection = ConnectionId(1);

@@ -34,16 +34,8 @@ class StatesTest : public sluice::testing::PgTest {
   void SetUp() override {
     PgTest::SetUp();
     auto connection = connect();
-    run(connection->script(
-        "insert into sluice.workspace (name) values ('w');"
-        "insert into sluice.connector_version (connector, version, sha256, manifest) "
-        "values ('acme', '1.0.0', decode(repeat('00', 32), 'hex'), '{}');"
-        "insert into sluice.installation (workspace_id, connector, sha256) "
-        "values (1, 'acme', decode(repeat('00', 32), 'hex'));"
-        "insert into sluice.connection (workspace_id, connector, name) values (1, 'acme', 'a');"
-        "insert into sluice.stream (workspace_id, connection_id, stream, mode) values (1, 1, "
-        "'people', 'snapshot');"
-        "insert into sluice.lease_epoch values (1, 'connection/1', 1);"));
+    run(connection->script(std::string(sluice::testing::kOneStream) +
+                           "insert into sluice.lease_epoch values (1, 'connection/1', 1);"));
     key_.workspace = WorkspaceId(1);
     key_.connection = ConnectionId(1);
     key_.stream = "people";
