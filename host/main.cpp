@@ -13,7 +13,6 @@
 #include "base/log.hpp"
 #include "connector/registry.hpp"
 #include "feed/upkeep.hpp"
-#include "feed/views.hpp"
 #include "fetch/client.hpp"
 #include "ingest/writer.hpp"
 #include "link/resolver.hpp"
@@ -28,6 +27,7 @@
 #include "sync/page_budget.hpp"
 #include "sync/send_scope.hpp"
 #include "sync/step_pool.hpp"
+#include "sync/view_work.hpp"
 #include "vault/harden.hpp"
 #include "vault/vault.hpp"
 #include "wiring/config.hpp"
@@ -109,26 +109,6 @@ struct Workspace {
   WorkspaceId id;
   std::string name;
 };
-
-/// A migration, a restore or a host that died may have left views that are not the catalogue's;
-/// ones that older versions made show a reader's own functions what they should not.
-Task<void> refresh_all_views(pg::Pool& pool) {
-  auto lease = co_await pool.acquire();
-  pg::Connection& connection = *lease;
-  const auto workspaces =
-      co_await connection.query("select workspace_id, name from sluice.workspace order by 1");
-  for (int row = 0; row < workspaces.rows(); ++row) {
-    const auto workspace = workspaces.get<WorkspaceId>(row, 0);
-    const auto name = workspaces.get<std::string>(row, 1);
-    try {
-      const model::CatalogPtr catalog = co_await model::load_catalog(connection, workspace);
-      co_await feed::refresh_views(connection, *catalog, name);
-    } catch (const Failure& failure) {
-      if (!connection.usable()) throw;
-      log::warning("views.not_refreshed", {{"workspace", name}, {"error", failure.what()}});
-    }
-  }
-}
 
 /// The oldest workspace; the first start makes it.
 Task<Workspace> first_workspace(pg::Transaction& transaction, const wiring::Config& config) {
@@ -303,7 +283,7 @@ class Host {
         loop_.get_executor(), config_.listen_address, config_.listen_port,
         [this](api::HttpRequest& request) { return api_->handle(request); }, {}));
     const std::optional<std::string> token = run_now(first_token(pools_.changing, config_));
-    run_now(refresh_all_views(pools_.changing));
+    run_now(sync::renew_views_left_behind(pools_.changing));
     fmt::print("sluiced {} listening on http://{}:{}\n", kVersion, config_.listen_address,
                server_->port());
     if (token) fmt::print("admin token, shown this once: {}\n", *token);

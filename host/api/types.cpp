@@ -5,6 +5,7 @@
 #include "model/import.hpp"
 #include "model/own_types.hpp"
 #include "sync/audit.hpp"
+#include "sync/view_work.hpp"
 
 #include <array>
 #include <optional>
@@ -63,7 +64,8 @@ Task<HttpResponse> show(Call& call) {
 }
 
 /// The views are those of the catalogue as it is now; what stays stale, in words. The change that
-/// called for it is committed: nothing that goes wrong here may look as if it were not.
+/// called for it is committed: nothing that goes wrong here may look as if it were not. It left
+/// durable work that does the same; this is for who made it and asks at once.
 Task<json> refresh(Call& call, pg::Connection& connection) {
   call.services.catalogs.invalidate(call.workspace);
   json notes = json::array();
@@ -94,6 +96,7 @@ Task<HttpResponse> create(Call& call) {
   const model::OwnType made =
       expect(co_await model::create_own_type(transaction, call.workspace, std::move(wanted)));
   co_await audit(transaction, call, "type.create", made.name, json::object());
+  co_await sync::renew_views(transaction, call.workspace, call.actor());
   co_await transaction.commit();
   json notes = co_await refresh(call, *connection);
   co_return HttpResponse::json(with_notes(model::to_json(made), std::move(notes)), 201);
@@ -108,6 +111,7 @@ Task<HttpResponse> add_attribute(Call& call) {
   const model::OwnType made = expect(co_await model::add_own_attribute(
       transaction, call.workspace, call.part("type"), std::move(wanted)));
   co_await audit(transaction, call, "type.add_attribute", subject, json::object());
+  co_await sync::renew_views(transaction, call.workspace, call.actor());
   co_await transaction.commit();
   json notes = co_await refresh(call, *connection);
   co_return HttpResponse::json(with_notes(model::to_json(made), std::move(notes)), 201);

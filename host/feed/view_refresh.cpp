@@ -60,6 +60,17 @@ constexpr std::string_view kMayOwn = "select rolsuper from pg_roles where rolnam
 constexpr std::string_view kMe = "select current_user::text";
 
 constexpr std::string_view kMissingRoles =
+// What a dump does not carry along (the owners of views), and what makes another view of the same
+// catalogue.
+constexpr std::string_view kMadeHere =
+    "select format('%s in %s/%s by %s%s', $1::int, s.system_identifier, d.oid, r.rolname,"
+    " case when r.rolsuper then ' (superuser)' end)"
+    " from pg_control_system() s, pg_database d, pg_roles r"
+    " where d.datname = current_database() and r.rolname = current_user";
+
+constexpr std::string_view kRemember =
+    "update sluice.workspace set views_made = $2 where workspace_id = $1 and views_made <> $2";
+
     "select w.name from unnest($1::text[]) as w (name)"
     " where not exists (select from pg_roles r where r.rolname = w.name)";
 
@@ -480,6 +491,7 @@ Task<bool> refresh_by(pg::Connection& connection, const model::Catalog& catalog,
     co_return false;
   }
   co_await transaction.query(kPatience);
+  const std::string made_here = co_await views_made_here(connection);
   const std::string mark = fmt::format("{}{}", kOurMark, catalog.workspace.value);
   co_await claim_schema(transaction, refresh.schema, mark);
   co_await look(transaction, refresh);
@@ -518,6 +530,8 @@ Result<void> check_workspace_name(std::string_view name) {
                         name == "information_schema" || name.starts_with("pg_");
   if (!reserved) return {};
   return fail(
+  pg::Params made(catalog.workspace, made_here);
+  co_await transaction.query(kRemember, std::move(made));
       ErrorKind::bad_input, "workspace.reserved_name",
       fmt::format("a workspace cannot be called {}: its views live in a schema of that name, and"
                   " PostgreSQL or Sluice needs that one",
@@ -536,6 +550,11 @@ Task<std::vector<StaleView>> refresh_views(pg::Connection& connection,
     refresh.workspace = catalog.workspace;
     refresh.schema = workspace_name;
     const bool done = co_await refresh_by(connection, *current, refresh);
+Task<std::string> views_made_here(pg::Connection& connection) {
+  const auto here = co_await connection.query(kMadeHere, pg::Params(kFormat));
+  co_return here.get<std::string>(0, 0);
+}
+
     if (done) co_return std::move(refresh.stale);
     newer = co_await model::load_catalog(connection, catalog.workspace);
     current = newer.get();

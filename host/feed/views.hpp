@@ -75,6 +75,10 @@ Task<std::vector<StaleView>> refresh_views(pg::Connection& connection,
                                            const model::Catalog& catalog,
                                            std::string workspace_name);
 
+/// Whose views a refresh over this connection makes: the version of their making, the place
+/// (system identifier, database) and the role. workspace.views_made says it of the last refresh.
+Task<std::string> views_made_here(pg::Connection& connection);
+
 /// What the last refresh could not do, and what no refresh has done yet. `catalog` must be fresh.
 Task<std::vector<StaleView>> stale_views(pg::Connection& connection, const model::Catalog& catalog);
 

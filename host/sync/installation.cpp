@@ -14,6 +14,7 @@
 #include "sync/audit.hpp"
 #include "sync/connections.hpp"
 #include "sync/link_rules.hpp"
+#include "sync/view_work.hpp"
 #include "sync/work_kinds.hpp"
 
 namespace sluice::sync {

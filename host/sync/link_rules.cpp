@@ -3,6 +3,7 @@
 #include "base/failpoint.hpp"
 #include "model/catalog_version.hpp"
 #include "sync/audit.hpp"
+#include "sync/view_work.hpp"
 #include "sync/work_kinds.hpp"
 
 namespace sluice::sync {
@@ -98,14 +99,6 @@ Task<Result<work::WorkId>> switch_rule(pg::Pool& pool, WorkspaceId workspace, st
 Task<work::WorkId> apply_rule(pg::Transaction& transaction, WorkspaceId workspace, std::string name,
                               std::string actor) {
   return work::put(transaction, workspace, work_on(std::move(name), std::move(actor)));
-}
-
-Task<work::WorkId> renew_views(pg::Transaction& transaction, WorkspaceId workspace,
-                               std::string actor) {
-  work::NewWork work;
-  work.kind = kRenewViews;
-  work.actor = std::move(actor);
-  return work::put(transaction, workspace, std::move(work));
 }
 
 }  // namespace sluice::sync

@@ -35,8 +35,4 @@ Task<Result<work::WorkId>> switch_rule(pg::Pool& pool, WorkspaceId workspace, st
 Task<work::WorkId> apply_rule(pg::Transaction& transaction, WorkspaceId workspace, std::string name,
                               std::string actor);
 
-/// The SQL views of the workspace are to be those of its catalogue.
-Task<work::WorkId> renew_views(pg::Transaction& transaction, WorkspaceId workspace,
-                               std::string actor);
-
 }  // namespace sluice::sync

@@ -5,13 +5,12 @@
 #include <algorithm>
 
 #include "base/bytes.hpp"
-#include "base/log.hpp"
-#include "feed/views.hpp"
 #include "journal/append.hpp"
 #include "link/rules.hpp"
 #include "model/catalog_version.hpp"
 #include "model/columns.hpp"
 #include "model/storage.hpp"
+#include "sync/view_work.hpp"
 
 namespace sluice::sync {
 namespace {
@@ -20,27 +19,11 @@ using nlohmann::json;
 using work::Batch;
 using work::Item;
 
-const pg::Statement kWorkspaceName{"work_workspace", R"(
-  select name from sluice.workspace where workspace_id = $1)"};
-
 /// Work that goes by the catalogue: read in each batch's own transaction, and guarded there.
 class ByCatalog : public work::Kind {
  public:
   [[nodiscard]] bool refused(std::string_view sqlstate) const override {
     return sqlstate == model::kCatalogChangedState;
-  }
-};
-
-/// Work that is done before its one batch, in transactions of its own or in none.
-class Outside : public work::Kind {
- public:
-  Task<Batch> batch(pg::Connection& connection, pg::Fenced& fenced, const Item& item) final {
-    (void)connection;
-    (void)fenced;
-    (void)item;
-    Batch batch;
-    batch.done = true;
-    co_return batch;
   }
 };
 
@@ -124,7 +107,7 @@ const pg::Statement kIndexIs{"work_index_is", R"(
 
 constexpr std::chrono::hours kIndexTimeMax{1};
 
-class MakeIndex final : public Outside {
+class MakeIndex final : public work::Outside {
  public:
   Task<void> before(pg::Connection& connection, const Item& item) override {
     const auto table = item.task.at("table").get<std::string>();
@@ -271,29 +254,6 @@ class DeleteConnection final : public work::Kind {
   }
 };
 
-class RenewViews final : public Outside {
- public:
-  Task<void> before(pg::Connection& connection, const Item& item) override {
-    const auto name = co_await connection.query(kWorkspaceName, pg::Params(item.workspace));
-    const model::CatalogPtr catalog = co_await model::load_catalog(connection, item.workspace);
-    std::optional<std::string> left;
-    std::vector<feed::StaleView> stale;
-    try {
-      stale = co_await feed::refresh_views(connection, *catalog, name.get<std::string>(0, 0));
-    } catch (const Failure& failure) {
-      // The schema is somebody else's. Trying for ever mends nothing.
-      if (failure.error().kind != ErrorKind::conflict) throw;
-      left = failure.what();
-    }
-    // What is only busy is tried again; what something depends on is remembered as stale.
-    for (const feed::StaleView& one : stale)
-      if (one.error.kind == ErrorKind::retry_later) throw Failure(one.error);
-    if (!left) co_return;
-    log::warning("work.views_left", {{"workspace", item.workspace.value}, {"error", *left}});
-    if (connection.in_transaction()) co_await connection.query("rollback");
-  }
-};
-
 }  // namespace
 
 std::map<std::string, std::unique_ptr<work::Kind>> work_kinds(Retention kept) {
@@ -302,7 +262,7 @@ std::map<std::string, std::unique_ptr<work::Kind>> work_kinds(Retention kept) {
   kinds[kMakeKeys] = std::make_unique<MakeKeys>();
   kinds[kDeleteConnection] = std::make_unique<DeleteConnection>();
   kinds[kApplyRetention] = retention_kind(kept);
-  kinds[kRenewViews] = std::make_unique<RenewViews>();
+  kinds[kRenewViews] = renew_views_kind();
   return kinds;
 }
 

@@ -33,11 +33,7 @@ inline constexpr const char* kMakeIndex = "index.make";
 /// Subject: the connection's name; task: {"connection", "connector"}.
 inline constexpr const char* kDeleteConnection = "connection.delete";
 
-/// Further: kApplyRetention (retention.hpp).
-
-/// The workspace's SQL views are made to be those of its catalogue. A view that something else uses
-/// is left as it is, with a line in the log.
-inline constexpr const char* kRenewViews = "views.renew";
+/// Further: kApplyRetention (retention.hpp), kRenewViews (view_work.hpp).
 
 /// All of them but kMakeIndex, for the lease "work".
 [[nodiscard]] std::map<std::string, std::unique_ptr<work::Kind>> work_kinds(Retention kept = {});

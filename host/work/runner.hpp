@@ -61,6 +61,19 @@ class Kind {
   }
 };
 
+/// A kind whose work is all in `before`: in transactions of its own, or in none.
+class Outside : public Kind {
+ public:
+  Task<Batch> batch(pg::Connection& connection, pg::Fenced& fenced, const Item& item) final {
+    (void)connection;
+    (void)fenced;
+    (void)item;
+    Batch batch;
+    batch.done = true;
+    co_return batch;
+  }
+};
+
 inline constexpr std::chrono::milliseconds kTurn{500};  ///< of one piece of work, while others wait
 inline constexpr int kRefusalsMax = 10;                 ///< of one batch in a row
 
