@@ -99,7 +99,7 @@ struct Budget::State {
   void find_hung(TimePoint now) {
     if (options.hung_after <= milliseconds::zero()) return;
     for (Permit::Place& place : places) {
-      if (!place.hung && now - place.started >= options.hung_after &&
+      if (!place.hung && !place.waits_here && now - place.started >= options.hung_after &&
           hung_count() < options.concurrency)
         place.hung = true;
     }
@@ -108,7 +108,7 @@ struct Budget::State {
   [[nodiscard]] std::optional<TimePoint> next_hung_at() const {
     if (hung_count() >= options.concurrency) return std::nullopt;
     for (const Permit::Place& place : places) {  // in the order of their starts
-      if (!place.hung) return place.started + options.hung_after;
+      if (!place.hung && !place.waits_here) return place.started + options.hung_after;
     }
     return std::nullopt;
   }
@@ -256,6 +256,15 @@ Budget::Permit& Budget::Permit::operator=(Permit&& other) noexcept {
   return *this;
 }
 
+void Budget::Permit::waits_here() { place_->waits_here = true; }
+
+void Budget::Permit::goes() {
+  place_->waits_here = false;
+  place_->started = state_->clock.steady();
+  state_->places.splice(state_->places.end(), state_->places, place_);
+  begin_to_watch(state_);
+}
+
 Budget::Budget(BudgetOptions options, const Clock& clock, Delay& delay) {
   options.concurrency = std::max(1, options.concurrency);
   options.burst = std::max(1, options.burst);
@@ -268,6 +277,16 @@ Task<Budget::Permit> Budget::acquire(Priority priority, milliseconds patience) {
 
 Task<Budget::Permit> Budget::acquire(Priority priority, milliseconds patience, Asker asker) {
   return acquire_from(state_, priority, patience, std::move(asker));
+}
+
+void Budget::begin_to_watch(const std::shared_ptr<State>& state) {
+  if (state->options.hung_after <= milliseconds::zero() || state->watching) return;
+  for (const auto& line : state->lines) {
+    if (line.empty()) continue;
+    state->watching = true;
+    asio::co_spawn(line.front()->bell.get_executor(), watch(state), asio::detached);
+    return;
+  }
 }
 
 Task<void> Budget::watch(std::shared_ptr<State> state) {
@@ -330,8 +349,7 @@ Task<Budget::Permit> Budget::acquire_from(std::shared_ptr<State> state, Priority
       continue;
     }
     permit.waited_ = true;
-    if (state->options.hung_after > milliseconds::zero() && !std::exchange(state->watching, true))
-      asio::co_spawn(executor, watch(state), asio::detached);
+    begin_to_watch(state);
     if (!waiter->rung) {
       state->ring_first();  // whoever has a place now, if it was this one's turn a moment ago
       boost::system::error_code ended;
@@ -375,7 +393,8 @@ std::vector<HungRequest> Budget::hung() const {
   if (state_->options.hung_after <= milliseconds::zero()) return all;
   const TimePoint now = state_->clock.steady();
   for (const Permit::Place& place : state_->places) {
-    if (place.answered || now - place.started < state_->options.hung_after) continue;
+    if (place.answered || place.waits_here || now - place.started < state_->options.hung_after)
+      continue;
     HungRequest& one = all.emplace_back();
     one.asker = place.asker;
     one.since = std::chrono::duration_cast<milliseconds>(now - place.started);

@@ -115,6 +115,10 @@ class Budget {
     [[nodiscard]] std::chrono::nanoseconds waited_for() const { return waited_for_; }
     /// Not granted: how long the vendor wants to be left alone.
     [[nodiscard]] std::chrono::milliseconds held_for() const { return held_for_; }
+    /// Granted, but the request waits for something of this host before it goes: until goes() that
+    /// time is nobody's hanging.
+    void waits_here();
+    void goes();
 
    private:
     friend class Budget;
@@ -122,6 +126,7 @@ class Budget {
     struct Place {
       Asker asker;
       std::chrono::steady_clock::time_point started{};
+      bool waits_here = false;
       bool hung = false;
       bool answered = false;
     };
@@ -159,6 +164,7 @@ class Budget {
                                    std::chrono::milliseconds patience, Asker asker);
   /// While somebody waits for a place: looks when the next request has hung for too long.
   static Task<void> watch(std::shared_ptr<State> state);
+  static void begin_to_watch(const std::shared_ptr<State>& state);
   std::shared_ptr<State> state_;
 };
 

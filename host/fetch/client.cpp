@@ -227,7 +227,7 @@ struct Client::State {
       std::optional<std::chrono::steady_clock::time_point>& first_began) {
     Asker asker = context.asker;
     if (context.each_path_apart) asker.what.append(" ").append(path_of(request.target));
-    const Budget::Permit permit = co_await context.budget.acquire(
+    Budget::Permit permit = co_await context.budget.acquire(
         context.priority, state->options.retry.retry_after_max, std::move(asker));
     const bool waited = permit.waited();
     const auto waited_us =
@@ -240,7 +240,9 @@ struct Client::State {
       state->count(context, [](FetchStats& stats) { ++stats.held_back; });
       co_return held_back(permit.held_for());
     }
+    permit.waits_here();
     const RequestShares::Place place = co_await state->shares.acquire(context.asker.workspace);
+    permit.goes();
     if (!state->transport)
       co_return fail(ErrorKind::cancelled, "fetch.cancelled", "the client was shut down");
     RawRequest raw = raw_request(request, planned, context, state->options, authentication);

@@ -364,6 +364,19 @@ class BudgetWithHungRequests : public BudgetInTime {
     options.hung_after = std::chrono::seconds(10);
     make(options);
   }
+  /// Its permit first waits for a place of this host.
+  Task<> request_behind(std::string what, std::chrono::seconds waits, std::chrono::seconds keeps) {
+    Asker asker;
+    asker.connection = ConnectionId(7);
+    asker.what = what;
+    Budget::Permit permit =
+        co_await budget_->acquire(Priority::snapshot, Budget::kPatient, std::move(asker));
+    permit.waits_here();
+    co_await time_.wait(waits);
+    permit.goes();
+    went_.push_back(what);
+    co_await time_.wait(keeps);
+  }
   Task<> request(Priority priority, std::string what, std::chrono::seconds keeps, bool answered) {
     Asker asker;
     asker.connection = ConnectionId(7);
@@ -440,6 +453,22 @@ TEST_F(BudgetWithHungRequests, OneStreamHasTwoPlacesAtMost) {
   EXPECT_EQ(budget_->in_use(), 4);
   finish();
   EXPECT_EQ(went_.size(), 9u);
+}
+
+TEST_F(BudgetWithHungRequests, WaitingForAPlaceOfThisHostIsNoHanging) {
+  for (const char* name : {"invoices", "charges", "prices"}) {
+    asio::co_spawn(loop_, request_behind(name, std::chrono::seconds(40), std::chrono::seconds(60)),
+                   asio::detached);
+  }
+  ask_for(Priority::snapshot, "customers");
+  ASSERT_TRUE(time_.run(loop_, [&] { return went_.size() >= 3; }));
+  EXPECT_EQ(since_start(), std::chrono::seconds(40));
+  EXPECT_EQ(budget_->hung().size(), 0u);
+  EXPECT_EQ(budget_->in_use(), 3);
+  // From then on the vendor lets them wait, and whoever waits for a place is told in time.
+  ASSERT_TRUE(until_went("customers"));
+  EXPECT_EQ(since_start(), std::chrono::seconds(50));
+  EXPECT_EQ(budget_->hung().size(), 3u);
 }
 
 Task<> take_share(RequestShares& shares, WorkspaceId workspace,
