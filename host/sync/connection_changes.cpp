@@ -115,8 +115,15 @@ Task<Result<CheckOutcome>> Connections::set_secret(WorkspaceId workspace, std::s
     co_return fail(ErrorKind::not_found, "connection.unknown_secret",
                    fmt::format("connector '{}' has no secret '{}'", connection->connector, secret));
   }
-  const vault::SecretInfo staged =
-      co_await services_.vault.stage(workspace, connection->id, secret, std::move(value));
+  vault::SecretInfo staged;
+  bool gone = false;
+  try {
+    staged = co_await services_.vault.stage(workspace, connection->id, secret, std::move(value));
+  } catch (const pg::QueryError& error) {
+    gone = error.constraint() == "secret_of_connection";  // deleted since we looked
+    if (!gone) throw;
+  }
+  if (gone) co_return unknown_connection(name);
   Result<CheckOutcome> outcome =
       fail(ErrorKind::internal, "check.failed", "the check did not come to an end");
   std::exception_ptr surprise;

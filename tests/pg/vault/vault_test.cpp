@@ -42,6 +42,7 @@ class VaultTest : public testing::PgTest {
   void SetUp() override {
     PgTest::SetUp();
     sql("INSERT INTO sluice.workspace (name) VALUES ('vault_one'), ('vault_two')");
+    sql("ALTER TABLE sluice.secret DROP COLUMN of_connection");  // there are no connections here
     const auto rows =
         run(pool().query("SELECT workspace_id FROM sluice.workspace"
                          " WHERE name LIKE 'vault_%' ORDER BY name"));
