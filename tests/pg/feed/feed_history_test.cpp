@@ -269,6 +269,43 @@ TEST_F(FeedRetentionTest, AMonthThatIsBeingReadStaysWithItsPositionsUntilTheNext
   EXPECT_EQ(number(sluice::testing::kFeedGaps), 0);
 }
 
+// All writers of all workspaces would wait while it is counted.
+TEST_F(FeedRetentionTest, AMonthIsForgottenWithoutBeingRead) {
+  constexpr int kRows = 20'000;
+  sql(
+      fmt::format("update sluice.change set position = position + {0} where position > 1;"
+                  "insert into sluice.change (workspace_id, position, at, type_id, entity_id, op) "
+                  "select c.workspace_id, n + 1, c.at, 1, 7, 'update' from sluice.change c, "
+                  "generate_series(1, {0}) n where c.position = 1",
+                  kRows));
+  const std::string month =
+      text("select tableoid::regclass::text from sluice.change where position = 1 limit 1");
+  ASSERT_EQ(number("select count(*) from " + month), 2 * (kRows + 1));
+  const std::string read_so_far =
+      "select seq_tup_read + coalesce(idx_tup_fetch, 0) from "
+      "pg_stat_user_tables where relid = '" +
+      month + "'::regclass";
+  auto reader = connect();  // so that what was counted is not dropped with the month
+  run(reader->query("begin"));
+  run(reader->query("select 1 from " + month + " limit 1"));
+  auto forgetting = connect();
+  run(forgetting->query("select pg_stat_force_next_flush()"));
+  const std::int64_t before = number(read_so_far);
+  run(forgetting->query("select pg_stat_force_next_flush()"));
+  try {
+    run(forgetting->query("select sluice.forget_change_partition('" + month + "')"));
+    ADD_FAILURE() << "it did not wait for the reader";
+  } catch (const pg::QueryError& error) {
+    EXPECT_EQ(error.sqlstate(), "55P03") << error.what();
+  }
+  run(forgetting->query("select pg_stat_force_next_flush()"));
+  EXPECT_LE(number(read_so_far) - before, 20);
+  run(reader->query("rollback"));
+  run(forgetting->query("select sluice.forget_change_partition('" + month + "')"));
+  EXPECT_EQ(text(kHeads), fmt::format("{0} {0}", kRows + 2));
+  EXPECT_EQ(number(sluice::testing::kFeedGaps), 0);
+}
+
 TEST_F(FeedRetentionTest, TheUpkeepGoesOnBesideAMonthThatIsBeingReadAndZeroKeepsAll) {
   auto reader = connect();
   run(reader->query("begin"));
