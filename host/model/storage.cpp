@@ -371,14 +371,20 @@ Task<void> put_rules(pg::Transaction& transaction, WorkspaceId workspace, const 
 }  // namespace
 
 std::string reference_index_name(std::string_view table, std::string_view attribute) {
-  return fitted_name(fmt::format("{}_of_{}", table, attribute));
+  return fitted_name(fmt::format("{}_at_{}", table, attribute));
+}
+
+std::vector<std::string> former_reference_index_names(std::string_view table,
+                                                      std::string_view attribute) {
+  return {fitted_name(fmt::format("{}_by_{}", table, attribute)),
+          fitted_name(fmt::format("{}_of_{}", table, attribute))};
 }
 
 std::string create_reference_index(std::string_view table, std::string_view attribute,
                                    std::string_view how) {
   return fmt::format(
-      "create index {} if not exists {} on vendor.{} (workspace_id, connection_id, "
-      "{} collate \"C\")",
+      "create index {0} if not exists {1} on vendor.{2} (workspace_id, connection_id, "
+      "{3} collate \"C\") where {3} is not null",
       how, quote_name(reference_index_name(table, attribute)), quote_name(table),
       quote_name(attribute));
 }

@@ -31,8 +31,8 @@ struct Installed {
 
 /// Creates what is missing and adds what a newer manifest adds; doing it again changes nothing.
 /// Part of the caller's transaction: nothing holds until its commit, and a refusal leaves it to be
-/// rolled back. Installs by several hosts wait for each other until commit (sluice.mutex, "types"). The
-/// caller raises the catalogue's version (catalog_version.hpp) as its last statement.
+/// rolled back. Installs by several hosts wait for each other until commit (sluice.mutex, "types").
+/// The caller raises the catalogue's version (catalog_version.hpp) as its last statement.
 ///
 /// The table vendor.<connector>_<type> has workspace_id, connection_id, external_id, id,
 /// source_version, observed_version, content_hash, deleted_at, first_synced_at, last_synced_at,
@@ -64,9 +64,11 @@ Task<Installed> install_types(pg::Connection& connection, WorkspaceId workspace,
                               const contract::Manifest& manifest);
 
 /// How a reference index is named, and the statement that makes it: to be run outside a transaction
-/// where the table has rows. Before migration 0010 the name had "by" for "of", and the collation
-/// of the database.
+/// where the table has rows. Those of older versions had another collation, or rows that refer to
+/// nothing, and other names.
 [[nodiscard]] std::string reference_index_name(std::string_view table, std::string_view attribute);
+[[nodiscard]] std::vector<std::string> former_reference_index_names(std::string_view table,
+                                                                    std::string_view attribute);
 [[nodiscard]] std::string create_reference_index(std::string_view table, std::string_view attribute,
                                                  std::string_view how = "");
 

@@ -130,10 +130,12 @@ class MakeIndex final : public work::Outside {
     if (!is_valid && !is.empty()) co_await connection.query(drop);
     const std::string create = model::create_reference_index(table, attribute, "concurrently");
     if (!is_valid) co_await connection.query(create);
-    // What an older version made in its place.
-    const std::string before = model::quote_name(model::fitted_name(table + "_by_" + attribute));
-    const std::string drop_before = "drop index concurrently if exists vendor." + before;
-    co_await connection.query(drop_before);
+    const std::vector<std::string> former = model::former_reference_index_names(table, attribute);
+    for (const std::string& one : former) {
+      const std::string drop_former =
+          "drop index concurrently if exists vendor." + model::quote_name(one);
+      co_await connection.query(drop_former);
+    }
   }
 };
 

@@ -283,7 +283,7 @@ TEST_F(Fairness, an_index_that_waits_for_others_keeps_no_rule_waiting_and_no_hos
   host_->start();
   connect();
   ASSERT_TRUE(settled()) << host_->log();
-  host_->sql("drop index vendor.stripe_invoice_of_customer");
+  host_->sql("drop index vendor.stripe_invoice_at_customer");
   PGconn* old = PQconnectdb(
       ("host=" + (directory_ / "data/run").string() + " user=sluice dbname=sluice").c_str());
   PQclear(PQexec(old, "begin isolation level repeatable read; select 1 from sluice.workspace"));

@@ -480,7 +480,7 @@ TEST_F(ViewsTest, WithoutStatisticsTheDemosJoinAndOneRowByItsKeyAreIndexLookups)
   EXPECT_EQ(plan.find("Join Filter"), std::string::npos) << "compares all with all\n" << plan;
   EXPECT_EQ(text("select count(*) from (" + demo + ") d"), "1");
   const std::string invoices = explain("select * from acme.acme_invoice where customer = 'cus_77'");
-  EXPECT_NE(invoices.find("Index Scan using acme_invoice_of_customer"), std::string::npos)
+  EXPECT_NE(invoices.find("Index Scan using acme_invoice_at_customer"), std::string::npos)
       << invoices;
   EXPECT_NE(invoices.find("((customer)::text = 'cus_77'::text)"), std::string::npos) << invoices;
 }

@@ -495,7 +495,7 @@ TEST_F(ConnectorWork, a_row_that_comes_late_keeps_no_deletion_from_its_end) {
 }
 
 TEST_F(ConnectorWork, a_new_relationship_of_a_table_with_rows_gets_its_index_beside_its_writers) {
-  sql("drop index vendor.acme_invoice_of_customer");
+  sql("drop index vendor.acme_invoice_at_customer");
   const auto again = [](pg::Pool& pool, WorkspaceId workspace) -> Task<model::Installed> {
     auto connection = co_await pool.acquire();
     const auto manifest = sluice::testing::acme_manifest();
@@ -508,12 +508,19 @@ TEST_F(ConnectorWork, a_new_relationship_of_a_table_with_rows_gets_its_index_bes
   const std::string task = R"({"table": "acme_invoice", "attribute": "customer"})";
   const std::string valid =
       "select i.indisvalid from pg_index i where i.indexrelid = "
-      "to_regclass('vendor.acme_invoice_of_customer')";
+      "to_regclass('vendor.acme_invoice_at_customer')";
+  // As older versions called theirs.
+  for (const char* former : {"by", "of"})
+    sql(fmt::format("create index acme_invoice_{}_customer on vendor.acme_invoice (customer)",
+                    former));
   // A page that is under way holds the table as writers do; building waits for it, and it alone.
   work("index.make", "acme_invoice.customer", task);
   EXPECT_EQ(text(valid), "t");
+  EXPECT_EQ(text("select count(*) from pg_indexes where indexname in ('acme_invoice_by_customer', "
+                 "'acme_invoice_of_customer')"),
+            "0");
   sql("update pg_index set indisvalid = false where indexrelid = "
-      "'vendor.acme_invoice_of_customer'::regclass");
+      "'vendor.acme_invoice_at_customer'::regclass");
   work("index.make", "acme_invoice.customer", task);
   EXPECT_EQ(text(valid), "t") << "what a killed host left half built is built anew";
   EXPECT_TRUE(run(again(pool(), workspace_)).indexes.empty());
