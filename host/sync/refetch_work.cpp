@@ -51,11 +51,12 @@ const pg::Statement kAgain{"refetch_again", R"(
   where workspace_id = $1 and connection_id = $2 and type = $3 and attempts > 0 and not_before <= now()
   order by not_before limit $4)"};
 
+// Where a notice came meanwhile, the try was of the state before it: the id stays as due as it is.
 const pg::Statement kFailed{"refetch_failed", R"(
-  update sluice.refetch f set attempts = attempts + 1, reason = $5,
+  update sluice.refetch set attempts = attempts + 1, reason = $5,
          not_before = now() + least(3600, 5 * power(2, least(attempts, 10))) * interval '1 second'
-  from unnest($4::text[]) as ids (external_id)
-  where f.workspace_id = $1 and f.connection_id = $2 and f.type = $3 and f.external_id = ids.external_id)"};
+  where workspace_id = $1 and connection_id = $2 and type = $3 and external_id = any ($4::text[])
+    and generation = ($6::bigint[])[array_position($4::text[], external_id::text)])"};
 
 const pg::Statement kPause{"refetch_pause", R"(
   insert into sluice.refetch_pause as p (workspace_id, connection_id, type, until, error_class, reason)
@@ -73,7 +74,8 @@ bool is_lane_wide(FailureClass failure) {
          failure == FailureClass::config;
 }
 
-/// 5, 10, 20 … seconds, ten minutes at most, less a part that the dice take.
+/// 5, 10, 20 … seconds, ten minutes at most, or what the vendor asked for, up to an hour; and up to
+/// a quarter more, as the dice say.
 std::int64_t pause_ms(std::int64_t failures, std::int64_t least_ms, Entropy& entropy) {
   const std::int64_t doubled =
       std::min(kPauseMsMax, kPauseMsFirst << std::min(failures, kDoublingsMax));
@@ -266,9 +268,14 @@ Task<void> RefetchLane::halve(DueType type, std::deque<RefetchBatch> parts) {
 
 Task<void> RefetchLane::blame(const RefetchBatch& batch) {
   pg::Array ids(pg::Oid::text);
-  for (const RefetchId& one : batch.ids) ids.add(std::string_view(one.external_id));
+  pg::Array generations(pg::Oid::int8);
+  for (const RefetchId& one : batch.ids) {
+    ids.add(std::string_view(one.external_id));
+    generations.add(one.generation);
+  }
   pg::Params failed(workspace_, connection_, std::string_view(batch.type), std::move(ids),
                     std::string_view(failure_.message));
+  failed.add(std::move(generations));
   co_await write_(kFailed, std::move(failed));
 }
 

@@ -113,8 +113,6 @@ constexpr Greater kGreater[] = {
     {"feed_ensure_partitions", 11'000, "makes eleven months: the server's own catalogue"},
     {"link_list", 2'500, "links in one state are looked for among those of the rule"},
     {"link_summary", 2'500, "counts every link of the workspace: a person's page"},
-    {"refetch_failed", 4'000,
-     "joined with its batch as a table, it reads what waits of one connection and type"},
     {"stream_forget_seen_before", 12'000, kAllOfIt},
     {"work_forget_refetch", 12'000, kAllOfIt},
     {"feed: by attribute", 2'500, kUntilAnalysed},
