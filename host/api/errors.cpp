@@ -2,6 +2,7 @@
 #include "api/status.hpp"
 #include "api/words.hpp"
 #include "feed/views.hpp"
+#include "work/queue.hpp"
 
 #include <fmt/format.h>
 
@@ -235,9 +236,28 @@ Task<void> add_troubles(Call& call, Problems& problems) {
   }
 }
 
+/// What somebody started that fails again and again. Until it is done, what it is for is not.
+Task<void> add_durable_work(Call& call, Problems& problems) {
+  const auto open = co_await work::list_open(call.services.pool, call.workspace);
+  for (const work::ShownWork& one : open) {
+    if (one.attempts == 0) continue;
+    const std::string hint = one.error.value("hint", std::string());
+    json problem = problem_of(
+        "work", "", one.subject.empty() ? one.kind : one.subject,
+        one.error.value("code", std::string("work.failed")),
+        fmt::format("{} (work {}) failed: {}", one.kind, one.id.value,
+                    one.error.value("message", std::string())),
+        (hint.empty() ? hint : hint + "; ") + "it is tried again by itself, with growing pauses");
+    problem["count"] = one.attempts;
+    problem["attempts"] = one.attempts;
+    problems.add(std::move(problem));
+  }
+}
+
 Task<HttpResponse> list(Call& call) {
   Problems problems;
   co_await add_troubles(call, problems);
+  co_await add_durable_work(call, problems);
   co_await add_connections(call, problems);
   co_await add_pauses(call, problems);
   co_await add_refetch(call, problems);
@@ -277,10 +297,8 @@ Task<HttpResponse> decide(Call& call) {
 
 constexpr std::array<Route, 2> kRoutes = {{
     {"GET", "/v1/workspaces/{workspace}/errors", Access::reader,
-     "Everything that is not well: host, streams, connections, refetch, quarantine, SQL views; "
-     "each "
-     "with what "
-     "to do",
+     "Everything that is not well: host, durable work, streams, connections, refetch, quarantine, "
+     "SQL views; each with what to do",
      list},
     {"POST", "/v1/workspaces/{workspace}/connections/{name}/streams/{stream}/reconcile",
      Access::admin, "Decides {confirm} whether what is missing at the vendor is deleted here, too",

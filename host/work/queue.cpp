@@ -12,7 +12,7 @@ const pg::Statement kShow{"work_show", R"(
          (extract(epoch from created_at) * 1000000)::bigint, (extract(epoch from updated_at) * 1000000)::bigint
   from sluice.work
   where workspace_id = $1 and state = 'waiting' and (not task ? 'every_seconds' or attempts > 0)
-  order by kind, subject, work_id limit $2)"};
+  order by attempts = 0, kind, subject, work_id limit $2)"};
 
 }  // namespace
 

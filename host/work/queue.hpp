@@ -38,8 +38,8 @@ struct ShownWork {
 };
 inline constexpr std::int64_t kShownMax = 100;
 
-/// What is waiting or under way, by kind and subject; at most kShownMax. Work that comes back by
-/// itself is shown only while it fails.
+/// What is waiting or under way, what fails first, by kind and subject; at most kShownMax. Work
+/// that comes back by itself is shown only while it fails.
 Task<std::vector<ShownWork>> list_open(pg::Pool& pool, WorkspaceId workspace);
 
 }  // namespace sluice::work

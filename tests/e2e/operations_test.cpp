@@ -365,6 +365,25 @@ TEST_F(Operations, objects_that_cannot_be_read_again_are_an_error_with_their_rea
   sql("delete from sluice.refetch where external_id = 'cus_never'");
 }
 
+TEST_F(Operations, durable_work_that_fails_is_an_error_until_it_is_done) {
+  EXPECT_EQ(errors_of("work").size(), 0U);
+  sql("insert into sluice.work (workspace_id, kind, subject, task, attempts, error, not_before) "
+      "select workspace_id, 'keys.make', 'stripe.customer.name', "
+      R"('{"type":"stripe.customer","attribute":"name"}', 4, )"
+      R"('{"code":"pg.lost","message":"the server went away","hint":"look at its log"}', )"
+      "now() + interval '1 hour' from sluice.workspace where name = 'acme'");
+  const auto errors = errors_of("work");
+  ASSERT_EQ(errors.size(), 1U);
+  EXPECT_EQ(errors[0]["subject"], "stripe.customer.name") << errors[0];
+  EXPECT_EQ(errors[0]["code"], "pg.lost") << errors[0];
+  EXPECT_EQ(errors[0]["count"], 4) << errors[0];
+  EXPECT_TRUE(has(errors[0]["what"].get<std::string>(), "the server went away")) << errors[0];
+  EXPECT_TRUE(has(errors[0]["action"].get<std::string>(), "look at its log")) << errors[0];
+  EXPECT_EQ(cli({"errors"}).code, 75);
+  sql("update sluice.work set not_before = now() where subject = 'stripe.customer.name'");
+  EXPECT_TRUE(eventually(std::chrono::seconds(20), [&] { return errors_of("work").empty(); }));
+}
+
 TEST_F(Operations, a_blocked_reconcile_is_shown_with_its_command_and_rejected_by_it) {
   ASSERT_TRUE(stage_->quiet());
   sql("update sluice.stream set reconcile = 'blocked', reconcile_detail = "
