@@ -83,12 +83,10 @@ std::optional<Micros> time_at(const pg::QueryResult& rows, int row, int column) 
   return Micros(rows.get<std::int64_t>(row, column));
 }
 
-/// The reason of a block as the reconciler wrote it: a text, or an object that has one.
-std::string reconcile_reason(const json& detail) {
-  if (detail.is_string()) return detail.get<std::string>();
-  if (detail.is_object() && detail.contains("reason") && detail["reason"].is_string())
-    return detail["reason"].get<std::string>();
-  return detail.is_null() ? std::string() : detail.dump();
+/// The reason of a block as the reconciler wrote it (sync/reconcile.cpp); older versions wrote
+/// the types alone, and the reason only into the stream's row.
+std::string reconcile_reason(const json& detail, const std::string& of_stream) {
+  return detail.is_object() ? detail.value("reason", of_stream) : of_stream;
 }
 
 struct StreamColumns {
@@ -125,7 +123,8 @@ StreamFacts facts_of(Call& call, const pg::QueryResult& rows, int row, const jso
   facts.vendor_total = rows.get<std::int64_t>(row, C::kVendorTotal);
   facts.reconcile_blocked = rows.text(row, C::kReconcile) == "blocked";
   if (!rows.is_null(row, C::kReconcileDetail))
-    facts.reconcile_reason = reconcile_reason(json::parse(rows.text(row, C::kReconcileDetail)));
+    facts.reconcile_reason =
+        reconcile_reason(json::parse(rows.text(row, C::kReconcileDetail)), facts.reason);
   if (manifest != nullptr) {
     if (!manifest->auth.empty()) facts.secret = manifest->auth.front().secret;
     // A vendor counts what its list holds; a stream that also puts out children has more records.

@@ -46,7 +46,7 @@ struct Missing {
   std::uint32_t type = 0;
   std::int64_t stored = 0;
   std::int64_t count = 0;
-  std::vector<std::string> examples;
+  json examples = json::array();  ///< of their external ids
 };
 
 pg::Params key_of(const ingest::PageContext& context, const Enumeration& enumeration,
@@ -80,8 +80,8 @@ Task<std::vector<Missing>> count_missing(pg::Connection& connection,
     const std::uint32_t index = manifest.type_index(name).value();
     const std::string sql = fmt::format(
         "select count(*), count(*) filter (where {0}),"
-        " coalesce((array_agg(t.external_id order by t.external_id) filter (where {0}))[1:{1}], "
-        "'{{}}')::text",
+        " coalesce(to_jsonb((array_agg(t.external_id order by t.external_id) filter (where "
+        "{0}))[1:{1}]), '[]')::text",
         kIsMissing, kExamplesMax);
     const auto counted =
         co_await compare(connection, sql + missing_from(manifest, manifest.entity_types[index]),
@@ -90,7 +90,7 @@ Task<std::vector<Missing>> count_missing(pg::Connection& connection,
     missing.type = index;
     missing.stored = counted.get<std::int64_t>(0, 0);
     missing.count = counted.get<std::int64_t>(0, 1);
-    missing.examples.push_back(counted.get<std::string>(0, 2));
+    missing.examples = json::parse(counted.text(0, 2));
     if (missing.count > 0) all.push_back(std::move(missing));
   }
   co_return all;
@@ -125,21 +125,24 @@ Task<std::string> objection(pg::Connection& connection, const ingest::PageContex
     }
   }
   if (said.empty()) co_return std::string();
-  co_return fmt::format(
-      "{}: nothing was deleted. If they are really gone: sluice reconcile confirm",
-      fmt::join(said, "; "));
+  co_return fmt::format("{}: nothing was deleted", fmt::join(said, "; "));
 }
 
-json detail_of(const contract::Manifest& manifest, const std::vector<Missing>& all) {
-  json detail = json::array();
+/// {"reason": …, "types": [{"type", "stored", "missing", "examples": [external id]}]}
+json detail_of(const contract::Manifest& manifest, const std::vector<Missing>& all,
+               const std::string& reason) {
+  json types = json::array();
   for (const Missing& missing : all) {
     json one = json::object();
     one["type"] = fmt::format("{}.{}", manifest.id, manifest.entity_types[missing.type].name);
     one["stored"] = missing.stored;
     one["missing"] = missing.count;
-    one["examples"] = missing.examples.front();
-    detail.push_back(std::move(one));
+    one["examples"] = missing.examples;
+    types.push_back(std::move(one));
   }
+  json detail;
+  detail["reason"] = reason;
+  detail["types"] = std::move(types);
   return detail;
 }
 
@@ -259,8 +262,8 @@ Task<ReconcileOutcome> reconcile(const Store& store, const ingest::PageContext& 
   if (!outcome.reason.empty()) {
     const auto said = co_await pg::write_fenced(
         store.pool, proof_of(context),
-        stream_state::block(key, enumeration.number, detail_of(*context.manifest, all),
-                            outcome.reason));
+        stream_state::block(key, enumeration.number,
+                            detail_of(*context.manifest, all, outcome.reason), outcome.reason));
     outcome.blocked = said.affected() > 0;  // not when another enumeration has begun
     co_return outcome;
   }

@@ -387,7 +387,7 @@ TEST_F(Operations, durable_work_that_fails_is_an_error_until_it_is_done) {
 TEST_F(Operations, a_blocked_reconcile_is_shown_with_its_command_and_rejected_by_it) {
   ASSERT_TRUE(stage_->quiet());
   sql("update sluice.stream set reconcile = 'blocked', reconcile_detail = "
-      R"('{"reason":"200 of 250 customers would go"}' where stream = 'customers')");
+      R"('{"reason":"200 of 250 customers would go","types":[]}' where stream = 'customers')");
   const json customers = stream("customers");
   EXPECT_EQ(customers["health"], "blocked") << customers;
   EXPECT_TRUE(has(customers["summary"].get<std::string>(), "200 of 250 customers would go"));

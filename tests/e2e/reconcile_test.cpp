@@ -124,6 +124,8 @@ TEST_F(Reconcile, forty_percent_fewer_ids_delete_nothing_until_an_admin_confirms
   const json shown = stream("customers");
   EXPECT_EQ(shown["health"], "blocked") << shown;
   EXPECT_NE(shown["summary"].get<std::string>().find("40 of 100"), std::string::npos) << shown;
+  EXPECT_EQ(shown["summary"].get<std::string>().find_first_of("[{\""), std::string::npos) << shown;
+  EXPECT_EQ(shown["reconcile_detail"]["types"][0]["examples"].size(), 5U) << shown;
   EXPECT_NE(shown["action"].get<std::string>().find("reconcile"), std::string::npos) << shown;
   EXPECT_TRUE(eventually(std::chrono::seconds(20), [&] {
     return host_->client().get("/connections/billing")["state"] == "DEGRADED";

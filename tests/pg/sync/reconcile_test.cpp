@@ -194,10 +194,14 @@ TEST_F(ReconcileTest, forty_percent_fewer_ids_delete_nothing_until_a_person_says
   EXPECT_TRUE(outcome.blocked);
   EXPECT_NE(outcome.reason.find("40 of 100 entities of acme.person"), std::string::npos)
       << outcome.reason;
-  EXPECT_NE(outcome.reason.find("sluice reconcile confirm"), std::string::npos);
   EXPECT_EQ(living(), "100");
   EXPECT_EQ(state(), "blocked");
-  EXPECT_EQ(ask("select reconcile_detail->0->>'missing' from sluice.stream"), "40");
+  EXPECT_EQ(ask("select reconcile_detail->>'reason' from sluice.stream"), outcome.reason);
+  const std::string types = "select reconcile_detail->'types'->0->>";
+  EXPECT_EQ(ask(types + "'missing' from sluice.stream"), "40");
+  EXPECT_EQ(ask("select jsonb_array_length(reconcile_detail->'types'->0->'examples') from "
+                "sluice.stream"),
+            "5");
   run(pool().query("update sluice.stream set reconcile = 'confirmed'"));  // the person's yes
   const ReconcileOutcome confirmed = compare(again, true);
   EXPECT_EQ(confirmed.deleted, 40);
