@@ -85,7 +85,8 @@ pg::Call call(const pg::Statement& statement, pg::Params params) {
 /// longer, since only a person can mend them; a new secret starts the stream at once.
 std::int64_t pause_ms(FailureClass failure, std::int64_t retry_after_ms, std::int64_t failures,
                       Entropy& entropy) {
-  if (failure == FailureClass::rate_limited && retry_after_ms > 0) return retry_after_ms;
+  if (failure == FailureClass::rate_limited && retry_after_ms > 0)
+    return std::min(retry_after_ms, kPauseSecondsMax * 1000);  // no vendor's word counts for longer
   const bool needs_person = failure == FailureClass::auth || failure == FailureClass::permission ||
                             failure == FailureClass::config ||
                             failure == FailureClass::upstream_permanent;
@@ -716,8 +717,13 @@ Task<void> ConnectionWork::reconcile_stream(StreamRow stream) {
     end.failure->vendor_code = "reconcile.blocked";
     end.failure->message = outcome.reason;
   }
+  } else if (!outcome.finished) {
+    end.failure.emplace();
+    end.failure->failure_class = FailureClass::cancelled;
+    end.failure->message = "told to end before all was compared; it goes on later";
   co_await end_run(run, end);
   log::info("sync.reconciled", {{"connection", connection->name},
+  if (!outcome.finished) co_return;
                                 {"stream", stream.name},
                                 {"blocked", outcome.blocked},
                                 {"looked_up", outcome.looked_up},
