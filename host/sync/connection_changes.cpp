@@ -29,9 +29,10 @@ const pg::Statement kConfigure{"changes_configure", R"(
   update sluice.connection set config = $3
   where workspace_id = $1 and connection_id = $2 and config = $4 returning connection_id)"};
 
+// To be changed by what was read: nobody else changes it until the end of the transaction.
 const pg::Statement kState{"changes_state", R"(
   select connection_id, connector, state, state_reason, coalesce(vendor_account, '') <> ''
-  from sluice.connection where workspace_id = $1 and name = $2)"};
+  from sluice.connection where workspace_id = $1 and name = $2 for no key update)"};
 
 const pg::Statement kDisconnect{"changes_disconnect", R"(
   update sluice.connection set state = 'DISCONNECTING', state_reason = $3
@@ -278,25 +279,22 @@ Task<Result<void>> Connections::enable_connection(WorkspaceId workspace, std::st
 Task<Result<work::WorkId>> Connections::delete_connection(WorkspaceId workspace, std::string name,
                                                           std::string actor) {
   pg::Pool pool = changing(workspace);
-  const auto row = co_await pool.query(kState, pg::Params(workspace, name));
-  if (row.empty()) co_return unknown_connection(name);
+  auto lease = co_await pool.acquire();
+  auto transaction = co_await pg::Transaction::begin(*lease);
+  const auto row = co_await transaction.query(kState, pg::Params(workspace, name));
+  if (row.empty()) {
+    co_await transaction.rollback();
+    co_return unknown_connection(name);
+  }
   const auto id = row.get<ConnectionId>(0, 0);
   const auto connector = row.get<std::string>(0, 1);
   if (row.text(0, 2) != "DISCONNECTED") {
+    co_await transaction.rollback();
     co_return fail(ErrorKind::conflict, "connection.not_disconnected",
                    fmt::format("connection '{}' is {}", name, row.text(0, 2)),
                    "sluice connection disable " + name + ", and delete it when it is DISCONNECTED");
   }
-  auto lease = co_await pool.acquire();
-  auto transaction = co_await pg::Transaction::begin(*lease);
-  const auto begun =
-      co_await transaction.query(kBeginDeletion, pg::Params(workspace, id, kBeingDeleted));
-  if (begun.empty()) {
-    co_await transaction.rollback();
-    co_return fail(ErrorKind::conflict, "connection.not_disconnected",
-                   fmt::format("connection '{}' was enabled meanwhile", name),
-                   "Disable it and delete it again");
-  }
+  co_await transaction.query(kBeginDeletion, pg::Params(workspace, id, kBeingDeleted));
   json detail = json::object();
   detail["connector"] = connector;
   co_await audit(transaction, workspace, actor, "connection.delete", name, std::move(detail));

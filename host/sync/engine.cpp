@@ -20,8 +20,8 @@ namespace {
 constexpr std::chrono::milliseconds kLookGap{25};
 constexpr std::int64_t kTroublePauseSecondsMax = 30;
 constexpr std::chrono::milliseconds kAwayPauseMax{2000};  ///< between looks, while none succeeds
-constexpr const char* kWork = "work";    ///< lease of durable work
-constexpr const char* kBuild = "build";  ///< … of building an index
+constexpr const char* kWork = "work";                     ///< lease of durable work
+constexpr const char* kBuild = "build";                   ///< … of building an index
 
 const pg::Statement kLinkWork{"engine_link_work", R"(
   with recursive queued as (
@@ -32,7 +32,8 @@ const pg::Statement kLinkWork{"engine_link_work", R"(
       order by l.workspace_id limit 1) following)
   select workspace_id from queued limit 1000)"};
 
-// now(), as above. What another host does, or only a newer one can, hides nothing.
+// Held leases, and kinds that only a newer host knows, are left out here, so that they cannot fill
+// the limit. now(), as in due.cpp: what is due by the server's clock.
 const pg::Statement kDurableWork{"engine_durable_work", R"(
   select distinct workspace_id, builds from (
     select w.workspace_id, w.kind = any ($2) as builds from sluice.work w
@@ -389,7 +390,7 @@ Task<void> Engine::work(WorkspaceId workspace, std::string name, work::Runner& r
   } catch (...) {
     surprise = std::current_exception();
   }
-  if (stopping_) co_return;  // told to end, maybe in the middle; the lease's time ends soon
+  if (stopping_ && lease->name == kBuild) co_return;  // ended in the middle: its time ends soon
   co_await leases_->release(*lease);
   if (surprise) std::rethrow_exception(surprise);
 }

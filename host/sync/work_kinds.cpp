@@ -198,10 +198,15 @@ class DeleteConnection final : public work::Kind {
       if (gone.affected() < kDeletedRows) batch.progress["table"] = table + 1;
     } else {
       // Locked, it gets no more rows; what came behind its table's batch goes now.
-      co_await fenced.query(kLockConnection, pg::Params(item.workspace, id));
+      const auto there = co_await fenced.query(kLockConnection, pg::Params(item.workspace, id));
       for (const pg::Statement& statement : kForget)
         co_await fenced.query(statement, pg::Params(item.workspace, id, kDeletedRows));
-      co_await fenced.query(kForgetConnection, pg::Params(item.workspace, id));
+      const auto gone = co_await fenced.query(kForgetConnection, pg::Params(item.workspace, id));
+      if (!there.empty() && gone.affected() == 0) {
+        throw Failure(Error(ErrorKind::conflict, "connection.not_disconnected",
+                            "connection '" + item.subject + "' is on, though it is being deleted",
+                            "sluice connection disable " + item.subject));
+      }
       batch.done = true;
     }
     co_return batch;

@@ -116,8 +116,7 @@ TEST_F(Storm, twenty_four_types_asked_for_at_once_are_all_made_and_nobody_else_w
   std::vector<Ask> all;
   for (int n = 0; n < 24; ++n)
     all.push_back(in_acme("POST", "/types", own_type("kind_" + std::to_string(n))));
-  LockHolder install(conninfo(),
-                     "select 1 from sluice.mutex where name = 'types' for update");
+  LockHolder install(conninfo(), "select 1 from sluice.mutex where name = 'types' for update");
   auto storm = send_all(all);
   ASSERT_TRUE(all_wait_for_the_lock());
   // While all of acme's stand in line, another workspace asks and changes, and the host is ready.
@@ -146,6 +145,70 @@ TEST_F(Storm, sixteen_tokens_asked_for_at_once_are_all_given_and_all_in_the_audi
   expect_all(answers(storm), 201, 30);
   EXPECT_EQ(host_->count("select count(*) from sluice.token where name ~ '^t[0-9]'"), 16);
   EXPECT_EQ(audited("token.create"), 16);
+}
+
+TEST_F(Storm, a_connection_that_is_being_enabled_is_not_deleted_and_the_other_way_round) {
+  start_fake(10, {"--subscription-percent", "0"});
+  drop_stripe();
+  host_->start();
+  connect();
+  ASSERT_TRUE(settled()) << unsettled();
+  const std::string state = "select state from sluice.connection where name = 'billing'";
+  const auto off = [&] {
+    return eventually(std::chrono::seconds(30),
+                      [&] { return host_->sql(state) == "DISCONNECTED"; });
+  };
+  host_->client().send("POST", "/connections/billing/disable", json::object());
+  ASSERT_TRUE(off()) << host_->log();
+  // Enabling has looked at the connection, and waits for the installation.
+  LockHolder installation(conninfo(), "select 1 from sluice.installation for update");
+  auto enabled = send_one(in_acme("POST", "/connections/billing/enable", json::object()));
+  ASSERT_TRUE(all_wait_for_the_lock());
+  auto deleted = send_one(in_acme("DELETE", "/connections/billing", nullptr));
+  ASSERT_TRUE(all_wait_for_the_lock());
+  installation.let_go();
+  EXPECT_EQ(enabled.get().reply.status, 202);
+  const Reply refused = deleted.get().reply;
+  EXPECT_EQ(refused.status, 409) << refused.text;
+  EXPECT_EQ(refused.code(), "connection.not_disconnected") << refused.text;
+  ASSERT_TRUE(settled()) << unsettled();
+  EXPECT_GT(host_->count("select count(*) from acme.stripe_customer"), 0);
+
+  host_->client().send("POST", "/connections/billing/disable", json::object());
+  ASSERT_TRUE(off()) << host_->log();
+  host_->client().send("DELETE", "/connections/billing", json());
+  const Reply late = ask(in_acme("POST", "/connections/billing/enable", json::object())).reply;
+  EXPECT_TRUE(late.code() == "connection.deleting" || late.code() == "connection.unknown")
+      << late.text;
+  EXPECT_TRUE(eventually(std::chrono::seconds(30), [&] {
+    return host_->count("select count(*) from sluice.connection") == 0;
+  })) << host_->log();
+}
+
+/// Not only when its time is over: the next host may go on at once.
+TEST_F(Storm, a_host_that_is_told_to_end_gives_back_the_lease_of_durable_work) {
+  host_->start();
+  host_->sql(
+      "insert into sluice.work (workspace_id, kind, subject, task) select w.workspace_id, "
+      "'keys.make', 'nothing.' || n, '{\"type\": \"nothing\", \"attribute\": \"email\"}' from "
+      "sluice.workspace w, generate_series(1, 20000) n where w.name = 'acme'");
+  const std::string waiting =
+      "select count(*) from sluice.work where state = 'waiting' and kind = 'keys.make'";
+  ASSERT_TRUE(eventually(std::chrono::seconds(20), [&] { return host_->count(waiting) < 20'000; }))
+      << host_->log();
+  host_->sql(
+      "create table public.given_back (name text, waiting bigint); create function "
+      "public.witness() "
+      "returns trigger language plpgsql as $$ begin insert into public.given_back select new.name, "
+      "count(*) from sluice.work where state = 'waiting' and kind = 'keys.make'; return null; end "
+      "$$; create trigger witness after update on sluice.lease_hold for each row when "
+      "(new.expires_at = '-infinity') execute function public.witness()");
+  EXPECT_EQ(host_->stop(), 0);
+  host_->start();
+  EXPECT_GT(host_->count("select coalesce(max(waiting), 0) from public.given_back where name = "
+                         "'work'"),
+            0)
+      << "given back in the middle of it";
 }
 
 TEST_F(Storm, twenty_slow_questions_take_no_lease_from_a_sync_and_no_turn_from_others) {
