@@ -365,21 +365,21 @@ Task<Result<InstallOutcome>> Connections::install(WorkspaceId workspace, Install
                  std::move(detail));
   co_await model::raise_catalog_version(transaction, workspace);
   co_await transaction.commit();
-  SLUICE_FAILPOINT("install.committed");
   services_.catalogs.invalidate(workspace);
   log::info("connector.installed", {{"workspace", workspace_name},
                                     {"connector", outcome.connector},
                                     {"version", outcome.version},
                                     {"replaced", outcome.replaced}});
-  // Durable work does it too, should we die here; now, so that who installed can ask at once.
+  // Durable work does it too, should we die here; now, so that who installed can ask at once. What
+  // goes wrong may not look as if the install had.
   try {
+    SLUICE_FAILPOINT("install.committed");
     const model::CatalogPtr catalog = co_await model::load_catalog(*lease, workspace);
     const auto stale = co_await feed::refresh_views(*lease, *catalog, workspace_name);
     for (const feed::StaleView& one : stale)
       outcome.notes.push_back(
           fmt::format("the SQL view {} is the old one: {}", one.name, one.error.describe()));
   } catch (const Failure& failure) {
-    if (failure.error().kind != ErrorKind::conflict) throw;
     outcome.notes.push_back("the SQL views are the old ones: " + failure.error().describe());
   }
   if (changed_) changed_(workspace);

@@ -360,6 +360,24 @@ TEST_F(HotPlug, a_failed_connection_told_to_stop_stops_and_can_be_deleted) {
   expect_no_restart();
 }
 
+TEST_F(HotPlug, an_install_that_is_done_is_never_answered_as_if_it_were_not) {
+  start_fake(10);
+  host_->start("install.committed=throw");
+  drop(version("harbour_100"), "harbour-1.0.0.so");
+  ASSERT_TRUE(becomes("harbour-1.0.0.so", "admitted"));
+  const json answer = send("POST", "/connectors/harbour/install");
+  EXPECT_EQ(answer["version"], "1.0.0") << answer;
+  ASSERT_EQ(answer["notes"].size(), 1U) << answer;
+  EXPECT_NE(answer["notes"][0].get<std::string>().find("views"), std::string::npos) << answer;
+  EXPECT_TRUE(eventually(
+      std::chrono::seconds(20),
+      [&] {
+        return host_->count("select count(*) from pg_views where viewname = 'harbour_customer'") ==
+               1;
+      }))
+      << "durable work makes them; " << host_->log();
+}
+
 TEST_F(HotPlug, a_host_that_dies_behind_an_install_finishes_it_at_the_next_start) {
   start_fake(10);
   start_host();
