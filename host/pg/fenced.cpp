@@ -56,7 +56,10 @@ Pipeline Fenced::opening() const {
   return pipeline;
 }
 
-Task<std::vector<QueryResult>> Fenced::run(Pipeline pipeline) { return send(std::move(pipeline)); }
+Task<std::vector<QueryResult>> Fenced::run(Pipeline pipeline) {
+  SLUICE_INVARIANT(!ended_);
+  return send(std::move(pipeline));
+}
 
 Task<std::vector<QueryResult>> Fenced::send(Pipeline pipeline) {
   if (!begun_) {
@@ -98,6 +101,7 @@ Task<QueryResult> Fenced::query(Call call) {
 }
 
 Task<QueryResult> Fenced::query(const Statement& statement, Params params) {
+  SLUICE_INVARIANT(!ended_);
   Pipeline pipeline = begun_ ? Pipeline() : opening();
   pipeline.add(statement, std::move(params));
   std::vector<QueryResult> results = co_await send(std::move(pipeline));
@@ -105,6 +109,7 @@ Task<QueryResult> Fenced::query(const Statement& statement, Params params) {
 }
 
 Task<QueryResult> Fenced::query(std::string sql, Params params) {
+  SLUICE_INVARIANT(!ended_);
   Pipeline pipeline = begun_ ? Pipeline() : opening();
   pipeline.add(sql, std::move(params));
   std::vector<QueryResult> results = co_await send(std::move(pipeline));
@@ -112,6 +117,7 @@ Task<QueryResult> Fenced::query(std::string sql, Params params) {
 }
 
 Task<std::unique_ptr<CopyIn>> Fenced::copy_in(std::string sql) {
+  SLUICE_INVARIANT(!ended_);
   const bool opens = !begun_;
   if (opens && armed()) {
     co_await send(opening());
@@ -133,12 +139,15 @@ Task<std::unique_ptr<CopyIn>> Fenced::copy_in(std::string sql) {
 }
 
 Task<std::vector<QueryResult>> Fenced::commit(Pipeline last) {
+  SLUICE_INVARIANT(!ended_);
   if (!begun_ && last.size() == 0) last = opening();
   last.add(kFenceCommit, Params());
+  ended_ = true;  // also when it fails
   return send(std::move(last));
 }
 
 Task<void> Fenced::rollback() {
+  ended_ = true;
   if (begun_) co_await connection_.query("rollback");
 }
 

@@ -85,6 +85,7 @@ class Fenced {
   Connection& connection_;
   LeaseProof proof_;
   bool begun_ = false;
+  bool ended_ = false;  ///< what would be sent now is in no transaction
 };
 
 /// Statements in one round trip, as a transaction of their own; results in their order.

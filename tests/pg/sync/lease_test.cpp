@@ -283,6 +283,16 @@ TEST_F(TakingOver, leaves_alone_whoever_locks_a_whole_relation) {
   EXPECT_TRUE(acquire(*next_));
 }
 
+/// Behind its end the connection is in no transaction: whatever it sent would be stored unguarded.
+TEST_F(TakingOver, a_fence_that_has_ended_sends_nothing_more) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");  // the loop does not survive a fork
+  const std::string late = "insert into public.written values ('late')";
+  run(fenced_->commit());
+  EXPECT_DEATH(run(fenced_->query(late)), "ended_");
+  EXPECT_DEATH(run(fenced_->commit()), "ended_");
+  EXPECT_EQ(written(), 1);
+}
+
 TEST_F(TakingOver, lets_no_transaction_of_the_former_epoch_begin) {
   run(fenced_->rollback());
   expire_all();
