@@ -7,6 +7,8 @@
 #include <deque>
 #include <map>
 
+#include "base/check.hpp"
+
 namespace sluice::model {
 namespace {
 
@@ -150,12 +152,17 @@ struct GatheredWrites::State {
     Line& line = state->lines[member->catalog->workspace];
     line.waiting.push_back(member);
     const InLine in_line(line, member);
-    while (member->at == At::waiting && !member->called && line.under_way) {
+    // Who leads takes the first in line and who goes with it: not always itself, then it waits on.
+    while (member->at == At::waiting) {
       const TimePoint until = line.begun + kTurnMax;
-      if (until <= std::chrono::steady_clock::now()) break;
-      co_await Member::wait(member, until);
+      const bool waits = !member->called && line.under_way;
+      if (waits && until > std::chrono::steady_clock::now()) {
+        co_await Member::wait(member, until);
+      } else {
+        member->called = false;
+        co_await lead(state, line);
+      }
     }
-    if (member->at == At::waiting) co_await lead(state, line);
     while (member->at == At::taken) co_await Member::wait(member, TimePoint::max());
     if (member->at == At::alone) {
       const Group alone(1, member);
@@ -163,6 +170,7 @@ struct GatheredWrites::State {
           co_await write_all(*state, alone, std::chrono::milliseconds(0));
       co_return std::move(outcomes.front());
     }
+    SLUICE_INVARIANT(member->at == At::settled);
     if (member->error) std::rethrow_exception(member->error);
     co_return std::move(member->outcome);
   }

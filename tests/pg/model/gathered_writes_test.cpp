@@ -65,10 +65,11 @@ class GatheredWritesTest : public sluice::testing::PgTest {
     return item(OwnMode::upsert, json{{"code", code}});
   }
   /// Begins to write; the answer comes while the loop runs.
-  std::size_t begin(OwnItem one) {
+  std::size_t begin(OwnItem one) { return begin(catalog_, std::move(one)); }
+  std::size_t begin(CatalogPtr catalog, OwnItem one) {
     const std::size_t number = answers_.size();
     answers_.emplace_back();
-    asio::co_spawn(io(), writes_->write(catalog_, std::move(one)),
+    asio::co_spawn(io(), writes_->write(std::move(catalog), std::move(one)),
                    [this, number](std::exception_ptr error, OwnOutcome outcome) {
                      Answer& answer = answers_[number];
                      answer.is_there = true;
@@ -131,6 +132,41 @@ class GatheredWritesTest : public sluice::testing::PgTest {
   std::unique_ptr<GatheredWrites> writes_;
   std::vector<Answer> answers_;
 };
+
+/// A catalogue is read anew every few seconds: writers with the one before stand in line with those
+/// who have the next, and whoever leads leads others first.
+TEST_F(GatheredWritesTest, WritersWithSeveralCataloguesAreAllWritten) {
+  const auto newer = [this]() -> Task<CatalogPtr> {
+    auto lease = co_await pool().acquire();
+    co_return co_await load_catalog(*lease, workspace_);
+  };
+  std::vector<CatalogPtr> catalogs;
+  for (int n = 0; n < 3; ++n) catalogs.push_back(run(newer()));
+  constexpr int kWriters = 24;
+  for (int round = 0; round < 5; ++round) {
+    const auto holder = keep_the_head();
+    for (int n = 0; n < kWriters; ++n) {
+      const CatalogPtr& catalog = catalogs[static_cast<std::size_t>(n) % catalogs.size()];
+      OwnItem one = customer(round * kWriters + n);
+      one.type = catalog->find("customer");
+      begin(catalog, std::move(one));
+    }
+    // Some have waited for as long as one waits for another by now, and lead as well.
+    EXPECT_TRUE(run_until_true([&] {
+      return number(
+                 "select count(*) from pg_stat_activity where datname = current_database() and "
+                 "wait_event_type = 'Lock'") >= 2;
+    }));
+    run(holder->query("rollback"));
+    ASSERT_TRUE(all_answered());
+  }
+  for (const Answer& answer : answers_) {
+    EXPECT_EQ(answer.code, "");
+    EXPECT_EQ(answer.outcome.action, OwnAction::inserted);
+  }
+  EXPECT_EQ(number("select count(*) from sluice.own_entity"), 5 * kWriters);
+  expect_feed_is_right();
+}
 
 TEST_F(GatheredWritesTest, WritersOfEveryKindThatComeTogetherShareACommitAndEachHasItsAnswer) {
   const EntityId one = write_one(customer(1));
