@@ -19,9 +19,12 @@ namespace {
 using model::quote_name;
 using model::quote_text;
 
+constexpr const char* kBusyCode = "views.busy";
 constexpr std::string_view kOurMark = "sluice workspace ";
 /// Rises with the way views are made: all are made anew then.
 constexpr int kFormat = 2;
+/// Each of these indexes costs every write of every workspace; names beyond are found by reading.
+constexpr std::int64_t kOwnIndexesMax = 8;
 /// An index of an own attribute is built at once up to this size of the table; it takes seconds.
 constexpr std::int64_t kIndexAtOnceBytes = 256 << 20;
 
@@ -57,9 +60,6 @@ constexpr std::string_view kExisting =
 
 constexpr std::string_view kMayOwn = "select rolsuper from pg_roles where rolname = current_user";
 
-constexpr std::string_view kMe = "select current_user::text";
-
-constexpr std::string_view kMissingRoles =
 // What a dump does not carry along (the owners of views), and what makes another view of the same
 // catalogue.
 constexpr std::string_view kMadeHere =
@@ -71,6 +71,9 @@ constexpr std::string_view kMadeHere =
 constexpr std::string_view kRemember =
     "update sluice.workspace set views_made = $2 where workspace_id = $1 and views_made <> $2";
 
+constexpr std::string_view kMe = "select current_user::text";
+
+constexpr std::string_view kMissingRoles =
     "select w.name from unnest($1::text[]) as w (name)"
     " where not exists (select from pg_roles r where r.rolname = w.name)";
 
@@ -150,7 +153,11 @@ constexpr std::string_view kRemembered =
     "select name, hash, coalesce(failure->>'code', ''), coalesce(failure->>'message', ''),"
     " coalesce(failure->>'hint', '') from sluice.sql_view where workspace_id = $1";
 
-constexpr std::string_view kOwnBytes = "select pg_relation_size('sluice.own_entity')";
+// With what is stored beside it: an index reads every document.
+constexpr std::string_view kOwnBytes = "select pg_table_size('sluice.own_entity')";
+constexpr std::string_view kOwnIndexes =
+    "select count(*) from pg_index i join pg_class c on c.oid = i.indexrelid"
+    " where i.indrelid = 'sluice.own_entity'::regclass and c.relname like 'own\\_entity\\_at\\_%'";
 
 /// A relation of the workspace's schema as it is.
 struct Standing {
@@ -401,7 +408,7 @@ Task<void> drop_view(pg::Transaction& transaction, const Refresh& refresh, std::
 
 Error stale_error(const pg::QueryError& error, const std::string& view) {
   if (error.sqlstate() == "55P03") {
-    return Error(ErrorKind::retry_later, "views.busy",
+    return Error(ErrorKind::retry_later, kBusyCode,
                  fmt::format("the view {} is locked by somebody who reads it", view),
                  "run: sluice view refresh, when their query is over");
   }
@@ -450,7 +457,8 @@ Task<void> look(pg::Transaction& transaction, Refresh& refresh) {
   }
 }
 
-/// An index for each unique text of own types, one for all that are called alike.
+/// An index for each unique text of own types, one for all that are called alike; the first names
+/// that come.
 Task<void> make_own_indexes(pg::Connection& connection, const model::Catalog& catalog) {
   const auto bytes = co_await connection.query(kOwnBytes);
   if (bytes.get<std::int64_t>(0, 0) > kIndexAtOnceBytes) co_return;
@@ -459,12 +467,15 @@ Task<void> make_own_indexes(pg::Connection& connection, const model::Catalog& ca
       if (!type.own || !attribute.unique || attribute.type != contract::AttributeType::text)
         continue;
       const std::string index =
-          quote_name(model::fitted_name(fmt::format("own_entity_by_{}", attribute.name)));
+          quote_name(model::fitted_name(fmt::format("own_entity_at_{}", attribute.name)));
       pg::Params params("sluice." + index);
       const auto there =
           co_await connection.query("select to_regclass($1) is not null", std::move(params));
       if (there.get<bool>(0, 0)) continue;
-      const std::string value = fmt::format("sluice.text_of(data, {})", quote_text(attribute.name));
+      const auto all = co_await connection.query(kOwnIndexes);
+      if (all.get<std::int64_t>(0, 0) >= kOwnIndexesMax) co_return;
+      const std::string value =
+          fmt::format("sluice.short_text_of(data, {})", quote_text(attribute.name));
       std::vector<std::string> create = {fmt::format(
           "create index if not exists {0} on sluice.own_entity (workspace_id, type_id, ({1}))"
           " where ({1}) is not null",
@@ -480,6 +491,7 @@ Task<bool> refresh_by(pg::Connection& connection, const model::Catalog& catalog,
   std::vector<View> views = views_of(catalog);
   const auto me = co_await connection.query(kMe);
   refresh.me = me.get<std::string>(0, 0);
+  const std::string made_here = co_await views_made_here(connection);
   co_await make_own_indexes(connection, catalog);
   refresh.owners = co_await ready_owners(connection, views);
 
@@ -491,7 +503,6 @@ Task<bool> refresh_by(pg::Connection& connection, const model::Catalog& catalog,
     co_return false;
   }
   co_await transaction.query(kPatience);
-  const std::string made_here = co_await views_made_here(connection);
   const std::string mark = fmt::format("{}{}", kOurMark, catalog.workspace.value);
   co_await claim_schema(transaction, refresh.schema, mark);
   co_await look(transaction, refresh);
@@ -519,6 +530,8 @@ Task<bool> refresh_by(pg::Connection& connection, const model::Catalog& catalog,
     Task<void> work = drop_view(transaction, refresh, name, standing);
     co_await in_its_savepoint(transaction, refresh, name, std::move(work));
   }
+  pg::Params made(catalog.workspace, made_here);
+  co_await transaction.query(kRemember, std::move(made));
   co_await transaction.commit();
   co_return true;
 }
@@ -530,13 +543,16 @@ Result<void> check_workspace_name(std::string_view name) {
                         name == "information_schema" || name.starts_with("pg_");
   if (!reserved) return {};
   return fail(
-  pg::Params made(catalog.workspace, made_here);
-  co_await transaction.query(kRemember, std::move(made));
       ErrorKind::bad_input, "workspace.reserved_name",
       fmt::format("a workspace cannot be called {}: its views live in a schema of that name, and"
                   " PostgreSQL or Sluice needs that one",
                   name),
       "choose another name");
+}
+
+Task<std::string> views_made_here(pg::Connection& connection) {
+  const auto here = co_await connection.query(kMadeHere, pg::Params(kFormat));
+  co_return here.get<std::string>(0, 0);
 }
 
 Task<std::vector<StaleView>> refresh_views(pg::Connection& connection,
@@ -550,11 +566,6 @@ Task<std::vector<StaleView>> refresh_views(pg::Connection& connection,
     refresh.workspace = catalog.workspace;
     refresh.schema = workspace_name;
     const bool done = co_await refresh_by(connection, *current, refresh);
-Task<std::string> views_made_here(pg::Connection& connection) {
-  const auto here = co_await connection.query(kMadeHere, pg::Params(kFormat));
-  co_return here.get<std::string>(0, 0);
-}
-
     if (done) co_return std::move(refresh.stale);
     newer = co_await model::load_catalog(connection, catalog.workspace);
     current = newer.get();
@@ -576,7 +587,9 @@ Task<std::vector<StaleView>> stale_views(pg::Connection& connection,
       hashes[name] = rows.get<std::string>(row, 1);
       continue;
     }
-    Error error(ErrorKind::conflict, rows.get<std::string>(row, 2), rows.get<std::string>(row, 3),
+    const bool was_busy = rows.text(row, 2) == kBusyCode;
+    Error error(was_busy ? ErrorKind::retry_later : ErrorKind::conflict,
+                rows.get<std::string>(row, 2), rows.get<std::string>(row, 3),
                 rows.get<std::string>(row, 4));
     hashes[name] = "";
     stale.push_back(StaleView{std::move(name), std::move(error)});

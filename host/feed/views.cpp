@@ -131,11 +131,13 @@ View preset_view(const Catalog& catalog, const StoredType& type) {
 }
 
 /// Of a text attribute: through a function that the database trusts with rows that a reader may not
-/// see (migration 0007), so that an index on it serves behind row-level security, too.
+/// see (migration 0007), so that an index on it serves behind row-level security, too. A unique one
+/// as it is indexed: no longer than it may be (migration 0018).
 std::string own_value(const StoredType& type, const StoredAttribute& attribute) {
   if (attribute.type != contract::AttributeType::text)
     return model::value_expression(type, attribute, "e");
-  return fmt::format("sluice.text_of(e.data, {})", quote_text(attribute.name));
+  return fmt::format("sluice.{}(e.data, {})", attribute.unique ? "short_text_of" : "text_of",
+                     quote_text(attribute.name));
 }
 
 View own_view(const Catalog& catalog, const StoredType& type) {
