@@ -5,6 +5,7 @@
 #include "model/import.hpp"
 #include "model/own_types.hpp"
 #include "sync/audit.hpp"
+#include "sync/link_rules.hpp"
 #include "sync/view_work.hpp"
 
 #include <array>
@@ -97,6 +98,10 @@ Task<HttpResponse> create(Call& call) {
       expect(co_await model::create_own_type(transaction, call.workspace, std::move(wanted)));
   co_await audit(transaction, call, "type.create", made.name, json::object());
   co_await sync::renew_views(transaction, call.workspace, call.actor());
+  std::vector<std::string> attributes;
+  for (const model::OwnAttribute& one : made.attributes) attributes.push_back(one.name);
+  co_await sync::apply_rules_of(transaction, call.workspace, made.name, std::move(attributes),
+                                call.actor());
   co_await transaction.commit();
   json notes = co_await refresh(call, *connection);
   co_return HttpResponse::json(with_notes(model::to_json(made), std::move(notes)), 201);
@@ -106,12 +111,15 @@ Task<HttpResponse> add_attribute(Call& call) {
   const json body = co_await call.body();
   model::OwnAttribute wanted = expect(model::own_attribute_from_json(body));
   const std::string subject = call.part("type") + "." + wanted.name;
+  std::vector<std::string> attributes(1, wanted.name);
   auto connection = co_await call.services.pool.acquire();
   auto transaction = co_await pg::Transaction::begin(*connection);
   const model::OwnType made = expect(co_await model::add_own_attribute(
       transaction, call.workspace, call.part("type"), std::move(wanted)));
   co_await audit(transaction, call, "type.add_attribute", subject, json::object());
   co_await sync::renew_views(transaction, call.workspace, call.actor());
+  co_await sync::apply_rules_of(transaction, call.workspace, made.name, std::move(attributes),
+                                call.actor());
   co_await transaction.commit();
   json notes = co_await refresh(call, *connection);
   co_return HttpResponse::json(with_notes(model::to_json(made), std::move(notes)), 201);

@@ -27,6 +27,11 @@ const pg::Statement kLeavesLinks{"rule_leaves_links", R"(
 const pg::Statement kSwitch{"rule_switch", R"(
   update sluice.link_rule set enabled = $3 where workspace_id = $1 and name = $2)"};
 
+const pg::Statement kOfEnd{"rules_of_end", R"(
+  select name from sluice.link_rule where workspace_id = $1 and enabled
+    and ((target_type = $2 and target_attribute = any ($3)) or (source_type = $2 and source_attribute = any ($3)))
+  order by name)"};
+
 /// The work, the audit, the version, COMMIT.
 Task<work::WorkId> finish(pg::Transaction& transaction, WorkspaceId workspace, work::NewWork work,
                           std::string action, json detail) {
@@ -94,6 +99,16 @@ Task<Result<work::WorkId>> switch_rule(pg::Pool& pool, WorkspaceId workspace, st
   detail["enabled"] = enabled;
   co_return co_await finish(transaction, workspace, std::move(work), "rule.change",
                             std::move(detail));
+}
+
+Task<void> apply_rules_of(pg::Transaction& transaction, WorkspaceId workspace, std::string type,
+                          std::vector<std::string> attributes, std::string actor) {
+  pg::Array names(pg::Oid::text);
+  for (const std::string& attribute : attributes) names.add(std::string_view(attribute));
+  pg::Params params(workspace, std::string_view(type), std::move(names));
+  const auto rules = co_await transaction.query(kOfEnd, std::move(params));
+  for (int row = 0; row < rules.rows(); ++row)
+    co_await apply_rule(transaction, workspace, rules.get<std::string>(row, 0), actor);
 }
 
 Task<work::WorkId> apply_rule(pg::Transaction& transaction, WorkspaceId workspace, std::string name,

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "base/async.hpp"
 #include "base/error.hpp"
@@ -29,6 +30,11 @@ Task<Result<work::WorkId>> make_rule(pg::Pool& pool, WorkspaceId workspace, NewR
 /// that makes its links, or makes them inactive. Error: rule.unknown.
 Task<Result<work::WorkId>> switch_rule(pg::Pool& pool, WorkspaceId workspace, std::string name,
                                        bool enabled, std::string actor);
+
+/// Part of the transaction that makes these attributes of a type: rules that name one, and stood
+/// idle without it, are applied to what is there.
+Task<void> apply_rules_of(pg::Transaction& transaction, WorkspaceId workspace, std::string type,
+                          std::vector<std::string> attributes, std::string actor);
 
 /// Part of a transaction that changes the rule otherwise (an install): its links become inactive,
 /// and are made anew when it is enabled.
