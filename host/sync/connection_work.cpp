@@ -81,8 +81,9 @@ pg::Call call(const pg::Statement& statement, pg::Params params) {
   return made;
 }
 
-/// Full jitter over a doubling pause: 2, 4, 8 … seconds, an hour at most. AUTH and PERMISSION wait
-/// longer, since only a person can mend them; a new secret starts the stream at once.
+/// A doubling pause of 2, 4, 8 … seconds, an hour at most, of which the dice give the second half.
+/// AUTH and PERMISSION wait longer, since only a person can mend them; a new secret starts the
+/// stream at once.
 std::int64_t pause_ms(FailureClass failure, std::int64_t retry_after_ms, std::int64_t failures,
                       Entropy& entropy) {
   if (failure == FailureClass::rate_limited && retry_after_ms > 0)
@@ -716,14 +717,14 @@ Task<void> ConnectionWork::reconcile_stream(StreamRow stream) {
     end.failure->failure_class = FailureClass::bad_data;
     end.failure->vendor_code = "reconcile.blocked";
     end.failure->message = outcome.reason;
-  }
   } else if (!outcome.finished) {
     end.failure.emplace();
     end.failure->failure_class = FailureClass::cancelled;
     end.failure->message = "told to end before all was compared; it goes on later";
+  }
   co_await end_run(run, end);
-  log::info("sync.reconciled", {{"connection", connection->name},
   if (!outcome.finished) co_return;
+  log::info("sync.reconciled", {{"connection", connection->name},
                                 {"stream", stream.name},
                                 {"blocked", outcome.blocked},
                                 {"looked_up", outcome.looked_up},

@@ -473,6 +473,46 @@ TEST_F(Peers, many_connections_of_one_account_that_meet_429_stay_within_one_budg
 }
 
 // strimzi #12542: a failed connector could not be stopped while its task still ran.
+// A vendor's Retry-After of three years, taken at its word.
+TEST_F(Peers, a_retry_after_of_years_keeps_a_stream_for_an_hour_at_most) {
+  settle(10);
+  fault(json::parse(R"({"match":"/v1/products?limit=100","nth":1,"times":1,"kind":"429",
+                        "headers":{"Retry-After":"100000000"}})"));
+  read_again({"products"});
+  ASSERT_TRUE(eventually(std::chrono::seconds(60), [&] { return failures("products") >= 1; }))
+      << host_->log();
+  EXPECT_EQ(host_->sql("select next_run_at between now() + interval '1 minute' and now() + "
+                       "interval '61 minutes' from sluice.stream where stream = 'products'"),
+            "t");
+}
+
+// Rules whose own side was made after the connector linked nothing that had been read before.
+TEST_F(Peers, an_own_type_that_is_made_after_the_connector_is_linked_as_if_it_had_come_first) {
+  start_fake(30, {"--subscription-percent", "0"});
+  host_->start();
+  host_->client().send("POST", "/connectors/stripe/install", json::object());
+  host_->client().send("POST", "/connections", billing());
+  ASSERT_TRUE(settled()) << host_->log();
+  ASSERT_EQ(host_->count("select count(*) from sluice.link"), 0);
+  host_->client().send(
+      "POST", "/types",
+      json::parse(R"({"name":"customer","attributes":[{"name":"name","type":"text"}]})"));
+  EXPECT_EQ(host_->count("select count(*) from sluice.work where kind = 'rule.apply'"), 0);
+  host_->client().send(
+      "POST", "/types/customer/attributes",
+      json::parse(R"({"name":"email","type":"text","format":"email","unique":true})"));
+  const std::int64_t with_email =
+      host_->count("select count(*) from acme.stripe_customer where coalesce(email, '') <> ''");
+  ASSERT_GT(with_email, 0);
+  EXPECT_TRUE(eventually(std::chrono::seconds(30),
+                         [&] {
+                           return host_->count(
+                                      "select count(*) from sluice.link where state = 'pending'") ==
+                                  with_email;
+                         }))
+      << host_->count("select count(*) from sluice.link") << " of " << with_email;
+}
+
 TEST_F(Peers, a_failed_connection_that_is_told_to_stop_really_stops) {
   settle(30);
   fault(
