@@ -2,6 +2,7 @@
 #include <CLI/CLI.hpp>
 
 #include <iostream>
+#include <utility>
 
 #include "cli/context.hpp"
 #include "cli/wait.hpp"
@@ -13,6 +14,8 @@ void add_changes(CLI::App& app, Context& context) {
     std::string cursor, type;
     int limit = 50;
     bool follow = false;
+    bool reached = false;  ///< the host, once
+    bool said = false;     ///< that it is away
   };
   auto options = std::make_shared<Options>();
   auto* changes = app.add_subcommand("changes", "The change feed");
@@ -26,7 +29,23 @@ void add_changes(CLI::App& app, Context& context) {
       Query query = {{"limit", std::to_string(options->limit)}};
       if (!options->cursor.empty()) query.emplace_back("cursor", options->cursor);
       if (!options->type.empty()) query.emplace_back("type", options->type);
-      const json answer = client.get("/changes", query);
+      json answer;
+      try {
+        answer = client.get("/changes", query);
+      } catch (const Failure& failure) {
+        // Whoever follows waits for a host that starts again; anything else is for a person.
+        const bool away = failure.error().code == "host.unreachable" ||
+                          failure.error().kind == ErrorKind::retry_later ||
+                          failure.error().kind == ErrorKind::reconnect;
+        if (!options->follow || !options->reached || !away) throw;
+        if (!std::exchange(options->said, true))
+          std::cerr << failure.error().describe() << "; waiting, cursor: " << options->cursor
+                    << '\n';
+        pause_for(std::chrono::seconds(1));
+        continue;
+      }
+      options->reached = true;
+      options->said = false;
       options->cursor = cell(answer["cursor"]);
       if (!options->follow || !answer["changes"].empty()) {
         context.show(answer, answer["changes"],

@@ -21,7 +21,9 @@ using model::StoredType;
 
 constexpr std::array<std::string_view, 8> kOps = {"eq", "ne",  "gt", "gte",
                                                   "lt", "lte", "in", "is_null"};
-constexpr std::array<std::string_view, 6> kComparisons = {"=", "<>", ">", ">=", "<", "<="};
+/// What has no value is not equal to one either.
+constexpr std::array<std::string_view, 6> kComparisons = {"=", "is distinct from", ">", ">=", "<",
+                                                          "<="};
 
 std::unexpected<Error> bad_filter(std::string code, const Filter& filter, std::string what,
                                   std::string hint) {

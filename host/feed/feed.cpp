@@ -210,6 +210,7 @@ class Reading {
     const Moment moment(rows);
     const std::optional<Error> refused = co_await compare(moment);
     if (refused) co_return refused;
+    page_.kept_from = moment.kept_from;
     take(moment, rows);
     co_return std::nullopt;
   }

@@ -47,6 +47,7 @@ struct FeedPage {
   std::vector<Change> changes;
   std::string cursor;     ///< where to go on: everything before it was looked at
   bool has_more = false;  ///< there is more to look at, though perhaps nothing of what is asked for
+  std::int64_t kept_from = 1;  ///< the first position that retention has left
 };
 
 /// A page of changes behind the cursor, in the order of their positions. Positions are given under

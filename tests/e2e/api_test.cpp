@@ -481,7 +481,7 @@ TEST_F(ApiTest, filters_find_what_sql_finds) {
   const std::pair<const char*, const char*> all[] = {
       {"status=open", "status = 'open'"},
       {"status[in]=open,paid", "status in ('open','paid')"},
-      {"status[ne]=open", "status <> 'open'"},
+      {"status[ne]=open", "status is distinct from 'open'"},
       {"total[gte]=5000", "total >= 5000"},
       {"total[gt]=1000&total[lt]=20000&status=paid",
        "total > 1000 and total < 20000 and status = 'paid'"},
