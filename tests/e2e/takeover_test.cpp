@@ -42,7 +42,6 @@ class Takeover : public World {
   }
 
   void start_first(int customers, const std::string& failpoints = "") {
-    if (const char* other = std::getenv("SLUICE_TEST_SLUICED")) host_->program = other;
     start_fake(customers, {"--subscription-percent", "0"});
     host_->start(failpoints);
     started_ = true;

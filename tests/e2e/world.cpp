@@ -194,7 +194,8 @@ Host::~Host() {
 
 void Host::start(const std::string& failpoints) {
   Launch launch;
-  launch.program = program.empty() ? built("sluiced") : program;
+  const char* other = std::getenv("SLUICE_TEST_SLUICED");  // an older version, to see it fail
+  launch.program = !program.empty() ? program : other != nullptr ? other : built("sluiced");
   launch.arguments = {"--data", (directory_ / "data").string(), "--listen", "127.0.0.1:0",
                       "--set",  "workspace.default=acme",       "--set",    "sync.poll_ms=50",
                       "--set",  "sync.lease_ttl_ms=2000"};
