@@ -95,6 +95,11 @@ Error error_of(const pg::QueryError& failure) {
                  "in vain, and nothing was done",
                  "Ask again in a moment, and with fewer requests at once");
   }
+  if (failure.error().code == "pg.disk_full") {
+    return Error(ErrorKind::retry_later, "database.disk_full",
+                 "the database's disk is full; nothing was stored",
+                 "An operator has to make room where PostgreSQL keeps its files; then ask again");
+  }
   if (failure.sqlstate() == "57014") {
     return Error(ErrorKind::retry_later, "database.too_slow",
                  "the database needs longer for this than one request may take",

@@ -10,6 +10,8 @@ namespace sluice::pg {
 namespace {
 
 constexpr std::size_t kStatementCharactersMax = 120;
+constexpr std::string_view kDiskFullHint =
+    "make room where PostgreSQL keeps its files; everything goes on by itself";
 constexpr std::string_view kInDoubtHint =
     "read back whether the change is there before doing it again";
 
@@ -192,12 +194,16 @@ QueryError refused(const pg_result* result, std::string_view sql, Loss loss) {
       sqlstate == "0A000" && field(result, PG_DIAG_SOURCE_FUNCTION) == "RevalidateCachedQuery";
   if (stale_plan || sqlstate == "26000") kind = ErrorKind::retry_later;
   if (kind == ErrorKind::unknown_outcome) code = "pg.unknown_outcome";
+  const bool disk_full = sqlstate == "53100";
+  if (disk_full) code = "pg.disk_full";
 
-  std::string message = fmt::format("PostgreSQL refused a statement: {}", said);
+  std::string message = fmt::format(
+      "{}: {}", disk_full ? "the database's disk is full" : "PostgreSQL refused a statement", said);
   if (!detail.empty()) message += fmt::format(" ({})", detail);
   if (!constraint.empty()) message += fmt::format(" (constraint {})", constraint);
-  message += fmt::format(" [SQLSTATE {}] [{}]", sqlstate, beginning_of(sql));
-  Error error(kind, std::move(code), std::move(message), std::string(hint_for(kind)));
+  if (!disk_full) message += fmt::format(" [SQLSTATE {}] [{}]", sqlstate, beginning_of(sql));
+  Error error(kind, std::move(code), std::move(message),
+              disk_full ? std::string(kDiskFullHint) : std::string(hint_for(kind)));
   return QueryError(std::move(error), sqlstate, constraint);
 }
 

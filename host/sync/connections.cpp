@@ -3,6 +3,7 @@
 #include "base/log.hpp"
 #include "contract/config.hpp"
 #include "sync/audit.hpp"
+#include "sync/host_trouble.hpp"
 #include "sync/run.hpp"
 #include "sync/send_scope.hpp"
 #include "sync/step_pool.hpp"
@@ -277,7 +278,17 @@ Task<Result<CheckOutcome>> Connections::run_check(const LoadedConnection& connec
                  .stopping = std::move(stopping),
                  .steps = &services_.steps,
                  .owner = StepOwner{connection.workspace, connection.id, "checking the key"}};
-  const SessionEnd end = co_await run_session(std::move(run));
+  std::optional<Error> refused;
+  SessionEnd end;
+  try {
+    end = co_await run_session(std::move(run));
+  } catch (const pg::QueryError&) {
+    throw;
+  } catch (const Failure& failure) {
+    refused = failure.error();  // an address that is not allowed, a key that does not open
+  }
+  if (refused) co_return std::unexpected(std::move(*refused));
+  if (const std::optional<Error> own = host_trouble(end)) co_return std::unexpected(*own);
   co_return read_outcome(end);
 }
 
@@ -356,7 +367,8 @@ Task<Result<CheckOutcome>> Connections::create(WorkspaceId workspace, NewConnect
   } catch (const pg::QueryError& error) {
     if (error.kind() == ErrorKind::conflict) {
       refused = Error(ErrorKind::conflict, "connection.name_taken",
-                      "there is a connection '" + wanted.name + "' already", "Choose another name");
+                      "there is a connection '" + wanted.name + "' already",
+                      "Choose another name; one whose making was cut off is free in five minutes");
     } else if (error.kind() == ErrorKind::bad_input) {
       refused = Error(ErrorKind::bad_input, "connection.bad_name",
                       "'" + wanted.name + "' is no name for a connection",
@@ -366,12 +378,20 @@ Task<Result<CheckOutcome>> Connections::create(WorkspaceId workspace, NewConnect
     }
   }
   if (refused) co_return std::unexpected(*refused);
-  for (auto& [name, value] : wanted.secrets) {
-    co_await services_.vault.put(workspace, connection.id, name, std::move(value));
+  Result<CheckOutcome> outcome =
+      fail(ErrorKind::internal, "check.failed", "the check did not come to an end");
+  std::exception_ptr surprise;
+  try {
+    for (auto& [name, value] : wanted.secrets) {
+      co_await services_.vault.put(workspace, connection.id, name, std::move(value));
+    }
+    outcome = co_await run_check(connection);
+  } catch (...) {
+    surprise = std::current_exception();
   }
-  Result<CheckOutcome> outcome = co_await run_check(connection);
   if (!outcome) {
     co_await take_back(pool, workspace, connection.id);
+    if (surprise) std::rethrow_exception(surprise);
     co_return outcome;
   }
   auto lease = co_await pool.acquire();

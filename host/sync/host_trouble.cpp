@@ -18,6 +18,9 @@ constexpr std::string_view kOwn[] = {
     "connector.store",             // the host's own copies: damaged, or the disk is full
 };
 
+/// Of the database, which is everybody's: no stream's and no connector's fault either.
+constexpr std::string_view kDiskFull = "pg.disk_full";
+
 bool gave_up(const contract::ConnectorFailure& failure) {
   return failure.failure_class == contract::FailureClass::upstream_transient ||
          failure.failure_class == contract::FailureClass::upstream_permanent;
@@ -43,6 +46,10 @@ std::optional<Error> host_trouble(const SessionEnd& end) {
       std::ranges::any_of(kOwn, [&](std::string_view own) { return code.starts_with(own); })) {
     return Error(ErrorKind::internal, failure.vendor_code, failure.message,
                  "this is wrong on this host only; others go on with the connection");
+  }
+  if (failure.failure_class == contract::FailureClass::internal && code == kDiskFull) {
+    return Error(ErrorKind::retry_later, failure.vendor_code, failure.message,
+                 "make room where PostgreSQL keeps its files; everything goes on by itself");
   }
   if (gave_up(failure) && end.transport_error.starts_with(fetch::kNoAddress)) {
     return Error(ErrorKind::retry_later, "host.no_dns", end.transport_error,

@@ -9,10 +9,10 @@
 namespace sluice::sync {
 
 /// Why a session could not be had here, though another host might: a root key that this host lacks,
-/// no answer from its DNS, a connector file that it cannot load, a full disk. Nothing when the
-/// session's end is for the stream to say. Whoever gets one steps back: the work ends, the lease is
-/// given back, the engine shows it as this host's trouble and tries again after a pause, and the
-/// rows that hosts share say nothing of it.
+/// no answer from its DNS, a connector file that it cannot load, a full disk, its own or the
+/// database's. Nothing when the session's end is for the stream to say. Whoever gets one steps
+/// back: the work ends, the lease is given back, the engine shows it as this host's trouble and
+/// tries again after a pause, and the rows that hosts share say nothing of it.
 [[nodiscard]] std::optional<Error> host_trouble(const SessionEnd& end);
 
 /// A connector that got no address can only say that it did not reach its vendor. Where DNS works

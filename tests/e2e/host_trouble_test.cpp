@@ -123,6 +123,30 @@ TEST_F(HostTrouble, a_disk_that_is_full_on_one_host) {
   expect_the_other_is_well_again();
 }
 
+/// Nobody's defect, and the stream's least of all.
+TEST_F(HostTrouble, a_database_whose_disk_is_full_is_told_as_that_until_there_is_room) {
+  start_fake(30);
+  host_->start();
+  install();
+  host_->sql(
+      "create function public.no_room() returns trigger language plpgsql as $$ begin raise "
+      "disk_full using message = 'could not extend file: No space left on device'; end $$; create "
+      "trigger no_room before insert on vendor.stripe_customer for each statement execute function "
+      "public.no_room()");
+  host_->client().send("POST", "/connections", billing());
+  ASSERT_TRUE(eventually(seconds(60), [&] { return says(*host_, "the database's disk is full"); }))
+      << errors(*host_).output << host_->log();
+  const std::string said = errors(*host_).output;
+  EXPECT_NE(said.find("make room"), std::string::npos) << said;
+  EXPECT_EQ(said.find("defect"), std::string::npos) << said;
+  EXPECT_EQ(said.find("select"), std::string::npos) << said;
+  EXPECT_EQ(blamed(), "");
+  host_->sql("drop function public.no_room cascade");
+  EXPECT_TRUE(eventually(seconds(60), [&] { return all_is_read(); })) << host_->log();
+  EXPECT_TRUE(eventually(seconds(60), [&] { return errors(*host_).code == 0; }))
+      << errors(*host_).output;
+}
+
 TEST_F(HostTrouble, name_servers_of_which_one_host_hears_nothing) {
   for (Host* host : {host_.get(), &other_}) preload(*host, SLUICE_NO_DNS_SHIM, "NO_DNS_WHILE");
   host_->environment.erase("NO_DNS_WHILE");

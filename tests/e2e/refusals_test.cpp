@@ -172,6 +172,25 @@ TEST_F(Refusal, a_wrong_api_key_is_said_in_the_vendors_words_and_leaves_nothing_
   EXPECT_EQ(host_->count("select count(*) from sluice.secret where ciphertext is not null"), 0);
 }
 
+TEST_F(Refusal, an_address_that_is_not_allowed_leaves_nothing_behind_and_the_name_is_free) {
+  start_fake(1);
+  host_->start();
+  install();
+  json body = billing();
+  body["egress"].erase("allow_loopback");
+  for (int attempt = 0; attempt < 2; ++attempt) {
+    try {
+      host_->client().send("POST", "/connections", body);
+      FAIL() << "it was asked";
+    } catch (const Failure& failure) {
+      EXPECT_EQ(failure.error().code, "fetch.policy.address") << failure.what();
+    }
+    EXPECT_EQ(host_->count("select count(*) from sluice.connection"), 0);
+    EXPECT_EQ(host_->count("select count(*) from sluice.secret"), 0);
+  }
+  host_->client().send("POST", "/connections", billing());
+}
+
 TEST_F(Refusal, a_vendor_that_answers_nonsense_fails_its_stream_with_a_reason_and_recovers) {
   start_fake(30);
   host_->start();
