@@ -105,7 +105,7 @@ Drain measure(World& world, const std::string& name, std::int64_t targets, std::
                      "source_attribute, target_type, target_attribute, key_kind, origin) values "
                      "(1, 'by_email', 's', 'email', 't', 'email', 1, 'admin');"
                      "insert into sluice.lease_epoch values (1, 'link', 1);"
-                     "insert into sluice.catalog_version values (1, 0)"));
+                     "update sluice.catalog_version set version = 0"));
     run_until_done(loop,
                    script(pool, load_sql(kTargetType, kFirstTarget, targets, targets_queued)));
     run_until_done(loop, script(pool, load_sql(kSourceType, 0, sources, true)));
