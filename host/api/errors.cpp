@@ -91,7 +91,8 @@ json problem_of(std::string_view kind, const json& connection, const json& subje
 /// before it.
 void add_late(Problems& problems, const json& connection, const json& stream) {
   const std::int64_t interval = stream["interval_seconds"];
-  if (!stream["enabled"].get<bool>() || interval == 0 || stream["last_success_at"].is_null())
+  if (!stream["enabled"].get<bool>() || interval == 0 || stream["last_success_at"].is_null() ||
+      stream["health"] == "off")
     return;
   const std::int64_t age = stream["last_success_age_seconds"];
   if (age < std::max(kLateSecondsMin, interval * kLateIntervals)) return;

@@ -185,8 +185,8 @@ Task<ingest::PageCounts> write_page(const Services& services, ingest::PageContex
 
 }  // namespace
 
-/// Where the pages of a run go. The last page of a FETCH also takes the ids that it answers off the
-/// list; the last one of a snapshot completes it.
+/// Where the pages of a run go. The last page of a FETCH also takes the ids of which something was
+/// said off the list; the last one of a snapshot completes it.
 class ConnectionWork::RunSink final : public PageSink {
  public:
   RunSink(ConnectionWork& work, ingest::PageContext context)
@@ -197,7 +197,8 @@ class ConnectionWork::RunSink final : public PageSink {
   std::string first_mark;  ///< of a change stream without a checkpoint: why the rest is read again
   std::int64_t enumeration = 0;
   std::optional<std::int64_t> reading;
-  std::vector<ingest::PageEffects::Answered> answered;
+  std::vector<ingest::PageEffects::Answered> asked;  ///< of a FETCH
+  std::uint32_t asked_type = 0;
   bool superseded = false;  ///< the stream is to be read from its start: end
 
   [[nodiscard]] ingest::PageCheck check() const override {
@@ -212,7 +213,8 @@ class ConnectionWork::RunSink final : public PageSink {
     if (effects.checkpoint) effects.snapshots_again = std::exchange(first_mark, {});
     effects.reading = reading;
     effects.enumeration = enumeration;
-    if (last) effects.answered = answered;
+    if (!asked.empty()) listen(page);
+    if (last) effects.answered = answered();
     // A small answer from the cache of this host; a fresh one when another run changed the
     // catalogue.
     context_.catalog = co_await work_.services_.catalogs.get(context_.workspace);
@@ -226,10 +228,27 @@ class ConnectionWork::RunSink final : public PageSink {
     if (counts.notices > 0) work_.wake();
     co_return counts;
   }
+  /// Of those that were asked for.
+  [[nodiscard]] std::vector<ingest::PageEffects::Answered> answered() const {
+    std::vector<ingest::PageEffects::Answered> all;
+    for (const ingest::PageEffects::Answered& one : asked)
+      if (said_.contains(one.external_id)) all.push_back(one);
+    return all;
+  }
 
  private:
+  void listen(const contract::Page& page) {
+    const auto add = [this](const auto& said) {
+      if (said.type == asked_type) said_.emplace(said.external_id);
+    };
+    std::ranges::for_each(page.records, add);
+    std::ranges::for_each(page.rejected, add);
+    std::ranges::for_each(page.notices, add);
+  }
+
   ConnectionWork& work_;
   ingest::PageContext context_;
+  std::set<std::string, std::less<>> said_;  ///< ids of a FETCH
 };
 
 ConnectionWork::ConnectionWork(const Services& services, Connections& connections, Leases& leases,
@@ -741,9 +760,9 @@ Task<SessionEnd> ConnectionWork::read_again(RefetchBatch batch) {
   args.operation = contract::Operation::fetch;
   args.config_json = connection->config.dump();
   args.type = type_index.value_or(0);
-  std::vector<ingest::PageEffects::Answered> answered;
+  std::vector<ingest::PageEffects::Answered> asked;
   for (const RefetchId& id : batch.ids) {
-    ingest::PageEffects::Answered& one = answered.emplace_back();
+    ingest::PageEffects::Answered& one = asked.emplace_back();
     one.type = batch.type;
     one.external_id = id.external_id;
     one.generation = id.generation;
@@ -753,8 +772,10 @@ Task<SessionEnd> ConnectionWork::read_again(RefetchBatch batch) {
   SessionEnd end;
   if (type_index) {
     RunSink sink(*this, page_context(*connection, run, ""));
-    sink.answered = std::move(answered);
+    sink.asked = std::move(asked);
+    sink.asked_type = args.type;
     end = co_await drive(*connection, args, sink, Lane::changes);
+    end.left_some_out = sink.answered().size() < sink.asked.size();
   } else {
     end.failure.emplace();
     end.failure->message = "this version of the connector has no entity type '" + batch.type + "'";

@@ -106,7 +106,9 @@ Task<std::string> objection(pg::Connection& connection, const ingest::PageContex
     const std::string& type = manifest.entity_types[missing.type].name;
     const double share = static_cast<double>(missing.count) /
                          static_cast<double>(std::max<std::int64_t>(1, missing.stored));
-    if (missing.count > limits.always_allowed && share > limits.delete_share_max) {
+    const bool all_would_go = missing.count == missing.stored && !manifest.supports("fetch");
+    if (all_would_go ||
+        (missing.count > limits.always_allowed && share > limits.delete_share_max)) {
       said.push_back(
           fmt::format("{} of {} entities of {}.{} were not in the vendor's complete list "
                       "({:.0f} %, the limit is {:.0f} %)",

@@ -46,6 +46,13 @@ const pg::Statement kFresh{"refetch_fresh", R"(
   where workspace_id = $1 and connection_id = $2 and type = $3 and attempts = 0 and not_before <= now()
   order by not_before limit $4)"};
 
+// The other end of them: ids that fail often lie together, and one end alone would not get past
+// them.
+const pg::Statement kFreshLast{"refetch_fresh_last", R"(
+  select external_id, generation from sluice.refetch
+  where workspace_id = $1 and connection_id = $2 and type = $3 and attempts = 0 and not_before <= now()
+  order by not_before desc limit $4)"};
+
 const pg::Statement kAgain{"refetch_again", R"(
   select external_id, generation from sluice.refetch
   where workspace_id = $1 and connection_id = $2 and type = $3 and attempts > 0 and not_before <= now()
@@ -146,6 +153,7 @@ Task<void> RefetchLane::serve(DueType type) {
   const bool again = type.again && (!type.fresh || (last_was_fresh_ && !trial));
   last_type_ = type.name;
   last_was_fresh_ = !again;
+  if (trial) from_the_end_ = (type.failures + type.lane_failures) % 2 == 1;
   const std::size_t limit = trial ? 1 : again ? again_size_ : kBatch;
   RefetchBatch batch = co_await read_batch(type, again, static_cast<std::int64_t>(limit));
   if (batch.ids.empty() || !go_on_()) co_return;
@@ -158,7 +166,7 @@ Task<void> RefetchLane::serve(DueType type) {
 
 Task<RefetchBatch> RefetchLane::read_batch(const DueType& type, bool again, std::int64_t limit) {
   pg::Params params(workspace_, connection_, std::string_view(type.name), limit);
-  const pg::Statement& statement = again ? kAgain : kFresh;
+  const pg::Statement& statement = again ? kAgain : from_the_end_ ? kFreshLast : kFresh;
   const auto rows = co_await pool_.query(statement, std::move(params));
   RefetchBatch batch;
   batch.type = type.name;
@@ -172,13 +180,21 @@ Task<RefetchBatch> RefetchLane::read_batch(const DueType& type, bool again, std:
 
 Task<RefetchLane::Went> RefetchLane::attempt(const DueType& type, RefetchBatch batch) {
   const std::size_t ids = batch.ids.size();
-  const SessionEnd end = co_await fetch_(std::move(batch));
+  const SessionEnd end = co_await fetch_(batch);
   if (end.done()) {
     in_a_row_ = 0;
     suspect_ = false;
     if (type.failures > 0 || type.lane_failures > 0) {
       pg::Params mended(workspace_, connection_, std::string_view(type.name));
       co_await write_(kGoOn, std::move(mended));
+    }
+    if (end.left_some_out) {
+      failure_ = contract::ConnectorFailure();
+      failure_.failure_class = FailureClass::bad_data;
+      failure_.message =
+          "the connector said nothing of it: FETCH answers each id with a record, or with a "
+          "deletion";
+      co_await blame(batch);  // of those that are still on the list
     }
     co_return Went::well;
   }
@@ -202,7 +218,8 @@ Task<RefetchLane::Went> RefetchLane::attempt(const DueType& type, RefetchBatch b
 
 Task<void> RefetchLane::serve_fresh(DueType type, RefetchBatch batch, bool trial) {
   const Went went = co_await attempt(type, batch);
-  if (went != Went::badly) co_return;
+  if (went != Went::badly) co_return;  // where it went well it goes on, from that end
+  from_the_end_ = false;
   if (batch.ids.size() > 1) {
     co_await find_bad_ids(std::move(type), std::move(batch));
     co_return;

@@ -43,9 +43,10 @@ struct RefetchBatch {
 ///   another type fails right after that, too, ─► the connection's whole lane pauses
 ///   the vendor's rate, its key, its configuration: the lane pauses at once
 ///
-/// A pause (sluice.refetch_pause) grows while it does not help, and ends with one id as a trial. So
-/// a vendor that is down is asked for two ids or three between pauses, and an id that can never be
-/// read is asked for alone, after pauses of its own of up to an hour.
+/// A pause (sluice.refetch_pause) grows while it does not help, and ends with one id as a trial,
+/// from the one end of the list and the other in turns. An id of which a session said nothing has
+/// failed. So a vendor that is down is asked for two ids or three between pauses, and an id that
+/// can never be read is asked for alone, after pauses of its own of up to an hour.
 class RefetchLane {
  public:
   static constexpr std::size_t kBatch = 50;
@@ -103,6 +104,8 @@ class RefetchLane {
   std::function<bool()> go_on_;
   std::string last_type_;
   bool last_was_fresh_ = false;
+  bool from_the_end_ =
+      false;  ///< fresh ids are taken from the younger end, where a trial went well
   std::size_t again_size_ = 1;  ///< doubles while ids that failed before are read well
   int in_a_row_ = 0;            ///< failures of single ids
   bool suspect_ = false;        ///< a type paused a moment ago, and nothing was read since

@@ -22,6 +22,7 @@ struct SessionEnd {
   std::optional<contract::ConnectorFailure> failure;
   std::optional<std::string> result_json;  ///< of CHECK and DISCOVER
   std::string transport_error;  ///< of the last answer, when it was none; see contract::Response
+  bool left_some_out = false;   ///< of a FETCH that is done: of some ids nothing was said
   ingest::PageCounts counts;
   std::int64_t pages = 0;
   std::int64_t requests = 0;

@@ -195,7 +195,8 @@ typedef int32_t sluice_operation;
                                    {"account":{"id","name"},"mode","notes":[…]} */
 #define SLUICE_OP_DISCOVER 2    /* the account's custom attributes -> result {"attributes":[…]} */
 #define SLUICE_OP_READ 3        /* one stream, from a checkpoint -> records, notices, checkpoints */
-#define SLUICE_OP_FETCH 4       /* these ids of this type, as they are now -> records (deleted ones flagged) */
+#define SLUICE_OP_FETCH 4       /* these ids of this type, as they are now -> records (deleted ones flagged); an id of
+                                   which nothing is said is asked for again, later and later, and told in errors */
 #define SLUICE_OP_RECEIVE 5     /* one verified webhook delivery -> records, notices */
 #define SLUICE_OP_SUBSCRIBE 6   /* register webhooks at the vendor -> result */
 #define SLUICE_OP_UNSUBSCRIBE 7 /* and remove them */

@@ -215,6 +215,18 @@ TEST_F(ReconcileTest, a_handful_may_go_whatever_their_share) {
   EXPECT_EQ(compare(again).deleted, 20);
 }
 
+/// A vendor that says {} for a moment must not empty a table, however small.
+TEST_F(ReconcileTest, where_nobody_can_be_asked_the_last_ones_do_not_go_without_a_person) {
+  load(3);
+  const BegunEnumeration again = begin();
+  page(again, 1, 0, true);
+  const ReconcileOutcome outcome = compare(again);
+  EXPECT_TRUE(outcome.blocked);
+  EXPECT_NE(outcome.reason.find("3 of 3 entities of acme.person"), std::string::npos)
+      << outcome.reason;
+  EXPECT_EQ(living(), "3");
+}
+
 TEST_F(ReconcileTest, what_was_stored_or_changed_since_the_read_began_is_not_missed_by_it) {
   load(100);
   const BegunEnumeration again = begin();

@@ -67,6 +67,8 @@ class RefetchTest : public sluice::testing::PgTest {
       co_return end;
     }
     for (const RefetchId& id : batch.ids) {
+      end.left_some_out |= silent_.contains(id.external_id);
+      if (silent_.contains(id.external_id)) continue;
       pg::Params params(batch.type, id.external_id, id.generation);
       co_await pool().query(
           "delete from sluice.refetch where workspace_id = 1 and connection_id = 1 and type = $1 "
@@ -115,7 +117,8 @@ class RefetchTest : public sluice::testing::PgTest {
   std::vector<std::string> sessions_;
   int sessions_max_ = 200;
   std::set<std::string> bad_;
-  std::set<std::string> down_;  ///< types; "*": all
+  std::set<std::string> silent_;  ///< of which a session that goes well says nothing
+  std::set<std::string> down_;    ///< types; "*": all
   FailureClass failure_ = FailureClass::upstream_transient;
   std::int64_t retry_after_ms_ = 0;
   std::function<void(const RefetchBatch&)> during;
@@ -152,6 +155,35 @@ TEST_F(RefetchTest, one_bad_id_fails_alone_and_its_neighbours_are_read) {
   EXPECT_EQ(failed(), "thing31");
   EXPECT_EQ(left(), "1");
   EXPECT_EQ(std::count(sessions_.begin(), sessions_.end(), "thing 50"), 1);
+}
+
+TEST_F(RefetchTest, an_id_of_which_nothing_is_said_stays_and_is_told) {
+  note("customer", 10);
+  silent_ = {"customer3", "customer7"};
+  work();
+  EXPECT_EQ(left(), "2");
+  EXPECT_EQ(failed(), "customer3 customer7");
+  EXPECT_EQ(ask("select count(*)::text from sluice.refetch where reason like '%said nothing%' and "
+                "not_before > now()"),
+            "2");
+  EXPECT_EQ(paused(), "none");
+}
+
+/// A project that the key may not read: its ids lie together, as they were noticed.
+TEST_F(RefetchTest, many_bad_ids_that_lie_together_keep_nobody_behind_them_for_long) {
+  note("customer", 300);
+  for (int n = 60; n < 160; ++n) bad_.insert("customer" + std::to_string(n));
+  const std::string healthy =
+      "select count(*)::text from sluice.refetch where substr(external_id, 9)::int not between 60 "
+      "and 159";
+  int pauses = 0;
+  for (; ask(healthy) != "0" && pauses < 20; ++pauses) {
+    work();
+    pauses_are_over();
+  }
+  EXPECT_EQ(ask(healthy), "0") << left();
+  EXPECT_LE(pauses, 4) << "each longer than the one before while nothing is read";
+  EXPECT_EQ(left(), "100");
 }
 
 TEST_F(RefetchTest, several_bad_ids_in_a_batch_fail_alone) {
