@@ -351,7 +351,8 @@ bool World::settled(std::chrono::seconds most) {
     return host_->count(
                "select (select count(*) from sluice.stream where (mode = 'snapshot' and not "
                "snapshot_done) or state in "
-               "('new','failed')) + (select count(*) from sluice.refetch) + (select count(*) from "
+               "('new','failed') or reconcile in ('due','confirmed')) + (select count(*) from "
+               "sluice.refetch) + (select count(*) from "
                "sluice.link_queue)"
                " + (select count(*) from sluice.sync_run where finished_at is null and stream not "
                "in ('events'))"
