@@ -2,6 +2,7 @@
 // own entities in one workspace at a given pace, and one follower that asks again and again. And a
 // reader of one type, who has to pass what others wrote.
 #include <fmt/format.h>
+#include <libpq-fe.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -13,6 +14,9 @@
 #include <cstdio>
 #include <ctime>
 #include <filesystem>
+#include <fstream>
+#include <map>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 #include <string>
@@ -41,28 +45,16 @@ class Host {
     if (::mkdtemp(pattern.data()) == nullptr) throw std::runtime_error("no directory");
     directory_ = pattern;
     fs::permissions(directory_, static_cast<fs::perms>(0711));
-    int ends[2];
-    if (::pipe(ends) != 0) throw std::runtime_error("no pipe");
-    pid_ = ::fork();
-    if (pid_ == 0) {
-      ::prctl(PR_SET_PDEATHSIG, SIGTERM);
-      ::dup2(ends[1], STDOUT_FILENO);
-      std::freopen((directory_ / "log").c_str(), "w", stderr);
-      ::execl(program.c_str(), "sluiced", "--data", (directory_ / "data").c_str(), "--listen",
-              "127.0.0.1:0", "--set", "workspace.default=acme", nullptr);
-      ::_exit(127);
-    }
-    ::close(ends[1]);
-    const std::string first = line(ends[0]);
-    const std::string second = line(ends[0]);
-    ::close(ends[0]);
-    options_.url = after(first, "listening on ");
+    const std::string second = launch(program);
     options_.token = after(second, "shown this once: ");
     options_.workspace = "acme";
+    stop();
+    // When each transaction was committed: asked afterwards.
+    std::ofstream(directory_ / "data/postgres/local.conf") << "track_commit_timestamp = on\n";
+    launch(program);
   }
   ~Host() {
-    ::kill(pid_, SIGTERM);
-    ::waitpid(pid_, nullptr, 0);
+    stop();
     std::error_code ignored;
     fs::remove_all(directory_, ignored);
   }
@@ -70,8 +62,50 @@ class Host {
   Host& operator=(const Host&) = delete;
 
   [[nodiscard]] const cli::ClientOptions& options() const { return options_; }
+  /// Position of each change -> when it was committed, µs since the epoch.
+  [[nodiscard]] std::map<std::int64_t, std::int64_t> commits() const {
+    const std::string conninfo =
+        "host=" + (directory_ / "data/run").string() + " user=sluice dbname=sluice";
+    const std::unique_ptr<PGconn, void (*)(PGconn*)> connection(PQconnectdb(conninfo.c_str()),
+                                                                PQfinish);
+    const std::unique_ptr<PGresult, void (*)(PGresult*)> rows(
+        PQexec(connection.get(),
+               "select position, (extract(epoch from pg_xact_commit_timestamp(xmin)) * "
+               "1000000)::bigint from sluice.change"),
+        PQclear);
+    if (PQresultStatus(rows.get()) != PGRES_TUPLES_OK)
+      throw std::runtime_error(PQerrorMessage(connection.get()));
+    std::map<std::int64_t, std::int64_t> all;
+    for (int row = 0; row < PQntuples(rows.get()); ++row)
+      all[std::stoll(PQgetvalue(rows.get(), row, 0))] = std::stoll(PQgetvalue(rows.get(), row, 1));
+    return all;
+  }
 
  private:
+  /// Returns the second line that it prints; "" when that is none of a first start.
+  std::string launch(const std::string& program) {
+    int ends[2];
+    if (::pipe(ends) != 0) throw std::runtime_error("no pipe");
+    pid_ = ::fork();
+    if (pid_ == 0) {
+      ::prctl(PR_SET_PDEATHSIG, SIGTERM);
+      ::dup2(ends[1], STDOUT_FILENO);
+      if (std::freopen((directory_ / "log").c_str(), "a", stderr) == nullptr) ::_exit(126);
+      ::execl(program.c_str(), "sluiced", "--data", (directory_ / "data").c_str(), "--listen",
+              "127.0.0.1:0", "--set", "workspace.default=acme", nullptr);
+      ::_exit(127);
+    }
+    ::close(ends[1]);
+    options_.url = after(line(ends[0]), "listening on ");
+    std::string second;
+    if (options_.token.empty()) second = line(ends[0]);
+    ::close(ends[0]);
+    return second;
+  }
+  void stop() {
+    ::kill(pid_, SIGTERM);
+    ::waitpid(pid_, nullptr, 0);
+  }
   static std::string line(int from) {
     std::string text;
     for (char c = 0; ::read(from, &c, 1) == 1 && c != '\n';) text.push_back(c);
@@ -160,7 +194,8 @@ json measure(const Host& host, const Pace& pace, double seconds) {
       --writing;
     });
   }
-  std::vector<double> late_ms;
+  std::vector<std::pair<std::int64_t, std::int64_t>> seen_at;  // position, µs
+  std::vector<double> appended_ms;
   std::int64_t position = 0;
   for (;;) {
     const bool last = writing == 0;
@@ -168,24 +203,31 @@ json measure(const Host& host, const Pace& pace, double seconds) {
     const std::int64_t seen = now_micros();
     cursor = page.at("cursor").get<std::string>();
     for (const json& change : page.at("changes")) {
-      late_ms.push_back(static_cast<double>(seen - micros_of(change.at("at").get<std::string>())) /
-                        1e3);
+      appended_ms.push_back(
+          static_cast<double>(seen - micros_of(change.at("at").get<std::string>())) / 1e3);
       const auto at = change.at("position").get<std::int64_t>();
       if (position != 0 && at != position + 1) throw std::runtime_error("a position is missing");
       position = at;
+      seen_at.emplace_back(at, seen);
     }
     if (!page.at("changes").empty()) continue;
     if (last) break;
     std::this_thread::sleep_for(kPoll);
   }
   const auto wanted = static_cast<std::size_t>(seconds * pace.pages_per_s * pace.rows * 0.95);
+  const std::map<std::int64_t, std::int64_t> commits = host.commits();
+  std::vector<double> late_ms;
+  for (const auto& [at, seen] : seen_at)
+    late_ms.push_back(static_cast<double>(seen - commits.at(at)) / 1e3);
   std::sort(late_ms.begin(), late_ms.end());
+  std::sort(appended_ms.begin(), appended_ms.end());
   json figures;
   figures["changes"] = late_ms.size();
   figures["kept_pace"] = late_ms.size() >= wanted;
   figures["p50_ms"] = part(late_ms, 0.5);
   figures["p99_ms"] = part(late_ms, 0.99);
   figures["max_ms"] = part(late_ms, 1);
+  figures["appended_p99_ms"] = part(appended_ms, 0.99);
   fmt::print("{} pages/s of {} rows: {}\n", pace.pages_per_s, pace.rows, figures.dump());
   return figures;
 }
