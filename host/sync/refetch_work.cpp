@@ -153,7 +153,7 @@ Task<void> RefetchLane::serve(DueType type) {
   const bool again = type.again && (!type.fresh || (last_was_fresh_ && !trial));
   last_type_ = type.name;
   last_was_fresh_ = !again;
-  if (trial) from_the_end_ = (type.failures + type.lane_failures) % 2 == 1;
+  if (trial) from_the_end_ = (type.failures + type.lane_failures) % 2 == 1 ? kBatchesFromTheEnd : 0;
   const std::size_t limit = trial ? 1 : again ? again_size_ : kBatch;
   RefetchBatch batch = co_await read_batch(type, again, static_cast<std::int64_t>(limit));
   if (batch.ids.empty() || !go_on_()) co_return;
@@ -166,7 +166,7 @@ Task<void> RefetchLane::serve(DueType type) {
 
 Task<RefetchBatch> RefetchLane::read_batch(const DueType& type, bool again, std::int64_t limit) {
   pg::Params params(workspace_, connection_, std::string_view(type.name), limit);
-  const pg::Statement& statement = again ? kAgain : from_the_end_ ? kFreshLast : kFresh;
+  const pg::Statement& statement = again ? kAgain : from_the_end_ > 0 ? kFreshLast : kFresh;
   const auto rows = co_await pool_.query(statement, std::move(params));
   RefetchBatch batch;
   batch.type = type.name;
@@ -218,8 +218,9 @@ Task<RefetchLane::Went> RefetchLane::attempt(const DueType& type, RefetchBatch b
 
 Task<void> RefetchLane::serve_fresh(DueType type, RefetchBatch batch, bool trial) {
   const Went went = co_await attempt(type, batch);
-  if (went != Went::badly) co_return;  // where it went well it goes on, from that end
-  from_the_end_ = false;
+  // Where it went well it goes on, from that end, for so long that what came first does not starve.
+  from_the_end_ = went == Went::badly ? 0 : std::max(0, from_the_end_ - 1);
+  if (went != Went::badly) co_return;
   if (batch.ids.size() > 1) {
     co_await find_bad_ids(std::move(type), std::move(batch));
     co_return;

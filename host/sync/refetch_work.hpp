@@ -51,7 +51,8 @@ class RefetchLane {
  public:
   static constexpr std::size_t kBatch = 50;
   static constexpr int kFailuresInARow = 3;  ///< of ids alone, without a success: the type pauses
-  static constexpr int kPartsInARow = 8;     ///< the same of parts of a batch
+  static constexpr int kBatchesFromTheEnd = 20;  ///< behind a trial there that went well
+  static constexpr int kPartsInARow = 8;         ///< the same of parts of a batch
 
   /// Reads a batch again in one session, whose last page takes the answered ids off the list.
   using Fetch = std::function<Task<SessionEnd>(RefetchBatch)>;
@@ -104,8 +105,7 @@ class RefetchLane {
   std::function<bool()> go_on_;
   std::string last_type_;
   bool last_was_fresh_ = false;
-  bool from_the_end_ =
-      false;  ///< fresh ids are taken from the younger end, where a trial went well
+  int from_the_end_ = 0;        ///< so many batches of fresh ids are taken from the younger end
   std::size_t again_size_ = 1;  ///< doubles while ids that failed before are read well
   int in_a_row_ = 0;            ///< failures of single ids
   bool suspect_ = false;        ///< a type paused a moment ago, and nothing was read since

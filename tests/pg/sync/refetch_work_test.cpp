@@ -186,6 +186,21 @@ TEST_F(RefetchTest, many_bad_ids_that_lie_together_keep_nobody_behind_them_for_l
   EXPECT_EQ(left(), "100");
 }
 
+/// What a trial from the younger end begins there must come to what waits longest, too.
+TEST_F(RefetchTest, a_stream_of_new_ids_starves_none_of_the_old_ones_behind_a_trial) {
+  note("customer", 10, "old_");
+  sql("insert into sluice.refetch_pause (workspace_id, connection_id, type, until, error_class, "
+      "reason) values (1, 1, 'customer', now(), 'UPSTREAM_TRANSIENT', 'was down')");
+  int rounds = 0;
+  during = [&](const RefetchBatch&) { note("customer", 60, fmt::format("new_{}_", ++rounds)); };
+  sessions_max_ = 30;
+  note("customer", 60, "new_0_");
+  sql("update sluice.refetch set not_before = now() - interval '1 hour' where external_id like "
+      "'old%'");
+  work();
+  EXPECT_EQ(ask("select count(*)::text from sluice.refetch where external_id like 'old%'"), "0");
+}
+
 TEST_F(RefetchTest, several_bad_ids_in_a_batch_fail_alone) {
   note("thing", 50);
   bad_ = {"thing7", "thing8", "thing40"};
