@@ -95,7 +95,7 @@ Error error_of(const pg::QueryError& failure) {
                  "in vain, and nothing was done",
                  "Ask again in a moment, and with fewer requests at once");
   }
-  if (failure.error().code == "pg.disk_full") {
+  if (failure.error().code == pg::kDiskFull) {
     return Error(ErrorKind::retry_later, "database.disk_full",
                  "the database's disk is full; nothing was stored",
                  "An operator has to make room where PostgreSQL keeps its files; then ask again");

@@ -10,8 +10,6 @@ namespace sluice::pg {
 namespace {
 
 constexpr std::size_t kStatementCharactersMax = 120;
-constexpr std::string_view kDiskFullHint =
-    "make room where PostgreSQL keeps its files; everything goes on by itself";
 constexpr std::string_view kInDoubtHint =
     "read back whether the change is there before doing it again";
 
@@ -195,7 +193,7 @@ QueryError refused(const pg_result* result, std::string_view sql, Loss loss) {
   if (stale_plan || sqlstate == "26000") kind = ErrorKind::retry_later;
   if (kind == ErrorKind::unknown_outcome) code = "pg.unknown_outcome";
   const bool disk_full = sqlstate == "53100";
-  if (disk_full) code = "pg.disk_full";
+  if (disk_full) code = kDiskFull;
 
   std::string message = fmt::format(
       "{}: {}", disk_full ? "the database's disk is full" : "PostgreSQL refused a statement", said);
@@ -203,7 +201,7 @@ QueryError refused(const pg_result* result, std::string_view sql, Loss loss) {
   if (!constraint.empty()) message += fmt::format(" (constraint {})", constraint);
   if (!disk_full) message += fmt::format(" [SQLSTATE {}] [{}]", sqlstate, beginning_of(sql));
   Error error(kind, std::move(code), std::move(message),
-              disk_full ? std::string(kDiskFullHint) : std::string(hint_for(kind)));
+              std::string(disk_full ? kDiskFullHint : hint_for(kind)));
   return QueryError(std::move(error), sqlstate, constraint);
 }
 

@@ -7,6 +7,11 @@
 
 namespace sluice::pg {
 
+/// Code and hint of what the server says when it has no room left (SQLSTATE 53100).
+inline constexpr const char* kDiskFull = "pg.disk_full";
+inline constexpr const char* kDiskFullHint =
+    "make room where PostgreSQL keeps its files; everything goes on by itself";
+
 /// Thrown by everything in pg/. kind() says the next move:
 ///   retry_later      serialization failure, deadlock, lock or statement timeout, a missed
 ///   deadline, too
@@ -24,7 +29,7 @@ namespace sluice::pg {
 ///   not_found        the database named in the connection string does not exist
 ///   cancelled        the caller's coroutine was cancelled
 ///   internal         anything else: a bug in our SQL
-/// Codes: "pg.refused" (the server said no; see sqlstate()), "pg.lost", "pg.deadline",
+/// Codes: "pg.refused" (the server said no; see sqlstate()), kDiskFull, "pg.lost", "pg.deadline",
 /// "pg.cancelled", "pg.unknown_outcome", "pg.connect_failed", "pg.bad_conninfo", "pg.unusable",
 /// "pool.exhausted", "pool.closed". Messages hold what the server said, without the values it
 /// quotes, and the beginning of the statement; never a parameter, never a password.

@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "fetch/lookup.hpp"
+#include "pg/error.hpp"
 
 namespace sluice::sync {
 namespace {
@@ -17,9 +18,6 @@ constexpr std::string_view kOwn[] = {
     "connector.not_readable",      //
     "connector.store",             // the host's own copies: damaged, or the disk is full
 };
-
-/// Of the database, which is everybody's: no stream's and no connector's fault either.
-constexpr std::string_view kDiskFull = "pg.disk_full";
 
 bool gave_up(const contract::ConnectorFailure& failure) {
   return failure.failure_class == contract::FailureClass::upstream_transient ||
@@ -47,9 +45,10 @@ std::optional<Error> host_trouble(const SessionEnd& end) {
     return Error(ErrorKind::internal, failure.vendor_code, failure.message,
                  "this is wrong on this host only; others go on with the connection");
   }
-  if (failure.failure_class == contract::FailureClass::internal && code == kDiskFull) {
+  if (failure.failure_class == contract::FailureClass::internal && code == pg::kDiskFull) {
+    // Of the database, which is everybody's: no stream's and no connector's fault either.
     return Error(ErrorKind::retry_later, failure.vendor_code, failure.message,
-                 "make room where PostgreSQL keeps its files; everything goes on by itself");
+                 std::string(pg::kDiskFullHint));
   }
   if (gave_up(failure) && end.transport_error.starts_with(fetch::kNoAddress)) {
     return Error(ErrorKind::retry_later, "host.no_dns", end.transport_error,
