@@ -1,7 +1,6 @@
 // Entity types: what there is, and the organisation's own.
 #include "api/api.hpp"
 
-#include "feed/views.hpp"
 #include "model/import.hpp"
 #include "model/own_types.hpp"
 #include "sync/audit.hpp"
@@ -64,24 +63,21 @@ Task<HttpResponse> show(Call& call) {
   co_return HttpResponse::json(describe(*type));
 }
 
-/// The views are those of the catalogue as it is now; what stays stale, in words. The change that
-/// called for it is committed: nothing that goes wrong here may look as if it were not. It left
-/// durable work that does the same; this is for who made it and asks at once.
+/// The views are those of the catalogue as it is now; what stays stale, in words.
 Task<json> refresh(Call& call, pg::Connection& connection) {
   call.services.catalogs.invalidate(call.workspace);
-  json notes = json::array();
-  std::optional<Error> failed;
-  try {
-    const model::CatalogPtr catalog = co_await model::load_catalog(connection, call.workspace);
-    const auto stale = co_await feed::refresh_views(connection, *catalog, call.workspace_name);
-    for (const feed::StaleView& one : stale)
-      notes.push_back("the SQL view " + one.name + " is the old one: " + one.error.describe());
-  } catch (const Failure& failure) {
-    failed = failure.error();
-  }
-  if (failed) notes.push_back("the SQL views are the old ones: " + failed->describe());
+  const std::vector<std::string> notes =
+      co_await sync::renew_views_now(connection, call.workspace, call.workspace_name);
   call.services.engine.kick();
-  co_return notes;
+  co_return json(notes);
+}
+
+/// What new attributes of a type leave to durable work, in their own transaction.
+Task<void> leave_work(Call& call, pg::Transaction& transaction, std::string type,
+                      std::vector<std::string> attributes) {
+  co_await sync::renew_views(transaction, call.workspace, call.actor());
+  co_await sync::apply_rules_of(transaction, call.workspace, std::move(type), std::move(attributes),
+                                call.actor());
 }
 
 json with_notes(json document, json notes) {
@@ -97,11 +93,9 @@ Task<HttpResponse> create(Call& call) {
   const model::OwnType made =
       expect(co_await model::create_own_type(transaction, call.workspace, std::move(wanted)));
   co_await audit(transaction, call, "type.create", made.name, json::object());
-  co_await sync::renew_views(transaction, call.workspace, call.actor());
   std::vector<std::string> attributes;
   for (const model::OwnAttribute& one : made.attributes) attributes.push_back(one.name);
-  co_await sync::apply_rules_of(transaction, call.workspace, made.name, std::move(attributes),
-                                call.actor());
+  co_await leave_work(call, transaction, made.name, std::move(attributes));
   co_await transaction.commit();
   json notes = co_await refresh(call, *connection);
   co_return HttpResponse::json(with_notes(model::to_json(made), std::move(notes)), 201);
@@ -117,9 +111,7 @@ Task<HttpResponse> add_attribute(Call& call) {
   const model::OwnType made = expect(co_await model::add_own_attribute(
       transaction, call.workspace, call.part("type"), std::move(wanted)));
   co_await audit(transaction, call, "type.add_attribute", subject, json::object());
-  co_await sync::renew_views(transaction, call.workspace, call.actor());
-  co_await sync::apply_rules_of(transaction, call.workspace, made.name, std::move(attributes),
-                                call.actor());
+  co_await leave_work(call, transaction, made.name, std::move(attributes));
   co_await transaction.commit();
   json notes = co_await refresh(call, *connection);
   co_return HttpResponse::json(with_notes(model::to_json(made), std::move(notes)), 201);

@@ -8,7 +8,6 @@
 #include "base/failpoint.hpp"
 #include "base/log.hpp"
 #include "connector/version.hpp"
-#include "feed/views.hpp"
 #include "model/catalog_version.hpp"
 #include "model/storage.hpp"
 #include "sync/audit.hpp"
@@ -365,23 +364,16 @@ Task<Result<InstallOutcome>> Connections::install(WorkspaceId workspace, Install
                  std::move(detail));
   co_await model::raise_catalog_version(transaction, workspace);
   co_await transaction.commit();
+  SLUICE_FAILPOINT("install.committed");
   services_.catalogs.invalidate(workspace);
   log::info("connector.installed", {{"workspace", workspace_name},
                                     {"connector", outcome.connector},
                                     {"version", outcome.version},
                                     {"replaced", outcome.replaced}});
-  // Durable work does it too, should we die here; now, so that who installed can ask at once. What
-  // goes wrong may not look as if the install had.
-  try {
-    SLUICE_FAILPOINT("install.committed");
-    const model::CatalogPtr catalog = co_await model::load_catalog(*lease, workspace);
-    const auto stale = co_await feed::refresh_views(*lease, *catalog, workspace_name);
-    for (const feed::StaleView& one : stale)
-      outcome.notes.push_back(
-          fmt::format("the SQL view {} is the old one: {}", one.name, one.error.describe()));
-  } catch (const Failure& failure) {
-    outcome.notes.push_back("the SQL views are the old ones: " + failure.error().describe());
-  }
+  // Durable work does it too, should we die here; now, so that who installed can ask at once.
+  const std::vector<std::string> notes =
+      co_await renew_views_now(*lease, workspace, workspace_name);
+  outcome.notes.insert(outcome.notes.end(), notes.begin(), notes.end());
   if (changed_) changed_(workspace);
   co_return outcome;
 }

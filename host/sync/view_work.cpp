@@ -3,6 +3,7 @@
 #include <optional>
 #include <vector>
 
+#include "base/failpoint.hpp"
 #include "base/log.hpp"
 #include "feed/views.hpp"
 
@@ -50,6 +51,21 @@ Task<work::WorkId> renew_views(pg::Transaction& transaction, WorkspaceId workspa
   work.kind = kRenewViews;
   work.actor = std::move(actor);
   return work::put(transaction, workspace, std::move(work));
+}
+
+Task<std::vector<std::string>> renew_views_now(pg::Connection& connection, WorkspaceId workspace,
+                                               std::string workspace_name) {
+  std::vector<std::string> notes;
+  try {
+    SLUICE_FAILPOINT("views.now");
+    const model::CatalogPtr catalog = co_await model::load_catalog(connection, workspace);
+    const auto stale = co_await feed::refresh_views(connection, *catalog, workspace_name);
+    for (const feed::StaleView& one : stale)
+      notes.push_back("the SQL view " + one.name + " is the old one: " + one.error.describe());
+  } catch (const Failure& failure) {
+    notes.push_back("the SQL views are the old ones: " + failure.error().describe());
+  }
+  co_return notes;
 }
 
 Task<std::int64_t> renew_views_left_behind(pg::Pool& pool) {

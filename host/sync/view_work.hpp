@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "pg/pool.hpp"
 #include "work/runner.hpp"
@@ -18,6 +19,12 @@ inline constexpr const char* kRenewViews = "views.renew";
 /// Part of the transaction that changes what the views show.
 Task<work::WorkId> renew_views(pg::Transaction& transaction, WorkspaceId workspace,
                                std::string actor);
+
+/// The same at once, behind the commit, for whoever asks next; what stays the old one, in words.
+/// Never throws a Failure: the change is done, and nothing that goes wrong here may look as if it
+/// were not. The connection must not be inside a transaction.
+Task<std::vector<std::string>> renew_views_now(pg::Connection& connection, WorkspaceId workspace,
+                                               std::string workspace_name);
 
 /// Makes due what no change of a catalogue would: the views of workspaces in which they were made
 /// last by another version, as another role, or in the place that this database was restored from.

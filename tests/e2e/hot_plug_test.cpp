@@ -362,7 +362,7 @@ TEST_F(HotPlug, a_failed_connection_told_to_stop_stops_and_can_be_deleted) {
 
 TEST_F(HotPlug, an_install_that_is_done_is_never_answered_as_if_it_were_not) {
   start_fake(10);
-  host_->start("install.committed=throw");
+  host_->start("views.now=throw");
   drop(version("harbour_100"), "harbour-1.0.0.so");
   ASSERT_TRUE(becomes("harbour-1.0.0.so", "admitted"));
   const json answer = send("POST", "/connectors/harbour/install");

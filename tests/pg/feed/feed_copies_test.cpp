@@ -99,11 +99,14 @@ class FeedCopiesTest : public sluice::testing::FeedWorld {
   }
   void change(Server& server, const std::string& query) { run(server.pool->query(query)); }
   bool comes_true(Server& server, const std::string& query) {
-    for (int look = 0; look < 400; ++look) {
-      if (ask(server, query) == "t") return true;
-      ::usleep(25'000);
-    }
-    return false;
+    return run_until_true([&] { return ask(server, query) == "t"; });
+  }
+  /// The world in the first server, where a host has looked, and two changes more.
+  void begin() {
+    dump_and_restore();
+    if (HasFatalFailure()) return;
+    look(first_);
+    write(first_, 2);
   }
 
   Result<FeedPage> page(Server& server, std::string cursor) {
@@ -167,10 +170,8 @@ TEST_F(FeedCopiesTest, AnOldCursorGoesOnWithWhatIsChangedAfterARestore) {
 
 // Neither identifier nor timeline tell it: the row that the cursor has seen is not there.
 TEST_F(FeedCopiesTest, FilesThatWerePutBackAreToldToWhoHadSeenMore) {
-  dump_and_restore();
+  begin();
   if (HasFatalFailure()) return;
-  look(first_);
-  write(first_, 2);
   const std::string common = end_of(first_);
   first_.stop();
   copy_files("first", "snapshot");
@@ -190,10 +191,8 @@ TEST_F(FeedCopiesTest, FilesThatWerePutBackAreToldToWhoHadSeenMore) {
 }
 
 TEST_F(FeedCopiesTest, APromotedStandbyThatLackedTheLastChangesTellsWhoHadSeenThem) {
-  dump_and_restore();
+  begin();
   if (HasFatalFailure()) return;
-  look(first_);
-  write(first_, 2);
   base_backup("other", "-R -X stream");
   if (HasFatalFailure()) return;
   start(other_, "other");
@@ -225,10 +224,8 @@ TEST_F(FeedCopiesTest, APromotedStandbyThatLackedTheLastChangesTellsWhoHadSeenTh
 }
 
 TEST_F(FeedCopiesTest, ARecoveryToAPointInTimeTellsWhoHadSeenWhatCameAfterIt) {
-  dump_and_restore();
+  begin();
   if (HasFatalFailure()) return;
-  look(first_);
-  write(first_, 2);
   base_backup("other", "-X none");
   if (HasFatalFailure()) return;
   write(first_, 3);
