@@ -13,6 +13,18 @@ std::unexpected<Error> bad_allowance(std::string_view what, std::string_view wan
               R"(For example {"base_urls":{"api":"http://127.0.0.1:4010"},"allow_loopback":true})");
 }
 
+/// What connections that share a rate have in common. Without a known account it is the connection
+/// itself; without a destination, whatever it asks is refused before it is sent.
+std::string shared_by(const LoadedConnection& connection, const fetch::EgressAllowance& allowance) {
+  std::string key = fmt::format("{}\n{}\n", connection.workspace.value, connection.connector);
+  for (const contract::Host& host : connection.manifest().hosts) {
+    const auto to = fetch::destination(host, connection.config, allowance);
+    key += (to ? to->url() : "none") + "\n";
+  }
+  return key + (connection.vendor_account.empty() ? fmt::format("/{}", connection.id.value)
+                                                  : "=" + connection.vendor_account);
+}
+
 }  // namespace
 
 Task<Result<fetch::Credential>> VaultCredentials::credential(std::string secret_name,
@@ -62,12 +74,13 @@ SendScope::SendScope(vault::Vault& vault, Budgets& budgets, const LoadedConnecti
                      SendOptions options)
     : credentials_(vault, connection.workspace, connection.id, std::move(options.staged_secret)),
       allowance_(expect(read_allowance(connection.egress))),
+      budget_(budgets.of(connection, allowance_)),
       context_{connection.manifest().hosts,
                connection.manifest().auth,
                connection.config,
                allowance_,
                credentials_,
-               budgets.of(connection),
+               *budget_,
                stats_,
                options.priority,
                fetch::Asker(connection.workspace, connection.id, std::move(options.what)),
@@ -77,36 +90,44 @@ SendScope::SendScope(vault::Vault& vault, Budgets& budgets, const LoadedConnecti
 
 std::vector<fetch::HungRequest> Budgets::hung() const {
   std::vector<fetch::HungRequest> all;
-  for (const auto& [key, budget] : budgets_) {
-    for (fetch::HungRequest& one : budget->hung()) all.push_back(std::move(one));
+  for (const auto& [key, kept] : budgets_) {
+    for (fetch::HungRequest& one : kept.budget->hung()) all.push_back(std::move(one));
   }
   return all;
 }
 
-fetch::Budget& Budgets::of(const LoadedConnection& connection) {
-  // Without a known account the connection itself is what shares the rate.
-  const std::string account =
-      connection.vendor_account.empty()
-          ? fmt::format("{}/{}", connection.workspace.value, connection.id.value)
-          : connection.vendor_account;
-  const std::string key = connection.connector + "\n" + account;
-  auto found = budgets_.find(key);
+void Budgets::forget_unused(std::chrono::steady_clock::time_point now) {
+  if (now - looked_ < kKept / 4) return;
+  looked_ = now;
+  std::erase_if(budgets_, [now](const auto& entry) {
+    const Kept& kept = entry.second;
+    return kept.budget.use_count() == 1 && now - kept.asked_for >= kKept &&
+           kept.budget->stats().held_for.count() == 0;
+  });
+}
+
+std::shared_ptr<fetch::Budget> Budgets::of(const LoadedConnection& connection,
+                                           const fetch::EgressAllowance& allowance) {
+  const auto now = clock_.steady();
+  forget_unused(now);
   const contract::RateBudget& declared = connection.manifest().budget;
   const double rate =
       connection.mode == "test" ? declared.requests_per_second_test : declared.requests_per_second;
-  if (found == budgets_.end()) {
-    fetch::BudgetOptions options;
-    options.requests_per_second = rate;
-    options.concurrency = declared.concurrency;
-    options.headers = declared.headers;
-    options.kept_for_changes = 1;
-    options.of_one_max = std::max(1, declared.concurrency / 2);
-    options.hung_after = kHungAfter;
-    found = budgets_.emplace(key, std::make_unique<fetch::Budget>(options, clock_, delay_)).first;
-  } else {
-    found->second->set_requests_per_second(rate);
+  Kept& kept = budgets_[shared_by(connection, allowance)];
+  kept.asked_for = now;
+  if (kept.budget) {
+    kept.budget->set_requests_per_second(rate);
+    return kept.budget;
   }
-  return *found->second;
+  fetch::BudgetOptions options;
+  options.requests_per_second = rate;
+  options.concurrency = declared.concurrency;
+  options.headers = declared.headers;
+  options.kept_for_changes = 1;
+  options.of_one_max = std::max(1, declared.concurrency / 2);
+  options.hung_after = kHungAfter;
+  kept.budget = std::make_shared<fetch::Budget>(options, clock_, delay_);
+  return kept.budget;
 }
 
 }  // namespace sluice::sync

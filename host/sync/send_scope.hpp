@@ -58,6 +58,7 @@ class SendScope {
  private:
   VaultCredentials credentials_;
   fetch::EgressAllowance allowance_;
+  std::shared_ptr<fetch::Budget> budget_;
   fetch::FetchStats stats_;
   fetch::SendContext context_;
 };
@@ -66,28 +67,35 @@ class SendScope {
 /// is unknown or ill-typed is an Error "egress.invalid".
 Result<fetch::EgressAllowance> read_allowance(const nlohmann::json& egress);
 
-/// The budgets of this host, one a vendor account of a connector: every connection of the account,
-/// in every workspace, shares it. Of an account's places one is kept for changes, and one stream
-/// has at most half of them; what a vendor has not answered for kHungAfter holds up its stream
-/// only. One loop.
+/// The budgets of this host, one for each account of a connector at one destination in one
+/// workspace: its connections share it. Who an account is, is said by the vendor's side, and where
+/// that is may be chosen; so neither another workspace nor another address has a part in it. Of an
+/// account's places one is kept for changes, and one stream has at most half of them; what a vendor
+/// has not answered for kHungAfter holds up its stream only. One loop.
 class Budgets {
  public:
   static constexpr std::chrono::milliseconds kHungAfter{10'000};
+  /// A budget that nobody has used for so long, and whose vendor asked for no pause, is forgotten.
+  static constexpr std::chrono::minutes kKept{60};
 
   Budgets(const Clock& clock, fetch::Delay& delay) : clock_(clock), delay_(delay) {}
-  fetch::Budget& of(const LoadedConnection& connection);
+  std::shared_ptr<fetch::Budget> of(const LoadedConnection& connection,
+                                    const fetch::EgressAllowance& allowance);
   /// Requests that have not been answered for kHungAfter.
   [[nodiscard]] std::vector<fetch::HungRequest> hung() const;
-  /// "<connector>\n<account>" and the account's budget, for metrics; valid for the life of this
-  /// object.
-  [[nodiscard]] const std::map<std::string, std::unique_ptr<fetch::Budget>>& all() const {
-    return budgets_;
-  }
+  [[nodiscard]] std::size_t size() const { return budgets_.size(); }
 
  private:
+  struct Kept {
+    std::shared_ptr<fetch::Budget> budget;
+    std::chrono::steady_clock::time_point asked_for{};
+  };
+  void forget_unused(std::chrono::steady_clock::time_point now);
+
   const Clock& clock_;
   fetch::Delay& delay_;
-  std::map<std::string, std::unique_ptr<fetch::Budget>> budgets_;
+  std::map<std::string, Kept> budgets_;
+  std::chrono::steady_clock::time_point looked_{};
 };
 
 }  // namespace sluice::sync
