@@ -22,6 +22,10 @@ const pg::Statement kInstalled{"api_installed", R"(
   from sluice.installation i join sluice.connector_version v using (connector, sha256)
   where i.workspace_id = $1 and ($2::text is null or i.connector = $2) order by i.connector)"};
 
+const pg::Statement kApproved{"api_connectors_approved", R"(
+  select encode(a.sha256, 'hex') from sluice.connector_approval a
+  join unnest($1::text[]) wanted (sha256) on a.sha256 = decode(wanted.sha256, 'hex'))"};
+
 json file_json(const ShelfFile& file) {
   json document;
   document["file"] = file.file.string();
@@ -110,6 +114,15 @@ Task<json> versions(Call& call, std::optional<std::string> id) {
                            "Copy it into a directory of connectors.directories on this host"));
     }
   }
+  pg::Array contents(pg::Oid::text);
+  for (auto& [sha256, one] : by_sha256) {
+    one["approved"] = false;
+    contents.add(std::string_view(sha256));
+  }
+  const auto approved =
+      co_await call.services.pool.query(kApproved, pg::Params(std::move(contents)));
+  for (int row = 0; row < approved.rows(); ++row)
+    by_sha256[approved.get<std::string>(row, 0)]["approved"] = true;
   json all = json::array();
   for (auto& [sha256, one] : by_sha256) all.push_back(std::move(one));
   std::sort(all.begin(), all.end(), newest_first);
@@ -125,7 +138,7 @@ Task<HttpResponse> list(Call& call) {
   json all = co_await versions(call, std::nullopt);
   json document;
   document["connectors"] = std::move(all);
-  if (call.principal.role >= Role::admin)
+  if (call.principal.role >= Role::operator_)
     document["files"] = shelf_json(call.services.registry.shelf())["files"];
   co_return HttpResponse::json(document);
 }
@@ -167,6 +180,7 @@ Task<HttpResponse> install(Call& call) {
   wanted.version = optional_text(body, "version");
   wanted.sha256 = optional_text(body, "sha256");
   wanted.accept_loss = body.value("accept_loss", false);
+  if (call.principal.role == Role::operator_) wanted.approval = sync::Approval::given;
   const sync::InstallOutcome outcome = expect(
       co_await call.services.connections.install(call.workspace, std::move(wanted), call.actor()));
   json document;
@@ -179,6 +193,22 @@ Task<HttpResponse> install(Call& call) {
   document["new_streams"] = outcome.new_streams;
   document["gone_streams"] = outcome.gone_streams;
   document["notes"] = outcome.notes;
+  co_return HttpResponse::json(document, 201);
+}
+
+Task<HttpResponse> approve(Call& call) {
+  const json body = co_await call.body();
+  only_fields(body, {"version", "sha256"});
+  sync::InstallRequest wanted;
+  wanted.connector = call.part("connector");
+  wanted.version = optional_text(body, "version");
+  wanted.sha256 = optional_text(body, "sha256");
+  const sync::ApprovedVersion approved = expect(co_await call.services.connections.approve(
+      call.principal.workspace, std::move(wanted), call.actor()));
+  json document;
+  document["connector"] = approved.connector;
+  document["version"] = approved.version;
+  document["sha256"] = approved.sha256;
   co_return HttpResponse::json(document, 201);
 }
 
@@ -221,21 +251,25 @@ Task<HttpResponse> rescan(Call& call) {
   co_return HttpResponse::json(document);
 }
 
-constexpr std::array<Route, 7> kRoutes = {{
-    {"GET", "/v1/connectors", Access::admin,
+constexpr std::array<Route, 8> kRoutes = {{
+    {"GET", "/v1/connectors", Access::operator_,
      "Connector files in this host's directories: admitted, incomplete, or refused and why",
      host_files},
-    {"POST", "/v1/connectors/rescan", Access::admin,
+    {"POST", "/v1/connectors/rescan", Access::operator_,
      "Looks at the directories now, and answers what is there", rescan},
+    {"POST", "/v1/connectors/{connector}/approve", Access::operator_,
+     "Lets the code of a version {version, sha256} run: the newest when none is named; workspaces "
+     "install only what is approved",
+     approve},
     {"GET", "/v1/workspaces/{workspace}/connectors", Access::reader,
-     "Versions that this host offers and that the workspace has installed; for admins the files "
-     "too",
+     "Versions that this host offers and that the workspace has installed; for operators the "
+     "files too",
      list},
     {"GET", "/v1/workspaces/{workspace}/connectors/{connector}", Access::reader,
      "One connector with its versions, and the manifest of the installed or else newest one", show},
     {"POST", "/v1/workspaces/{workspace}/connectors/{connector}/install", Access::admin,
      "Brings a version {version, sha256, accept_loss} into the workspace: the newest when none is "
-     "named",
+     "named. An operator's install approves it, others need it approved",
      install},
     {"POST", "/v1/workspaces/{workspace}/connectors/{connector}/disable", Access::admin,
      "Turns a connector and all its connections off: what they stored is soft-deleted", disable},

@@ -37,6 +37,7 @@ json connector_rows(const json& answer) {
   const auto remark = [](const json& one, json& row) {
     std::string text;
     if (one.value("newest", false)) text = "newest";
+    if (!one.value("approved", true)) text += text.empty() ? "not approved" : ", not approved";
     if (one["installed"].get<bool>()) {
       text += text.empty() ? "installed" : ", installed";
       if (one.value("state", "") == "disabled") text += " (disabled)";
@@ -121,6 +122,16 @@ void install_connector(const Context& context, const InstallOptions& options) {
   context.say(answer, text);
 }
 
+void approve_connector(const Context& context, const InstallOptions& options) {
+  json body = json::object();
+  if (!options.version.empty()) body["version"] = options.version;
+  if (!options.sha256.empty()) body["sha256"] = options.sha256;
+  const json answer = context.client().global(
+      "POST", "/v1/connectors/" + Client::escape(options.id) + "/approve", body);
+  context.say(answer, fmt::format("approved {} {} ({}): workspaces may install it", options.id,
+                                  cell(answer["version"]), cell(answer["sha256"])));
+}
+
 std::string joined(const json& names) {
   std::string text;
   for (const json& name : names) text += (text.empty() ? "" : ", ") + cell(name);
@@ -166,6 +177,12 @@ void add_connector(CLI::App& app, Context& context) {
   install->add_flag("--accept-loss", options->accept_loss,
                     "also an older version that lacks attributes or streams of the installed one");
   install->callback([&context, options] { install_connector(context, *options); });
+  auto* approve = group->add_subcommand(
+      "approve", "Let the code of a version run here, in every workspace (operators)");
+  approve->add_option("id", options->id)->required();
+  approve->add_option("--version", options->version, "the newest when there is none");
+  approve->add_option("--sha256", options->sha256, "its content, the first 8 digits or more");
+  approve->callback([&context, options] { approve_connector(context, *options); });
   auto* disable = group->add_subcommand(
       "disable", "Turn a connector and its connections off; their rows are soft-deleted");
   disable->add_option("id", *id)->required();

@@ -37,8 +37,9 @@ struct Scanned {
 /// file into a directory runs nothing of it.
 class Registry {
  public:
-  explicit Registry(Store store, std::vector<std::filesystem::path> directories = {})
-      : store_(std::move(store)), shelf_(std::move(directories)) {}
+  explicit Registry(Store store, std::vector<std::filesystem::path> directories = {},
+                    Owners owners = {})
+      : store_(std::move(store)), shelf_(std::move(directories), std::move(owners)) {}
   ~Registry();
 
   /// Copies the file into the store, loads that copy. The same content again answers the same code.

@@ -71,8 +71,10 @@ bool Shelved::unsettled() const {
                      [](const ShelfFile& file) { return file.state == FileState::incomplete; });
 }
 
-Shelf::Shelf(std::vector<fs::path> directories)
-    : directories_(std::move(directories)), shelved_(std::make_shared<const Shelved>()) {}
+Shelf::Shelf(std::vector<fs::path> directories, Owners owners)
+    : directories_(std::move(directories)),
+      owners_(std::move(owners)),
+      shelved_(std::make_shared<const Shelved>()) {}
 
 ShelvedPtr Shelf::shelved() const {
   const std::lock_guard lock(mutex_);
@@ -107,6 +109,10 @@ ShelfFile Shelf::look_at(const fs::path& path, const Stamp& stamp, Micros now, H
     return file;
   };
   if (haste == Haste::patient && written_within(kCopyQuiet)) return incomplete(still_copied(path));
+  if (auto trusted = owners_.check_file(path); !trusted) {
+    file.reason = std::move(trusted.error());
+    return file;
+  }
   Result<Bytes> content = read_connector_file(path);
   if (!content) {
     file.reason = std::move(content.error());
@@ -130,6 +136,10 @@ ShelfFile Shelf::look_at(const fs::path& path, const Stamp& stamp, Micros now, H
 void Shelf::look_into(const fs::path& directory, Micros now, Haste haste, Shelved& out) {
   std::error_code failed;
   if (!fs::exists(directory, failed)) return;
+  if (auto trusted = owners_.check_directory(directory); !trusted) {
+    out.errors.push_back(std::move(trusted.error()));
+    return;
+  }
   std::vector<fs::path> files;
   fs::directory_iterator entries(directory, failed);
   for (const fs::directory_iterator end; !failed && entries != end; entries.increment(failed)) {

@@ -14,6 +14,7 @@
 
 #include "base/clock.hpp"
 #include "base/error.hpp"
+#include "connector/owners.hpp"
 #include "contract/manifest.hpp"
 
 namespace sluice::connector {
@@ -68,8 +69,10 @@ class Shelf {
     immediate,  ///< judge what is there: at the start, and when a person asks
   };
 
-  /// A directory that is not there yet is none: it is looked for each time.
-  explicit Shelf(std::vector<std::filesystem::path> directories = {});
+  /// A directory that is not there yet is none: it is looked for each time. One that `owners` do
+  /// not answer for is an error and nothing of it is looked at; a file that they do not answer for
+  /// is refused.
+  explicit Shelf(std::vector<std::filesystem::path> directories = {}, Owners owners = {});
 
   [[nodiscard]] const std::vector<std::filesystem::path>& directories() const {
     return directories_;
@@ -105,6 +108,7 @@ class Shelf {
   static void find_conflicts(Shelved& out);
 
   const std::vector<std::filesystem::path> directories_;
+  const Owners owners_;
   std::mutex looking_;  ///< one rescan at a time
   std::map<std::filesystem::path, Seen> seen_;
   mutable std::mutex mutex_;  ///< for what follows

@@ -41,6 +41,10 @@ struct InstallRequest {
   std::string connector;
   std::string version;  ///< empty: the newest that lies in this host's directories
   std::string sha256;   ///< or the beginning of one, 8 digits at least; empty: any
+/// Who asks for a version: an operator, whose word lets its code run on the hosts of this database,
+/// or somebody who may have only what an operator let in.
+enum class Approval { needed, given };
+
   /// An older version may lack what the installed one brought; that data then stays as it is.
   bool accept_loss = false;
 };
@@ -48,6 +52,11 @@ struct InstallRequest {
 struct InstallOutcome {
   std::string connector, version, sha256;
   std::string replaced;  ///< the version that was installed before; empty when there was none
+  Approval approval = Approval::needed;
+};
+
+struct ApprovedVersion {
+  std::string connector, version, sha256;
   std::string state;  ///< "enabled" or "disabled": installing does not turn on what was turned off
   std::vector<std::string> new_streams;   ///< added to the connections that there are
   std::vector<std::string> gone_streams;  ///< turned off in them: this version has no such streams
@@ -93,8 +102,8 @@ class Connections {
   /// the code they have; new ones use this. Connections get the streams that are new, streams that
   /// it lacks are turned off, no stream is begun again. Errors: connector.unknown (with what there
   /// is), connector.refused_file (why), connector.version_unknown, connector.version_ambiguous,
-  /// connector.version_lacks, those of Registry::obtain() and model::install_types()
-  /// (type.name_taken, …).
+  /// connector.version_lacks, connector.not_approved, those of Registry::obtain() and
+  /// model::install_types() (type.name_taken, …).
   Task<Result<InstallOutcome>> install(WorkspaceId workspace, InstallRequest wanted,
                                        std::string actor);
 
@@ -103,6 +112,12 @@ class Connections {
   /// the same. Error: installation.missing.
   Task<Result<std::vector<std::string>>> disable_connector(WorkspaceId workspace,
                                                            std::string connector,
+  /// An operator lets a version's code run, in every workspace; nothing of it runs yet. Again: the
+  /// same. The audit's line is in `workspace`, the operator's own. Errors: those of choosing in
+  /// install().
+  Task<Result<ApprovedVersion>> approve(WorkspaceId workspace, InstallRequest wanted,
+                                        std::string actor);
+
                                                            std::string actor);
   /// Turns it and the connections on that went off with it: everything is read again, rows come
   /// back with the ids they had. Connections that were disabled one by one stay off. Errors:
@@ -190,6 +205,11 @@ class Connections {
                                       InstallOutcome& outcome);
   Task<void> change_streams(pg::Transaction& transaction, WorkspaceId workspace,
                             const contract::Manifest& manifest, InstallOutcome& outcome);
+  /// Whether its code may run here; an operator's install makes it so.
+  static Task<bool> may_run(pg::Pool& pool, const std::string& sha256);
+  /// Whether it is new.
+  static Task<bool> put_approval(pg::Transaction& transaction, const ApprovedVersion& version,
+                                 std::string actor);
   Task<std::vector<std::string>> restart(pg::Transaction& transaction, WorkspaceId workspace,
                                          pg::Array connections);
 

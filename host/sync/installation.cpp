@@ -27,6 +27,13 @@ const pg::Statement kAdmit{"installation_admit", R"(
   insert into sluice.connector_version (connector, version, sha256, manifest)
   values ($1, $2, decode($3, 'hex'), $4) on conflict (connector, sha256) do nothing)"};
 
+const pg::Statement kApproved{"installation_approved", R"(
+  select exists (select 1 from sluice.connector_approval where sha256 = decode($1, 'hex')))"};
+
+const pg::Statement kApprove{"installation_approve", R"(
+  insert into sluice.connector_approval (connector, version, sha256, approved_by)
+  values ($1, $2, decode($3, 'hex'), $4) on conflict (sha256) do nothing returning true)"};
+
 const pg::Statement kKept{"installation_kept", R"(
   select encode(sha256, 'hex'), version from sluice.connector_version
   where connector = $1 and state = 'admitted' order by admitted_at)"};
@@ -142,6 +149,13 @@ std::vector<std::string> names_of(const pg::QueryResult& rows) {
   std::set<std::string> names;
   for (int row = 0; row < rows.rows(); ++row) names.insert(rows.get<std::string>(row, 0));
   return {names.begin(), names.end()};
+}
+
+json detail_of(const ApprovedVersion& version) {
+  json detail = json::object();
+  detail["version"] = version.version;
+  detail["sha256"] = version.sha256;
+  return detail;
 }
 
 std::unexpected<Error> not_installed(const std::string& connector) {
@@ -332,11 +346,50 @@ Task<Result<void>> Connections::change_catalogue(
   co_return Result<void>();
 }
 
+Task<bool> Connections::may_run(pg::Pool& pool, const std::string& sha256) {
+  const auto approved = co_await pool.query(kApproved, pg::Params(sha256));
+  co_return approved.get<bool>(0, 0);
+}
+
+Task<bool> Connections::put_approval(pg::Transaction& transaction, const ApprovedVersion& version,
+                                     std::string actor) {
+  pg::Params params(version.connector, version.version, version.sha256, actor);
+  const auto put = co_await transaction.query(kApprove, std::move(params));
+  co_return !put.empty();
+}
+
+Task<Result<ApprovedVersion>> Connections::approve(WorkspaceId workspace, InstallRequest wanted,
+                                                   std::string actor) {
+  pg::Pool pool = changing(workspace);
+  const auto chosen = co_await choose(pool, wanted);
+  if (!chosen) co_return std::unexpected(chosen.error());
+  const ApprovedVersion version{wanted.connector, chosen->version, chosen->sha256};
+  auto lease = co_await pool.acquire();
+  auto transaction = co_await pg::Transaction::begin(*lease);
+  const bool is_new = co_await put_approval(transaction, version, actor);
+  json detail = detail_of(version);
+  detail["before"] = !is_new;
+  co_await audit(transaction, workspace, std::move(actor), "connector.approve", version.connector,
+                 std::move(detail));
+  co_await transaction.commit();
+  co_return version;
+}
+
 Task<Result<InstallOutcome>> Connections::install(WorkspaceId workspace, InstallRequest wanted,
                                                   std::string actor) {
   pg::Pool pool = changing(workspace);
   const auto chosen = co_await choose(pool, wanted);
   if (!chosen) co_return std::unexpected(chosen.error());
+  const bool approved_before = co_await may_run(pool, chosen->sha256);
+  if (wanted.approval == Approval::needed && !approved_before) {
+    co_return fail(
+        ErrorKind::denied, "connector.not_approved",
+        fmt::format("no operator has approved {} {} ({}…) yet", wanted.connector, chosen->version,
+                    chosen->sha256.substr(0, 12)),
+        fmt::format("A connector is code that runs in the host: ask an operator for sluice "
+                    "connector approve {} --sha256 {}",
+                    wanted.connector, chosen->sha256.substr(0, 12)));
+  }
   const auto code = services_.registry.obtain(chosen->sha256);
   if (!code) co_return std::unexpected(code.error());
   InstallOutcome outcome;
@@ -356,9 +409,12 @@ Task<Result<InstallOutcome>> Connections::install(WorkspaceId workspace, Install
     co_await transaction.rollback();
     co_return std::unexpected(changed.error());
   }
-  json detail = json::object();
-  detail["version"] = outcome.version;
-  detail["sha256"] = outcome.sha256;
+  const ApprovedVersion approved{wanted.connector, outcome.version, outcome.sha256};
+  json detail = detail_of(approved);
+  if (wanted.approval == Approval::given) {
+    const bool is_new = co_await put_approval(transaction, approved, actor);
+    if (is_new) detail["approved"] = true;
+  }
   if (!outcome.replaced.empty()) detail["replaced"] = outcome.replaced;
   co_await audit(transaction, workspace, actor, "connector.install", wanted.connector,
                  std::move(detail));

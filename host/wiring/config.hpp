@@ -25,6 +25,7 @@ struct Config {
   std::string default_workspace = "main";
   std::filesystem::path root_key_file;        ///< empty: <data>/root.key
   std::vector<std::string> root_key_command;  ///< prints the root key; for a KMS
+  std::vector<std::string> connector_owners;   ///< besides root and this host's user
   std::string log_level = "info";
   std::vector<std::string> log_levels;    ///< "fetch=debug": other levels for events of an area
   std::string log_format = "auto";        ///< json, text, or auto: text on a terminal

@@ -185,10 +185,7 @@ TEST_F(ApiTest, a_reader_changes_nothing_and_an_admin_is_no_operator) {
     if (one.in_workspace()) continue;
     EXPECT_EQ(ask(one.method, one.path("acme"), stage_->reader, body_for(one.method)).status, 403)
         << one.pattern;
-    // What files the host has an admin of any workspace may see: it is what can be installed.
-    const int for_admins = one.pattern.starts_with("/v1/connectors") ? 200 : 403;
-    EXPECT_EQ(ask(one.method, one.path("acme"), stage_->admin, body_for(one.method)).status,
-              for_admins)
+    EXPECT_EQ(ask(one.method, one.path("acme"), stage_->admin, body_for(one.method)).status, 403)
         << one.pattern;
   }
 }

@@ -65,6 +65,80 @@ TEST_F(HotPlug, a_file_dropped_into_the_directory_is_offered_installed_and_read_
   send("POST", "/connections/pier/check", json::object());
 }
 
+/// A connector is native code in the host of everybody.
+TEST_F(HotPlug, a_workspace_installs_what_an_operator_let_in_and_nothing_of_it_ran_before) {
+  start_fake(3);
+  start_host();
+  const std::string admin = send("POST", "/tokens", {{"name", "a"}, {"role", "admin"}})["token"];
+  const auto ask = [&](const std::string& method, const std::string& path, const json& body = {}) {
+    Ask what;
+    what.method = method;
+    what.path = path;
+    what.token = admin;
+    if (!body.is_null()) what.body = body.dump();
+    return perform(host_->url(), what);
+  };
+  drop(version("harbour_100"), "harbour.so");
+  ASSERT_TRUE(becomes("harbour.so", "admitted"));
+  const std::string install_path = "/v1/workspaces/acme/connectors/harbour/install";
+  const std::string sha256 = listed("harbour", "1.0.0")["sha256"];
+  EXPECT_EQ(listed("harbour", "1.0.0")["approved"], false);
+  const auto runs = [&] {
+    return read_file("/proc/" + std::to_string(pid_) + "/maps").find(sha256) != std::string::npos;
+  };
+  const Reply refused = ask("POST", install_path, json::object());
+  EXPECT_EQ(refused.code(), "connector.not_approved") << refused.text;
+  EXPECT_NE(refused.text.find("sluice connector approve harbour"), std::string::npos);
+  EXPECT_EQ(ask("POST", "/v1/connectors/harbour/approve", json::object()).code(), "token.role");
+  EXPECT_EQ(ask("GET", "/v1/connectors").code(), "token.role") << "the host's own places";
+  EXPECT_EQ(ask("GET", "/v1/workspaces/acme/connectors").text.find(plugins_.string()),
+            std::string::npos);
+  EXPECT_FALSE(runs());
+  host_->client().global("POST", "/v1/connectors/harbour/approve", {{"version", "1.0.0"}});
+  EXPECT_FALSE(runs()) << "an approval is a word";
+  EXPECT_EQ(listed("harbour", "1.0.0")["approved"], true);
+  EXPECT_EQ(ask("POST", install_path, json::object()).status, 201);
+  EXPECT_TRUE(runs());
+  // Another content of the same version is another connector's code.
+  drop(version("harbour_110"), "newer.so");
+  ASSERT_TRUE(becomes("newer.so", "admitted"));
+  EXPECT_EQ(ask("POST", install_path, json::object()).code(), "connector.not_approved");
+  install("harbour", {{"version", "1.1.0"}});  // an operator's, in one go
+  EXPECT_EQ(ask("POST", install_path, {{"version", "1.1.0"}}).status, 201);
+  EXPECT_EQ(host_->sql("select string_agg(action || ' ' || (detail->>'version'), ', ' order by "
+                       "audit_id) from sluice.audit where action like 'connector.%'"),
+            "connector.approve 1.0.0, connector.install 1.0.0, connector.install 1.1.0, "
+            "connector.install 1.1.0");
+}
+
+TEST_F(HotPlug, an_account_is_connected_once_unless_somebody_asks_for_it_by_word) {
+  start_fake(5);
+  start_host();
+  drop(version("harbour_100"), "harbour.so");
+  ASSERT_TRUE(becomes("harbour.so", "admitted"));
+  install("harbour", json::object());
+  connect_harbour("pier", json::object());
+  json body;
+  body["connector"] = "harbour";
+  body["name"] = "quay";
+  body["secrets"]["api_key"] = kKey;
+  body["egress"]["base_urls"]["api"] = fake_->url();
+  body["egress"]["allow_loopback"] = true;
+  const Error twice = refusal("POST", "/connections", body);
+  EXPECT_EQ(twice.code, "connection.account_connected");
+  EXPECT_NE(twice.message.find("'pier'"), std::string::npos) << twice.message;
+  EXPECT_EQ(host_->sql("select string_agg(name, ' ') from sluice.connection"), "pier");
+  EXPECT_EQ(host_->count("select count(distinct connection_id) from sluice.secret"), 1);
+  body["egress"]["base_urls"]["apii"] = fake_->url();
+  EXPECT_EQ(refusal("POST", "/connections", body).code, "egress.unknown_host");
+  body["egress"]["base_urls"].erase("apii");
+  body["second_connection"] = true;
+  send("POST", "/connections", body);
+  EXPECT_EQ(host_->sql("select detail->'egress'->'base_urls'->>'api' from sluice.audit where "
+                       "action = 'connection.create' order by audit_id desc limit 1"),
+            fake_->url());
+}
+
 TEST_F(HotPlug, a_file_that_will_not_do_is_refused_with_its_own_reason_and_the_host_unharmed) {
   start_fake(5);
   start_host();

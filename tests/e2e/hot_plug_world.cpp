@@ -7,6 +7,7 @@ using nlohmann::json;
 
 HotPlug::HotPlug() : plugins_(directory_ / "plugins") {
   fs::create_directory(plugins_);
+  fs::permissions(plugins_, fs::perms(0755));
   host_->settings = {"connectors.directories=[\"" + plugins_.string() + "\"]"};
 }
 

@@ -405,6 +405,14 @@ std::vector<Gust> EveryRoute::all_gusts() {
          return what;
        },
        {}},
+      {"post /v1/connectors/{connector}/approve",
+       "connector.approve",
+       [this](int) {
+         Ask what = get("/v1/connectors/harbour/approve");
+         what.method = "POST";
+         return what;
+       },
+       {}},
       {"post " + w + "/connections",
        "connection.create",
        [this](int n) {

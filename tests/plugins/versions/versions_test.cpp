@@ -156,5 +156,72 @@ TEST_F(ShelfTest, a_version_is_obtained_from_the_shelf_once_and_from_the_store_a
   EXPECT_FALSE(restarted.has(std::string(64, '0')));
 }
 
+/// What lies where others may put it runs for nobody.
+TEST_F(ShelfTest, files_and_directories_that_others_may_write_to_are_not_loaded) {
+  put(bytes_of(version("harbour_100")), "harbour.so", std::chrono::hours(1));
+  const auto look = [&] {
+    shelf_.rescan(now_, Haste::immediate);
+    shelved_ = shelf_.shelved();
+    std::string said;
+    for (const Error& error : shelved_->errors) said += error.code + " ";
+    for (const ShelfFile& file : shelved_->files)
+      said += file.reason ? file.reason->code : std::string(to_string(file.state));
+    return said;
+  };
+  const fs::path file = directory_ / "harbour.so";
+  EXPECT_EQ(look(), "admitted");
+  for (const int mode : {0664, 0646, 0666}) {
+    fs::permissions(file, fs::perms(mode));
+    EXPECT_EQ(look(), "connector.untrusted_file") << std::oct << mode;
+  }
+  EXPECT_NE(shelved_->files.at(0).reason->hint.find("chmod go-w"), std::string::npos);
+  fs::permissions(file, fs::perms(0755));
+  for (const int mode : {0775, 0757, 0777, 01777}) {
+    fs::permissions(directory_, fs::perms(mode));
+    EXPECT_EQ(look(), "connector.untrusted_directory ") << std::oct << mode;
+  }
+  fs::permissions(directory_, fs::perms(0755));
+  EXPECT_EQ(look(), "admitted");
+}
+
+TEST_F(ShelfTest, a_directory_that_everybody_may_rename_is_not_looked_into) {
+  const fs::path inner = directory_ / "open" / "connectors";
+  fs::create_directories(inner);
+  fs::permissions(inner, fs::perms(0755));
+  const fs::path outside = new_directory();
+  const fs::path link = outside / "link";
+  fs::create_directory_symlink(inner, link);
+  for (const fs::path& asked : {inner, link}) {
+    fs::permissions(directory_ / "open", fs::perms(0777));
+    const auto open = Owners().check_directory(asked);
+    ASSERT_FALSE(open) << asked;
+    EXPECT_EQ(open.error().code, "connector.untrusted_directory");
+    EXPECT_NE(open.error().hint.find("chmod o-w"), std::string::npos) << open.error().hint;
+    fs::permissions(directory_ / "open", fs::perms(01777));  // as /tmp: only its owner renames it
+    EXPECT_TRUE(Owners().check_directory(asked)) << asked;
+  }
+  fs::remove_all(outside);
+}
+
+TEST_F(ShelfTest, files_of_somebody_else_are_loaded_when_the_configuration_names_him) {
+  EXPECT_EQ(Owners::besides({"nobody-of-that-name"}).error().code, "connector.unknown_owner");
+  if (::geteuid() != 0) GTEST_SKIP() << "only root can give files away";
+  put(bytes_of(version("harbour_100")), "harbour.so", std::chrono::hours(1));
+  constexpr uid_t kNobody = 65534;
+  ASSERT_EQ(::chown((directory_ / "harbour.so").c_str(), kNobody, kNobody), 0);
+  shelf_.rescan(now_, Haste::immediate);
+  EXPECT_EQ(only().reason->code, "connector.untrusted_file");
+  EXPECT_NE(only().reason->message.find("nobody"), std::string::npos) << only().reason->message;
+  ASSERT_EQ(::chown(directory_.c_str(), kNobody, kNobody), 0);
+  shelf_.rescan(now_, Haste::immediate);
+  EXPECT_EQ(shelf_.shelved()->errors.at(0).code, "connector.untrusted_directory");
+  for (const char* name : {"nobody", "65534"}) {
+    Shelf named({directory_}, expect(Owners::besides({name})));
+    named.rescan(now_, Haste::immediate);
+    EXPECT_TRUE(named.shelved()->errors.empty());
+    EXPECT_EQ(named.shelved()->files.at(0).state, FileState::admitted);
+  }
+}
+
 }  // namespace
 }  // namespace sluice::connector
