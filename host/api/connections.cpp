@@ -18,9 +18,20 @@ json check_json(const sync::CheckOutcome& outcome) {
   return document;
 }
 
+/// An allowance opens this host's own network to whoever has it.
+void require_operator_for_egress(const Principal& principal) {
+  if (principal.role >= Role::operator_) return;
+  throw Failure(
+      Error(ErrorKind::denied, "egress.operator",
+            "only an operator may send a connection elsewhere than to its vendor, or open "
+            "loopback and private networks to it",
+            "Leave \"egress\" out, or ask an operator to make this connection"));
+}
+
 Task<HttpResponse> create(Call& call) {
   json body = co_await call.body();
-  only_fields(body, {"connector", "name", "config", "egress", "intervals", "secrets"});
+  only_fields(
+      body, {"connector", "name", "config", "egress", "intervals", "secrets", "second_connection"});
   sync::NewConnection wanted;
   wanted.connector = required_text(body, "connector");
   wanted.name = required_text(body, "name");
@@ -31,6 +42,12 @@ Task<HttpResponse> create(Call& call) {
   }
   if (body.contains("config")) wanted.config = body["config"];
   if (body.contains("egress")) wanted.egress = body["egress"];
+  if (!wanted.egress.empty()) require_operator_for_egress(call.principal);
+  if (body.contains("second_connection")) {
+    if (!body["second_connection"].is_boolean())
+      bad_request("request.bad_field", "second_connection must be true or false");
+    if (body["second_connection"].get<bool>()) wanted.account_use = sync::AccountUse::also;
+  }
   if (body.contains("intervals")) {
     for (const auto& [stream, seconds] : body["intervals"].items()) {
       wanted.intervals.emplace(stream, whole_number(seconds, "intervals." + stream));
@@ -160,8 +177,9 @@ Task<HttpResponse> remove(Call& call) {
 
 constexpr std::array<Route, 9> kRoutes = {{
     {"POST", "/v1/workspaces/{workspace}/connections", Access::admin,
-     "Makes a connection {connector, name, config, secrets, intervals, egress} after checking it "
-     "with the vendor",
+     "Makes a connection {connector, name, config, secrets, intervals, second_connection, egress} "
+     "after checking it with the vendor; egress is an operator's, second_connection lets one "
+     "account be connected twice",
      create},
     {"POST", "/v1/workspaces/{workspace}/connections/{name}/check", Access::admin,
      "Asks the vendor again whether the key works", check},

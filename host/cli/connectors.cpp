@@ -207,6 +207,7 @@ struct CreateOptions {
   std::string name, connector, secret_stdin;
   std::vector<std::string> secrets, config, base_urls, intervals;
   bool allow_loopback = false;
+  bool second_connection = false;
 };
 
 void create_connection(const Context& context, const CreateOptions& options) {
@@ -227,6 +228,7 @@ void create_connection(const Context& context, const CreateOptions& options) {
     body["egress"]["base_urls"][name] = value;
   }
   if (options.allow_loopback) body["egress"]["allow_loopback"] = true;
+  if (options.second_connection) body["second_connection"] = true;
   for (const std::string& text : options.intervals) {
     const auto [name, value] = split(text, "--interval");
     body["intervals"][name] = value_of(value);
@@ -254,9 +256,11 @@ void add_connection(CLI::App& app, Context& context) {
   create->add_option("--config", options->config, "name=value");
   create->add_option("--interval", options->intervals, "stream=seconds");
   create->add_option("--base-url", options->base_urls,
-                     "host=URL: for tests and demos; shown in /health");
+                     "host=URL: for tests and demos, by an operator; shown in /health");
   create->add_flag("--allow-loopback", options->allow_loopback,
-                   "for tests and demos; shown in /health");
+                   "for tests and demos, by an operator; shown in /health");
+  create->add_flag("--second-connection", options->second_connection,
+                   "also where the account is connected already; its rows are there twice then");
   create->callback([&context, options] { create_connection(context, *options); });
 
   group->add_subcommand("list", "All connections")->callback([&context] {

@@ -1,6 +1,7 @@
 #include "sync/connections.hpp"
 
 #include "base/log.hpp"
+#include "base/printable.hpp"
 #include "contract/config.hpp"
 #include "sync/audit.hpp"
 #include "sync/host_trouble.hpp"
@@ -51,9 +52,16 @@ const pg::Statement kAccount{"connections_account", R"(
          state_reason = case when state in ('CONNECTED','FAILED') then '' else state_reason end
   where workspace_id = $1 and connection_id = $2)"};
 
-const pg::Statement kInstalledShare{"connections_installed_share", R"(
+// Until the end of the transaction nobody else makes a connection of this connector, so that two of
+// one account see each other.
+const pg::Statement kInstalledNow{"connections_installed_now", R"(
   select encode(sha256, 'hex'), state from sluice.installation
-  where workspace_id = $1 and connector = $2 for share)"};
+  where workspace_id = $1 and connector = $2 for no key update)"};
+
+const pg::Statement kOfAccount{"connections_of_account", R"(
+  select name, state from sluice.connection
+  where workspace_id = $1 and connector = $2 and vendor_account = $3 and mode = $4 and connection_id <> $5
+  order by connection_id limit 1)"};
 
 const pg::Statement kStream{"connections_stream", R"(
   insert into sluice.stream (workspace_id, connection_id, stream, mode, interval_seconds, next_run_at)
@@ -187,6 +195,43 @@ Result<CheckOutcome> read_outcome(const SessionEnd& end) {
     outcome.notes = *notes;
   }
   return outcome;
+}
+
+/// Every name means something: what is misspelt is not passed over, and the key does not go to the
+/// vendor itself when another address was meant.
+Result<void> check_allowance(const contract::Manifest& manifest, const json& egress) {
+  const auto allowance = read_allowance(egress);
+  if (!allowance) return std::unexpected(allowance.error());
+  for (const auto& [name, url] : allowance->base_urls) {
+    const bool is_known =
+        std::any_of(manifest.hosts.begin(), manifest.hosts.end(),
+                    [&](const contract::Host& host) { return host.name == name; });
+    if (is_known) continue;
+    std::vector<std::string_view> names;
+    for (const contract::Host& host : manifest.hosts) names.push_back(host.name);
+    return fail(ErrorKind::bad_input, "egress.unknown_host",
+                fmt::format("egress: base_urls.{}: connector '{}' has no host '{}'", name,
+                            manifest.id, name),
+                fmt::format("It has: {}", fmt::join(names, ", ")));
+  }
+  return {};
+}
+
+Result<void> check_secrets(const contract::Manifest& manifest, const SecretValues& given) {
+  std::vector<std::string_view> declared;
+  for (const contract::AuthSlot& slot : manifest.auth) {
+    declared.push_back(slot.secret);
+    if (given.contains(slot.secret)) continue;
+    return fail(ErrorKind::bad_input, "connection.missing_secret",
+                fmt::format("the secret '{}' ({}) is missing", slot.secret, slot.label), slot.hint);
+  }
+  for (const auto& [name, value] : given) {
+    if (std::find(declared.begin(), declared.end(), name) != declared.end()) continue;
+    return fail(ErrorKind::not_found, "connection.unknown_secret",
+                fmt::format("connector '{}' has no secret '{}'", manifest.id, printable(name)),
+                fmt::format("It has: {}", fmt::join(declared, ", ")));
+  }
+  return {};
 }
 
 /// What only a person can mend; anything else may be gone at the next try.
@@ -329,6 +374,21 @@ Task<std::optional<Error>> Connections::confirm_account(const LoadedConnection& 
   co_return outcome.error();
 }
 
+Task<std::optional<Error>> Connections::refusal_of(pg::Transaction& transaction,
+                                                   const LoadedConnection& made,
+                                                   const CheckOutcome& outcome, AccountUse use) {
+  if (use == AccountUse::also) co_return std::nullopt;
+  pg::Params params(made.workspace, made.connector, outcome.account_id, outcome.mode, made.id);
+  const auto other = co_await transaction.query(kOfAccount, std::move(params));
+  if (other.empty()) co_return std::nullopt;
+  co_return Error(
+      ErrorKind::conflict, "connection.account_connected",
+      fmt::format("account {} is connected already, as '{}' ({})", outcome.account_id,
+                  other.text(0, 0), other.text(0, 1)),
+      "Every row would be there twice. Use that connection, or give it a new key; or ask for a "
+      "second connection by word: --second-connection, \"second_connection\": true");
+}
+
 Task<Result<CheckOutcome>> Connections::create(WorkspaceId workspace, NewConnection wanted,
                                                std::string actor) {
   pg::Pool pool = changing(workspace);
@@ -337,14 +397,10 @@ Task<Result<CheckOutcome>> Connections::create(WorkspaceId workspace, NewConnect
   const contract::Manifest& manifest = (*code)->manifest();
   if (auto fits = contract::check_config(manifest, wanted.config); !fits)
     co_return std::unexpected(fits.error());
-  if (auto allowance = read_allowance(wanted.egress); !allowance)
-    co_return std::unexpected(allowance.error());
-  for (const contract::AuthSlot& slot : manifest.auth) {
-    if (wanted.secrets.contains(slot.secret)) continue;
-    co_return fail(ErrorKind::bad_input, "connection.missing_secret",
-                   fmt::format("the secret '{}' ({}) is missing", slot.secret, slot.label),
-                   slot.hint);
-  }
+  if (auto known = check_allowance(manifest, wanted.egress); !known)
+    co_return std::unexpected(known.error());
+  if (auto known = check_secrets(manifest, wanted.secrets); !known)
+    co_return std::unexpected(known.error());
   for (const auto& [stream, seconds] : wanted.intervals) {
     if (manifest.find_stream(stream) != nullptr && seconds >= 0) continue;
     co_return fail(ErrorKind::bad_input, "connection.bad_interval",
@@ -396,16 +452,21 @@ Task<Result<CheckOutcome>> Connections::create(WorkspaceId workspace, NewConnect
   }
   auto lease = co_await pool.acquire();
   auto transaction = co_await pg::Transaction::begin(*lease);
-  // While the vendor answered, the connector may have been disabled, or another version installed.
+  // While the vendor answered, the connector may have been disabled, or another version installed,
+  // or the same account connected.
   const auto installed =
-      co_await transaction.query(kInstalledShare, pg::Params(workspace, wanted.connector));
+      co_await transaction.query(kInstalledNow, pg::Params(workspace, wanted.connector));
+  refused = co_await refusal_of(transaction, connection, *outcome, wanted.account_use);
   if (installed.text(0, 1) != "enabled") {
+    refused = Error(ErrorKind::conflict, "connector.disabled",
+                    "connector '" + wanted.connector + "' is disabled in this workspace",
+                    "sluice connector enable " + wanted.connector);
+  }
+  if (refused) {
     co_await transaction.query(kDeleteSecrets, pg::Params(workspace, connection.id));
     co_await transaction.query(kDelete, pg::Params(workspace, connection.id));
     co_await transaction.commit();
-    co_return fail(ErrorKind::conflict, "connector.disabled",
-                   "connector '" + wanted.connector + "' is disabled in this workspace",
-                   "sluice connector enable " + wanted.connector);
+    co_return std::unexpected(std::move(*refused));
   }
   if (installed.text(0, 0) != (*code)->sha256()) {
     auto other = services_.registry.obtain(installed.text(0, 0));
@@ -427,6 +488,7 @@ Task<Result<CheckOutcome>> Connections::create(WorkspaceId workspace, NewConnect
   json detail = json::object();
   detail["connector"] = wanted.connector;
   detail["account"] = outcome->account_id;
+  if (!wanted.egress.empty()) detail["egress"] = wanted.egress;
   co_await audit(transaction, workspace, actor, "connection.create", wanted.name,
                  std::move(detail));
   co_await transaction.commit();

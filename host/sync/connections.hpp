@@ -20,6 +20,10 @@ namespace sluice::sync {
 /// Secrets as they come from a request; wiped when destroyed.
 using SecretValues = std::map<std::string, vault::Secret>;
 
+/// Whether a connection may be the second one of its vendor account: then each of the account's
+/// rows is there twice.
+enum class AccountUse { alone, also };
+
 struct NewConnection {
   std::string connector;
   std::string name;  ///< [a-z][a-z0-9_-]*
@@ -27,6 +31,7 @@ struct NewConnection {
   nlohmann::json egress = nlohmann::json::object();  ///< explicit allowance, see fetch/policy.hpp
   std::map<std::string, std::int64_t> intervals;     ///< stream -> seconds, over the manifest's
   SecretValues secrets;
+  AccountUse account_use = AccountUse::alone;
 };
 
 struct CheckOutcome {
@@ -36,27 +41,27 @@ struct CheckOutcome {
   nlohmann::json notes = nlohmann::json::array();
 };
 
+/// Who asks for a version: an operator, whose word lets its code run on the hosts of this database,
+/// or somebody who may have only what an operator let in.
+enum class Approval { needed, given };
+
 /// Which version of a connector a workspace is to have.
 struct InstallRequest {
   std::string connector;
   std::string version;  ///< empty: the newest that lies in this host's directories
   std::string sha256;   ///< or the beginning of one, 8 digits at least; empty: any
-/// Who asks for a version: an operator, whose word lets its code run on the hosts of this database,
-/// or somebody who may have only what an operator let in.
-enum class Approval { needed, given };
-
   /// An older version may lack what the installed one brought; that data then stays as it is.
   bool accept_loss = false;
-};
-
-struct InstallOutcome {
-  std::string connector, version, sha256;
-  std::string replaced;  ///< the version that was installed before; empty when there was none
   Approval approval = Approval::needed;
 };
 
 struct ApprovedVersion {
   std::string connector, version, sha256;
+};
+
+struct InstallOutcome {
+  std::string connector, version, sha256;
+  std::string replaced;  ///< the version that was installed before; empty when there was none
   std::string state;  ///< "enabled" or "disabled": installing does not turn on what was turned off
   std::vector<std::string> new_streams;   ///< added to the connections that there are
   std::vector<std::string> gone_streams;  ///< turned off in them: this version has no such streams
@@ -107,17 +112,17 @@ class Connections {
   Task<Result<InstallOutcome>> install(WorkspaceId workspace, InstallRequest wanted,
                                        std::string actor);
 
-  /// Turns it off: its connections become DISCONNECTING, which the engine works off (sessions end
-  /// at a step's boundary, rows are soft-deleted), then DISCONNECTED. Returns their names. Again:
-  /// the same. Error: installation.missing.
-  Task<Result<std::vector<std::string>>> disable_connector(WorkspaceId workspace,
-                                                           std::string connector,
   /// An operator lets a version's code run, in every workspace; nothing of it runs yet. Again: the
   /// same. The audit's line is in `workspace`, the operator's own. Errors: those of choosing in
   /// install().
   Task<Result<ApprovedVersion>> approve(WorkspaceId workspace, InstallRequest wanted,
                                         std::string actor);
 
+  /// Turns it off: its connections become DISCONNECTING, which the engine works off (sessions end
+  /// at a step's boundary, rows are soft-deleted), then DISCONNECTED. Returns their names. Again:
+  /// the same. Error: installation.missing.
+  Task<Result<std::vector<std::string>>> disable_connector(WorkspaceId workspace,
+                                                           std::string connector,
                                                            std::string actor);
   /// Turns it and the connections on that went off with it: everything is read again, rows come
   /// back with the ids they had. Connections that were disabled one by one stay off. Errors:
@@ -129,7 +134,8 @@ class Connections {
 
   /// Stores the secrets, asks the vendor by CHECK, and only then keeps the connection: a wrong key
   /// leaves nothing behind. Errors: connection.name_taken, connection.missing_secret,
-  /// config.invalid, check.failed (with the vendor's own words), installation.missing,
+  /// connection.unknown_secret, config.invalid, egress.invalid, egress.unknown_host, check.failed
+  /// (with the vendor's own words), connection.account_connected, installation.missing,
   /// connector.disabled.
   Task<Result<CheckOutcome>> create(WorkspaceId workspace, NewConnection wanted, std::string actor);
 
@@ -199,17 +205,17 @@ class Connections {
   struct Choice;
   /// Of what this host has: the shelf first, then versions that lie in its store only.
   Task<Result<Choice>> choose(pg::Pool& pool, const InstallRequest& wanted);
+  /// Whether its code may run here; an operator's install makes it so.
+  static Task<bool> may_run(pg::Pool& pool, const std::string& sha256);
+  /// Whether it is new.
+  static Task<bool> put_approval(pg::Transaction& transaction, const ApprovedVersion& version,
+                                 std::string actor);
   Task<Result<void>> change_catalogue(pg::Transaction& transaction, WorkspaceId workspace,
                                       const connector::ConnectorCode& code,
                                       const InstallRequest& wanted, const std::string& actor,
                                       InstallOutcome& outcome);
   Task<void> change_streams(pg::Transaction& transaction, WorkspaceId workspace,
                             const contract::Manifest& manifest, InstallOutcome& outcome);
-  /// Whether its code may run here; an operator's install makes it so.
-  static Task<bool> may_run(pg::Pool& pool, const std::string& sha256);
-  /// Whether it is new.
-  static Task<bool> put_approval(pg::Transaction& transaction, const ApprovedVersion& version,
-                                 std::string actor);
   Task<std::vector<std::string>> restart(pg::Transaction& transaction, WorkspaceId workspace,
                                          pg::Array connections);
 
@@ -232,6 +238,10 @@ class Connections {
   }
   /// Of a connection that CHECK said no to: nothing stays.
   Task<void> take_back(pg::Pool& pool, WorkspaceId workspace, ConnectionId connection);
+  /// connection.account_connected: another connection has the account that CHECK answered.
+  static Task<std::optional<Error>> refusal_of(pg::Transaction& transaction,
+                                               const LoadedConnection& made,
+                                               const CheckOutcome& outcome, AccountUse use);
 
   Services services_;
   std::function<void(WorkspaceId)> changed_;

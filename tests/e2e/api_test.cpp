@@ -339,6 +339,17 @@ TEST_F(ApiTest, bad_input_is_a_problem_with_a_code) {
        "connection.missing_secret"},
       {"POST", "/connections", R"({"connector":"stripe","name":"n","secrets":{"api_key":7}})", 400,
        "request.bad_field"},
+      {"POST", "/connections",
+       R"({"connector":"stripe","name":"n","secrets":{"api_key":"sk","webhook_secrte":"sk_very_secret"}})",
+       404, "connection.unknown_secret"},
+      {"POST", "/connections",
+       R"({"connector":"stripe","name":"n","egress":{"base_urls":{"api":"http://127.0.0.1:1"}}})",
+       403, "egress.operator"},
+      {"POST", "/connections",
+       R"({"connector":"stripe","name":"n","egress":{"allow_private":true}})", 403,
+       "egress.operator"},
+      {"POST", "/connections", R"({"connector":"stripe","name":"n","second_connection":"yes"})",
+       400, "request.bad_field"},
       {"POST", "/connections", R"({"connector":"stripe","name":"n","intervals":{"events":1e400}})",
        400, "request.not_json"},
       {"POST", "/connections", R"({"connector":"stripe","name":"n","secret":"sk_very_secret"})",
@@ -405,7 +416,9 @@ TEST_F(ApiTest, no_secret_is_given_back_or_logged) {
       {"name", "second"},
       {"secrets", {{"api_key", wrong}}},
       {"egress", {{"base_urls", {{"api", stage_->fake().url()}}}, {"allow_loopback", true}}}};
-  const Reply reply = ask("POST", "/v1/workspaces/acme/connections", stage_->admin, body.dump());
+  const std::string path = "/v1/workspaces/acme/connections";
+  EXPECT_EQ(ask("POST", path, stage_->admin, body.dump()).code(), "egress.operator");
+  const Reply reply = ask("POST", path, stage_->operator_token, body.dump());
   EXPECT_EQ(reply.code(), "check.failed") << reply.text;
   EXPECT_EQ(reply.text.find(wrong), std::string::npos) << reply.text;
   for (const Operation& one : operations()) {

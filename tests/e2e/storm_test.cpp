@@ -422,6 +422,7 @@ std::vector<Gust> EveryRoute::all_gusts() {
          body["secrets"]["api_key"] = kKey;
          body["egress"]["base_urls"]["api"] = fake_->url();
          body["egress"]["allow_loopback"] = true;
+         body["second_connection"] = true;
          return in("POST", "/connections", body);
        },
        {}},
