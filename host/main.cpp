@@ -354,6 +354,8 @@ class Host {
     auto connection = co_await pools_.work.acquire();
     co_await pg::require_safe_settings(*connection);
     const pg::MigrationOutcome outcome = co_await pg::migrate(*connection, pg::migrations());
+    if (watch_server_) asio::co_spawn(loop_, watch_server_->run(), remember);
+    asio::co_spawn(loop_, api_->keep_records(), remember);
     if (outcome.from != outcome.to)
       log::info("database.migrated", {{"from", outcome.from}, {"to", outcome.to}});
     co_await feed::check_origin(*connection);

@@ -2,6 +2,8 @@
 
 #include "api/problem.hpp"
 #include "api/state.hpp"
+#include "base/log.hpp"
+#include "base/outage.hpp"
 #include "pg/migrate.hpp"
 #include "sync/audit.hpp"
 
@@ -24,6 +26,8 @@ const pg::Statement kSchema{"api_schema",
 Task<SchemaState> read_schema(pg::Pool& pool) {
   const auto rows = co_await pool.query(kSchema);
   SchemaState state;
+constexpr std::chrono::seconds kRecordsPause{1};
+
   state.version = rows.get<int>(0, 0);
   co_return state;
 }
@@ -86,18 +90,18 @@ bool has_nul(const nlohmann::json& value) {
 /// As a message may quote it: not a screenful.
 std::string_view beginning_of(std::string_view text) { return text.substr(0, 100); }
 
-void require_role(const Principal& principal, Access access) {
+std::optional<Error> refused_role(const Principal& principal, Access access) {
   const Role needed = access == Access::operator_ ? Role::operator_
                       : access == Access::admin   ? Role::admin
                                                   : Role::reader;
-  if (principal.role >= needed) return;
+  if (principal.role >= needed) return std::nullopt;
   const auto with_article = [](Role role) {
     return fmt::format("{} {}", role == Role::reader ? "a" : "an", to_string(role));
   };
-  throw Failure(Error(ErrorKind::denied, "token.role",
-                      fmt::format("this token is {}'s, and this needs {}'s",
-                                  with_article(principal.role), with_article(needed)),
-                      "Use a token with that role"));
+  return Error(ErrorKind::denied, "token.role",
+               fmt::format("this token is {}'s, and this needs {}'s", with_article(principal.role),
+                           with_article(needed)),
+               "Use a token with that role");
 }
 
 }  // namespace
@@ -205,7 +209,7 @@ bool Call::flag(std::string_view name) const {
   return true;
 }
 
-std::string Call::actor() const { return fmt::format("token {}", principal.token_id); }
+std::string Call::actor() const { return principal.text(); }
 
 Services Services::with_pool(pg::Pool& other) const {
   return Services{pools,       other,  clock,  registry, vault, catalogs, writes,
@@ -268,11 +272,12 @@ std::vector<Route> all_routes() {
 Api::Api(Services services) : services_(services), routes_(all_routes()) {
   pg::Pool& pool = services_.pools.asking;
   const Clock& clock = services_.clock;
-  state_.reset(new State{
-      ProgressMeter(clock),
-      Cached<DatabaseGauges>(pool.executor(), clock,
-                             [&pool, &clock] { return read_gauges(pool, clock); }),
-      Cached<SchemaState>(pool.executor(), clock, [&pool] { return read_schema(pool); }), false});
+  state_.reset(
+      new State{ProgressMeter(clock),
+                Cached<DatabaseGauges>(pool.executor(), clock,
+                                       [&pool, &clock] { return read_gauges(pool, clock); }),
+                Cached<SchemaState>(pool.executor(), clock, [&pool] { return read_schema(pool); }),
+                Refusals(clock, RefusalLimits{}), false});
 }
 
 Api::~Api() = default;
@@ -280,6 +285,35 @@ Api::~Api() = default;
 void Api::begin_stop() { state_->stopping = true; }
 
 Task<HttpResponse> Api::handle(HttpRequest& request) {
+Task<HttpResponse> Api::watch(HttpRequest& request) {
+  for (const Route& route : routes_) {
+    if (!is_for_watchers(route) || request.path != route.pattern) continue;
+    check_parameters(route, request);
+    Services services = services_.with_pool(services_.pools.asking);
+    Call call{services, *state_, request, PathValues{}, Principal{}, WorkspaceId{}, std::string{}};
+    co_return co_await route.handler(call);
+  }
+  co_return problem(Error(ErrorKind::not_found, "request.no_such_path",
+                          "this listener has /metrics, /healthz and /readyz",
+                          "Everything else is at listen.address and listen.port, with a token"));
+}
+
+Task<void> Api::keep_records() {
+  asio::steady_timer timer(services_.pools.changing.executor());
+  Outage outage;
+  for (;;) {
+    timer.expires_after(kRecordsPause);
+    co_await timer.async_wait(asio::use_awaitable);
+    try {
+      co_await state_->refusals.write(services_.pools.changing);
+      outage.succeeded(services_.clock.steady());
+    } catch (const pg::QueryError& error) {
+      if (outage.failed(services_.clock.steady()))
+        log::warning("api.records_not_written", {{"error", error.what()}});
+    }
+  }
+}
+
   const Route* route = nullptr;
   PathValues values;
   std::string allowed;
@@ -314,8 +348,20 @@ Task<HttpResponse> Api::handle(HttpRequest& request) {
   if (route->access != Access::open) {
     pg::Pool& pool = services_.pools.asking;
     Result<Principal> principal = co_await authenticate(pool, request.authorization);
-    if (!principal) co_return problem(principal.error());
-    asking = *principal;
+    if (!principal) {
+      if (principal.error().code == "token.unknown") refusals.wrong(request.peer);
+      co_return problem(principal.error());
+    }
+    asking = std::move(*principal);
+    asking.peer = request.peer;
+    refusals.accepted(request.authorization, asking);
+    const auto refuse = [&](Error why) {
+      refusals.refused(asking, fmt::format("{} {}", route->method, route->pattern), why.code);
+      return problem(why);
+    };
+    Refusals& refusals = state_->refusals;
+    const Result<void> admitted = co_await refusals.admit(request.authorization, request.peer);
+    if (!admitted) co_return problem(admitted.error());
     if (const auto named = values.find("workspace"); named != values.end()) {
       workspace_name = named->second;
       const auto found = co_await pool.query(kWorkspace, pg::Params(workspace_name));
@@ -323,12 +369,12 @@ Task<HttpResponse> Api::handle(HttpRequest& request) {
       const bool visible = workspace.has_value() &&
                            (asking.role == Role::operator_ || workspace == asking.workspace);
       if (!visible) {
-        co_return problem(
+        co_return refuse(
             Error(ErrorKind::not_found, "workspace.unknown",
                   fmt::format("there is no workspace '{}'", beginning_of(workspace_name))));
       }
     }
-    require_role(asking, route->access);
+    if (const auto role = refused_role(asking, route->access)) co_return refuse(*role);
   }
   check_parameters(*route, request);
   pg::Pools& pools = services_.pools;

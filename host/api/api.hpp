@@ -74,7 +74,7 @@ struct Call {
   /// The body as a JSON object, {} when there is none. Failure: request.too_large,
   /// request.not_json, request.unsupported_media_type, request.not_text (a NUL in a string).
   Task<nlohmann::json> body();
-  /// Who asks, for the audit: "token 3".
+  /// Who asks, for the audit: Principal::text().
   [[nodiscard]] std::string actor() const;
 };
 
@@ -124,6 +124,12 @@ class Api {
   Task<HttpResponse> handle(HttpRequest& request);
   /// From now on /readyz says no: whoever balances load goes elsewhere.
   void begin_stop();
+  /// /metrics, /healthz and /readyz, without a token: for a listener that only who watches this
+  /// host can reach.
+  Task<HttpResponse> watch(HttpRequest& request);
+  /// Writes down, each second, what was refused and which tokens were used; for ever, spawned once
+  /// by the owner.
+  Task<void> keep_records();
 
  private:
   Services services_;

@@ -1,6 +1,7 @@
 #include "api/metrics.hpp"
 
 #include "api/api.hpp"
+#include "api/refusals.hpp"
 
 #include <fmt/format.h>
 
@@ -297,9 +298,15 @@ Task<DatabaseGauges> read_gauges(pg::Pool& pool, const Clock& clock) {
   co_return gauges;
 }
 
-std::string metrics_text(const Services& services, const Cached<DatabaseGauges>::Answer& gauges) {
+std::string metrics_text(const Services& services, const Refusals& refusals,
+                         const Cached<DatabaseGauges>::Answer& gauges) {
   Exposition out;
   add_process(out, services);
+  out.counter("sluice_tokens_wrong_total", "Requests with a token that is not valid.",
+              refusals.wrong_total());
+  out.counter("sluice_tokens_turned_away_total",
+              "Requests of peers with many wrong tokens whose token was not looked at.",
+              refusals.turned_away_total());
   add_engine(out, services.engine.stats());
   add_fetch(out, services.client);
   add_memory(out, services);

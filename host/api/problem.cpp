@@ -10,9 +10,11 @@ struct Special {
   int status;
 };
 
-constexpr std::array<Special, 12> kSpecial = {{
+constexpr std::array<Special, 14> kSpecial = {{
     {"token.missing", 401},
     {"token.unknown", 401},
+    {"token.revoked", 401},
+    {"token.too_many", 429},
     {"request.too_large", 413},
     {"request.header_too_large", 431},
     {"request.cut", 408},
@@ -49,6 +51,8 @@ std::string_view title(int status) {
       return "Unsupported media type";
     case 422:
       return "Cannot be done as asked";
+    case 429:
+      return "Too many requests";
     case 431:
       return "Header too large";
     case 501:
@@ -147,6 +151,7 @@ HttpResponse problem(const Error& error) {
   response.content_type = "application/problem+json";
   if (status == 503 && error.kind != ErrorKind::unknown_outcome)
     response.headers.emplace_back("Retry-After", "5");
+  if (status == 429) response.headers.emplace_back("Retry-After", "60");
   if (status == 401) response.headers.emplace_back("WWW-Authenticate", "Bearer");
   return response;
 }

@@ -4,6 +4,7 @@
 #include "api/cached.hpp"
 #include "api/metrics.hpp"
 #include "api/progress.hpp"
+#include "api/refusals.hpp"
 
 namespace sluice::api {
 
@@ -17,6 +18,7 @@ struct State {
   ProgressMeter progress;
   Cached<DatabaseGauges> gauges;
   Cached<SchemaState> schema;
+  Refusals refusals;
   bool stopping = false;
 };
 

@@ -1,6 +1,7 @@
 #include "api/tokens.hpp"
 
 #include "base/bytes.hpp"
+#include "base/printable.hpp"
 
 #include <fmt/format.h>
 #include <sodium.h>
@@ -19,7 +20,12 @@ const pg::Statement kInsert{"token_insert", R"(
   insert into sluice.token (workspace_id, name, role, hash) values ($1, $2, $3, $4) returning token_id)"};
 
 const pg::Statement kFind{"token_find", R"(
-  select hash, role from sluice.token where workspace_id = $1 and token_id = $2 and revoked_at is null)"};
+  select hash, role, name from sluice.token where workspace_id = $1 and token_id = $2 and revoked_at is null)"};
+
+// 1 / 0 where there is none: nothing else of such a transaction divides.
+const pg::Statement kGuard{"token_guard", R"(
+  select 1 / count(*) from sluice.token where workspace_id = $1 and token_id = $2 and revoked_at is null)"};
+constexpr std::string_view kGuardFails = "22012";
 
 Bytes hash_of(std::string_view secret) {
   Bytes hash(32);
@@ -68,6 +74,12 @@ std::optional<Role> role_of(std::string_view name) {
   return std::nullopt;
 }
 
+std::string Principal::text() const {
+  std::string all = fmt::format("token {} '{}'", token_id, printable(name));
+  if (!peer.empty()) all += " from " + peer;
+  return all;
+}
+
 Task<std::string> create_token(pg::Connection& connection, WorkspaceId workspace, std::string name,
                                Role role) {
   Bytes random(kSecretBytes);
@@ -102,7 +114,23 @@ Task<Result<Principal>> authenticate(pg::Pool& pool, std::string authorization) 
   principal.workspace = WorkspaceId(parsed->workspace);
   principal.token_id = parsed->token;
   principal.role = role_of(found.text(0, 1)).value_or(Role::reader);
+  principal.name = found.get<std::string>(0, 2);
   co_return principal;
+}
+
+pg::Call still_valid(const Principal& principal) {
+  pg::Call guard;
+  guard.statement = &kGuard;
+  guard.params.add(principal.workspace).add(principal.token_id);
+  return guard;
+}
+
+bool was_revoked(const pg::QueryError& failure) { return failure.sqlstate() == kGuardFails; }
+
+Error revoked_meanwhile() {
+  return Error(ErrorKind::denied, "token.revoked",
+               "the token was revoked while this request went on; what was stored before stays",
+               "Go on with another token");
 }
 
 }  // namespace sluice::api

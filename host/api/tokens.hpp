@@ -9,6 +9,8 @@
 #include "base/async.hpp"
 #include "base/error.hpp"
 #include "base/ids.hpp"
+#include "pg/error.hpp"
+#include "pg/fenced.hpp"
 #include "pg/pool.hpp"
 
 namespace sluice::api {
@@ -23,6 +25,11 @@ struct Principal {
   WorkspaceId workspace;
   std::int64_t token_id = 0;
   Role role = Role::reader;
+  std::string name;
+  std::string peer;  ///< where it asks from
+
+  /// For the audit: "token 3 'dashboard' from 192.0.2.7".
+  [[nodiscard]] std::string text() const;
 };
 
 /// Makes a token; the returned text is the only copy.
@@ -32,5 +39,13 @@ Task<std::string> create_token(pg::Connection& connection, WorkspaceId workspace
 /// `authorization` is the header's value. Errors: token.missing (no "Bearer …"), token.unknown
 /// (wrong, revoked or malformed: one answer for all, in constant time over the secret).
 Task<Result<Principal>> authenticate(pg::Pool& pool, std::string authorization);
+
+/// For what goes on for long after it was let in: a statement of its transactions that fails when
+/// the token was revoked meanwhile.
+[[nodiscard]] pg::Call still_valid(const Principal& principal);
+/// What failed was that statement.
+[[nodiscard]] bool was_revoked(const pg::QueryError& failure);
+/// Error(denied, "token.revoked").
+[[nodiscard]] Error revoked_meanwhile();
 
 }  // namespace sluice::api

@@ -163,17 +163,26 @@ Task<HttpResponse> import(Call& call) {
     pg::Call line = sync::audit_so_far(call.workspace, id, call.actor(), "type.import",
                                        call.part("type"), detail);
     pipeline.add(*line.statement, std::move(line.params));
+    pg::Call guard = still_valid(call.principal);
+    pipeline.add(*guard.statement, std::move(guard.params));
   };
   model::Importer importer = expect(model::Importer::make(call.services.pool, std::move(catalog),
                                                           call.part("type"), std::move(options)));
-  for (;;) {
-    const std::string piece = co_await call.http.body->next();
-    if (piece.empty()) break;
-    co_await importer.feed(piece);
+  bool revoked = false;
+  try {
+    for (;;) {
+      const std::string piece = co_await call.http.body->next();
+      if (piece.empty()) break;
+      co_await importer.feed(piece);
+    }
+    const model::ImportResult result = co_await importer.finish();
+    call.services.engine.kick();
+    co_return HttpResponse::json(model::to_json(result));
+  } catch (const pg::QueryError& failure) {
+    revoked = was_revoked(failure);
+    if (!revoked) throw;
   }
-  const model::ImportResult result = co_await importer.finish();
-  call.services.engine.kick();
-  co_return HttpResponse::json(model::to_json(result));
+  throw Failure(revoked_meanwhile());
 }
 
 constexpr std::array<Route, 6> kRoutes = {{

@@ -16,7 +16,8 @@ constexpr std::int64_t kTokensPageMax = 1000;
 
 const pg::Statement kTokens{"api_tokens", R"(
   select token_id, name, role, (extract(epoch from created_at) * 1000000)::bigint,
-         (extract(epoch from revoked_at) * 1000000)::bigint
+         (extract(epoch from revoked_at) * 1000000)::bigint,
+         (extract(epoch from last_used_at) * 1000000)::bigint
   from sluice.token where workspace_id = $1 and ($2::bigint is null or token_id > $2)
   order by token_id limit $3)"};
 
@@ -123,6 +124,7 @@ Task<HttpResponse> list_tokens(Call& call) {
     one["role"] = rows.get<std::string>(row, 2);
     one["created_at"] = time_or_null(rows, row, 3);
     one["revoked_at"] = time_or_null(rows, row, 4);
+    one["last_used_at"] = time_or_null(rows, row, 5);
     one["this_one"] =
         call.principal.token_id == one["id"] && call.principal.workspace == call.workspace;
     all.push_back(std::move(one));

@@ -49,6 +49,7 @@ void add_workspace(CLI::App& app, Context& context) {
                  {{"ID", "/id", true},
                   {"NAME", "/name"},
                   {"ROLE", "/role"},
+                  {"LAST USED", "/last_used_at"},
                   {"CREATED", "/created_at"},
                   {"REVOKED", "/revoked_at"},
                   {"THIS ONE", "/this_one"}});

@@ -437,6 +437,23 @@ TEST_F(Operations, a_revoked_token_is_useless_at_once) {
   EXPECT_EQ(after.code(), "token.unknown");
   const Said rows = cli({"token", "list"});
   EXPECT_TRUE(has(rows.output, "visitor")) << rows.output;
+  EXPECT_TRUE(eventually(std::chrono::seconds(20), [&] {
+    return sql("select last_used_at is not null from sluice.token where token_id = " + id) == "t";
+  }));
+  // Who asked for what it may not, and who with what token: each is told.
+  EXPECT_TRUE(eventually(std::chrono::seconds(20),
+                         [&] {
+                           return sql("select count(*) from sluice.audit where action = "
+                                      "'request.refused' and subject = "
+                                      "'GET /v1/workspaces/{workspace}/tokens' and actor like "
+                                      "'token % ''the reader'' from "
+                                      "127.0.0.1' and detail->>'code' = 'token.role'") != "0" &&
+                                  sql("select detail->>'times' from sluice.audit where action = "
+                                      "'token.wrong' and subject "
+                                      "= '127.0.0.1' order by audit_id desc limit 1") != "";
+                         }))
+      << sql("select string_agg(actor || ' ' || action || ' ' || subject, E'\n') from "
+             "sluice.audit");
   EXPECT_EQ(sql("select count(*) from sluice.audit where action in ('token.create','token.revoke') "
                 "and (subject = 'visitor' or subject = '" +
                 id + "')"),

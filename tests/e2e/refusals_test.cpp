@@ -4,6 +4,7 @@
 
 #include <fstream>
 
+#include "e2e/raw_client.hpp"
 #include "e2e/world.hpp"
 
 namespace sluice::e2e {
@@ -235,3 +236,34 @@ TEST_F(Refusal, every_route_is_in_the_openapi_document) {
 
 }  // namespace
 }  // namespace sluice::e2e
+TEST_F(Refusal, a_revoked_token_ends_an_import_that_it_began) {
+  host_->start();
+  cli::Client admin = host_->client();
+  admin.send("POST", "/types",
+             json::parse(R"({"name":"thing","attributes":[{"name":"n","type":"int"}]})"));
+  const std::string token =
+      admin.send("POST", "/tokens", {{"name", "importer"}, {"role", "admin"}})["token"];
+  const std::string id = host_->sql("select max(token_id) from sluice.token");
+  const auto rows = [](int count) {
+    std::string text;
+    for (int n = 0; n < count; ++n) text += std::to_string(n) + "\n";
+    return text;
+  };
+  RawClient import(host_->url());
+  import.send(
+      "POST /v1/workspaces/acme/types/thing/import HTTP/1.1\r\nHost: x\r\nContent-Type: "
+      "text/csv\r\nTransfer-Encoding: chunked\r\nAuthorization: Bearer " +
+      token + "\r\n\r\n");
+  import.send_chunk("n\n" + rows(1'000));
+  const auto stored = [&] { return host_->count("select count(*) from sluice.own_entity"); };
+  ASSERT_TRUE(eventually(std::chrono::seconds(30), [&] { return stored() == 1'000; }));
+  admin.send("DELETE", "/tokens/" + id, nullptr);
+  import.send_chunk(rows(1'500));
+  const std::string answer = import.read_until("}");
+  EXPECT_NE(answer.find(" 401 "), std::string::npos) << answer;
+  EXPECT_NE(answer.find("token.revoked"), std::string::npos) << answer;
+  EXPECT_EQ(stored(), 1'000);
+  EXPECT_EQ(host_->sql("select detail->>'inserted' from sluice.audit where action = 'type.import'"),
+            "1000");
+}
+

@@ -1,0 +1,61 @@
+// A client that holds its connection open, and sends what it likes, when it likes.
+#pragma once
+
+#include <fmt/format.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <boost/asio/connect.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/read.hpp>
+#include <boost/asio/write.hpp>
+
+#include <string>
+#include <string_view>
+
+namespace sluice::e2e {
+
+/// One connection to the host at "http://address:port". Reading gives up after 30 s.
+class RawClient {
+ public:
+  explicit RawClient(const std::string& url) {
+    const auto at = url.find("//") + 2;
+    const auto colon = url.rfind(':');
+    const auto address = boost::asio::ip::make_address(url.substr(at, colon - at));
+    const auto port = static_cast<std::uint16_t>(std::stoi(url.substr(colon + 1)));
+    socket_.connect({address, port});
+    const timeval patience{30, 0};
+    ::setsockopt(socket_.native_handle(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+  }
+
+  void send(std::string_view bytes) {
+    boost::asio::write(socket_, boost::asio::buffer(bytes.data(), bytes.size()));
+  }
+  /// Of a body with Transfer-Encoding chunked; an empty one ends it.
+  void send_chunk(std::string_view bytes) {
+    send(fmt::format("{:x}\r\n{}\r\n", bytes.size(), bytes));
+  }
+  /// Everything up to the end of the connection, or to what is said.
+  std::string read_until(std::string_view end) {
+    while (text_.find(end) == std::string::npos) {
+      char piece[4096];
+      const ssize_t got = ::recv(socket_.native_handle(), piece, sizeof piece, 0);
+      if (got <= 0) break;
+      text_.append(piece, static_cast<std::size_t>(got));
+    }
+    return text_;
+  }
+  /// The host has closed it; false while it is open.
+  bool closed() {
+    char one = 0;
+    const ssize_t got = ::recv(socket_.native_handle(), &one, 1, MSG_DONTWAIT | MSG_PEEK);
+    return got == 0 || (got < 0 && errno != EAGAIN && errno != EWOULDBLOCK);
+  }
+
+ private:
+  boost::asio::io_context loop_;
+  boost::asio::ip::tcp::socket socket_{loop_};
+  std::string text_;
+};
+
+}  // namespace sluice::e2e
