@@ -1,5 +1,6 @@
 // sluiced, the host: everything it is made of, built by hand from top to bottom, and run.
 #include <malloc.h>
+#include <sys/resource.h>
 
 #include <fmt/format.h>
 #include <atomic>
@@ -57,17 +58,28 @@ constexpr auto kTouchedPause = std::chrono::milliseconds(200);
 /// Between looks while a file is still being copied.
 constexpr auto kUnsettledPause = std::chrono::milliseconds(500);
 
+/// What is there already is looked at, and left as it is.
 void make_data_directory(const fs::path& directory) {
   std::error_code error;
-  fs::create_directories(directory, error);
+  const bool is_new = fs::create_directories(directory, error);
   // The private database runs as another user when we are root: it passes through, and sees no
   // names.
-  if (!error) fs::permissions(directory, static_cast<fs::perms>(0711), error);
-  if (error) {
+  if (!error && is_new) fs::permissions(directory, static_cast<fs::perms>(0711), error);
+  const auto facts = error ? fs::file_status() : fs::status(directory, error);
+  if (error || !fs::is_directory(facts)) {
     throw Failure(Error(ErrorKind::bad_input, "data_directory.unusable",
                         fmt::format("the data directory {} cannot be made: {}", directory.string(),
-                                    error.message()),
+                                    error ? error.message() : "it is no directory"),
                         "Name another with --data, or give this user the right to it"));
+  }
+  constexpr auto kOthersWrite = fs::perms::group_write | fs::perms::others_write;
+  if ((facts.permissions() & kOthersWrite) != fs::perms::none) {
+    throw Failure(Error(
+        ErrorKind::denied, "data_directory.open",
+        fmt::format("others may write to the data directory {}: they could put "
+                    "their own root key and connectors there",
+                    directory.string()),
+        fmt::format("Name one of Sluice's own with --data, or chmod go-w {}", directory.string())));
   }
 }
 
@@ -77,6 +89,21 @@ std::vector<fs::path> connector_directories(const wiring::Config& config) {
   std::error_code error;
   const fs::path program = fs::read_symlink("/proc/self/exe", error);
   return {program.parent_path().parent_path() / "connectors", "/usr/lib/sluice/connectors"};
+}
+
+/// As many descriptors as the system lets us have; what the database, vendors, files and the
+/// private cluster's children need stays free of clients.
+std::size_t descriptors_for_clients() {
+  constexpr rlim_t kOurs = 600;
+  constexpr rlim_t kEnough = 65'536;
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return 400;
+  const rlim_t wanted = std::min(limit.rlim_max, kEnough);
+  if (limit.rlim_cur < wanted) {
+    limit.rlim_cur = wanted;
+    if (::setrlimit(RLIMIT_NOFILE, &limit) != 0) ::getrlimit(RLIMIT_NOFILE, &limit);
+  }
+  return limit.rlim_cur > 2 * kOurs ? limit.rlim_cur - kOurs : limit.rlim_cur / 2;
 }
 
 void log_connectors(const connector::Shelved& shelved) {
@@ -280,15 +307,37 @@ class Host {
                                      *catalogs_, writes_,       *connections_, *engine_,   *client_,
                                      *pages_,    *steps_,       kVersion};
     api_ = std::make_unique<api::Api>(api_services);
-    server_ = expect(api::Server::listen(
-        loop_.get_executor(), config_.listen_address, config_.listen_port,
-        [this](api::HttpRequest& request) { return api_->handle(request); }, {}));
+    listen();
     const std::optional<std::string> token = run_now(first_token(pools_.changing, config_));
     run_now(sync::renew_views_left_behind(pools_.changing));
-    fmt::print("sluiced {} listening on http://{}:{}\n", kVersion, config_.listen_address,
+    fmt::print("sluiced {} listening on {}://{}:{}\n", kVersion,
+               config_.listen_tls_certificate.empty() ? "http" : "https", config_.listen_address,
                server_->port());
+    if (watch_server_) {
+      fmt::print("for Prometheus and probes: http://{}:{}/metrics\n", config_.watch_address,
+                 watch_server_->port());
+    }
     if (token) fmt::print("admin token, shown this once: {}\n", *token);
     std::fflush(stdout);
+  }
+
+  void listen() {
+    api::ServerLimits limits;
+    limits.connections_max = std::min(limits.connections_max, descriptors_for_clients());
+    api::ListenAt at{config_.listen_address, config_.listen_port, config_.listen_tls_certificate,
+                     config_.listen_tls_key};
+    server_ = expect(api::Server::listen(
+        loop_.get_executor(), std::move(at),
+        [this](api::HttpRequest& request) { return api_->handle(request); }, limits));
+    if (config_.listen_tls_certificate.empty() && !api::is_loopback(config_.listen_address))
+      log::warning("host.listens_in_clear", {{"address", config_.listen_address}});
+    if (config_.watch_port < 0) return;
+    limits.connections_max = std::min<std::size_t>(limits.connections_max, 100);
+    api::ListenAt watch{config_.watch_address, static_cast<std::uint16_t>(config_.watch_port), "",
+                        ""};
+    watch_server_ = expect(api::Server::listen(
+        loop_.get_executor(), std::move(watch),
+        [this](api::HttpRequest& request) { return api_->watch(request); }, limits));
   }
 
   /// Runs the loop on a thread of its own until stop() has let everything end.
@@ -305,6 +354,8 @@ class Host {
       loop_.stop();
     });
     asio::co_spawn(loop_, server_->run(), remember);
+    if (watch_server_) asio::co_spawn(loop_, watch_server_->run(), remember);
+    asio::co_spawn(loop_, api_->keep_records(), remember);
     asio::co_spawn(loop_, watch_settings(pools_.asking), remember);
     asio::co_spawn(loop_,
                    feed::keep_feed(loop_.get_executor(), connect_options(config_, cluster_),
@@ -323,6 +374,7 @@ class Host {
     asio::post(loop_, [this] {
       api_->begin_stop();
       server_->stop();
+      if (watch_server_) watch_server_->stop();
       engine_->stop();
     });
     if (ended.wait_for(kStopMax) != std::future_status::ready) stop_by_force(ended);
@@ -354,8 +406,6 @@ class Host {
     auto connection = co_await pools_.work.acquire();
     co_await pg::require_safe_settings(*connection);
     const pg::MigrationOutcome outcome = co_await pg::migrate(*connection, pg::migrations());
-    if (watch_server_) asio::co_spawn(loop_, watch_server_->run(), remember);
-    asio::co_spawn(loop_, api_->keep_records(), remember);
     if (outcome.from != outcome.to)
       log::info("database.migrated", {{"from", outcome.from}, {"to", outcome.to}});
     co_await feed::check_origin(*connection);
@@ -423,6 +473,7 @@ class Host {
   std::unique_ptr<sync::Engine> engine_;
   std::unique_ptr<api::Api> api_;
   std::unique_ptr<api::Server> server_;
+  std::unique_ptr<api::Server> watch_server_;  ///< without tokens; nullptr: none is wanted
   std::unique_ptr<wiring::DirectoryWatch> watch_;
 };
 

@@ -7,6 +7,9 @@
 #include "pg/migrate.hpp"
 #include "sync/audit.hpp"
 
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -23,11 +26,11 @@ const pg::Statement kWorkspace{"api_workspace",
 const pg::Statement kSchema{"api_schema",
                             "select coalesce(max(version), 0) from sluice.schema_version"};
 
+constexpr std::chrono::seconds kRecordsPause{1};
+
 Task<SchemaState> read_schema(pg::Pool& pool) {
   const auto rows = co_await pool.query(kSchema);
   SchemaState state;
-constexpr std::chrono::seconds kRecordsPause{1};
-
   state.version = rows.get<int>(0, 0);
   co_return state;
 }
@@ -282,9 +285,6 @@ Api::Api(Services services) : services_(services), routes_(all_routes()) {
 
 Api::~Api() = default;
 
-void Api::begin_stop() { state_->stopping = true; }
-
-Task<HttpResponse> Api::handle(HttpRequest& request) {
 Task<HttpResponse> Api::watch(HttpRequest& request) {
   for (const Route& route : routes_) {
     if (!is_for_watchers(route) || request.path != route.pattern) continue;
@@ -314,6 +314,9 @@ Task<void> Api::keep_records() {
   }
 }
 
+void Api::begin_stop() { state_->stopping = true; }
+
+Task<HttpResponse> Api::handle(HttpRequest& request) {
   const Route* route = nullptr;
   PathValues values;
   std::string allowed;
@@ -347,6 +350,9 @@ Task<void> Api::keep_records() {
   std::string workspace_name;
   if (route->access != Access::open) {
     pg::Pool& pool = services_.pools.asking;
+    Refusals& refusals = state_->refusals;
+    const Result<void> admitted = co_await refusals.admit(request.authorization, request.peer);
+    if (!admitted) co_return problem(admitted.error());
     Result<Principal> principal = co_await authenticate(pool, request.authorization);
     if (!principal) {
       if (principal.error().code == "token.unknown") refusals.wrong(request.peer);
@@ -359,9 +365,6 @@ Task<void> Api::keep_records() {
       refusals.refused(asking, fmt::format("{} {}", route->method, route->pattern), why.code);
       return problem(why);
     };
-    Refusals& refusals = state_->refusals;
-    const Result<void> admitted = co_await refusals.admit(request.authorization, request.peer);
-    if (!admitted) co_return problem(admitted.error());
     if (const auto named = values.find("workspace"); named != values.end()) {
       workspace_name = named->second;
       const auto found = co_await pool.query(kWorkspace, pg::Params(workspace_name));

@@ -102,6 +102,8 @@ void check_parameters(const Route& route, const HttpRequest& request);
 
 // One table an area, each in the file of that name.
 [[nodiscard]] std::span<const Route> health_routes();
+/// Of them, what a listener without tokens has.
+[[nodiscard]] bool is_for_watchers(const Route& route);
 [[nodiscard]] std::span<const Route> workspace_routes();
 [[nodiscard]] std::span<const Route> connector_routes();
 [[nodiscard]] std::span<const Route> connection_routes();
@@ -122,14 +124,14 @@ class Api {
   explicit Api(Services services);
   ~Api();
   Task<HttpResponse> handle(HttpRequest& request);
-  /// From now on /readyz says no: whoever balances load goes elsewhere.
-  void begin_stop();
   /// /metrics, /healthz and /readyz, without a token: for a listener that only who watches this
   /// host can reach.
   Task<HttpResponse> watch(HttpRequest& request);
   /// Writes down, each second, what was refused and which tokens were used; for ever, spawned once
   /// by the owner.
   Task<void> keep_records();
+  /// From now on /readyz says no: whoever balances load goes elsewhere.
+  void begin_stop();
 
  private:
   Services services_;

@@ -85,11 +85,16 @@ constexpr std::array<Route, 5> kRoutes = {{
      readyz},
     {"GET", "/health", Access::operator_, "What is unusual: egress allowances, connections in use",
      health},
-    {"GET", "/metrics", Access::open, "Counters for Prometheus", metrics},
+    {"GET", "/metrics", Access::operator_,
+     "Counters for Prometheus; without a token on the listener of watch.port", metrics},
     {"GET", "/openapi.json", Access::open, "This document", openapi_document},
 }};
 
 }  // namespace
+
+bool is_for_watchers(const Route& route) {
+  return route.handler == metrics || route.handler == healthz || route.handler == readyz;
+}
 
 std::span<const Route> health_routes() { return kRoutes; }
 

@@ -1,7 +1,9 @@
 #include "api/server.hpp"
 
+#include "api/client_stream.hpp"
 #include "api/problem.hpp"
 #include "base/log.hpp"
+#include "base/outage.hpp"
 #include "pg/error.hpp"
 
 #include <boost/asio/co_spawn.hpp>
@@ -13,7 +15,10 @@
 #include <boost/beast/core.hpp>
 #include <boost/beast/http.hpp>
 
+#include <chrono>
+#include <list>
 #include <optional>
+#include <utility>
 
 namespace sluice::api {
 namespace {
@@ -78,14 +83,69 @@ std::optional<Error> ambiguity(const http::request_header<>& head) {
 
 }  // namespace
 
+using Time = std::chrono::steady_clock::time_point;
+
+struct Peer;
+using Peers = std::list<Peer>;
+
+/// A connection, and what it is about.
+struct Peer {
+  Peer(tcp::socket socket, TlsContext tls, Peers& list)
+      : in(&list), stream(std::move(socket), std::move(tls)) {}
+  Peers* in;
+  ClientStream stream;
+  beast::flat_buffer buffer;
+  bool answered = false;   ///< once at least
+  std::size_t unsent = 0;  ///< of the answer that it has not taken yet
+  Time took{};             ///< when it took something of it last
+};
+
 struct ServerState {
-  ServerState(Executor executor, Handler h, ServerLimits l)
-      : acceptor(executor), handler(std::move(h)), limits(l) {}
+  ServerState(Executor executor, std::optional<TlsFiles> files, Handler h, ServerLimits l)
+      : acceptor(executor), tls(std::move(files)), handler(std::move(h)), limits(l) {}
   tcp::acceptor acceptor;
+  std::optional<TlsFiles> tls;
   Handler handler;
   ServerLimits limits;
-  std::size_t open = 0;
   bool stopping = false;
+  // Each connection is in one of these, at its end when it came there last.
+  Peers strangers;  ///< no request, and never an answer
+  Peers idle;       ///< no request
+  Peers at_work;    ///< its request is under way
+  Peers sending;    ///< its answer is
+  std::size_t unsent = 0;
+
+  [[nodiscard]] std::size_t open() const {
+    return strangers.size() + idle.size() + at_work.size() + sending.size();
+  }
+  static void move(Peers::iterator peer, Peers& to) {
+    to.splice(to.end(), *peer->in, peer);
+    peer->in = &to;
+  }
+  void wait(Peers::iterator peer) { move(peer, peer->answered ? idle : strangers); }
+  /// Ends the connection that has been without a request for longest; false when there is none.
+  bool end_one() {
+    Peers& from = !strangers.empty() ? strangers : idle;
+    if (from.empty()) return false;
+    end(from.begin());
+    return true;
+  }
+  /// While answers that nobody takes use too much memory, those that nothing moves go.
+  void end_slow(Time now) {
+    for (auto peer = sending.begin(); peer != sending.end() && unsent > limits.unsent_bytes_max;) {
+      const auto slow = peer++;
+      if (now - slow->took >= limits.slow_client) end(slow);
+    }
+  }
+
+ private:
+  /// Its coroutine meets the closed socket, and takes it out of its list.
+  void end(Peers::iterator peer) {
+    unsent -= std::exchange(peer->unsent, 0);
+    boost::system::error_code ignored;
+    peer->stream.socket().close(ignored);
+    move(peer, at_work);
+  }
 };
 
 namespace {
@@ -94,7 +154,7 @@ using Parser = http::request_parser<http::buffer_body>;
 
 class StreamBody final : public BodyReader {
  public:
-  StreamBody(beast::tcp_stream& stream, beast::flat_buffer& buffer, Parser& parser,
+  StreamBody(ClientStream& stream, beast::flat_buffer& buffer, Parser& parser,
              const ServerLimits& limits)
       : stream_(stream), buffer_(buffer), parser_(parser), limits_(limits) {}
 
@@ -131,7 +191,7 @@ class StreamBody final : public BodyReader {
     co_await http::async_write(stream_, go_on, asio::redirect_error(asio::use_awaitable, ignored));
   }
 
-  beast::tcp_stream& stream_;
+  ClientStream& stream_;
   beast::flat_buffer& buffer_;
   Parser& parser_;
   const ServerLimits& limits_;
@@ -158,8 +218,9 @@ Task<HttpResponse> handled(const Handler& handler, HttpRequest& request) {
   co_return problem(error);
 }
 
-Task<bool> send(beast::tcp_stream& stream, const HttpResponse& answer, bool keep_alive,
-                bool head_only, std::chrono::seconds timeout) {
+/// Whether the client took all of it.
+Task<bool> send(ServerState& state, Peer& peer, const HttpResponse& answer, bool keep_alive,
+                bool head_only) {
   http::response<http::string_body> response;
   response.version(11);
   response.result(static_cast<unsigned>(answer.status));
@@ -172,27 +233,49 @@ Task<bool> send(beast::tcp_stream& stream, const HttpResponse& answer, bool keep
   response.body() = answer.body;
   response.prepare_payload();
   if (head_only) response.body().clear();
+  peer.took = std::chrono::steady_clock::now();
+  peer.unsent = response.body().size();
+  state.unsent += peer.unsent;
+  state.end_slow(peer.took);
+  http::response_serializer<http::string_body> rest(response);
   boost::system::error_code error;
-  stream.expires_after(timeout);
-  co_await http::async_write(stream, response, asio::redirect_error(asio::use_awaitable, error));
+  while (!error && !rest.is_done()) {
+    peer.stream.expires_after(state.limits.body_timeout);
+    co_await http::async_write_some(peer.stream, rest,
+                                    asio::redirect_error(asio::use_awaitable, error));
+    peer.took = std::chrono::steady_clock::now();
+  }
+  state.unsent -= std::exchange(peer.unsent, 0);
   co_return !error;
 }
 
 }  // namespace
 
-Result<std::unique_ptr<Server>> Server::listen(Executor executor, std::string address,
-                                               std::uint16_t port, Handler handler,
-                                               ServerLimits limits) {
-  auto state = std::make_shared<ServerState>(executor, std::move(handler), limits);
+bool is_loopback(const std::string& address) {
   boost::system::error_code error;
   const auto ip = asio::ip::make_address(address, error);
+  return !error && ip.is_loopback();
+}
+
+Result<std::unique_ptr<Server>> Server::listen(Executor executor, ListenAt at, Handler handler,
+                                               ServerLimits limits) {
+  std::optional<TlsFiles> tls;
+  if (!at.tls_certificate.empty()) {
+    auto files = TlsFiles::load(at.tls_certificate, at.tls_key);
+    if (!files) return std::unexpected(std::move(files.error()));
+    tls = std::move(*files);
+  }
+  auto state = std::make_shared<ServerState>(executor, std::move(tls), std::move(handler), limits);
+  boost::system::error_code error;
+  const auto ip = asio::ip::make_address(at.address, error);
   const auto refuse = [&]() {
-    return fail(ErrorKind::bad_input, "listen.failed",
-                "cannot listen on " + address + ":" + std::to_string(port) + ": " + error.message(),
-                "Choose another listen.address or listen.port, or stop what uses it");
+    return fail(
+        ErrorKind::bad_input, "listen.failed",
+        "cannot listen on " + at.address + ":" + std::to_string(at.port) + ": " + error.message(),
+        "Choose another address or port, or stop what uses it");
   };
   if (error) return refuse();
-  const tcp::endpoint endpoint(ip, port);
+  const tcp::endpoint endpoint(ip, at.port);
   state->acceptor.open(endpoint.protocol(), error);
   if (!error) state->acceptor.set_option(tcp::acceptor::reuse_address(true), error);
   if (!error) state->acceptor.bind(endpoint, error);
@@ -215,7 +298,7 @@ void Server::stop() {
 namespace {
 
 /// Waits for a request's first byte; false when none comes.
-Task<bool> has_request(beast::tcp_stream& stream, beast::flat_buffer& buffer,
+Task<bool> has_request(ClientStream& stream, beast::flat_buffer& buffer,
                        std::chrono::seconds timeout) {
   if (buffer.size() > 0) co_return true;
   boost::system::error_code error;
@@ -236,20 +319,44 @@ Task<void> drop_arrived_body(const Parser& parser, const beast::flat_buffer& buf
   while (!parser.is_done()) co_await body.next();
 }
 
-Task<bool> serve_one(beast::tcp_stream& stream, beast::flat_buffer& buffer, ServerState& state) {
-  if (!co_await has_request(stream, buffer, state.limits.idle_timeout)) co_return false;
+/// Sends the answer while the connection is among those that send.
+Task<bool> answer_to(ServerState& state, Peers::iterator peer, const HttpResponse& answer,
+                     bool keep_alive, bool head_only) {
+  ServerState::move(peer, state.sending);
+  const bool sent = co_await send(state, *peer, answer, keep_alive, head_only);
+  ServerState::move(peer, state.at_work);
+  if (sent) peer->answered = true;
+  co_return sent;
+}
+
+/// A request's head, for which nobody else may be kept out; `peer` is at work when this ends.
+Task<boost::system::error_code> read_head(ServerState& state, Peers::iterator peer,
+                                          Parser& parser) {
+  state.wait(peer);
+  const auto patience = peer->answered ? state.limits.idle_timeout : state.limits.first_timeout;
+  boost::system::error_code error;
+  const bool some = co_await has_request(peer->stream, peer->buffer, patience);
+  if (!some) {
+    error = http::error::end_of_stream;
+  } else {
+    peer->stream.expires_after(state.limits.header_timeout);
+    co_await http::async_read_header(peer->stream, peer->buffer, parser,
+                                     asio::redirect_error(asio::use_awaitable, error));
+  }
+  ServerState::move(peer, state.at_work);
+  co_return error;
+}
+
+Task<bool> serve_one(ServerState& state, Peers::iterator peer) {
   Parser parser;
   parser.header_limit(static_cast<std::uint32_t>(state.limits.header_bytes_max));
   parser.body_limit(state.limits.body_bytes_max);
-  boost::system::error_code error;
-  stream.expires_after(state.limits.header_timeout);
-  co_await http::async_read_header(stream, buffer, parser,
-                                   asio::redirect_error(asio::use_awaitable, error));
+  const boost::system::error_code error = co_await read_head(state, peer, parser);
   if (error) {
     if (is_http_error(error) && error != http::error::end_of_stream &&
         error != http::error::partial_message) {
       const HttpResponse answer = problem(refusal_of(error, state.limits));
-      co_await send(stream, answer, false, false, state.limits.header_timeout);
+      co_await answer_to(state, peer, answer, false, false);
     }
     co_return false;
   }
@@ -259,8 +366,8 @@ Task<bool> serve_one(beast::tcp_stream& stream, beast::flat_buffer& buffer, Serv
   request.authorization = text_of(head[http::field::authorization]);
   request.content_type = text_of(head[http::field::content_type]);
   boost::system::error_code ignored;
-  request.peer = stream.socket().remote_endpoint(ignored).address().to_string();
-  StreamBody body(stream, buffer, parser, state.limits);
+  request.peer = peer->stream.socket().remote_endpoint(ignored).address().to_string();
+  StreamBody body(peer->stream, peer->buffer, parser, state.limits);
   request.body = &body;
   const bool head_only = request.method == "HEAD";
   const std::optional<Error> ambiguous = ambiguity(head);
@@ -273,18 +380,18 @@ Task<bool> serve_one(beast::tcp_stream& stream, beast::flat_buffer& buffer, Serv
   } else {
     answer = co_await handled(state.handler, request);
   }
-  if (!ambiguous) co_await drop_arrived_body(parser, buffer, body);
+  if (!ambiguous) co_await drop_arrived_body(parser, peer->buffer, body);
   const bool keep_alive = head.keep_alive() && parser.is_done() && !ambiguous && !state.stopping;
-  const bool sent = co_await send(stream, answer, keep_alive, head_only, state.limits.body_timeout);
+  const bool sent = co_await answer_to(state, peer, answer, keep_alive, head_only);
   co_return sent&& keep_alive;
 }
 
 /// Closing a socket with unread bytes resets the connection, and the client would never see our
 /// answer.
-Task<void> linger(beast::tcp_stream& stream, std::chrono::seconds timeout) {
+Task<void> linger(ClientStream& stream, std::chrono::seconds timeout) {
   boost::system::error_code error;
-  stream.socket().shutdown(tcp::socket::shutdown_send, error);
   stream.expires_after(timeout);
+  co_await stream.close_notify();
   std::string dropped(kPieceBytes, '\0');
   for (std::size_t total = 0; !error && total < kLingerBytesMax;) {
     total += co_await stream.async_read_some(asio::buffer(dropped),
@@ -292,20 +399,41 @@ Task<void> linger(beast::tcp_stream& stream, std::chrono::seconds timeout) {
   }
 }
 
-Task<void> serve(tcp::socket socket, std::shared_ptr<ServerState> state) {
-  struct Count {
-    std::size_t& open;
-    ~Count() { --open; }
-  } count{state->open};
+/// TLS's part, which strangers may take as long for as for a request's head.
+Task<bool> begin(ServerState& state, Peers::iterator peer) {
+  state.wait(peer);
+  peer->stream.expires_after(state.limits.first_timeout);
+  const bool open = co_await peer->stream.open();
+  ServerState::move(peer, state.at_work);
+  co_return open;
+}
+
+Task<void> serve(std::shared_ptr<ServerState> state, Peers::iterator peer) {
+  struct Leaves {
+    Peers::iterator peer;
+    ~Leaves() { peer->in->erase(peer); }
+  };
   boost::system::error_code ignored;
-  socket.set_option(tcp::no_delay(true), ignored);
-  beast::tcp_stream stream(std::move(socket));
-  beast::flat_buffer buffer;
-  for (;;) {
-    const bool again = co_await serve_one(stream, buffer, *state);
+  peer->stream.socket().set_option(tcp::no_delay(true), ignored);
+  const Leaves leaves{peer};
+  const bool open = co_await begin(*state, peer);
+  while (open) {
+    const bool again = co_await serve_one(*state, peer);
     if (!again) break;
   }
-  co_await linger(stream, state->limits.linger_timeout);
+  if (!peer->stream.socket().is_open()) co_return;
+  state->wait(peer);
+  co_await linger(peer->stream, state->limits.linger_timeout);
+}
+
+/// One that is ended is out of the way when its coroutine has met that. With nobody to end, the new
+/// one waits here, and further ones in the kernel's queue.
+Task<void> make_room(ServerState& state, asio::steady_timer& pause) {
+  while (state.open() >= state.limits.connections_max && !state.stopping) {
+    const bool ended = state.end_one();
+    pause.expires_after(ended ? std::chrono::milliseconds(0) : std::chrono::milliseconds(50));
+    co_await pause.async_wait(asio::use_awaitable);
+  }
 }
 
 }  // namespace
@@ -314,25 +442,28 @@ Task<void> Server::run() {
   const std::shared_ptr<ServerState> state = state_;
   const Executor executor = co_await asio::this_coro::executor;
   asio::steady_timer pause(executor);
+  Outage no_descriptors;
   while (!state->stopping) {
-    // Further connections wait in the kernel's queue.
-    while (state->open >= state->limits.connections_max && !state->stopping) {
-      pause.expires_after(std::chrono::milliseconds(50));
-      co_await pause.async_wait(asio::use_awaitable);
-    }
     boost::system::error_code error;
     tcp::socket socket =
         co_await state->acceptor.async_accept(asio::redirect_error(asio::use_awaitable, error));
     if (state->stopping) co_return;
+    const auto now = std::chrono::steady_clock::now();
     if (error) {
-      // Out of descriptors: let some end instead of spinning.
-      log::warning("api.accept_failed", {{"error", error.message()}});
+      // Out of descriptors: let one end instead of spinning.
+      if (no_descriptors.failed(now))
+        log::warning("api.accept_failed", {{"error", error.message()}});
+      state->end_one();
       pause.expires_after(std::chrono::milliseconds(50));
       co_await pause.async_wait(asio::use_awaitable);
       continue;
     }
-    ++state->open;
-    asio::co_spawn(executor, serve(std::move(socket), state), asio::detached);
+    no_descriptors.succeeded(now);
+    co_await make_room(*state, pause);
+    if (state->stopping) co_return;
+    TlsContext tls = state->tls ? state->tls->context(now) : nullptr;
+    state->at_work.emplace_back(std::move(socket), std::move(tls), state->at_work);
+    asio::co_spawn(executor, serve(state, std::prev(state->at_work.end())), asio::detached);
   }
 }
 

@@ -18,10 +18,28 @@ struct ServerLimits {
   std::chrono::seconds header_timeout{
       15};                                ///< from a request's first byte to the end of its headers
   std::chrono::seconds body_timeout{60};  ///< between two pieces of a body
-  std::chrono::seconds idle_timeout{75};  ///< between two requests
+  std::chrono::seconds first_timeout{10};  ///< to the first byte of a new connection
+  std::chrono::seconds idle_timeout{75};   ///< between two requests
   std::chrono::seconds linger_timeout{5};  ///< for what a client still sends after a refusal
-  std::size_t connections_max = 10'000;    ///< further ones wait in the kernel's queue
+  /// Of clients at once. For a further one the connection goes that has been without a request for
+  /// longest, one that never had an answer before all others; where each is at work, it waits in
+  /// the kernel's queue.
+  std::size_t connections_max = 10'000;
+  /// Of answers that clients have not taken yet, all together: beyond it those go, the earliest
+  /// first, whose clients took nothing for slow_client.
+  std::size_t unsent_bytes_max = 64u << 20;
+  std::chrono::seconds slow_client{2};
 };
+
+/// Where to listen, and whether through TLS: with both files or none.
+struct ListenAt {
+  std::string address = "127.0.0.1";
+  std::uint16_t port = 0;  ///< 0: any free one
+  std::string tls_certificate, tls_key;
+};
+
+/// 127.0.0.0/8 or ::1: what comes from this machine alone.
+[[nodiscard]] bool is_loopback(const std::string& address);
 
 using Handler = std::function<Task<HttpResponse>(HttpRequest&)>;
 
@@ -33,9 +51,8 @@ struct ServerState;
 /// are no next request.
 class Server {
  public:
-  /// Errors: listen.failed, with address, port and the system's reason.
-  static Result<std::unique_ptr<Server>> listen(Executor executor, std::string address,
-                                                std::uint16_t port, Handler handler,
+  /// Errors: listen.failed, with address, port and the system's reason; listen.tls.
+  static Result<std::unique_ptr<Server>> listen(Executor executor, ListenAt at, Handler handler,
                                                 ServerLimits limits);
   ~Server();
   Server(const Server&) = delete;

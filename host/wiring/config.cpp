@@ -44,6 +44,14 @@ auto number(Member Config::*member, std::int64_t least, std::int64_t most) {
   };
 }
 
+auto truth(bool Config::*member) {
+  return [member](Config& config, const Json& value) -> std::string {
+    if (!value.is_boolean()) return "true or false";
+    config.*member = value.get<bool>();
+    return {};
+  };
+}
+
 template <class Member>
 auto texts(Member Config::*member) {
   return [member](Config& config, const Json& value) -> std::string {
@@ -126,6 +134,20 @@ const std::vector<Setting>& settings_table() {
        text(&Config::listen_address)},
       {{"listen.port", "integer", "8420", "port of the REST API; 0 takes a free one"},
        number(&Config::listen_port, 0, 65535)},
+      {{"listen.tls_certificate", "string", "(none)",
+        "PEM file with certificate and chain: the REST API speaks TLS; renewed files are taken"},
+       text(&Config::listen_tls_certificate)},
+      {{"listen.tls_key", "string", "(none)", "PEM file with its key"},
+       text(&Config::listen_tls_key)},
+      {{"listen.insecure", "boolean", "false",
+        "without TLS also on an address that other machines reach: tokens and keys go in clear"},
+       truth(&Config::listen_insecure)},
+      {{"watch.address", "string", "127.0.0.1", "address of the listener below"},
+       text(&Config::watch_address)},
+      {{"watch.port", "integer", "-1",
+        "a port for /metrics, /healthz and /readyz alone, without a token; 0 takes a free one, -1 "
+        "none"},
+       number(&Config::watch_port, -1, 65535)},
       {{"database.url", "string", "(a private cluster)",
         "PostgreSQL 15 or newer to use instead of a private one"},
        set_database_url},
@@ -136,6 +158,9 @@ const std::vector<Setting>& settings_table() {
         "connectors beside the program, /usr/lib/sluice/connectors",
         "where connector files (.so) are looked for"},
        texts(&Config::connector_directories)},
+      {{"connectors.owners", "list of strings", "(none)",
+        "users besides root and this host's own whose connector files are loaded"},
+       texts(&Config::connector_owners)},
       {{"connectors.rescan_seconds", "integer", "60",
         "how often to look there besides when a file changes; for network file systems"},
        number(&Config::connector_rescan_seconds, 1, 86'400)},
@@ -158,9 +183,6 @@ const std::vector<Setting>& settings_table() {
        number(&Config::sync_delete_percent_max, 0, 100)},
       {{"sync.page_bytes_in_flight_max", "integer", "67108864",
         "memory for pages between vendor and store, all connections together"},
-      {{"connectors.owners", "list of strings", "(none)",
-        "users besides root and this host's own whose connector files are loaded"},
-       texts(&Config::connector_owners)},
        number(&Config::sync_page_bytes_in_flight_max, 1 << 20, std::int64_t{1} << 40)},
       {{"sync.lease_ttl_ms", "integer", "12000",
         "after so long a dead host's work goes to another"},
@@ -296,6 +318,34 @@ std::filesystem::path default_data_directory(
          ".local/share/sluice";
 }
 
+bool is_this_machines(const std::string& address) {
+  return address.starts_with("127.") || address == "::1";
+}
+
+/// Tokens and vendors' keys go over the first, what this host does over the second.
+Result<void> check_listeners(const Config& config) {
+  if (config.listen_tls_certificate.empty() != config.listen_tls_key.empty()) {
+    return fail(ErrorKind::bad_input, "config.bad_value",
+                "listen.tls_certificate and listen.tls_key belong together, and one is missing",
+                "Name both, or none");
+  }
+  if (config.listen_insecure) return {};
+  const bool is_open = config.listen_tls_certificate.empty() &&
+                       !is_this_machines(config.listen_address);
+  const bool is_watched = config.watch_port >= 0 && !is_this_machines(config.watch_address);
+  if (!is_open && !is_watched) return {};
+  return fail(
+      ErrorKind::bad_input, "config.listens_in_clear",
+      is_open ? "listen.address is " + config.listen_address +
+                    ", which other machines may reach, and without TLS tokens and vendors' keys "
+                    "go there in clear"
+              : "watch.address is " + config.watch_address +
+                    ", which other machines may reach, and it asks for no token",
+      is_open ? "Name listen.tls_certificate and listen.tls_key; or say listen.insecure=true where "
+                "something before this host does that"
+              : "Say listen.insecure=true where only who watches this host can reach it");
+}
+
 }  // namespace
 
 const std::vector<ConfigKey>& config_keys() {
@@ -345,6 +395,7 @@ Result<Config> read_config(const std::filesystem::path& file,
     if (!applied) return std::unexpected(applied.error());
   }
   if (config.root_key_file.empty()) config.root_key_file = config.data_directory / "root.key";
+  if (auto listens = check_listeners(config); !listens) return std::unexpected(listens.error());
   return config;
 }
 

@@ -17,15 +17,19 @@ namespace sluice::wiring {
 struct Config {
   std::filesystem::path data_directory;
   std::string listen_address = "127.0.0.1";
-  std::uint16_t listen_port = 8420;  ///< 0: any free port, printed at start
-  std::string database_url;          ///< empty: the private cluster in the data directory
+  std::uint16_t listen_port = 8420;                    ///< 0: any free port, printed at start
+  std::string listen_tls_certificate, listen_tls_key;  ///< PEM files; both or none
+  bool listen_insecure = false;  ///< in clear also where others than this machine can listen in
+  std::string watch_address = "127.0.0.1";
+  std::int64_t watch_port = -1;  ///< of the listener without tokens; -1: none, 0: any free port
+  std::string database_url;      ///< empty: the private cluster in the data directory
   std::size_t database_pool_size = 22;
   std::vector<std::filesystem::path> connector_directories;
+  std::vector<std::string> connector_owners;   ///< besides root and this host's user
   std::int64_t connector_rescan_seconds = 60;  ///< besides what the kernel reports
   std::string default_workspace = "main";
   std::filesystem::path root_key_file;        ///< empty: <data>/root.key
   std::vector<std::string> root_key_command;  ///< prints the root key; for a KMS
-  std::vector<std::string> connector_owners;   ///< besides root and this host's user
   std::string log_level = "info";
   std::vector<std::string> log_levels;    ///< "fetch=debug": other levels for events of an area
   std::string log_format = "auto";        ///< json, text, or auto: text on a terminal

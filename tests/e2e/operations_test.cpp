@@ -473,7 +473,8 @@ std::map<std::string, double> samples_of(const std::string& text) {
 }
 
 TEST_F(Operations, metrics_count_what_was_done_and_how_far_behind_it_is) {
-  const Reply reply = ask("GET", "/metrics", "");
+  EXPECT_EQ(ask("GET", "/metrics", "").code(), "token.missing");
+  const Reply reply = ask("GET", "/metrics", stage_->host().token());
   ASSERT_EQ(reply.status, 200);
   EXPECT_TRUE(has(reply.content_type, "version=0.0.4"));
   const auto samples = samples_of(reply.text);

@@ -48,6 +48,29 @@ TEST_F(Refusal, an_ill_typed_value_is_named_with_what_it_must_be) {
 
 TEST_F(Refusal, an_unknown_option_is_a_usage_error) { EXPECT_EQ(run({"--colour=blue"}).first, 64); }
 
+TEST_F(Refusal, a_directory_that_was_there_is_left_as_it_is_and_refused_where_others_may_write) {
+  namespace fs = std::filesystem;
+  const fs::path theirs = directory_ / "theirs";
+  fs::create_directory(theirs);
+  for (const int mode : {01777, 0775, 0757}) {
+    fs::permissions(theirs, fs::perms(mode));
+    const auto [code, text] = run({"--data", theirs.string()});
+    EXPECT_EQ(code, 73) << text;
+    EXPECT_NE(text.find("data_directory.open"), std::string::npos) << text;
+    EXPECT_EQ(fs::status(theirs).permissions(), fs::perms(mode));
+    EXPECT_TRUE(fs::is_empty(theirs));
+  }
+  // Told to the end: an unreachable database ends this start after the directory was looked at.
+  fs::permissions(theirs, fs::perms(0700));
+  EXPECT_EQ(run({"--data", theirs.string()},
+                {{"SLUICE_DATABASE_URL", "postgresql://127.0.0.1:1/nowhere"}})
+                .first,
+            69);
+  EXPECT_EQ(fs::status(theirs).permissions(), fs::perms(0700)) << "a closed home stays closed";
+  std::ofstream(directory_ / "file") << "x";
+  EXPECT_EQ(run({"--data", (directory_ / "file").string()}).first, 73);
+}
+
 TEST_F(Refusal, a_database_that_cannot_be_reached_is_named_without_its_password) {
   const auto [code, text] =
       run({"--data", data()},
@@ -226,16 +249,6 @@ TEST_F(Refusal, a_token_is_needed_and_a_readers_token_only_reads) {
   }
 }
 
-TEST_F(Refusal, every_route_is_in_the_openapi_document) {
-  host_->start();
-  const json document = host_->client().global("GET", "/openapi.json");
-  EXPECT_EQ(document["openapi"], "3.1.0");
-  EXPECT_GE(document["paths"].size(), 20U);
-  EXPECT_TRUE(document["paths"]["/v1/workspaces/{workspace}/connections"].contains("post"));
-}
-
-}  // namespace
-}  // namespace sluice::e2e
 TEST_F(Refusal, a_revoked_token_ends_an_import_that_it_began) {
   host_->start();
   cli::Client admin = host_->client();
@@ -267,3 +280,13 @@ TEST_F(Refusal, a_revoked_token_ends_an_import_that_it_began) {
             "1000");
 }
 
+TEST_F(Refusal, every_route_is_in_the_openapi_document) {
+  host_->start();
+  const json document = host_->client().global("GET", "/openapi.json");
+  EXPECT_EQ(document["openapi"], "3.1.0");
+  EXPECT_GE(document["paths"].size(), 20U);
+  EXPECT_TRUE(document["paths"]["/v1/workspaces/{workspace}/connections"].contains("post"));
+}
+
+}  // namespace
+}  // namespace sluice::e2e

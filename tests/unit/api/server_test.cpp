@@ -11,6 +11,7 @@
 #include <boost/asio/write.hpp>
 
 #include <sys/socket.h>
+#include <sys/time.h>
 
 #include <thread>
 
@@ -20,6 +21,9 @@ namespace sluice::api {
 namespace {
 
 using tcp = boost::asio::ip::tcp;
+
+/// More than the kernel takes for a client that does not read.
+constexpr std::size_t kLarge = 32 << 20;
 
 /// Tells what it was asked; reads the body only on /read.
 Task<HttpResponse> echo(HttpRequest& request) {
@@ -31,6 +35,7 @@ Task<HttpResponse> echo(HttpRequest& request) {
       read += piece;
     }
   }
+  if (request.path == "/large") co_return HttpResponse::text(std::string(kLarge, 'x'));
   if (request.path == "/defect") throw std::runtime_error("the secret of the house");
   co_return HttpResponse::text("<" + request.method + " " + request.path + " " +
                                std::to_string(read.size()) + ">");
@@ -39,7 +44,7 @@ Task<HttpResponse> echo(HttpRequest& request) {
 class ServerTest : public ::testing::Test {
  protected:
   void start(ServerLimits limits = {}) {
-    server_ = expect(Server::listen(loop_.get_executor(), "127.0.0.1", 0, echo, limits));
+    server_ = expect(Server::listen(loop_.get_executor(), ListenAt{}, echo, limits));
     boost::asio::co_spawn(loop_, server_->run(), boost::asio::detached);
     thread_ = std::thread([this] { loop_.run(); });
   }
@@ -49,7 +54,7 @@ class ServerTest : public ::testing::Test {
     limits.body_bytes_max = 1 << 20;
     limits.header_timeout = std::chrono::seconds(1);
     limits.body_timeout = std::chrono::seconds(1);
-    limits.idle_timeout = std::chrono::seconds(1);
+    limits.first_timeout = limits.idle_timeout = std::chrono::seconds(1);
     limits.linger_timeout = std::chrono::seconds(1);
     start(limits);
   }
@@ -260,20 +265,22 @@ TEST_F(ServerTest, an_old_client_is_answered_and_let_go) {
   EXPECT_NE(answer.find("<GET /a 0>"), std::string::npos) << answer;
 }
 
-TEST_F(ServerTest, connections_that_are_too_many_wait_for_others_to_end) {
+TEST_F(ServerTest, connections_that_are_too_many_wait_while_each_is_at_work) {
   TearDown();
   loop_.restart();
   ServerLimits limits;
   limits.connections_max = 2;
   start(limits);
-  tcp::socket first = open();
-  std::string hold = "GET /a HTTP/1.1\r\n" + kHost + "\r\n";
-  boost::asio::write(first, boost::asio::buffer(hold));
-  std::string seen;
-  boost::asio::read(first, boost::asio::dynamic_buffer(seen), boost::asio::transfer_at_least(20));
-  tcp::socket second = open();
-  boost::asio::write(second, boost::asio::buffer(hold));
-  boost::asio::read(second, boost::asio::dynamic_buffer(seen), boost::asio::transfer_at_least(20));
+  std::vector<tcp::socket> busy;
+  const std::string hold =
+      "POST /read HTTP/1.1\r\n" + kHost + "Expect: 100-continue\r\nContent-Length: 3\r\n\r\n";
+  for (int n = 0; n < 2; ++n) {
+    busy.push_back(open());
+    boost::asio::write(busy.back(), boost::asio::buffer(hold));
+    std::string seen;  // it waits for the body now
+    boost::asio::read(busy.back(), boost::asio::dynamic_buffer(seen),
+                      boost::asio::transfer_at_least(12));
+  }
   tcp::socket third = open();
   const std::string last = "GET /third HTTP/1.1\r\n" + kHost + "Connection: close\r\n\r\n";
   boost::asio::write(third, boost::asio::buffer(last));
@@ -282,12 +289,83 @@ TEST_F(ServerTest, connections_that_are_too_many_wait_for_others_to_end) {
             0);
   char byte = 0;
   EXPECT_EQ(::recv(third.native_handle(), &byte, 1, 0), -1) << "it was served beyond the limit";
-  first.close();
+  busy.front().close();
   timeval long_enough{20, 0};
   ASSERT_EQ(
       setsockopt(third.native_handle(), SOL_SOCKET, SO_RCVTIMEO, &long_enough, sizeof long_enough),
       0);
   EXPECT_EQ(::recv(third.native_handle(), &byte, 1, 0), 1);
+}
+
+class FullServerTest : public ServerTest {
+ protected:
+  void SetUp() override {
+    ServerLimits limits;
+    limits.connections_max = 8;
+    limits.first_timeout = limits.idle_timeout = std::chrono::seconds(60);
+    limits.header_timeout = std::chrono::seconds(60);
+    limits.linger_timeout = std::chrono::seconds(1);
+    limits.unsent_bytes_max = 2 * kLarge;
+    limits.slow_client = std::chrono::seconds(0);
+    start(limits);
+  }
+  static std::string ask(tcp::socket& socket, const std::string& path = "/a") {
+    boost::asio::write(socket,
+                       boost::asio::buffer("GET " + path + " HTTP/1.1\r\n" + kHost + "\r\n"));
+    std::string answer;
+    boost::system::error_code error;
+    boost::asio::read_until(socket, boost::asio::dynamic_buffer(answer), ">", error);
+    return error ? error.message() : answer;
+  }
+  static bool is_closed(tcp::socket& socket) {
+    const timeval patience{10, 0};
+    ::setsockopt(socket.native_handle(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    char one = 0;
+    const ssize_t got = ::recv(socket.native_handle(), &one, 1, MSG_PEEK);
+    return got == 0 || (got < 0 && errno == ECONNRESET);
+  }
+};
+
+TEST_F(FullServerTest, who_says_nothing_makes_room_for_who_asks) {
+  tcp::socket known = open();
+  EXPECT_NE(ask(known).find("<GET /a 0>"), std::string::npos);
+  std::vector<tcp::socket> silent;
+  for (int n = 0; n < 40; ++n) silent.push_back(open());
+  for (int n = 0; n < 5; ++n) {
+    tcp::socket other = open();
+    EXPECT_NE(ask(other).find("<GET /a 0>"), std::string::npos);
+  }
+  EXPECT_TRUE(is_closed(silent.front())) << "who was silent for longest";
+  EXPECT_NE(ask(known).find("<GET /a 0>"), std::string::npos)
+      << "who had an answer before stays while strangers can go";
+}
+
+TEST_F(FullServerTest, half_a_head_is_no_request_either) {
+  std::vector<tcp::socket> half;
+  for (int n = 0; n < 20; ++n) {
+    half.push_back(open());
+    boost::system::error_code ignored;
+    boost::asio::write(half.back(), boost::asio::buffer(std::string("GET /a HTT")), ignored);
+  }
+  tcp::socket other = open();
+  EXPECT_NE(ask(other).find("<GET /a 0>"), std::string::npos);
+}
+
+TEST_F(FullServerTest, answers_that_nobody_takes_do_not_pile_up) {
+  std::vector<tcp::socket> greedy;
+  for (int n = 0; n < 6; ++n) {
+    greedy.push_back(open());
+    boost::asio::write(
+        greedy.back(),
+        boost::asio::buffer("GET /large HTTP/1.1\r\nConnection: close\r\n" + kHost + "\r\n"));
+    char first = 0;
+    ::recv(greedy.back().native_handle(), &first, 1, MSG_PEEK);  // it is being sent
+  }
+  int whole = 0;
+  for (tcp::socket& one : greedy) whole += rest(one).size() > kLarge ? 1 : 0;
+  EXPECT_EQ(whole, 2) << "what may wait";
+  tcp::socket other = open();
+  EXPECT_NE(ask(other).find("<GET /a 0>"), std::string::npos);
 }
 
 }  // namespace
