@@ -27,6 +27,7 @@ class Fairness : public World {
   void connect_as(const std::string& name, const std::string& url) {
     json body = billing();
     body["name"] = name;
+    body["second_connection"] = true;
     body["egress"]["base_urls"]["api"] = url;
     host_->client().send("POST", "/connections", body);
   }
@@ -148,6 +149,7 @@ TEST_F(Fairness, a_workspace_whose_vendor_does_not_answer_leaves_slots_to_its_ne
   for (int n = 0; n < pits; ++n) {
     json body = billing();
     body["name"] = "pit" + std::to_string(n);
+    body["second_connection"] = true;
     body["egress"]["base_urls"]["api"] = tarpit.url();
     evil.send("POST", "/connections", body);
   }

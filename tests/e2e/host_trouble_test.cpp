@@ -45,6 +45,7 @@ class HostTrouble : public World {
     for (const char* name : {"one", "two"}) {
       json body = billing();
       body["name"] = name;
+      body["second_connection"] = true;
       body["egress"]["base_urls"]["api"] = url;
       host_->client().send("POST", "/connections", body);
     }

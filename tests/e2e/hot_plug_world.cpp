@@ -72,6 +72,7 @@ json HotPlug::connect_harbour(const std::string& name, const json& config) {
   body["connector"] = "harbour";
   body["name"] = name;
   body["config"] = config;
+  body["second_connection"] = true;
   body["secrets"]["api_key"] = kKey;
   body["egress"]["base_urls"]["api"] = fake_->url();
   body["egress"]["allow_loopback"] = true;

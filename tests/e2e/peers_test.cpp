@@ -450,6 +450,7 @@ TEST_F(Peers, many_connections_of_one_account_that_meet_429_stay_within_one_budg
   for (int n = 1; n < kConnections; ++n) {
     json body = billing();
     body["name"] = "billing_" + std::to_string(n);
+    body["second_connection"] = true;
     host_->client().send("POST", "/connections", body);
   }
   ASSERT_TRUE(settled()) << host_->log();
