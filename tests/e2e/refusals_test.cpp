@@ -253,7 +253,7 @@ TEST_F(Refusal, a_revoked_token_ends_an_import_that_it_began) {
   host_->start();
   cli::Client admin = host_->client();
   admin.send("POST", "/types",
-             json::parse(R"({"name":"thing","attributes":[{"name":"n","type":"int"}]})"));
+             json::parse(R"({"name":"thing","attributes":[{"name":"n","type":"integer"}]})"));
   const std::string token =
       admin.send("POST", "/tokens", {{"name", "importer"}, {"role", "admin"}})["token"];
   const std::string id = host_->sql("select max(token_id) from sluice.token");
