@@ -12,12 +12,9 @@ find_package(simdjson REQUIRED)
 find_package(GTest REQUIRED)
 pkg_check_modules(PQ REQUIRED IMPORTED_TARGET libpq)
 pkg_check_modules(SODIUM REQUIRED IMPORTED_TARGET libsodium)
-
-# valijson is headers only, but its package depends on six JSON libraries, one of them Qt's, with X and Vulkan behind
-# it. ./dev unpacks the package's headers into build/packages; an installed one does as well.
-find_path(SLUICE_VALIJSON_INCLUDE valijson/validator.hpp
-  HINTS "${PROJECT_SOURCE_DIR}/build/packages/usr/include"
-  DOC "The headers of Debian's libvalijson-dev" REQUIRED)
+pkg_check_modules(RE2 REQUIRED IMPORTED_TARGET re2)
+# -pthread, which all of ours is linked with anyway, would keep its users from the common precompiled header.
+set_property(TARGET PkgConfig::RE2 PROPERTY INTERFACE_COMPILE_OPTIONS "")
 
 # Poco asks its users to define _DEBUG, which would keep them from the common precompiled header.
 foreach(poco Poco::Foundation Poco::Util Poco::XML Poco::JSON)

@@ -22,9 +22,17 @@ std::string known_properties(const json& schema) {
                        : fmt::format("It takes: {}", fmt::join(names, ", "));
 }
 
-/// The longest text of a configuration: std::regex, which checks the schema's patterns, recurses
-/// once per character of what it matches, and some ten thousand are the end of the stack.
 constexpr std::size_t kTextBytesMax = 2048;
+/// Of one configuration: with what each is held against, the time of the check is bounded.
+constexpr std::size_t kValuesMax = 2000;
+constexpr std::uint64_t kStepsMax = 1'000'000;
+
+std::size_t values_in(const json& value) {
+  std::size_t count = 1;
+  if (value.is_structured())
+    for (const json& member : value) count += values_in(member);
+  return count;
+}
 
 /// The first text that is too long, as a place; empty when there is none.
 std::string too_long(const json& value, const std::string& place) {
@@ -52,10 +60,11 @@ Result<void> check_config(const Manifest& manifest, const json& config) {
   if (!config.is_object()) return refuse("", "it must be an object");
   if (const std::string place = too_long(config, ""); !place.empty())
     return refuse(place, fmt::format("a text of more than {} bytes", kTextBytesMax));
+  if (values_in(config) > kValuesMax)
+    return refuse("", fmt::format("it has more than {} values", kValuesMax));
   const JsonSchema schema(manifest.config_schema);
-  const std::optional<JsonSchema::Flaw> flaw = schema.flaw_of(config);
+  const std::optional<JsonSchema::Flaw> flaw = schema.flaw_of(config, kStepsMax);
   if (!flaw) return {};
-  if (flaw->what.empty()) return refuse("", "it does not follow the manifest's config_schema");
   return refuse(fmt::format("{}", fmt::join(flaw->place, ".")), flaw->what);
 }
 

@@ -6,13 +6,15 @@
 #include <fmt/format.h>
 
 #include <array>
-#include <regex>
+#include <charconv>
 #include <set>
 #include <stdexcept>
 
 #include "base/printable.hpp"
+#include "contract/host_headers.hpp"
 #include "contract/json_schema.hpp"
 #include "contract/manifest_schema.hpp"
+#include "contract/reserved_names.hpp"
 
 namespace sluice::contract {
 namespace {
@@ -21,18 +23,10 @@ using nlohmann::json;
 
 constexpr std::size_t kManifestBytesMax = 256 * 1024;
 constexpr int kDepthMax = 32;
-/// std::regex, which checks the schema's patterns, recurses once per character of what it matches.
 constexpr std::size_t kStringBytesMax = 4096;
-/// And std::regex's compiler once per parenthesis.
-constexpr std::size_t kPatternBytesMax = 500;
 constexpr std::size_t kTableNameBytesMax = 63;
-
-/// Columns that every entity table has already, and what the host puts beside the attributes.
-constexpr std::array<std::string_view, 14> kReservedAttributes = {
-    "workspace_id",   "connection_id",   "external_id",  "id",
-    "source_version", "content_hash",    "deleted_at",   "first_synced_at",
-    "last_synced_at", "source_url",      "sync_version", "extra",
-    "overlay",        "observed_version"};
+/// More than what 256 KiB of manifest take.
+constexpr std::uint64_t kSchemaStepsMax = 50'000'000;
 
 /// Thrown by the passes below, turned into an Error by parse_manifest.
 struct Invalid : std::runtime_error {
@@ -178,14 +172,31 @@ std::string standing_there(const json& document, const std::string& pointer) {
   return document.contains(place) ? quote(document.at(place)) : "nothing";
 }
 
-void check_schema(const json& document) {
-  const JsonSchema schema(json::parse(kManifestSchema));
-  const std::optional<JsonSchema::Flaw> flaw = schema.flaw_of(document);
+/// What a rule finds. Rules that were always there refuse; of a manifest that a host admitted
+/// before, those that came later only say so.
+class Verdict {
+ public:
+  Verdict(Manifest& manifest, Admission admission) : manifest_(manifest), admission_(admission) {}
+
+  void younger(std::string pointer, std::string what) {
+    if (admission_ == Admission::now) refuse(pointer, what);
+    manifest_.flaws.push_back(ManifestFlaw{std::move(pointer), std::move(what)});
+  }
+
+ private:
+  Manifest& manifest_;
+  Admission admission_;
+};
+
+/// Of one admitted before, too: the schema may have become stricter, and what cannot be read at all
+/// is refused by the reading.
+void check_schema(const json& document, Verdict& verdict) {
+  static const JsonSchema schema(json::parse(kManifestSchema));
+  const std::optional<JsonSchema::Flaw> flaw = schema.flaw_of(document, kSchemaStepsMax);
   if (!flaw) return;
-  if (flaw->what.empty()) refuse("", "does not follow the schema");
   const std::string pointer = pointer_of(flaw->place);
-  refuse(pointer,
-         fmt::format("{} (here stands: {})", flaw->what, standing_there(document, pointer)));
+  verdict.younger(
+      pointer, fmt::format("{} (here stands: {})", flaw->what, standing_there(document, pointer)));
 }
 
 /// ---- 3. into values ----
@@ -357,47 +368,50 @@ void refuse_references(const json& node, const std::string& pointer) {
   }
 }
 
-void check_pattern(const std::string& pattern, const std::string& pointer) {
-  if (pattern.size() > kPatternBytesMax) {
-    refuse(pointer, fmt::format("a pattern of {} bytes; at most {} are allowed", pattern.size(),
-                                kPatternBytesMax));
-  }
-  try {
-    const std::regex compiled(pattern);
-  } catch (const std::regex_error& e) {
-    refuse(pointer, fmt::format("'{}' is no regular expression: {}", pattern, e.what()));
-  }
-}
-
-/// The validator compiles a pattern when it first meets a value for it: too late to refuse it.
-void check_patterns(const json& node, const std::string& pointer) {
-  if (node.is_object()) {
-    for (const auto& [key, value] : node.items()) {
-      const std::string here = pointer + "/" + escape_pointer_token(key);
-      if (key == "pattern" && value.is_string()) check_pattern(value, here);
-      if (key == "patternProperties" && value.is_object()) {
-        for (const auto& [pattern, schema] : value.items()) check_pattern(pattern, here);
-      }
-      check_patterns(value, here);
-    }
-  } else if (node.is_array()) {
-    for (std::size_t i = 0; i < node.size(); ++i) {
-      check_patterns(node[i], fmt::format("{}/{}", pointer, i));
-    }
-  }
-}
-
-void check_config_schema(const Manifest& manifest) {
+void check_config_schema(const Manifest& manifest, Verdict& verdict) {
   refuse_references(manifest.config_schema, "/config_schema");
-  check_patterns(manifest.config_schema, "/config_schema");
-  try {
-    const JsonSchema schema(manifest.config_schema);
-  } catch (const std::exception& e) {
-    refuse("/config_schema", fmt::format("no JSON Schema: {}", e.what()));
+  const auto type = manifest.config_schema.find("type");
+  if (type != manifest.config_schema.end() && *type != "object") {
+    verdict.younger(
+        "/config_schema/type",
+        fmt::format("a configuration is an object, and could never be {}", quote(*type)));
+  }
+  const JsonSchema schema(manifest.config_schema);
+  for (const JsonSchema::Fault& fault : schema.faults())
+    verdict.younger("/config_schema" + fault.pointer, fault.what);
+}
+
+bool is_port(std::string_view text) {
+  std::uint16_t port = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), port);
+  return error == std::errc() && end == text.data() + text.size() && port != 0;
+}
+
+/// What no connection could ever send a request to.
+void check_url(const std::string& url, const std::string& pointer, Verdict& verdict) {
+  constexpr std::string_view kScheme = "https://";
+  if (!url.starts_with(kScheme)) return;  // the schema said so
+  const std::string_view rest = std::string_view(url).substr(kScheme.size());
+  const std::size_t slash = rest.find('/');
+  const std::string_view authority = rest.substr(0, slash);
+  if (slash != std::string_view::npos && rest.ends_with('/')) {
+    verdict.younger(pointer,
+                    fmt::format("'{}' ends in '/', and every target begins with one", url));
+  }
+  const std::size_t colon = authority.find(':');
+  const std::string_view host = authority.substr(0, colon);
+  if (colon != std::string_view::npos && !is_port(authority.substr(colon + 1))) {
+    verdict.younger(pointer,
+                    fmt::format("'{}' is no port: 1 to 65535", authority.substr(colon + 1)));
+  }
+  const std::string_view last = host.substr(host.rfind('.') + 1);
+  if (host.find('.') == std::string_view::npos || last.empty() ||
+      (last.front() >= '0' && last.front() <= '9')) {
+    verdict.younger(pointer, fmt::format("'{}' is not a vendor's DNS name", host));
   }
 }
 
-void check_hosts_and_auth(const Manifest& manifest) {
+void check_hosts_and_auth(const Manifest& manifest, Verdict& verdict) {
   Unique hosts;
   for (std::size_t i = 0; i < manifest.hosts.size(); ++i) {
     const Host& host = manifest.hosts[i];
@@ -411,6 +425,7 @@ void check_hosts_and_auth(const Manifest& manifest) {
                fmt::format("'{}' may hold scheme, host, port and path only", host.url));
       }
     }
+    check_url(host.url, pointer + "/url", verdict);
   }
   Unique slots;
   for (std::size_t i = 0; i < manifest.auth.size(); ++i) {
@@ -433,6 +448,11 @@ void check_hosts_and_auth(const Manifest& manifest) {
                    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
                    "0123456789-_") != std::string::npos) {
       refuse(place, fmt::format("'{}' is no name: letters, digits, '-' and '_'", slot.parameter));
+    } else if (slot.scheme == AuthScheme::header &&
+               host_header(slot.parameter) == HostHeader::transport) {
+      verdict.younger(place, fmt::format("'{}' is a header that only the host may set: it says "
+                                         "where a request goes or ends, not who asks",
+                                         slot.parameter));
     }
   }
 }
@@ -455,7 +475,20 @@ void need_text_attribute(const EntityType& type, const std::string& name,
   }
 }
 
-void check_type(const Manifest& manifest, const EntityType& type, const std::string& pointer) {
+std::string_view in_words(ReservedBy by) {
+  switch (by) {
+    case ReservedBy::table:
+      return "every entity has a column of that name";
+    case ReservedBy::database:
+      return "PostgreSQL has a column of that name in every table";
+    case ReservedBy::view:
+      return "the SQL view of every type has a column of that name";
+  }
+  return {};
+}
+
+void check_type(const Manifest& manifest, const EntityType& type, const std::string& pointer,
+                Verdict& verdict) {
   const std::size_t table_bytes = manifest.id.size() + 1 + type.name.size();
   if (table_bytes > kTableNameBytesMax) {
     refuse(pointer + "/name", fmt::format("table name '{}_{}' has {} bytes; at most {} are allowed",
@@ -466,9 +499,8 @@ void check_type(const Manifest& manifest, const EntityType& type, const std::str
     const std::string& name = type.attributes[i].name;
     const std::string place = fmt::format("{}/attributes/{}/name", pointer, i);
     attributes.add(name, place);
-    if (std::find(kReservedAttributes.begin(), kReservedAttributes.end(), name) !=
-        kReservedAttributes.end()) {
-      refuse(place, fmt::format("'{}' is reserved: every entity has a column of that name", name));
+    if (const auto by = reserved_by(name)) {
+      verdict.younger(place, fmt::format("'{}' is reserved: {}", name, in_words(*by)));
     }
   }
   if (!type.display_attribute.empty()) {
@@ -549,14 +581,14 @@ void check_rules(const Manifest& manifest) {
   }
 }
 
-void check_references(const Manifest& manifest) {
-  check_config_schema(manifest);
-  check_hosts_and_auth(manifest);
+void check_references(const Manifest& manifest, Verdict& verdict) {
+  check_config_schema(manifest, verdict);
+  check_hosts_and_auth(manifest, verdict);
   Unique types;
   for (std::size_t i = 0; i < manifest.entity_types.size(); ++i) {
     const std::string pointer = fmt::format("/entity_types/{}", i);
     types.add(manifest.entity_types[i].name, pointer + "/name");
-    check_type(manifest, manifest.entity_types[i], pointer);
+    check_type(manifest, manifest.entity_types[i], pointer, verdict);
   }
   check_streams(manifest);
   check_rules(manifest);
@@ -569,12 +601,16 @@ void check_references(const Manifest& manifest) {
 
 }  // namespace
 
-Result<Manifest> parse_manifest(std::string_view text) {
+Result<Manifest> parse_manifest(std::string_view text, Admission admission) {
   try {
     json document = parse_shape(text);
-    check_schema(document);
-    Manifest manifest = read_manifest(std::move(document));
-    check_references(manifest);
+    Manifest manifest;
+    Verdict verdict(manifest, admission);
+    check_schema(document, verdict);
+    std::vector<ManifestFlaw> flaws = std::move(manifest.flaws);
+    manifest = read_manifest(std::move(document));
+    manifest.flaws = std::move(flaws);
+    check_references(manifest, verdict);
     return manifest;
   } catch (const std::exception& e) {
     return fail(ErrorKind::bad_input, "manifest.invalid", "manifest: " + printable(e.what()),

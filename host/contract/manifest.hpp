@@ -129,6 +129,12 @@ struct RateBudget {
   RateHeaders headers;
 };
 
+/// What an admission of today would refuse in a manifest that is admitted already.
+struct ManifestFlaw {
+  std::string pointer;  ///< "/config_schema/properties/subdomain/pattern"
+  std::string what;
+};
+
 struct Manifest {
   std::string id;       ///< [a-z][a-z0-9]{0,30}; prefix of its entity types and tables
   std::string version;  ///< semantic version
@@ -144,17 +150,27 @@ struct Manifest {
   std::vector<LinkRule> link_rules;
   std::vector<std::uint32_t> checkpoint_reads;
   std::uint32_t checkpoint_writes = 1;
-  nlohmann::json document;  ///< the whole manifest as it was
+  nlohmann::json document;          ///< the whole manifest as it was
+  std::vector<ManifestFlaw> flaws;  ///< only of one that was admitted before
 
   [[nodiscard]] std::optional<std::uint32_t> type_index(std::string_view name) const;
   [[nodiscard]] const Stream* find_stream(std::string_view name) const;
   [[nodiscard]] bool supports(std::string_view operation) const;
 };
 
+/// Whether a manifest is judged for the first time.
+enum class Admission {
+  now,     ///< every rule holds
+  before,  ///< a host admitted it, perhaps by the rules of an older version: what only younger
+           ///< rules refuse is listed in Manifest::flaws, and the connector goes on without that
+           ///< part
+};
+
 /// Parses and checks: JSON with unique keys and bounded depth, the schema
 /// (plugin-api/manifest.schema.json, compiled in), then what a schema cannot say (references
-/// between parts, unique names). The error
-/// ("manifest.invalid") names the JSON pointer, what stands there and what should.
-Result<Manifest> parse_manifest(std::string_view json);
+/// between parts, unique names, reserved names, patterns that cannot be matched in linear time).
+/// The error ("manifest.invalid") names the JSON pointer, what stands there and what should. Any
+/// thread.
+Result<Manifest> parse_manifest(std::string_view json, Admission admission = Admission::now);
 
 }  // namespace sluice::contract

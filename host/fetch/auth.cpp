@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <sodium.h>
 
+#include "contract/host_headers.hpp"
 #include "fetch/redact.hpp"
 
 namespace sluice::fetch {
@@ -133,6 +134,12 @@ Result<Authentication> authenticate(const contract::AuthSlot& slot, const nlohma
     case contract::AuthScheme::header: {
       if (slot.parameter.empty())
         return bad_template(slot, "scheme 'header' without a header name");
+      if (contract::host_header(slot.parameter) == contract::HostHeader::transport) {
+        return fail(ErrorKind::denied, "fetch.auth.header",
+                    fmt::format("auth slot '{}' would set the header '{}', which only the host may",
+                                slot.name, slot.parameter),
+                    "the connector's manifest must name another header");
+      }
       out.headers.emplace_back(slot.parameter, std::string(secret));
       break;
     }

@@ -2,8 +2,9 @@
 
 #include <fmt/format.h>
 
-#include <array>
 #include <charconv>
+
+#include "contract/host_headers.hpp"
 
 namespace sluice::fetch {
 namespace {
@@ -177,28 +178,6 @@ Result<Destination> overridden(const contract::Host& host, std::string_view url)
   return out;
 }
 
-constexpr std::array<std::string_view, 21> kHostHeaders = {"authorization",
-                                                           "proxy-authorization",
-                                                           "cookie",
-                                                           "cookie2",
-                                                           "set-cookie",
-                                                           "host",
-                                                           "content-length",
-                                                           "transfer-encoding",
-                                                           "connection",
-                                                           "keep-alive",
-                                                           "proxy-connection",
-                                                           "te",
-                                                           "trailer",
-                                                           "upgrade",
-                                                           "expect",
-                                                           "accept-encoding",
-                                                           "http2-settings",
-                                                           "forwarded",
-                                                           "x-forwarded-for",
-                                                           "x-forwarded-host",
-                                                           "via"};
-
 bool is_token(std::string_view name) {
   return !name.empty() && std::ranges::all_of(name, [](char c) {
     return is_alnum(c) || std::string_view("!#$%&'*+-.^_`|~").find(c) != std::string_view::npos;
@@ -276,7 +255,7 @@ Result<void> check_headers(const contract::Headers& headers,
                  "CR, LF, NUL and other control characters are refused");
     }
     const std::string plain = lower(name);
-    bool reserved = std::ranges::find(kHostHeaders, plain) != kHostHeaders.end();
+    bool reserved = contract::host_header(plain) != contract::HostHeader::none;
     for (const contract::AuthSlot& slot : auth) {
       reserved |= slot.scheme == contract::AuthScheme::header && lower(slot.parameter) == plain;
     }

@@ -12,28 +12,6 @@ constexpr std::array<std::string_view, 9> kColumnTypes = {
     "text", "bigint", "numeric", "double precision", "boolean", "timestamp with time zone",
     "date", "jsonb",  "bytea"};
 
-constexpr std::array<std::string_view, 21> kReservedColumns = {"workspace_id",
-                                                               "connection_id",
-                                                               "external_id",
-                                                               "id",
-                                                               "source_version",
-                                                               "content_hash",
-                                                               "deleted_at",
-                                                               "first_synced_at",
-                                                               "last_synced_at",
-                                                               "sync_version",
-                                                               "source_url",
-                                                               "extra",
-                                                               "overlay",
-                                                               "tableoid",
-                                                               "xmin",
-                                                               "cmin",
-                                                               "xmax",
-                                                               "cmax",
-                                                               "ctid",
-                                                               "oid",
-                                                               "observed_version"};
-
 std::string doubled(std::string_view text, char mark) {
   std::string out(1, mark);
   for (const char c : text) {
@@ -101,11 +79,6 @@ std::optional<contract::AttributeType> attribute_type_of_column(std::string_view
   const auto* found = std::find(kColumnTypes.begin(), kColumnTypes.end(), type);
   if (found == kColumnTypes.end()) return std::nullopt;
   return static_cast<contract::AttributeType>(found - kColumnTypes.begin());
-}
-
-bool is_reserved_column(std::string_view name) {
-  return std::find(kReservedColumns.begin(), kReservedColumns.end(), name) !=
-         kReservedColumns.end();
 }
 
 std::string value_expression(const StoredType& type, const StoredAttribute& attribute,

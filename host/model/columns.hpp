@@ -29,10 +29,6 @@ inline constexpr std::size_t kIdentifierBytesMax = 63;
 /// The attribute type whose column has that type; nullopt for a type we never make.
 [[nodiscard]] std::optional<contract::AttributeType> attribute_type_of_column(
     std::string_view type);
-/// Columns of every preset table, and PostgreSQL's own: no attribute of a connector may be called
-/// so.
-[[nodiscard]] bool is_reserved_column(std::string_view name);
-
 /// The attribute's effective value as SQL of column_type(): of a preset type the column, under its
 /// overlay when users may shadow it; of an own type the cast from `data`. `alias` is the row's
 /// name.

@@ -6,6 +6,7 @@
 #include <array>
 #include <set>
 
+#include "contract/reserved_names.hpp"
 #include "model/catalog_version.hpp"
 #include "model/columns.hpp"
 
@@ -18,8 +19,6 @@ using nlohmann::json;
 
 // Two names of SQL views that every workspace has.
 constexpr std::array<std::string_view, 2> kReservedTypes = {"link", "change"};
-constexpr std::array<std::string_view, 6> kReservedAttributes = {
-    "id", "created_at", "updated_at", "deleted_at", "type", "data"};
 
 constexpr std::string_view kLock = "select 1 from sluice.mutex where name = 'types' for update";
 
@@ -95,7 +94,7 @@ Result<void> check_attribute(std::string_view type_name, const OwnAttribute& att
                 fmt::format("'{}' is no attribute name", attribute.name),
                 "use 1 to 63 of a-z, 0-9 and _, beginning with a letter");
   }
-  if (contains(kReservedAttributes, attribute.name)) {
+  if (contains(contract::kReservedOwnNames, attribute.name)) {
     return fail(ErrorKind::bad_input, "attribute.reserved_name",
                 fmt::format("{}: every entity has '{}' already", where, attribute.name),
                 "choose another name for the attribute");

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "base/check.hpp"
+#include "contract/reserved_names.hpp"
 #include "model/catalog_version.hpp"
 #include "model/columns.hpp"
 
@@ -127,7 +128,8 @@ pg::Array text_array(const std::vector<std::string>& values) {
 void refuse_reserved_names(const Manifest& manifest) {
   for (const EntityType& type : manifest.entity_types) {
     for (const Attribute& attribute : type.attributes) {
-      if (!is_reserved_column(attribute.name)) continue;
+      const auto by = contract::reserved_by(attribute.name);
+      if (!by || *by == contract::ReservedBy::view) continue;  // the view finds another name
       throw Failure(Error(
           ErrorKind::bad_input, "type.reserved_attribute",
           fmt::format("connector {} {} declares {}.{}, which is the name of a column that every"

@@ -90,6 +90,9 @@ TEST(Manifest, what_a_schema_cannot_say_is_checked_after_it) {
       {"/entity_types/0/attributes/1/name", "name", "unique"},
       {"/entity_types/0/attributes/1/name", "workspace_id", "reserved"},
       {"/entity_types/0/attributes/1/name", "overlay", "reserved"},
+      {"/entity_types/0/attributes/1/name", "ctid", "PostgreSQL has a column of that name"},
+      {"/entity_types/0/attributes/1/name", "connection_name", "the SQL view of every type has"},
+      {"/entity_types/0/attributes/1/name", "sluice_connection_name", "reserved"},
       {"/streams/0/entity_types/0", "crate", "no entity type"},
       {"/streams/1/name", "widgets", "unique"},
       {"/streams/1/entity_types/0", "widget", "no stream lists entity type 'box'"},
@@ -97,13 +100,34 @@ TEST(Manifest, what_a_schema_cannot_say_is_checked_after_it) {
       {"/hosts/0/url", "https://{subdomain}.toy.example", "no property of config_schema"},
       {"/hosts/0/url", "https://{colour.toy.example", "without '}'"},
       {"/hosts/0/url", "https://user@toy.example", "scheme, host"},
+      {"/hosts/0/url", "https://api.toy.example/", "ends in '/'"},
+      {"/hosts/0/url", "https://api.toy.example/v1/", "ends in '/'"},
+      {"/hosts/0/url", "https://api.toy.example:99999", "'99999' is no port"},
+      {"/hosts/0/url", "https://api.toy.example:0", "'0' is no port"},
+      {"/hosts/0/url", "https://api.toy.example:", "'' is no port"},
+      {"/hosts/0/url", "https://10.0.0.1:8443", "not a vendor's DNS name"},
+      {"/hosts/0/url", "https://localhost", "not a vendor's DNS name"},
+      {"/version", "00.1.0", "/version: must match the pattern"},
+      {"/version", "0.01.0", "/version: must match the pattern"},
       {"/auth/1/parameter", "X Token", "no name"},
+      {"/auth/1/parameter", "Host", "only the host may set"},
+      {"/auth/1/parameter", "content-length", "only the host may set"},
+      {"/auth/1/parameter", "Transfer-Encoding", "only the host may set"},
+      {"/auth/1/parameter", "Proxy-Authorization", "only the host may set"},
       {"/auth/0/scheme", "basic", "missing"},
       {"/checkpoint_formats/writes", 3, "not read"},
       {"/link_rules/0/source", "widget.size", "must be text"},
       {"/link_rules/0/source", "crate.size", "no entity type"},
       {"/config_schema/$ref", "#", "$ref"},
-      {"/config_schema/properties/colour/type", 7, "no JSON Schema"},
+      {"/config_schema/type", "array", "/config_schema/type: a configuration is an object"},
+      {"/config_schema/properties/colour/type", 7, "/properties/colour/type: must be of: null"},
+      {"/config_schema/properties/colour/pattern", "^(?!test-)",
+       "/config_schema/properties/colour/pattern: '^(?!test-)' is no regular expression that can "
+       "be "
+       "matched in linear time: invalid perl operator: (?!"},
+      {"/config_schema/properties/colour/anyOf",
+       json::array({{{"type", "null"}}, {{"pattern", "(a)\\1"}}}),
+       "/config_schema/properties/colour/anyOf/1/pattern: "},
       {"/config_schema/properties/colour/pattern", "[a-",
        "/properties/colour/pattern: '[a-' is no"},
       {"/config_schema/properties/colour/pattern", std::string(501, '('), "at most 500"},
@@ -114,6 +138,65 @@ TEST(Manifest, what_a_schema_cannot_say_is_checked_after_it) {
     EXPECT_THAT(said, HasSubstr(wrong.said)) << wrong.pointer;
   }
   EXPECT_EQ(refusal_of("/hosts/0/url", "https://{colour}.toy.example"), "accepted");
+  EXPECT_EQ(refusal_of("/hosts/0/url", "https://api.toy.example:8443/v1"), "accepted");
+  EXPECT_EQ(refusal_of("/version", "0.10.0-rc.1+b2"), "accepted");
+  EXPECT_EQ(refusal_of("/auth/1/parameter", "Authorization"), "accepted") << "that is who asks";
+  EXPECT_EQ(refusal_of("/config_schema/properties/pattern", {{"type", "string"}}), "accepted")
+      << "a property may be called so";
+}
+
+TEST(Manifest, a_word_that_is_not_among_the_allowed_ones_is_answered_with_them) {
+  EXPECT_THAT(refusal_of("/entity_types/0/attributes/3/type", "string"),
+              HasSubstr(R"(must be one of: "text", "integer", "decimal")"));
+}
+
+/// What was admitted before a rule came goes on, and says what the rule would refuse.
+TEST(Manifest, one_that_was_admitted_before_is_read_with_its_flaws) {
+  const Wrong younger[] = {
+      {"/entity_types/0/attributes/1/name", "connection_name", "/entity_types/0/attributes/1/name"},
+      {"/hosts/0/url", "https://api.toy.example:99999", "/hosts/0/url"},
+      {"/version", "00.1.0", "/version"},
+      {"/auth/1/parameter", "Host", "/auth/1/parameter"},
+      {"/config_schema/type", "array", "/config_schema/type"},
+      {"/config_schema/properties/colour/pattern", "^(?!test-)",
+       "/config_schema/properties/colour/pattern"},
+  };
+  for (const Wrong& wrong : younger) {
+    json document = toy();
+    document[json::json_pointer(wrong.pointer)] = wrong.value;
+    const std::string text = document.dump();
+    EXPECT_FALSE(parse_manifest(text)) << wrong.pointer;
+    const Result<Manifest> before = parse_manifest(text, Admission::before);
+    ASSERT_TRUE(before) << before.error().describe();
+    ASSERT_EQ(before->flaws.size(), 1U) << wrong.pointer;
+    EXPECT_EQ(before->flaws[0].pointer, wrong.said);
+  }
+  EXPECT_TRUE(expect(parse_manifest(toy().dump(), Admission::before)).flaws.empty());
+  json document = toy();
+  document["entity_types"][0]["relationships"][0]["target"] = "crate";
+  EXPECT_FALSE(parse_manifest(document.dump(), Admission::before)) << "that was never admitted";
+}
+
+TEST(Manifest, a_configuration_is_judged_without_a_pattern_that_is_refused_by_now) {
+  json document = toy();
+  document["config_schema"]["properties"]["colour"]["pattern"] = "^(?!test-)";
+  const Manifest manifest = expect(parse_manifest(document.dump(), Admission::before));
+  EXPECT_TRUE(check_config(manifest, {{"colour", "test-red"}}));
+  EXPECT_THAT(check_config(manifest, {{"colour", 7}}).error().message,
+              HasSubstr("colour: must be string, is integer"));
+}
+
+TEST(Manifest, no_configuration_keeps_the_host_from_its_work) {
+  json document = toy();
+  document["config_schema"]["properties"]["colour"]["pattern"] = "^([a-z0-9]+[-.]?)+$";
+  const Manifest manifest = expect(parse_manifest(document.dump()));
+  const std::string colour = std::string(2000, 'a') + "_";
+  EXPECT_THAT(check_config(manifest, {{"colour", colour}}).error().message,
+              HasSubstr("colour: must match the pattern '^([a-z0-9]+[-.]?)+$'"));
+  EXPECT_TRUE(check_config(manifest, {{"colour", "my-shop.example"}}));
+  json many;
+  many["list"] = std::vector<int>(2000, 1);
+  EXPECT_THAT(check_config(manifest, many).error().message, HasSubstr("more than 2000 values"));
 }
 
 TEST(Manifest, a_configuration_is_bounded_before_its_patterns_are_matched) {
