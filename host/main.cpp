@@ -275,6 +275,7 @@ class Host {
     registry_ = std::make_unique<connector::Registry>(
         connector::Store(config_.data_directory / "connectors"), connector_directories(config_),
         expect(connector::Owners::besides(config_.connector_owners)));
+    registry_->store().remove_leftovers(clock_.now());
     registry_->shelf().rescan(clock_.now(), connector::Shelf::Haste::immediate);
     log_connectors(*registry_->shelf().shelved());
     client_ = std::make_unique<fetch::Client>(loop_.get_executor(), fetch::ClientOptions{}, clock_,

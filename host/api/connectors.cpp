@@ -36,10 +36,12 @@ json file_json(const ShelfFile& file) {
   document["version"] = file.manifest ? json(file.manifest->version) : json(nullptr);
   document["reason"] = file.reason ? error_json(*file.reason) : json(nullptr);
   document["warnings"] = file.warnings;
-  document["conflict"] =
-      file.conflict.empty()
-          ? json(nullptr)
-          : json("the same id and version, with other content, is in " + file.conflict);
+  document["conflict"] = file.conflict.empty()
+                             ? json(nullptr)
+                             : json(
+                                   "the same id and version (or one that differs behind '+' "
+                                   "alone), with other content, is in " +
+                                   file.conflict);
   return document;
 }
 
@@ -94,7 +96,7 @@ Task<json> versions(Call& call, std::optional<std::string> id) {
     const auto sha256 = rows.get<std::string>(row, 1);
     json& one = by_sha256[sha256];
     if (one.is_null()) {
-      auto manifest = contract::parse_manifest(rows.text(row, 6));
+      auto manifest = contract::parse_manifest(rows.text(row, 6), contract::Admission::before);
       if (manifest) describe(one, *manifest);
       one["id"] = rows.get<std::string>(row, 0);
       one["version"] = rows.get<std::string>(row, 3);

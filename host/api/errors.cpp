@@ -57,9 +57,17 @@ const pg::Statement kPauses{"api_errors_refetch_pauses", R"(
 const pg::Statement kConnectionName{"api_connection_name", R"(
   select name from sluice.connection where workspace_id = $1 and connection_id = $2)"};
 
+// And how many entities wait there for a person's decision.
 const pg::Statement kIsStream{"api_is_stream", R"(
-  select 1 from sluice.stream
+  select coalesce((select sum((t->>'missing')::bigint)
+                   from jsonb_array_elements(reconcile_detail->'types') t), 0)::bigint
+  from sluice.stream
   where workspace_id = $1 and connection_id = $2 and stream = $3)"};
+
+const pg::Statement kInstalledManifests{"api_errors_manifests", R"(
+  select i.connector, v.version, v.manifest::text, encode(i.sha256, 'hex')
+  from sluice.installation i join sluice.connector_version v using (connector, sha256)
+  where i.workspace_id = $1 order by i.connector)"};
 
 struct Problems {
   json all = json::array();
@@ -195,6 +203,35 @@ Task<void> add_views(Call& call, Problems& problems) {
   }
 }
 
+/// What is wrong with a manifest by today's rules. A file that lies in a directory and is admitted
+/// has nothing wrong; one that is loaded was read with its flaws.
+std::vector<contract::ManifestFlaw> flaws_of(const connector::Registry& registry,
+                                             const std::string& sha256, std::string_view manifest) {
+  if (const auto loaded = registry.find(sha256)) return loaded->manifest().flaws;
+  if (registry.shelf().shelved()->find(sha256) != nullptr) return {};
+  auto parsed = contract::parse_manifest(manifest, contract::Admission::before);
+  if (!parsed) return {};  // whoever runs it says so
+  return std::move(parsed->flaws);
+}
+
+/// What today's rules would refuse in a connector that an older host admitted.
+Task<void> add_connectors(Call& call, Problems& problems) {
+  const auto rows =
+      co_await call.services.pool.query(kInstalledManifests, pg::Params(call.workspace));
+  for (int row = 0; row < rows.rows(); ++row) {
+    const auto connector = rows.get<std::string>(row, 0);
+    for (const contract::ManifestFlaw& flaw :
+         flaws_of(call.services.registry, rows.get<std::string>(row, 3), rows.text(row, 2))) {
+      problems.add(problem_of(
+          "connector", "", connector, "connector.outdated",
+          fmt::format("{} {} is installed, but would not be admitted any more: {}: {}", connector,
+                      rows.text(row, 1), flaw.pointer, flaw.what),
+          fmt::format("it goes on without that; install a version of {} that is built anew",
+                      connector)));
+    }
+  }
+}
+
 /// What is not asked for at all, for a while: one entry instead of one for each id.
 Task<void> add_pauses(Call& call, Problems& problems) {
   pg::Params params(call.workspace, static_cast<std::int64_t>(kProblemsMax));
@@ -264,6 +301,7 @@ Task<HttpResponse> list(Call& call) {
   co_await add_refetch(call, problems);
   co_await add_quarantine(call, problems);
   co_await add_views(call, problems);
+  co_await add_connectors(call, problems);
   json document;
   document["ok"] = problems.all.empty();
   document["truncated"] = problems.truncated;
@@ -293,13 +331,14 @@ Task<HttpResponse> decide(Call& call) {
   json document;
   document["stream"] = call.part("stream");
   document["confirm"] = confirm;
+  document["missing"] = stream.get<std::int64_t>(0, 0);
   co_return HttpResponse::json(document);
 }
 
 constexpr std::array<Route, 2> kRoutes = {{
     {"GET", "/v1/workspaces/{workspace}/errors", Access::reader,
      "Everything that is not well: host, durable work, streams, connections, refetch, quarantine, "
-     "SQL views; each with what to do",
+     "SQL views, connectors; each with what to do",
      list},
     {"POST", "/v1/workspaces/{workspace}/connections/{name}/streams/{stream}/reconcile",
      Access::admin, "Decides {confirm} whether what is missing at the vendor is deleted here, too",

@@ -123,7 +123,7 @@ Result<void> check_abi(unsigned major, unsigned required_minor, std::string_view
   return {};
 }
 
-Result<Inspected> inspect(ByteView file) {
+Result<Inspected> inspect(ByteView file, contract::Admission admission) {
   Result<ElfFacts> facts = read_elf(file);
   if (!facts) return std::unexpected(std::move(facts.error()));
   if (auto abi = check_abi(facts->abi_major, facts->required_minor, "the file's note"); !abi) {
@@ -131,7 +131,7 @@ Result<Inspected> inspect(ByteView file) {
   }
   if (auto policy = check_policy(*facts); !policy)
     return std::unexpected(std::move(policy.error()));
-  Result<contract::Manifest> manifest = contract::parse_manifest(facts->manifest);
+  Result<contract::Manifest> manifest = contract::parse_manifest(facts->manifest, admission);
   if (!manifest) {
     Error& why = manifest.error();
     return fail(why.kind, "connector.manifest_invalid", std::move(why.message),

@@ -26,10 +26,12 @@ struct Inspected {
 /// the field, its value, the host's value and the remedy.
 Result<void> check_abi(unsigned major, unsigned required_minor, std::string_view where);
 
-/// ELF facts, version rule, policy, manifest, in this order. Any thread, no side effect. Errors:
+/// ELF facts, version rule, policy, manifest, in this order. Any thread, no side effect. With
+/// Admission::before the manifest of a file that is installed somewhere is read with its flaws
+/// (contract/manifest.hpp). Errors:
 /// those of read_elf() and check_abi(), connector.needs_library, connector.search_path,
 /// connector.text_relocations, connector.executable_stack, connector.writable_code,
 /// connector.interposes, connector.indirect_function, connector.manifest_invalid.
-Result<Inspected> inspect(ByteView file);
+Result<Inspected> inspect(ByteView file, contract::Admission admission = contract::Admission::now);
 
 }  // namespace sluice::connector

@@ -33,25 +33,37 @@ Registry::~Registry() { reader_.join(); }
 Result<std::shared_ptr<const ConnectorCode>> Registry::obtain(std::string_view sha256) {
   if (auto code = find(sha256)) return code;
   auto stored = load(store_.open(sha256));
-  if (stored || stored.error().code != "connector.not_found") return stored;
-  const ShelvedPtr shelved = shelf_.shelved();
-  const ShelfFile* file = shelved->find(sha256);
-  if (file == nullptr) {
+  if (stored) return stored;
+  const bool damaged = stored.error().code == "connector.store_damaged";
+  if (!damaged && stored.error().code != "connector.not_found") return stored;
+  const std::optional<std::filesystem::path> file = on_shelf(sha256);
+  if (!file && damaged) return stored;
+  if (!file) {
     return fail(ErrorKind::not_found, "connector.not_on_this_host",
                 fmt::format("this host has no connector file with the content {}", sha256),
                 "Copy that file into a directory of connectors.directories on this host");
   }
-  Result<Admitted> admitted = store_.admit(file->file);
+  Result<Admitted> admitted = store_.admit(*file, contract::Admission::before);
   if (admitted && admitted->sha256 != sha256) {
     return fail(ErrorKind::conflict, "connector.file_changed",
-                fmt::format("{} was replaced a moment ago", file->file.string()),
+                fmt::format("{} was replaced a moment ago", file->string()),
                 "sluice connector rescan, and choose again");
   }
   return load(std::move(admitted));
 }
 
+std::optional<std::filesystem::path> Registry::on_shelf(std::string_view sha256) const {
+  const ShelvedPtr shelved = shelf_.shelved();
+  if (const ShelfFile* file = shelved->find(sha256)) return file->file;
+  for (const ShelfFile& file : shelved->files) {
+    if (file.sha256 == sha256 && file.reason && file.reason->code == "connector.manifest_invalid")
+      return file.file;
+  }
+  return std::nullopt;
+}
+
 bool Registry::has(std::string_view sha256) const {
-  if (find(sha256) != nullptr || shelf_.shelved()->find(sha256) != nullptr) return true;
+  if (find(sha256) != nullptr || on_shelf(sha256)) return true;
   std::error_code ignored;
   return std::filesystem::exists(store_.directory() / fmt::format("{}.so", sha256), ignored);
 }

@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -50,9 +51,11 @@ class Registry {
   Result<std::shared_ptr<const ConnectorCode>> load_stored(std::string_view sha256);
 
   /// The version with that content, from wherever this host has it: loaded, in the store, or on the
-  /// shelf (then it goes into the store first, and stays usable when its file is removed). Reads
-  /// and maps a file at most once. Errors: connector.not_on_this_host (not_found), and those of
-  /// load_file().
+  /// shelf (then it goes into the store first, and stays usable when its file is removed). A copy
+  /// in the store that is damaged is replaced by the shelf's. For a content that is installed, or
+  /// that was chosen on the shelf: by today's rules it is not judged again. Reads and maps a file
+  /// at most once. Errors: connector.not_on_this_host (not_found), and those of load_file() and
+  /// open().
   Result<std::shared_ptr<const ConnectorCode>> obtain(std::string_view sha256);
   /// The store or the shelf has it, or it is loaded; nothing is read.
   [[nodiscard]] bool has(std::string_view sha256) const;
@@ -77,6 +80,8 @@ class Registry {
 
  private:
   Result<std::shared_ptr<const ConnectorCode>> load(Result<Admitted> admitted);
+  /// Where a file with that content lies, also one whose manifest is refused by today's rules.
+  [[nodiscard]] std::optional<std::filesystem::path> on_shelf(std::string_view sha256) const;
   Task<bool> rescan_here(Micros now, Shelf::Haste haste);
 
   Store store_;

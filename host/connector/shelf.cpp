@@ -11,6 +11,7 @@
 
 #include "connector/inspect.hpp"
 #include "connector/store.hpp"
+#include "connector/version.hpp"
 
 namespace sluice::connector {
 namespace {
@@ -189,7 +190,7 @@ void Shelf::find_conflicts(Shelved& out) {
     for (const ShelfFile& other : out.files) {
       if (other.state != FileState::admitted || other.sha256 == file.sha256 ||
           other.manifest->id != file.manifest->id ||
-          other.manifest->version != file.manifest->version)
+          compare_versions(other.manifest->version, file.manifest->version) != 0)
         continue;
       file.conflict = other.file.string();
       break;

@@ -43,8 +43,9 @@ struct ShelfFile {
                                                        ///< was refused only when it was loaded
   std::vector<std::string> warnings;                   ///< allowed but unwise
   std::optional<Error> reason;                         ///< refused and incomplete
-  /// Admitted, but another file has the same id and version and other content: that one's path. To
-  /// install such a version one names the sha256.
+  /// Admitted, but another file has the same id, a version that is neither older nor newer
+  /// (connector/version.hpp) and other content: that one's path. To install one of them one names
+  /// the sha256.
   std::string conflict;
 };
 

@@ -11,6 +11,8 @@
 #include <system_error>
 #include <utility>
 
+#include "base/log.hpp"
+
 namespace sluice::connector {
 namespace {
 
@@ -29,6 +31,9 @@ class Descriptor {
  private:
   int fd_;
 };
+
+/// Another host may be writing to the same directory; nobody takes so long.
+constexpr std::chrono::hours kLeftoverAge{1};
 
 std::string last_error() { return std::generic_category().message(errno); }
 
@@ -95,9 +100,16 @@ Result<void> write_once(const std::filesystem::path& path, ByteView content) {
   return {};
 }
 
+/// "<64 hex digits>.so.XXXXXX", as write_once() calls a file before it is whole.
+bool is_temporary(std::string_view name) {
+  constexpr std::size_t kStem = 64, kSize = kStem + 4 + 6;
+  return name.size() == kSize && name.substr(kStem, 4) == ".so." &&
+         name.find_first_not_of("0123456789abcdef") == kStem;
+}
+
 Result<Admitted> judge(Bytes content, const std::filesystem::path& origin,
-                       const std::filesystem::path& directory) {
-  Result<Inspected> inspected = inspect(content);
+                       const std::filesystem::path& directory, contract::Admission admission) {
+  Result<Inspected> inspected = inspect(content, admission);
   if (!inspected) {
     Error error = std::move(inspected.error());
     error.message = fmt::format("{}: {}", origin.string(), error.message);
@@ -144,16 +156,20 @@ Result<Bytes> read_connector_file(const std::filesystem::path& path) {
 Store::Store(std::filesystem::path directory)
     : directory_(std::filesystem::absolute(std::move(directory)).lexically_normal()) {}
 
-Result<Admitted> Store::admit(const std::filesystem::path& file) const {
+Result<Admitted> Store::admit(const std::filesystem::path& file,
+                              contract::Admission admission) const {
   Result<Bytes> content = read_connector_file(file);
   if (!content) return std::unexpected(std::move(content.error()));
-  Result<Admitted> admitted = judge(*content, file, directory_);
+  Result<Admitted> admitted = judge(*content, file, directory_, admission);
   if (!admitted) return admitted;
   std::error_code failed;
   std::filesystem::create_directories(directory_, failed);
   if (failed) return store_failed(directory_, failed.message());
   if (std::filesystem::exists(std::filesystem::symlink_status(admitted->path, failed))) {
-    return open(admitted->sha256);
+    Result<Admitted> stored = open(admitted->sha256);
+    if (stored || stored.error().code != "connector.store_damaged") return stored;
+    log::warning("connector.store_healed",
+                 {{"file", admitted->path.string()}, {"by", file.string()}});
   }
   if (auto written = write_once(admitted->path, *content); !written) {
     return std::unexpected(std::move(written.error()));
@@ -173,9 +189,28 @@ Result<Admitted> Store::open(std::string_view sha256) const {
   if (sha256_of(*content) != sha256) {
     return fail(ErrorKind::internal, "connector.store_damaged",
                 fmt::format("{} does not have the content that its name says", path.string()),
-                "Someone changed the store. Remove that file and install the connector again");
+                "Someone changed the store, or its disk did. Copy the connector's file into a "
+                "directory of connectors.directories on this host: it is taken from there");
   }
-  return judge(std::move(*content), path, directory_);
+  return judge(std::move(*content), path, directory_, contract::Admission::before);
+}
+
+std::size_t Store::remove_leftovers(Micros now) const {
+  std::size_t removed = 0;
+  std::error_code failed;
+  std::filesystem::directory_iterator entries(directory_, failed);
+  for (const std::filesystem::directory_iterator end; !failed && entries != end;
+       entries.increment(failed)) {
+    const std::filesystem::path& path = entries->path();
+    struct stat facts {};
+    if (!is_temporary(path.filename().string()) || ::lstat(path.c_str(), &facts) != 0 ||
+        !S_ISREG(facts.st_mode))
+      continue;
+    const auto age = now - std::chrono::seconds(facts.st_mtim.tv_sec);
+    if (age >= kLeftoverAge && ::unlink(path.c_str()) == 0) ++removed;
+  }
+  if (removed > 0) log::info("connector.leftovers", {{"removed", removed}});
+  return removed;
 }
 
 }  // namespace sluice::connector

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "base/bytes.hpp"
+#include "base/clock.hpp"
 #include "base/error.hpp"
 #include "connector/inspect.hpp"
 
@@ -34,10 +35,16 @@ class Store {
   [[nodiscard]] const std::filesystem::path& directory() const { return directory_; }
 
   /// Reads the file once, judges those bytes and keeps them. Admitting the same content again is
-  /// the same. Nothing is left behind for a refused file. Errors: those of inspect(),
-  /// connector.not_found, connector.not_regular (also a symbolic link), connector.too_large,
-  /// connector.store (the directory).
-  Result<Admitted> admit(const std::filesystem::path& file) const;
+  /// the same, and heals a copy that was damaged: these bytes have the hash that names it. Nothing
+  /// is left behind for a refused file. Errors: those of inspect(), connector.not_found,
+  /// connector.not_regular (also a symbolic link), connector.too_large, connector.store (the
+  /// directory).
+  Result<Admitted> admit(const std::filesystem::path& file,
+                         contract::Admission admission = contract::Admission::now) const;
+
+  /// Removes what a crash in the middle of an admission left behind: temporary files that nobody
+  /// has written to for an hour. Returns how many. `now` is wall time.
+  std::size_t remove_leftovers(Micros now) const;
 
   /// A file that was admitted before, e.g. by an earlier process. Its hash is checked again:
   /// connector.store_damaged when it is not what its name says, connector.not_found when it is not

@@ -101,7 +101,8 @@ Task<bool> bury_everything(const Store& store, const ingest::PageContext& contex
   // Types that only other versions have, installed here before this one.
   const auto versions = co_await store.pool.query(kVersions, pg::Params(connector));
   for (int row = 0; row < versions.rows() && !left.empty(); ++row) {
-    const auto manifest = contract::parse_manifest(versions.text(row, 0));
+    const auto manifest =
+        contract::parse_manifest(versions.text(row, 0), contract::Admission::before);
     if (!manifest) continue;
     ingest::PageContext other = context;
     other.manifest = &*manifest;

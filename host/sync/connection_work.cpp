@@ -789,7 +789,7 @@ Task<SessionEnd> ConnectionWork::read_again(RefetchBatch batch) {
 Task<void> ConnectionWork::disconnect() {
   const auto row = co_await services_.pool.query(kTurnedOff, pg::Params(lease_.workspace, id_));
   if (row.empty()) co_return;
-  const auto manifest = contract::parse_manifest(row.text(0, 2));
+  const auto manifest = contract::parse_manifest(row.text(0, 2), contract::Admission::before);
   if (!manifest) throw Failure(manifest.error());
   if (connection_state_of(row.text(0, 1)) == ConnectionState::disconnecting) {
     const RunId run = co_await begin_run("", "disconnect");

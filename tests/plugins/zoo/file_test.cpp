@@ -188,9 +188,53 @@ TEST_F(ZooTest, the_store_notices_that_a_file_was_changed) {
   ASSERT_EQ(::chmod(admitted.path.c_str(), 0644), 0);
   std::ofstream(admitted.path, std::ios::app) << "x";
   EXPECT_EQ(store.open(admitted.sha256).error().code, "connector.store_damaged");
-  EXPECT_EQ(store.admit(animal("toy")).error().code, "connector.store_damaged");
+  EXPECT_EQ(expect(store.admit(animal("toy"))).path, admitted.path)
+      << "the bytes that come have the hash that the name says";
+  EXPECT_EQ(content_of(admitted.path), content_of(animal("toy")));
+  EXPECT_TRUE(store.open(admitted.sha256));
   EXPECT_EQ(store.open("../../etc/passwd").error().code, "connector.not_found");
   EXPECT_EQ(store.open(std::string(64, '0')).error().code, "connector.not_found");
+}
+
+TEST_F(ZooTest, what_a_crash_left_in_the_store_goes_when_nobody_can_be_writing_to_it) {
+  const Store store(directory_ / "store");
+  const Admitted admitted = expect(store.admit(animal("toy")));
+  const std::string stem = admitted.path.string();
+  for (const char* name : {".AbC123", ".zzzzzz", ".toolong", ".damaged"})
+    std::ofstream(stem + name) << "half";
+  std::ofstream(store.directory() / "note.txt") << "somebody's";
+  struct stat facts {};
+  ASSERT_EQ(::stat((stem + ".AbC123").c_str(), &facts), 0);
+  const Micros written = std::chrono::seconds(facts.st_mtim.tv_sec);
+  EXPECT_EQ(store.remove_leftovers(written + std::chrono::minutes(59)), 0U);
+  EXPECT_EQ(store.remove_leftovers(written + std::chrono::minutes(61)), 2U);
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(store.directory()), {}), 4);
+  EXPECT_TRUE(store.open(admitted.sha256));
+}
+
+/// An older host admitted it; it lies in the store, or only in a directory of another host.
+TEST_F(ZooTest, what_is_installed_is_loaded_although_a_younger_rule_would_refuse_it) {
+  const std::filesystem::path file = animal("manifest_outdated");
+  const Bytes content = content_of(file);
+  const Error refused = inspect(content).error();
+  EXPECT_EQ(refused.code, "connector.manifest_invalid");
+  EXPECT_THAT(refused.message, HasSubstr("/config_schema/properties/colour/pattern"));
+  const Inspected before = expect(inspect(content, contract::Admission::before));
+  EXPECT_EQ(before.manifest.flaws.size(), 1U);
+
+  std::filesystem::create_directory(directory_ / "shelf");
+  std::filesystem::copy_file(file, directory_ / "shelf/outdated.so");
+  Registry registry(Store(directory_ / "store"), {directory_ / "shelf"});
+  EXPECT_EQ(registry.load_file(file).error().code, "connector.manifest_invalid");
+  registry.shelf().rescan(Micros(0), Shelf::Haste::immediate);
+  const ShelvedPtr shelved = registry.shelf().shelved();
+  ASSERT_EQ(shelved->files.size(), 1U);
+  EXPECT_EQ(shelved->files[0].state, FileState::refused) << "nobody installs it anew";
+  const std::string sha256 = shelved->files[0].sha256;
+  EXPECT_TRUE(registry.has(sha256));
+  EXPECT_EQ(expect(registry.obtain(sha256))->manifest().flaws.size(), 1U);
+  Registry restarted(Store(directory_ / "store"), {});
+  EXPECT_EQ(expect(restarted.obtain(sha256))->manifest().flaws.size(), 1U);
 }
 
 TEST_F(ZooTest, only_regular_files_of_a_bearable_size_are_read) {
