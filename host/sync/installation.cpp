@@ -105,6 +105,35 @@ const pg::Statement kOffWithIt{"installation_off_with_it", R"(
   select connection_id from sluice.connection
   where workspace_id = $1 and connector = $2 and state = 'DISCONNECTED' and state_reason = $3 for update)"};
 
+const pg::Statement kReadBefore{"installation_read_before", R"(
+  select name from sluice.connection
+  where workspace_id = $1 and connector = $2 and state not in ('DISCONNECTING','DISCONNECTED')
+    and vendor_account is not null
+  order by name limit 6)"};
+
+constexpr std::size_t kNamesShownMax = 5;
+
+/// Attributes that `from` has and `to` lacks, of types that both have: "customer.nickname".
+std::vector<std::string> attributes_lost(const contract::Manifest& from,
+                                         const contract::Manifest& to) {
+  std::vector<std::string> names;
+  for (const contract::EntityType& type : from.entity_types) {
+    const auto index = to.type_index(type.name);
+    if (!index) continue;
+    for (const contract::Attribute& attribute : type.attributes) {
+      if (!to.entity_types[*index].attribute_index(attribute.name))
+        names.push_back(type.name + "." + attribute.name);
+    }
+  }
+  return names;
+}
+
+std::string in_words(std::vector<std::string> names) {
+  const bool more = names.size() > kNamesShownMax;
+  if (more) names.resize(kNamesShownMax);
+  return fmt::format("{}{}", fmt::join(names, ", "), more ? ", …" : "");
+}
+
 std::string_view mode_of(const contract::Stream& stream) {
   switch (stream.mode) {
     case contract::StreamMode::changes:
@@ -258,13 +287,18 @@ Task<Result<Connections::Choice>> Connections::choose(pg::Pool& pool,
         return connector::compare_versions(a.version, b.version) < 0;
       });
   for (const Choice& other : choices) {
-    if (other.sha256 == newest->sha256 || other.version != newest->version) continue;
-    co_return fail(
-        ErrorKind::conflict, "connector.version_ambiguous",
-        fmt::format("{} {} is there with two contents: {} ({}) and {} ({})", wanted.connector,
-                    other.version, newest->file, newest->sha256.substr(0, 12), other.file,
-                    other.sha256.substr(0, 12)),
-        "Remove one of the files, or name the content with --sha256");
+    if (other.sha256 == newest->sha256 ||
+        connector::compare_versions(other.version, newest->version) != 0)
+      continue;
+    const bool same_text = other.version == newest->version;
+    co_return fail(ErrorKind::conflict, "connector.version_ambiguous",
+                   fmt::format("{} {} is there with two contents: {} ({}) and {} ({}){}",
+                               wanted.connector, newest->version, newest->file,
+                               newest->sha256.substr(0, 12), other.file, other.sha256.substr(0, 12),
+                               same_text ? std::string()
+                                         : fmt::format("; {} is the same version", other.version)),
+                   same_text ? "Remove one of the files, or name the content with --sha256"
+                             : "Remove one of the files, or name one with --version or --sha256");
   }
   co_return *newest;
 }
@@ -290,6 +324,34 @@ Task<void> Connections::change_streams(pg::Transaction& transaction, WorkspaceId
   outcome.new_streams = names_of(added);
 }
 
+namespace {
+
+/// What rows that were read by the version before have of it: nothing tells a reader why a new
+/// column is empty, or why an old one never changes any more.
+Task<void> tell_of_rows(pg::Transaction& transaction, WorkspaceId workspace,
+                        const contract::Manifest& before, const contract::Manifest& now,
+                        InstallOutcome& outcome) {
+  const std::vector<std::string> gained = attributes_lost(now, before);
+  const std::vector<std::string> lost = attributes_lost(before, now);
+  if (gained.empty() && lost.empty()) co_return;
+  const auto read = co_await transaction.query(kReadBefore, pg::Params(workspace, now.id));
+  if (read.empty()) co_return;
+  std::vector<std::string> again;
+  for (int row = 0; row < read.rows(); ++row)
+    again.push_back(fmt::format("sluice sync {} --full", read.text(row, 0)));
+  if (!gained.empty()) {
+    outcome.notes.push_back(
+        fmt::format("new: {}; empty in rows that were read before, until they are read again: {}",
+                    in_words(gained), in_words(std::move(again))));
+  }
+  if (!lost.empty()) {
+    outcome.notes.push_back(
+        fmt::format("no longer read: {}; rows keep the values that they have", in_words(lost)));
+  }
+}
+
+}  // namespace
+
 Task<Result<void>> Connections::change_catalogue(
     pg::Transaction& transaction, WorkspaceId workspace, const connector::ConnectorCode& code,
     const InstallRequest& wanted, const std::string& actor, InstallOutcome& outcome) {
@@ -298,7 +360,7 @@ Task<Result<void>> Connections::change_catalogue(
   std::optional<contract::Manifest> installed;
   if (!before.empty()) {
     if (before.text(0, 0) != code.sha256()) outcome.replaced = before.get<std::string>(0, 2);
-    auto parsed = contract::parse_manifest(before.text(0, 3));
+    auto parsed = contract::parse_manifest(before.text(0, 3), contract::Admission::before);
     if (parsed) installed = std::move(*parsed);
   }
   const bool older =
@@ -334,6 +396,7 @@ Task<Result<void>> Connections::change_catalogue(
   outcome.state = row.get<std::string>(0, 0);
   co_await change_streams(transaction, workspace, manifest, outcome);
   if (installed) {
+    co_await tell_of_rows(transaction, workspace, *installed, manifest, outcome);
     // Off because the version before had no such stream, not because somebody paused it.
     pg::Array back(pg::Oid::text);
     for (const contract::Stream& stream : manifest.streams) {

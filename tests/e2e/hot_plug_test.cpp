@@ -291,6 +291,58 @@ TEST_F(HotPlug, two_contents_of_one_version_are_both_shown_and_neither_is_guesse
   expect_no_restart();
 }
 
+TEST_F(HotPlug, a_build_that_is_neither_older_nor_newer_is_not_guessed_either) {
+  start_fake(3);
+  start_host();
+  drop(version("harbour_110"), "a.so");
+  drop(version("harbour_build"), "b.so");
+  ASSERT_TRUE(becomes("a.so", "admitted"));
+  ASSERT_TRUE(becomes("b.so", "admitted"));
+  const Error which = refusal("POST", "/connectors/harbour/install", json::object());
+  EXPECT_EQ(which.code, "connector.version_ambiguous");
+  EXPECT_NE(which.message.find("is the same version"), std::string::npos) << which.message;
+  for (const json& one : host_->client().get("/connectors")["connectors"])
+    if (one["id"] == "harbour") EXPECT_EQ(one["conflict"], true) << one;
+  EXPECT_EQ(install("harbour", {{"version", "1.1.0"}})["notes"], json::array());
+  connect_harbour("pier", {{"page_size", 5}});
+  ASSERT_TRUE(is_read("pier", "customers")) << host_->log();
+  // It has an attribute more, of which the rows that are there know nothing.
+  const json newer = install("harbour", {{"version", "1.1.0+b2"}});
+  EXPECT_EQ(newer["replaced"], "1.1.0");
+  ASSERT_EQ(newer["notes"].size(), 1U) << newer;
+  EXPECT_NE(newer["notes"][0].get<std::string>().find("customer.nickname"), std::string::npos);
+  EXPECT_NE(newer["notes"][0].get<std::string>().find("sluice sync pier --full"),
+            std::string::npos);
+  const json back = install("harbour", {{"version", "1.1.0"}});
+  ASSERT_EQ(back["notes"].size(), 1U) << back;
+  EXPECT_NE(back["notes"][0].get<std::string>().find("no longer read: customer.nickname"),
+            std::string::npos);
+}
+
+/// As an older host left it: what it admitted is no longer admitted, and works.
+TEST_F(HotPlug, what_todays_rules_would_refuse_of_an_installed_connector_is_listed) {
+  start_host();
+  drop(version("harbour_110"), "a.so");
+  ASSERT_TRUE(becomes("a.so", "admitted"));
+  install("harbour", json::object());
+  EXPECT_EQ(host_->client().get("/errors")["ok"], true);
+  // Another content, of which this host has no file.
+  host_->sql(
+      "insert into sluice.connector_version (connector, version, sha256, manifest)"
+      " select connector, version, decode(repeat('ab', 32), 'hex'), jsonb_set(manifest,"
+      " '{config_schema,properties,answer,pattern}', '\"^(?!x)\"') from sluice.connector_version");
+  host_->sql("update sluice.installation set sha256 = decode(repeat('ab', 32), 'hex')");
+  const json errors = host_->client().get("/errors");
+  ASSERT_EQ(errors["errors"].size(), 1U) << errors;
+  const json& one = errors["errors"][0];
+  EXPECT_EQ(one["kind"], "connector");
+  EXPECT_EQ(one["subject"], "harbour");
+  EXPECT_EQ(one["code"], "connector.outdated");
+  EXPECT_NE(one["what"].get<std::string>().find("/config_schema/properties/answer/pattern"),
+            std::string::npos)
+      << one;
+}
+
 TEST_F(HotPlug, a_version_that_cannot_read_the_checkpoint_begins_that_stream_again) {
   start_fake(40);
   start_host();

@@ -120,6 +120,48 @@ TEST_F(ShelfTest, twins_are_told_and_copies_of_one_content_are_not) {
   for (const ShelfFile& file : shelf_.shelved()->files) EXPECT_EQ(file.conflict, "") << file.file;
 }
 
+TEST_F(ShelfTest, builds_that_no_order_tells_apart_are_twins) {
+  put(bytes_of(version("harbour_110")), "a.so", std::chrono::hours(1));
+  put(bytes_of(version("harbour_build")), "b.so", std::chrono::hours(1));
+  put(bytes_of(version("harbour_100")), "c.so", std::chrono::hours(1));
+  shelf_.rescan(now_, Haste::patient);
+  shelved_ = shelf_.shelved();
+  ASSERT_EQ(shelved_->files.size(), 3U);
+  EXPECT_EQ(shelved_->files[0].manifest->version, "1.1.0");
+  EXPECT_EQ(shelved_->files[0].conflict, (directory_ / "b.so").string());
+  EXPECT_EQ(shelved_->files[1].manifest->version, "1.1.0+b2");
+  EXPECT_EQ(shelved_->files[1].conflict, (directory_ / "a.so").string());
+  EXPECT_EQ(shelved_->files[2].conflict, "");
+}
+
+/// The host's own copy is cut, as by a disk; the same content lies in a directory.
+TEST_F(ShelfTest, a_damaged_copy_in_the_store_is_healed_from_the_shelf) {
+  put(bytes_of(version("harbour_100")), "harbour.so", std::chrono::hours(1));
+  const auto store = directory_ / "store";
+  std::string sha256;
+  {
+    Registry registry(Store(store), {directory_});
+    registry.shelf().rescan(now_, Haste::patient);
+    sha256 = registry.shelf().shelved()->files.at(0).sha256;
+    EXPECT_TRUE(registry.obtain(sha256));
+  }
+  const fs::path kept = store / (sha256 + ".so");
+  const auto damage = [&] {
+    fs::remove(kept);  // not in place: this process has mapped it
+    std::ofstream(kept, std::ios::binary) << bytes_of(version("harbour_100")).substr(0, 1000);
+  };
+  damage();
+  {
+    Registry alone(Store(store), {});
+    EXPECT_EQ(alone.obtain(sha256).error().code, "connector.store_damaged");
+  }
+  Registry restarted(Store(store), {directory_});
+  restarted.shelf().rescan(now_, Haste::patient);
+  EXPECT_EQ(expect(restarted.obtain(sha256))->manifest().version, "1.0.0");
+  EXPECT_EQ(bytes_of(kept), bytes_of(version("harbour_100")));
+  EXPECT_EQ(std::distance(fs::directory_iterator(store), {}), 1);
+}
+
 TEST_F(ShelfTest, what_was_refused_when_it_was_loaded_stays_so_until_somebody_asks) {
   put(bytes_of(version("harbour_100")), "harbour.so", std::chrono::hours(1));
   shelf_.rescan(now_, Haste::patient);
