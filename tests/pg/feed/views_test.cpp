@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <set>
+
+#include "contract/reserved_names.hpp"
 #include "pg/error.hpp"
 #include "pg/feed/world.hpp"
 
@@ -269,6 +272,39 @@ TEST_F(ViewsTest, AnAttributeCalledLikeOurColumnsBreaksNoView) {
   EXPECT_EQ(text("select connection_name, sluice_connection_name, sluice_connection_name_2, "
                  "customer_id from acme.acme_customer"),
             "");
+}
+
+TEST_F(ViewsTest, AViewThatTheDatabaseRefusesIsNamedAndStopsNoOther) {
+  sql("insert into sluice.attribute (workspace_id, type_id, name, position, type)"
+      " select workspace_id, type_id, 'nowhere', 30, 'text' from sluice.entity_type"
+      " where name = 'acme.customer'");
+  reload();
+  EXPECT_NE(refresh(), "");
+  ASSERT_EQ(stale_.size(), 1U);
+  EXPECT_EQ(stale_[0].name, "acme_customer");
+  EXPECT_NE(stale_[0].error.message.find("nowhere"), std::string::npos) << stale_[0].error.message;
+  EXPECT_EQ(text("select string_agg(relname, ' ' order by relname) from pg_class"
+                 " where relnamespace = 'acme'::regnamespace and relkind = 'v'"),
+            "acme_invoice change customer link");
+  EXPECT_NE(remembered().find("acme_customer "), std::string::npos) << "an entry of `errors`";
+}
+
+/// Every name that a view of a connector's type has beside the attributes is refused where a
+/// manifest is admitted, and so is every column of its table.
+TEST_F(ViewsTest, WhatAViewAndATableHaveOfTheirOwnIsReserved) {
+  std::set<std::string> own;
+  for (const View& view : views_of(*catalog_)) {
+    if (view.name != "acme_customer") continue;
+    for (const ViewColumn& column : view.columns) own.insert(column.name);
+  }
+  const auto columns = run(pool().query(
+      "select attname::text from pg_attribute where attrelid = 'vendor.acme_customer'::regclass"));
+  for (int row = 0; row < columns.rows(); ++row) own.insert(columns.get<std::string>(row, 0));
+  for (const model::StoredAttribute& attribute : catalog_->find("acme.customer")->attributes)
+    own.erase(attribute.name);
+  own.erase("customer_id");  // of a link rule: it takes another name where that one is taken
+  EXPECT_TRUE(own.contains("ctid") && own.contains("connection_name") && own.contains("overlay"));
+  for (const std::string& name : own) EXPECT_TRUE(contract::reserved_by(name)) << name;
 }
 
 TEST_F(ViewsTest, LinksOfARuleThatIsOffAreNotServedFromTheMomentItIsOff) {
