@@ -133,13 +133,14 @@ void add_errors(CLI::App& app, Context& context) {
                                 "/connections/" + Client::escape(options->connection) +
                                     "/streams/" + Client::escape(options->stream) + "/reconcile",
                                 body);
-      context.say(answer, done);
+      context.say(answer, fmt::format(fmt::runtime(done), answer.value("missing", 0)));
     });
   };
   decide("confirm", "Delete here what is missing at the vendor", true,
-         "confirmed: what is missing at the vendor goes here, too");
+         "confirmed: {} entities that are missing in the vendor's complete list go here, too; they "
+         "come back when it lists them again");
   decide("reject", "Keep it; the next complete read compares again", false,
-         "rejected: everything stays; the next complete read compares again");
+         "rejected: {} entities stay; the next complete read compares again");
 }
 
 }  // namespace sluice::cli

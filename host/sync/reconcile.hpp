@@ -43,7 +43,9 @@ struct ReconcileOutcome {
 ///
 /// What is missing is asked for again one by one where the connector can FETCH, because a list may
 /// leave out what still exists; where it cannot, it is deleted. When too many are missing nothing
-/// happens but that the stream says so and waits ('blocked').
+/// happens but that the stream says so and waits ('blocked'). After a person's yes ('confirmed')
+/// what that said is deleted without asking the vendor; it comes back when the vendor lists it
+/// again.
 ///
 /// Afterwards the stream's `reconcile` is 'none' and its ids are dropped. Safe to begin again after
 /// a crash. What it writes, it writes under the connection's lease, and of this enumeration only;

@@ -146,8 +146,9 @@ TEST_F(Reconcile, forty_percent_fewer_ids_delete_nothing_until_an_admin_confirms
   EXPECT_EQ(stored(), 100);
   EXPECT_EQ(reconcile_state(), "blocked");
 
-  host_->client().send("POST", "/connections/billing/streams/customers/reconcile",
-                       json{{"confirm", true}});
+  const json answer = host_->client().send(
+      "POST", "/connections/billing/streams/customers/reconcile", json{{"confirm", true}});
+  EXPECT_EQ(answer["missing"], 40) << answer;
   EXPECT_TRUE(eventually(std::chrono::seconds(90), [&] { return stored() == 60; }))
       << stored() << "\n"
       << host_->log();

@@ -208,6 +208,30 @@ TEST_F(ReconcileTest, forty_percent_fewer_ids_delete_nothing_until_a_person_says
   EXPECT_EQ(living(), "60");
 }
 
+/// As after a narrower configuration: a GET would find each of them alive.
+TEST_F(ReconcileTest, a_persons_yes_asks_nobody_and_what_is_listed_again_comes_back) {
+  manifest_.operations = {"check", "read", "fetch"};
+  load(100);
+  const BegunEnumeration again = begin();
+  page(again, 1, 60, true);
+  ASSERT_TRUE(compare(again).blocked);
+  run(pool().query("update sluice.stream set reconcile = 'confirmed'"));
+  const ReconcileOutcome confirmed = compare(again, true);
+  EXPECT_EQ(confirmed.deleted, 40);
+  EXPECT_EQ(confirmed.looked_up, 0);
+  EXPECT_EQ(living(), "60");
+  EXPECT_EQ(ask("select count(*) from sluice.refetch"), "0");
+  const std::string ids =
+      "select string_agg(id::text, ' ' order by external_id) from "
+      "vendor.acme_person";
+  const std::string before = ask(ids);
+  const BegunEnumeration third = begin();
+  page(third, 1, 100, true);
+  EXPECT_FALSE(compare(third).blocked);
+  EXPECT_EQ(living(), "100");
+  EXPECT_EQ(ask(ids), before) << "under the ids that they had";
+}
+
 TEST_F(ReconcileTest, a_handful_may_go_whatever_their_share) {
   load(25);
   const BegunEnumeration again = begin();
