@@ -360,10 +360,10 @@ void take_entry(const Elf64_Sym& symbol, ElfFacts& facts) {
                        SLUICE_ENTRY_SYMBOL, type, symbol.st_shndx));
   }
   if (facts.entry_size != 0) malformed(fmt::format("two symbols '{}'", SLUICE_ENTRY_SYMBOL));
-  if (symbol.st_size < sizeof(sluice_entry_v1)) {
+  if (symbol.st_size < SLUICE_ENTRY_SIZE_1_0) {
     refuse("connector.entry_too_small",
            fmt::format("'{}' has {} bytes; sluice_entry_v1 has {}", SLUICE_ENTRY_SYMBOL,
-                       symbol.st_size, sizeof(sluice_entry_v1)));
+                       symbol.st_size, SLUICE_ENTRY_SIZE_1_0));
   }
   facts.entry_address = symbol.st_value;
   facts.entry_size = symbol.st_size;

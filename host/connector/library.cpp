@@ -146,12 +146,12 @@ Result<void> check_manifest(const sluice_entry_v1& entry, const Segments& segmen
 Result<void> check_entry(const sluice_entry_v1* entry, const Admitted& admitted) {
   if (auto origin = check_origin(entry, admitted.path); !origin) return origin;
   const Segments segments(entry);
-  if (!segments.hold(entry, sizeof(sluice_entry_v1), PF_R)) {
+  if (!segments.hold(entry, SLUICE_ENTRY_SIZE_1_0, PF_R)) {
     return invalid("itself", "does not lie in the library's data");
   }
-  if (entry->struct_size < sizeof(sluice_entry_v1)) {
+  if (entry->struct_size < SLUICE_ENTRY_SIZE_1_0) {
     return invalid("struct_size", fmt::format("is {}; the contract's is {}", entry->struct_size,
-                                              sizeof(sluice_entry_v1)));
+                                              SLUICE_ENTRY_SIZE_1_0));
   }
   if (auto abi = check_abi(entry->abi_major, entry->required_minor, "the mapped entry"); !abi)
     return abi;

@@ -5,7 +5,6 @@
 #include <simdjson.h>
 
 #include <algorithm>
-#include <array>
 #include <bitset>
 #include <cmath>
 #include <cstring>
@@ -13,6 +12,7 @@
 #include <utility>
 
 #include "base/bytes.hpp"
+#include "contract/host_headers.hpp"
 
 namespace sluice::connector {
 namespace {
@@ -33,21 +33,19 @@ constexpr std::int64_t kDateMax = 2'145'042'905;
 constexpr std::size_t kDecimalDigitsBeforeMax = 131'072;
 constexpr std::size_t kDecimalDigitsAfterMax = 16'383;
 
-constexpr std::array<std::string_view, 15> kForbiddenHeaders = {"authorization",
-                                                                "cookie",
-                                                                "host",
-                                                                "content-length",
-                                                                "connection",
-                                                                "transfer-encoding",
-                                                                "te",
-                                                                "upgrade",
-                                                                "trailer",
-                                                                "expect",
-                                                                "keep-alive",
-                                                                "set-cookie",
-                                                                "http2-settings",
-                                                                "via",
-                                                                "forwarded"};
+/// What 1.0 had of each struct that a connector passes.
+template <class T>
+constexpr std::uint32_t kSmallest = 0;
+template <>
+constexpr std::uint32_t kSmallest<sluice_record> = SLUICE_RECORD_SIZE_1_0;
+template <>
+constexpr std::uint32_t kSmallest<sluice_notice> = SLUICE_NOTICE_SIZE_1_0;
+template <>
+constexpr std::uint32_t kSmallest<sluice_complete_set> = SLUICE_COMPLETE_SET_SIZE_1_0;
+template <>
+constexpr std::uint32_t kSmallest<sluice_request> = SLUICE_REQUEST_SIZE_1_0;
+template <>
+constexpr std::uint32_t kSmallest<sluice_failure> = SLUICE_FAILURE_SIZE_1_0;
 
 std::string_view view(const sluice_bytes& bytes) {
   return {reinterpret_cast<const char*>(bytes.data), static_cast<std::size_t>(bytes.size)};
@@ -392,18 +390,25 @@ sluice_status Sink::broken(sluice_status status, std::string_view rule, std::str
   return status;
 }
 
-/// SLP-B03. The part beyond what we know is compared with zero.
+/// SLP-B03. The part beyond what we know is compared with zero; one that an older contract made is
+/// copied into `grown`, where what it lacks is zero, and `value` is that from then on.
 template <class T>
-sluice_status Sink::check_struct(const T* value, std::string_view name) {
+sluice_status Sink::check_struct(const T*& value, T& grown, std::string_view name) {
   if (value == nullptr) return broken(SLUICE_E_ARG, "SLP-B03", fmt::format("{} is NULL", name));
   const std::uint32_t size = value->struct_size;
   if (size == sizeof(T)) [[likely]]
     return SLUICE_OK;
-  if (size < sizeof(T) || size > kStructBytesMax) {
+  if (size < kSmallest<T> || size > kStructBytesMax) {
     return broken(SLUICE_E_ARG, "SLP-B03",
                   fmt::format("{}.struct_size is {}; the contract's is {}", name, size, sizeof(T)));
   }
   const auto* bytes = reinterpret_cast<const std::uint8_t*>(value);
+  if (size < sizeof(T)) {
+    grown = T{};
+    std::memcpy(static_cast<void*>(&grown), bytes, size);
+    value = &grown;
+    return SLUICE_OK;
+  }
   if (std::any_of(bytes + sizeof(T), bytes + size, [](std::uint8_t byte) { return byte != 0; })) {
     return broken(SLUICE_E_TOO_NEW, "SLP-B03",
                   fmt::format("{} has members that this host does not know", name));
@@ -659,7 +664,8 @@ bool Sink::copy_named(const sluice_record& from, contract::Record& to, Flaw& fla
 }
 
 sluice_status Sink::record(const sluice_record* record) {
-  if (auto s = check_struct(record, "record"); s != SLUICE_OK) return s;
+  sluice_record grown;
+  if (auto s = check_struct(record, grown, "record"); s != SLUICE_OK) return s;
   const sluice_record& from = *record;
   if (auto s = check_type(from.type, "record"); s != SLUICE_OK) return s;
   if (auto s = needs_operation(takes_records(operation_), "record"); s != SLUICE_OK) return s;
@@ -719,7 +725,8 @@ sluice_status Sink::record(const sluice_record* record) {
 // ---- notices and sets ----
 
 sluice_status Sink::notice(const sluice_notice* notice) {
-  if (auto s = check_struct(notice, "notice"); s != SLUICE_OK) return s;
+  sluice_notice grown;
+  if (auto s = check_struct(notice, grown, "notice"); s != SLUICE_OK) return s;
   const sluice_notice& from = *notice;
   if (auto s = check_type(from.type, "notice"); s != SLUICE_OK) return s;
   if (auto s = needs_operation(takes_records(operation_), "notice"); s != SLUICE_OK) return s;
@@ -747,7 +754,8 @@ sluice_status Sink::notice(const sluice_notice* notice) {
 }
 
 sluice_status Sink::complete_set(const sluice_complete_set* set) {
-  if (auto s = check_struct(set, "complete_set"); s != SLUICE_OK) return s;
+  sluice_complete_set grown;
+  if (auto s = check_struct(set, grown, "complete_set"); s != SLUICE_OK) return s;
   const sluice_complete_set& from = *set;
   if (auto s = check_type(from.type, "complete_set"); s != SLUICE_OK) return s;
   if (auto s = needs_operation(takes_records(operation_), "complete_set"); s != SLUICE_OK) return s;
@@ -823,9 +831,7 @@ sluice_status Sink::request_headers(const sluice_request& from, contract::Reques
         manifest_.auth.begin(), manifest_.auth.end(), [&](const contract::AuthSlot& slot) {
           return slot.scheme == contract::AuthScheme::header && lower(slot.parameter) == name;
         });
-    if (is_credential || name.starts_with("proxy-") ||
-        std::find(kForbiddenHeaders.begin(), kForbiddenHeaders.end(), name) !=
-            kForbiddenHeaders.end()) {
+    if (is_credential || contract::host_header(name) != contract::HostHeader::none) {
       return broken(
           SLUICE_E_POLICY, "SLP-R01",
           fmt::format("request.headers[{}] is '{}', which only the host may set", i, name));
@@ -836,7 +842,8 @@ sluice_status Sink::request_headers(const sluice_request& from, contract::Reques
 }
 
 sluice_status Sink::request(const sluice_request* request) {
-  if (auto s = check_struct(request, "request"); s != SLUICE_OK) return s;
+  sluice_request grown;
+  if (auto s = check_struct(request, grown, "request"); s != SLUICE_OK) return s;
   const sluice_request& from = *request;
   if (from.method < SLUICE_GET || from.method > SLUICE_DELETE ||
       (from.flags & ~SLUICE_REQUEST_IDEMPOTENT) != 0 || from.not_before_ms < 0) {
@@ -928,7 +935,8 @@ sluice_status Sink::result(sluice_bytes json) {
 }
 
 sluice_status Sink::fail_with(const sluice_failure* failure) {
-  if (auto s = check_struct(failure, "failure"); s != SLUICE_OK) return s;
+  sluice_failure grown;
+  if (auto s = check_struct(failure, grown, "failure"); s != SLUICE_OK) return s;
   const sluice_failure& from = *failure;
   if (output_.failure)
     return broken(SLUICE_E_STATE, "SLP-F01", "fail() was called twice in one step");

@@ -85,7 +85,7 @@ class Sink {
   sluice_status enter();
   sluice_status broken(sluice_status status, std::string_view rule, std::string what);
   template <class T>
-  sluice_status check_struct(const T* value, std::string_view name);
+  sluice_status check_struct(const T*& value, T& grown, std::string_view name);
   sluice_status check_bytes(const sluice_bytes& bytes, std::string_view name);
   sluice_status check_type(std::uint32_t type, std::string_view name);
   sluice_status needs_operation(bool allowed, std::string_view call);

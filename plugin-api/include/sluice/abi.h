@@ -19,7 +19,9 @@
  *
  * GROWTH. Every struct that is passed by pointer begins with struct_size, the sender's sizeof. Structs only
  * grow at their end; zero in a new member means the old behaviour. A receiver that knows a smaller struct accepts
- * a larger one when the part it does not know is zero, and refuses it with SLUICE_E_TOO_NEW otherwise.   SLP-B03
+ * a larger one when the part it does not know is zero, and refuses it with SLUICE_E_TOO_NEW otherwise (of the sink it
+ * calls what it knows). One that knows a larger struct accepts each that is not smaller than in 1.0 (layout.h), and
+ * takes what it lacks for zero.                                                                          SLP-B03
  */
 #ifndef SLUICE_ABI_H
 #define SLUICE_ABI_H

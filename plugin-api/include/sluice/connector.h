@@ -119,7 +119,8 @@ typedef struct sluice_header {
 #define SLUICE_REQUEST_IDEMPOTENT 1u /* sending it twice does no harm; the host may then retry it (GET always may) */
 
 /* The host adds the credential after its policy check. A connector can set neither Authorization, Cookie,
- * Host, Content-Length, Connection, Proxy-* nor an absolute URL: SLUICE_E_POLICY.                  SLP-R01 */
+ * Host, Content-Length, Transfer-Encoding, Connection, Accept-Encoding, Proxy-* and the like, nor an absolute URL:
+ * SLUICE_E_POLICY.                                                                                      SLP-R01 */
 typedef struct sluice_request {
   uint32_t struct_size;
   int32_t method;                  /* SLUICE_GET … */
@@ -190,6 +191,7 @@ typedef struct sluice_sink {
 
 /* ---- operations, open, step -------------------------------------------------------------------------------------- */
 
+/* The host of today calls CHECK, READ and FETCH; the others are not called yet. */
 typedef int32_t sluice_operation;
 #define SLUICE_OP_CHECK 1       /* does the credential work, and which vendor account is it? -> result
                                    {"account":{"id","name"},"mode","notes":[…]} */
@@ -207,7 +209,7 @@ typedef struct sluice_host {
   uint16_t abi_major;
   uint16_t abi_minor;
   void* ctx; /* [host] */
-  /* [any-thread] The table of an extension "sluice.name/1", or NULL. [host] */
+  /* [any-thread] The table of an extension "sluice.name/1", or NULL. [host] There is none yet. */
   const void* (*query_extension)(void* ctx, sluice_bytes id);
 } sluice_host;
 
@@ -276,7 +278,7 @@ typedef struct sluice_entry_v1 {
                         int64_t* wake_at_ms);
   /* [session] Ends it in any state. Exactly once for each successful open(). */
   void (*close)(sluice_session* session);
-  /* [any-thread] The table of an extension, or NULL. [static] */
+  /* [any-thread] The table of an extension, or NULL. [static] Not called yet. */
   const void* (*query_extension)(sluice_bytes id);
 } sluice_entry_v1;
 

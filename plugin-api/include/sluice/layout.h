@@ -145,4 +145,17 @@ SLUICE_OFFSET(sluice_entry_v1, query_extension, 56);
 #undef SLUICE_SIZE
 #undef SLUICE_OFFSET
 
+/* What each struct that is passed by pointer had in 1.0. A receiver accepts at least that much, also where its own is
+ * larger by now, and takes what is not there for zero. SLP-B03 */
+#define SLUICE_RECORD_SIZE_1_0 80u
+#define SLUICE_NOTICE_SIZE_1_0 56u
+#define SLUICE_COMPLETE_SET_SIZE_1_0 40u
+#define SLUICE_REQUEST_SIZE_1_0 88u
+#define SLUICE_FAILURE_SIZE_1_0 48u
+#define SLUICE_SINK_SIZE_1_0 88u
+#define SLUICE_HOST_SIZE_1_0 24u
+#define SLUICE_OPEN_ARGS_SIZE_1_0 120u
+#define SLUICE_INPUT_SIZE_1_0 72u
+#define SLUICE_ENTRY_SIZE_1_0 64u
+
 #endif /* SLUICE_LAYOUT_H */

@@ -1,6 +1,8 @@
 #include <gtest/gtest.h>
 #include <sluice/sdk_record.hpp>
 
+#include <string>
+
 namespace sluice::sdk {
 namespace {
 
@@ -110,6 +112,58 @@ TEST_F(SdkRecord, discovered_attributes_go_by_name) {
   ASSERT_EQ(record.named_count, 2u);
   EXPECT_EQ(record.named_values[0].value.number, 1);
   EXPECT_EQ(to_view(record.named_values[1].value.text), "x");
+}
+
+/// A text that owns its bytes, as an author's own class may.
+class Slug {
+ public:
+  explicit Slug(std::string text) : text_(std::move(text)) {}
+  operator std::string_view() const { return text_; }  // NOLINT: that is what is tested
+
+ private:
+  std::string text_;
+};
+
+TEST_F(SdkRecord, texts_that_are_put_together_are_there_when_the_record_is_emitted) {
+  const std::string first = "Ann", last = "Lee";  // short: their bytes lie in what is reused
+  const json::Value value = document_.parse(R"({"v": 7})");
+  std::string reused = "one";
+  char buffer[8] = "buf";
+  record_.begin(0, first + "-id");
+  record_.text(0, first + " A" + last);
+  record_.text(1, last + "-code");
+  record_.decimal(2, std::to_string(12) + ".5");
+  record_.json(3, std::string("[") + "1]");
+  record_.raw(4, std::string("raw ") + last);
+  record_.text(5, Slug(first + "-slug"));
+  record_.text(6, (first + "-c").c_str());
+  record_.text(7, reused);
+  record_.text(8, buffer);
+  record_.named(first + "-name", value["v"]);
+  record_.source_url("https://example.com/" + last);
+  reused = "two";
+  buffer[0] = 'x';
+  const std::string noise = std::string("what lies on") + " the stack now";
+  view_ = record_.view();
+  EXPECT_EQ(to_view(view_.external_id), "Ann-id");
+  const char* const expected[] = {"Ann ALee", "Lee-code", "12.5", "[1]", "raw Lee",
+                                  "Ann-slug", "Ann-c",    "one",  "buf"};
+  for (std::uint32_t i = 0; i < std::size(expected); ++i) EXPECT_EQ(text_of(i), expected[i]) << i;
+  EXPECT_EQ(to_view(view_.named_values[0].name), "Ann-name");
+  EXPECT_EQ(to_view(view_.source_url), "https://example.com/Lee");
+}
+
+TEST_F(SdkRecord, views_are_borrowed_and_an_id_may_come_from_the_record_before) {
+  const std::string page = "a text of the page";
+  record_.begin(0, "id");
+  record_.text(0, std::string_view(page));
+  view_ = record_.view();
+  EXPECT_EQ(find(view_, 0)->text.data, to_bytes(page).data) << "values of a reply cost no copy";
+  record_.begin(0, record_.scratch().join("composed", "-", "1"));
+  record_.text(0, record_.scratch().keep("something else"));
+  EXPECT_EQ(to_view(record_.view().external_id), "composed-1");
+  record_.begin(0, record_.external_id());
+  EXPECT_EQ(record_.external_id(), "composed-1");
 }
 
 }  // namespace

@@ -3,18 +3,21 @@
 // A connector is one class. Each operation is a coroutine that reads like the conversation it has:
 //
 //   class Acme final : public sluice::sdk::Connector {
-//     Task<> read(std::string_view stream) override {
-//       std::string next = "/v1/people?limit=100";
-//       while (!next.empty()) {
-//         Reply reply = co_await get(next);
+//     Task<> read(std::string_view, std::string_view checkpoint_text, std::uint32_t) override {
+//       std::string next(checkpoint_text);
+//       for (bool more = true; more;) {
+//         Target target("/v1/people");
+//         if (!next.empty()) target.add("after", next);
+//         Reply reply = co_await get(target.text());
 //         if (reply.status() != 200) throw failure_of(reply, "Acme");
-//         for (const json::Value person : reply.json()["data"].items()) {
+//         for (const json::Value person : reply.json()["people"].items()) {
 //           record().begin(manifest::types::person, person["id"].text());
 //           map_object(record(), kPerson, person);
 //           co_await emit(record());
 //         }
 //         next = reply.json()["next"].text();
-//         co_await checkpoint(next);
+//         more = !next.empty();
+//         if (more) co_await checkpoint(next);
 //       }
 //     }
 //   };
@@ -28,8 +31,9 @@
 // RULES FOR AUTHORS
 //   · after any co_await the world may have moved to another thread: no thread_local, no globals
 //   · now_ms() and entropy() are the only clock and the only dice
-//   · no braced aggregate and no capturing lambda in a statement with co_await (GCC 12 miscompiles
-//   it)
+//   · no braced value, no capturing lambda and no conditional (a ? b : c) in what a statement with
+//     co_await builds: GCC 12 miscompiles it. Name it on the line above; sluice_add_connector()
+//     says where
 #pragma once
 
 #include <cstdint>
@@ -77,7 +81,8 @@ struct ContractError {
 class Session;
 
 /// A response, with everything that was borrowed copied: valid as long as it is held, over any
-/// number of awaits. Returns its memory to the session when it goes. Move only.
+/// number of awaits. Returns its memory to the session when it goes; what it answers are views into
+/// that memory, so a Reply that has no name is asked for its status only. Move only.
 class Reply {
  public:
   Reply() = default;
@@ -97,17 +102,21 @@ class Reply {
   [[nodiscard]] int status() const { return content_->status; }
   /// The value of the first header of that name, without regard to case; nullopt when there is
   /// none.
-  [[nodiscard]] std::optional<std::string_view> header(std::string_view name) const {
+  [[nodiscard]] std::optional<std::string_view> header(std::string_view name) const& {
     for (const auto& [at_name, at_value] : content_->headers) {
       if (equal_ignoring_case(at_name, name)) return at_value;
     }
     return std::nullopt;
   }
-  [[nodiscard]] std::string_view body() const { return content_->document.text(); }
+  std::optional<std::string_view> header(std::string_view name) && = delete;
+  [[nodiscard]] std::string_view body() const& { return content_->document.text(); }
+  std::string_view body() && = delete;
   /// The body as JSON; throws json::Error (which ends the operation in BAD_DATA) when it is none.
-  [[nodiscard]] json::Value json() { return content_->document.parse_loaded(); }
+  [[nodiscard]] json::Value json() & { return content_->document.parse_loaded(); }
+  json::Value json() && = delete;
   /// The body as JSON, or missing when it is none: for error pages, which may be anything.
-  [[nodiscard]] json::Value json_if_any() {
+  json::Value json_if_any() && = delete;
+  [[nodiscard]] json::Value json_if_any() & {
     try {
       return content_->document.parse_loaded();
     } catch (const json::Error&) {
@@ -181,6 +190,7 @@ class Connector {
   /// when it is wrong.
   virtual void configure(const json::Value& /*config*/) {}
   virtual Task<> check() { throw ContractError{SLUICE_E_UNSUPPORTED}; }
+  /// The host does not call this one yet, nor receive(), subscribe() and unsubscribe().
   virtual Task<> discover() { throw ContractError{SLUICE_E_UNSUPPORTED}; }
   /// checkpoint_format is 0 and checkpoint empty when the stream begins.
   virtual Task<> read(std::string_view /*stream*/, std::string_view /*checkpoint*/,
@@ -706,17 +716,19 @@ inline Failure Connector::failure_of(Reply& reply, std::string_view vendor) cons
 
 namespace detail {
 
-/// Reads a struct of another version: copies what both sides know; SLUICE_E_TOO_NEW when the
-/// sender's larger one uses what this side does not know.
+/// Reads a struct of another version: copies what both sides know. Of an older host's smaller one
+/// the rest is zero, which means the old behaviour; SLUICE_E_TOO_NEW when a newer host's larger one
+/// uses what this side does not know.
 template <class T>
-sluice_status accept(const T* from, T& to) noexcept {
-  if (from == nullptr || from->struct_size < sizeof(T))
-    return SLUICE_E_ARG;  // 1.0 is the smallest there is
+sluice_status accept(const T* from, T& to, std::uint32_t size_1_0) noexcept {
+  if (from == nullptr || from->struct_size < size_1_0) return SLUICE_E_ARG;
+  const std::size_t size = from->struct_size;
   const auto* bytes = reinterpret_cast<const unsigned char*>(from);
-  for (std::size_t at = sizeof(T); at < from->struct_size; ++at) {
+  for (std::size_t at = sizeof(T); at < size; ++at) {
     if (bytes[at] != 0) return SLUICE_E_TOO_NEW;
   }
-  to = *from;
+  to = T{};
+  std::memcpy(&to, bytes, size < sizeof(T) ? size : sizeof(T));
   to.struct_size = sizeof(T);
   return SLUICE_OK;
 }
@@ -728,9 +740,13 @@ sluice_status open(const sluice_host* host, const sluice_open_args* args,
   sluice_open_args known_args;
   if (session == nullptr) return SLUICE_E_ARG;
   *session = nullptr;
-  if (const sluice_status status = accept(host, known_host); status != SLUICE_OK) return status;
+  if (const sluice_status status = accept(host, known_host, SLUICE_HOST_SIZE_1_0);
+      status != SLUICE_OK)
+    return status;
   if (known_host.abi_major != SLUICE_ABI_MAJOR) return SLUICE_E_UNSUPPORTED;
-  if (const sluice_status status = accept(args, known_args); status != SLUICE_OK) return status;
+  if (const sluice_status status = accept(args, known_args, SLUICE_OPEN_ARGS_SIZE_1_0);
+      status != SLUICE_OK)
+    return status;
   try {
     auto made = std::make_unique<Session>(known_args, std::make_unique<ConnectorType>());
     *session = reinterpret_cast<sluice_session*>(made.release());
@@ -747,11 +763,15 @@ inline sluice_status step(sluice_session* session, const sluice_input* input,
   sluice_input known_input;
   sluice_sink known_sink;
   if (session == nullptr) return SLUICE_E_ARG;
-  if (const sluice_status status = accept(input, known_input); status != SLUICE_OK) return status;
+  if (const sluice_status status = accept(input, known_input, SLUICE_INPUT_SIZE_1_0);
+      status != SLUICE_OK)
+    return status;
   // A newer host's sink has more functions than this connector will call: that is no reason to
   // refuse it.
-  if (sink == nullptr || sink->struct_size < sizeof(sluice_sink)) return SLUICE_E_ARG;
-  known_sink = *sink;
+  if (sink == nullptr || sink->struct_size < SLUICE_SINK_SIZE_1_0) return SLUICE_E_ARG;
+  known_sink = sluice_sink{};
+  std::memcpy(&known_sink, sink,
+              sink->struct_size < sizeof(known_sink) ? sink->struct_size : sizeof(known_sink));
   return reinterpret_cast<Session*>(session)->step(known_input, known_sink, wake_at_ms);
 }
 

@@ -4,8 +4,11 @@
 
 #include <array>
 #include <cstdint>
+#include <ranges>
 #include <span>
+#include <string>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 #include <sluice/connector.h>
@@ -25,12 +28,23 @@ namespace sluice::sdk {
   return {reinterpret_cast<const char*>(bytes.data), bytes.size};
 }
 
-/// One record in the making, reused for the next: begin(), values, emit. Texts are borrowed until
-/// the record is emitted (views into the reply's document are right); scratch() holds texts that
-/// are put together. Setting an attribute twice keeps the later value.
+/// A text that owns its bytes, such as std::string: it may be gone, or hold something else, before
+/// the record is emitted. A std::string_view is none, nor is a literal.
+template <class Text>
+concept OwnsText = std::is_class_v<Text> && std::is_convertible_v<const Text&, std::string_view> &&
+    !std::ranges::borrowed_range<Text>;
+
+/// One record in the making, reused for the next: begin(), values, emit. Setting an attribute twice
+/// keeps the later value.
+///
+/// Texts. A std::string_view is borrowed until the record is emitted: views into the reply's
+/// document, which is what most values are, cost nothing. A std::string, a `const char*` and
+/// whatever else owns its text is copied, and so is the id. scratch() holds texts that are put
+/// together from parts, from begin() to the next.
 class Record {
  public:
   Record& begin(std::uint32_t type, std::string_view external_id) {
+    external_id_.assign(external_id);  // before scratch() is cleared: it may lie there
     if (++generation_ == 0) {
       places_.assign(places_.size(), Place{});
       generation_ = 1;
@@ -39,7 +53,6 @@ class Record {
     named_.clear();
     scratch_.clear();
     type_ = type;
-    external_id_ = external_id;
     source_url_ = {};
     source_version_ = 0;
     flags_ = 0;
@@ -65,6 +78,28 @@ class Record {
   void json(std::uint32_t attribute, std::string_view value) {
     put_text(attribute, SLUICE_JSON, value);
   }
+
+  template <OwnsText Text>
+  void decimal(std::uint32_t attribute, const Text& digits) {
+    decimal(attribute, scratch_.keep(digits));
+  }
+  template <OwnsText Text>
+  void text(std::uint32_t attribute, const Text& value) {
+    text(attribute, scratch_.keep(value));
+  }
+  template <OwnsText Text>
+  void raw(std::uint32_t attribute, const Text& value) {
+    raw(attribute, scratch_.keep(value));
+  }
+  template <OwnsText Text>
+  void json(std::uint32_t attribute, const Text& value) {
+    json(attribute, scratch_.keep(value));
+  }
+  void decimal(std::uint32_t attribute, const char* digits) { decimal(attribute, kept(digits)); }
+  void text(std::uint32_t attribute, const char* value) { text(attribute, kept(value)); }
+  void raw(std::uint32_t attribute, const char* value) { raw(attribute, kept(value)); }
+  void json(std::uint32_t attribute, const char* value) { json(attribute, kept(value)); }
+
   void timestamp_us(std::uint32_t attribute, std::int64_t value) {
     put(attribute, SLUICE_TIMESTAMP, value);
   }
@@ -72,7 +107,8 @@ class Record {
     put(attribute, SLUICE_DATE, value);
   }
 
-  /// A discovered attribute; the value's kind as the vendor gave it.
+  /// A discovered attribute; the value's kind as the vendor gave it. It is stored with the record;
+  /// neither views nor REST show it yet.
   void named(std::string_view name, const json::Value& value) {
     sluice_named_value named{};
     named.name = to_bytes(name);
@@ -83,6 +119,12 @@ class Record {
     named_.push_back(named);
   }
 
+  template <OwnsText Text>
+  void named(const Text& name, const json::Value& value) {
+    named(scratch_.keep(name), value);
+  }
+  void named(const char* name, const json::Value& value) { named(kept(name), value); }
+
   /// The value as the vendor's JSON has it, when it is not what the attribute declares: the host
   /// then puts the record aside with the reason, and nothing is lost or silently nulled.
   void natural(std::uint32_t attribute, const json::Value& value) {
@@ -90,6 +132,11 @@ class Record {
   }
 
   void source_url(std::string_view url) { source_url_ = url; }
+  template <OwnsText Text>
+  void source_url(const Text& url) {
+    source_url_ = scratch_.keep(url);
+  }
+  void source_url(const char* url) { source_url_ = kept(url); }
   void source_version(std::int64_t version) { source_version_ = version; }
   void deleted() { flags_ |= SLUICE_RECORD_DELETED; }
 
@@ -113,6 +160,10 @@ class Record {
   }
 
  private:
+  std::string_view kept(const char* text) {
+    return text == nullptr ? std::string_view() : scratch_.keep(text);
+  }
+
   struct Place {
     std::uint32_t generation = 0;
     std::uint32_t index = 0;
@@ -186,7 +237,7 @@ class Record {
   std::vector<sluice_named_value> named_;
   std::vector<Place> places_;
   Arena scratch_;
-  std::string_view external_id_;
+  std::string external_id_;
   std::string_view source_url_;
   std::int64_t source_version_ = 0;
   std::uint32_t type_ = 0;
