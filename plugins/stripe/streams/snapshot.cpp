@@ -77,11 +77,9 @@ Task<> Stripe::read_list(const List& list, SnapshotPlace& place) {
     Reply reply = co_await get(target.text());
     if (!place.after.empty() && is_bad_cursor(reply)) {
       if (++restarts > kRestartsMax) throw explain(reply, what, now_ms(), list.stream);
-      co_await log(
-          SLUICE_LOG_WARNING,
-          what + (list.by_created
-                      ? ": Stripe no longer knows the cursor; beginning again at its second"
-                      : ": Stripe no longer knows the cursor; beginning again"));
+      std::string lost = what + ": Stripe no longer knows the cursor; beginning again";
+      if (list.by_created) lost += " at its second";
+      co_await log(SLUICE_LOG_WARNING, lost);
       place.below = place.created + 1;
       place.after.clear();
       continue;

@@ -40,7 +40,8 @@ class Odd final : public Connector {
   Task<> sleeps() {
     const std::int64_t until = now_ms() + 500;
     co_await wait_until(until);
-    co_await put(now_ms() >= until ? "slept" : "too early");
+    const char* const when = now_ms() >= until ? "slept" : "too early";
+    co_await put(when);
   }
   Task<> large_checkpoint() {
     const std::string text(5000, 'x');

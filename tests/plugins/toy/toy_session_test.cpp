@@ -398,5 +398,18 @@ INSTANTIATE_TEST_SUITE_P(Languages, Toy, ::testing::ValuesIn(toys()), [](const a
   return std::filesystem::path(toy.param).stem().string();
 });
 
+#ifdef SLUICE_TOY_PANICS
+TEST(ToyRust, a_panic_ends_its_session_and_says_what_it_was) {
+  Driver driver(SLUICE_TOY_PANICS);
+  driver.start(read("toys"));
+  const StepOutput output = driver.answer("panic");
+  ASSERT_EQ(output.result, StepResult::failed);
+  EXPECT_EQ(output.failure->failure_class, FailureClass::internal);
+  EXPECT_THAT(output.failure->message, HasSubstr("panic: index out of bounds"));
+  EXPECT_TRUE(driver.session().ended());
+  EXPECT_EQ(driver.start(read("toys")).requests.size(), 1U) << "the next session goes on";
+}
+#endif
+
 }  // namespace
 }  // namespace sluice::connector

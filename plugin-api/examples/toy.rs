@@ -1,15 +1,17 @@
-//! The connector of tests/plugins/c11/toy.c once more, in Rust, with nothing but its standard library:
-//! the contract's structures are written out below, and every pointer is turned into a slice or a
-//! reference in one place. Toyshop's lines are described in tests/support/toy_vendor/README.md.
+//! The connector of toy.c once more, in Rust, with nothing but its standard library: the contract's
+//! structures are written out below, and every pointer is turned into a slice or a reference in one
+//! place. Toyshop's lines are described in toy.c.
 //!
-//! At the boundary: nothing unwinds (panic=abort, and no code here panics on a vendor's bytes), nothing
-//! is kept that is only borrowed, and the one export is a constant object.
+//! At the boundary: a panic is caught (panic=unwind, the default of rustc) and becomes FAILED(INTERNAL),
+//! nothing is kept that is only borrowed, and the one export is a constant object.
 #![deny(unsafe_op_in_unsafe_fn, improper_ctypes_definitions)]
 #![allow(non_upper_case_globals)]
 
+use std::any::Any;
 use std::ffi::c_void;
 use std::fmt::Write;
 use std::mem::size_of;
+use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::ptr;
 
 // ---- sluice/abi.h and sluice/connector.h, as far as they are used -------------------------------------------------
@@ -24,6 +26,7 @@ mod abi {
     pub const E_ARG: i32 = -1;
     pub const E_STATE: i32 = -2;
     pub const E_UNSUPPORTED: i32 = -7;
+    pub const E_INTERNAL: i32 = -8;
 
     pub const NULL: i32 = 0;
     pub const INT64: i32 = 2;
@@ -40,6 +43,7 @@ mod abi {
     pub const FAIL_UPSTREAM_PERMANENT: i32 = 5;
     pub const FAIL_BAD_DATA: i32 = 6;
     pub const FAIL_CANCELLED: i32 = 9;
+    pub const FAIL_INTERNAL: i32 = 10;
 
     pub const OP_CHECK: i32 = 1;
     pub const OP_READ: i32 = 3;
@@ -287,13 +291,31 @@ unsafe extern "C" fn open(host: *const abi::Host, args: *const abi::OpenArgs, se
     if host.abi_major != abi::MAJOR {
         return abi::E_ARG;
     }
-    match unsafe { Session::new(args) } {
-        Ok(made) => {
+    match catch_unwind(|| unsafe { Session::new(args) }) {
+        Ok(Ok(made)) => {
             unsafe { *session = Box::into_raw(Box::new(made)) };
             0
         }
-        Err(status) => status,
+        Ok(Err(status)) => status,
+        Err(_) => abi::E_INTERNAL,
     }
+}
+
+/// What a panic said.
+fn words_of(panic: &(dyn Any + Send)) -> &str {
+    if let Some(text) = panic.downcast_ref::<&str>() {
+        return text;
+    }
+    panic.downcast_ref::<String>().map_or("no words", String::as_str)
+}
+
+/// At most `most` bytes, and no half character.
+fn cut(text: &str, most: usize) -> &str {
+    let mut end = text.len().min(most);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
 }
 
 unsafe extern "C" fn step(
@@ -303,11 +325,22 @@ unsafe extern "C" fn step(
     // until we return.
     let (session, input, sink) = unsafe { (&mut *session, &*input, Out { sink: &*sink }) };
     let body = unsafe { input.body.slice() };
-    session.step(input, body, &sink)
+    // A panic ends this session and nothing else. The session is not used after it.
+    match catch_unwind(AssertUnwindSafe(|| session.step(input, body, &sink))) {
+        Ok(status) => status,
+        Err(panic) => {
+            session.expected = 0;
+            let message = format!("panic: {}", words_of(panic.as_ref()));
+            match sink.give_up::<i32>(abi::FAIL_INTERNAL, cut(&message, 1024)) {
+                Ok(status) | Err(status) => status,
+            }
+        }
+    }
 }
 
 unsafe extern "C" fn close(session: *mut Session) {
-    drop(unsafe { Box::from_raw(session) });
+    let session = unsafe { Box::from_raw(session) };
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(session)));
 }
 
 unsafe extern "C" fn query_extension(_id: abi::Bytes) -> *const c_void {

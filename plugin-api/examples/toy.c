@@ -1,5 +1,5 @@
 /* A connector in plain C11, on the contract's headers alone: no SDK, no parser, only libc. Toyshop answers
- * in lines (tests/support/toy_vendor/README.md): "id TAB version TAB + {TAB value}" is an entity, "id TAB
+ * in lines: "id TAB version TAB + {TAB value}" is an entity, "id TAB
  * version TAB -" one that is gone, and "=more CURSOR" or "=end CURSOR" the last line of each page. */
 #include <ctype.h>
 #include <sluice/connector.h>

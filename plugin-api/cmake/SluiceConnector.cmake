@@ -5,6 +5,8 @@
 #   · exports one symbol, sluice_connector_v1 (version script, hidden visibility, no unique symbols)   SLP-L02
 #   · needs libc only: libstdc++ and libgcc are linked in (not with sanitizers, which need the shared ones)
 #   · carries manifest.json in an ELF note that survives --gc-sections, LTO and strip                 SLP-L01
+#   · is not built by GCC below 13 while a coroutine in it has a shape that this compiler breaks, which it names by
+#     file and line (SluiceCoroutineShapes.cmake)
 #   · sources may include "<name>_manifest.hpp": the manifest's types, attributes, hosts and auth slots as numbers
 #
 # Works in this repository and, installed, in anybody's:
@@ -18,6 +20,28 @@
 if(NOT CMAKE_SCRIPT_MODE_FILE)
   include_guard(GLOBAL)
   set_property(GLOBAL PROPERTY SLUICE_CONNECTOR_SCRIPT "${CMAKE_CURRENT_LIST_FILE}")
+
+  # Makes `stamp` of sources whose coroutines GCC 12 compiles rightly, anew whenever one of them or of what they include
+  # changes.
+  function(sluice_check_coroutines stamp)
+    set(files)
+    foreach(source IN LISTS ARGN)
+      get_filename_component(source "${source}" ABSOLUTE)
+      if(source MATCHES "[.](cc|cpp|cxx|C)$" AND EXISTS "${source}")
+        list(APPEND files "${source}")
+      endif()
+    endforeach()
+    list(JOIN files "|" sources)
+    get_property(script GLOBAL PROPERTY SLUICE_CONNECTOR_SCRIPT)
+    get_filename_component(folder "${script}" DIRECTORY)
+    add_custom_command(
+      OUTPUT "${stamp}"
+      COMMAND "${CMAKE_COMMAND}" "-DSOURCES=${sources}" "-DSTAMP=${stamp}" -P "${folder}/SluiceCoroutineShapes.cmake"
+      DEPENDS ${files} "${folder}/SluiceCoroutineShapes.cmake"
+      DEPFILE "${stamp}.d"
+      COMMENT "Looking at the coroutines of ${C_NAME}"
+      VERBATIM)
+  endfunction()
 
   function(sluice_add_connector)
     cmake_parse_arguments(C "" "NAME;MANIFEST;REQUIRED_MINOR;OUTPUT_DIRECTORY" "SOURCES;LIBRARIES" ${ARGN})
@@ -54,7 +78,12 @@ if(NOT CMAKE_SCRIPT_MODE_FILE)
       "{\n  global: sluice_connector_v1;\n  local: *;\n};\n")
 
     set(target "connector_${C_NAME}")
-    add_library(${target} MODULE ${C_SOURCES} "${note}" "${numbers}")
+    set(shapes)
+    if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
+      set(shapes "${generated}/coroutine_shapes")
+      sluice_check_coroutines("${shapes}" ${C_SOURCES})
+    endif()
+    add_library(${target} MODULE ${C_SOURCES} "${note}" "${numbers}" ${shapes})
     set_source_files_properties("${note}" PROPERTIES OBJECT_DEPENDS "${manifest}" COMPILE_OPTIONS "-fno-lto")
     set_target_properties(${target} PROPERTIES
       OUTPUT_NAME "${C_NAME}" PREFIX "" SUFFIX ".so"
@@ -124,6 +153,21 @@ endif()
 string(JSON id ERROR_VARIABLE broken GET "${json}" id)
 if(broken)
   message(FATAL_ERROR "${MANIFEST} is no manifest: ${broken}")
+endif()
+
+# Words of a later minor: an older host refuses the whole manifest for one that it does not know.
+set(words_1_1)
+if(json MATCHES "\"enumerates\"[ \n\r\t]*:")
+  list(APPEND words_1_1 "streams[].enumerates")
+endif()
+string(JSON rate_headers ERROR_VARIABLE missing GET "${json}" rate_budget headers)
+if(NOT missing)
+  list(APPEND words_1_1 "rate_budget.headers")
+endif()
+if(words_1_1 AND REQUIRED_MINOR LESS 1)
+  list(JOIN words_1_1 " and " words_1_1)
+  message(FATAL_ERROR "${MANIFEST} uses ${words_1_1}, which came with minor 1 of the contract: say REQUIRED_MINOR 1 in "
+    "sluice_add_connector()")
 endif()
 
 numbers_of(entity_types types types)
