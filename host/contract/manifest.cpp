@@ -26,7 +26,7 @@ constexpr int kDepthMax = 32;
 constexpr std::size_t kStringBytesMax = 4096;
 constexpr std::size_t kTableNameBytesMax = 63;
 /// More than what 256 KiB of manifest take.
-constexpr std::uint64_t kSchemaStepsMax = 50'000'000;
+constexpr std::uint64_t kSchemaStepsMax = 10'000'000;
 
 /// Thrown by the passes below, turned into an Error by parse_manifest.
 struct Invalid : std::runtime_error {
@@ -387,6 +387,24 @@ bool is_port(std::string_view text) {
   return error == std::errc() && end == text.data() + text.size() && port != 0;
 }
 
+/// Letters, digits and hyphens in at least two labels; a placeholder may stand for a label.
+bool is_vendors_name(std::string_view host) {
+  for (bool first = true;; first = false) {
+    const std::size_t dot = host.find('.');
+    const std::string_view label = host.substr(0, dot);
+    const bool placeholder = label.starts_with('{') && label.ends_with('}');
+    const bool plain = label.find_first_not_of(
+                           "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-") ==
+                       std::string_view::npos;
+    if (label.empty() || (!placeholder && !plain)) return false;
+    if (dot == std::string_view::npos) {
+      const bool address = label.front() >= '0' && label.front() <= '9';
+      return !address && (!first || placeholder);
+    }
+    host.remove_prefix(dot + 1);
+  }
+}
+
 /// What no connection could ever send a request to.
 void check_url(const std::string& url, const std::string& pointer, Verdict& verdict) {
   constexpr std::string_view kScheme = "https://";
@@ -404,11 +422,8 @@ void check_url(const std::string& url, const std::string& pointer, Verdict& verd
     verdict.younger(pointer,
                     fmt::format("'{}' is no port: 1 to 65535", authority.substr(colon + 1)));
   }
-  const std::string_view last = host.substr(host.rfind('.') + 1);
-  if (host.find('.') == std::string_view::npos || last.empty() ||
-      (last.front() >= '0' && last.front() <= '9')) {
+  if (!is_vendors_name(host))
     verdict.younger(pointer, fmt::format("'{}' is not a vendor's DNS name", host));
-  }
 }
 
 void check_hosts_and_auth(const Manifest& manifest, Verdict& verdict) {

@@ -107,6 +107,8 @@ TEST(Manifest, what_a_schema_cannot_say_is_checked_after_it) {
       {"/hosts/0/url", "https://api.toy.example:", "'' is no port"},
       {"/hosts/0/url", "https://10.0.0.1:8443", "not a vendor's DNS name"},
       {"/hosts/0/url", "https://localhost", "not a vendor's DNS name"},
+      {"/hosts/0/url", "https://api_toy.example", "not a vendor's DNS name"},
+      {"/hosts/0/url", "https://api..example", "not a vendor's DNS name"},
       {"/version", "00.1.0", "/version: must match the pattern"},
       {"/version", "0.01.0", "/version: must match the pattern"},
       {"/auth/1/parameter", "X Token", "no name"},
