@@ -7,6 +7,8 @@
 #include <unicode/uchar.h>
 #include <unicode/utf8.h>
 
+#include <memory>
+
 #include "base/bytes.hpp"
 #include "base/error.hpp"
 
@@ -27,7 +29,6 @@ bool is_ascii(std::string_view text) {
   return true;
 }
 
-bool is_ascii_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; }
 
@@ -60,31 +61,56 @@ std::optional<std::string> not_blank(std::string text) {
   return text;
 }
 
-/// NFKC and Unicode case folding in one, then trimmed: a no-break space is a space only after NFKC.
-std::optional<std::string> fold(std::string_view value) {
-  if (is_ascii(value)) {
-    while (!value.empty() && is_ascii_space(value.front())) value.remove_prefix(1);
-    while (!value.empty() && is_ascii_space(value.back())) value.remove_suffix(1);
-    std::string folded(value);
-    for (char& c : folded) c = lower(c);
-    return not_blank(std::move(folded));
-  }
-  if (!is_utf8(value)) return std::nullopt;
+[[noreturn]] void icu_failed(const char* what, UErrorCode status) {
+  throw Failure(Error(ErrorKind::internal, "link.icu_failed",
+                      std::string(what) + u_errorName(status),
+                      "install ICU's data (package libicu)"));
+}
+
+std::string nfc(std::string_view text) {
   UErrorCode status = U_ZERO_ERROR;
-  const icu::Normalizer2* nfkc_fold = icu::Normalizer2::getNFKCCasefoldInstance(status);
-  std::string folded;
-  icu::StringByteSink<std::string> sink(&folded);
+  const icu::Normalizer2* form = icu::Normalizer2::getNFCInstance(status);
+  std::string out;
+  icu::StringByteSink<std::string> sink(&out);
   if (U_SUCCESS(status)) {
-    nfkc_fold->normalizeUTF8(
-        0, icu::StringPiece(value.data(), static_cast<std::int32_t>(value.size())), sink, nullptr,
-        status);
+    form->normalizeUTF8(0, icu::StringPiece(text.data(), static_cast<std::int32_t>(text.size())),
+                        sink, nullptr, status);
   }
-  if (U_FAILURE(status)) {
-    throw Failure(Error(ErrorKind::internal, "link.icu_failed",
-                        std::string("ICU cannot normalise: ") + u_errorName(status),
-                        "install ICU's data (package libicu)"));
+  if (U_FAILURE(status)) icu_failed("ICU cannot normalise: ", status);
+  return out;
+}
+
+/// Each code point by itself: one stays one, so that no two letters become what somebody else has
+/// written with one, or a symbol. Without what cannot be seen.
+std::string fold_each(std::string_view text) {
+  const auto* bytes = reinterpret_cast<const std::uint8_t*>(text.data());
+  const auto size = static_cast<std::int32_t>(text.size());
+  std::string out;
+  for (std::int32_t at = 0; at < size;) {
+    UChar32 c = 0;
+    U8_NEXT(bytes, at, size, c);
+    if (u_hasBinaryProperty(c, UCHAR_DEFAULT_IGNORABLE_CODE_POINT)) continue;
+    const UChar32 folded = u_foldCase(c, U_FOLD_CASE_DEFAULT);
+    char encoded[U8_MAX_LENGTH];
+    std::int32_t length = 0;
+    U8_APPEND_UNSAFE(encoded, length, folded);
+    out.append(encoded, static_cast<std::size_t>(length));
   }
-  return not_blank(std::string(trim(folded)));
+  return out;
+}
+
+std::string ascii_lower(std::string_view text) {
+  std::string out(text);
+  for (char& c : out) c = lower(c);
+  return out;
+}
+
+/// NFC and simple case folding. What looks alike stays apart: a superscript two is no two, a sharp
+/// s is no double s. The Kelvin sign is K, by NFC.
+std::string fold(std::string_view text) {
+  if (is_ascii(text)) return ascii_lower(text);
+  // Folding may leave marks in another order than NFC has them, and NFC of that nothing to fold.
+  return nfc(fold_each(nfc(text)));
 }
 
 bool has_inner_space_or_control(std::string_view text) {
@@ -96,15 +122,6 @@ bool has_inner_space_or_control(std::string_view text) {
     if (c < 0x20 || c == 0x7F || is_blank(c)) return true;
   }
   return false;
-}
-
-std::optional<std::string> email(std::string_view value) {
-  std::optional<std::string> folded = fold(value);
-  if (!folded || has_inner_space_or_control(*folded)) return std::nullopt;
-  const std::size_t at = folded->find('@');
-  const bool one = at != std::string::npos && folded->find('@', at + 1) == std::string::npos;
-  if (!one || at == 0 || at + 1 == folded->size()) return std::nullopt;
-  return folded;
 }
 
 bool is_host_name(std::string_view name) {
@@ -125,35 +142,100 @@ bool is_host_name(std::string_view name) {
 const icu::IDNA& idna() {
   static const std::unique_ptr<const icu::IDNA> instance = [] {
     UErrorCode status = U_ZERO_ERROR;
-    std::unique_ptr<const icu::IDNA> made(icu::IDNA::createUTS46Instance(
-        UIDNA_NONTRANSITIONAL_TO_ASCII | UIDNA_CHECK_BIDI | UIDNA_CHECK_CONTEXTJ, status));
-    if (U_FAILURE(status)) {
-      throw Failure(Error(ErrorKind::internal, "link.icu_failed",
-                          std::string("ICU has no IDNA: ") + u_errorName(status),
-                          "install ICU's data (package libicu)"));
-    }
+    std::unique_ptr<const icu::IDNA> made(
+        icu::IDNA::createUTS46Instance(UIDNA_NONTRANSITIONAL_TO_ASCII | UIDNA_CHECK_BIDI |
+                                           UIDNA_CHECK_CONTEXTJ | UIDNA_USE_STD3_RULES,
+                                       status));
+    if (U_FAILURE(status)) icu_failed("ICU has no IDNA: ", status);
     return made;
   }();
   return *instance;
 }
 
-std::optional<std::string> domain(std::string_view value) {
-  std::optional<std::string> folded = fold(value);
-  if (!folded) return std::nullopt;
-  if (!is_ascii(*folded)) {
-    std::string ascii;
-    icu::StringByteSink<std::string> sink(&ascii);
-    icu::IDNAInfo info;
-    UErrorCode status = U_ZERO_ERROR;
-    idna().nameToASCII_UTF8(
-        icu::StringPiece(folded->data(), static_cast<std::int32_t>(folded->size())), sink, info,
-        status);
-    if (U_FAILURE(status) || info.hasErrors()) return std::nullopt;
-    folded = std::move(ascii);
+std::optional<std::string> by_idna(std::string_view name) {
+  std::string ascii;
+  icu::StringByteSink<std::string> sink(&ascii);
+  icu::IDNAInfo info;
+  UErrorCode status = U_ZERO_ERROR;
+  idna().nameToASCII_UTF8(icu::StringPiece(name.data(), static_cast<std::int32_t>(name.size())),
+                          sink, info, status);
+  if (U_FAILURE(status) || info.hasErrors()) return std::nullopt;
+  return ascii;
+}
+
+/// The name as DNS has it, without a final dot. One that IDNA does not take is none, unless it is
+/// ASCII anyway.
+std::optional<std::string> one_form(std::string_view name) {
+  std::string form;
+  if (is_ascii(name)) {
+    form = ascii_lower(name);
+    const bool encoded = form.find("xn--") != std::string::npos;
+    if (encoded) form = by_idna(form).value_or(form);
+  } else {
+    auto ascii = by_idna(name);
+    if (!ascii) return std::nullopt;
+    form = std::move(*ascii);
   }
-  if (folded->ends_with('.')) folded->pop_back();
-  if (!is_host_name(*folded)) return std::nullopt;
-  return folded;
+  if (form.ends_with('.')) form.pop_back();
+  return form;
+}
+
+std::optional<std::string> domain(std::string_view value) {
+  const std::string_view name = trim(value);
+  if (!is_utf8(name)) return std::nullopt;
+  std::optional<std::string> form = one_form(name);
+  if (!form || !is_host_name(*form)) return std::nullopt;
+  return form;
+}
+
+std::optional<std::string> email(std::string_view value) {
+  const std::string_view address = trim(value);
+  if (!is_utf8(address)) return std::nullopt;
+  const std::size_t at = address.find('@');
+  const bool one =
+      at != std::string_view::npos && address.find('@', at + 1) == std::string_view::npos;
+  if (!one) return std::nullopt;
+  std::string local = fold(address.substr(0, at));
+  const std::optional<std::string> host = one_form(address.substr(at + 1));
+  if (local.empty() || !host || host->empty()) return std::nullopt;
+  std::string whole = local + "@" + *host;
+  if (has_inner_space_or_control(whole)) return std::nullopt;
+  return not_blank(std::move(whole));
+}
+
+std::optional<std::string> username(std::string_view value) {
+  if (!is_utf8(value)) return std::nullopt;
+  // A mark that cannot be seen may stand between a blank and the end.
+  return not_blank(std::string(trim(fold(trim(value)))));
+}
+
+/// A character of a phone number as ASCII: digits of any script, and what East Asian keyboards
+/// write in their width. 0: it is none. A superscript digit is a footnote's, and none.
+char phone_character(UChar32 c) {
+  const std::int32_t digit = u_charType(c) == U_DECIMAL_DIGIT_NUMBER ? u_charDigitValue(c) : -1;
+  if (digit >= 0) return static_cast<char>('0' + digit);
+  if (is_blank(c)) return ' ';
+  constexpr UChar32 kFullWidth = 0xFF00 - 0x20;
+  if (c > 0xFF00 && c <= 0xFF5E) c -= kFullWidth;
+  constexpr std::string_view kOthers = "+-.()/";
+  return c < 0x80 && kOthers.contains(static_cast<char>(c)) ? static_cast<char>(c) : '\0';
+}
+
+/// As ASCII, without what cannot be seen; nullopt when a character belongs to no phone number.
+std::optional<std::string> phone_text(std::string_view value) {
+  const auto* bytes = reinterpret_cast<const std::uint8_t*>(value.data());
+  const auto size = static_cast<std::int32_t>(value.size());
+  std::string out;
+  for (std::int32_t at = 0; at < size;) {
+    UChar32 c = 0;
+    U8_NEXT(bytes, at, size, c);
+    if (c < 0) return std::nullopt;
+    if (u_hasBinaryProperty(c, UCHAR_DEFAULT_IGNORABLE_CODE_POINT)) continue;
+    const char character = phone_character(c);
+    if (character == '\0') return std::nullopt;
+    out.push_back(character);
+  }
+  return out;
 }
 
 bool is_phone_separator(char c) {
@@ -161,9 +243,9 @@ bool is_phone_separator(char c) {
 }
 
 std::optional<std::string> phone(std::string_view value) {
-  const std::optional<std::string> folded = fold(value);
-  if (!folded) return std::nullopt;
-  std::string_view rest = *folded;
+  const std::optional<std::string> text = phone_text(trim(value));
+  if (!text) return std::nullopt;
+  std::string_view rest = *text;
   bool international = rest.starts_with('+');
   if (international) rest.remove_prefix(1);
   std::string digits;
@@ -202,7 +284,7 @@ std::optional<std::string> normalise(KeyKind kind, std::string_view value) {
     case KeyKind::domain:
       return domain(value);
     case KeyKind::username:
-      return fold(value);
+      return username(value);
     case KeyKind::external_id:
     case KeyKind::exact:
       return not_blank(std::string(value));
