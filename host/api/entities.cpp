@@ -120,17 +120,21 @@ const model::StoredType& own_type(const model::Catalog& catalog, const std::stri
   std::string reasons;
   bool is_taken = false;
   bool is_absent = false;
+  bool is_ambiguous = false;
   for (const model::FieldError& error : outcome.errors) {
     if (!reasons.empty()) reasons += "; ";
     if (!error.attribute.empty()) reasons += error.attribute + ": ";
     reasons += error.reason;
     is_taken = is_taken || error.fault == model::FieldFault::duplicate_key;
+    is_ambiguous = is_ambiguous || error.fault == model::FieldFault::ambiguous_key;
     is_absent = is_absent ||
                 (error.fault == model::FieldFault::missing_key && mode != model::OwnMode::upsert);
   }
   if (is_absent) throw Failure(Error(ErrorKind::not_found, "entity.not_found", std::move(reasons)));
   if (is_taken)
     throw Failure(Error(ErrorKind::conflict, "entity.duplicate_key", std::move(reasons)));
+  if (is_ambiguous)
+    throw Failure(Error(ErrorKind::conflict, "entity.ambiguous_key", std::move(reasons)));
   throw Failure(Error(ErrorKind::bad_input, "entity.rejected", std::move(reasons)));
 }
 

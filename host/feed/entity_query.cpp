@@ -56,6 +56,13 @@ class Conditions {
   void unpin() { into_ = &sql_; }
   /// What follows "from"; the row is called e.
   [[nodiscard]] std::string relation() const {
+    if (!holders_.empty()) {
+      // Begun at the holders: otherwise the type is walked in the order of its ids.
+      return fmt::format(
+          "({0}) k cross join lateral (select e.* from {1} e where e.workspace_id = $1 and "
+          "e.type_id = {2} and e.id = k.id offset 0) e",
+          holders_, relation_of(type_), type_.id.value);
+    }
     if (pinned_.empty()) return relation_of(type_) + " e";
     // OFFSET 0 keeps the lookup whole: without statistics the index would be walked by its first
     // column alone.
@@ -150,11 +157,24 @@ class Conditions {
     if (type_.own && attribute.unique && filter.op == FilterOp::eq) {
       const auto value = model::stored_value_of_text(attribute, filter.values[0]);
       if (!value) return bad_value(filter, value.error());
-      const std::string wanted = parameter(model::raw_text(*value));
-      require(
-          fmt::format("e.id = (select u.id from sluice.own_unique u where u.workspace_id = $1"
-                      " and u.type_id = {} and u.attribute = {} and u.value = {})",
-                      type_.id.value, model::quote_text(attribute.name), wanted));
+      // By what makes it unique, and also as it is written: so rows have it whose form durable work
+      // has not made yet.
+      const std::string form = parameter(model::unique_form(attribute, *value));
+      const std::string raw = parameter(model::raw_text(*value));
+      // Each by the whole key of its index: of `value in (…)` the type's values are walked.
+      const auto of = [&](const char* table, const std::string& wanted) {
+        return fmt::format(
+            "select h.id from sluice.{} h where h.workspace_id = $1 and h.type_id = {}"
+            " and h.attribute = {} and h.value = {}",
+            table, type_.id.value, model::quote_text(attribute.name), wanted);
+      };
+      const std::string holders = of("own_unique", form) + " union " + of("own_unique", raw) +
+                                  " union " + of("own_shared", form);
+      if (holders_.empty()) {
+        holders_ = holders;
+      } else {
+        require(fmt::format("e.id = any(array({}))", holders));
+      }
       return {};
     }
     return compare(filter, attribute, expression);
@@ -251,6 +271,7 @@ class Conditions {
   pg::Params params_;
   std::string sql_;
   std::string pinned_;
+  std::string holders_;  // a query for the ids of whoever has a unique value
   std::string* into_ = &sql_;
 };
 

@@ -21,11 +21,14 @@ using nlohmann::json;
 // Every entity that holds one of these unique values, locked, in the order of the ids' keys.
 const pg::Statement kLookup{
     "own_lookup",
-    "select u.attribute, u.value, u.id, e.data"
+    "select u.id, e.data"
     " from unnest($3::text[], $4::text[]) as k(attribute, value)"
-    " cross join lateral (select o.attribute, o.value, o.id from sluice.own_unique o"
+    " cross join lateral (select o.id from sluice.own_unique o"
     "   where o.workspace_id = $1 and o.type_id = $2 and o.attribute = k.attribute"
-    "   and o.value = k.value offset 0) u"
+    "   and o.value = k.value"
+    "   union all select s.id from sluice.own_shared s"
+    "   where s.workspace_id = $1 and s.type_id = $2 and s.attribute = k.attribute"
+    "   and s.value = k.value offset 0) u"
     " cross join lateral (select r.data from sluice.own_entity r"
     "   where r.workspace_id = $1 and r.type_id = $2 and r.id = u.id and r.deleted_at is null"
     "   for update) e"};
@@ -62,6 +65,13 @@ const pg::Statement kDropUnique{
     " and o.type_id = $2 and o.attribute = v.attribute and o.value = v.value and o.id = v.id "
     "offset 0) f))"};
 
+const pg::Statement kDropShared{
+    "own_drop_shared",
+    "delete from sluice.own_shared s where s.ctid = any(array("
+    "select f.tid from unnest($3::text[], $4::bigint[]) as v(attribute, id)"
+    " cross join lateral (select o.ctid as tid from sluice.own_shared o where o.workspace_id = $1"
+    " and o.type_id = $2 and o.attribute = v.attribute and o.id = v.id offset 0) f))"};
+
 const pg::Statement kPutUnique{
     "own_put_unique",
     "insert into sluice.own_unique (workspace_id, type_id, attribute, value, id)"
@@ -91,6 +101,54 @@ const pg::Statement kQueueKeys{
     " select $1, $2, v.kind, v.digest, v.attribute, v.entity_id"
     " from unnest($3::int[], $4::uuid[], $5::int[], $6::bigint[]) as v(kind, digest, attribute, "
     "entity_id)"};
+
+const pg::Statement kValuesOf{
+    "own_values_of",
+    "select e.id, coalesce(e.data->$3, 'null')::text from unnest($4::bigint[]) as k(id)"
+    " cross join lateral (select r.id, r.data from sluice.own_entity r where r.workspace_id = $1"
+    " and r.type_id = $2 and r.id = k.id and r.deleted_at is null offset 0) e"};
+
+// The value as it was written, of a row whose form is another by now.
+const pg::Statement kUnformed{
+    "own_unformed",
+    "delete from sluice.own_unique u where u.ctid = any(array("
+    "select f.tid from unnest($4::bigint[], $5::text[], $6::text[]) as v(id, raw, form)"
+    " cross join lateral (select o.ctid as tid from sluice.own_unique o where o.workspace_id = $1"
+    " and o.type_id = $2 and o.attribute = $3 and o.value = v.raw and o.id = v.id"
+    " and v.raw <> v.form offset 0) f))"};
+
+const pg::Statement kForgetShared{
+    "own_forget_shared",
+    "delete from sluice.own_shared s where s.ctid = any(array("
+    "select f.tid from unnest($4::bigint[], $5::text[]) as v(id, form)"
+    " cross join lateral (select o.ctid as tid from sluice.own_shared o where o.workspace_id = $1"
+    " and o.type_id = $2 and o.attribute = $3 and o.id = v.id offset 0) f))"};
+
+// In the order of their ids: of several that are one by now, the oldest has the form.
+const pg::Statement kPutForms{
+    "own_put_forms",
+    "insert into sluice.own_unique (workspace_id, type_id, attribute, value, id)"
+    " select $1, $2, $3, v.form, v.id from unnest($4::bigint[], $5::text[]) as v(id, form)"
+    " order by v.id on conflict do nothing"};
+
+const pg::Statement kPutShared{
+    "own_put_shared",
+    "insert into sluice.own_shared (workspace_id, type_id, attribute, value, id)"
+    " select $1, $2, $3, v.form, v.id from unnest($4::bigint[], $5::text[]) as v(id, form)"
+    " where not exists (select 1 from sluice.own_unique o where o.workspace_id = $1"
+    " and o.type_id = $2 and o.attribute = $3 and o.value = v.form and o.id = v.id)"
+    " on conflict do nothing"};
+
+// Who shares a value with the one that has it, or with an older one that shares it.
+const pg::Statement kListShared{
+    "own_list_shared",
+    "select s.type_id, s.attribute, s.id, h.id from sluice.own_shared s cross join lateral ("
+    " select a.id from (select o.id from sluice.own_unique o where o.workspace_id = $1"
+    "   and o.type_id = s.type_id and o.attribute = s.attribute and o.value = s.value"
+    "   union all select t.id from sluice.own_shared t where t.workspace_id = $1"
+    "   and t.type_id = s.type_id and t.attribute = s.attribute and t.value = s.value"
+    "   and t.id < s.id) a where a.id <> s.id order by a.id limit 1) h"
+    " where s.workspace_id = $1 order by s.type_id, s.attribute, s.id limit $2"};
 
 const pg::Statement kDelete{
     "own_delete",
@@ -142,7 +200,7 @@ Prepared prepare(const StoredType& type, const json& given) {
   return out;
 }
 
-using UniqueValue = std::pair<std::string, std::string>;  // attribute, raw value
+using UniqueValue = std::pair<std::string, std::string>;  // attribute, unique_form
 
 /// An entity as it is in the database and as this batch leaves it.
 struct Entity {
@@ -175,7 +233,21 @@ std::vector<UniqueValue> unique_values(const StoredType& type, const json& data)
     if (!attribute.unique) continue;
     const auto value = data.find(attribute.name);
     if (value == data.end() || value->is_null()) continue;
-    values.emplace_back(attribute.name, raw_text(*value));
+    values.emplace_back(attribute.name, unique_form(attribute, *value));
+  }
+  return values;
+}
+
+/// The values as they are written, where that is not the form: so those are found by that were
+/// stored before the attribute's form was what it is, until durable work has made it anew.
+std::vector<UniqueValue> unformed_values(const StoredType& type, const json& data) {
+  std::vector<UniqueValue> values;
+  for (const StoredAttribute& attribute : type.attributes) {
+    const auto value = data.find(attribute.name);
+    if (!attribute.unique || !attribute.key_kind || value == data.end() || value->is_null())
+      continue;
+    std::string raw = raw_text(*value);
+    if (raw != unique_form(attribute, *value)) values.emplace_back(attribute.name, std::move(raw));
   }
   return values;
 }
@@ -227,6 +299,9 @@ class UniqueColumns {
   [[nodiscard]] pg::Params params(WorkspaceId workspace, EntityTypeId type) const {
     return pg::Params(workspace, type, attributes_, values_, entities_);
   }
+  [[nodiscard]] pg::Params without_values(WorkspaceId workspace, EntityTypeId type) const {
+    return pg::Params(workspace, type, attributes_, entities_);
+  }
 
  private:
   pg::Array attributes_{pg::Oid::text};
@@ -245,6 +320,8 @@ struct Step {
 struct Applied {
   OwnOutcome outcome;
   std::size_t entity = 0;  // when not rejected
+  /// When it is: which entity has the value, for each error that there is for it.
+  std::vector<std::pair<std::size_t, std::size_t>> holders;  // error, entity
 };
 
 /// Rows of one type, as they would be one after the other, played on what the database holds.
@@ -252,22 +329,17 @@ class Batch {
  public:
   explicit Batch(const StoredType& type) : type_(type) {}
 
+  /// `data` is the entity as locked: its values may be others than the one by which it was found.
   void found(EntityId id, json data) {
     if (by_id_.contains(id)) return;
     by_id_[id] = entities_.size();
     Entity& entity = entities_.emplace_back();
     entity.id = id;
     entity.stored = true;
+    for (UniqueValue& value : unique_values(type_, data))
+      holders_[std::move(value)].insert(by_id_.at(id));
     entity.before = data;
     entity.after = std::move(data);
-  }
-  /// `data` is the entity as locked; its value may be another than the one by which it was found.
-  void found(UniqueValue value, EntityId id, json data) {
-    const auto now = data.find(value.first);
-    const bool holds = now != data.end() && !now->is_null() && raw_text(*now) == value.second;
-    found(id, std::move(data));
-    if (!holds) return;  // another writer took it off while we waited for the lock
-    holders_[std::move(value)] = by_id_.at(id);
   }
 
   Applied apply(const OwnItem& item, const std::string& key, const Prepared& row) {
@@ -281,7 +353,7 @@ class Batch {
     const bool inserts = !target;
     const json before = inserts ? json::object() : entities_[*target].after;
     const json after = removes ? json::object() : merged(before, row.values);
-    if (!removes) check(after, target, outcome.errors);
+    if (!removes) check(after, target, applied);
     if (!outcome.errors.empty()) return applied;
     applied.entity = inserts ? entities_.size() : *target;
     if (!inserts && !removes && before == after) {
@@ -289,9 +361,10 @@ class Batch {
       return applied;
     }
     if (inserts) entities_.emplace_back();
-    for (const UniqueValue& value : unique_values(type_, before)) holders_[value] = std::nullopt;
+    for (const UniqueValue& value : unique_values(type_, before))
+      holders_[value].erase(applied.entity);
     for (UniqueValue& value : unique_values(type_, after))
-      holders_[std::move(value)] = applied.entity;
+      holders_[std::move(value)].insert(applied.entity);
     Entity& entity = entities_[applied.entity];
     entity.after = after;
     entity.removed = removes;
@@ -340,8 +413,21 @@ class Batch {
                                    "the row has no value for the attribute it is matched by"));
       return std::nullopt;
     }
-    const auto holder = holders_.find(UniqueValue(key, raw_text(*value)));
-    return holder == holders_.end() ? std::nullopt : holder->second;
+    const auto holders = holders_.find(UniqueValue(key, unique_form(*type_.find(key), *value)));
+    if (holders == holders_.end() || holders->second.empty()) return std::nullopt;
+    if (holders->second.size() == 1) return *holders->second.begin();
+    std::vector<std::int64_t> ids;
+    for (const std::size_t holder : holders->second) {
+      if (entities_[holder].after.at(key) == *value) return holder;
+      ids.push_back(entities_[holder].id.value);
+    }
+    std::sort(ids.begin(), ids.end());
+    errors.push_back(field_error(
+        FieldFault::ambiguous_key, key,
+        fmt::format("entities {} have this key, from before they were one by it, and none of them "
+                    "writes it so: delete one of them or give it another value",
+                    fmt::join(ids, " and "))));
+    return std::nullopt;
   }
 
   static json merged(const json& before, const json& values) {
@@ -356,18 +442,19 @@ class Batch {
     return after;
   }
 
-  void check(const json& after, std::optional<std::size_t> self,
-             std::vector<FieldError>& errors) const {
+  void check(const json& after, std::optional<std::size_t> self, Applied& applied) const {
+    std::vector<FieldError>& errors = applied.outcome.errors;
     for (const StoredAttribute& attribute : type_.attributes) {
       if (!attribute.required || after.contains(attribute.name)) continue;
       errors.push_back(
           field_error(FieldFault::missing_value, attribute.name, "a value is required"));
     }
     for (const UniqueValue& value : unique_values(type_, after)) {
-      const auto holder = holders_.find(value);
-      if (holder == holders_.end() || !holder->second || holder->second == self) continue;
-      errors.push_back(field_error(FieldFault::duplicate_key, value.first,
-                                   "another entity has this value, and it is unique"));
+      const auto holders = holders_.find(value);
+      if (holders == holders_.end() || holders->second.empty()) continue;
+      if (self && holders->second.contains(*self)) continue;  // as it was before this row
+      applied.holders.emplace_back(errors.size(), *holders->second.begin());
+      errors.push_back(field_error(FieldFault::duplicate_key, value.first, ""));
     }
     if (after.dump().size() > kOwnRowBytesMax) {
       errors.push_back(
@@ -380,7 +467,8 @@ class Batch {
   std::vector<Entity> entities_;
   std::vector<Step> steps_;
   std::map<EntityId, std::size_t> by_id_;
-  std::map<UniqueValue, std::optional<std::size_t>> holders_;
+  /// Several only of rows that were stored before they were one by the attribute's form.
+  std::map<UniqueValue, std::set<std::size_t>> holders_;
 };
 
 /// Everything one transaction writes for a type's entities that changed.
@@ -396,7 +484,10 @@ class Effects {
     if (update_ids_.size() > 0)
       out.add(kUpdate, pg::Params(workspace_, type_.id, update_ids_, update_data_));
     if (removed_ids_.size() > 0) out.add(kDelete, pg::Params(workspace_, type_.id, removed_ids_));
-    if (!unique_lost_.empty()) out.add(kDropUnique, unique_lost_.params(workspace_, type_.id));
+    if (!unique_lost_.empty()) {
+      out.add(kDropUnique, unique_lost_.params(workspace_, type_.id));
+      out.add(kDropShared, unique_lost_.without_values(workspace_, type_.id));
+    }
     if (!unique_gained_.empty()) out.add(kPutUnique, unique_gained_.params(workspace_, type_.id));
     if (!keys_lost_.empty()) out.add(kDropKeys, keys_lost_.params(workspace_, type_.id));
     if (!keys_gained_.empty()) out.add(kPutKeys, keys_gained_.params(workspace_, type_.id));
@@ -420,10 +511,15 @@ class Effects {
   void move_keys(const Entity& entity) {
     const auto old_unique = unique_values(type_, entity.before);
     const auto new_unique = unique_values(type_, entity.after);
+    std::set<std::string> lost;
     for (const UniqueValue& value : old_unique) {
       if (std::find(new_unique.begin(), new_unique.end(), value) == new_unique.end()) {
         unique_lost_.add(value, entity.id);
+        lost.insert(value.first);
       }
+    }
+    for (const UniqueValue& value : unformed_values(type_, entity.before)) {
+      if (lost.contains(value.first)) unique_lost_.add(value, entity.id);
     }
     for (const UniqueValue& value : new_unique) {
       if (std::find(old_unique.begin(), old_unique.end(), value) == old_unique.end()) {
@@ -475,6 +571,8 @@ class Together {
         if (mode == OwnMode::update || mode == OwnMode::remove) ids.insert(items_[i].row.id);
         for (UniqueValue& value : unique_values(batch.type(), prepared_[i].values))
           values.insert(std::move(value));
+        for (UniqueValue& value : unformed_values(batch.type(), prepared_[i].values))
+          values.insert(std::move(value));
       }
       add_look(out, batch, ids);
       add_look(out, batch, values);
@@ -483,15 +581,8 @@ class Together {
   void take(std::span<const pg::QueryResult> looks) {
     for (std::size_t look = 0; look < looks_.size(); ++look) {
       const pg::QueryResult& found = looks[look];
-      const auto& [batch, by_id] = looks_[look];
-      for (int i = 0; i < found.rows(); ++i) {
-        if (by_id) {
-          batch->found(found.get<EntityId>(i, 0), json::parse(found.text(i, 1)));
-          continue;
-        }
-        UniqueValue value(found.get<std::string>(i, 0), found.get<std::string>(i, 1));
-        batch->found(std::move(value), found.get<EntityId>(i, 2), json::parse(found.text(i, 3)));
-      }
+      for (int i = 0; i < found.rows(); ++i)
+        looks_[look]->found(found.get<EntityId>(i, 0), json::parse(found.text(i, 1)));
     }
   }
 
@@ -545,11 +636,18 @@ class Together {
       OwnOutcome& outcome = all.emplace_back(std::move(applied_[i].outcome));
       if (outcome.action != OwnAction::rejected)
         outcome.id = batch_of(i).entities()[applied_[i].entity].id;
+      for (const auto& [error, holder] : applied_[i].holders)
+        name_holder(outcome.errors[error], batch_of(i).entities()[holder].id);
     }
     return all;
   }
 
  private:
+  static void name_holder(FieldError& error, EntityId holder) {
+    error.other = holder;
+    error.reason = fmt::format("entity {} has this value, and it is unique", holder.value);
+  }
+
   Batch& batch_of(std::size_t item) { return batches_.at(items_[item].type->id); }
 
   void add_look(pg::Pipeline& out, Batch& batch, const std::set<EntityId>& wanted) {
@@ -557,7 +655,7 @@ class Together {
     pg::Array ids(pg::Oid::int8);
     for (const EntityId id : wanted) ids.add(id.value);
     out.add(kLookupIds, pg::Params(workspace_, batch.type().id, ids));
-    looks_.emplace_back(&batch, true);
+    looks_.push_back(&batch);
   }
   void add_look(pg::Pipeline& out, Batch& batch, const std::set<UniqueValue>& wanted) {
     if (wanted.empty()) return;
@@ -567,7 +665,7 @@ class Together {
       values.add(std::string_view(value));
     }
     out.add(kLookup, pg::Params(workspace_, batch.type().id, attributes, values));
-    looks_.emplace_back(&batch, false);
+    looks_.push_back(&batch);
   }
 
   WorkspaceId workspace_;
@@ -575,7 +673,7 @@ class Together {
   const std::vector<Prepared>& prepared_;
   const std::vector<std::string>& keys_;
   std::map<EntityTypeId, Batch> batches_;
-  std::vector<std::pair<Batch*, bool>> looks_;  // by id, or by values
+  std::vector<Batch*> looks_;
   std::vector<Applied> applied_;
 };
 
@@ -683,6 +781,48 @@ Task<std::vector<OwnOutcome>> write_own(pg::Connection& connection, WorkspaceId 
                                         std::vector<OwnItem> items, RunId run,
                                         std::chrono::milliseconds lock_patience) {
   return write_all(connection, workspace, std::move(items), run, lock_patience, Beside());
+}
+
+Task<void> remake_unique(pg::Fenced& fenced, WorkspaceId workspace, const StoredType& type,
+                         const StoredAttribute& attribute, std::vector<EntityId> ids) {
+  if (!type.own || !attribute.unique || ids.empty()) co_return;
+  pg::Array wanted(pg::Oid::int8);
+  for (const EntityId id : ids) wanted.add(id.value);
+  pg::Params of_ids(workspace, type.id, attribute.name, std::move(wanted));
+  const pg::QueryResult rows = co_await fenced.query(kValuesOf, std::move(of_ids));
+  pg::Array entities(pg::Oid::int8), raws(pg::Oid::text), forms(pg::Oid::text);
+  for (int row = 0; row < rows.rows(); ++row) {
+    const json value = json::parse(rows.text(row, 1));
+    if (value.is_null()) continue;
+    entities.add(rows.get<std::int64_t>(row, 0));
+    raws.add(std::string_view(raw_text(value)));
+    forms.add(std::string_view(unique_form(attribute, value)));
+  }
+  if (entities.size() == 0) co_return;
+  pg::Params raw(workspace, type.id, attribute.name, entities, std::move(raws), forms);
+  pg::Params formed(workspace, type.id, attribute.name, std::move(entities), std::move(forms));
+  pg::Pipeline write;
+  write.add(kUnformed, std::move(raw));
+  write.add(kForgetShared, formed);
+  write.add(kPutForms, formed);
+  write.add(kPutShared, std::move(formed));
+  co_await fenced.run(std::move(write));
+}
+
+Task<std::vector<SharedKey>> shared_keys(pg::Connection& connection, const Catalog& catalog) {
+  pg::Params params(catalog.workspace, std::int64_t{kSharedKeysMax});
+  const pg::QueryResult rows = co_await connection.query(kListShared, std::move(params));
+  std::vector<SharedKey> all;
+  for (int row = 0; row < rows.rows(); ++row) {
+    const StoredType* type = catalog.find(rows.get<EntityTypeId>(row, 0));
+    if (type == nullptr) continue;
+    SharedKey& one = all.emplace_back();
+    one.type = type->name;
+    one.attribute = rows.get<std::string>(row, 1);
+    one.id = rows.get<EntityId>(row, 2);
+    one.other = rows.get<EntityId>(row, 3);
+  }
+  co_return all;
 }
 
 Task<std::optional<OwnEntity>> read_own(pg::Connection& connection, WorkspaceId workspace,

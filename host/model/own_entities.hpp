@@ -13,6 +13,7 @@
 #include "model/catalog.hpp"
 #include "model/own_values.hpp"
 #include "pg/connection.hpp"
+#include "pg/fenced.hpp"
 
 namespace sluice::model {
 
@@ -59,8 +60,10 @@ Result<std::string> upsert_key(const StoredType& type, std::string_view wanted);
 /// Writes up to kOwnBatchMax rows in one transaction, as if one after the other: rows that are
 /// wrong are rejected with their reasons, all others are stored. In the same transaction go unique
 /// values, link keys, the queue of gained and lost keys, and the change rows, one for each row that
-/// changed something; an unchanged row writes nothing. Unique values and links compare raw: a@x and
-/// A@x are two unique values, and one link key. The outcomes are in the order of the rows. The
+/// changed something; an unchanged row writes nothing. A unique attribute that is a link key is
+/// unique by the key: a@x and A@x are one (own_values.hpp, unique_form). Rows that were stored
+/// before that was so stay; a key that several of them have names the one that writes it so, or
+/// none. The outcomes are in the order of the rows. The
 /// connection must not be inside a transaction. Throws pg::QueryError; retry_later when other
 /// writers won kOwnWriteAttemptsMax times. `type` must outlive the call and be an own type.
 Task<std::vector<OwnOutcome>> write_own(pg::Connection& connection, WorkspaceId workspace,
@@ -84,6 +87,21 @@ struct OwnItem {
 Task<std::vector<OwnOutcome>> write_own(
     pg::Connection& connection, WorkspaceId workspace, std::vector<OwnItem> items, RunId run,
     std::chrono::milliseconds lock_patience = std::chrono::milliseconds(0));
+
+/// After the form of a unique attribute changed: gives the entities with these ids (they are locked
+/// against writers) the form that their value has now. One whose form another has already stays as
+/// it is, and is one of shared_keys(). Part of durable work; harmless to repeat.
+Task<void> remake_unique(pg::Fenced& fenced, WorkspaceId workspace, const StoredType& type,
+                         const StoredAttribute& attribute, std::vector<EntityId> ids);
+
+/// Two entities that are one by a unique attribute: stored before they were.
+struct SharedKey {
+  std::string type, attribute;
+  EntityId id, other;
+};
+inline constexpr int kSharedKeysMax = 100;
+/// At most kSharedKeysMax, by type, attribute and id.
+Task<std::vector<SharedKey>> shared_keys(pg::Connection& connection, const Catalog& catalog);
 
 struct OwnEntity {
   EntityId id;

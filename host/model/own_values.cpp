@@ -9,6 +9,7 @@
 
 #include "base/bytes.hpp"
 #include "base/clock.hpp"
+#include "link/normalise.hpp"
 
 namespace sluice::model {
 namespace {
@@ -16,9 +17,9 @@ namespace {
 using contract::AttributeType;
 using nlohmann::json;
 
-constexpr std::array<std::string_view, 7> kFaults = {
-    "bad_value",         "too_long",      "bad_utf8",   "missing_value",
-    "unknown_attribute", "duplicate_key", "missing_key"};
+constexpr std::array<std::string_view, 8> kFaults = {
+    "bad_value",         "too_long",      "bad_utf8",    "missing_value",
+    "unknown_attribute", "duplicate_key", "missing_key", "ambiguous_key"};
 
 constexpr std::array<std::string_view, 9> kExpected = {
     "text",
@@ -304,6 +305,12 @@ std::optional<json> parse_json(std::string_view text) {
 
 std::string raw_text(const json& stored) {
   return stored.is_string() ? stored.get<std::string>() : stored.dump();
+}
+
+std::string unique_form(const StoredAttribute& attribute, const json& stored) {
+  std::string raw = raw_text(stored);
+  if (!attribute.key_kind) return raw;
+  return link::normalise(*attribute.key_kind, raw).value_or(std::move(raw));
 }
 
 }  // namespace sluice::model

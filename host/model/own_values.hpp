@@ -24,6 +24,7 @@ enum class FieldFault {
   unknown_attribute,
   duplicate_key,
   missing_key,
+  ambiguous_key,
 };
 /// "bad_value" and so on; callers put their prefix before it ("entity.bad_value",
 /// "import.bad_value").
@@ -34,6 +35,7 @@ struct FieldError {
   FieldFault fault = FieldFault::bad_value;
   std::string attribute;  ///< empty: the row as a whole
   std::string reason;
+  EntityId other;  ///< of a duplicate_key: who has the value; else 0
 };
 
 template <class T>
@@ -58,6 +60,11 @@ FieldResult<nlohmann::json> stored_value_of_text(const StoredAttribute& attribut
 /// What own_unique and link keys see of a stored value: the raw text of a string, the digits of a
 /// number.
 [[nodiscard]] std::string raw_text(const nlohmann::json& stored);
+
+/// What no two entities may both have of a unique attribute: of a link key its normal form
+/// (link/normalise.hpp), so that what links is one; else, and of what is no such key, its raw text.
+[[nodiscard]] std::string unique_form(const StoredAttribute& attribute,
+                                      const nlohmann::json& stored);
 
 /// True when PostgreSQL's numeric takes it: digits with an optional sign and point, 1000 at most.
 [[nodiscard]] bool is_decimal(std::string_view text);

@@ -88,6 +88,15 @@ TEST_F(EntitiesTest, FiltersAreTypedAndBound) {
   EXPECT_EQ(ids("acme.customer", {{"link.acme.customer.email", std::to_string(own_.value)}}),
             "cus_1");
   EXPECT_EQ(ids("customer", {{"email", "a@x.com"}}), "a@x.com");
+  EXPECT_EQ(ids("customer", {{"email", " A@X.com"}}), "a@x.com") << "by what it is unique by";
+  sql("update sluice.own_unique set value = 'A@x.com' where value = 'a@x.com'");
+  EXPECT_EQ(ids("customer", {{"email", "A@x.com"}}), "a@x.com") << "before its form is made";
+  sql("delete from sluice.own_unique where value = 'A@x.com'; insert into sluice.own_shared select "
+      "workspace_id, type_id, 'email', 'a@x.com', id from sluice.own_entity where data->>'email' = "
+      "'a@x.com'");
+  EXPECT_EQ(ids("customer", {{"email", "A@x.com"}}), "a@x.com") << "of several that share it";
+  sql("insert into sluice.own_unique select * from sluice.own_shared; delete from "
+      "sluice.own_shared");
   EXPECT_EQ(ids("customer", {{"seats[gt]", "4"}}), "a@x.com");
   EXPECT_EQ(ids("customer", {{"seats[gt]", "5"}}), "");
   ListQuery query;

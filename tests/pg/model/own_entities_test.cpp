@@ -4,6 +4,7 @@
 
 #include "link/normalise.hpp"
 #include "model/own_types.hpp"
+#include "pg/fenced.hpp"
 #include "pg/model/manifests.hpp"
 #include "support/pg_fixture.hpp"
 
@@ -153,12 +154,130 @@ TEST_F(OwnEntitiesTest, TwoRowsMaySwapAUniqueValueInOneBatch) {
   EXPECT_EQ(text("select data->>'code' from sluice.own_entity order by data->>'email'"), "2;1");
 }
 
-TEST_F(OwnEntitiesTest, UniqueValuesCompareRawAndShareOneLinkKey) {
-  EXPECT_EQ(actions(write(R"([{"email":"a@x.com","plan":"p"},{"email":"A@x.com","plan":"p"}])")),
-            "ii");
+TEST_F(OwnEntitiesTest, AUniqueAttributeThatIsALinkKeyIsUniqueByTheKey) {
+  const auto made = write(R"([{"email":"a@x.com","plan":"p"},{"email":"A@X.com ","plan":"p"},
+      {"email":"a@b\u00fccher.example","plan":"p"},{"email":"a@xn--bcher-kva.example","plan":"q"}])");
+  EXPECT_EQ(actions(made), "iuiu");
   EXPECT_EQ(
       text("select count(distinct digest)::text || ' ' || count(*)::text from sluice.link_key"),
-      "1 2");
+      "2 2");
+  const auto refused = write(R"([{"email":"A@x.com","plan":"p"}])", OwnMode::insert);
+  ASSERT_EQ(actions(refused), "!(email:duplicate_key)");
+  EXPECT_EQ(refused[0].errors[0].other, made[0].id);
+  EXPECT_EQ(refused[0].errors[0].reason,
+            "entity " + std::to_string(made[0].id.value) + " has this value, and it is unique");
+  // What is no address is unique as it is written.
+  EXPECT_EQ(actions(write(R"([{"email":"none","plan":"p"},{"email":"None","plan":"p"}])")), "ii");
+  EXPECT_EQ(text("select string_agg(value, ' ' order by value) from sluice.own_unique"),
+            "None a@x.com a@xn--bcher-kva.example none");
+}
+
+TEST_F(OwnEntitiesTest, WhoHasTheValueIsNamedAlsoWhenItCameInTheSameBatch) {
+  const auto outcomes =
+      write(R"([{"email":"a@x.com","code":1,"plan":"p"},{"email":"b@x.com","code":1,"plan":"p"}])");
+  ASSERT_EQ(actions(outcomes), "i!(code:duplicate_key)");
+  EXPECT_EQ(outcomes[1].errors[0].other, outcomes[0].id);
+}
+
+/// Rows as they were stored when an e-mail address was unique as it is written.
+class FormerlyRaw : public OwnEntitiesTest {
+ protected:
+  void SetUp() override {
+    OwnEntitiesTest::SetUp();
+    for (const char* email : {"Dup@X.example", "dup@x.example", "Solo@X.example"}) {
+      const auto made = write(fmt::format(R"([{{"email":"n@x.example","plan":"p"}}])"));
+      ids_.push_back(made[0].id.value);
+      run(
+          pool().query(fmt::format("update sluice.own_entity set data = jsonb_set(data, "
+                                   "'{{email}}', '\"{}\"') where id = {}",
+                                   email, ids_.back())));
+      run(pool().query(fmt::format("update sluice.own_unique set value = '{}' where id = {}", email,
+                                   ids_.back())));
+    }
+  }
+  void remake() {
+    const auto all = [](pg::Connection& connection, WorkspaceId workspace, const StoredType& type,
+                        std::vector<EntityId> ids) -> Task<void> {
+      pg::LeaseProof proof;
+      proof.workspace = workspace;
+      proof.name = "work";
+      proof.epoch = Epoch(1);
+      pg::Fenced fenced(connection, std::move(proof));
+      co_await remake_unique(fenced, workspace, type, *type.find("email"), std::move(ids));
+      co_await fenced.commit();
+    };
+    run(pool().query(
+        fmt::format("insert into sluice.lease_epoch values ({}, 'work', 1) on conflict do nothing",
+                    workspace_.value)));
+    std::vector<EntityId> ids;
+    for (const std::int64_t id : ids_) ids.emplace_back(id);
+    const auto connection = connect();
+    run(all(*connection, workspace_, type(), std::move(ids)));
+  }
+  std::string shared() {
+    const auto connection = connect();
+    const auto list = [](pg::Connection& on, const Catalog& catalog) -> Task<std::string> {
+      std::string out;
+      const auto found = co_await shared_keys(on, catalog);
+      for (const SharedKey& one : found)
+        out += fmt::format("{}.{} {} {};", one.type, one.attribute, one.id.value, one.other.value);
+      co_return out;
+    };
+    return run(list(*connection, *catalog_));
+  }
+  std::vector<std::int64_t> ids_;
+};
+
+TEST_F(FormerlyRaw, RowsThatAreOneByNowStayAndOnlyNewOnesAreRefused) {
+  remake();
+  const std::string pair = fmt::format("customer.email {} {};", ids_[0], ids_[1]);
+  EXPECT_EQ(shared(), pair);
+  EXPECT_EQ(text("select string_agg(value, ' ' order by value) from sluice.own_unique"),
+            "dup@x.example solo@x.example");
+  remake();
+  EXPECT_EQ(shared(), pair) << "done twice";
+  // Each is still found by what it says itself, and written.
+  const auto again = write(
+      R"([{"email":"Dup@X.example","plan":"one"},{"email":"dup@x.example","plan":"two"},
+          {"email":"SOLO@x.example","plan":"three"}])");
+  EXPECT_EQ(actions(again), "uuu");
+  EXPECT_EQ(again[0].id.value, ids_[0]);
+  EXPECT_EQ(again[1].id.value, ids_[1]);
+  EXPECT_EQ(again[2].id.value, ids_[2]);
+  // Who writes it otherwise means neither, and a new one is refused.
+  const auto other = write(R"([{"email":"DUP@X.example","plan":"p"}])");
+  ASSERT_EQ(actions(other), "!(email:ambiguous_key)");
+  EXPECT_NE(other[0].errors[0].reason.find(fmt::format("{} and {}", ids_[0], ids_[1])),
+            std::string::npos)
+      << other[0].errors[0].reason;
+  EXPECT_EQ(actions(write(R"([{"email":"DUP@X.example","plan":"p"}])", OwnMode::insert)),
+            "!(email:duplicate_key)");
+  const auto by_id = write(fmt::format(R"([{{"id":{},"plan":"four"}}])", ids_[0]), OwnMode::update);
+  EXPECT_EQ(actions(by_id), "u") << "an update that leaves the address";
+}
+
+TEST_F(FormerlyRaw, WhenOneOfTwoGoesTheOtherHasTheKeyAlone) {
+  remake();
+  ASSERT_TRUE(run(remove(EntityId(ids_[1]))));
+  EXPECT_EQ(shared(), "");
+  const auto found = write(R"([{"email":"DUP@X.example","plan":"p"}])");
+  EXPECT_EQ(actions(found), "u");
+  EXPECT_EQ(found[0].id.value, ids_[0]);
+  const auto moved =
+      write(fmt::format(R"([{{"id":{},"email":"other@x.example"}}])", ids_[0]), OwnMode::update);
+  EXPECT_EQ(actions(moved), "u");
+  EXPECT_EQ(text("select count(*)::text from sluice.own_shared"), "0");
+  EXPECT_EQ(actions(write(R"([{"email":"dup@x.example","plan":"p"}])")), "i");
+}
+
+TEST_F(FormerlyRaw, UntilItsKeysAreMadeAnewARowIsFoundAsItIsWritten) {
+  const auto same =
+      write(R"([{"email":"Dup@X.example","plan":"one"},{"email":"dup@x.example","plan":"two"}])");
+  EXPECT_EQ(actions(same), "uu");
+  EXPECT_EQ(same[0].id.value, ids_[0]);
+  EXPECT_EQ(same[1].id.value, ids_[1]);
+  ASSERT_TRUE(run(remove(EntityId(ids_[2]))));
+  EXPECT_EQ(text("select count(*)::text from sluice.own_unique"), "2") << "its raw value went";
 }
 
 TEST_F(OwnEntitiesTest, KeysGainedAndLostAreQueuedInTheSameTransaction) {
