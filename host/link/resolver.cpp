@@ -158,7 +158,14 @@ struct Decision {
   std::int32_t candidate_count = 0;
   std::optional<std::int64_t> target_before;
   bool had_row = false;
+  /// When linked: the two values are written differently, and are one by their normal form.
+  std::optional<bool> only_after_folding;
 };
+
+/// An attribute at one end of a rule: type and name.
+using End = std::pair<std::int64_t, std::string>;
+End source_end(const StoredRule& rule) { return {rule.source_type.value, rule.source_attribute}; }
+End target_end(const StoredRule& rule) { return {rule.target_type.value, rule.target_attribute}; }
 
 /// The work of one transaction.
 class Resolution {
@@ -176,6 +183,7 @@ class Resolution {
     co_await find_sources();
     co_await decide();
     co_await look_up_lost_sources();
+    co_await compare_spelling();
     pg::Pipeline tail;
     write(tail);
     pg::Params forget(workspace_, std::move(sequence_));
@@ -193,6 +201,8 @@ class Resolution {
   Task<void> find_sources();
   Task<void> decide();
   Task<void> look_up_lost_sources();
+  Task<void> compare_spelling();
+  Task<void> look_up_spelling(End end, std::set<std::int64_t> ids);
   void write(pg::Pipeline& tail);
   void judge(const pg::QueryResult& result, int r, const Pair& pair);
   void add_pair(const StoredRule& rule, std::int64_t source);
@@ -210,6 +220,7 @@ class Resolution {
   std::set<SourceKey> begun_;  ///< those of them whose other sources all follow
   std::vector<Decision> decisions_;
   std::vector<Decision> lost_;  ///< had a row, have no key any more
+  std::map<End, std::map<std::int64_t, std::string>> spelling_;  ///< of whoever is linked now
   LinkChanges changes_;
 };
 
@@ -397,6 +408,46 @@ Task<void> Resolution::look_up_lost_sources() {
   lost_.clear();
 }
 
+/// As evidence: a person sees that the two are written differently.
+Task<void> Resolution::compare_spelling() {
+  std::map<End, std::set<std::int64_t>> wanted;
+  for (const Decision& decision : decisions_) {
+    if (!decision.target) continue;
+    wanted[source_end(*decision.pair.rule)].insert(decision.pair.source);
+    wanted[target_end(*decision.pair.rule)].insert(*decision.target);
+  }
+  for (auto& entry : wanted) {
+    End end = entry.first;
+    std::set<std::int64_t> ids = std::move(entry.second);
+    co_await look_up_spelling(std::move(end), std::move(ids));
+  }
+  for (Decision& decision : decisions_) {
+    if (!decision.target) continue;
+    const auto& sources = spelling_[source_end(*decision.pair.rule)];
+    const auto& targets = spelling_[target_end(*decision.pair.rule)];
+    const auto source = sources.find(decision.pair.source);
+    const auto target = targets.find(*decision.target);
+    // Changed since: its new key is in the queue.
+    if (source == sources.end() || target == targets.end()) continue;
+    decision.only_after_folding = source->second != target->second;
+  }
+}
+
+Task<void> Resolution::look_up_spelling(End end, std::set<std::int64_t> ids) {
+  const model::StoredType* type = catalog_.find(EntityTypeId(end.first));
+  const model::StoredAttribute* attribute = type == nullptr ? nullptr : type->find(end.second);
+  if (attribute == nullptr) co_return;
+  pg::Array list(pg::Oid::int8);
+  for (const std::int64_t id : ids) list.add(id);
+  const std::string sql = spelling_sql(*type, *attribute);
+  pg::Params params(workspace_, std::move(list));
+  const pg::QueryResult rows = co_await fenced_.query(sql, std::move(params));
+  auto& known = spelling_[end];
+  for (int r = 0; r < rows.rows(); ++r) {
+    if (!rows.is_null(r, 1)) known[rows.get<std::int64_t>(r, 0)] = rows.get<std::string>(r, 1);
+  }
+}
+
 void Resolution::write(pg::Pipeline& tail) {
   pg::Array rules(pg::Oid::int8), sources(pg::Oid::int8), source_types(pg::Oid::int8),
       states(pg::Oid::text), targets(pg::Oid::int8), target_types(pg::Oid::int8),
@@ -441,10 +492,11 @@ void Resolution::write(pg::Pipeline& tail) {
     } else {
       digests.add_null();
     }
-    const nlohmann::json proof = {{"rule", rule.name},
-                                  {"source_attribute", rule.source_attribute},
-                                  {"target_attribute", rule.target_attribute},
-                                  {"key_kind", contract::to_string(rule.key_kind)}};
+    nlohmann::json proof = {{"rule", rule.name},
+                            {"source_attribute", rule.source_attribute},
+                            {"target_attribute", rule.target_attribute},
+                            {"key_kind", contract::to_string(rule.key_kind)}};
+    if (decision.only_after_folding) proof["only_after_folding"] = *decision.only_after_folding;
     evidence.add(std::string_view(proof.dump()));
   }
   if (rules.size() > 0) {

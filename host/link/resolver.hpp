@@ -35,10 +35,11 @@ struct ResolveCounts {
 /// same:
 ///   0 candidates  pending        more than 1  contested, never guessed
 ///   1             linked         a human's decision (decided_by = 'human') is never touched
-/// A source without the key has no row; a deleted source is 'inactive'. A key with more than
-/// kInlineSourcesMax sources is taken apart: its sources go back into the queue as rows of their
-/// own, once for however many targets arrive before the first of them is taken
-/// (sluice.link_spread).
+/// A link's evidence says by which rule and attributes, and with `only_after_folding` whether the
+/// two values are written differently. A source without the key has no row; a deleted source is
+/// 'inactive'. A key with more than kInlineSourcesMax sources is taken apart: its sources go back
+/// into the queue as rows of their own, once for however many targets arrive before the first of
+/// them is taken (sluice.link_spread).
 ///
 /// Throws Failure(cancelled, "lease.lost") when the lease has another epoch, and
 /// Failure(retry_later, "catalog.changed") when the workspace has another catalogue than the one

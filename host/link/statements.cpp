@@ -29,6 +29,17 @@ std::string external_ids_sql(const model::StoredType& type) {
       vendor_table(type));
 }
 
+std::string spelling_sql(const model::StoredType& type, const model::StoredAttribute& attribute) {
+  const std::string value = type.own ? fmt::format("t.data->>{}", model::quote_text(attribute.name))
+                                     : fmt::format("t.{}::text", model::quote_name(attribute.name));
+  const std::string of_type =
+      type.own ? fmt::format("and t.type_id = {} ", type.id.value) : std::string();
+  return fmt::format(
+      "select v.id, v.value from unnest($2::bigint[]) as i(id) cross join lateral "
+      "(select t.id, {} as value from {} t where t.workspace_id = $1 {}and t.id = i.id offset 0) v",
+      value, type.own ? std::string("sluice.own_entity") : vendor_table(type), of_type);
+}
+
 std::string rekey_look_sql(const model::StoredType& type, const model::StoredAttribute& attribute) {
   if (type.own) {
     return fmt::format(

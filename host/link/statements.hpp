@@ -14,6 +14,10 @@ namespace sluice::link {
 /// Id and external id of the entities $2 (bigint[]) of a preset type.
 [[nodiscard]] std::string external_ids_sql(const model::StoredType& type);
 
+/// Id of each of the entities $2 (bigint[]) that is there, and its value of the attribute as text.
+[[nodiscard]] std::string spelling_sql(const model::StoredType& type,
+                                       const model::StoredAttribute& attribute);
+
 /// The next $3 entities behind id $2 with their value of the attribute as text, locked against
 /// writers.
 [[nodiscard]] std::string rekey_look_sql(const model::StoredType& type,
