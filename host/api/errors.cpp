@@ -2,6 +2,8 @@
 #include "api/status.hpp"
 #include "api/words.hpp"
 #include "feed/views.hpp"
+#include "link/rules.hpp"
+#include "model/own_entities.hpp"
 #include "work/queue.hpp"
 
 #include <fmt/format.h>
@@ -192,10 +194,37 @@ Task<void> add_refetch(Call& call, Problems& problems) {
   }
 }
 
-/// SQL views that are not what the catalogue says.
-Task<void> add_views(Call& call, Problems& problems) {
+/// Rules that are on, whose ends are there, and that can find nothing all the same.
+void add_idle_rules(const model::Catalog& catalog, Problems& problems) {
+  for (const model::StoredRule& rule : catalog.rules) {
+    const auto why = link::why_idle(catalog, rule);
+    if (!why || why->code != "rule.no_such_key") continue;
+    problems.add(problem_of("rule", "", rule.name, why->code,
+                            "the link rule finds nothing: " + why->message, why->hint));
+  }
+}
+
+/// Own entities that are one by a unique attribute, from before they were.
+void add_shared_keys(const std::vector<model::SharedKey>& shared, Problems& problems) {
+  for (const model::SharedKey& one : shared) {
+    problems.add(problem_of(
+        "entity", "", one.type + "." + one.attribute, "entity.same_key",
+        fmt::format("entities {} and {} are one by this unique attribute, and both were stored "
+                    "before that was so; a new one with its value is refused",
+                    one.other.value, one.id.value),
+        fmt::format("delete one of the two, or give it another value: sluice entity get {} {}",
+                    one.type, one.id.value)));
+  }
+  if (shared.size() >= static_cast<std::size_t>(model::kSharedKeysMax)) problems.truncated = true;
+}
+
+/// What the catalogue says and the database has not: SQL views, keys that are one, idle rules.
+Task<void> add_catalogue(Call& call, Problems& problems) {
   auto connection = co_await call.services.pool.acquire();
   const model::CatalogPtr catalog = co_await model::load_catalog(*connection, call.workspace);
+  add_idle_rules(*catalog, problems);
+  const auto shared = co_await model::shared_keys(*connection, *catalog);
+  add_shared_keys(shared, problems);
   const auto stale = co_await feed::stale_views(*connection, *catalog);
   for (const feed::StaleView& one : stale) {
     problems.add(problem_of("view", "", one.name, one.error.code, one.error.message,
@@ -300,7 +329,7 @@ Task<HttpResponse> list(Call& call) {
   co_await add_pauses(call, problems);
   co_await add_refetch(call, problems);
   co_await add_quarantine(call, problems);
-  co_await add_views(call, problems);
+  co_await add_catalogue(call, problems);
   co_await add_connectors(call, problems);
   json document;
   document["ok"] = problems.all.empty();
@@ -338,7 +367,7 @@ Task<HttpResponse> decide(Call& call) {
 constexpr std::array<Route, 2> kRoutes = {{
     {"GET", "/v1/workspaces/{workspace}/errors", Access::reader,
      "Everything that is not well: host, durable work, streams, connections, refetch, quarantine, "
-     "SQL views, connectors; each with what to do",
+     "link rules, own entities, SQL views, connectors; each with what to do",
      list},
     {"POST", "/v1/workspaces/{workspace}/connections/{name}/streams/{stream}/reconcile",
      Access::admin, "Decides {confirm} whether what is missing at the vendor is deleted here, too",

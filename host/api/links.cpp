@@ -26,7 +26,7 @@ std::pair<std::string, std::string> split_end(const std::string& text, const cha
   return {text.substr(0, dot), text.substr(dot + 1)};
 }
 
-json describe(const model::StoredRule& rule) {
+json describe(const model::Catalog& catalog, const model::StoredRule& rule) {
   json one;
   one["name"] = rule.name;
   one["source"] = rule.source_type_name + "." + rule.source_attribute;
@@ -34,8 +34,12 @@ json describe(const model::StoredRule& rule) {
   one["kind"] = contract::to_string(rule.key_kind);
   one["enabled"] = rule.enabled;
   one["origin"] = rule.from_connector ? "connector" : "admin";
-  // Until both ends exist a rule finds nothing; that is no error, but it is shown.
+  if (!rule.connector.empty()) one["connector"] = rule.connector;
+  // Until both ends exist and are keys a rule finds nothing; that is shown, with what to do.
   one["effective"] = rule.effective();
+  one["idle"] = nullptr;
+  if (const auto why = link::why_idle(catalog, rule))
+    one["idle"] = {{"code", why->code}, {"reason", why->message}, {"action", why->hint}};
   one["counts"] = {{"linked", 0}, {"pending", 0}, {"contested", 0}, {"inactive", 0}};
   return one;
 }
@@ -46,7 +50,8 @@ Task<HttpResponse> list_rules(Call& call) {
   const auto summary = co_await link::link_summary(*connection, call.workspace);
   json rules = json::array();
   for (const model::StoredRule& rule : catalog->rules) {
-    json one = describe(rule);
+    if (rule.going) continue;
+    json one = describe(*catalog, rule);
     for (const link::RuleSummary& counted : summary) {
       if (counted.rule == rule.id) one["counts"][counted.state] = counted.count;
     }
@@ -62,27 +67,6 @@ const model::StoredRule* find_rule(const model::Catalog& catalog, const std::str
     if (rule.name == name) return &rule;
   }
   return nullptr;
-}
-
-/// What has this end must exist and be a key of that kind: otherwise the rule could never find
-/// anything.
-void check_end(const model::Catalog& catalog, const std::string& type, const std::string& attribute,
-               contract::KeyKind kind) {
-  const model::StoredType* stored = catalog.find(type);
-  if (stored == nullptr)
-    bad_request("rule.unknown_type", "there is no entity type '" + type + "'",
-                "sluice entity types");
-  const model::StoredAttribute* found = stored->find(attribute);
-  if (found == nullptr) {
-    bad_request("rule.unknown_attribute", "'" + type + "' has no attribute '" + attribute + "'",
-                "sluice entity type " + type);
-  }
-  if (found->key_kind != kind) {
-    bad_request("rule.no_such_key",
-                "'" + type + "." + attribute + "' is no link key of kind " +
-                    std::string(contract::to_string(kind)),
-                "Declare it as one when the attribute is made");
-  }
 }
 
 /// The rule is stored with the work that makes its links and the views follow; the work begins now.
@@ -104,8 +88,14 @@ Task<HttpResponse> create_rule(Call& call) {
     bad_request("rule.bad_kind",
                 "kind must be one of email, phone, domain, username, external_id, exact");
   const model::CatalogPtr catalog = co_await call.services.catalogs.renewed(call.workspace);
-  check_end(*catalog, source_type, source_attribute, *kind);
-  check_end(*catalog, target_type, target_attribute, *kind);
+  model::StoredRule wanted;
+  wanted.source_type_name = source_type;
+  wanted.source_attribute = source_attribute;
+  wanted.target_type_name = target_type;
+  wanted.target_attribute = target_attribute;
+  wanted.key_kind = *kind;
+  // Otherwise it could never find anything.
+  if (const auto why = link::why_idle(*catalog, wanted)) throw Failure(*why);
   sync::NewRule rule;
   rule.name = name;
   rule.source_type = source_type;

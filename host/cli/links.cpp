@@ -23,7 +23,8 @@ void add_link(CLI::App& app, Context& context) {
                   {"ENABLED", "/enabled"},
                   {"LINKED", "/counts/linked", true},
                   {"PENDING", "/counts/pending", true},
-                  {"CONTESTED", "/counts/contested", true}});
+                  {"CONTESTED", "/counts/contested", true},
+                  {"FINDS NOTHING BECAUSE", "/idle/reason"}});
   });
   auto* add = group->add_subcommand("add-rule", "A rule of your own");
   add->add_option("name", options->name)->required();
@@ -61,7 +62,8 @@ void add_link(CLI::App& app, Context& context) {
                   {"FROM", "/source/id", true},
                   {"VENDOR ID", "/source/external_id"},
                   {"TO", "/target/id", true},
-                  {"CANDIDATES", "/candidates"}});
+                  {"CANDIDATES", "/candidates"},
+                  {"ONLY AFTER FOLDING", "/evidence/only_after_folding"}});
     context.more(answer, "--cursor");
   });
 }

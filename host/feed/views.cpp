@@ -108,6 +108,7 @@ View preset_view(const Catalog& catalog, const StoredType& type) {
   for (const StoredRule& rule : catalog.rules) {
     if (rule.source_type != type.id || rule.source_position < 0 || rule.target_position < 0)
       continue;
+    if (rule.going) continue;
     columns.add(link_lookup(catalog, rule), link_column(columns, rule));
   }
   View view;

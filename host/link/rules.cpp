@@ -45,6 +45,16 @@ const pg::Statement kDeactivate{
     "(select l.ctid as tid from sluice.link l where l.workspace_id = $1 and l.rule_id = $2 "
     "and l.source_id = i.source offset 0) f))"};
 
+const pg::Statement kForgetLinks{
+    "link_forget_links",
+    "delete from sluice.link where ctid = any(array(select f.tid from unnest($3::bigint[]) as "
+    "i(source) cross join lateral (select l.ctid as tid from sluice.link l where l.workspace_id = "
+    "$1 and l.rule_id = $2 and l.source_id = i.source offset 0) f))"};
+
+const pg::Statement kForgetRule{
+    "link_forget_rule",
+    "delete from sluice.link_rule where workspace_id = $1 and rule_id = $2 and going"};
+
 // Each entity of the batch loses what keys of the attribute it should not have. By ctid: rows of
 // link_key are never updated.
 const pg::Statement kRekeyRemove{
@@ -129,6 +139,7 @@ Task<RekeyPart> rekey_part(pg::Fenced& fenced, WorkspaceId workspace, const mode
   pg::Array entities(pg::Oid::int8), kinds(pg::Oid::int4), digests(pg::Oid::uuid);
   for (int r = 0; r < rows.rows(); ++r) {
     part.last = rows.get<EntityId>(r, 0);
+    part.ids.push_back(part.last);
     entities.add(part.last.value);
     std::optional<std::string> normal;
     if (attribute.key_kind && !rows.is_null(r, 1))
@@ -191,6 +202,74 @@ Task<DeactivatedPart> deactivate_part(pg::Fenced& fenced, WorkspaceId workspace,
   pg::Params params(workspace, rule, std::move(sources));
   co_await fenced.query(kDeactivate, std::move(params));
   co_return part;
+}
+
+Task<DeactivatedPart> forget_part(pg::Fenced& fenced, WorkspaceId workspace, RuleId rule,
+                                  std::string name, EntityId after) {
+  DeactivatedPart part;
+  part.last = after;
+  pg::Params where(workspace, rule, after, std::int64_t{kDeactivateBatch});
+  const pg::QueryResult rows = co_await fenced.query(kLinksOfRule, std::move(where));
+  part.looked = rows.rows();
+  part.more = rows.rows() == kDeactivateBatch;
+  pg::Array sources(pg::Oid::int8);
+  for (int r = 0; r < rows.rows(); ++r) {
+    part.last = rows.get<EntityId>(r, 0);
+    sources.add(part.last.value);
+    part.changes.retarget(name, rows.get<std::int64_t>(r, 1), part.last.value,
+                          rows.get<std::optional<std::int64_t>>(r, 2), std::nullopt);
+  }
+  if (sources.size() > 0) {
+    pg::Params params(workspace, rule, std::move(sources));
+    co_await fenced.query(kForgetLinks, std::move(params));
+  }
+  if (part.more) co_return part;
+  pg::Params gone(workspace, rule);
+  co_await fenced.query(kForgetRule, std::move(gone));
+  co_return part;
+}
+
+namespace {
+
+/// What keeps one end of a rule from being found.
+std::optional<Error> why_no_end(const model::Catalog& catalog, const std::string& type,
+                                const std::string& attribute, contract::KeyKind kind) {
+  const model::StoredType* stored = catalog.find(type);
+  if (stored == nullptr) {
+    return Error(ErrorKind::bad_input, "rule.unknown_type",
+                 fmt::format("there is no entity type '{}'", type), "sluice entity types");
+  }
+  const model::StoredAttribute* found = stored->find(attribute);
+  if (found == nullptr) {
+    return Error(ErrorKind::bad_input, "rule.unknown_attribute",
+                 fmt::format("'{}' has no attribute '{}'", type, attribute),
+                 "sluice entity type " + type);
+  }
+  if (found->key_kind == kind) return std::nullopt;
+  const std::string is =
+      found->key_kind
+          ? fmt::format("a link key of kind {}, not {}", contract::to_string(*found->key_kind),
+                        contract::to_string(kind))
+          : fmt::format("no link key of kind {}", contract::to_string(kind));
+  const std::string what_to_do =
+      stored->own
+          ? fmt::format(
+                "A key is declared when the attribute is made: add another one with "
+                "\"link_key\": \"{}\" (POST …/types/{}/attributes), import its "
+                "values, and make a rule to it (sluice link add-rule)",
+                contract::to_string(kind), type)
+          : fmt::format("The connector {} has to declare it under link_keys", stored->connector);
+  return Error(ErrorKind::bad_input, "rule.no_such_key",
+               fmt::format("'{}.{}' is {}", type, attribute, is), what_to_do);
+}
+
+}  // namespace
+
+std::optional<Error> why_idle(const model::Catalog& catalog, const model::StoredRule& rule) {
+  if (!rule.enabled) return std::nullopt;
+  auto why = why_no_end(catalog, rule.source_type_name, rule.source_attribute, rule.key_kind);
+  if (why) return why;
+  return why_no_end(catalog, rule.target_type_name, rule.target_attribute, rule.key_kind);
 }
 
 Task<std::vector<RuleSummary>> link_summary(pg::Connection& connection, WorkspaceId workspace) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/async.hpp"
+#include "base/error.hpp"
 #include "base/ids.hpp"
 #include "link/changes.hpp"
 #include "model/catalog.hpp"
@@ -48,10 +49,16 @@ struct DeactivatedPart {
 Task<DeactivatedPart> deactivate_part(pg::Fenced& fenced, WorkspaceId workspace, RuleId rule,
                                       std::string name, EntityId after);
 
+/// The same of a rule that is going: its links go, whoever decided them; without any left the rule
+/// does.
+Task<DeactivatedPart> forget_part(pg::Fenced& fenced, WorkspaceId workspace, RuleId rule,
+                                  std::string name, EntityId after);
+
 struct RekeyPart {
   std::int64_t looked = 0;
   EntityId last;  ///< where the next batch begins
   bool more = false;
+  std::vector<EntityId> ids;  ///< the entities of this one, locked against writers
 };
 
 /// After an attribute of a type that has rows became a link key, stopped being one, or changed its
@@ -61,6 +68,12 @@ struct RekeyPart {
 /// `type` outlives the call.
 Task<RekeyPart> rekey_part(pg::Fenced& fenced, WorkspaceId workspace, const model::StoredType& type,
                            const model::StoredAttribute& attribute, EntityId after);
+
+/// Why a rule can find nothing, and what to do; nullopt when it can, or is switched off. Codes:
+///   rule.unknown_type, rule.unknown_attribute   that end is not there (yet)
+///   rule.no_such_key                            it is there and no link key of the rule's kind
+[[nodiscard]] std::optional<Error> why_idle(const model::Catalog& catalog,
+                                            const model::StoredRule& rule);
 
 struct RuleSummary {
   RuleId rule;

@@ -32,7 +32,8 @@ constexpr std::string_view kRelationships =
 
 constexpr std::string_view kRules =
     "select rule_id, name, source_type, source_attribute, target_type, target_attribute, key_kind,"
-    " enabled, origin from sluice.link_rule where workspace_id = $1 order by rule_id";
+    " enabled, origin, coalesce(connector, ''), going from sluice.link_rule where workspace_id = $1"
+    " order by rule_id";
 
 constexpr std::string_view kVendorSchema = "vendor.";
 
@@ -82,6 +83,11 @@ std::int16_t position_of(const StoredType* type, std::string_view attribute) {
   return found ? found->position : std::int16_t{-1};
 }
 
+bool is_other_than_key(const StoredType* type, std::string_view attribute, contract::KeyKind kind) {
+  const StoredAttribute* found = type ? type->find(attribute) : nullptr;
+  return found && found->key_kind != kind;
+}
+
 StoredRule read_rule(const Catalog& catalog, const pg::QueryResult& rows, int row) {
   StoredRule rule;
   rule.id = rows.get<RuleId>(row, 0);
@@ -93,12 +99,16 @@ StoredRule read_rule(const Catalog& catalog, const pg::QueryResult& rows, int ro
   rule.key_kind = static_cast<contract::KeyKind>(rows.get<std::int32_t>(row, 6));
   rule.enabled = rows.get<bool>(row, 7);
   rule.from_connector = rows.text(row, 8) == "connector";
+  rule.connector = rows.get<std::string>(row, 9);
+  rule.going = rows.get<bool>(row, 10);
   const StoredType* source = catalog.find(rule.source_type_name);
   const StoredType* target = catalog.find(rule.target_type_name);
   if (source) rule.source_type = source->id;
   if (target) rule.target_type = target->id;
   rule.source_position = position_of(source, rule.source_attribute);
   rule.target_position = position_of(target, rule.target_attribute);
+  rule.has_keys = !is_other_than_key(source, rule.source_attribute, rule.key_kind) &&
+                  !is_other_than_key(target, rule.target_attribute, rule.key_kind);
   return rule;
 }
 

@@ -67,9 +67,13 @@ struct StoredRule {
   contract::KeyKind key_kind = contract::KeyKind::exact;
   bool enabled = true;
   bool from_connector = false;
-  /// Both ends exist.
+  std::string connector;  ///< whose rule it is; "": an admin's
+  bool going = false;     ///< its connector dropped it: durable work takes its links, then itself
+  bool has_keys = true;   ///< the ends that exist are link keys of its kind
+  /// Both ends exist and are link keys of its kind: it can find something. link/rules.hpp says why
+  /// one cannot.
   [[nodiscard]] bool effective() const {
-    return enabled && source_position >= 0 && target_position >= 0;
+    return enabled && has_keys && source_position >= 0 && target_position >= 0;
   }
 };
 

@@ -78,19 +78,29 @@ constexpr std::string_view kPutRelationship =
     " set attribute = excluded.attribute, target_type_id = excluded.target_type_id,"
     " protected = excluded.protected";
 
+// By what its own connector calls it: another's rule of that name, or an admin's, is another rule.
+constexpr std::string_view kChangeRule =
+    "update sluice.link_rule r set source_type = $4, source_attribute = $5, target_type = $6,"
+    " target_attribute = $7, key_kind = $8, enabled = r.enabled or r.going, going = false"
+    " where r.workspace_id = $1 and r.connector = $2 and r.declared_name = $3"
+    " and (r.going or (r.source_type, r.source_attribute, r.target_type, r.target_attribute,"
+    " r.key_kind::int) is distinct from ($4, $5, $6, $7, $8::int)) returning r.name";
+
+constexpr std::string_view kHasRule =
+    "select 1 from sluice.link_rule where workspace_id = $1 and connector = $2 and declared_name = "
+    "$3";
+
 constexpr std::string_view kPutRule =
-    "insert into sluice.link_rule (workspace_id, name, source_type, source_attribute, target_type,"
-    " target_attribute, key_kind, origin)"
-    " values ($1, $2, $3, $4, $5, $6, $7, 'connector')"
-    " on conflict (workspace_id, name) do update"
-    " set source_type = excluded.source_type, source_attribute = excluded.source_attribute,"
-    " target_type = excluded.target_type, target_attribute = excluded.target_attribute,"
-    " key_kind = excluded.key_kind"
-    " where link_rule.origin = 'connector' and (link_rule.source_type, link_rule.source_attribute,"
-    " link_rule.target_type, link_rule.target_attribute, link_rule.key_kind) is distinct from"
-    " (excluded.source_type, excluded.source_attribute, excluded.target_type, "
-    "excluded.target_attribute,"
-    " excluded.key_kind) returning name";
+    "insert into sluice.link_rule (workspace_id, connector, declared_name, source_type,"
+    " source_attribute, target_type, target_attribute, key_kind, name, origin)"
+    " values ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'connector')"
+    " on conflict (workspace_id, name) do nothing returning name";
+
+constexpr std::string_view kDropRules =
+    "update sluice.link_rule set enabled = false, going = true"
+    " where workspace_id = $1 and connector = $2 and not going and not declared_name = any "
+    "($3::text[])"
+    " returning name";
 
 constexpr std::string_view kTableHead =
     "create table vendor.{} ("
@@ -359,14 +369,58 @@ Task<void> put_relationships(pg::Transaction& transaction, WorkspaceId workspace
   }
 }
 
+/// Under the name that the manifest gives it, or behind the connector's when that is taken.
+Task<std::string> put_new_rule(pg::Transaction& transaction, const pg::Params& values,
+                               const Manifest& manifest, const contract::LinkRule& rule) {
+  std::string name = rule.name;
+  for (int attempt = 1; attempt <= 2; ++attempt) {
+    pg::Params named(values);
+    named.add(name);
+    const auto put = co_await transaction.query(kPutRule, std::move(named));
+    if (!put.empty()) co_return name;
+    name = full_name(manifest, rule.name);
+  }
+  throw Failure(Error(
+      ErrorKind::conflict, "type.rule_name_taken",
+      fmt::format("connector {} brings the link rule '{}', and the workspace has rules '{}' and "
+                  "'{}' of others already",
+                  manifest.id, rule.name, rule.name, full_name(manifest, rule.name)),
+      "the connector's author has to give the rule another name"));
+}
+
 Task<void> put_rules(pg::Transaction& transaction, WorkspaceId workspace, const Manifest& manifest,
                      Installed& news) {
+  std::vector<std::string> names;
   for (const contract::LinkRule& rule : manifest.link_rules) {
-    pg::Params values(workspace, rule.name, full_name(manifest, rule.source_type),
+    names.push_back(rule.name);
+    pg::Params values(workspace, manifest.id, rule.name, full_name(manifest, rule.source_type),
                       rule.source_attribute, rule.target_type, rule.target_attribute,
                       static_cast<std::int32_t>(rule.kind));
-    const auto changed = co_await transaction.query(kPutRule, std::move(values));
-    if (!changed.empty()) news.rules.push_back(rule.name);
+    const auto changed = co_await transaction.query(kChangeRule, values);
+    if (!changed.empty()) {
+      news.rules.push_back(changed.get<std::string>(0, 0));
+      continue;
+    }
+    pg::Params which(workspace, manifest.id, rule.name);
+    const auto there = co_await transaction.query(kHasRule, std::move(which));
+    if (!there.empty()) continue;
+    const std::string name = co_await put_new_rule(transaction, values, manifest, rule);
+    if (name != rule.name) {
+      news.notes.push_back(
+          fmt::format("its link rule '{}' is called '{}' here: another rule has "
+                      "that name",
+                      rule.name, name));
+    }
+    news.rules.push_back(name);
+  }
+  pg::Params declared(workspace, manifest.id, text_array(names));
+  const auto dropped = co_await transaction.query(kDropRules, std::move(declared));
+  for (int row = 0; row < dropped.rows(); ++row) {
+    news.rules.push_back(dropped.get<std::string>(row, 0));
+    news.notes.push_back(
+        fmt::format("the link rule '{}' goes, with its links: this version does "
+                    "not bring it any more",
+                    news.rules.back()));
   }
 }
 

@@ -22,7 +22,8 @@ struct Installed {
     friend bool operator==(const Key&, const Key&) = default;
   };
   std::vector<Key> keys;  ///< attributes that were stored before with another link key, or none
-  std::vector<std::string> rules;  ///< connector rules that are new or defined anew, by name
+  std::vector<std::string> rules;  ///< its rules that are new, defined anew, or going, by name
+  std::vector<std::string> notes;  ///< what whoever installs should know of them
   struct Index {
     std::string table, attribute;  ///< "stripe_customer", "account"
   };
@@ -47,13 +48,16 @@ struct Installed {
 /// are never reused. An attribute that a newer manifest leaves out stays, with its data, and is no
 /// longer required.
 ///
-/// Default link rules are stored with origin 'connector'; a newer manifest may redefine them, but
-/// never changes `enabled`, and never touches an admin's rule of the same name.
+/// Default link rules are stored with origin 'connector', and are that connector's own: a newer
+/// manifest of it may redefine them, but never changes `enabled`; one that it does not have any
+/// more is `going`. A rule of the same name that is another connector's or an admin's is never
+/// touched; the new one is then called "<connector>.<name>".
 ///
 /// Throws Failure(bad_input or conflict):
 ///   type.attribute_retyped   an attribute has another type than its column (or catalogue row) has
 ///   type.reserved_attribute  an attribute is called like a column that every table has
 ///   type.name_taken          another connector's or an own type has the name, or the view's name
+///   type.rule_name_taken     a rule's name is taken, also behind the connector's
 /// and Failure(retry_later, "type.table_busy"): a table that needs a column is locked by somebody
 /// for longer than three seconds; waiting longer would have whoever writes to it wait behind us.
 Task<Installed> install_types(pg::Transaction& transaction, WorkspaceId workspace,

@@ -393,6 +393,7 @@ Task<Result<void>> Connections::change_catalogue(
   const auto row =
       co_await transaction.query(kInstall, pg::Params(workspace, manifest.id, code.sha256()));
   co_await put_work(transaction, workspace, changed, actor);
+  outcome.notes = changed.notes;
   outcome.state = row.get<std::string>(0, 0);
   co_await change_streams(transaction, workspace, manifest, outcome);
   if (installed) {

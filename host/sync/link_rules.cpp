@@ -17,7 +17,7 @@ const pg::Statement kInsert{"rule_insert", R"(
   values ($1, $2, $3, $4, $5, $6, $7, 'admin') on conflict (workspace_id, name) do nothing returning rule_id)"};
 
 const pg::Statement kWas{"rule_was", R"(
-  select enabled from sluice.link_rule where workspace_id = $1 and name = $2 for update)"};
+  select enabled from sluice.link_rule where workspace_id = $1 and name = $2 and not going for update)"};
 
 // A statement of its own, behind the lock: it sees what whoever had the rule before us has put.
 const pg::Statement kLeavesLinks{"rule_leaves_links", R"(

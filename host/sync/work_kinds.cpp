@@ -9,6 +9,7 @@
 #include "link/rules.hpp"
 #include "model/catalog_version.hpp"
 #include "model/columns.hpp"
+#include "model/own_entities.hpp"
 #include "model/storage.hpp"
 #include "sync/view_work.hpp"
 
@@ -37,6 +38,8 @@ class ApplyRule final : public ByCatalog {
                                    [&](const auto& one) { return one.name == item.subject; });
     if (rule == catalog->rules.end()) {
       batch.done = true;
+    } else if (rule->going) {
+      co_await forget(fenced, item, *rule, batch);
     } else if (item.progress.value("enqueues", item.task.value(kKeepsLinks, false))) {
       co_await enqueue(fenced, item, *rule, batch);
     } else {
@@ -46,6 +49,16 @@ class ApplyRule final : public ByCatalog {
   }
 
  private:
+  static Task<void> forget(pg::Fenced& fenced, const Item& item, const model::StoredRule& rule,
+                           Batch& batch) {
+    // From the beginning, however far another batch was: whatever is there goes.
+    link::DeactivatedPart part =
+        co_await link::forget_part(fenced, item.workspace, rule.id, rule.name, EntityId(0));
+    part.changes.append_to(batch.last, item.workspace);
+    batch.items = part.looked;
+    batch.done = !part.more;
+  }
+
   static Task<void> deactivate(pg::Fenced& fenced, const Item& item, const model::StoredRule& rule,
                                Batch& batch) {
     const EntityId after(item.progress.value("after", std::int64_t{0}));
@@ -93,6 +106,7 @@ class MakeKeys final : public ByCatalog {
     const EntityId after(item.progress.value("after", std::int64_t{-1}));
     const link::RekeyPart part =
         co_await link::rekey_part(fenced, item.workspace, *type, *attribute, after);
+    co_await model::remake_unique(fenced, item.workspace, *type, *attribute, part.ids);
     batch.items = part.looked;
     batch.done = !part.more;
     batch.progress["after"] = part.last.value;

@@ -12,14 +12,14 @@ namespace sluice::sync {
 
 /// A rule was made, changed or switched: its links become what the rule says now. First those that
 /// there are become inactive, then, when the rule is on, each source that has its key goes into the
-/// link queue. Subject: the rule's name.
+/// link queue. Of one that is going the links go, and then the rule. Subject: the rule's name.
 inline constexpr const char* kApplyRule = "rule.apply";
 /// Of its task: the links that there are stand as they are.
 inline constexpr const char* kKeepsLinks = "keeps_links";
 
-/// An attribute became a link key, stopped being one or changed its kind: entities that were there
-/// before get the key that their value makes. Subject: "stripe.customer.email"; task: {"type",
-/// "attribute"}.
+/// An attribute became a link key, stopped being one or changed its kind, or keys of its kind have
+/// another normal form: entities that were there before get the key that their value makes, and
+/// what it is unique by. Subject: "stripe.customer.email"; task: {"type", "attribute"}.
 inline constexpr const char* kMakeKeys = "keys.make";
 
 /// A relationship is new, and its table has rows: the index of the reference is built beside

@@ -231,10 +231,72 @@ TEST_F(StorageTest, AnAdminsSwitchOnADefaultRuleSurvivesANewVersion) {
   run(install(workspace, newer));
   EXPECT_EQ(text("select enabled::text || ' ' || target_attribute from sluice.link_rule"),
             "false mail");
-  run(pool().query("update sluice.link_rule set origin = 'admin'"));
+}
+
+TEST_F(StorageTest, ARuleIsItsConnectorsOwnWhateverOthersCallTheirs) {
+  const auto workspace = run(make_workspace(pool()));
+  const auto named = [](const char* id, const char* attribute) {
+    auto manifest = acme_manifest();
+    manifest.id = id;
+    manifest.link_rules[0].name = "customers by email";
+    manifest.link_rules[0].source_attribute = attribute;
+    return manifest;
+  };
+  const std::string rules =
+      "select name || ': ' || source_type || '.' || source_attribute from sluice.link_rule order "
+      "by "
+      "rule_id";
+  const Installed first = run(install_and_tell(workspace, named("aone", "email")));
+  EXPECT_TRUE(first.notes.empty());
+  const Installed second = run(install_and_tell(workspace, named("btwo", "email")));
+  EXPECT_EQ(second.rules, std::vector<std::string>{"btwo.customers by email"});
+  ASSERT_EQ(second.notes.size(), 1U);
+  EXPECT_EQ(second.notes[0],
+            "its link rule 'customers by email' is called 'btwo.customers by email' here: another "
+            "rule has that name");
+  EXPECT_EQ(text(rules),
+            "customers by email: aone.customer.email,btwo.customers by email: btwo.customer.email");
+  // Each defines its own anew, and no other.
+  EXPECT_TRUE(run(install_and_tell(workspace, named("aone", "email"))).rules.empty());
+  const Installed anew = run(install_and_tell(workspace, named("btwo", "nickname")));
+  EXPECT_EQ(anew.rules, std::vector<std::string>{"btwo.customers by email"});
+  EXPECT_EQ(text(rules),
+            "customers by email: aone.customer.email,btwo.customers by email: "
+            "btwo.customer.nickname");
+}
+
+TEST_F(StorageTest, AnAdminsRuleOfTheSameNameIsLeftAloneAndTheConnectorsIsMadeAllTheSame) {
+  const auto workspace = run(make_workspace(pool()));
+  run(
+      pool().query("insert into sluice.link_rule (workspace_id, name, source_type, "
+                   "source_attribute, target_type, target_attribute, key_kind, origin) values "
+                   "(1, 'acme.customer.email', 'a', 'b', 'c', 'd', 1, 'admin'),"
+                   "(1, 'taken', 'a', 'b', 'c', 'd', 1, 'admin'),"
+                   "(1, 'acme.taken', 'a', 'b', 'c', 'd', 1, 'admin')"));
   run(install(workspace, acme_manifest()));
-  EXPECT_EQ(text("select enabled::text || ' ' || target_attribute from sluice.link_rule"),
-            "false mail");
+  EXPECT_EQ(
+      text("select name || ' ' || origin from sluice.link_rule where name like '%email' order "
+           "by rule_id"),
+      "acme.customer.email admin,acme.acme.customer.email connector");
+  auto unlucky = acme_manifest();
+  unlucky.link_rules[0].name = "taken";
+  EXPECT_EQ(refusal(workspace, unlucky).code, "type.rule_name_taken");
+}
+
+TEST_F(StorageTest, ARuleThatANewerManifestDroppedIsGoingAndComesBackWithIt) {
+  const auto workspace = run(make_workspace(pool()));
+  run(install(workspace, acme_manifest()));
+  auto newer = acme_manifest();
+  newer.link_rules.clear();
+  const Installed dropped = run(install_and_tell(workspace, newer));
+  EXPECT_EQ(dropped.rules, std::vector<std::string>{"acme.customer.email"});
+  EXPECT_EQ(dropped.notes.size(), 1U);
+  const std::string is = "select enabled::text || ' ' || going from sluice.link_rule";
+  EXPECT_EQ(text(is), "false true");
+  EXPECT_TRUE(run(install_and_tell(workspace, newer)).rules.empty());
+  const Installed back = run(install_and_tell(workspace, acme_manifest()));
+  EXPECT_EQ(back.rules, std::vector<std::string>{"acme.customer.email"});
+  EXPECT_EQ(text(is), "true false");
 }
 
 TEST_F(StorageTest, TwoHostsMayInstallAtOnce) {

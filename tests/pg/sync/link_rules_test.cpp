@@ -580,6 +580,9 @@ class StoppedWork : public ConnectorWork {
       "string_agg(x::text, ',' order by x::text) from sluice.link x), (select "
       "string_agg(x::text, ',' order by x::text) from sluice.link_key x), (select "
       "string_agg(x::text, ',' order by x::text) from sluice.link_queue x), (select "
+      "string_agg(x::text, ',' order by x::text) from sluice.own_unique x), (select "
+      "string_agg(x::text, ',' order by x::text) from sluice.own_shared x), (select "
+      "string_agg(x::text, ',' order by x::text) from sluice.link_rule x), (select "
       "string_agg(x::text, ',' order by x::text) from vendor.acme_customer x)))";
 
   void put(const char* kind, const char* subject, const std::string& task = "{}") {
@@ -620,7 +623,16 @@ TEST_F(StoppedWork, at_any_statement_of_durable_work_a_former_holder_writes_noth
       "update sluice.connection set state = 'DISCONNECTED'");
   const std::string rule = text("select name from sluice.link_rule");
   put("keys.make", "acme.customer.email", R"({"type": "acme.customer", "attribute": "email"})");
+  put("keys.make", "customer.email", R"({"type": "customer", "attribute": "email"})");
   put("rule.apply", rule.c_str());
+  sql("insert into sluice.link_rule (workspace_id, name, source_type, source_attribute, "
+      "target_type, target_attribute, key_kind, enabled, going, origin, connector, declared_name) "
+      "select {w}, 'dropped', source_type, source_attribute, target_type, target_attribute, "
+      "key_kind, false, true, 'connector', 'acme', 'dropped' from sluice.link_rule;"
+      "insert into sluice.link (workspace_id, rule_id, source_id, source_type_id, state, kind) "
+      "select {w}, r.rule_id, l.source_id, l.source_type_id, 'pending', 1 from sluice.link l, "
+      "sluice.link_rule r where r.going");
+  put("rule.apply", "dropped");
   put("test.stumbles", "");
   put("test.recurs", "");
   Stop stop;
@@ -637,16 +649,15 @@ TEST_F(StoppedWork, at_any_statement_of_durable_work_a_former_holder_writes_noth
                  "from vendor.acme_customer)"),
             "0")
       << "and nothing is left undone";
-  for (const char* name : {"work_later",          "work_go_on",
-                           "work_done",           "work_again",
-                           "work_failed",         "link_enqueue_part",
-                           "link_of_rule",        "link_deactivate",
-                           "link_rekey_remove",   "link_rekey_add",
-                           "deletion_next_type",  "deletion_keys",
-                           "deletion_links",      "deletion_erase_changes",
-                           "deletion_refetch",    "deletion_seen",
-                           "deletion_quarantine", "deletion_runs",
-                           "deletion_secrets",    "deletion_streams",
+  for (const char* name : {"work_later",         "work_go_on",        "work_done",
+                           "work_again",         "work_failed",       "link_enqueue_part",
+                           "link_of_rule",       "link_deactivate",   "link_rekey_remove",
+                           "link_rekey_add",     "link_forget_links", "link_forget_rule",
+                           "own_values_of",      "own_unformed",      "own_forget_shared",
+                           "own_put_forms",      "own_put_shared",    "deletion_next_type",
+                           "deletion_keys",      "deletion_links",    "deletion_erase_changes",
+                           "deletion_refetch",   "deletion_seen",     "deletion_quarantine",
+                           "deletion_runs",      "deletion_secrets",  "deletion_streams",
                            "deletion_connection"}) {
     EXPECT_TRUE(stop.at.contains(std::string("fenced.before.") + name)) << name;
     EXPECT_TRUE(stop.at.contains(std::string("fenced.after.") + name)) << name;
