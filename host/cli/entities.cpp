@@ -57,18 +57,51 @@ void print_entities(const Context& context, const json& answer) {
   context.more(answer, "--cursor");
 }
 
+/// What became of a file, line by line.
+std::string imported(const json& answer) {
+  const json& lines = answer["lines"];
+  std::string text = fmt::format(
+      "{} rows: {} new, {} changed, {} unchanged, {} rejected\n"
+      "{} lines: {} header, {} of stored rows, {} refused, {} blank",
+      answer["rows"].dump(), answer["inserted"].dump(), answer["updated"].dump(),
+      answer["unchanged"].dump(), answer["rejected"].dump(), lines["total"].dump(),
+      lines["header"].dump(), lines["rows"].dump(), lines["refused"].dump(), lines["blank"].dump());
+  if (!answer["repeats"].empty()) {
+    text += fmt::format("\n{} rows have the key of an earlier row and were written over it:\n",
+                        answer["repeated"].dump());
+    text += table(answer["repeats"],
+                  {{"LINE", "/line", true}, {"IS ONE WITH LINE", "/first_line", true}});
+  }
+  if (!answer["rejects"].empty()) {
+    text += "\n" + table(answer["rejects"], {{"LINE", "/line", true},
+                                             {"ATTRIBUTE", "/attribute"},
+                                             {"CODE", "/code"},
+                                             {"REASON", "/reason"}});
+  }
+  return text;
+}
+
+/// What a file is and how it is to be taken.
+struct ImportWish {
+  std::string format, key, separator, empty;
+};
+
 void import_file(const Context& context, const std::string& type, const std::string& path,
-                 std::string format, const std::string& key) {
+                 ImportWish wish) {
   std::ifstream file;
   if (path != "-") {
     file.open(path, std::ios::binary);
     if (!file) throw Failure(Error(ErrorKind::bad_input, "cli.file", path + " cannot be read"));
   }
   std::istream& input = path == "-" ? std::cin : file;
+  std::string format = wish.format;
   if (format.empty())
     format = path.ends_with(".ndjson") || path.ends_with(".jsonl") ? "ndjson" : "csv";
   Query query = {{"format", format}};
-  if (!key.empty()) query.emplace_back("key", key);
+  if (wish.separator == "tab") wish.separator = "\t";
+  if (!wish.key.empty()) query.emplace_back("key", wish.key);
+  if (!wish.separator.empty()) query.emplace_back("separator", wish.separator);
+  if (!wish.empty.empty()) query.emplace_back("empty", wish.empty);
   const json answer = context.client().upload(
       "/types/" + Client::escape(type) + "/import", query,
       format == "csv" ? "text/csv" : "application/x-ndjson", [&input] {
@@ -77,20 +110,11 @@ void import_file(const Context& context, const std::string& type, const std::str
         piece.resize(static_cast<std::size_t>(input.gcount()));
         return piece;
       });
-  std::string text =
-      fmt::format("{} rows: {} new, {} changed, {} unchanged, {} rejected", answer["rows"].dump(),
-                  answer["inserted"].dump(), answer["updated"].dump(), answer["unchanged"].dump(),
-                  answer["rejected"].dump());
-  if (!answer["rejects"].empty()) {
-    text += "\n" + table(answer["rejects"], {{"LINE", "/line", true},
-                                             {"ATTRIBUTE", "/attribute"},
-                                             {"CODE", "/code"},
-                                             {"REASON", "/reason"}});
-  }
-  context.say(answer, text);
+  context.say(answer, imported(answer));
   if (answer["rejected"].get<std::int64_t>() > 0) {
     throw Failure(Error(ErrorKind::bad_input, "import.rejected",
-                        answer["rejected"].dump() + " rows were rejected; all others are stored",
+                        answer["rejected"].dump() + " rows were rejected (" +
+                            answer["lines"]["refused"].dump() + " lines); all others are stored",
                         "Correct these lines and import the file again"));
   }
 }
@@ -99,7 +123,8 @@ void import_file(const Context& context, const std::string& type, const std::str
 
 void add_entity(CLI::App& app, Context& context) {
   struct Options {
-    std::string type, id, file, format, key, cursor, expand;
+    std::string type, id, file, cursor, expand;
+    ImportWish import;
     std::vector<std::string> attributes, filters;
     int limit = 20;
   };
@@ -139,42 +164,47 @@ void add_entity(CLI::App& app, Context& context) {
     const json answer = context.client().send("POST", "/types", body);
     context.say(answer, "made type " + options->type);
   });
-  auto* import = group->add_subcommand(
+  auto* importing = group->add_subcommand(
       "import", "Import CSV or NDJSON into an own type; '-' is standard input");
-  import->add_option("type", options->type)->required();
-  import->add_option("file", options->file)->required();
-  import->add_option("--format", options->format, "csv or ndjson; from the file's name otherwise");
-  import->add_option("--key", options->key, "unique attribute that rows are matched by");
-  import->callback([&context, options] { import_file(context, options->type, options->file, options->format, options->key);
-});
-auto* list = group->add_subcommand("list", "Entities of a type");
-list->add_option("type", options->type)->required();
-list->add_option("--filter", options->filters, "attribute=value, attribute[gte]=value");
-list->add_option("--expand", options->expand, "relationships, comma separated");
-list->add_option("--limit", options->limit, "how many in one page");
-list->add_option("--cursor", options->cursor, "where the page before ended");
-list->callback([&context, options] {
-  Query query = {{"limit", std::to_string(options->limit)}};
-  if (!options->cursor.empty()) query.emplace_back("cursor", options->cursor);
-  if (!options->expand.empty()) query.emplace_back("expand", options->expand);
-  for (const std::string& text : options->filters) query.push_back(split(text, "--filter"));
-  print_entities(context,
-                 context.client().get("/entities/" + Client::escape(options->type), query));
-});
-auto* get = group->add_subcommand("get", "One entity by id or external id");
-get->add_option("type", options->type)->required();
-get->add_option("id", options->id)->required();
-get->add_option("--expand", options->expand, "relationships, comma separated");
-get->callback([&context, options] {
-  Query query;
-  if (!options->expand.empty()) query.emplace_back("expand", options->expand);
-  std::cout << context.client()
-                   .get("/entities/" + Client::escape(options->type) + "/" +
-                            Client::escape(options->id),
-                        query)
-                   .dump(2)
-            << '\n';
-});
+  importing->add_option("type", options->type)->required();
+  importing->add_option("file", options->file)->required();
+  importing->add_option("--format", options->import.format,
+                        "csv or ndjson; from the file's name otherwise");
+  importing->add_option("--key", options->import.key, "unique attribute that rows are matched by");
+  importing->add_option("--separator", options->import.separator,
+                        "what separates the fields of a CSV file: one character, or tab");
+  importing->add_option("--empty", options->import.empty,
+                        "an empty CSV field: absent leaves what is stored, null clears it");
+  importing->callback(
+      [&context, options] { import_file(context, options->type, options->file, options->import); });
+  auto* list = group->add_subcommand("list", "Entities of a type");
+  list->add_option("type", options->type)->required();
+  list->add_option("--filter", options->filters, "attribute=value, attribute[gte]=value");
+  list->add_option("--expand", options->expand, "relationships, comma separated");
+  list->add_option("--limit", options->limit, "how many in one page");
+  list->add_option("--cursor", options->cursor, "where the page before ended");
+  list->callback([&context, options] {
+    Query query = {{"limit", std::to_string(options->limit)}};
+    if (!options->cursor.empty()) query.emplace_back("cursor", options->cursor);
+    if (!options->expand.empty()) query.emplace_back("expand", options->expand);
+    for (const std::string& text : options->filters) query.push_back(split(text, "--filter"));
+    print_entities(context,
+                   context.client().get("/entities/" + Client::escape(options->type), query));
+  });
+  auto* get = group->add_subcommand("get", "One entity by id or external id");
+  get->add_option("type", options->type)->required();
+  get->add_option("id", options->id)->required();
+  get->add_option("--expand", options->expand, "relationships, comma separated");
+  get->callback([&context, options] {
+    Query query;
+    if (!options->expand.empty()) query.emplace_back("expand", options->expand);
+    std::cout << context.client()
+                     .get("/entities/" + Client::escape(options->type) + "/" +
+                              Client::escape(options->id),
+                          query)
+                     .dump(2)
+              << '\n';
+  });
 }  // namespace sluice::cli
 
 }  // namespace sluice::cli

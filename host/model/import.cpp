@@ -3,9 +3,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <boost/asio/post.hpp>
+#include <boost/asio/this_coro.hpp>
+#include <boost/asio/use_awaitable.hpp>
 #include <set>
+#include <unordered_map>
 
 #include "base/bytes.hpp"
+#include "base/check.hpp"
 #include "model/csv.hpp"
 #include "model/ndjson.hpp"
 #include "model/own_entities.hpp"
@@ -24,19 +29,48 @@ std::string import_code(FieldFault fault) {
   throw Failure(Error(ErrorKind::bad_input, std::move(code), std::move(message), std::move(hint)));
 }
 
+std::pair<std::string, std::string> too_long() {
+  return {"import.too_long", fmt::format("the row has more than {} bytes", kImportRecordBytesMax)};
+}
+
 /// A faulty record as code and reason.
-std::pair<std::string, std::string> described(RecordFault fault) {
-  switch (fault) {
-    case RecordFault::unclosed_quote:
-      return {"import.bad_quotes",
-              "the file ends inside a quoted field: a closing quote is missing"};
+std::pair<std::string, std::string> described(const CsvRecord& record) {
+  if (record.fault == RecordFault::too_long) return too_long();
+  std::string reason;
+  switch (record.fault) {
     case RecordFault::text_after_quote:
-      return {"import.bad_quotes",
-              "text follows a closing quote; a quote inside quotes is doubled"};
+      reason = "text follows a closing quote";
+      break;
+    case RecordFault::quote_too_long:
+      reason = fmt::format("no closing quote within the {} bytes of a row", kImportRecordBytesMax);
+      break;
+    case RecordFault::quote_spans_too_much:
+      reason = fmt::format(
+          "no closing quote within {} lines, and {} lines before this one had faulty quotes",
+          CsvLimits().record_lines, CsvLimits().stray_quotes);
+      break;
     default:
-      return {"import.too_long",
-              fmt::format("the row has more than {} bytes", kImportRecordBytesMax)};
+      reason = "the file ends inside these quotes";
+      break;
   }
+  reason = fmt::format("quotes open on line {}: {}; a quote inside quotes is doubled",
+                       record.quote_line, reason);
+  if (record.lines > 1)
+    reason += fmt::format("; the row begins on line {} and is refused with it", record.line);
+  return {"import.bad_quotes", std::move(reason)};
+}
+
+/// Where a row stands in the file.
+struct Place {
+  std::int64_t line = 0;
+  std::int64_t lines = 1;
+};
+
+Place place_of(const CsvRecord& record) {
+  Place place;
+  place.line = record.quote_line > 0 ? record.quote_line : record.line;
+  place.lines = record.lines;
+  return place;
 }
 
 }  // namespace
@@ -60,31 +94,38 @@ struct Importer::State {
   NdjsonParser ndjson;
   std::vector<const StoredAttribute*> columns;  // of the CSV header, once seen
   std::vector<OwnRow> rows;                     // the batch
-  std::vector<std::int64_t> lines;
+  std::vector<Place> places;                    // of its rows
   std::size_t batch_bytes = 0;
+  std::unordered_map<std::int64_t, std::int64_t> first_lines;  // of entities
   ImportResult result;
 
-  void reject_reason(std::int64_t line, std::string attribute, std::string code,
+  void reject_reason(const Place& place, std::string attribute, std::string code,
                      std::string reason) {
     ++result.reasons;
     if (result.rejects.size() >= kImportRejectsMax) return;
     ImportReject& reject = result.rejects.emplace_back();
-    reject.line = line;
+    reject.line = place.line;
+    reject.lines = place.lines;
     reject.attribute = std::move(attribute);
     reject.code = std::move(code);
     reject.reason = std::move(reason);
   }
 
-  void reject(std::int64_t line, std::string code, std::string reason) {
+  void count_rejected(const Place& place) {
     ++result.rows;
     ++result.rejected;
-    reject_reason(line, "", std::move(code), std::move(reason));
+    result.lines.refused += place.lines;
   }
 
-  void accept(std::int64_t line, json values, std::size_t bytes) {
+  void reject(const Place& place, std::string code, std::string reason) {
+    count_rejected(place);
+    reject_reason(place, "", std::move(code), std::move(reason));
+  }
+
+  void accept(const Place& place, json values, std::size_t bytes) {
     OwnRow& row = rows.emplace_back();
     row.values = std::move(values);
-    lines.push_back(line);
+    places.push_back(place);
     batch_bytes += bytes;
   }
 
@@ -94,10 +135,11 @@ struct Importer::State {
 
   void read_header(const CsvRecord& record) {
     if (record.fault != RecordFault::none) {
-      const auto [code, reason] = described(record.fault);
+      const auto [code, reason] = described(record);
       refuse_header("import.bad_header", fmt::format("line {}: {}", record.line, reason),
                     "the first line must name the attributes");
     }
+    result.lines.header = record.lines;
     std::set<std::string_view> seen;
     for (const std::string& name : record.fields) {
       if (!is_utf8(name)) {
@@ -107,11 +149,10 @@ struct Importer::State {
       }
       const StoredAttribute* attribute = type.find(name);
       if (!attribute) {
-        refuse_header(
-            "import.unknown_column",
-            fmt::format("line {}: type {} has no attribute '{}'", record.line, type.name,
-                        name.substr(0, 80)),
-            fmt::format("its attributes are {}; rename or remove the column", attribute_names()));
+        refuse_header("import.unknown_column",
+                      fmt::format("line {}: type {} has no attribute '{}'", record.line, type.name,
+                                  name.substr(0, 80)),
+                      advice_on_column(record));
       }
       if (!seen.insert(name).second) {
         refuse_header("import.duplicate_column",
@@ -128,6 +169,19 @@ struct Importer::State {
     }
   }
 
+  [[nodiscard]] std::string advice_on_column(const CsvRecord& header) const {
+    const std::string& whole = header.fields[0];
+    for (const char c : {';', '\t', '|', ','}) {
+      if (header.field_count > 1 || c == options.separator || !whole.contains(c)) continue;
+      return fmt::format(
+          "its fields seem to be separated by {0}: say so, --separator {1} or "
+          "?separator={2}",
+          c == '\t' ? "tabs" : fmt::format("'{}'", c), c == '\t' ? "tab" : fmt::format("'{}'", c),
+          fmt::format("%{:02X}", static_cast<int>(c)));
+    }
+    return fmt::format("its attributes are {}; rename or remove the column", attribute_names());
+  }
+
   [[nodiscard]] std::string attribute_names() const {
     std::string names;
     for (const StoredAttribute& attribute : type.attributes) {
@@ -138,14 +192,15 @@ struct Importer::State {
 
   void take(const CsvRecord& record) {
     if (columns.empty()) return read_header(record);
+    const Place place = place_of(record);
     if (record.fault != RecordFault::none) {
-      auto [code, reason] = described(record.fault);
-      return reject(record.line, std::move(code), std::move(reason));
+      auto [code, reason] = described(record);
+      return reject(place, std::move(code), std::move(reason));
     }
-    if (record.fields.size() != columns.size()) {
-      return reject(record.line, "import.wrong_columns",
-                    fmt::format("the row has {} fields, the header {}", record.fields.size(),
-                                columns.size()));
+    if (record.field_count != columns.size()) {
+      return reject(
+          place, "import.wrong_columns",
+          fmt::format("the row has {} fields, the header {}", record.field_count, columns.size()));
     }
     json values = json::object();
     std::size_t bytes = 0;
@@ -163,31 +218,55 @@ struct Importer::State {
         continue;
       }
       good = false;
-      reject_reason(record.line, stored.error().attribute, import_code(stored.error().fault),
+      reject_reason(place, stored.error().attribute, import_code(stored.error().fault),
                     stored.error().reason);
     }
-    if (good) return accept(record.line, std::move(values), bytes);
-    ++result.rows;
-    ++result.rejected;
+    if (good) return accept(place, std::move(values), bytes);
+    count_rejected(place);
   }
 
   void take(const NdjsonLine& line) {
+    Place place;
+    place.line = line.line;
     if (line.fault != RecordFault::none) {
-      auto [code, reason] = described(line.fault);
-      return reject(line.line, std::move(code), std::move(reason));
+      auto [code, reason] = too_long();
+      return reject(place, std::move(code), std::move(reason));
     }
-    if (!is_utf8(line.text)) return reject(line.line, "import.bad_utf8", "the line is not UTF-8");
+    if (!is_utf8(line.text)) return reject(place, "import.bad_utf8", "the line is not UTF-8");
     auto values = parse_json(line.text);
     if (!values || !values->is_object()) {
       return reject(
-          line.line, "import.bad_json",
+          place, "import.bad_json",
           fmt::format("the line is no JSON object (nested {} deep at most)", kJsonDepthMax));
     }
-    accept(line.line, std::move(*values), line.text.size());
+    accept(place, std::move(*values), line.text.size());
+  }
+
+  /// Tells of a row that is one with an earlier one.
+  void compare(const Place& place, EntityId entity) {
+    const auto first = first_lines.find(entity.value);
+    if (first != first_lines.end()) {
+      ++result.repeated;
+      if (result.repeats.size() >= kImportRejectsMax) return;
+      ImportRepeat& repeat = result.repeats.emplace_back();
+      repeat.line = place.line;
+      repeat.first_line = first->second;
+    } else if (first_lines.size() < kImportComparedMax) {
+      first_lines.emplace(entity.value, place.line);
+    }
+  }
+
+  [[nodiscard]] std::string reason_of(const FieldError& error) const {
+    const auto line = first_lines.find(error.other.value);
+    if (line == first_lines.end()) return error.reason;
+    return fmt::format("{}; line {} of this file is that entity", error.reason, line->second);
   }
 
   void count(const std::vector<OwnOutcome>& outcomes) {
     for (std::size_t i = 0; i < outcomes.size(); ++i) {
+      const bool refused = outcomes[i].action == OwnAction::rejected;
+      (refused ? result.lines.refused : result.lines.rows) += places[i].lines;
+      if (!refused && !key.empty()) compare(places[i], outcomes[i].id);
       ++result.rows;
       switch (outcomes[i].action) {
         case OwnAction::inserted:
@@ -205,7 +284,7 @@ struct Importer::State {
           break;
       }
       for (const FieldError& error : outcomes[i].errors) {
-        reject_reason(lines[i], error.attribute, import_code(error.fault), error.reason);
+        reject_reason(places[i], error.attribute, import_code(error.fault), reason_of(error));
       }
     }
   }
@@ -235,16 +314,30 @@ struct Importer::State {
     const auto outcomes =
         co_await write_own(*lease, catalog->workspace, type, std::move(batch), std::move(write));
     count(outcomes);
-    lines.clear();
+    places.clear();
     batch_bytes = 0;
   }
 
-  template <class Record>
-  Task<void> store(std::vector<Record> records) {
-    for (const Record& record : records) {
+  Task<void> store_csv() {
+    CsvRecord record;
+    while (csv.next(record)) {
+      take(record);
+      if (full()) co_await flush();
+      // What is behind a stray quote is read anew: not all of that in one go of the loop.
+      if (record.quote_line > 0) co_await let_others_go_first();
+    }
+  }
+
+  Task<void> store_ndjson(std::vector<NdjsonLine> records) {
+    for (const NdjsonLine& record : records) {
       take(record);
       if (full()) co_await flush();
     }
+  }
+
+  static Task<void> let_others_go_first() {
+    const auto executor = co_await asio::this_coro::executor;
+    co_await asio::post(executor, asio::use_awaitable);
   }
 };
 
@@ -256,10 +349,27 @@ json to_json(const ImportResult& result) {
   out["unchanged"] = result.unchanged;
   out["rejected"] = result.rejected;
   out["reasons"] = result.reasons;
+  json lines = json::object();
+  lines["total"] = result.lines.total;
+  lines["header"] = result.lines.header;
+  lines["rows"] = result.lines.rows;
+  lines["refused"] = result.lines.refused;
+  lines["blank"] = result.lines.blank;
+  out["lines"] = std::move(lines);
+  out["repeated"] = result.repeated;
+  out["compared"] = result.compared;
+  out["repeats"] = json::array();
+  for (const ImportRepeat& repeat : result.repeats) {
+    json item = json::object();
+    item["line"] = repeat.line;
+    item["first_line"] = repeat.first_line;
+    out["repeats"].push_back(std::move(item));
+  }
   out["rejects"] = json::array();
   for (const ImportReject& reject : result.rejects) {
     json item = json::object();
     item["line"] = reject.line;
+    item["lines"] = reject.lines;
     item["attribute"] = reject.attribute;
     item["code"] = reject.code;
     item["reason"] = reject.reason;
@@ -302,31 +412,36 @@ Task<void> Importer::feed(std::string_view bytes) {
     const std::string_view slice = bytes.substr(0, kSliceBytes);
     bytes.remove_prefix(slice.size());
     if (state_->options.format == ImportFormat::csv) {
-      std::vector<CsvRecord> records;
-      state_->csv.feed(slice, records);
-      co_await state_->store(std::move(records));
+      state_->csv.feed(slice);
+      co_await state_->store_csv();
     } else {
       std::vector<NdjsonLine> lines;
       state_->ndjson.feed(slice, lines);
-      co_await state_->store(std::move(lines));
+      co_await state_->store_ndjson(std::move(lines));
     }
   }
 }
 
 Task<ImportResult> Importer::finish() {
   if (state_->options.format == ImportFormat::csv) {
-    std::vector<CsvRecord> records;
-    state_->csv.finish(records);
-    co_await state_->store(std::move(records));
+    state_->csv.end();
+    co_await state_->store_csv();
     if (state_->columns.empty()) {
       refuse_header("import.empty", "the file is empty", "the first line must name the attributes");
     }
   } else {
     std::vector<NdjsonLine> lines;
     state_->ndjson.finish(lines);
-    co_await state_->store(std::move(lines));
+    co_await state_->store_ndjson(std::move(lines));
   }
   co_await state_->flush();
+  const bool csv = state_->options.format == ImportFormat::csv;
+  ImportLines& in_file = state_->result.lines;
+  in_file.total = csv ? state_->csv.lines() : state_->ndjson.lines();
+  in_file.blank = csv ? state_->csv.blank_lines() : state_->ndjson.blank_lines();
+  SLUICE_INVARIANT(in_file.header + in_file.rows + in_file.refused + in_file.blank ==
+                   in_file.total);
+  state_->result.compared = static_cast<std::int64_t>(state_->first_lines.size());
   std::stable_sort(state_->result.rejects.begin(), state_->result.rejects.end(),
                    [](const ImportReject& a, const ImportReject& b) { return a.line < b.line; });
   co_return std::move(state_->result);

@@ -16,6 +16,8 @@
 namespace sluice::model {
 
 inline constexpr std::size_t kImportRejectsMax = 1000;  ///< rejects kept; all are counted
+inline constexpr std::size_t kImportComparedMax =
+    250'000;  ///< entities of a file whose lines are remembered, to tell which of them are one
 inline constexpr std::size_t kImportBatchBytesMax =
     8u << 20;  ///< a batch is full at 1,000 rows or at this size
 
@@ -41,29 +43,54 @@ struct ImportOptions {
 };
 
 struct ImportReject {
-  std::int64_t line = 0;  ///< where the row begins, from 1; a CSV header is line 1
-  std::string attribute;  ///< attribute or column; empty: the row as a whole
-  std::string code;       ///< "import.bad_value", …
+  std::int64_t line =
+      0;  ///< where the row begins, from 1; of quotes that do not end: where they do
+  std::int64_t lines = 1;  ///< how many lines the row takes; of such quotes it is the last one
+  std::string attribute;   ///< attribute or column; empty: the row as a whole
+  std::string code;        ///< "import.bad_value", …
   std::string reason;
+};
+
+/// Where each line of the file is: header + rows + refused + blank = total.
+struct ImportLines {
+  std::int64_t total = 0;
+  std::int64_t header = 0;
+  std::int64_t rows = 0;  ///< of rows that are stored as the file has them
+  std::int64_t refused = 0;
+  std::int64_t blank = 0;
+};
+
+/// A row whose key an earlier row of the same file had: it was written over that one.
+struct ImportRepeat {
+  std::int64_t line = 0;
+  std::int64_t first_line = 0;
 };
 
 struct ImportResult {
   std::int64_t rows = 0;  ///< data rows seen = inserted + updated + unchanged + rejected
   std::int64_t inserted = 0, updated = 0, unchanged = 0, rejected = 0;
+  ImportLines lines;
   std::vector<ImportReject>
       rejects;               ///< the first kImportRejectsMax reasons (a row may have several)
   std::int64_t reasons = 0;  ///< all reasons: larger than rejects.size() when some are left out
+  std::vector<ImportRepeat> repeats;  ///< the first kImportRejectsMax
+  std::int64_t repeated = 0;          ///< all of them; of a larger file than …
+  std::int64_t compared = 0;          ///< … so many entities: those that repeat one of these
 };
 [[nodiscard]] nlohmann::json to_json(const ImportResult& result);
 
 /// Takes a file in pieces of any size and stores it row by row, as if each row were written alone:
 /// a later row with the same key updates the earlier one. The same file again changes nothing (of a
-/// type with a unique attribute; without one, every row is a new entity). Memory: one batch and one
-/// record. Rows stored before a failure stay; send the file again.
+/// type with a unique attribute; without one, every row is a new entity). Memory: one batch, one
+/// record, and a line number for each of kImportComparedMax entities. Rows stored before a failure
+/// stay; send the file again.
 ///
-/// CSV: the first record names attributes, in any order. NDJSON: one object a line.
+/// CSV: the first record names attributes, in any order. NDJSON: one object a line. No line is left
+/// out of what is counted: a quote that does not end costs its own line (model/csv.hpp).
 /// Codes of rejects: import.bad_value, import.too_long, import.bad_utf8, import.missing_value,
-/// import.unknown_column (NDJSON), import.duplicate_key (a unique value of another entity),
+/// import.unknown_column (NDJSON), import.duplicate_key (a unique value of another entity, named
+/// with the line that it came from when it is this file's), import.ambiguous_key (several entities
+/// of before have this key),
 /// import.missing_key, import.wrong_columns, import.bad_quotes, import.bad_json.
 ///
 /// Owned by one request; used by one coroutine on the pool's loop.

@@ -33,6 +33,7 @@ void NdjsonParser::end_line(std::vector<NdjsonLine>& out) {
   if (current_.line == 1 && text.starts_with("\xEF\xBB\xBF")) text.erase(0, 3);
   const bool blank = std::all_of(text.begin(), text.end(),
                                  [](char c) { return c == ' ' || c == '\t' || c == '\r'; });
+  if (blank) ++blank_;
   if (!blank) out.push_back(std::move(current_));
   current_ = NdjsonLine();
 }

@@ -16,15 +16,20 @@ struct NdjsonLine {
   std::string text;                       ///< without its newline
 };
 
-/// Splits at LF or CRLF; blank lines and a byte order mark are skipped. Holds one line at most.
+/// Splits at LF or CRLF; blank lines are skipped and counted, a byte order mark is skipped. Holds
+/// one line at most.
 class NdjsonParser {
  public:
   void feed(std::string_view bytes, std::vector<NdjsonLine>& out);
   void finish(std::vector<NdjsonLine>& out);
 
+  [[nodiscard]] std::int64_t lines() const { return line_ - 1; }  ///< so far, whole ones
+  [[nodiscard]] std::int64_t blank_lines() const { return blank_; }
+
  private:
   void end_line(std::vector<NdjsonLine>& out);
   std::int64_t line_ = 1;
+  std::int64_t blank_ = 0;
   NdjsonLine current_;
 };
 

@@ -580,11 +580,16 @@ TEST_F(ApiTest, an_import_tells_the_line_and_the_reason_of_each_row_that_it_refu
   EXPECT_NE(said.output.find("5 rows: 2 new, 0 changed, 0 unchanged, 3 rejected"),
             std::string::npos)
       << said.output;
+  EXPECT_NE(said.output.find("7 lines: 1 header, 3 of stored rows, 3 refused, 0 blank"),
+            std::string::npos)
+      << said.output;
   EXPECT_NE(said.errors.find("import.rejected"), std::string::npos) << said.errors;
   const Said again = cli({"--json", "entity", "import", "seat", csv});
   EXPECT_EQ(again.code, 65);
   const json result = json::parse(again.output);
   EXPECT_EQ(result["unchanged"], 2) << result;
+  EXPECT_EQ(result["lines"],
+            json::parse(R"({"total":7,"header":1,"rows":3,"refused":3,"blank":0})"));
   std::map<int, std::string> codes;
   for (const json& reject : result["rejects"]) {
     codes[reject["line"].get<int>()] = reject["code"];
@@ -599,6 +604,84 @@ TEST_F(ApiTest, an_import_tells_the_line_and_the_reason_of_each_row_that_it_refu
   const Said lines = cli({"--json", "entity", "import", "seat", ndjson});
   EXPECT_EQ(lines.code, 65);
   EXPECT_EQ(json::parse(lines.output)["rejected"], 2) << lines.output;
+}
+
+TEST_F(ApiTest, a_rule_that_can_find_nothing_and_rows_that_are_one_are_told) {
+  const std::string& all = stage_->operator_token;
+  const std::string third = "/v1/workspaces/third";
+  ASSERT_LT(ask("POST", "/v1/workspaces", all, R"({"name":"third"})").status, 300);
+  ASSERT_LT(ask("POST", third + "/connectors/stripe/install", all, "{}").status, 300);
+  const auto rule = [&] {
+    const json rules = ask("GET", third + "/link-rules", all).document()["rules"];
+    for (const json& one : rules)
+      if (one["name"] == "stripe.customer.email") return one;
+    return json();
+  };
+  EXPECT_EQ(rule()["connector"], "stripe");
+  EXPECT_EQ(rule()["idle"]["code"], "rule.unknown_type");
+  EXPECT_EQ(ask("GET", third + "/errors", all).document()["errors"], json::array())
+      << "a type that is not there yet is no fault";
+  ASSERT_EQ(ask("POST", third + "/types", all,
+                R"({"name":"customer","attributes":[{"name":"email","type":"text"}]})")
+                .status,
+            201);
+  EXPECT_EQ(rule()["effective"], false);
+  EXPECT_EQ(rule()["idle"]["code"], "rule.no_such_key");
+  ASSERT_EQ(
+      ask("POST", third + "/types", all,
+          R"({"name":"person","attributes":[{"name":"email","type":"text","format":"email","unique":true}]})")
+          .status,
+      201);
+  std::vector<std::string> ids;
+  for (const char* email : {"a@x.example", "b@x.example"}) {
+    const json made =
+        ask("POST", third + "/entities/person", all, json{{"email", email}}.dump()).document();
+    ids.push_back(made["id"].dump());
+  }
+  const Reply taken =
+      ask("PATCH", third + "/entities/person/" + ids[1], all, R"({"email":"A@X.example"})");
+  EXPECT_EQ(taken.code(), "entity.duplicate_key");
+  EXPECT_NE(taken.text.find("entity " + ids[0] + " has this value"), std::string::npos)
+      << taken.text;
+  stage_->host().sql(
+      "insert into sluice.own_shared select workspace_id, type_id, attribute, 'a@x.example', id "
+      "from sluice.own_unique where value = 'b@x.example'");
+  std::map<std::string, json> told;
+  const json errors = ask("GET", third + "/errors", all).document()["errors"];
+  for (const json& one : errors) told[one["code"].get<std::string>()] = one;
+  EXPECT_EQ(told["rule.no_such_key"]["subject"], "stripe.customer.email") << errors;
+  EXPECT_NE(told["rule.no_such_key"]["what"].dump().find("'customer.email' is no link key"),
+            std::string::npos)
+      << errors;
+  EXPECT_NE(told["rule.no_such_key"]["action"].dump().find("link_key"), std::string::npos)
+      << errors;
+  EXPECT_EQ(told["entity.same_key"]["subject"], "person.email") << errors;
+  EXPECT_NE(told["entity.same_key"]["what"].dump().find("entities " + ids[0] + " and " + ids[1]),
+            std::string::npos)
+      << errors;
+}
+
+TEST_F(ApiTest, of_a_file_with_a_stray_quote_every_line_is_accounted_for) {
+  ASSERT_EQ(cli({"entity", "create-type", "note", "email:text:unique:format=email", "note"}).code,
+            0);
+  const std::string csv =
+      write_file("stray.csv",
+                 "email;note\nu1@example.org;ok\nu2@example.org;\"never closed\n"
+                 "\nU1@Example.org;\"two\nlines\"\nu4@example.org;kept\n");
+  const Said refused = cli({"entity", "import", "note", csv});
+  EXPECT_EQ(refused.code, 65);
+  EXPECT_NE(refused.errors.find("--separator ';'"), std::string::npos) << refused.errors;
+  const Said said = cli({"entity", "import", "note", csv, "--separator", ";"});
+  EXPECT_EQ(said.code, 65) << said.errors;
+  for (const char* text : {"4 rows: 2 new, 1 changed, 0 unchanged, 1 rejected",
+                           "7 lines: 1 header, 4 of stored rows, 1 refused, 1 blank",
+                           "1 rows have the key of an earlier row and were written over it",
+                           "quotes open on line 3: text follows a closing quote"}) {
+    EXPECT_NE(said.output.find(text), std::string::npos) << text << "\n" << said.output;
+  }
+  EXPECT_NE(said.errors.find("1 rows were rejected (1 lines); all others are stored"),
+            std::string::npos)
+      << said.errors;
 }
 
 TEST_F(ApiTest, the_command_line_shows_tables_and_the_hosts_json) {

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <fstream>
+#include <iterator>
 #include <random>
 
 #include "model/own_entities.hpp"
@@ -25,7 +27,7 @@ class ImportTest : public sluice::testing::PgTest {
     const WorkspaceId id = co_await make_workspace(pool(), std::move(name));
     const json request = json::parse(R"({"name":"customer","attributes":[
         {"name":"email","type":"text","format":"email","unique":true},
-        {"name":"name","type":"text"},{"name":"seats","type":"integer"},{"name":"vip","type":"boolean"}]})");
+        {"name":"name","type":"text"},{"name":"plan","type":"text"},{"name":"note","type":"text"},{"name":"seats","type":"integer"},{"name":"vip","type":"boolean"}]})");
     auto type = own_type_from_json(request);
     auto lease = co_await pool().acquire();
     auto transaction = co_await pg::Transaction::begin(*lease);
@@ -50,6 +52,12 @@ class ImportTest : public sluice::testing::PgTest {
     }
     return "";
   }
+  /// "header+rows+refused+blank=total", in lines.
+  static std::string lines(const ImportResult& r) {
+    EXPECT_EQ(r.lines.header + r.lines.rows + r.lines.refused + r.lines.blank, r.lines.total);
+    return fmt::format("{}+{}+{}+{}={}", r.lines.header, r.lines.rows, r.lines.refused,
+                       r.lines.blank, r.lines.total);
+  }
   static std::string counts(const ImportResult& r) {
     return fmt::format("{}: {}+ {}~ {}= {}!", r.rows, r.inserted, r.updated, r.unchanged,
                        r.rejected);
@@ -67,6 +75,12 @@ class ImportTest : public sluice::testing::PgTest {
                                      " where workspace_id = {}",
                                      catalog.workspace.value)));
     return rows.get<std::string>(0, 0);
+  }
+  static std::string file(const std::string& name) {
+    std::ifstream stream(std::string(SLUICE_CSV_CASES "/") + name, std::ios::binary);
+    std::string text{std::istreambuf_iterator<char>(stream), {}};
+    EXPECT_FALSE(text.empty()) << name;
+    return text;
   }
   CatalogPtr catalog_;
 };
@@ -168,6 +182,97 @@ TEST_F(ImportTest, AnyChunkingOfAFileGivesTheSameResult) {
       EXPECT_EQ(got, expected) << "seed " << kSeed << ", pieces up to " << piece_max;
     }
   }
+}
+
+TEST_F(ImportTest, AStrayQuoteCostsItsOwnLineAndEveryLineIsAccountedFor) {
+  struct Case {
+    const char* file;
+    const char* counts;
+    const char* lines;
+    const char* rejects;
+  };
+  const Case cases[] = {
+      {"unclosed_quote.csv", "4: 3+ 0~ 0= 1!", "1+3+1+0=5", "3  import.bad_quotes;"},
+      {"badquote.csv", "3: 2+ 0~ 0= 1!", "1+2+1+0=4", "3  import.bad_quotes;"},
+      {"bom_comma.csv", "5: 4+ 0~ 0= 1!", "1+5+1+0=7", "6 email import.missing_key;"},
+      {"nobom_crlf_blank.csv", "2: 2+ 0~ 0= 0!", "1+2+0+2=5", ""},
+      {"short_row.csv", "3: 1+ 0~ 0= 2!", "1+1+2+0=4",
+       "2  import.wrong_columns;3  import.wrong_columns;"},
+  };
+  int n = 0;
+  for (const Case& one : cases) {
+    SCOPED_TRACE(one.file);
+    catalog_ = run(workspace(fmt::format("csv{}", ++n)));
+    const auto result = import(file(one.file));
+    EXPECT_EQ(counts(result), one.counts);
+    EXPECT_EQ(lines(result), one.lines);
+    EXPECT_EQ(rejects(result), one.rejects);
+  }
+}
+
+TEST_F(ImportTest, OfSixtyThousandLinesWithOneStrayQuoteAllOthersAreStored) {
+  std::string text = "email,name\n";
+  for (int line = 2; line <= 60'001; ++line) {
+    text +=
+        line == 12 ? "u12@x.example,\"5 inch\n" : fmt::format("u{0}@x.example,\"n {0}\"\n", line);
+  }
+  const auto result = import(text);
+  EXPECT_EQ(counts(result), "60000: 59999+ 0~ 0= 1!");
+  EXPECT_EQ(lines(result), "1+59999+1+0=60001");
+  EXPECT_EQ(rejects(result), "12  import.bad_quotes;");
+  EXPECT_EQ(result.rejects[0].reason,
+            "quotes open on line 12: text follows a closing quote; a quote inside quotes is "
+            "doubled");
+  EXPECT_EQ(to_json(result)["lines"]["refused"], 1);
+}
+
+TEST_F(ImportTest, ARefusedRowOfSeveralLinesSaysSo) {
+  const auto result = import("email,name\na@x.com,\"one\ntwo\",\nb@x.com,\"x\ny\",\"z\n");
+  EXPECT_EQ(counts(result), "2: 0+ 0~ 0= 2!");
+  EXPECT_EQ(lines(result), "1+0+4+0=5");
+  EXPECT_EQ(rejects(result), "2  import.wrong_columns;5  import.bad_quotes;");
+  EXPECT_EQ(result.rejects[0].lines, 2);
+  EXPECT_EQ(result.rejects[1].lines, 2);
+  EXPECT_NE(result.rejects[1].reason.find("the row begins on line 4"), std::string::npos)
+      << result.rejects[1].reason;
+}
+
+TEST_F(ImportTest, LinesOfNdjsonAreAccountedFor) {
+  ImportOptions options;
+  options.format = ImportFormat::ndjson;
+  const auto result = import("{\"email\":\"a@x.com\"}\n\n{\n  \n{\"email\":\"b@x.com\"}", options);
+  EXPECT_EQ(counts(result), "3: 2+ 0~ 0= 1!");
+  EXPECT_EQ(lines(result), "0+2+1+2=5");
+}
+
+TEST_F(ImportTest, AFileWithAnotherSeparatorSaysWhich) {
+  try {
+    import(file("semicolon.csv"));
+    FAIL();
+  } catch (const Failure& failure) {
+    EXPECT_EQ(failure.error().code, "import.unknown_column");
+    EXPECT_EQ(failure.error().hint,
+              "its fields seem to be separated by ';': say so, --separator ';' or ?separator=%3B");
+  }
+}
+
+TEST_F(ImportTest, LinesThatAreOneByTheirKeySayWhich) {
+  const auto result = import("email,name\nAnn@x.com,1\nb@x.com,2\nann@X.com,3\nb@x.com,2\n");
+  EXPECT_EQ(counts(result), "4: 2+ 1~ 1= 0!");
+  EXPECT_EQ(result.repeated, 2);
+  ASSERT_EQ(result.repeats.size(), 2u);
+  EXPECT_EQ(to_json(result)["repeats"].dump(),
+            R"([{"first_line":2,"line":4},{"first_line":3,"line":5}])");
+  EXPECT_EQ(import("email,name\nb@x.com,2\n").repeated, 0);
+}
+
+TEST_F(ImportTest, AnAddressIsOneHoweverItIsSpelt) {
+  const auto result = import(file("one_address_six_ways.csv"));
+  EXPECT_EQ(counts(result), "6: 1+ 5~ 0= 0!");
+  EXPECT_EQ(result.repeated, 5);
+  EXPECT_EQ(result.repeats.front().first_line, 2);
+  const auto rows = import(file("dup_rows.csv"));
+  EXPECT_EQ(counts(rows), "3: 1+ 2~ 0= 0!");
 }
 
 TEST_F(ImportTest, OnlyOwnTypesCanBeImportedInto) {
