@@ -32,6 +32,56 @@ std::optional<Micros> from_civil(int year, int month, int day, int hour, int min
          std::chrono::minutes(minute) + std::chrono::seconds(second);
 }
 
+/// 1 to 12; 0 when it is no month.
+int month_of(std::string_view name) {
+  static constexpr std::array<std::string_view, 12> kMonths = {
+      "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+  for (std::size_t i = 0; i < kMonths.size(); ++i) {
+    if (name == kMonths[i]) return static_cast<int>(i) + 1;
+  }
+  return 0;
+}
+
+/// "05:16:54" at `at`, of a day that is known.
+std::optional<Micros> with_time(int year, int month, int day, std::string_view text,
+                                std::size_t at) {
+  if (at + 8 > text.size() || text[at + 2] != ':' || text[at + 5] != ':') return std::nullopt;
+  const int hour = digits(text, at, 2), minute = digits(text, at + 3, 2),
+            second = digits(text, at + 6, 2);
+  if (month == 0 || day < 0 || year < 0 || hour < 0 || minute < 0 || second < 0)
+    return std::nullopt;
+  return from_civil(year, month, day, hour, minute, second);
+}
+
+/// "Mon, 23 Nov 2026 05:16:54 GMT"
+std::optional<Micros> from_imf_fixdate(std::string_view text) {
+  if (text.size() != 29 || !text.ends_with(" GMT") || text.substr(3, 2) != ", ")
+    return std::nullopt;
+  return with_time(digits(text, 12, 4), month_of(text.substr(8, 3)), digits(text, 5, 2), text, 17);
+}
+
+/// "Mon Nov 23 05:16:54 2026"; a day below ten is written " 6"
+std::optional<Micros> from_asctime(std::string_view text) {
+  if (text.size() != 24 || text[3] != ' ' || text[7] != ' ' || text[19] != ' ') return std::nullopt;
+  const int day = text[8] == ' ' ? digits(text, 9, 1) : digits(text, 8, 2);
+  return with_time(digits(text, 20, 4), month_of(text.substr(4, 3)), day, text, 11);
+}
+
+/// "Monday, 23-Nov-26 05:16:54 GMT": of the years that end so, the last one that is not more than
+/// 50 years away in the future.
+std::optional<Micros> from_rfc850(std::string_view text, Micros now) {
+  const std::size_t comma = text.find(", ");
+  if (comma == std::string_view::npos || !text.ends_with(" GMT")) return std::nullopt;
+  const std::string_view rest = text.substr(comma + 2);
+  if (rest.size() != 22 || rest[2] != '-' || rest[6] != '-' || rest[9] != ' ') return std::nullopt;
+  const int of_century = digits(rest, 7, 2);
+  if (of_century < 0) return std::nullopt;
+  const std::chrono::year_month_day today{std::chrono::floor<days>(sys_days{} + now)};
+  const int last = static_cast<int>(today.year()) + 50;
+  const int year = last - (((last - of_century) % 100) + 100) % 100;
+  return with_time(year, month_of(rest.substr(3, 3)), digits(rest, 0, 2), rest, 10);
+}
+
 }  // namespace
 
 Micros SystemClock::now() const {
@@ -87,20 +137,10 @@ std::optional<Micros> from_rfc3339(std::string_view text) {
   return std::nullopt;
 }
 
-std::optional<Micros> from_http_date(std::string_view text) {
-  static constexpr std::array<std::string_view, 12> kMonths = {
-      "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
-  // "Mon, 23 Nov 2026 05:16:54 GMT"
-  if (text.size() != 29 || !text.ends_with(" GMT")) return std::nullopt;
-  int month = 0;
-  for (std::size_t i = 0; i < kMonths.size(); ++i) {
-    if (text.substr(8, 3) == kMonths[i]) month = static_cast<int>(i) + 1;
-  }
-  const int day = digits(text, 5, 2), year = digits(text, 12, 4);
-  const int hour = digits(text, 17, 2), minute = digits(text, 20, 2), second = digits(text, 23, 2);
-  if (month == 0 || day < 0 || year < 0 || hour < 0 || minute < 0 || second < 0)
-    return std::nullopt;
-  return from_civil(year, month, day, hour, minute, second);
+std::optional<Micros> from_http_date(std::string_view text, Micros now) {
+  if (const auto time = from_imf_fixdate(text)) return time;
+  if (const auto time = from_asctime(text)) return time;
+  return from_rfc850(text, now);
 }
 
 }  // namespace sluice

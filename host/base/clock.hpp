@@ -32,7 +32,9 @@ class SystemClock final : public Clock {
 [[nodiscard]] std::string to_rfc3339(Micros time);
 /// Accepts any offset and 0 to 9 fraction digits; nullopt when it is not RFC 3339.
 [[nodiscard]] std::optional<Micros> from_rfc3339(std::string_view text);
-/// IMF-fixdate, as in the HTTP Date header ("Mon, 23 Nov 2026 05:16:54 GMT").
-[[nodiscard]] std::optional<Micros> from_http_date(std::string_view text);
+/// The date of an HTTP header in each of the forms that must be read (RFC 9110, 5.6.7):
+/// IMF-fixdate ("Mon, 23 Nov 2026 05:16:54 GMT"), RFC 850 ("Monday, 23-Nov-26 05:16:54 GMT", whose
+/// year is told by `now`) and asctime ("Mon Nov 23 05:16:54 2026"). Names of weekdays do not count.
+[[nodiscard]] std::optional<Micros> from_http_date(std::string_view text, Micros now);
 
 }  // namespace sluice

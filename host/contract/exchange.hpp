@@ -44,6 +44,7 @@ struct Response {
   Headers headers;  ///< without Set-Cookie and echoed secrets
   std::string body;
   std::string transport_error;  ///< why no response came, after the host's own retries
+  bool unframed = false;        ///< nothing said where it ends, so that it may have been cut
 };
 
 enum class FailureClass {

@@ -1,6 +1,9 @@
 #include "fetch/address.hpp"
 
+#include <algorithm>
 #include <array>
+#include <charconv>
+#include <string>
 
 namespace sluice::fetch {
 namespace {
@@ -91,8 +94,47 @@ bool matches(const asio::ip::address_v6::bytes_type& address, const RangeV6& ran
 
 }  // namespace
 
+Nat64Prefix Nat64Prefix::well_known() { return *parse("64:ff9b::/96"); }
+
+std::optional<Nat64Prefix> Nat64Prefix::parse(std::string_view text) {
+  const std::size_t slash = text.find('/');
+  if (slash == std::string_view::npos) return std::nullopt;
+  int bits = 0;
+  const char* const end = text.data() + text.size();
+  const auto [stopped, error] = std::from_chars(text.data() + slash + 1, end, bits);
+  constexpr std::array kLengths = {32, 40, 48, 56, 64, 96};
+  if (error != std::errc() || stopped != end ||
+      std::find(kLengths.begin(), kLengths.end(), bits) == kLengths.end())
+    return std::nullopt;
+  boost::system::error_code malformed;
+  const auto address = asio::ip::make_address_v6(std::string(text.substr(0, slash)), malformed);
+  if (malformed || address.scope_id() != 0) return std::nullopt;
+  const auto bytes = address.to_bytes();
+  const auto size = static_cast<std::size_t>(bits / 8);
+  if (std::any_of(bytes.begin() + static_cast<std::ptrdiff_t>(size), bytes.end(),
+                  [](std::uint8_t byte) { return byte != 0; }))
+    return std::nullopt;
+  return Nat64Prefix(bytes, size);
+}
+
+std::optional<asio::ip::address_v4> Nat64Prefix::within(const asio::ip::address_v6& address) const {
+  constexpr std::size_t kReserved = 8;  // stands between the parts, and is no part of the address
+  const auto bytes = address.to_bytes();
+  if (!std::equal(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(bytes_),
+                  base_.begin()))
+    return std::nullopt;
+  asio::ip::address_v4::bytes_type four;
+  std::size_t at = bytes_;
+  for (std::uint8_t& byte : four) {
+    if (at == kReserved) ++at;
+    byte = bytes[at++];
+  }
+  return asio::ip::address_v4(four);
+}
+
 std::optional<std::string_view> address_refusal(const asio::ip::address& address,
-                                                AddressAllowance allowance) {
+                                                AddressAllowance allowance,
+                                                std::span<const Nat64Prefix> nat64) {
   if (address.is_v4()) return refusal_v4(address.to_v4().to_uint(), allowance);
   const asio::ip::address_v6 six = address.to_v6();
   if (six.is_v4_mapped()) {
@@ -100,6 +142,9 @@ std::optional<std::string_view> address_refusal(const asio::ip::address& address
     return refusal_v4(four.to_uint(), allowance);
   }
   if (six.scope_id() != 0 && !six.is_link_local()) return "scoped address";
+  for (const Nat64Prefix& prefix : nat64) {
+    if (const auto four = prefix.within(six)) return refusal_v4(four->to_uint(), {});
+  }
   const auto bytes = six.to_bytes();
   for (const RangeV6& range : kRangesV6) {
     if (!matches(bytes, range)) continue;

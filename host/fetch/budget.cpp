@@ -151,13 +151,19 @@ struct Budget::State {
   }
   /// Between two requests; zero: none.
   [[nodiscard]] nanoseconds interval_at(TimePoint now) const {
+    return std::max(own_interval_at(now), spread_at(now));
+  }
+  /// By the declared rate, or what is left of it after a 429.
+  [[nodiscard]] nanoseconds own_interval_at(TimePoint now) const {
     const double rate = rate_at(now);
-    nanoseconds interval = rate > 0 ? interval_of(rate) : nanoseconds::zero();
-    if (window && now < window->resets_at && window->left > 0 && window->limit &&
-        window->left <= *window->limit / kSpreadDivisor) {
-      interval = std::max(interval, (window->resets_at - now) / window->left);
-    }
-    return interval;
+    return rate > 0 ? interval_of(rate) : nanoseconds::zero();
+  }
+  /// By what the vendor's window has left; zero: enough.
+  [[nodiscard]] nanoseconds spread_at(TimePoint now) const {
+    if (!window || now >= window->resets_at || window->left <= 0 || !window->limit ||
+        window->left > *window->limit / kSpreadDivisor)
+      return nanoseconds::zero();
+    return (window->resets_at - now) / window->left;
   }
   /// Until when the vendor wants nothing; a time that has passed when it may be asked.
   [[nodiscard]] TimePoint vendor_wants_at(TimePoint now) const {
@@ -172,12 +178,25 @@ struct Budget::State {
     if (interval <= nanoseconds::zero()) return open;
     // The pause since the last start counts by the interval of now, so that a pace that has just
     // become slower holds at once.
-    return std::max({open, last_start + interval, next_even - interval * burst_more()});
+    const TimePoint at =
+        std::max({open, last_start + interval, next_even - interval * burst_more()});
+    // A window that begins anew ends what its predecessor asked for.
+    return is_spread(now) ? std::max(open, std::min(at, window->resets_at)) : at;
+  }
+  /// The vendor's window is what the pace comes from.
+  [[nodiscard]] bool is_spread(TimePoint now) const {
+    return spread_at(now) > own_interval_at(now);
+  }
+  /// When the request that is first may go, as far as the vendor has a word in it; a time that has
+  /// passed when it may be asked.
+  [[nodiscard]] TimePoint vendor_lets_go_at(TimePoint now) const {
+    return is_spread(now) ? next_start(now) : vendor_wants_at(now);
   }
   [[nodiscard]] int burst_more() const { return share >= 1 ? options.burst - 1 : 0; }
   void spend(TimePoint now) {
     const nanoseconds interval = interval_at(now);
     if (interval > nanoseconds::zero()) next_even = std::max(now, next_even) + interval;
+    if (is_spread(now)) next_even = std::min(next_even, window->resets_at);
     last_start = burst_more() > 0 ? TimePoint::min() : now;
     if (window && now < window->resets_at) --window->left;
   }
@@ -324,7 +343,9 @@ Task<Budget::Permit> Budget::acquire_from(std::shared_ptr<State> state, Priority
   Permit permit;
   for (;;) {
     const TimePoint now = state->clock.steady();
-    if (const TimePoint open = state->vendor_wants_at(now); open > now && open - now > patience) {
+    const bool is_first = state->first() == waiter.get();
+    const TimePoint open = is_first ? state->vendor_lets_go_at(now) : state->vendor_wants_at(now);
+    if (open > now && open - now > patience) {
       permit.held_for_ = std::chrono::ceil<milliseconds>(open - now);
       ++state->counted.held_back;
       break;
@@ -370,11 +391,12 @@ void Budget::heed(const Permit& permit, int status, const contract::Headers& hea
     state.suspects.erase(permit.place_->asker);
   }
   if (const auto told = rate_window(state.options.headers, headers, now)) state.learn(*told, at);
-  if (status == 429) ++state.counted.rate_limited;
-  if (status != 429 && status != 503) return;
+  const bool too_fast = says_too_fast(status, headers, now);
+  if (too_fast) ++state.counted.rate_limited;
+  if (!too_fast && status != 503) return;
   const auto asked = retry_after(headers, now);
   if (asked && asked->count() > 0) return state.hold(at + *asked);
-  if (status != 429 || state.vendor_wants_at(at) > at) return;
+  if (!too_fast || state.vendor_wants_at(at) > at) return;
   // Those that were under way when the rate was halved were too many by the old rate, not by this.
   const bool counted_already = state.share < 1 && permit.place_->started <= state.slowed_at;
   if (!counted_already) state.slow_down(at);
@@ -398,6 +420,22 @@ std::vector<HungRequest> Budget::hung() const {
     HungRequest& one = all.emplace_back();
     one.asker = place.asker;
     one.since = std::chrono::duration_cast<milliseconds>(now - place.started);
+  }
+  return all;
+}
+
+std::vector<HeldRequest> Budget::held() const {
+  constexpr milliseconds kWorthSaying{1'000};
+  std::vector<HeldRequest> all;
+  const TimePoint now = state_->clock.steady();
+  const TimePoint open = state_->vendor_lets_go_at(now);
+  if (open < now + kWorthSaying) return all;
+  for (const auto& line : state_->lines) {
+    for (const auto& waiter : line) {
+      HeldRequest& one = all.emplace_back();
+      one.asker = waiter->asker;
+      one.left = std::chrono::ceil<milliseconds>(open - now);
+    }
   }
   return all;
 }

@@ -63,6 +63,12 @@ struct HungRequest {
   std::chrono::milliseconds since{0};
 };
 
+/// A request that waits because of what the vendor said of its rate.
+struct HeldRequest {
+  Asker asker;
+  std::chrono::milliseconds left{0};  ///< at least
+};
+
 /// For metrics: what one account's budget did (growing) and where it stands.
 struct BudgetStats {
   std::uint64_t granted = 0;    ///< requests that were let go
@@ -92,7 +98,8 @@ struct BudgetStats {
 ///   the rate after a 429 that gave no time: halved, then back step by step. Answers to requests
 ///   that were sent before the last halving do not halve again;
 ///   what the vendor's window has left: nothing goes after its last request until it begins anew,
-///   and its last fifth (when the vendor tells the limit) is spread over the time that is left.
+///   and its last fifth (when the vendor tells the limit) is spread over the time that is left. It
+///   holds nobody up beyond the window's end.
 /// A vendor's time (Retry-After, the window's end) holds the whole account.
 class Budget {
  private:
@@ -139,8 +146,9 @@ class Budget {
 
   Budget(BudgetOptions options, const Clock& clock, Delay& delay);
 
-  /// Waits for its turn, a place and the pace. Where the vendor's hold ends later than `patience`
-  /// from now it answers at once with a permit that is not granted. Cancelled: throws
+  /// Waits for its turn, a place and the pace. Where what the vendor said (a hold, its window) lets
+  /// the request go later than `patience` from now only, it answers at once with a permit that is
+  /// not granted. Cancelled: throws
   /// boost::system::system_error(operation_aborted) and holds nothing.
   Task<Permit> acquire(Priority priority = Priority::snapshot,
                        std::chrono::milliseconds patience = kPatient);
@@ -148,8 +156,8 @@ class Budget {
   /// What the answer to the permit's request says about the rate; call it for each answer, before
   /// the permit is given back. `now` is wall time.
   void heed(const Permit& permit, int status, const contract::Headers& headers, Micros now);
-  /// No request starts before `until`, at most hold_max away: the vendor said so. An earlier time
-  /// than a hold in force is ignored.
+  /// No request starts before `until`, at most hold_max away: the vendor said so, in words that
+  /// only the connector understands. An earlier time than a hold in force is ignored.
   void hold_until(std::chrono::steady_clock::time_point until);
   /// For requests that start from now on (CHECK said it is a test account).
   void set_requests_per_second(double requests_per_second);
@@ -158,6 +166,8 @@ class Budget {
   [[nodiscard]] std::size_t waiting() const;
   [[nodiscard]] BudgetStats stats() const;
   [[nodiscard]] std::vector<HungRequest> hung() const;
+  /// Those that wait for the vendor's rate for another second or more.
+  [[nodiscard]] std::vector<HeldRequest> held() const;
 
  private:
   static Task<Permit> acquire_from(std::shared_ptr<State> state, Priority priority,

@@ -87,6 +87,7 @@ RawRequest raw_request(const contract::Request& request, const Planned& planned,
   raw.plain_http = planned.destination.scheme == "http";
   raw.fresh_connection = !planned.idempotent;
   raw.addresses = context.allowance.addresses;
+  raw.route = planned.destination.opened_by_admin ? Route::direct : Route::outward;
   raw.deadlines = options.deadlines;
   if (context.patience)
     raw.deadlines.headers = std::min(raw.deadlines.headers, context.patience->headers);
@@ -98,15 +99,16 @@ RawRequest raw_request(const contract::Request& request, const Planned& planned,
   return raw;
 }
 
-void log_attempt(const contract::Request& request, const Planned& planned, int status,
-                 std::string_view error, milliseconds took, std::size_t bytes) {
+void log_attempt(const contract::Request& request, const Planned& planned,
+                 const Result<RawResponse>& result, milliseconds took) {
   log::debug("fetch.attempt", {{"method", contract::to_string(request.method)},
                                {"host", planned.destination.host},
                                {"path", path_of(request.target)},
-                               {"status", status},
-                               {"error", error},
+                               {"status", result ? result->status : 0},
+                               {"error", result ? std::string() : result.error().code},
                                {"ms", static_cast<std::int64_t>(took.count())},
-                               {"bytes", bytes}});
+                               {"bytes", result ? result->body.size() : std::size_t{0}},
+                               {"unframed", result && result->unframed ? 1 : 0}});
 }
 
 std::size_t status_class(int status) {
@@ -227,8 +229,10 @@ struct Client::State {
       std::optional<std::chrono::steady_clock::time_point>& first_began) {
     Asker asker = context.asker;
     if (context.each_path_apart) asker.what.append(" ").append(path_of(request.target));
-    Budget::Permit permit = co_await context.budget.acquire(
-        context.priority, state->options.retry.retry_after_max, std::move(asker));
+    milliseconds patience = state->options.retry.retry_after_max;
+    if (context.patience) patience = std::min(patience, context.patience->rate);
+    Budget::Permit permit =
+        co_await context.budget.acquire(context.priority, patience, std::move(asker));
     const bool waited = permit.waited();
     const auto waited_us =
         static_cast<std::uint64_t>(std::chrono::duration_cast<Micros>(permit.waited_for()).count());
@@ -254,11 +258,10 @@ struct Client::State {
     const auto took = std::chrono::duration_cast<milliseconds>(state->clock.steady() - began);
     if (result) {
       context.budget.heed(permit, result->status, result->headers, state->clock.now());
-      log_attempt(request, planned, result->status, "", took, result->body.size());
-    } else {
-      log_attempt(request, planned, 0, result.error().code, took, 0);
     }
-    state->count(context, [&result](FetchStats& stats) { count_end(stats, result); });
+    log_attempt(request, planned, result, took);
+    const Micros now = state->clock.now();
+    state->count(context, [&result, now](FetchStats& stats) { count_end(stats, result, now); });
     co_return std::move(result);
   }
 
@@ -295,13 +298,13 @@ struct Client::State {
                   "there is no host '" + host + "', though its domain exists");
   }
 
-  static void count_end(FetchStats& stats, const Result<RawResponse>& result) {
+  static void count_end(FetchStats& stats, const Result<RawResponse>& result, Micros now) {
     ++stats.by_status_class[result ? status_class(result->status) : 0];
     if (!result) {
       ++stats.transport_errors;
       return;
     }
-    stats.rate_limited += result->status == 429 ? 1 : 0;
+    stats.rate_limited += says_too_fast(result->status, result->headers, now) ? 1 : 0;
     stats.bytes_sent += result->bytes_sent;
     stats.bytes_received += result->bytes_received;
     stats.bytes_inflated += result->body.size();
@@ -327,7 +330,10 @@ struct Client::State {
                          result.error().kind == ErrorKind::retry_later;
     }
     RetryOptions retry = options.retry;
-    if (context.patience) retry.tries_max = std::min(retry.tries_max, context.patience->tries);
+    if (context.patience) {
+      retry.tries_max = std::min(retry.tries_max, context.patience->tries);
+      retry.retry_after_max = std::min(retry.retry_after_max, context.patience->rate);
+    }
     const auto wait = next_wait(retry, ended, clock.now(), entropy);
     if (wait && ended.headers != nullptr &&
         (ended.status == 429 || retry_after(*ended.headers, clock.now()))) {
@@ -348,6 +354,7 @@ struct Client::State {
       return response;
     }
     response.status = result->status;
+    response.unframed = result->unframed;
     response.headers = std::move(result->headers);
     response.body = std::move(result->body);
     if (const int places = redact(response.headers, response.body, authentication.masks);

@@ -39,6 +39,7 @@ struct ClientOptions {
 struct Patience {
   std::chrono::milliseconds headers{60'000};
   int tries = 5;
+  std::chrono::milliseconds rate{60'000};  ///< for what the vendor says of its rate
 };
 
 /// Whose request it is. Everything in it outlives the send.
@@ -70,9 +71,9 @@ struct SendContext {
 /// Never throws for vendor trouble. Statuses are the connector's business: a 404, a 3xx (not
 /// followed) and a 429 or 500 that outlived the retries come back as they are. Limits and lost
 /// connections come back as transport_error ("fetch.limit.response_bytes_max: …",
-/// "fetch.transport.cut: …"). While the vendor wants the account left alone for longer than
-/// RetryOptions::retry_after_max, nothing is sent: the answer is its own 429 again, with
-/// Retry-After as it stands now and no body.
+/// "fetch.transport.cut: …"). While the vendor wants the account left alone, or its window lets the
+/// next request go, for longer than RetryOptions::retry_after_max (or Patience), nothing is sent:
+/// the answer is its own 429 again, with Retry-After as it stands now and no body.
 ///
 /// Response::body has 64 readable zero bytes behind its end. They are capacity of that very string:
 /// move it, do not copy it, where a parser relies on them.

@@ -2,6 +2,7 @@
 
 #include <curl/curl.h>
 #include <fmt/format.h>
+#include <openssl/ssl.h>
 #include <sodium.h>
 #include <sys/socket.h>
 
@@ -10,11 +11,12 @@
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
-#include <charconv>
 #include <cstring>
 #include <unordered_set>
 
 #include "base/check.hpp"
+#include "base/log.hpp"
+#include "fetch/answer_head.hpp"
 #include "fetch/inflate.hpp"
 #include "fetch/lookup.hpp"
 
@@ -29,6 +31,7 @@ constexpr std::size_t kBodyPadding = 64;
 constexpr std::uint64_t kRatioFreeBytes = 64 << 10;
 constexpr std::size_t kSpareHandlesMax = 64;
 constexpr long kReadBytesMax = 64 << 10;
+constexpr milliseconds kLooksApart{100};
 
 enum class Phase { connecting, tls, headers, body };
 
@@ -73,6 +76,12 @@ Value info(CURL* easy, CURLINFO what) {
   return value;
 }
 
+/// Where a TLS session keeps its transfer; one for the process, as OpenSSL has it.
+int tls_slot() {
+  static const int slot = SSL_get_ex_new_index(0, nullptr, nullptr, nullptr, nullptr);
+  return slot;
+}
+
 std::optional<asio::ip::address> to_address(const sockaddr* address) {
   if (address->sa_family == AF_INET) {
     sockaddr_in four{};
@@ -91,13 +100,16 @@ std::optional<asio::ip::address> to_address(const sockaddr* address) {
 
 /// One transfer from perform() to its end. Curl's callbacks for it get a pointer to it.
 struct Transfer {
-  Transfer(const Executor& executor, RawRequest r) : request(std::move(r)), bell(executor) {}
+  Transfer(const Executor& executor, RawRequest r, const CurlOptions& o, bool proxy)
+      : request(std::move(r)), options(o), through_proxy(proxy), bell(executor) {}
   ~Transfer() {
     sodium_memzero(request.url.data(), request.url.size());
     for (auto& [name, value] : request.headers) sodium_memzero(value.data(), value.size());
   }
 
   RawRequest request;
+  const CurlOptions& options;
+  bool through_proxy;  ///< then the proxy is what is dialled, and it is the operator's
   asio::steady_timer
       bell;              ///< wakes perform(): the end, a deadline, or a deadline that came nearer
   CURL* easy = nullptr;  ///< null once it has ended
@@ -113,11 +125,13 @@ struct Transfer {
   bool sent = false;
 
   RawResponse response;
+  AnswerHead head;
   std::size_t header_bytes = 0;
-  std::optional<Inflater> inflater;  ///< when the body is compressed
-  curl_socket_t dialled = CURL_SOCKET_BAD;
-  std::optional<Error> failure;  ///< why a callback ended it
-  std::string refused;           ///< addresses that were not dialled
+  bool said_goodbye = false;           ///< the peer ended its side of TLS by close_notify
+  std::optional<Inflater> inflater;    ///< when the body is compressed
+  std::vector<curl_socket_t> dialled;  ///< one after the other, or IPv6 and IPv4 side by side
+  std::optional<Error> failure;        ///< why a callback ended it
+  std::string refused;                 ///< addresses that were not dialled
   bool done = false;
   std::optional<Result<RawResponse>> result;
 
@@ -137,6 +151,11 @@ struct Transfer {
   [[nodiscard]] TimePoint deadline() const {
     return std::min(phase_started + phase_limit(), started + request.deadlines.total);
   }
+  /// Before the deadline; see Core::look_at_the_clock().
+  [[nodiscard]] TimePoint next_look() const {
+    if (phase != Phase::connecting) return TimePoint::max();
+    return SteadyClock::now() + std::max(request.deadlines.connect / 16, kLooksApart);
+  }
   void enter(Phase next) {
     phase = next;
     phase_started = SteadyClock::now();
@@ -150,7 +169,8 @@ struct Transfer {
   }
   /// True when the address may be used; else notes the reason.
   bool admit(const asio::ip::address& address) {
-    const auto reason = address_refusal(address, request.addresses);
+    if (through_proxy) return true;
+    const auto reason = address_refusal(address, request.addresses, options.nat64);
     if (!reason) return true;
     if (!refused.empty()) refused += ", ";
     refused += fmt::format("{} ({})", address.to_string(), *reason);
@@ -165,8 +185,9 @@ curl_socket_t on_open_socket(void* user, curlsocktype, curl_sockaddr* to) noexce
   auto& transfer = *static_cast<Transfer*>(user);
   const auto address = to_address(&to->addr);
   if (!address || !transfer.admit(*address)) return CURL_SOCKET_BAD;
-  transfer.dialled = ::socket(to->family, to->socktype | SOCK_CLOEXEC, to->protocol);
-  return transfer.dialled;
+  const curl_socket_t made = ::socket(to->family, to->socktype | SOCK_CLOEXEC, to->protocol);
+  if (made != CURL_SOCKET_BAD) transfer.dialled.push_back(made);
+  return made;
 }
 
 int on_request(void* user, char* peer, char*, int, int) noexcept {
@@ -179,28 +200,23 @@ int on_request(void* user, char* peer, char*, int, int) noexcept {
   return CURL_PREREQFUNC_OK;
 }
 
-std::string_view trimmed(std::string_view text) {
-  const auto blank = [](char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; };
-  while (!text.empty() && blank(text.front())) text.remove_prefix(1);
-  while (!text.empty() && blank(text.back())) text.remove_suffix(1);
-  return text;
+/// Sees the peer's close_notify, which libcurl does not tell from a connection that just ended.
+void on_tls_event(const SSL* tls, int where, int what) noexcept {
+  if ((where & SSL_CB_READ_ALERT) != SSL_CB_READ_ALERT || (what & 0xff) != SSL_AD_CLOSE_NOTIFY)
+    return;
+  if (auto* const transfer = static_cast<Transfer*>(SSL_get_ex_data(tls, tls_slot())))
+    transfer->said_goodbye = true;
 }
 
-/// One layer of gzip or none; what else a vendor answers with was not asked for.
-bool choose_encoding(Transfer& transfer) {
-  const auto encoding = contract::find_header(transfer.response.headers, "content-encoding");
-  if (!encoding || encoding->empty()) return true;
-  const std::string name(*encoding);
-  if (curl_strequal(name.c_str(), "identity") != 0) return true;
-  if (curl_strequal(name.c_str(), "gzip") != 0 || curl_strequal(name.c_str(), "x-gzip") != 0 ||
-      curl_strequal(name.c_str(), "deflate") != 0) {
-    transfer.inflater.emplace();
-    return true;
-  }
-  transfer.stop(ErrorKind::unsupported, "fetch.transport.encoding",
-                "the response body has a content encoding that was not offered (gzip, one layer)",
-                "the vendor or something between ignores Accept-Encoding");
-  return false;
+/// For an answer that ends where its connection does: no other transfer follows on that one.
+void listen_for_goodbye(Transfer& transfer) {
+  const auto* const session = info<curl_tlssessioninfo*>(transfer.easy, CURLINFO_TLS_SSL_PTR);
+  if (session == nullptr || session->backend != CURLSSLBACKEND_OPENSSL ||
+      session->internals == nullptr)
+    return;
+  auto* const tls = static_cast<SSL*>(session->internals);
+  if ((SSL_get_shutdown(tls) & SSL_RECEIVED_SHUTDOWN) != 0) transfer.said_goodbye = true;
+  if (SSL_set_ex_data(tls, tls_slot(), &transfer) == 1) SSL_set_info_callback(tls, &on_tls_event);
 }
 
 void stop_at_response_bytes_max(Transfer& transfer) {
@@ -208,20 +224,6 @@ void stop_at_response_bytes_max(Transfer& transfer) {
                 fmt::format("response body is larger than response_bytes_max {}",
                             transfer.request.limits.response_bytes_max),
                 "ask for smaller pages, or raise the limit");
-}
-
-/// A body that says itself that it is too large is not read at all.
-bool announces_little_enough(Transfer& transfer) {
-  const auto announced = contract::find_header(transfer.response.headers, "content-length");
-  if (!announced) return true;
-  std::uint64_t bytes = 0;
-  const auto [end, error] =
-      std::from_chars(announced->data(), announced->data() + announced->size(), bytes);
-  const bool too_many =
-      error == std::errc::result_out_of_range ||
-      (error == std::errc() && bytes > transfer.request.limits.response_bytes_max);
-  if (too_many) stop_at_response_bytes_max(transfer);
-  return !too_many;
 }
 
 std::size_t on_header(char* data, std::size_t, std::size_t size, void* user) noexcept {
@@ -235,21 +237,19 @@ std::size_t on_header(char* data, std::size_t, std::size_t size, void* user) noe
     return 0;
   }
   if (transfer.phase == Phase::body) return size;  // trailers: counted, not kept
-  std::string_view line = trimmed({data, size});
-  if (line.starts_with("HTTP/")) {
-    transfer.response.headers.clear();
-    return size;
+  auto next = transfer.head.take({data, size});
+  if (!next) {
+    transfer.failure = std::move(next.error());
+    return 0;
   }
-  if (line.empty()) {
-    if (info<long>(transfer.easy, CURLINFO_RESPONSE_CODE) < 200) return size;
-    transfer.enter(Phase::body);
-    return choose_encoding(transfer) && announces_little_enough(transfer) ? size : 0;
-  }
-  const std::size_t colon = line.find(':');
-  if (colon == std::string_view::npos) return size;
-  transfer.response.headers.emplace_back(trimmed(line.substr(0, colon)),
-                                         trimmed(line.substr(colon + 1)));
-  return size;
+  if (*next == AnswerHead::Part::head) return size;
+  transfer.enter(Phase::body);
+  if (transfer.head.is_compressed()) transfer.inflater.emplace();
+  if (transfer.head.framing() == Framing::connection_end) listen_for_goodbye(transfer);
+  // A body that says itself that it is too large is not read at all.
+  if (transfer.head.length() <= transfer.request.limits.response_bytes_max) return size;
+  stop_at_response_bytes_max(transfer);
+  return 0;
 }
 
 /// Appends what on_body received, inflated, within the limits.
@@ -294,7 +294,7 @@ std::size_t on_body(char* data, std::size_t, std::size_t size, void* user) noexc
                   "");
     return 0;
   }
-  transfer.stop(ErrorKind::unsupported, "fetch.transport.encoding",
+  transfer.stop(ErrorKind::unknown_outcome, "fetch.transport.encoding",
                 "the response body is broken gzip",
                 "the vendor or something between sent a damaged body");
   return 0;
@@ -358,11 +358,17 @@ struct CurlMulti::Core : std::enable_shared_from_this<Core> {
 
   // --- sockets and the timer
 
-  static int on_socket(CURL*, curl_socket_t fd, int what, void* user, void*) {
-    static_cast<Core*>(user)->watch(fd, what);
+  // Nothing may be thrown through curl. A socket that the kernel will not watch is one from which
+  // nothing comes: the transfer ends by its deadline. Out of memory ends the process.
+  static int on_socket(CURL*, curl_socket_t fd, int what, void* user, void*) noexcept {
+    try {
+      static_cast<Core*>(user)->watch(fd, what);
+    } catch (const boost::system::system_error& error) {
+      log::warning("fetch.socket_not_watched", {{"error", error.what()}});
+    }
     return 0;
   }
-  static int on_timer(CURLM*, long timeout_ms, void* user) {
+  static int on_timer(CURLM*, long timeout_ms, void* user) noexcept {
     static_cast<Core*>(user)->set_timer(timeout_ms);
     return 0;
   }
@@ -376,8 +382,9 @@ struct CurlMulti::Core : std::enable_shared_from_this<Core> {
       return;
     }
     if (multi == nullptr) return;
-    auto& slot = found == watches.end() ? watches[fd] : found->second;
-    if (!slot) slot = std::make_shared<Watch>(executor, fd);
+    std::shared_ptr<Watch> slot =
+        found == watches.end() ? std::make_shared<Watch>(executor, fd) : found->second;
+    watches.insert_or_assign(fd, slot);
     slot->wanted = what;
     arm(slot);
   }
@@ -435,6 +442,10 @@ struct CurlMulti::Core : std::enable_shared_from_this<Core> {
   void drive(curl_socket_t fd, int events) {
     int running = 0;
     curl_multi_socket_action(multi, fd, events, &running);
+    end_what_is_done();
+  }
+
+  void end_what_is_done() {
     int left = 0;
     while (CURLMsg* message = curl_multi_info_read(multi, &left)) {
       if (message->msg != CURLMSG_DONE) continue;
@@ -447,6 +458,10 @@ struct CurlMulti::Core : std::enable_shared_from_this<Core> {
   }
 
   // --- one transfer
+
+  [[nodiscard]] bool through_proxy(const RawRequest& request) const {
+    return request.route == Route::outward && !options.proxy.empty();
+  }
 
   void begin(Transfer& transfer) {
     if (spare.empty()) {
@@ -482,7 +497,13 @@ struct CurlMulti::Core : std::enable_shared_from_this<Core> {
     set(easy, CURLOPT_PROTOCOLS_STR, request.plain_http ? "http,https" : "https");
     set(easy, CURLOPT_REDIR_PROTOCOLS_STR, "https");
     set(easy, CURLOPT_FOLLOWLOCATION, 0L);
-    set(easy, CURLOPT_PROXY, "");
+    set(easy, CURLOPT_PROXY, through_proxy(request) ? options.proxy.c_str() : "");
+    if (through_proxy(request)) {
+      // A tunnel also for http, so that the proxy sees no request and no credential.
+      set(easy, CURLOPT_HTTPPROXYTUNNEL, 1L);
+      set(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+      if (!options.ca_file.empty()) set(easy, CURLOPT_PROXY_CAINFO, options.ca_file.c_str());
+    }
     set(easy, CURLOPT_NETRC, static_cast<long>(CURL_NETRC_IGNORED));
     set(easy, CURLOPT_DISALLOW_USERNAME_IN_URL, 1L);
     set(easy, CURLOPT_PATH_AS_IS, 1L);
@@ -491,9 +512,11 @@ struct CurlMulti::Core : std::enable_shared_from_this<Core> {
     set(easy, CURLOPT_OPENSOCKETDATA, static_cast<void*>(&transfer));
     set(easy, CURLOPT_PREREQFUNCTION, &on_request);
     set(easy, CURLOPT_PREREQDATA, static_cast<void*>(&transfer));
+    // Of this curl gives the first of several addresses half, the next one half of the rest …: it
+    // must be little more than our deadline, which would else end the transfer at the first.
+    const milliseconds connect = request.deadlines.connect;
     set(easy, CURLOPT_CONNECTTIMEOUT_MS,
-        static_cast<long>(
-            (request.deadlines.connect + request.deadlines.tls + milliseconds(1000)).count()));
+        static_cast<long>((connect + std::max(connect / 8, milliseconds(100))).count()));
     for (const std::string& pin : options.pins) append(transfer.pins, pin);
     if (transfer.pins) set(easy, CURLOPT_RESOLVE, transfer.pins.get());
     // How: TLS 1.2 or later with verified names, HTTP/2 where TLS offers it.
@@ -540,33 +563,67 @@ struct CurlMulti::Core : std::enable_shared_from_this<Core> {
 
   static Result<RawResponse> outcome(Transfer& transfer, CURLcode code) {
     if (transfer.failure) return std::unexpected(std::move(*transfer.failure));
-    if (code == CURLE_OK && transfer.inflater && !transfer.inflater->complete()) {
-      return fail(ErrorKind::unknown_outcome, "fetch.transport.cut",
-                  "the response body ends within its gzip data",
+    if (code != CURLE_OK) return std::unexpected(error_of(transfer, code));
+    if (const char* const missing = what_is_missing(transfer)) {
+      return fail(ErrorKind::unknown_outcome, "fetch.transport.cut", missing,
                   "the connection broke before the answer was complete");
     }
-    if (code == CURLE_OK) {
-      RawResponse& response = transfer.response;
-      response.status = static_cast<int>(info<long>(transfer.easy, CURLINFO_RESPONSE_CODE));
-      response.bytes_sent = transfer.request.body.size();
-      // Growing writes zeros, shrinking keeps the bytes: they stay readable behind the end as
-      // capacity.
-      const std::size_t size = response.body.size();
-      response.body.resize(size + kBodyPadding);
-      response.body.resize(size);
-      if (transfer.inflater) {  // they describe what came over the wire
-        std::erase_if(response.headers, [](const auto& header) {
-          return curl_strequal(header.first.c_str(), "content-encoding") != 0 ||
-                 curl_strequal(header.first.c_str(), "content-length") != 0;
-        });
-      }
-      return std::move(response);
+    RawResponse& response = transfer.response;
+    response.status = transfer.head.status();
+    response.headers = std::move(transfer.head.headers());
+    response.unframed = transfer.head.framing() == Framing::connection_end && !is_tls(transfer);
+    response.bytes_sent = transfer.request.body.size();
+    // Growing writes zeros, shrinking keeps the bytes: they stay readable behind the end as
+    // capacity.
+    const std::size_t size = response.body.size();
+    response.body.resize(size + kBodyPadding);
+    response.body.resize(size);
+    if (transfer.inflater) {  // they describe what came over the wire
+      std::erase_if(response.headers, [](const auto& header) {
+        return curl_strequal(header.first.c_str(), "content-encoding") != 0 ||
+               curl_strequal(header.first.c_str(), "content-length") != 0;
+      });
     }
-    return std::unexpected(error_of(transfer, code));
+    return std::move(response);
+  }
+
+  static bool is_tls(const Transfer& transfer) {
+    return transfer.request.url.starts_with("https://");
+  }
+
+  /// That libcurl is content does not say that the end was seen: it takes an answer that breaks off
+  /// in its head for one without a body, and any end of a connection for the end of an answer
+  /// without a length. Null: nothing is missing.
+  static const char* what_is_missing(const Transfer& transfer) {
+    const AnswerHead& head = transfer.head;
+    switch (head.framing()) {
+      case Framing::unknown:
+        return "the answer ends within its headers";
+      case Framing::length:
+        if (transfer.response.bytes_received != head.length())
+          return "the answer is not as long as it says";
+        break;
+      case Framing::connection_end:
+        if (is_tls(transfer) && !transfer.said_goodbye)
+          return "the answer says nowhere how long it is, and its connection ended without TLS's "
+                 "close_notify";
+        if (transfer.inflater && !transfer.inflater->has_member())
+          return "the response body ends before its gzip data";
+        break;
+      case Framing::no_body:
+      case Framing::chunked:
+      case Framing::stream:
+        break;  // libcurl has seen the end
+    }
+    if (transfer.inflater && !transfer.inflater->complete())
+      return "the response body ends within its gzip data";
+    return nullptr;
   }
 
   static Error error_of(const Transfer& transfer, CURLcode code) {
-    if (!transfer.refused.empty() && !transfer.sent) {
+    // Where one address may not be dialled and another did not answer, it is the other's failure.
+    const bool dialled_another = !transfer.dialled.empty() && code != CURLE_ABORTED_BY_CALLBACK;
+    if (!transfer.refused.empty() && !transfer.sent && !dialled_another) {
       return Error(ErrorKind::denied, "fetch.policy.address",
                    fmt::format("the host's address is not allowed: {}", transfer.refused),
                    "vendors live on the public internet; an admin can open an exception for this "
@@ -582,6 +639,12 @@ struct CurlMulti::Core : std::enable_shared_from_this<Core> {
     }
     const char* const detail =
         transfer.detail[0] != 0 ? transfer.detail.data() : curl_easy_strerror(code);
+    const bool verifies = code != CURLE_PEER_FAILED_VERIFICATION &&
+                          code != CURLE_SSL_CACERT_BADFILE && code != CURLE_SSL_ISSUER_ERROR;
+    if (transfer.through_proxy && !transfer.sent && verifies) {
+      return Error(lost, "fetch.transport.proxy", detail,
+                   "the proxy of fetch.proxy let nothing through; its log says why");
+    }
     switch (code) {
       case CURLE_COULDNT_RESOLVE_HOST:
         return Error(lost, std::string(kNoAddress), detail, "check the host name and the DNS");
@@ -638,11 +701,22 @@ struct CurlMulti::Core : std::enable_shared_from_this<Core> {
     transfer.bell.cancel();
   }
 
-  /// The bell rang at a deadline: either there was progress since and it moves, or the transfer
+  /// Curl gives up an address, and goes on to the next one, only when something has it look at the
+  /// clock, and for that it sets no timer. A look is at all transfers; one is enough for all that
+  /// are connecting.
+  void look_at_the_clock(TimePoint now) {
+    if (now < looked_at + kLooksApart) return;
+    looked_at = now;
+    int running = 0;
+    curl_multi_perform(multi, &running);
+    end_what_is_done();
+  }
+
+  /// The bell rang, at a deadline: either there was progress since and it moves, or the transfer
   /// ends.
   void expire(Transfer& transfer) {
     const TimePoint now = SteadyClock::now();
-    if (now < transfer.deadline()) return;
+    if (now < transfer.deadline()) return look_at_the_clock(now);
     const bool total = now >= transfer.started + transfer.request.deadlines.total;
     if (!total && progressed(transfer, now)) return;
     const auto over = [&](const char* name, milliseconds limit, const char* what) {
@@ -669,15 +743,19 @@ struct CurlMulti::Core : std::enable_shared_from_this<Core> {
   static bool progressed(Transfer& transfer, TimePoint now) {
     CURL* const easy = transfer.easy;
     if (transfer.phase == Phase::connecting) {
-      // Curl does not say mid-way that TCP is done; the socket does.
-      sockaddr_storage peer{};
-      socklen_t size = sizeof peer;
-      if (transfer.dialled == CURL_SOCKET_BAD ||
-          ::getpeername(transfer.dialled, reinterpret_cast<sockaddr*>(&peer), &size) != 0) {
-        return false;
-      }
+      // Curl does not say mid-way that TCP is done; the sockets do.
+      const auto connected = [](curl_socket_t socket) {
+        sockaddr_storage peer{};
+        socklen_t size = sizeof peer;
+        return ::getpeername(socket, reinterpret_cast<sockaddr*>(&peer), &size) == 0;
+      };
+      if (std::ranges::none_of(transfer.dialled, connected)) return false;
       transfer.phase = Phase::tls;
       transfer.phase_started = now;
+      // Curl's own bound counts to the end of the handshake.
+      const Deadlines& limits = transfer.request.deadlines;
+      set(easy, CURLOPT_CONNECTTIMEOUT_MS,
+          static_cast<long>((limits.connect + limits.tls + milliseconds(1000)).count()));
       return true;
     }
     if (transfer.phase == Phase::tls) return false;
@@ -693,7 +771,8 @@ struct CurlMulti::Core : std::enable_shared_from_this<Core> {
     if (core->multi == nullptr) {
       co_return fail(ErrorKind::cancelled, "fetch.cancelled", "the client was shut down");
     }
-    Transfer transfer(core->executor, std::move(request));
+    const bool proxy = core->through_proxy(request);
+    Transfer transfer(core->executor, std::move(request), core->options, proxy);
     struct Guard {  // the frame may be destroyed while it waits
       Core& core;
       Transfer& transfer;
@@ -706,7 +785,7 @@ struct CurlMulti::Core : std::enable_shared_from_this<Core> {
     } guard{*core, transfer};
     core->begin(transfer);
     while (!transfer.done) {
-      transfer.armed = transfer.deadline();
+      transfer.armed = std::min(transfer.deadline(), transfer.next_look());
       transfer.poked = false;
       transfer.bell.expires_at(transfer.armed);
       boost::system::error_code rung;
@@ -726,6 +805,7 @@ struct CurlMulti::Core : std::enable_shared_from_this<Core> {
   CURLM* multi = nullptr;  ///< null once closed
   asio::steady_timer timer;
   std::uint64_t timer_generation = 0;
+  TimePoint looked_at{};
   std::unordered_map<curl_socket_t, std::shared_ptr<Watch>> watches;
   std::vector<CURL*> spare;
   std::unordered_set<Transfer*> active;

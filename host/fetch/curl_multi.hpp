@@ -16,7 +16,7 @@ namespace sluice::fetch {
 
 /// How long each part of a transfer may take.
 struct Deadlines {
-  std::chrono::milliseconds connect{10'000};  ///< name resolution and TCP
+  std::chrono::milliseconds connect{10'000};  ///< name resolution and TCP, to all addresses
   std::chrono::milliseconds tls{10'000};      ///< the handshake, counted from the end of `connect`
   std::chrono::milliseconds headers{
       60'000};  ///< from the request's last sent byte to the end of the headers
@@ -32,6 +32,12 @@ struct TransferLimits {
   std::uint64_t inflate_ratio_max = 100;  ///< inflated to received bytes, beyond the first 64 KiB
 };
 
+/// Where a transfer goes out.
+enum class Route {
+  outward,  ///< by the operator's proxy, where there is one
+  direct,   ///< what an admin opened for one connection: never by the proxy
+};
+
 /// One transfer, ready to go: policy has been applied, credentials are in the headers or the URL.
 struct RawRequest {
   std::string method = "GET";
@@ -42,6 +48,7 @@ struct RawRequest {
   bool fresh_connection =
       false;  ///< never on a reused one (curl repeats those on its own when they turn out dead)
   AddressAllowance addresses;
+  Route route = Route::outward;
   Deadlines deadlines;
   TransferLimits limits;
 };
@@ -52,11 +59,14 @@ struct RawResponse {
   std::string body;  ///< 64 readable zero bytes follow its end; moving keeps them, copying does not
   std::uint64_t bytes_received = 0;  ///< of the body, before inflation
   std::uint64_t bytes_sent = 0;
+  bool unframed = false;  ///< nothing said where it ends: it may have been cut
 };
 
 struct CurlOptions {
   std::string user_agent = "Sluice";
-  std::string ca_file;            ///< empty: the system's
+  std::string ca_file;  ///< vouches besides the system's; empty: none
+  std::string proxy;    ///< "http://proxy.internal:3128"; empty: none
+  std::vector<Nat64Prefix> nat64 = {Nat64Prefix::well_known()};
   std::vector<std::string> pins;  ///< "name:port:address[,address]": answers in place of DNS
   long idle_connections_max = 64;
 };
@@ -80,7 +90,13 @@ class Transport {
 ///
 /// Each address is judged twice by address_refusal(): when it is dialled, and again before each
 /// request on the connection that carries it, so neither a name that changes its answer nor a
-/// pooled connection of somebody with more rights gets past it.
+/// pooled connection of somebody with more rights gets past it. Behind a proxy only the proxy is
+/// dialled, which resolves the vendors' names; then the addresses are its to judge.
+///
+/// An answer is whole, or there is none: one that is cut anywhere, in its headers, its body, its
+/// trailer or its coding, is "fetch.transport.cut". One that says nowhere how long it is ends with
+/// its connection: over TLS by close_notify, or it was cut; in clear nobody can say, and it is
+/// RawResponse::unframed.
 ///
 /// May be destroyed with transfers under way: they end with "fetch.cancelled". The execution
 /// context must outlive it.

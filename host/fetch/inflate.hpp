@@ -8,7 +8,9 @@
 
 namespace sluice::fetch {
 
-/// Inflates one body, gzip or zlib, one or more members. Owner: the transfer. Not copyable.
+/// Inflates one body, gzip (one or more members) or zlib. What stands behind the last member and is
+/// no further one, such as the zeros with which some servers fill a block, is left out. Owner: the
+/// transfer. Not copyable.
 class Inflater {
  public:
   /// Takes the next piece of output; false ends the inflation (the caller knows why).
@@ -24,6 +26,8 @@ class Inflater {
   Outcome feed(std::string_view input, Sink sink, void* user);
   /// True between members: where a body may end. An empty body is complete too.
   [[nodiscard]] bool complete() const;
+  /// At least one member was read to its end.
+  [[nodiscard]] bool has_member() const;
 
  private:
   struct Stream;

@@ -174,6 +174,7 @@ Result<Destination> overridden(const contract::Host& host, std::string_view url)
   out.scheme = parts->scheme;
   out.host = lower(parts->host);
   out.base_path = parts->path;
+  out.opened_by_admin = true;
   if (auto set = set_port(out, host.name, parts->port); !set) return std::unexpected(set.error());
   return out;
 }

@@ -35,6 +35,7 @@ struct Destination {
   std::string host;
   std::uint16_t port = 443;
   std::string base_path;
+  bool opened_by_admin = false;  ///< one of EgressAllowance::base_urls: never through a proxy
 
   /// "https://api.example.com" + base_path; the port only when it is not the scheme's.
   [[nodiscard]] std::string url() const;

@@ -63,11 +63,14 @@ std::optional<milliseconds> span_with_units(std::string_view text) {
 Micros made_at(const contract::Headers& headers, Micros now) {
   const auto date = contract::find_header(headers, "Date");
   if (!date) return now;
-  return from_http_date(*date).value_or(now);
+  return from_http_date(*date, now).value_or(now);
 }
 
 std::optional<milliseconds> reset_span(contract::ResetUnit unit, std::string_view text,
                                        const contract::Headers& headers, Micros now) {
+  if (const auto at = from_rfc3339(text)) {  // whatever was declared, it is no number
+    return span_of(static_cast<double>((*at - made_at(headers, now)).count()) / 1000);
+  }
   if (unit == contract::ResetUnit::delta) return span_with_units(text);
   const auto value = number(text);
   if (!value) return std::nullopt;
@@ -102,9 +105,13 @@ std::optional<milliseconds> retry_after(const contract::Headers& headers, Micros
   const auto value = contract::find_header(headers, "Retry-After");
   if (!value) return std::nullopt;
   if (const auto seconds = number(*value)) return span_of(*seconds * 1000);
-  const auto date = from_http_date(*value);
+  const auto date = from_http_date(*value, now);
   if (!date) return std::nullopt;
   return span_of(static_cast<double>((*date - made_at(headers, now)).count()) / 1000);
+}
+
+bool says_too_fast(int status, const contract::Headers& headers, Micros now) {
+  return status == 429 || (status == 403 && retry_after(headers, now));
 }
 
 std::optional<RateWindow> rate_window(const contract::RateHeaders& names,
@@ -113,7 +120,9 @@ std::optional<RateWindow> rate_window(const contract::RateHeaders& names,
   const auto remaining_text = contract::find_header(headers, names.remaining);
   const auto reset_text = contract::find_header(headers, names.reset);
   if (!remaining_text || !reset_text) return std::nullopt;
-  const auto remaining = number(*remaining_text);
+  // Some vendors count what was too much below zero.
+  const bool overdrawn = remaining_text->starts_with('-') && number(remaining_text->substr(1));
+  const auto remaining = overdrawn ? std::optional(0.0) : number(*remaining_text);
   const auto resets_in = reset_span(names.unit, *reset_text, headers, now);
   if (!remaining || !resets_in) return std::nullopt;
   constexpr double kCountMax = 1e12;

@@ -9,13 +9,14 @@ using std::chrono::milliseconds;
 
 bool may_pass(int status) {
   if (status == 408 || status == 409 || status == 425 || status == 429) return true;
-  return status >= 500 && status != 501 && status != 505;
+  return status >= 500 && status < 600 && status != 501 && status != 505;
 }
 
-bool asks_for_repeat(const Attempt& attempt) {
+bool asks_for_repeat(const Attempt& attempt, Micros now) {
   if (attempt.status == 0) return attempt.repeatable && (attempt.idempotent || !attempt.sent);
-  if (!should_retry(*attempt.headers).value_or(may_pass(attempt.status))) return false;
-  return attempt.idempotent || attempt.status == 429;
+  const bool too_fast = says_too_fast(attempt.status, *attempt.headers, now);
+  if (!should_retry(*attempt.headers).value_or(too_fast || may_pass(attempt.status))) return false;
+  return attempt.idempotent || too_fast;
 }
 
 milliseconds backoff(const RetryOptions& options, int number, Entropy& entropy) {
@@ -31,7 +32,7 @@ milliseconds backoff(const RetryOptions& options, int number, Entropy& entropy) 
 
 std::optional<milliseconds> next_wait(const RetryOptions& options, const Attempt& attempt,
                                       Micros now, Entropy& entropy) {
-  if (attempt.number >= options.tries_max || !asks_for_repeat(attempt)) return std::nullopt;
+  if (attempt.number >= options.tries_max || !asks_for_repeat(attempt, now)) return std::nullopt;
   milliseconds wait = backoff(options, attempt.number, entropy);
   if (attempt.headers != nullptr) {
     const auto asked = retry_after(*attempt.headers, now).value_or(milliseconds::zero());

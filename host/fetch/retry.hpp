@@ -36,10 +36,11 @@ struct Attempt {
 
 /// The wait before the next attempt; nullopt: no more. By error class:
 ///   nothing was sent (name, connect, TLS timeout)   repeated, whatever the method
-///   sent, and the answer lost (cut, timeout)        repeated when the request is idempotent
+///   sent, and the answer lost (cut, damaged,        repeated when the request is idempotent
+///   timeout)
 ///   beyond a limit, a certificate that does not     not repeated: it would fail the same way
 ///   verify, an encoding that nobody offered
-///   429                                             repeated, whatever the method: it was refused
+///   429; 403 with Retry-After                       repeated, whatever the method: it was refused
 ///   408, 409, 425, 5xx but 501 and 505              repeated when the request is idempotent
 ///   every other status                              is an answer, not an error
 /// The vendor's "…-Should-Retry: false" ends it, "true" adds other statuses (should_retry()). The

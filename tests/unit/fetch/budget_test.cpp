@@ -321,6 +321,58 @@ TEST_F(BudgetInTime, TheLastFifthOfAWindowIsSpreadOverItsTime) {
   }
 }
 
+TEST_F(BudgetInTime, AWindowThatBeginsAnewEndsWhatTheOldOneSpread) {
+  make(with_window(100));
+  answer(200, {{"X-Limit", "100"}, {"X-Remaining", "3"}, {"X-Reset", "3600"}});
+  for (int i = 0; i < 30; ++i) start(Priority::snapshot, "s");
+  finish();
+  ASSERT_EQ(at_.size(), 31u);
+  EXPECT_LE(at_.back() - at_.front(), std::chrono::seconds(3'601)) << "nobody waits for longer";
+}
+
+TEST_F(BudgetInTime, ASpreadThatIsLongerThanThePatienceIsNotWaitedFor) {
+  make(with_window(100));
+  answer(200, {{"X-Limit", "5000"}, {"X-Remaining", "3"}, {"X-Reset", "3600"}});
+  std::optional<milliseconds> held_for;
+  const auto ask = [](Budget& budget, std::optional<milliseconds>& out) -> Task<> {
+    const Budget::Permit permit =
+        co_await budget.acquire(Priority::snapshot, std::chrono::seconds(60));
+    if (!permit.granted()) out = permit.held_for();
+  };
+  asio::co_spawn(loop_, ask(*budget_, held_for), asio::detached);
+  finish();
+  ASSERT_TRUE(held_for);
+  EXPECT_GE(*held_for, std::chrono::minutes(19)) << "one of three in an hour";
+  EXPECT_LE(*held_for, std::chrono::minutes(20));
+  EXPECT_EQ(budget_->stats().held_back, 1u);
+}
+
+TEST_F(BudgetInTime, SaysWhoWaitsForTheVendorsRateAndHowLong) {
+  make(with_window(100));
+  EXPECT_TRUE(budget_->held().empty());
+  budget_->hold_until(clock_.steady() + std::chrono::seconds(30));
+  EXPECT_TRUE(budget_->held().empty()) << "nobody waits";
+  start(Priority::change, "c");
+  start(Priority::snapshot, "s");
+  loop_.restart();
+  loop_.poll();
+  ASSERT_EQ(budget_->held().size(), 2u);
+  EXPECT_EQ(budget_->held().front().left, std::chrono::seconds(30));
+  finish();
+  EXPECT_TRUE(budget_->held().empty());
+  EXPECT_GE(at_.front(), milliseconds(30'000));
+}
+
+TEST_F(BudgetInTime, A403WithARetryAfterHoldsTheAccountAndOneWithoutIsAPermission) {
+  make(with_window(100));
+  answer(403, {});
+  EXPECT_EQ(budget_->stats().held_for, milliseconds(0));
+  EXPECT_EQ(budget_->stats().rate_limited, 0u);
+  answer(403, {{"Retry-After", "7"}});
+  EXPECT_EQ(budget_->stats().held_for, std::chrono::seconds(7));
+  EXPECT_EQ(budget_->stats().rate_limited, 1u);
+}
+
 TEST_F(BudgetInTime, ANewWindowReplacesTheOldOneAndAnEmptyOneIsNoSlowdown) {
   make(with_window(100));
   answer(200, {{"X-Remaining", "1"}, {"X-Reset", "10"}});

@@ -631,8 +631,10 @@ TEST_F(ClientTest, TellsBrokenAnswersFromGoodOnes) {
   const Response half = answer(get("/script/half"));
   EXPECT_TRUE(half.transport_error.starts_with("fetch.transport.cut: "))
       << half.status << " " << half.body.size();
-  for (const char* encoding : {"br", "gzip, gzip", "zstd"}) {
-    server_.scripts["odd"] = {http(200, "?", fmt::format("Content-Encoding: {}\r\n", encoding))};
+  for (const char* encoding : {"br", "gzip, gzip", "zstd", "gzip\r\nContent-Encoding: gzip",
+                               "gzip\r\nContent-Encoding: br"}) {
+    const std::string twice = gzip(gzip("?"));
+    server_.scripts["odd"] = {http(200, twice, fmt::format("Content-Encoding: {}\r\n", encoding))};
     EXPECT_TRUE(
         answer(get("/script/odd")).transport_error.starts_with("fetch.transport.encoding: "))
         << encoding;
@@ -641,6 +643,104 @@ TEST_F(ClientTest, TellsBrokenAnswersFromGoodOnes) {
   EXPECT_EQ(answer(get("/script/two")).body, "one two");
   server_.scripts["none"] = {http(200, "", "Content-Encoding: gzip\r\n")};
   EXPECT_EQ(answer(get("/script/none")).status, 200);
+}
+
+TEST_F(ClientTest, LeavesOutWhatStandsBehindTheGzipData) {
+  const std::string one = gzip("one"), two = gzip("two");
+  for (const auto& [behind, body] :
+       std::vector<std::pair<std::string, std::string>>{{std::string(512, '\0'), "one"},
+                                                        {"\x1f", "one"},
+                                                        {"\x1f" + std::string(9, '\0'), "one"},
+                                                        {"<!-- served by cache-7 -->", "one"},
+                                                        {two + std::string(3, '\0'), "onetwo"}}) {
+    server_.scripts["padded"] = {http(200, one + behind, "Content-Encoding: gzip\r\n")};
+    const Response response = answer(get("/script/padded"));
+    EXPECT_EQ(response.body, body) << response.transport_error;
+  }
+  // The members and what is behind them, a byte at a time.
+  std::string chunks;
+  for (const char c : one + two + std::string(3, '\0'))
+    chunks += fmt::format("1\r\n{}\r\n", std::string(1, c));
+  server_.scripts["slow"] = {
+      "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Encoding: gzip\r\n\r\n" + chunks +
+      "0\r\n\r\n"};
+  EXPECT_EQ(answer(get("/script/slow")).body, "onetwo");
+}
+
+TEST_F(ClientTest, AnAnswerWithTwoLengthsIsNone) {
+  options_.retry.tries_max = 1;
+  server_.scripts["two"] = {
+      "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 7\r\n\r\n1234567"};
+  const Response response = answer(get("/script/two"));
+  EXPECT_EQ(response.transport_error,
+            "fetch.transport.protocol: the response has two lengths, 5 and 7");
+}
+
+TEST_F(ClientTest, KeepsAllHeadersAndTheLengthOfWhatWasNotSentIsNoLimit) {
+  server_.scripts["odd"] = {
+      http(200, "ok", "X-First: 1\r\nHTTP/2-Settings: x\r\nX-Long: one\r\n  two\r\n")};
+  const Response response = answer(get("/script/odd"));
+  EXPECT_EQ(contract::find_header(response.headers, "x-first"), "1");
+  EXPECT_EQ(contract::find_header(response.headers, "x-long"), "one two");
+  server_.scripts["not-modified"] = {
+      "HTTP/1.1 304 Not Modified\r\nContent-Length: 99999999\r\n\r\n"};
+  EXPECT_EQ(answer(get("/script/not-modified")).status, 304);
+  server_.scripts["999"] = {http(999, "go away")};
+  stats_ = FetchStats();
+  EXPECT_EQ(answer(get("/script/999")).status, 999);
+  EXPECT_EQ(stats_.attempts, 1u);
+}
+
+/// Takes no connection: what is dialled there hangs.
+class Swallower {
+ public:
+  Swallower(asio::io_context& loop, const asio::ip::tcp::endpoint& at) : acceptor_(loop) {
+    acceptor_.open(at.protocol());
+    acceptor_.bind(at);
+    acceptor_.listen(0);
+    for (int i = 0; i < 8; ++i) {
+      auto& socket = waiting_.emplace_back(loop);
+      socket.async_connect(at, [](boost::system::error_code) {});
+    }
+  }
+
+ private:
+  asio::ip::tcp::acceptor acceptor_;
+  std::vector<asio::ip::tcp::socket> waiting_;
+};
+
+TEST_F(ClientTest, TriesTheNextAddressOfANameWhenTheFirstDoesNotAnswer) {
+  const asio::ip::tcp::endpoint dead(asio::ip::make_address("127.0.0.2"), server_.port());
+  const Swallower swallower(loop_, dead);
+  options_.deadlines.connect = seconds(4);
+  options_.retry.tries_max = 1;
+  options_.curl.pins = {fmt::format("api.example.com:{}:127.0.0.2,127.0.0.1", server_.port())};
+  allowance_.base_urls["api"] = fmt::format("http://api.example.com:{}", server_.port());
+  const Response response = answer(get("/plain"));
+  EXPECT_EQ(response.status, 200) << response.transport_error;
+}
+
+TEST_F(ClientTest, WhenOneAddressIsNotAllowedAndTheOtherDoesNotAnswerItIsTheOthersFailure) {
+  asio::ip::tcp::acceptor closed(loop_,
+                                 asio::ip::tcp::endpoint(asio::ip::address_v4::loopback(), 0));
+  const auto port = closed.local_endpoint().port();
+  closed.close();
+  options_.retry.tries_max = 1;
+  options_.curl.pins = {fmt::format("api.example.com:{}:10.0.0.1,127.0.0.1", port)};
+  allowance_.base_urls["api"] = fmt::format("http://api.example.com:{}", port);
+  const Response response = answer(get("/plain"));
+  EXPECT_TRUE(response.transport_error.starts_with("fetch.transport.connect: "))
+      << response.transport_error;
+}
+
+TEST_F(ClientTest, AHandshakeMayTakeLongerThanTheConnection) {
+  options_.retry.tries_max = 1;
+  options_.deadlines.connect = milliseconds(100);
+  options_.deadlines.tls = milliseconds(900);
+  allowance_.base_urls["api"] = fmt::format("https://127.0.0.1:{}", server_.port());
+  const auto began = std::chrono::steady_clock::now();
+  EXPECT_TRUE(answer(get("/")).transport_error.starts_with("fetch.transport.tls_timeout: "));
+  EXPECT_GE(std::chrono::steady_clock::now() - began, milliseconds(900));
 }
 
 TEST_F(ClientTest, SendsARequestThatMustNotBeRepeatedOnAFreshConnection) {

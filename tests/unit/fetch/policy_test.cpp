@@ -128,6 +128,30 @@ TEST(EgressPolicy, OpensOnlyWhatTheAllowanceNames) {
   EXPECT_TRUE(address_refusal(asio::ip::make_address("169.254.169.254"), own)) << "never opened";
 }
 
+TEST(EgressPolicy, JudgesTheAddressInsideANat64OneAndOnlyBehindAPrefixOfThisNetwork) {
+  const auto own = Nat64Prefix::parse("2001:db8:64::/48");
+  ASSERT_TRUE(own);
+  const std::vector<Nat64Prefix> nat64 = {Nat64Prefix::well_known(), *own};
+  AddressAllowance all;
+  all.loopback = all.private_networks = true;
+  const auto judge = [&](const char* text) {
+    return address_refusal(asio::ip::make_address(text), all, nat64).value_or("");
+  };
+  EXPECT_EQ(judge("64:ff9b::808:808"), "");               // 8.8.8.8
+  EXPECT_EQ(judge("64:ff9b::7f00:1"), "loopback");        // 127.0.0.1
+  EXPECT_EQ(judge("64:ff9b::a00:1"), "private network");  // 10.0.0.1
+  EXPECT_EQ(judge("64:ff9b::a9fe:a9fe"), "link-local (cloud metadata)");
+  EXPECT_EQ(judge("64:ff9b:1::808:808"), "NAT64");  // no prefix of this network
+  EXPECT_EQ(judge("2001:db8:64:808:8:800::"), "");  // 8.8.8.8 around the reserved byte
+  EXPECT_EQ(judge("2001:db8:64:a9fe:a9:fe00::"), "link-local (cloud metadata)");
+  EXPECT_EQ(judge("2001:db8:65::1"), "documentation");
+  for (const char* bad : {"", "64:ff9b::", "64:ff9b::/95", "64:ff9b::1/96", "64:ff9b::/96x",
+                          "10.0.0.0/8", "fe80::%1/64", "/96"})
+    EXPECT_FALSE(Nat64Prefix::parse(bad)) << bad;
+  for (const int bits : {32, 40, 48, 56, 64, 96})
+    EXPECT_TRUE(Nat64Prefix::parse("2001:db8::/" + std::to_string(bits))) << bits;
+}
+
 TEST(EgressPolicy, RefusesTargetsThatCouldLeaveTheHostOrSplitTheRequest) {
   EXPECT_TRUE(check_target("/v1/customers?limit=100&created[gte]=1"));
   EXPECT_TRUE(check_target("//evil.com/x")) << "a path: the host's name stands before it";

@@ -49,6 +49,37 @@ TEST(Rate, TakesTimesByTheVendorsOwnClock) {
       << "in the past";
 }
 
+TEST(Rate, ReadsDatesInTheThreeFormsOfHttp) {
+  const auto at = [](const char* text) { return from_http_date(text, kNow); };
+  const Micros expected = kNow + seconds(5);
+  EXPECT_EQ(at("Mon, 21 Sep 2026 14:13:25 GMT"), expected);
+  EXPECT_EQ(at("Monday, 21-Sep-26 14:13:25 GMT"), expected);
+  EXPECT_EQ(at("Mon Sep 21 14:13:25 2026"), expected);
+  EXPECT_EQ(at("Sun Nov  6 08:49:37 1994"), Micros(seconds(784'111'777)));
+  EXPECT_EQ(at("Sunday, 06-Nov-94 08:49:37 GMT"), Micros(seconds(784'111'777)))
+      << "2094 would be more than 50 years away";
+  EXPECT_EQ(at("Sunday, 06-Nov-76 08:49:37 GMT"), at("Sun, 06 Nov 2076 08:49:37 GMT"));
+  EXPECT_EQ(at("Sunday, 06-Nov-77 08:49:37 GMT"), at("Sun, 06 Nov 1977 08:49:37 GMT"));
+  for (const char* text :
+       {"", "soon", "Mon, 21 Sep 2026 25:13:25 GMT", "Mon, 21 Sep 2026 14-13-25 GMT",
+        "Mon, 31 Sep 2026 14:13:25 GMT", "Mon, 21 Sip 2026 14:13:25 GMT",
+        "Mon, 21 Sep 2026 14:13:25 CET", "Monday, 21 Sep 26 14:13:25 GMT", "Mon Sep 21 14:13:25 26",
+        "Mon Sep 21 14:13:25 2026 GMT"})
+    EXPECT_FALSE(at(text)) << text;
+}
+
+TEST(Rate, ReadsAResetThatIsATimeAndARemainderBelowZero) {
+  EXPECT_EQ(resets_in(ResetUnit::epoch_s, "2026-09-21T14:13:50Z"), milliseconds(30'000));
+  EXPECT_EQ(resets_in(ResetUnit::seconds, "2026-09-21T16:13:21+02:00"), milliseconds(1'000));
+  contract::RateHeaders names;
+  names.remaining = "left";
+  names.reset = "reset";
+  const auto window = rate_window(names, {{"left", "-1"}, {"reset", "60"}}, kNow);
+  ASSERT_TRUE(window);
+  EXPECT_EQ(window->remaining, 0);
+  EXPECT_FALSE(rate_window(names, {{"left", "-x"}, {"reset", "60"}}, kNow));
+}
+
 TEST(Rate, WhatIsNoNumberIsNoWindow) {
   for (const char* text :
        {"", "soon", "-5", "1e9", "0x10", "12s", "1.2.3", "99999999999999999999999"})

@@ -66,6 +66,24 @@ TEST(Retry, HonoursRetryAfterInSecondsAndAsADate) {
   EXPECT_FALSE(wait_for(429, {{"Retry-After", "3600"}})) << "that long is the schedule's business";
 }
 
+TEST(Retry, HonoursRetryAfterInEachFormOfADate) {
+  for (const char* date : {"Mon, 21 Sep 2026 14:13:25 GMT", "Monday, 21-Sep-26 14:13:25 GMT",
+                           "Mon Sep 21 14:13:25 2026"})
+    EXPECT_EQ(wait_for(503, {{"Retry-After", date}}), milliseconds(5000)) << date;
+}
+
+TEST(Retry, A403WithARetryAfterWasRefusedForItsHaste) {
+  EXPECT_EQ(wait_for(403, {{"Retry-After", "7"}}), milliseconds(7000));
+  EXPECT_TRUE(wait_for(403, {{"Retry-After", "7"}}, false)) << "whatever its method";
+  EXPECT_FALSE(wait_for(403, {}));
+  EXPECT_FALSE(wait_for(403, {{"Retry-After", "soon"}}));
+}
+
+TEST(Retry, AStatusThatHttpDoesNotKnowIsNoServerError) {
+  EXPECT_TRUE(wait_for(599, {}));
+  for (const int status : {600, 999, 501, 505}) EXPECT_FALSE(wait_for(status, {})) << status;
+}
+
 TEST(Retry, EndsWhenTheTotalTimeIsUsedUp) {
   HighEntropy entropy;
   const contract::Headers headers;

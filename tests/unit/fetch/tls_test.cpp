@@ -4,6 +4,7 @@
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
 
+#include <array>
 #include <boost/asio/ssl.hpp>
 #include <cstdio>
 #include <filesystem>
@@ -85,10 +86,9 @@ class TlsTest : public testing::Test {
         co_await asio::async_read_until(stream, asio::dynamic_buffer(request), "\r\n\r\n",
                                         asio::use_awaitable);
         ++requests_;
-        const std::string answer =
-            "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok";
-        co_await asio::async_write(stream, asio::buffer(answer), asio::use_awaitable);
-        co_await stream.async_shutdown(asio::use_awaitable);
+        co_await asio::async_write(stream, asio::buffer(answer_), asio::use_awaitable);
+        if (says_goodbye_) co_await stream.async_shutdown(asio::use_awaitable);
+        stream.next_layer().close();
       } catch (const boost::system::system_error&) {
       }
     }
@@ -109,10 +109,16 @@ class TlsTest : public testing::Test {
     asio::co_spawn(loop_, serve(), asio::detached);
     options_.curl.ca_file = trusted;
     allowance_.base_urls["api"] = fmt::format("https://{}:{}", name, port_);
+    return send();
+  }
+
+  contract::Response send() {
+    stats_ = FetchStats();
     Client client(loop_.get_executor(), options_, clock_, entropy_, delay_);
     std::optional<Result<contract::Response>> out;
     asio::co_spawn(loop_, send_into(client, out), asio::detached);
     const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    loop_.restart();
     while (!out && std::chrono::steady_clock::now() < end) loop_.run_one_for(milliseconds(100));
     EXPECT_TRUE(out && *out);
     return out && *out ? std::move(**out) : contract::Response{};
@@ -134,6 +140,8 @@ class TlsTest : public testing::Test {
   FetchStats stats_;
   unsigned short port_ = 0;
   int requests_ = 0;
+  std::string answer_ = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok";
+  bool says_goodbye_ = true;  ///< close_notify
 };
 
 TEST_F(TlsTest, SpeaksToAServerWhoseCertificateVerifies) {
@@ -165,6 +173,211 @@ TEST_F(TlsTest, SendsNothingToAnExpiredCertificate) {
   EXPECT_TRUE(response.transport_error.starts_with("fetch.transport.certificate: "))
       << response.transport_error;
   EXPECT_EQ(requests_, 0);
+}
+
+TEST_F(TlsTest, AnAnswerWithoutALengthIsWholeWhenTlsSaysThatItEndsThere) {
+  const Certificate certificate(Certificate::Age::valid);
+  answer_ = "HTTP/1.1 200 OK\r\nContent-Type: text/csv\r\n\r\n1,Ann\n2,Bob\n";
+  const auto response = get(certificate, "api.example.com", certificate.path);
+  EXPECT_EQ(response.body, "1,Ann\n2,Bob\n") << response.transport_error;
+  EXPECT_FALSE(response.unframed);
+  EXPECT_EQ(stats_.attempts, 1u);
+}
+
+TEST_F(TlsTest, WithoutCloseNotifyNoAnswerWithoutALengthIsTakenWhereverItEnds) {
+  const Certificate certificate(Certificate::Age::valid);
+  options_.retry.tries_max = 1;
+  says_goodbye_ = false;
+  const std::string whole = "HTTP/1.1 200 OK\r\nContent-Type: text/csv\r\n\r\n1,Ann\n2,Bob\n";
+  for (std::size_t at = 0; at <= whole.size(); ++at) {
+    answer_ = whole.substr(0, at);
+    const auto response = get(certificate, "api.example.com", certificate.path);
+    EXPECT_TRUE(response.transport_error.starts_with("fetch.transport.cut: "))
+        << at << " " << response.status << " " << response.transport_error;
+    EXPECT_EQ(response.body, "") << at;
+  }
+}
+
+TEST_F(TlsTest, AnAnswerThatSaysItsLengthNeedsNoCloseNotify) {
+  const Certificate certificate(Certificate::Age::valid);
+  options_.retry.tries_max = 1;
+  says_goodbye_ = false;
+  for (const std::string& whole :
+       {answer_, std::string("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0"
+                             "\r\n\r\n")}) {
+    for (std::size_t at = 0; at <= whole.size(); ++at) {
+      answer_ = whole.substr(0, at);
+      const auto response = get(certificate, "api.example.com", certificate.path);
+      // Behind the last CR nothing but its LF can come: the end of the chunks has been seen.
+      const bool ended = at == whole.size() || (at + 1 == whole.size() && whole.back() == '\n');
+      if (ended) {
+        EXPECT_EQ(response.body, "ok") << response.transport_error;
+        EXPECT_FALSE(response.unframed);
+      } else {
+        EXPECT_TRUE(response.transport_error.starts_with("fetch.transport.cut: "))
+            << at << " " << response.status << " " << response.transport_error;
+      }
+    }
+  }
+}
+
+/// HTTP/2 as far as one answer needs it.
+class Http2Test : public TlsTest {
+ protected:
+  static std::string frame(char type, char flags, char stream, const std::string& payload) {
+    std::string out = {0, 0, static_cast<char>(payload.size()), type, flags, 0, 0, 0, stream};
+    return out + payload;
+  }
+
+  static int choose_http2(SSL*, const unsigned char** out, unsigned char* size,
+                          const unsigned char*, unsigned, void*) {
+    static constexpr unsigned char kName[] = {'h', '2'};
+    *out = kName;
+    *size = sizeof kName;
+    return SSL_TLSEXT_ERR_OK;
+  }
+
+  /// Reads until the request's headers have come, then writes `bytes` and goes.
+  Task<> serve_http2(std::string bytes) {
+    tcp::socket socket = co_await acceptor_.async_accept(asio::use_awaitable);
+    asio::ssl::stream<tcp::socket> stream(std::move(socket), tls_);
+    try {
+      co_await stream.async_handshake(asio::ssl::stream_base::server, asio::use_awaitable);
+      const std::string settings = frame(4, 0, 0, "");
+      co_await asio::async_write(stream, asio::buffer(settings), asio::use_awaitable);
+      std::string preface(24, 0);
+      co_await asio::async_read(stream, asio::buffer(preface), asio::use_awaitable);
+      for (unsigned char type = 0; type != 1;) {  // HEADERS
+        std::array<unsigned char, 9> head{};
+        co_await asio::async_read(stream, asio::buffer(head), asio::use_awaitable);
+        std::string payload(static_cast<std::size_t>(head[0] << 16 | head[1] << 8 | head[2]), 0);
+        co_await asio::async_read(stream, asio::buffer(payload), asio::use_awaitable);
+        type = head[3];
+      }
+      co_await asio::async_write(stream, asio::buffer(bytes), asio::use_awaitable);
+      if (says_goodbye_) co_await stream.async_shutdown(asio::use_awaitable);
+      stream.next_layer().close();
+    } catch (const boost::system::system_error&) {
+    }
+  }
+};
+
+TEST_F(Http2Test, AnAnswerIsWholeWhenItsStreamHasEndedAndNoAnswerBefore) {
+  const Certificate certificate(Certificate::Age::valid);
+  SSL_CTX_use_certificate(tls_.native_handle(), certificate.x509);
+  SSL_CTX_use_PrivateKey(tls_.native_handle(), certificate.key);
+  SSL_CTX_set_alpn_select_cb(tls_.native_handle(), &choose_http2, nullptr);
+  options_.curl.ca_file = certificate.path;
+  options_.retry.tries_max = 1;
+  allowance_.base_urls["api"] = fmt::format("https://api.example.com:{}", port_);
+  const std::string ok(1, static_cast<char>(0x88));  // ":status: 200" of the static table
+  const std::string whole =
+      frame(1, 4, 1, ok) + frame(0, 0, 1, "1,Ann\n") + frame(0, 1, 1, "2,Bob\n");
+  says_goodbye_ = false;
+  for (std::size_t at = 0; at <= whole.size(); ++at) {
+    asio::co_spawn(loop_, serve_http2(whole.substr(0, at)), asio::detached);
+    const auto response = send();
+    if (at == whole.size()) {
+      EXPECT_EQ(response.body, "1,Ann\n2,Bob\n") << response.transport_error;
+      EXPECT_FALSE(response.unframed);
+      continue;
+    }
+    EXPECT_EQ(response.status, 0) << at;
+    EXPECT_TRUE(response.transport_error.starts_with("fetch.transport."))
+        << at << " " << response.status << " " << response.transport_error;
+  }
+}
+
+/// A proxy that opens a tunnel to the test's server, whatever name it is asked for.
+class ProxyTest : public TlsTest {
+ protected:
+  ProxyTest() : doorman_(loop_, tcp::endpoint(asio::ip::address_v4::loopback(), 0)) {
+    options_.curl.proxy = fmt::format("http://127.0.0.1:{}", doorman_.local_endpoint().port());
+    options_.retry.tries_max = 1;
+    hosts_.front().url = "https://api.example.com";
+    contract::AuthSlot bearer;
+    bearer.name = "key";
+    bearer.secret = "api_key";
+    auth_.push_back(bearer);
+    credentials_.current["api_key"] = "sk_test_of_the_vendor";
+    asio::co_spawn(loop_, stand_at_the_door(), asio::detached);
+  }
+
+  Task<> stand_at_the_door() {
+    const auto executor = co_await asio::this_coro::executor;
+    for (;;) {
+      tcp::socket socket = co_await doorman_.async_accept(asio::use_awaitable);
+      ++visitors_;
+      asio::co_spawn(executor, let_through(std::move(socket)), asio::detached);
+    }
+  }
+  Task<> let_through(tcp::socket inside) {
+    try {
+      std::string head;
+      const std::size_t end = co_await asio::async_read_until(inside, asio::dynamic_buffer(head),
+                                                              "\r\n\r\n", asio::use_awaitable);
+      heard_ += head.substr(0, end);
+      const std::string reply = lets_through_ ? "HTTP/1.1 200 Go on\r\nX-Proxy: 1\r\n\r\n"
+                                              : "HTTP/1.1 403 Not there\r\n\r\n";
+      co_await asio::async_write(inside, asio::buffer(reply), asio::use_awaitable);
+      if (!lets_through_) co_return;
+      const auto executor = co_await asio::this_coro::executor;
+      auto from = std::make_shared<tcp::socket>(std::move(inside));
+      auto to = std::make_shared<tcp::socket>(executor);
+      const tcp::endpoint vendor(asio::ip::address_v4::loopback(), port_);
+      co_await to->async_connect(vendor, asio::use_awaitable);
+      asio::co_spawn(executor, carry(from, to), asio::detached);
+      co_await carry(to, from);
+    } catch (const boost::system::system_error&) {
+    }
+  }
+  Task<> carry(std::shared_ptr<tcp::socket> from, std::shared_ptr<tcp::socket> to) {
+    std::array<char, 4096> bytes{};
+    try {
+      for (;;) {
+        const std::size_t size =
+            co_await from->async_read_some(asio::buffer(bytes), asio::use_awaitable);
+        heard_.append(bytes.data(), size);
+        co_await asio::async_write(*to, asio::buffer(bytes.data(), size), asio::use_awaitable);
+      }
+    } catch (const boost::system::system_error&) {
+    }
+    boost::system::error_code gone;
+    to->shutdown(tcp::socket::shutdown_send, gone);
+  }
+
+  tcp::acceptor doorman_;
+  int visitors_ = 0;
+  bool lets_through_ = true;
+  std::string heard_;
+};
+
+TEST_F(ProxyTest, AVendorIsReachedByATunnelThatShowsTheProxyItsNameAndNothingElse) {
+  const Certificate certificate(Certificate::Age::valid);
+  SSL_CTX_use_certificate(tls_.native_handle(), certificate.x509);
+  SSL_CTX_use_PrivateKey(tls_.native_handle(), certificate.key);
+  options_.curl.ca_file = certificate.path;
+  asio::co_spawn(loop_, serve(), asio::detached);
+  allowance_ = EgressAllowance();  // the proxy's own address needs no connection's allowance
+  const auto response = send();
+  EXPECT_EQ(response.body, "ok") << response.transport_error;
+  EXPECT_FALSE(contract::find_header(response.headers, "x-proxy"));
+  EXPECT_TRUE(heard_.starts_with("CONNECT api.example.com:443 HTTP/1.1\r\n")) << heard_;
+  EXPECT_EQ(heard_.find("sk_test_of_the_vendor"), std::string::npos);
+  EXPECT_EQ(requests_, 1);
+}
+
+TEST_F(ProxyTest, AProxyThatRefusesIsNamed) {
+  lets_through_ = false;
+  const auto response = send();
+  EXPECT_TRUE(response.transport_error.starts_with("fetch.transport.proxy: "))
+      << response.transport_error;
+}
+
+TEST_F(ProxyTest, WhatAnAdminOpenedForAConnectionIsDialledDirectlyAndJudged) {
+  const Certificate certificate(Certificate::Age::valid);
+  EXPECT_EQ(get(certificate, "api.example.com", certificate.path).body, "ok");
+  EXPECT_EQ(visitors_, 0);
 }
 
 }  // namespace
