@@ -98,7 +98,8 @@ const pg::Statement kReadBeforeMark{
     "where workspace_id = $1 and connection_id = $2 and enabled and mode = 'snapshot' "
     "and stream <> $3 and (snapshot_done or checkpoint is not null)"};
 
-// A complete enumeration is compared with what is stored, where its ids were kept.
+// A complete enumeration is compared with what is stored, where its ids were kept, unless an answer
+// of it may have been cut ($13).
 const pg::Statement kStream{
     "ingest_stream",
     "update sluice.stream set checkpoint = coalesce($4, checkpoint), "
@@ -106,7 +107,8 @@ const pg::Statement kStream{
     "snapshot_done = snapshot_done or $6, records_total = records_total + $7, "
     "enumerated_records = enumerated_records + $7, "
     "last_full_records = case when $6 then enumerated_records + $7 else last_full_records end, "
-    "reconcile = case when $6 and reconcile = 'recording' then 'due' else reconcile end, "
+    "reconcile = case when $13 and reconcile = 'recording' then 'none' "
+    "when $6 and reconcile = 'recording' then 'due' else reconcile end, "
     "vendor_total = case when $8 > 0 then $8 else vendor_total end, "
     // With the last page the run is over, in one transaction: a host that dies behind it leaves
     // nothing half said, and nothing to read again. A snapshot under way answers whoever asks for
@@ -242,7 +244,7 @@ void add_answered(pg::Pipeline& pipeline, const PageContext& context, const Page
 
 void add_seen(pg::Pipeline& pipeline, const PageContext& context, const contract::Page& page,
               const PageEffects& effects) {
-  if (effects.enumeration == 0) return;
+  if (effects.enumeration == 0 || effects.unframed) return;
   const contract::Stream* stream = context.manifest->find_stream(context.stream);
   SLUICE_INVARIANT(stream != nullptr);
   std::map<std::uint32_t, pg::Array> seen;
@@ -355,6 +357,7 @@ void add_tail(pg::Pipeline& pipeline, const PageContext& context, const contract
                       static_cast<std::int32_t>(effects.checkpoint_format), effects.snapshot_done,
                       counts.records, effects.vendor_total);
     params.add(effects.last).add(effects.keeps_reason).add(context.run).add(effects.reading);
+    params.add(effects.unframed);
     tail.stream_step = pipeline.size();
     pipeline.add(kStream, std::move(params));
   }

@@ -71,6 +71,9 @@ struct PageEffects {
   /// The stream's enumeration whose ids are kept, to find afterwards what the vendor no longer
   /// lists (sync/reconcile.hpp). 0: none are kept.
   std::int64_t enumeration = 0;
+  /// An answer of the run may have been cut (contract::Response::unframed): what the enumeration
+  /// did not show is not missing, and nothing is compared when it ends.
+  bool unframed = false;
   /// Refetch rows that this page answers: removed when their generation is still the one that was
   /// read.
   struct Answered {

@@ -192,8 +192,11 @@ Task<RefetchLane::Went> RefetchLane::attempt(const DueType& type, RefetchBatch b
       failure_ = contract::ConnectorFailure();
       failure_.failure_class = FailureClass::bad_data;
       failure_.message =
-          "the connector said nothing of it: FETCH answers each id with a record, or with a "
-          "deletion";
+          end.not_believed > 0
+              ? "the vendor's answer may have been cut, since it says nowhere where it ends: what "
+                "it lacks is not taken for deleted"
+              : "the connector said nothing of it: FETCH answers each id with a record, or with a "
+                "deletion";
       co_await blame(batch);  // of those that are still on the list
     }
     co_return Went::well;

@@ -215,6 +215,8 @@ class Drive {
 
  private:
   Task<Result<contract::StepOutput>> step();
+  /// Takes out of the page what an answer that may have been cut does not prove.
+  void doubt(contract::Page& page);
   Task<void> check(const contract::Page& page);
   [[nodiscard]] std::optional<Error> too_much(const contract::StepOutput& output);
   void send_requests(contract::StepOutput& output);
@@ -234,7 +236,8 @@ class Drive {
   std::size_t bytes_of_a_step_ = 0;  ///< the last one: what the next is expected to take
   int idle_steps_ = 0;
   bool cancelled_ = false;
-  TaskGroup writing_;  ///< of at most one page
+  bool list_in_doubt_ = false;  ///< an unframed answer that is no error
+  TaskGroup writing_;           ///< of at most one page
   std::shared_ptr<PageUnderWay> under_way_;
 };
 
@@ -258,6 +261,14 @@ Task<Result<contract::StepOutput>> Drive::step() {
   bytes_of_a_step_ = stepped ? memory_of(stepped->page) : 0;
   room_.resize(bytes_of_a_step_);
   co_return stepped;
+}
+
+void Drive::doubt(contract::Page& page) {
+  if (!end_.unframed) return;
+  page.sets.clear();
+  if (run_.operation != contract::Operation::fetch || !list_in_doubt_) return;
+  end_.not_believed += static_cast<std::int64_t>(
+      std::erase_if(page.records, [](const contract::Record& record) { return record.deleted; }));
 }
 
 /// On a thread, while the next answer is on its way and the page before is written.
@@ -302,6 +313,7 @@ void Drive::hand_over(contract::StepOutput& output) {
   effects.vendor_total = output.total;
   effects.observed_version = observed_.value_ms();
   effects.checked = std::move(checked_);
+  effects.unframed = end_.unframed;
   if (!output.page.empty()) observed_.emitted();
   under_way_->page = std::move(output.page);
   under_way_->last = output.result == StepResult::done;
@@ -338,6 +350,8 @@ Task<void> Drive::next_input(const contract::StepOutput& output) {
       answer_ = co_await wait_for_answer();
       observed_.answered(answer_.sent_at_ms);
       end_.transport_error = answer_.response.transport_error;
+      end_.unframed |= answer_.response.unframed;
+      list_in_doubt_ |= answer_.response.unframed && answer_.response.status < 400;
       end_.bytes += static_cast<std::int64_t>(answer_.response.body.size());
       input_.kind = answer_.response.status == 0 ? InputKind::transport_error : InputKind::response;
       input_.response = &answer_.response;
@@ -369,6 +383,7 @@ Task<void> Drive::to_the_end() {
     const bool failed = output.result == StepResult::failed;
     const bool done = output.result == StepResult::done;
     if (!failed) send_requests(output);
+    doubt(output.page);
     const bool stores = !failed && run_.sink != nullptr && (has_effect(output) || done);
     if (stores) co_await check(output.page);
     if (stores) co_await settle();

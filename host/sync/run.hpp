@@ -21,8 +21,10 @@ namespace sluice::sync {
 struct SessionEnd {
   std::optional<contract::ConnectorFailure> failure;
   std::optional<std::string> result_json;  ///< of CHECK and DISCOVER
-  std::string transport_error;  ///< of the last answer, when it was none; see contract::Response
-  bool left_some_out = false;   ///< of a FETCH that is done: of some ids nothing was said
+  std::string transport_error;    ///< of the last answer, when it was none; see contract::Response
+  bool left_some_out = false;     ///< of a FETCH that is done: of some ids nothing was said
+  bool unframed = false;          ///< an answer may have been cut (contract::Response::unframed)
+  std::int64_t not_believed = 0;  ///< deletions that came of such an answer
   ingest::PageCounts counts;
   std::int64_t pages = 0;
   std::int64_t requests = 0;
@@ -53,6 +55,7 @@ struct SessionRun {
   const Clock& clock;
   Entropy& entropy;
   std::uint32_t checkpoint_format = 0;
+  contract::Operation operation = contract::Operation::read;  ///< the session's
   std::function<bool()> stopping;  ///< asked after each step; true ends the session by CANCEL
   StepPool* steps = nullptr;       ///< nullptr: the session steps on the loop's thread
   StepOwner owner = {};            ///< whom a slow step is shown as
@@ -76,6 +79,10 @@ inline constexpr int kIdleStepsMax =
 /// with the checkpoint that its step put out. A step that fails is discarded as a whole, but the
 /// page before it is still stored; so is the page under way when `stopping` ends the session. A
 /// page whose write fails takes the one that was stepped ahead of it with it.
+///
+/// An answer that may have been cut proves that what it shows is there, and nothing else: from the
+/// first one on no complete set is taken at its word, a FETCH deletes nothing by it (an error
+/// status, such as 404, still speaks for itself), and PageEffects::unframed says so with each page.
 ///
 /// Throws what the writer throws (pg::QueryError, Failure "lease.lost"): what was written by then
 /// stays, and the checkpoint in the store says from where to go on. Returns and throws only when

@@ -161,6 +161,13 @@ class Handler(BaseHTTPRequestHandler):
                 body = b"<html><body>We will be back soon\x00</body></html>\n"
             elif kind == "replace":
                 body = fault["body"].encode()
+            elif kind == "unframed":  # nothing says where it ends; after `bytes` it does
+                self.send_response(status)
+                self.send_header("Connection", "close")
+                self.end_headers()
+                self.wfile.write(body[:fault.get("bytes", len(body))])
+                self.close_connection = True
+                return
             elif kind == "drop":  # the connection ends inside the body
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(body) + 1000))

@@ -455,5 +455,113 @@ TEST_F(RunTest, a_page_that_is_being_stored_is_work) {
   EXPECT_EQ(meter.busy, 1);
 }
 
+/// Vendors' answers without a vendor: the next one each time.
+class ScriptedTransport final : public fetch::Transport {
+ public:
+  explicit ScriptedTransport(std::vector<fetch::RawResponse>& answers) : answers_(answers) {}
+  Task<Result<fetch::RawResponse>> perform(fetch::RawRequest) override {
+    fetch::RawResponse response = std::move(answers_.at(next_++));
+    co_return response;
+  }
+  [[nodiscard]] std::size_t in_flight() const override { return 0; }
+
+ private:
+  std::vector<fetch::RawResponse>& answers_;
+  std::size_t next_ = 0;
+};
+
+/// Of each answer: a record that lives, one that is gone, and a complete set.
+class DeletingSession final : public connector::Session {
+ public:
+  explicit DeletingSession(int answers) : left_(answers) {}
+  Result<StepOutput> step(const Input& input) override {
+    StepOutput output;
+    if (input.kind == InputKind::response) {
+      contract::Record record;
+      record.external_id = output.page.keep("lives");
+      output.page.records.push_back(record);
+      record.external_id = output.page.keep("gone");
+      record.deleted = true;
+      output.page.records.push_back(record);
+      output.page.sets.emplace_back();
+      output.checkpoint = "x";
+      --left_;
+    }
+    output.result = left_ > 0 ? StepResult::wait : StepResult::done;
+    if (left_ > 0) {
+      contract::Request request;
+      request.target = "/v1/things";
+      output.requests.push_back(std::move(request));
+    }
+    return output;
+  }
+  [[nodiscard]] bool ended() const override { return false; }
+
+ private:
+  int left_;
+};
+
+/// "2 records 1 sets unframed", a page each.
+class ListingSink final : public PageSink {
+ public:
+  Task<ingest::PageCounts> store(const contract::Page& page, ingest::PageEffects effects,
+                                 bool) override {
+    stored.push_back(std::to_string(page.records.size()) + " records " +
+                     std::to_string(page.sets.size()) + " sets" +
+                     (effects.unframed ? " unframed" : ""));
+    co_return ingest::PageCounts();
+  }
+  std::vector<std::string> stored;
+};
+
+struct Doubt {
+  contract::Operation operation;
+  std::vector<int> statuses;  ///< below zero: unframed
+  std::vector<std::string> stored;
+  std::int64_t not_believed;
+};
+
+TEST_F(RunTest, an_answer_that_may_have_been_cut_proves_what_it_shows_and_nothing_else) {
+  using enum contract::Operation;
+  const std::string all = "2 records 1 sets";
+  const std::string some = "2 records 0 sets unframed";
+  const std::string few = "1 records 0 sets unframed";
+  const std::vector<Doubt> doubts = {
+      {read, {200, 200}, {all, all}, 0},    {read, {200, -200, 200}, {all, some, some}, 0},
+      {read, {-404, 200}, {some, some}, 0}, {fetch, {200, -200, 200}, {all, few, few}, 2},
+      {fetch, {-404}, {some}, 0},  // the status speaks for itself
+  };
+  contract::Host host;
+  host.name = "api";
+  host.url = "https://api.example.com";
+  hosts_.push_back(host);
+  for (const Doubt& doubt : doubts) {
+    std::vector<fetch::RawResponse> answers;
+    for (const int status : doubt.statuses) {
+      answers.emplace_back().status = std::abs(status);
+      answers.back().unframed = status < 0;
+    }
+    fetch::Client client(std::make_unique<ScriptedTransport>(answers), fetch::ClientOptions{},
+                         clock_, entropy_, delay_);
+    DeletingSession session(static_cast<int>(doubt.statuses.size()));
+    ListingSink sink;
+    SessionRun run{.session = session,
+                   .client = client,
+                   .send = send_,
+                   .sink = &sink,
+                   .clock = clock_,
+                   .entropy = entropy_,
+                   .checkpoint_format = 1,
+                   .operation = doubt.operation,
+                   .stopping = [] { return false; }};
+    outcome_ = {};
+    loop_.spawn(drive(std::move(run), end_), outcome_);
+    ASSERT_TRUE(ended());
+    EXPECT_EQ(outcome_.error, nullptr);
+    EXPECT_EQ(sink.stored, doubt.stored);
+    EXPECT_EQ(end_.not_believed, doubt.not_believed);
+  }
+}
+
 }  // namespace
 }  // namespace sluice::sync
