@@ -15,6 +15,7 @@
 #include "connector/registry.hpp"
 #include "feed/upkeep.hpp"
 #include "fetch/client.hpp"
+#include "fetch/network.hpp"
 #include "ingest/writer.hpp"
 #include "link/resolver.hpp"
 #include "model/catalog.hpp"
@@ -261,11 +262,23 @@ Task<void> keep_alive(pg::Cluster& cluster) {
   }
 }
 
+fetch::NetworkSettings network_of(const wiring::Config& config) {
+  fetch::NetworkSettings network;
+  network.total = std::chrono::seconds(config.fetch_total_seconds);
+  network.idle = std::chrono::seconds(config.fetch_idle_seconds);
+  network.ca_file = config.fetch_ca_file;
+  network.proxy = config.fetch_proxy;
+  network.nat64_prefixes = config.fetch_nat64_prefixes;
+  return network;
+}
+
 /// Everything that lives on the loop, in the order in which data passes through it.
 class Host {
  public:
-  Host(const wiring::Config& config, std::optional<pg::Cluster>& cluster)
+  Host(const wiring::Config& config, fetch::ClientOptions fetching,
+       std::optional<pg::Cluster>& cluster)
       : config_(config),
+        fetching_(std::move(fetching)),
         cluster_(cluster),
         pools_(loop_.get_executor(), connect_options(config, cluster), config.database_pool_size) {}
 
@@ -278,8 +291,8 @@ class Host {
     registry_->store().remove_leftovers(clock_.now());
     registry_->shelf().rescan(clock_.now(), connector::Shelf::Haste::immediate);
     log_connectors(*registry_->shelf().shelved());
-    client_ = std::make_unique<fetch::Client>(loop_.get_executor(), fetch::ClientOptions{}, clock_,
-                                              entropy_, delay_);
+    client_ =
+        std::make_unique<fetch::Client>(loop_.get_executor(), fetching_, clock_, entropy_, delay_);
     budgets_ = std::make_unique<sync::Budgets>(clock_, delay_);
     catalogs_ = std::make_unique<model::Catalogs>(pools_.work, clock_);
     writer_ = std::make_unique<ingest::Writer>(pools_.work);
@@ -452,6 +465,7 @@ class Host {
   }
 
   const wiring::Config& config_;
+  const fetch::ClientOptions fetching_;
   std::optional<pg::Cluster>& cluster_;
   SystemClock clock_;
   SystemEntropy entropy_;
@@ -495,6 +509,7 @@ int run_host(const wiring::Config& config, const std::function<void()>& wait_for
   // zeroed pages each time, which cost more than copying the records.
   ::mallopt(M_MMAP_THRESHOLD, 64 << 20);
   ::mallopt(M_TRIM_THRESHOLD, 128 << 20);
+  fetch::ClientOptions fetching = expect(fetch::client_options(network_of(config)));
   make_data_directory(config.data_directory);
   std::optional<pg::Cluster> cluster;
   if (config.database_url.empty()) {
@@ -504,7 +519,7 @@ int run_host(const wiring::Config& config, const std::function<void()>& wait_for
     cluster.emplace(expect(pg::Cluster::start(options)));
   }
   block_stop_signals();
-  Host host(config, cluster);
+  Host host(config, std::move(fetching), cluster);
   host.start();
   host.run(wait_for_stop);
   return kExitOk;

@@ -37,6 +37,12 @@ struct Config {
   std::int64_t sync_delete_percent_max =
       20;  ///< share of a type's entities that may go without a yes
   std::size_t sync_page_bytes_in_flight_max = 64u << 20;  ///< pages between vendor and store
+  std::int64_t fetch_total_seconds =
+      300;                               ///< one request, from its start to its answer's last byte
+  std::int64_t fetch_idle_seconds = 30;  ///< without one more byte of an answer
+  std::string fetch_ca_file;             ///< vouches for vendors besides the system's
+  std::string fetch_proxy;
+  std::vector<std::string> fetch_nat64_prefixes = {"64:ff9b::/96"};
   std::int64_t lease_ttl_ms = 12'000;
   std::int64_t poll_ms = 500;             ///< how often this host looks for due work
   std::int64_t retention_runs_days = 30;  ///< 0, here and below: for ever
