@@ -126,7 +126,8 @@ void add_fetch(Exposition& out, const fetch::Client& client) {
   for (std::size_t i = 0; i < kClasses.size(); ++i)
     out.value(totals.by_status_class.at(i), {{"class", kClasses.at(i)}});
   out.counter("sluice_vendor_retries_total", "Transfers that were a further try.", totals.retries);
-  out.counter("sluice_vendor_rate_limited_total", "Answers with status 429.", totals.rate_limited);
+  out.counter("sluice_vendor_rate_limited_total",
+              "Answers that say too fast: 429, 403 with Retry-After.", totals.rate_limited);
   out.counter("sluice_vendor_held_back_total",
               "Requests not sent because the vendor had asked for a long pause.", totals.held_back);
   out.counter("sluice_vendor_refused_total", "Requests that the egress policy refused.",

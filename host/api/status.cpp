@@ -99,8 +99,20 @@ struct StreamColumns {
                        kRunRequests = 23, kRunQuarantined = 24, kRunningMs = 25, kNow = 26;
 };
 
+/// What waits for its vendor's rate on this host: how long at least, by connection and asker.
+using Held = std::map<std::pair<std::int64_t, std::string>, std::chrono::milliseconds>;
+
+Held held_of(const Call& call) {
+  Held held;
+  for (const auto& request : call.services.engine.held()) {
+    if (request.asker.workspace == call.workspace)
+      held.emplace(std::pair(request.asker.connection.value, request.asker.what), request.left);
+  }
+  return held;
+}
+
 StreamFacts facts_of(Call& call, const pg::QueryResult& rows, int row, const json& connection,
-                     const contract::Manifest* manifest) {
+                     const contract::Manifest* manifest, const Held& held) {
   using C = StreamColumns;
   StreamFacts facts;
   facts.connection = connection["name"];
@@ -140,6 +152,9 @@ StreamFacts facts_of(Call& call, const pg::QueryResult& rows, int row, const jso
     running.since = std::chrono::milliseconds(rows.get<std::int64_t>(row, C::kRunningMs));
     running.records_per_second =
         call.state.progress.note(running.run, running.records, running.since);
+    const auto waits =
+        held.find(std::pair(rows.get<std::int64_t>(row, C::kConnection), "stream " + facts.name));
+    if (waits != held.end()) running.held = waits->second;
     facts.running = running;
   }
   return facts;
@@ -168,6 +183,7 @@ json run_json(const pg::QueryResult& rows, int row, const RunningFacts& running)
   run["records_per_second"] = running.records_per_second
                                   ? json(std::round(*running.records_per_second * 10) / 10)
                                   : json(nullptr);
+  run["held_ms"] = running.held ? json(running.held->count()) : json(nullptr);
   return run;
 }
 
@@ -314,11 +330,12 @@ Task<json> statuses(Call& call, StatusQuery wanted) {
   }
   pg::Params stream_params(call.workspace, ids);
   const auto streams = co_await call.services.pool.query(kStreams, std::move(stream_params));
+  const Held held = held_of(call);
   for (int row = 0; row < streams.rows(); ++row) {
     const std::size_t at = index.at(streams.get<std::int64_t>(row, 0));
     const contract::Manifest* manifest =
         manifest_of(call, rows.get<std::string>(static_cast<int>(at), 10));
-    const StreamFacts facts = facts_of(call, streams, row, all[at], manifest);
+    const StreamFacts facts = facts_of(call, streams, row, all[at], manifest, held);
     all[at]["streams"].push_back(stream_json(streams, row, facts));
   }
   pg::Params quarantine_params(call.workspace, ids, kCountedMax);

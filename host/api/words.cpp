@@ -102,10 +102,17 @@ StreamWords running(const StreamFacts& stream) {
                                                             : "reading what is new";
   words.summary = fmt::format("{}: {} records in {} pages", doing, number_in_words(run.records),
                               number_in_words(run.pages));
-  if (run.records_per_second)
+  if (run.held) {
+    const auto left = std::chrono::ceil<seconds>(*run.held);
+    const auto at = std::chrono::ceil<seconds>(stream.now + *run.held);
+    words.summary +=
+        fmt::format("; waits for the vendor's rate, the next request goes in {}, at {}",
+                    span_in_words(left), to_rfc3339(at));
+  }
+  if (run.records_per_second && !run.held)
     words.summary += fmt::format(", {}/s", number_in_words(std::llround(*run.records_per_second)));
-  if (const Estimate left = estimate(stream); !left.words.empty())
-    words.summary += ", " + left.words;
+  const Estimate left = estimate(stream);
+  if (!left.words.empty() && !run.held) words.summary += ", " + left.words;
   if (!stream.reason.empty()) words.summary += "; " + stream.reason;
   return words;
 }

@@ -19,6 +19,8 @@ struct RunningFacts {
   std::int64_t pages = 0;
   std::chrono::milliseconds since{0};
   std::optional<double> records_per_second;  ///< of the last seconds; nothing when too young
+  /// Its next request waits at least so long for what the vendor says of its rate.
+  std::optional<std::chrono::milliseconds> held;
 };
 
 /// What the tables say of a stream, and what its connection is like.

@@ -404,6 +404,11 @@ void Budget::heed(const Permit& permit, int status, const contract::Headers& hea
 
 void Budget::hold_until(TimePoint until) { state_->hold(until); }
 
+void Budget::hold_for(milliseconds span) {
+  // No vendor's number may turn the clock round.
+  hold_until(state_->clock.steady() + std::min(span, kPatient));
+}
+
 void Budget::set_requests_per_second(double requests_per_second) {
   state_->options.requests_per_second = requests_per_second;
 }

@@ -159,6 +159,7 @@ class Budget {
   /// No request starts before `until`, at most hold_max away: the vendor said so, in words that
   /// only the connector understands. An earlier time than a hold in force is ignored.
   void hold_until(std::chrono::steady_clock::time_point until);
+  void hold_for(std::chrono::milliseconds span);
   /// For requests that start from now on (CHECK said it is a test account).
   void set_requests_per_second(double requests_per_second);
 

@@ -212,6 +212,7 @@ class ConnectionWork::RunSink final : public PageSink {
     effects.keeps_reason = keeps_reason;
     if (effects.checkpoint) effects.snapshots_again = std::exchange(first_mark, {});
     effects.reading = reading;
+    if (effects.unframed) enumeration = 0;
     effects.enumeration = enumeration;
     if (!asked.empty()) listen(page);
     if (last) effects.answered = answered();
@@ -564,6 +565,7 @@ Task<SessionEnd> ConnectionWork::drive(const LoadedConnection& connection,
                  .clock = services_.clock,
                  .entropy = services_.entropy,
                  .checkpoint_format = connection.manifest().checkpoint_writes,
+                 .operation = args.operation,
                  .stopping =
                      [this, &sink, &args] {
                        const bool paused = !args.stream.empty() && !enabled_.contains(args.stream);
@@ -575,6 +577,7 @@ Task<SessionEnd> ConnectionWork::drive(const LoadedConnection& connection,
                  .at_work = &slots_.at_work(lane)};
   try {
     end = co_await run_session(std::move(run));
+    send.heed(end);
   } catch (const Failure& surprise) {
     if (pg::is_lease_lost(surprise.error())) throw;  // ends the work
     end.failure = failure_of(surprise.error());
@@ -672,6 +675,10 @@ Task<void> ConnectionWork::finish_stream(const StreamRow& stream, RunId run,
                                          const SessionEnd& end) {
   // Another host goes on, and says what becomes of the stream.
   if (!leases_.held(lease_)) co_return;
+  if (end.unframed) {
+    log::warning("sync.run.unframed",
+                 {{"connection_id", id_.value}, {"stream", stream.name}, {"run", run.value}});
+  }
   if (end.done()) {  // its last page said so in its own transaction
     ++stats_.runs_done;
     log::info("sync.run.done", {{"connection_id", id_.value},

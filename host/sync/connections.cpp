@@ -2,6 +2,7 @@
 
 #include "base/log.hpp"
 #include "base/printable.hpp"
+#include "base/within.hpp"
 #include "contract/config.hpp"
 #include "sync/audit.hpp"
 #include "sync/host_trouble.hpp"
@@ -118,7 +119,18 @@ const pg::Statement kInstalled{"connections_installed", R"(
   where i.workspace_id = $1 and i.connector = $2)"};
 
 /// Somebody waits for the answer, or a whole connection does; what hangs is tried again soon.
-constexpr fetch::Patience kCheckPatience{.headers = std::chrono::seconds(15), .tries = 2};
+constexpr fetch::Patience kCheckPatience{
+    .headers = std::chrono::seconds(15), .tries = 2, .rate = std::chrono::seconds(10)};
+constexpr std::chrono::seconds kCheckMax{60};
+
+Task<void> run_into(SessionRun run, SessionEnd& end) { end = co_await run_session(std::move(run)); }
+
+/// "again in 45 s, at 2026-11-23T05:16:54Z".
+std::string again_in(const Clock& clock, std::chrono::milliseconds span) {
+  const auto seconds = std::chrono::ceil<std::chrono::seconds>(span);
+  const auto at = std::chrono::ceil<std::chrono::seconds>(clock.now() + span);
+  return fmt::format("again in {} s, at {}", seconds.count(), to_rfc3339(at));
+}
 
 std::string check_hint(const contract::ConnectorFailure& failure) {
   switch (failure.failure_class) {
@@ -128,6 +140,8 @@ std::string check_hint(const contract::ConnectorFailure& failure) {
       return "Give the key the permission that is named, and try again";
     case contract::FailureClass::config:
       return "Correct the connection's configuration";
+    case contract::FailureClass::rate_limited:
+      return "The key may be good: the vendor wants the account left alone so long; ask again then";
     default:
       return "Try again; if it goes on, look at the vendor's status page and the host's log";
   }
@@ -157,12 +171,15 @@ bool is_plain(const json& value) {
          value.get_ref<const std::string&>().find('\0') == std::string::npos;
 }
 
-Result<CheckOutcome> read_outcome(const SessionEnd& end) {
+Result<CheckOutcome> read_outcome(const SessionEnd& end, const Clock& clock) {
   if (!end.done()) {
-    return fail(kind_of(end.failure->failure_class), "check.failed",
-                fmt::format("{}: {}", contract::to_string(end.failure->failure_class),
-                            end.failure->message),
-                check_hint(*end.failure));
+    const contract::ConnectorFailure& failure = *end.failure;
+    std::string message =
+        fmt::format("{}: {}", contract::to_string(failure.failure_class), failure.message);
+    if (failure.failure_class == contract::FailureClass::rate_limited && failure.retry_after_ms > 0)
+      message += "; " + again_in(clock, std::chrono::milliseconds(failure.retry_after_ms));
+    return fail(kind_of(failure.failure_class), "check.failed", std::move(message),
+                check_hint(failure));
   }
   const json document = json::parse(end.result_json.value_or(""), nullptr, false);
   const auto account = document.is_object() ? document.find("account") : document.end();
@@ -232,6 +249,16 @@ Result<void> check_secrets(const contract::Manifest& manifest, const SecretValue
                 fmt::format("It has: {}", fmt::join(declared, ", ")));
   }
   return {};
+}
+
+Error no_answer(const Clock& clock, std::chrono::milliseconds held_for) {
+  std::string message = fmt::format("no answer within {} s", kCheckMax.count());
+  if (held_for > std::chrono::milliseconds::zero())
+    message += "; the vendor wants the account left alone: " + again_in(clock, held_for);
+  return Error(
+      ErrorKind::retry_later, "check.no_answer", std::move(message),
+      "Ask again; what hangs at the vendor, or waits for its rate, stands in sluice errors "
+      "and sluice status");
 }
 
 /// What only a person can mend; anything else may be gone at the next try.
@@ -325,16 +352,20 @@ Task<Result<CheckOutcome>> Connections::run_check(const LoadedConnection& connec
                  .owner = StepOwner{connection.workspace, connection.id, "checking the key"}};
   std::optional<Error> refused;
   SessionEnd end;
+  bool in_time = true;
   try {
-    end = co_await run_session(std::move(run));
+    Task<void> checking = run_into(std::move(run), end);
+    in_time = co_await within(kCheckMax, std::move(checking));
+    if (in_time) send.heed(end);
   } catch (const pg::QueryError&) {
     throw;
   } catch (const Failure& failure) {
     refused = failure.error();  // an address that is not allowed, a key that does not open
   }
   if (refused) co_return std::unexpected(std::move(*refused));
+  if (!in_time) co_return std::unexpected(no_answer(services_.clock, send.account().held_for));
   if (const std::optional<Error> own = host_trouble(end)) co_return std::unexpected(*own);
-  co_return read_outcome(end);
+  co_return read_outcome(end, services_.clock);
 }
 
 Result<CheckOutcome> Connections::require_same(const LoadedConnection& connection,

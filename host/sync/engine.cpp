@@ -120,6 +120,8 @@ std::vector<Trouble> Engine::troubles() const {
   return all;
 }
 
+std::vector<fetch::HeldRequest> Engine::held() const { return services_.budgets.held(); }
+
 void Engine::add_hung(std::vector<Trouble>& all) const {
   struct Hung {
     std::string what;

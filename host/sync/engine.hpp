@@ -71,6 +71,8 @@ class Engine {
   [[nodiscard]] const EngineStats& stats() const { return stats_; }
   /// What fails at the moment, or hangs in a connector's code or at a vendor, of all workspaces.
   [[nodiscard]] std::vector<Trouble> troubles() const;
+  /// Requests of this host, of all workspaces, that wait for their vendor's rate.
+  [[nodiscard]] std::vector<fetch::HeldRequest> held() const;
 
  private:
   Task<void> look_for_work();

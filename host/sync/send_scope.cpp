@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "sync/run.hpp"
+
 namespace sluice::sync {
 namespace {
 
@@ -88,10 +90,26 @@ SendScope::SendScope(vault::Vault& vault, Budgets& budgets, const LoadedConnecti
                options.patience,
                options.at_work} {}
 
+void SendScope::heed(const SessionEnd& end) {
+  if (end.done() || end.failure->failure_class != contract::FailureClass::rate_limited ||
+      stats_.held_back > 0)
+    return;
+  const std::chrono::milliseconds asked(end.failure->retry_after_ms);
+  budget_->hold_for(asked.count() > 0 ? asked : kHoldUntold);
+}
+
 std::vector<fetch::HungRequest> Budgets::hung() const {
   std::vector<fetch::HungRequest> all;
   for (const auto& [key, kept] : budgets_) {
     for (fetch::HungRequest& one : kept.budget->hung()) all.push_back(std::move(one));
+  }
+  return all;
+}
+
+std::vector<fetch::HeldRequest> Budgets::held() const {
+  std::vector<fetch::HeldRequest> all;
+  for (const auto& [key, kept] : budgets_) {
+    for (fetch::HeldRequest& one : kept.budget->held()) all.push_back(std::move(one));
   }
   return all;
 }

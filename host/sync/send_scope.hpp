@@ -34,6 +34,7 @@ class VaultCredentials final : public fetch::CredentialSource {
 };
 
 class Budgets;
+struct SessionEnd;
 
 /// How one run asks.
 struct SendOptions {
@@ -54,8 +55,14 @@ class SendScope {
   SendScope& operator=(const SendScope&) = delete;
   [[nodiscard]] const fetch::SendContext& context() const { return context_; }
   [[nodiscard]] const fetch::FetchStats& stats() const { return stats_; }
+  /// Of the session that asked with it: one that ended RATE_LIMITED holds the account for as long
+  /// as it says, or for kHoldUntold, unless it was we who held its request back.
+  void heed(const SessionEnd& end);
+  [[nodiscard]] fetch::BudgetStats account() const { return budget_->stats(); }
 
  private:
+  static constexpr std::chrono::milliseconds kHoldUntold{2'000};
+
   VaultCredentials credentials_;
   fetch::EgressAllowance allowance_;
   std::shared_ptr<fetch::Budget> budget_;
@@ -83,6 +90,8 @@ class Budgets {
                                     const fetch::EgressAllowance& allowance);
   /// Requests that have not been answered for kHungAfter.
   [[nodiscard]] std::vector<fetch::HungRequest> hung() const;
+  /// Requests that wait for their vendor's rate, as far as this host knows it.
+  [[nodiscard]] std::vector<fetch::HeldRequest> held() const;
   [[nodiscard]] std::size_t size() const { return budgets_.size(); }
 
  private:

@@ -57,6 +57,42 @@ TEST_P(Toy, a_shop_arrives_stays_up_to_date_and_loses_what_the_shop_loses) {
   EXPECT_EQ(host_->stop(), 0) << host_->log();
 }
 
+TEST_P(Toy, what_an_answer_without_an_end_does_not_show_is_not_deleted) {
+  open_shop(60, 5);
+  connect(id_);
+  expect_the_shops_truth(id_);
+  vendor_->post("fail", {{"match", "^/toys"}, {"times", 1000}, {"kind", "unframed"}});
+  vendor_->post("put", {{"type", "toys"}, {"id", "t000007"}, {"set", {{"price", "77.70"}}}});
+  vendor_->post("delete", {{"type", "toys"}, {"ids", {"t000003", "t000059"}}});
+  read_all_toys(id_);
+  EXPECT_TRUE(becomes(id_, "toy", "price", "t000007", "77.70")) << "what it shows is stored";
+  ASSERT_TRUE(settled()) << host_->log();
+  EXPECT_NE(host_->log().find("sync.run.unframed"), std::string::npos) << host_->log();
+  EXPECT_EQ(host_->count("select count(*) from acme." + id_ + "_toy"), 60);
+  EXPECT_EQ(host_->count("select count(*) from sluice.refetch"), 0);
+  // The vendor says again where its answers end.
+  vendor_->post("forget", json::object());
+  read_all_toys(id_);
+  EXPECT_TRUE(becomes(id_, "toy", "name", "t000003", "gone")) << host_->log();
+  expect_the_shops_truth(id_);
+}
+
+TEST_P(Toy, a_403_that_says_when_holds_every_stream_of_the_account) {
+  open_shop(60, 5);
+  connect(id_);  // makers are polled each second
+  expect_the_shops_truth(id_);
+  vendor_->post("fail", {{"match", "^/toys"}, {"kind", "403"}, {"retry_after", 4}});
+  read_all_toys(id_);
+  expect_the_shops_truth(id_);
+  double refused = 0, next = 0;
+  for (const json& request : vendor_->get("log")) {
+    if (refused > 0 && next == 0) next = request["at"];
+    if (request["status"] == 403) refused = request["at"];
+  }
+  ASSERT_GT(refused, 0);
+  EXPECT_GE(next - refused, 3.5) << "nobody asks meanwhile";
+}
+
 TEST_P(Toy, a_shop_with_bad_days_arrives_all_the_same) {
   open_shop(200, 10);
   const json days = {{{"kind", "500"}, {"nth", 2}, {"times", 2}},

@@ -13,6 +13,12 @@ TEST(SdkText, a_target_encodes_names_and_values) {
 TEST(SdkText, dates_are_read_and_nonsense_is_not) {
   EXPECT_EQ(parse_http_date("Mon, 23 Nov 2026 05:00:00 GMT"), 1795410000);
   EXPECT_EQ(parse_http_date("Mon, 31 Feb 2026 05:00:00 GMT"), std::nullopt);
+  EXPECT_EQ(parse_http_date("Monday, 23-Nov-26 05:00:00 GMT"), 1795410000);
+  EXPECT_EQ(parse_http_date("Mon Nov 23 05:00:00 2026"), 1795410000);
+  EXPECT_EQ(parse_http_date("Sun Nov  6 08:49:37 1994"), 784'111'777);
+  EXPECT_EQ(parse_http_date("Sunday, 06-Nov-94 08:49:37 GMT"), 784'111'777);
+  EXPECT_EQ(parse_http_date("Mon, 23 Nov 2026 25:61:61 GMT"), std::nullopt);
+  EXPECT_EQ(parse_http_date("Mon, 23 Nov 2026 05:00:00 CET"), std::nullopt);
   EXPECT_EQ(parse_http_date("yesterday"), std::nullopt);
   EXPECT_EQ(parse_rfc3339("1970-01-01T00:00:01.5Z"), 1'500'000);
   EXPECT_EQ(parse_rfc3339("2026-11-23T07:00:00+02:00"), 1795410000LL * 1'000'000);

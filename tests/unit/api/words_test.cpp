@@ -116,6 +116,16 @@ TEST(Estimate, is_for_full_reads_only) {
   EXPECT_EQ(estimate(snapshot()).words, "");
 }
 
+TEST(Words, who_waits_for_the_vendors_rate_says_so_and_until_when) {
+  StreamFacts facts = reading(500, 0.0);
+  facts.last_full_records = 1'000;
+  facts.running->held = std::chrono::milliseconds(44'100);
+  const StreamWords words = describe(facts);
+  EXPECT_EQ(words.summary,
+            "reading everything: 500 records in 5 pages; waits for the vendor's rate, the next "
+            "request goes in 45 s, at 2026-09-21T14:14:05Z");
+}
+
 TEST(Words, a_refused_key_says_which_command_mends_it) {
   const StreamWords words = describe(failed("AUTH", "Stripe: api_key_expired"));
   EXPECT_EQ(words.health, "needs_action");

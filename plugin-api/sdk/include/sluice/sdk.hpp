@@ -238,8 +238,9 @@ class Connector {
   /// Headers of the delivery, in receive().
   [[nodiscard]] inline std::optional<std::string_view> delivery_header(std::string_view name) const;
 
-  /// A failure from a reply that is not what was asked for, by its status alone; connectors that
-  /// can read their vendor's error bodies make a better message and use class_of().
+  /// A failure from a reply that is not what was asked for, by its status and Retry-After alone (a
+  /// 403 with it is RATE_LIMITED); connectors that can read their vendor's error bodies make a
+  /// better message and use class_of().
   [[nodiscard]] inline Failure failure_of(Reply& reply, std::string_view vendor) const;
   [[nodiscard]] static inline sluice_failure_class class_of(int status);
 
@@ -711,7 +712,10 @@ inline Failure Connector::failure_of(Reply& reply, std::string_view vendor) cons
   const auto retry_after = reply.header("Retry-After");
   const std::int64_t retry_after_ms =
       retry_after ? parse_retry_after_ms(*retry_after, now_ms()) : 0;
-  return Failure(class_of(reply.status()), message, std::to_string(reply.status()), retry_after_ms);
+  // A permission that comes back by itself is none: so GitHub and others say "too fast".
+  const bool too_fast = reply.status() == 403 && retry_after_ms > 0;
+  return Failure(too_fast ? SLUICE_FAIL_RATE_LIMITED : class_of(reply.status()), message,
+                 std::to_string(reply.status()), retry_after_ms);
 }
 
 namespace detail {

@@ -260,24 +260,56 @@ inline bool real_date(std::int64_t year, unsigned month, unsigned day) {
   return seconds * 1'000'000 + fraction;
 }
 
-/// An HTTP Date header ("Mon, 23 Nov 2026 05:16:00 GMT", the only form still sent) as seconds since
-/// the epoch.
+namespace detail {
+
+/// 1 to 12; 0 when it is no month.
+[[nodiscard]] inline unsigned month_of(std::string_view name) {
+  constexpr std::string_view kMonths = "JanFebMarAprMayJunJulAugSepOctNovDec";
+  const std::size_t at = kMonths.find(name);
+  if (name.size() != 3 || at == std::string_view::npos || at % 3 != 0) return 0;
+  return static_cast<unsigned>(at / 3 + 1);
+}
+
+/// "05:16:00" at `at`, on that day.
+[[nodiscard]] inline std::optional<std::int64_t> seconds_at(std::optional<unsigned> year,
+                                                            unsigned month,
+                                                            std::optional<unsigned> day,
+                                                            std::string_view text, std::size_t at) {
+  if (text.size() < at + 8 || text[at + 2] != ':' || text[at + 5] != ':') return std::nullopt;
+  const auto hour = digits_at(text, at, 2);
+  const auto minute = digits_at(text, at + 3, 2);
+  const auto second = digits_at(text, at + 6, 2);
+  if (!day || !year || !hour || !minute || !second || month == 0) return std::nullopt;
+  if (*hour > 23 || *minute > 59 || *second > 60 || !real_date(*year, month, *day))
+    return std::nullopt;
+  return days_from_civil(*year, month, *day) * 86400 + static_cast<std::int64_t>(*hour) * 3600 +
+         static_cast<std::int64_t>(*minute) * 60 + static_cast<std::int64_t>(*second);
+}
+
+}  // namespace detail
+
+/// The date of an HTTP header as seconds since the epoch, in each of its three forms:
+/// "Mon, 23 Nov 2026 05:16:00 GMT", "Monday, 23-Nov-26 05:16:00 GMT" (years from 70 on are of the
+/// last century) and "Mon Nov 23 05:16:00 2026".
 [[nodiscard]] inline std::optional<std::int64_t> parse_http_date(std::string_view text) {
   text = trimmed(text);
-  if (text.size() != 29 || text.substr(25) != " GMT" || text[19] != ':' || text[22] != ':')
+  if (text.size() == 29 && text.substr(25) == " GMT" && text.substr(3, 2) == ", ") {
+    return detail::seconds_at(detail::digits_at(text, 12, 4), detail::month_of(text.substr(8, 3)),
+                              detail::digits_at(text, 5, 2), text, 17);
+  }
+  if (text.size() == 24 && text[3] == ' ' && text[7] == ' ' && text[19] == ' ') {
+    const auto day = text[8] == ' ' ? detail::digits_at(text, 9, 1) : detail::digits_at(text, 8, 2);
+    return detail::seconds_at(detail::digits_at(text, 20, 4), detail::month_of(text.substr(4, 3)),
+                              day, text, 11);
+  }
+  const std::size_t comma = text.find(", ");
+  if (comma == std::string_view::npos || text.size() != comma + 24 ||
+      text.substr(comma + 20) != " GMT" || text[comma + 4] != '-' || text[comma + 8] != '-')
     return std::nullopt;
-  constexpr std::string_view kMonths = "JanFebMarAprMayJunJulAugSepOctNovDec";
-  const std::size_t month_at = kMonths.find(text.substr(8, 3));
-  const auto day = detail::digits_at(text, 5, 2);
-  const auto year = detail::digits_at(text, 12, 4);
-  const auto hour = detail::digits_at(text, 17, 2);
-  const auto minute = detail::digits_at(text, 20, 2);
-  const auto second = detail::digits_at(text, 23, 2);
-  if (month_at == std::string_view::npos || month_at % 3 != 0) return std::nullopt;
-  if (!day || !year || !hour || !minute || !second) return std::nullopt;
-  const auto month = static_cast<unsigned>(month_at / 3 + 1);
-  if (!detail::real_date(*year, month, *day)) return std::nullopt;
-  return days_from_civil(*year, month, *day) * 86400 + *hour * 3600 + *minute * 60 + *second;
+  auto year = detail::digits_at(text, comma + 9, 2);
+  if (year) *year += *year < 70 ? 2000 : 1900;
+  return detail::seconds_at(year, detail::month_of(text.substr(comma + 5, 3)),
+                            detail::digits_at(text, comma + 2, 2), text, comma + 12);
 }
 
 /// A Retry-After header, seconds or a date, as milliseconds from `now_ms`; 0 when it says nothing
