@@ -4,27 +4,24 @@
 #include <sodium.h>
 
 #include "contract/host_headers.hpp"
-#include "fetch/redact.hpp"
 
 namespace sluice::fetch {
 namespace {
 
 constexpr std::size_t kCredentialBytesMax = 16 << 10;
 
-void wipe(std::string& text) { sodium_memzero(text.data(), text.size()); }
-
-std::string base64(std::string_view text) {
-  std::string out(sodium_base64_encoded_len(text.size(), sodium_base64_VARIANT_ORIGINAL), '\0');
+WipedText base64(std::string_view text) {
+  WipedText out;
+  out.resize(sodium_base64_encoded_len(text.size(), sodium_base64_VARIANT_ORIGINAL));
   sodium_bin2base64(out.data(), out.size(), reinterpret_cast<const unsigned char*>(text.data()),
                     text.size(), sodium_base64_VARIANT_ORIGINAL);
-  out.pop_back();  // the terminating NUL
+  out.resize(out.size() - 1);  // the terminating NUL
   return out;
 }
 
-std::string percent_encoded(std::string_view text) {
+WipedText percent_encoded(std::string_view text) {
   static constexpr char kHex[] = "0123456789ABCDEF";
-  std::string out;
-  out.reserve(text.size() * 3);
+  WipedText out;
   for (const char c : text) {
     const auto byte = static_cast<unsigned char>(c);
     const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
@@ -53,11 +50,10 @@ std::unexpected<Error> bad_template(const contract::AuthSlot& slot, std::string 
 }
 
 /// One pass: a value that looks like a placeholder is not expanded again.
-Result<std::string> expand(const contract::AuthSlot& slot, const nlohmann::json& config,
-                           std::string_view secret) {
+Result<WipedText> expand(const contract::AuthSlot& slot, const nlohmann::json& config,
+                         std::string_view secret) {
   std::string_view rest = slot.parameter.empty() ? std::string_view("{secret}:") : slot.parameter;
-  std::string out;
-  out.reserve(kCredentialBytesMax + rest.size() + 1024);  // no reallocation leaves a copy behind
+  WipedText out;
   while (!rest.empty()) {
     if (rest.front() != '{') {
       out += rest.front();
@@ -88,10 +84,21 @@ Result<std::string> expand(const contract::AuthSlot& slot, const nlohmann::json&
 
 }  // namespace
 
-Authentication::~Authentication() {
-  for (auto& [name, value] : headers) wipe(value);
-  wipe(query);
-  for (std::string& text : masks) wipe(text);
+std::string put_on_as(const contract::AuthSlot& slot) {
+  const auto with = [&slot](std::string_view name) {
+    return slot.parameter.empty() ? std::string(name) : fmt::format("{} {}", name, slot.parameter);
+  };
+  switch (slot.scheme) {
+    case contract::AuthScheme::bearer:
+      return "bearer";
+    case contract::AuthScheme::basic:
+      return with("basic");
+    case contract::AuthScheme::header:
+      return with("header");
+    case contract::AuthScheme::query:
+      return with("query");
+  }
+  return "bearer";
 }
 
 Result<Authentication> authenticate(const contract::AuthSlot& slot, const nlohmann::json& config,
@@ -104,31 +111,20 @@ Result<Authentication> authenticate(const contract::AuthSlot& slot, const nlohma
                 "enter it again, without line breaks");
   }
   Authentication out;
-  out.masks.emplace_back(secret);
-  std::string encoded = percent_encoded(secret);
-  if (encoded != secret) out.masks.push_back(encoded);
-  std::string escaped = json_escaped(secret);
-  if (escaped != secret) out.masks.push_back(std::move(escaped));
+  out.masks.add(secret);
   switch (slot.scheme) {
     case contract::AuthScheme::bearer: {
-      std::string value;
-      value.reserve(secret.size() + 8);
-      value += "Bearer ";
-      value += secret;
-      out.headers.emplace_back("Authorization", std::move(value));
+      out.header += "Authorization: Bearer ";
+      out.header += secret;
       break;
     }
     case contract::AuthScheme::basic: {
-      auto pair = expand(slot, config, secret);
+      const auto pair = expand(slot, config, secret);
       if (!pair) return std::unexpected(std::move(pair.error()));
-      std::string coded = base64(*pair);
-      wipe(*pair);
-      std::string value;
-      value.reserve(coded.size() + 8);
-      value += "Basic ";
-      value += coded;
-      out.headers.emplace_back("Authorization", std::move(value));
-      out.masks.push_back(std::move(coded));
+      const WipedText coded = base64(pair->view());
+      out.header += "Authorization: Basic ";
+      out.header += coded.view();
+      out.masks.add(coded.view());
       break;
     }
     case contract::AuthScheme::header: {
@@ -140,17 +136,20 @@ Result<Authentication> authenticate(const contract::AuthSlot& slot, const nlohma
                                 slot.name, slot.parameter),
                     "the connector's manifest must name another header");
       }
-      out.headers.emplace_back(slot.parameter, std::string(secret));
+      out.header += slot.parameter;
+      out.header += ": ";
+      out.header += secret;
       break;
     }
     case contract::AuthScheme::query: {
       if (slot.parameter.empty())
         return bad_template(slot, "scheme 'query' without a parameter name");
-      out.query = percent_encoded(slot.parameter) + "=" + encoded;
+      out.query += percent_encoded(slot.parameter).view();
+      out.query += '=';
+      out.query += percent_encoded(secret).view();
       break;
     }
   }
-  wipe(encoded);
   return out;
 }
 

@@ -3,29 +3,27 @@
 
 #include <nlohmann/json.hpp>
 #include <string>
-#include <vector>
 
 #include "base/error.hpp"
+#include "base/wiped.hpp"
 #include "contract/exchange.hpp"
 #include "contract/manifest.hpp"
 #include "fetch/credential.hpp"
+#include "fetch/redact.hpp"
 
 namespace sluice::fetch {
 
 /// One attempt's authentication: what to add, and which texts must not come back. Everything in it
 /// is secret and wiped when it ends. Empty for a request without an auth slot.
 struct Authentication {
-  Authentication() = default;
-  ~Authentication();
-  Authentication(Authentication&&) = default;
-  Authentication& operator=(Authentication&&) = default;
-  Authentication(const Authentication&) = delete;
-  Authentication& operator=(const Authentication&) = delete;
-
-  contract::Headers headers;
-  std::string query;               ///< "api_key=…", percent-encoded; empty when none
-  std::vector<std::string> masks;  ///< the credential as it is and as it was sent
+  WipedText header;  ///< the whole line, "Authorization: Bearer …"; empty when none
+  WipedText query;   ///< "api_key=…", percent-encoded; empty when none
+  Masks masks;       ///< the credential as it is and as it was sent
 };
+
+/// How a slot puts its secret on, with what the manifest says of it: "bearer", "basic
+/// {email}:{secret}", "header X-Api-Key", "query api_key".
+[[nodiscard]] std::string put_on_as(const contract::AuthSlot& slot);
 
 /// bearer: Authorization: Bearer <secret> · basic: template over config and {secret}, Base64 ·
 /// header: <parameter>: <secret> · query: <parameter>=<secret>. Refused ("fetch.auth.*"): an empty

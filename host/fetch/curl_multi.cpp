@@ -2,8 +2,8 @@
 
 #include <curl/curl.h>
 #include <fmt/format.h>
+#include <malloc.h>
 #include <openssl/ssl.h>
-#include <sodium.h>
 #include <sys/socket.h>
 
 #include <array>
@@ -11,6 +11,7 @@
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <cstdlib>
 #include <cstring>
 #include <unordered_set>
 
@@ -35,19 +36,14 @@ constexpr milliseconds kLooksApart{100};
 
 enum class Phase { connecting, tls, headers, body };
 
-/// Frees a header list; the lines may hold a credential.
+/// Its lines are curl's memory, which is wiped when it goes back.
 struct HeaderListDeleter {
-  void operator()(curl_slist* list) const {
-    for (curl_slist* node = list; node != nullptr; node = node->next) {
-      sodium_memzero(node->data, std::strlen(node->data));
-    }
-    curl_slist_free_all(list);
-  }
+  void operator()(curl_slist* list) const { curl_slist_free_all(list); }
 };
 using HeaderList = std::unique_ptr<curl_slist, HeaderListDeleter>;
 
-void append(HeaderList& list, const std::string& line) {
-  curl_slist* longer = curl_slist_append(list.get(), line.c_str());
+void append(HeaderList& list, const char* line) {
+  curl_slist* longer = curl_slist_append(list.get(), line);
   if (longer == nullptr) throw std::bad_alloc();
   (void)list.release();
   list.reset(longer);
@@ -102,10 +98,6 @@ std::optional<asio::ip::address> to_address(const sockaddr* address) {
 struct Transfer {
   Transfer(const Executor& executor, RawRequest r, const CurlOptions& o, bool proxy)
       : request(std::move(r)), options(o), through_proxy(proxy), bell(executor) {}
-  ~Transfer() {
-    sodium_memzero(request.url.data(), request.url.size());
-    for (auto& [name, value] : request.headers) sodium_memzero(value.data(), value.size());
-  }
 
   RawRequest request;
   const CurlOptions& options;
@@ -300,10 +292,33 @@ std::size_t on_body(char* data, std::size_t, std::size_t size, void* user) noexc
   return 0;
 }
 
+// Curl's memory, which holds whole requests with their credentials, is wiped when it goes back.
+
+void free_wiped(void* memory) noexcept {
+  if (memory == nullptr) return;
+  wipe_bytes(memory, ::malloc_usable_size(memory));
+  std::free(memory);
+}
+
+void* realloc_wiped(void* memory, std::size_t size) noexcept {
+  void* const moved = std::malloc(size);
+  if (moved == nullptr || memory == nullptr) return moved;
+  std::memcpy(moved, memory, std::min(size, ::malloc_usable_size(memory)));
+  free_wiped(memory);
+  return moved;
+}
+
+char* duplicate(const char* text) noexcept { return ::strdup(text); }
+void* allocate(std::size_t size) noexcept { return std::malloc(size); }
+void* allocate_zeroed(std::size_t count, std::size_t size) noexcept {
+  return std::calloc(count, size);
+}
+
 /// curl_global_init counts its callers; each CurlMulti holds one.
 struct Global {
   Global() {
-    if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
+    if (curl_global_init_mem(CURL_GLOBAL_DEFAULT, &allocate, &free_wiped, &realloc_wiped,
+                             &duplicate, &allocate_zeroed) != CURLE_OK) {
       throw Failure(Error(ErrorKind::internal, "fetch.curl.init", "libcurl cannot start"));
     }
   }
@@ -486,7 +501,7 @@ struct CurlMulti::Core : std::enable_shared_from_this<Core> {
 
   void prepare(Transfer& transfer) {
     CURL* const easy = transfer.easy;
-    const RawRequest& request = transfer.request;
+    RawRequest& request = transfer.request;
     set(easy, CURLOPT_PRIVATE, static_cast<void*>(&transfer));
     set(easy, CURLOPT_ERRORBUFFER, transfer.detail.data());
     set(easy, CURLOPT_NOSIGNAL, 1L);
@@ -507,7 +522,12 @@ struct CurlMulti::Core : std::enable_shared_from_this<Core> {
     set(easy, CURLOPT_NETRC, static_cast<long>(CURL_NETRC_IGNORED));
     set(easy, CURLOPT_DISALLOW_USERNAME_IN_URL, 1L);
     set(easy, CURLOPT_PATH_AS_IS, 1L);
-    set(easy, CURLOPT_URL, request.url.c_str());
+    WipedText url(request.url);
+    if (!request.secret_query.empty()) {
+      url += request.url.find('?') == std::string::npos ? '?' : '&';
+      url += request.secret_query.view();
+    }
+    set(easy, CURLOPT_URL, url.c_str());
     set(easy, CURLOPT_OPENSOCKETFUNCTION, &on_open_socket);
     set(easy, CURLOPT_OPENSOCKETDATA, static_cast<void*>(&transfer));
     set(easy, CURLOPT_PREREQFUNCTION, &on_request);
@@ -517,7 +537,7 @@ struct CurlMulti::Core : std::enable_shared_from_this<Core> {
     const milliseconds connect = request.deadlines.connect;
     set(easy, CURLOPT_CONNECTTIMEOUT_MS,
         static_cast<long>((connect + std::max(connect / 8, milliseconds(100))).count()));
-    for (const std::string& pin : options.pins) append(transfer.pins, pin);
+    for (const std::string& pin : options.pins) append(transfer.pins, pin.c_str());
     if (transfer.pins) set(easy, CURLOPT_RESOLVE, transfer.pins.get());
     // How: TLS 1.2 or later with verified names, HTTP/2 where TLS offers it.
     set(easy, CURLOPT_SSLVERSION, static_cast<long>(CURL_SSLVERSION_TLSv1_2));
@@ -546,9 +566,9 @@ struct CurlMulti::Core : std::enable_shared_from_this<Core> {
       line += name;
       line += value.empty() ? ";" : ": ";  // curl's way to write an empty value
       line += value;
-      append(transfer.lines, line);
-      sodium_memzero(line.data(), line.size());
+      append(transfer.lines, line.c_str());
     }
+    if (!request.secret_header.empty()) append(transfer.lines, request.secret_header.c_str());
     if (!has_type)
       append(transfer.lines, "Content-Type:");  // none is sent rather than curl's guess
     append(transfer.lines, "Expect:");

@@ -9,6 +9,7 @@
 
 #include "base/async.hpp"
 #include "base/error.hpp"
+#include "base/wiped.hpp"
 #include "contract/exchange.hpp"
 #include "fetch/address.hpp"
 
@@ -38,11 +39,13 @@ enum class Route {
   direct,   ///< what an admin opened for one connection: never by the proxy
 };
 
-/// One transfer, ready to go: policy has been applied, credentials are in the headers or the URL.
+/// One transfer, ready to go: policy has been applied.
 struct RawRequest {
   std::string method = "GET";
-  std::string url;
+  std::string url;  ///< without the credential
   contract::Headers headers;
+  WipedText secret_header;  ///< a whole line with the credential, "Name: value"; or empty
+  WipedText secret_query;   ///< "name=value" with it, for the end of the URL; or empty
   std::string body;
   bool plain_http = false;  ///< http:// allowed
   bool fresh_connection =
