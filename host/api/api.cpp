@@ -229,8 +229,8 @@ Task<model::CatalogPtr> catalog_of(Call& call) {
   return call.services.catalogs.get(call.workspace, call.services.pool);
 }
 
-Task<nlohmann::json> Call::body() {
-  std::string text;
+Task<WipedText> Call::body_text() {
+  WipedText text;
   for (;;) {
     std::string piece = co_await http.body->next();
     if (piece.empty()) break;
@@ -242,10 +242,26 @@ Task<nlohmann::json> Call::body() {
           "Send 'Content-Type: application/json'");
     }
     text += piece;
+    wipe_bytes(piece.data(), piece.size());
     if (text.size() > kJsonBodyBytesMax)
       bad_request("request.too_large", "the body is larger than 1 MiB");
   }
-  if (text.empty()) co_return nlohmann::json::object();
+  co_return text;
+}
+
+Task<nlohmann::json> Call::body() {
+  const WipedText text = co_await body_text();
+  co_return parse_body(text.view());
+}
+
+Task<nlohmann::json> Call::body_with_secrets(SecretsAt at, sync::SecretValues& secrets) {
+  WipedText text = co_await body_text();
+  secrets = take_secrets(text, at);
+  co_return parse_body(text.view());
+}
+
+nlohmann::json Call::parse_body(std::string_view text) {
+  if (text.empty()) return nlohmann::json::object();
   bool too_deep = false;
   const auto watch_depth = [&too_deep](int depth, nlohmann::json::parse_event_t, nlohmann::json&) {
     too_deep = too_deep || depth > kJsonDepthMax;
@@ -258,7 +274,7 @@ Task<nlohmann::json> Call::body() {
   if (!document.is_object())
     bad_request("request.not_json", "the body must be one JSON object, in UTF-8");
   if (has_nul(document)) bad_request("request.not_text", "the body has a string with a NUL in it");
-  co_return document;
+  return document;
 }
 
 std::vector<Route> all_routes() {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "api/http.hpp"
+#include "api/secret_body.hpp"
 #include "api/tokens.hpp"
 #include "base/clock.hpp"
 #include "connector/registry.hpp"
@@ -74,8 +75,14 @@ struct Call {
   /// The body as a JSON object, {} when there is none. Failure: request.too_large,
   /// request.not_json, request.unsupported_media_type, request.not_text (a NUL in a string).
   Task<nlohmann::json> body();
+  /// The same of a body with secrets, which go to `secrets` without a copy that stays behind.
+  Task<nlohmann::json> body_with_secrets(SecretsAt at, sync::SecretValues& secrets);
   /// Who asks, for the audit: Principal::text().
   [[nodiscard]] std::string actor() const;
+
+ private:
+  Task<WipedText> body_text();
+  static nlohmann::json parse_body(std::string_view text);
 };
 
 inline constexpr std::size_t kJsonBodyBytesMax = 1 << 20;

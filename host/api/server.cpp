@@ -4,6 +4,7 @@
 #include "api/problem.hpp"
 #include "base/log.hpp"
 #include "base/outage.hpp"
+#include "base/wiped.hpp"
 #include "pg/error.hpp"
 
 #include <boost/asio/co_spawn.hpp>
@@ -84,6 +85,8 @@ std::optional<Error> ambiguity(const http::request_header<>& head) {
 }  // namespace
 
 using Time = std::chrono::steady_clock::time_point;
+/// Bodies may hold secrets, and they begin in what was read with their headers.
+using ReadBuffer = beast::basic_flat_buffer<WipingAllocator<char>>;
 
 struct Peer;
 using Peers = std::list<Peer>;
@@ -94,7 +97,7 @@ struct Peer {
       : in(&list), stream(std::move(socket), std::move(tls)) {}
   Peers* in;
   ClientStream stream;
-  beast::flat_buffer buffer;
+  ReadBuffer buffer;
   bool answered = false;   ///< once at least
   std::size_t unsent = 0;  ///< of the answer that it has not taken yet
   Time took{};             ///< when it took something of it last
@@ -154,8 +157,7 @@ using Parser = http::request_parser<http::buffer_body>;
 
 class StreamBody final : public BodyReader {
  public:
-  StreamBody(ClientStream& stream, beast::flat_buffer& buffer, Parser& parser,
-             const ServerLimits& limits)
+  StreamBody(ClientStream& stream, ReadBuffer& buffer, Parser& parser, const ServerLimits& limits)
       : stream_(stream), buffer_(buffer), parser_(parser), limits_(limits) {}
 
   Task<std::string> next() override {
@@ -192,7 +194,7 @@ class StreamBody final : public BodyReader {
   }
 
   ClientStream& stream_;
-  beast::flat_buffer& buffer_;
+  ReadBuffer& buffer_;
   Parser& parser_;
   const ServerLimits& limits_;
   bool said_continue_ = false;
@@ -298,8 +300,7 @@ void Server::stop() {
 namespace {
 
 /// Waits for a request's first byte; false when none comes.
-Task<bool> has_request(ClientStream& stream, beast::flat_buffer& buffer,
-                       std::chrono::seconds timeout) {
+Task<bool> has_request(ClientStream& stream, ReadBuffer& buffer, std::chrono::seconds timeout) {
   if (buffer.size() > 0) co_return true;
   boost::system::error_code error;
   stream.expires_after(timeout);
@@ -311,8 +312,7 @@ Task<bool> has_request(ClientStream& stream, beast::flat_buffer& buffer,
 }
 
 /// Reads the rest of a body that has arrived already, so that the connection can go on.
-Task<void> drop_arrived_body(const Parser& parser, const beast::flat_buffer& buffer,
-                             StreamBody& body) {
+Task<void> drop_arrived_body(const Parser& parser, const ReadBuffer& buffer, StreamBody& body) {
   if (parser.is_done() || parser.chunked()) co_return;
   const auto remaining = parser.content_length_remaining();
   if (!remaining || *remaining > buffer.size()) co_return;
@@ -419,6 +419,7 @@ Task<void> serve(std::shared_ptr<ServerState> state, Peers::iterator peer) {
   const bool open = co_await begin(*state, peer);
   while (open) {
     const bool again = co_await serve_one(*state, peer);
+    peer->buffer.shrink_to_fit();  // what was read is not kept until the next request
     if (!again) break;
   }
   if (!peer->stream.socket().is_open()) co_return;
