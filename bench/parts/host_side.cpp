@@ -25,7 +25,7 @@ using nlohmann::json;
 
 class OneKey final : public fetch::CredentialSource {
  public:
-  Task<Result<fetch::Credential>> credential(std::string, fetch::CredentialVersion) override {
+  Task<Result<fetch::Credential>> credential(fetch::SecretUse, fetch::CredentialVersion) override {
     co_return fetch::Credential("sk_bench_0123456789");
   }
 };

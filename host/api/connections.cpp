@@ -28,11 +28,21 @@ void require_operator_for_egress(const Principal& principal) {
             "Leave \"egress\" out, or ask an operator to make this connection"));
 }
 
+/// Each was a string: take_secrets() has taken it.
+void require_taken(const json& body, const sync::SecretValues& taken) {
+  if (!body.contains("secrets")) return;
+  if (!body["secrets"].is_object()) bad_request("request.bad_field", "secrets must be an object");
+  for (const auto& [name, value] : body["secrets"].items()) {
+    if (!taken.contains(name))
+      bad_request("request.bad_field", "secrets." + name + " must be a string");
+  }
+}
+
 Task<HttpResponse> create(Call& call) {
-  json body = co_await call.body();
+  sync::NewConnection wanted;
+  json body = co_await call.body_with_secrets(SecretsAt::members_of_secrets, wanted.secrets);
   only_fields(
       body, {"connector", "name", "config", "egress", "intervals", "secrets", "second_connection"});
-  sync::NewConnection wanted;
   wanted.connector = required_text(body, "connector");
   wanted.name = required_text(body, "name");
   for (const char* member : {"config", "egress", "intervals", "secrets"}) {
@@ -53,13 +63,7 @@ Task<HttpResponse> create(Call& call) {
       wanted.intervals.emplace(stream, whole_number(seconds, "intervals." + stream));
     }
   }
-  if (body.contains("secrets")) {
-    for (auto& [name, value] : body["secrets"].items()) {
-      if (!value.is_string())
-        bad_request("request.bad_field", "secrets." + name + " must be a string");
-      wanted.secrets.emplace(name, vault::Secret::take(std::move(value.get_ref<std::string&>())));
-    }
-  }
+  require_taken(body, wanted.secrets);
   const std::string name = wanted.name;
   const sync::CheckOutcome outcome = expect(
       co_await call.services.connections.create(call.workspace, std::move(wanted), call.actor()));
@@ -78,11 +82,13 @@ Task<HttpResponse> check(Call& call) {
 }
 
 Task<HttpResponse> set_secret(Call& call) {
-  json body = co_await call.body();
+  sync::SecretValues taken;
+  const json body = co_await call.body_with_secrets(SecretsAt::value, taken);
   only_fields(body, {"value"});
-  if (required_text(body, "value").size() > kSecretBytesMax)
+  required_text(body, "value");
+  vault::Secret value = std::move(taken.at("value"));
+  if (value.size() > kSecretBytesMax)
     bad_request("request.bad_field", "value is longer than 64 KiB");
-  vault::Secret value = vault::Secret::take(std::move(body["value"].get_ref<std::string&>()));
   const sync::CheckOutcome outcome = expect(co_await call.services.connections.set_secret(
       call.workspace, call.part("name"), call.part("secret"), std::move(value), call.actor()));
   co_return HttpResponse::json(check_json(outcome));
@@ -133,14 +139,17 @@ Task<HttpResponse> set_stream(Call& call) {
 }
 
 Task<HttpResponse> set_config(Call& call) {
-  json body = co_await call.body();
-  only_fields(body, {"config"});
+  sync::SecretValues secrets;
+  json body = co_await call.body_with_secrets(SecretsAt::members_of_secrets, secrets);
+  only_fields(body, {"config", "secrets"});
   if (!body.contains("config") || !body["config"].is_object() || body["config"].empty()) {
     bad_request("request.missing_field", "the body needs \"config\", an object of what changes",
                 "null takes a member away");
   }
+  require_taken(body, secrets);
   const sync::CheckOutcome outcome = expect(co_await call.services.connections.set_config(
-      call.workspace, call.part("name"), std::move(body["config"]), call.actor()));
+      call.workspace, call.part("name"), std::move(body["config"]), std::move(secrets),
+      call.actor()));
   co_return HttpResponse::json(check_json(outcome));
 }
 
@@ -191,7 +200,9 @@ constexpr std::array<Route, 9> kRoutes = {{
      "Changes {interval_seconds, enabled}; a stream that is paused and goes on loses nothing",
      set_stream},
     {"PATCH", "/v1/workspaces/{workspace}/connections/{name}", Access::admin,
-     "Changes members of {config}; checked with the vendor", set_config},
+     "Changes members of {config}; checked with the vendor. A change that leads a secret elsewhere "
+     "needs its value again, in {secrets}",
+     set_config},
     {"POST", "/v1/workspaces/{workspace}/connections/{name}/disable", Access::admin,
      "Turns a connection off: what it stored is soft-deleted", disable},
     {"POST", "/v1/workspaces/{workspace}/connections/{name}/enable", Access::admin,

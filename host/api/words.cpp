@@ -53,6 +53,10 @@ constexpr std::array<Trouble, 10> kTroubles = {{
     {"INTERNAL", false, "a defect, here or in the connector"},
 }};
 
+/// Its reason says which (host/vault/vault.hpp).
+bool is_closed(const StreamFacts& stream) { return stream.reason.starts_with("vault."); }
+constexpr Trouble kClosed = {"CONFIG", true, "its secret is not opened, and nothing was sent"};
+
 const Trouble& trouble_of(const std::string& error_class) {
   for (const Trouble& trouble : kTroubles) {
     if (trouble.error_class == error_class) return trouble;
@@ -70,6 +74,12 @@ std::string action_for(const Trouble& trouble, const StreamFacts& stream) {
   }
   if (trouble.error_class == "PERMISSION")
     return fmt::format("give the key that permission at the vendor, then: {}; {}", now, again);
+  if (is_closed(stream)) {
+    return fmt::format(
+        "see that it leads where it should, and enter the secret again, which is tried at once: "
+        "sluice connection set-secret {} {}; {}",
+        stream.connection, stream.secret.empty() ? "SECRET" : stream.secret, again);
+  }
   if (trouble.error_class == "CONFIG")
     return fmt::format("correct what is named there, then: {}; {}", now, again);
   if (trouble.error_class == "UPSTREAM_PERMANENT")
@@ -83,7 +93,7 @@ std::string action_for(const Trouble& trouble, const StreamFacts& stream) {
 }
 
 StreamWords failing(const StreamFacts& stream) {
-  const Trouble& trouble = trouble_of(stream.error_class);
+  const Trouble& trouble = is_closed(stream) ? kClosed : trouble_of(stream.error_class);
   StreamWords words;
   words.health = trouble.needs_person ? "needs_action" : "failing";
   words.summary = with_reason(trouble.what, stream.reason);

@@ -329,8 +329,13 @@ void add_connection(CLI::App& app, Context& context) {
       "config", "Change the configuration; checked with the vendor before it counts");
   config->add_option("name", *name)->required();
   config->add_option("settings", *changes, "name=value, or name= to take it away")->required();
-  config->callback([&context, path, changes] {
+  auto again = std::make_shared<std::string>();
+  config->add_option("--secret-stdin", *again,
+                     "name of a secret that the change leads elsewhere; its value is read from "
+                     "standard input");
+  config->callback([&context, path, changes, again] {
     json body;
+    if (!again->empty()) body["secrets"][*again] = secret_line();
     for (const std::string& text : *changes) {
       const auto [member, value] = split(text, "settings");
       body["config"][member] = value.empty() ? json(nullptr) : value_of(value);

@@ -68,21 +68,19 @@ Result<Planned> plan(const contract::Request& request, const SendContext& contex
   return planned;
 }
 
+SecretUse use_of(const Planned& planned) {
+  return SecretUse(planned.slot->secret, planned.destination.url(), put_on_as(*planned.slot));
+}
+
 RawRequest raw_request(const contract::Request& request, const Planned& planned,
                        const SendContext& context, const ClientOptions& options,
-                       Authentication& authentication) {
+                       const Authentication& authentication) {
   RawRequest raw;
   raw.method = contract::to_string(request.method);
-  const std::string base = planned.destination.url();
-  raw.url.reserve(base.size() + request.target.size() + authentication.query.size() + 1);
-  raw.url += base;
-  raw.url += request.target;
-  if (!authentication.query.empty()) {
-    raw.url += request.target.find('?') == std::string::npos ? '?' : '&';
-    raw.url += authentication.query;
-  }
+  raw.url = planned.destination.url() + request.target;
   raw.headers = request.headers;
-  for (const auto& header : authentication.headers) raw.headers.push_back(header);
+  raw.secret_header = authentication.header;
+  raw.secret_query = authentication.query;
   raw.body = request.body;
   raw.plain_http = planned.destination.scheme == "http";
   raw.fresh_connection = !planned.idempotent;
@@ -198,7 +196,7 @@ struct Client::State {
       if (result && result->status == 401 && planned.slot != nullptr &&
           version == CredentialVersion::current) {
         version = CredentialVersion::previous;
-        auto previous = co_await context.credentials.credential(planned.slot->secret, version);
+        auto previous = co_await context.credentials.credential(use_of(planned), version);
         if (previous) continue;  // the rotation's grace time: once, and not counted as a retry
       }
       const auto wait = state->wait_after(result, number, first_began, planned, context);
@@ -217,7 +215,7 @@ struct Client::State {
                                                          const SendContext& context,
                                                          CredentialVersion version) {
     if (planned.slot == nullptr) co_return Authentication();
-    auto credential = co_await context.credentials.credential(planned.slot->secret, version);
+    auto credential = co_await context.credentials.credential(use_of(planned), version);
     if (!credential) co_return std::unexpected(std::move(credential.error()));
     co_return authenticate(*planned.slot, context.config, *credential);
   }
@@ -350,7 +348,7 @@ struct Client::State {
     if (!result) {
       const Error& error = result.error();
       response.transport_error = error.code + ": " + error.message;
-      mask(response.transport_error, authentication.masks);
+      authentication.masks.mask(response.transport_error);
       return response;
     }
     response.status = result->status;

@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "base/async.hpp"
 #include "base/error.hpp"
@@ -35,6 +36,15 @@ class Credential {
   std::size_t size_ = 0;
 };
 
+/// Which secret a request is to carry, and where to.
+struct SecretUse {
+  SecretUse(std::string secret_name, std::string url, std::string put_on)
+      : name(std::move(secret_name)), to(std::move(url)), as(std::move(put_on)) {}
+  std::string name;  ///< AuthSlot::secret: "api_key"
+  std::string to;    ///< Destination::url(): "https://api.stripe.com"
+  std::string as;    ///< put_on_as(): "bearer"
+};
+
 /// During a rotation a secret has two usable versions: the one in force and, for a while, the one
 /// before.
 enum class CredentialVersion { current, previous };
@@ -43,10 +53,9 @@ enum class CredentialVersion { current, previous };
 class CredentialSource {
  public:
   virtual ~CredentialSource() = default;
-  /// `secret_name` is AuthSlot::secret ("api_key"). ErrorKind::not_found: no such secret, or
-  /// (previous) no version before the current one that is still valid.
-  virtual Task<Result<Credential>> credential(std::string secret_name,
-                                              CredentialVersion version) = 0;
+  /// ErrorKind::not_found: no such secret, or (previous) no version before the current one that is
+  /// still valid. Any other error: it is not for this use.
+  virtual Task<Result<Credential>> credential(SecretUse use, CredentialVersion version) = 0;
 };
 
 }  // namespace sluice::fetch

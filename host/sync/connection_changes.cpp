@@ -6,6 +6,8 @@
 #include "contract/config.hpp"
 #include "sync/audit.hpp"
 #include "sync/connections.hpp"
+#include "sync/secret_purpose.hpp"
+#include "sync/send_scope.hpp"
 #include "sync/work_kinds.hpp"
 
 namespace sluice::sync {
@@ -96,6 +98,37 @@ std::unexpected<Error> unknown_stream(const std::string& name, const std::string
               "connection '" + name + "' has no stream '" + stream + "'", "sluice status " + name);
 }
 
+bool declares(const contract::Manifest& manifest, std::string_view secret) {
+  return std::ranges::any_of(manifest.auth,
+                             [&](const auto& slot) { return slot.secret == secret; });
+}
+
+/// A configuration that leads a secret elsewhere needs it entered again, and nobody gives one that
+/// the connector does not have.
+Result<void> secrets_needed(const LoadedConnection& connection, const json& before,
+                            const SecretValues& given) {
+  const contract::Manifest& manifest = connection.manifest();
+  for (const auto& [name, value] : given) {
+    if (declares(manifest, name)) continue;
+    return fail(ErrorKind::not_found, "connection.unknown_secret",
+                fmt::format("connector '{}' has no secret '{}'", connection.connector, name));
+  }
+  const fetch::EgressAllowance allowance = expect(read_allowance(connection.egress));
+  for (const contract::AuthSlot& slot : manifest.auth) {
+    if (given.contains(slot.secret)) continue;
+    const vault::Purpose was = purpose_of(manifest, before, allowance, slot.secret);
+    const vault::Purpose will = purpose_of(manifest, connection.config, allowance, slot.secret);
+    if (was == will) continue;
+    return fail(ErrorKind::bad_input, "connection.secret_needed",
+                fmt::format("the secret '{}' was entered for {}, and this leads it to {}",
+                            slot.secret, was.describe(), will.describe()),
+                "Give its value with the change: {\"config\": …, \"secrets\": {\"" + slot.secret +
+                    "\": …}}, or sluice connection config " + connection.name +
+                    " … --secret-stdin " + slot.secret);
+  }
+  return {};
+}
+
 /// The old value stays in use: the error says so.
 Error kept(Error error) {
   error.hint = "The value that was in use before stays in use. " + error.hint;
@@ -109,27 +142,22 @@ Task<Result<CheckOutcome>> Connections::set_secret(WorkspaceId workspace, std::s
                                                    std::string actor) {
   auto connection = co_await load(workspace, name);
   if (!connection) co_return std::unexpected(connection.error());
-  const auto& slots = connection->manifest().auth;
-  const bool declared = std::any_of(slots.begin(), slots.end(),
-                                    [&](const auto& slot) { return slot.secret == secret; });
-  if (!declared) {
+  if (!declares(connection->manifest(), secret)) {
     co_return fail(ErrorKind::not_found, "connection.unknown_secret",
                    fmt::format("connector '{}' has no secret '{}'", connection->connector, secret));
   }
-  vault::SecretInfo staged;
-  bool gone = false;
-  try {
-    staged = co_await services_.vault.stage(workspace, connection->id, secret, std::move(value));
-  } catch (const pg::QueryError& error) {
-    gone = error.constraint() == "secret_of_connection";  // deleted since we looked
-    if (!gone) throw;
-  }
-  if (gone) co_return unknown_connection(name);
+  SecretValues given;
+  given.emplace(secret, std::move(value));
+  const auto all_staged = co_await stage(*connection, std::move(given));
+  if (!all_staged) co_return std::unexpected(all_staged.error());
+  const vault::SecretInfo& staged = all_staged->front();
   Result<CheckOutcome> outcome =
       fail(ErrorKind::internal, "check.failed", "the check did not come to an end");
   std::exception_ptr surprise;
   try {
-    Result<CheckOutcome> answered = co_await run_check(*connection, secret);
+    std::set<std::string> only;
+    only.insert(secret);
+    Result<CheckOutcome> answered = co_await run_check(*connection, std::move(only));
     outcome = require_same(*connection, std::move(answered));
   } catch (...) {
     surprise = std::current_exception();
@@ -164,8 +192,29 @@ Task<Result<CheckOutcome>> Connections::set_secret(WorkspaceId workspace, std::s
   co_return outcome;
 }
 
+Task<Result<std::vector<vault::SecretInfo>>> Connections::stage(const LoadedConnection& connection,
+                                                                SecretValues secrets) {
+  const fetch::EgressAllowance allowance = expect(read_allowance(connection.egress));
+  std::vector<vault::SecretInfo> staged;
+  bool gone = false;
+  try {
+    for (auto& [name, value] : secrets) {
+      vault::Purpose purpose =
+          purpose_of(connection.manifest(), connection.config, allowance, name);
+      staged.push_back(co_await services_.vault.stage(connection.workspace, connection.id, name,
+                                                      std::move(value), std::move(purpose)));
+    }
+  } catch (const pg::QueryError& error) {
+    gone = error.constraint() == "secret_of_connection";  // deleted since we looked
+    if (!gone) throw;
+  }
+  if (gone) co_return unknown_connection(connection.name);
+  co_return staged;
+}
+
 Task<Result<CheckOutcome>> Connections::set_config(WorkspaceId workspace, std::string name,
-                                                   json changes, std::string actor) {
+                                                   json changes, SecretValues secrets,
+                                                   std::string actor) {
   auto connection = co_await load(workspace, name);
   if (!connection) co_return std::unexpected(connection.error());
   const json before = connection->config;
@@ -178,22 +227,60 @@ Task<Result<CheckOutcome>> Connections::set_config(WorkspaceId workspace, std::s
   }
   if (auto fits = contract::check_config(connection->manifest(), connection->config); !fits)
     co_return std::unexpected(kept(fits.error()));
-  Result<CheckOutcome> answered = co_await run_check(*connection);
-  Result<CheckOutcome> outcome = require_same(*connection, std::move(answered));
-  if (!outcome) co_return std::unexpected(kept(outcome.error()));
-  pg::Params configure(workspace, connection->id, connection->config, before);
+  if (auto needed = secrets_needed(*connection, before, secrets); !needed)
+    co_return std::unexpected(kept(needed.error()));
+  const auto staged = co_await stage(*connection, std::move(secrets));
+  if (!staged) co_return std::unexpected(staged.error());
+  Result<CheckOutcome> outcome =
+      fail(ErrorKind::internal, "check.failed", "the check did not come to an end");
+  std::exception_ptr surprise;
+  try {
+    std::set<std::string> names;
+    for (const vault::SecretInfo& one : *staged) names.insert(one.name);
+    Result<CheckOutcome> answered = co_await run_check(*connection, std::move(names));
+    outcome = require_same(*connection, std::move(answered));
+  } catch (...) {
+    surprise = std::current_exception();
+  }
   pg::Pool pool = changing(workspace);
   auto lease = co_await pool.acquire();
   auto transaction = co_await pg::Transaction::begin(*lease);
-  const auto set = co_await transaction.query(kConfigure, std::move(configure));
-  if (set.empty()) {
-    co_return fail(ErrorKind::conflict, "connection.config_changed",
-                   "somebody else changed the configuration of '" + name + "' meanwhile",
-                   "Look at it, and change it again");
+  // The vault's lock first, as everywhere; then the connection's.
+  std::optional<Error> refused;
+  if (!outcome) refused = kept(outcome.error());
+  for (const vault::SecretInfo& one : *staged) {
+    if (refused) break;
+    const auto current = co_await services_.vault.promote(transaction, workspace, connection->id,
+                                                          one.name, one.version);
+    if (current) continue;
+    refused = Error(ErrorKind::conflict, "connection.secret_superseded",
+                    fmt::format("somebody else gave '{}' a new value meanwhile", one.name),
+                    "See which of the two is wanted, and change it again");
+  }
+  if (!refused) {
+    pg::Params configure(workspace, connection->id, connection->config, before);
+    const auto set = co_await transaction.query(kConfigure, std::move(configure));
+    if (set.empty()) {
+      refused = Error(ErrorKind::conflict, "connection.config_changed",
+                      "somebody else changed the configuration of '" + name + "' meanwhile",
+                      "Look at it, and change it again");
+    }
+  }
+  if (refused) {
+    co_await transaction.rollback();
+    auto undo = co_await pg::Transaction::begin(*lease);
+    for (const vault::SecretInfo& one : *staged) {
+      co_await services_.vault.discard(undo, workspace, connection->id, one.name, one.version);
+    }
+    co_await undo.commit();
+    if (surprise) std::rethrow_exception(surprise);
+    co_return std::unexpected(std::move(*refused));
   }
   json detail = json::object();
   detail["changed"] = json::array();
   for (const auto& [member, value] : changes.items()) detail["changed"].push_back(member);
+  if (!staged->empty()) detail["secrets"] = json::array();
+  for (const vault::SecretInfo& one : *staged) detail["secrets"].push_back(one.name);
   co_await audit(transaction, workspace, actor, "connection.set_config", name, std::move(detail));
   pg::Params checked(workspace, connection->id, outcome->account_name, outcome->mode);
   co_await transaction.query(kChecked, std::move(checked));

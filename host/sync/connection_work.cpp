@@ -97,6 +97,11 @@ std::int64_t pause_ms(FailureClass failure, std::int64_t retry_after_ms, std::in
   return seconds * 500 + entropy.below(static_cast<std::uint32_t>(seconds * 500 + 1));
 }
 
+/// A secret that is not opened waits for a person, who enters it again.
+bool is_closed(const Error& error) {
+  return error.code.starts_with("vault.secret.") || error.code.starts_with("vault.data_key.");
+}
+
 /// What ended a run that the connector did not end itself.
 contract::ConnectorFailure failure_of(const Error& error) {
   contract::ConnectorFailure failure;
@@ -105,7 +110,8 @@ contract::ConnectorFailure failure_of(const Error& error) {
   failure.failure_class = error.kind == ErrorKind::cancelled ? FailureClass::cancelled
                           : error.code == "connector.checkpoint_format"
                               ? FailureClass::checkpoint_rejected
-                              : FailureClass::internal;
+                          : is_closed(error) ? FailureClass::config
+                                             : FailureClass::internal;
   failure.vendor_code = error.code;
   failure.message = error.describe();
   return failure;

@@ -7,6 +7,7 @@
 #include "sync/audit.hpp"
 #include "sync/host_trouble.hpp"
 #include "sync/run.hpp"
+#include "sync/secret_purpose.hpp"
 #include "sync/send_scope.hpp"
 #include "sync/step_pool.hpp"
 #include "sync/stream_state.hpp"
@@ -76,7 +77,8 @@ const pg::Statement kUnpark{"connections_unpark", R"(
   with soon as (
     delete from sluice.refetch_pause where workspace_id = $1 and connection_id = $2)
   update sluice.stream s set next_run_at = now() from sluice.connection c
-  where s.workspace_id = $1 and s.connection_id = $2 and s.enabled and s.error_class = 'AUTH'
+  where s.workspace_id = $1 and s.connection_id = $2 and s.enabled
+    and (s.error_class = 'AUTH' or s.error_class = 'CONFIG' and s.reason like 'vault.%')
     and c.workspace_id = $1 and c.connection_id = $2 and c.state not in ('DISCONNECTING','DISCONNECTED'))"};
 
 const pg::Statement kSyncNow{"connections_sync_now", R"(
@@ -326,7 +328,7 @@ Task<Result<LoadedConnection>> Connections::load(WorkspaceId workspace, Connecti
 }
 
 Task<Result<CheckOutcome>> Connections::run_check(const LoadedConnection& connection,
-                                                  std::string staged_secret,
+                                                  std::set<std::string> staged_secrets,
                                                   std::function<bool()> stopping) {
   contract::SessionArgs args;
   args.operation = contract::Operation::check;
@@ -338,7 +340,7 @@ Task<Result<CheckOutcome>> Connections::run_check(const LoadedConnection& connec
   options.what = "checking the key:";
   options.each_path_apart = true;
   options.patience = kCheckPatience;
-  options.staged_secret = std::move(staged_secret);
+  options.staged_secrets = std::move(staged_secrets);
   SendScope send(services_.vault, services_.budgets, connection, std::move(options));
   SessionRun run{.session = **session,
                  .client = services_.client,
@@ -389,7 +391,7 @@ Result<CheckOutcome> Connections::require_same(const LoadedConnection& connectio
 
 Task<std::optional<Error>> Connections::confirm_account(const LoadedConnection& connection,
                                                         std::function<bool()> stopping) {
-  std::string current;  // no staged secret
+  std::set<std::string> current;  // no staged secret
   Result<CheckOutcome> answered =
       co_await run_check(connection, std::move(current), std::move(stopping));
   const Result<CheckOutcome> outcome = require_same(connection, std::move(answered));
@@ -469,8 +471,11 @@ Task<Result<CheckOutcome>> Connections::create(WorkspaceId workspace, NewConnect
       fail(ErrorKind::internal, "check.failed", "the check did not come to an end");
   std::exception_ptr surprise;
   try {
+    const fetch::EgressAllowance allowance = expect(read_allowance(connection.egress));
     for (auto& [name, value] : wanted.secrets) {
-      co_await services_.vault.put(workspace, connection.id, name, std::move(value));
+      vault::Purpose purpose = purpose_of(manifest, connection.config, allowance, name);
+      co_await services_.vault.put(workspace, connection.id, name, std::move(value),
+                                   std::move(purpose));
     }
     outcome = co_await run_check(connection);
   } catch (...) {

@@ -4,6 +4,7 @@
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -157,9 +158,12 @@ class Connections {
                                         vault::Secret value, std::string actor);
 
   /// Changes members of the configuration, null removes one; checked like a new secret. What is
-  /// read with another configuration is not read again by itself: request_sync(full).
+  /// read with another configuration is not read again by itself: request_sync(full). Secrets stay
+  /// as they are while they go where they went; a change that leads one elsewhere comes with its
+  /// value in `secrets`, else it is refused: connection.secret_needed.
   Task<Result<CheckOutcome>> set_config(WorkspaceId workspace, std::string name,
-                                        nlohmann::json changes, std::string actor);
+                                        nlohmann::json changes, SecretValues secrets,
+                                        std::string actor);
 
   /// Off and on again, one connection; see disable_connector(). A connection that FAILED is off
   /// just the same. Errors of enabling: connector.disabled, connection.disconnecting.
@@ -220,11 +224,17 @@ class Connections {
                                          pg::Array connections);
 
   Task<Result<CheckOutcome>> run_check(const LoadedConnection& connection,
-                                       std::string staged_secret, std::function<bool()> stopping);
-  Task<Result<CheckOutcome>> run_check(const LoadedConnection& connection,
-                                       std::string staged_secret = std::string()) {
-    return run_check(connection, std::move(staged_secret), std::function<bool()>());
+                                       std::set<std::string> staged_secrets,
+                                       std::function<bool()> stopping);
+  Task<Result<CheckOutcome>> run_check(
+      const LoadedConnection& connection,
+      std::set<std::string> staged_secrets = std::set<std::string>()) {
+    return run_check(connection, std::move(staged_secrets), std::function<bool()>());
   }
+  /// New values beside those in use, for where `connection` leads. Error: connection.unknown when
+  /// it was deleted meanwhile.
+  Task<Result<std::vector<vault::SecretInfo>>> stage(const LoadedConnection& connection,
+                                                     SecretValues secrets);
   /// Refuses an answer from another account, or in another mode, than the connection holds data of.
   static Result<CheckOutcome> require_same(const LoadedConnection& connection,
                                            Result<CheckOutcome> outcome);

@@ -1,5 +1,7 @@
 #include "sync/engine.hpp"
 
+#include "sync/secret_work.hpp"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -58,13 +60,20 @@ std::string key_of(WorkspaceId workspace, std::string_view name) {
   return fmt::format("{}/{}", workspace.value, name);
 }
 
+std::map<std::string, std::unique_ptr<work::Kind>> all_kinds(const Services& services,
+                                                             const EngineOptions& options) {
+  auto kinds = work_kinds(options.retention);
+  kinds[kTidySecrets] = tidy_secrets_kind(services.vault);
+  return kinds;
+}
+
 }  // namespace
 
 Engine::Engine(Services services, Connections& connections, EngineOptions options)
     : services_(services),
       connections_(connections),
       options_(options),
-      runner_(services.pool, work_kinds(options.retention)),
+      runner_(services.pool, all_kinds(services, options)),
       builder_(services.building, build_kinds()),
       builds_(services.pool.executor()),
       slots_(options.connections_max),

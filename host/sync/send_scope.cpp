@@ -29,17 +29,23 @@ std::string shared_by(const LoadedConnection& connection, const fetch::EgressAll
 
 }  // namespace
 
-Task<Result<fetch::Credential>> VaultCredentials::credential(std::string secret_name,
+Task<Result<fetch::Credential>> VaultCredentials::credential(fetch::SecretUse use,
                                                              fetch::CredentialVersion version) {
-  Result<vault::SecretValue> value = co_await vault_.use(workspace_, connection_, secret_name);
+  vault::Wanted wanted = vault::Wanted::at(connection_.connector, use.to, use.as);
+  wanted.over_loopback(addresses_.loopback);
+  wanted.over_private_networks(addresses_.private_networks);
+  const std::string secret_name = use.name;
+  Result<vault::SecretValue> value =
+      co_await vault_.use(connection_.workspace, connection_.id, secret_name, std::move(wanted));
   if (!value) co_return std::unexpected(value.error());
-  if (secret_name == staged_) {
+  if (staged_.contains(secret_name)) {
     if (version == fetch::CredentialVersion::current && value->pending) {
       co_return fetch::Credential(value->pending->expose_text());
     }
     co_return fail(ErrorKind::not_found, "vault.secret.not_found",
                    "no other version of " + secret_name + " is to be checked");
   }
+  if (value->refused) co_return std::unexpected(*value->refused);
   if (version == fetch::CredentialVersion::current) {
     co_return fetch::Credential(value->current.expose_text());
   }
@@ -74,8 +80,8 @@ Result<fetch::EgressAllowance> read_allowance(const nlohmann::json& egress) {
 
 SendScope::SendScope(vault::Vault& vault, Budgets& budgets, const LoadedConnection& connection,
                      SendOptions options)
-    : credentials_(vault, connection.workspace, connection.id, std::move(options.staged_secret)),
-      allowance_(expect(read_allowance(connection.egress))),
+    : allowance_(expect(read_allowance(connection.egress))),
+      credentials_(vault, connection, allowance_.addresses, std::move(options.staged_secrets)),
       budget_(budgets.of(connection, allowance_)),
       context_{connection.manifest().hosts,
                connection.manifest().auth,

@@ -6,6 +6,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -15,22 +16,22 @@
 
 namespace sluice::sync {
 
-/// Hands out the secrets of one connection, one request at a time. Of the secret named `staged` it
-/// hands out the pending version and nothing else: a CHECK of a new key must not pass by the old
-/// one.
+/// Hands out the secrets of one connection, one request at a time, each for where that request
+/// goes. Of the secrets named in `staged` it hands out the pending version and nothing else: a
+/// CHECK of a new key must not pass by the old one. `connection` and `addresses` outlive it.
 class VaultCredentials final : public fetch::CredentialSource {
  public:
-  VaultCredentials(vault::Vault& vault, WorkspaceId workspace, ConnectionId connection,
-                   std::string staged = {})
-      : vault_(vault), workspace_(workspace), connection_(connection), staged_(std::move(staged)) {}
-  Task<Result<fetch::Credential>> credential(std::string secret_name,
+  VaultCredentials(vault::Vault& vault, const LoadedConnection& connection,
+                   const fetch::AddressAllowance& addresses, std::set<std::string> staged)
+      : vault_(vault), connection_(connection), addresses_(addresses), staged_(std::move(staged)) {}
+  Task<Result<fetch::Credential>> credential(fetch::SecretUse use,
                                              fetch::CredentialVersion version) override;
 
  private:
   vault::Vault& vault_;
-  WorkspaceId workspace_;
-  ConnectionId connection_;
-  std::string staged_;
+  const LoadedConnection& connection_;
+  const fetch::AddressAllowance& addresses_;
+  std::set<std::string> staged_;
 };
 
 class Budgets;
@@ -42,8 +43,8 @@ struct SendOptions {
   std::string what;  ///< "stream invoices": what one that hangs is told apart by
   bool each_path_apart = false;
   std::optional<fetch::Patience> patience;
-  AtWork* at_work = nullptr;  ///< outlives the scope
-  std::string staged_secret;  ///< see VaultCredentials
+  AtWork* at_work = nullptr;             ///< outlives the scope
+  std::set<std::string> staged_secrets;  ///< see VaultCredentials
 };
 
 /// What one run sends its requests with; lives as long as the run. `connection` outlives it.
@@ -63,8 +64,8 @@ class SendScope {
  private:
   static constexpr std::chrono::milliseconds kHoldUntold{2'000};
 
-  VaultCredentials credentials_;
   fetch::EgressAllowance allowance_;
+  VaultCredentials credentials_;
   std::shared_ptr<fetch::Budget> budget_;
   fetch::FetchStats stats_;
   fetch::SendContext context_;

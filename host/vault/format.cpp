@@ -11,14 +11,17 @@
 namespace sluice::vault {
 namespace {
 
-constexpr std::string_view kPersonalSecret = "SluiceSecretV1__";
-constexpr std::string_view kPersonalDataKey = "SluiceDataKeyV1_";
+constexpr std::string_view kPersonalSecret = "SluiceSecretV2__";
+constexpr std::string_view kPersonalDataKey = "SluiceDataKeyV2_";
+constexpr std::string_view kPersonalSecretBefore = "SluiceSecretV1__";
+constexpr std::string_view kPersonalDataKeyBefore = "SluiceDataKeyV1_";
 constexpr std::string_view kPersonalRootKeyId = "SluiceRootKeyId_";
 constexpr std::uint8_t kKindSecret = 1;
 constexpr std::uint8_t kKindDataKey = 2;
 
 static_assert(crypto_generichash_blake2b_PERSONALBYTES == 16 && kPersonalSecret.size() == 16 &&
-              kPersonalDataKey.size() == 16 && kPersonalRootKeyId.size() == 16);
+              kPersonalDataKey.size() == 16 && kPersonalSecretBefore.size() == 16 &&
+              kPersonalDataKeyBefore.size() == 16 && kPersonalRootKeyId.size() == 16);
 static_assert(crypto_generichash_blake2b_SALTBYTES == std::tuple_size_v<decltype(Sealed::salt)>);
 static_assert(crypto_aead_xchacha20poly1305_ietf_NPUBBYTES ==
               std::tuple_size_v<decltype(Sealed::nonce)>);
@@ -37,11 +40,11 @@ void append_text(Bytes& out, std::string_view text) {
   out.insert(out.end(), text.begin(), text.end());
 }
 
-Bytes aad_of(std::uint8_t kind, const SecretPlace& place, DataKeyId data_key) {
+Bytes aad_of(std::uint8_t alg, std::uint8_t kind, const SecretPlace& place, DataKeyId data_key) {
   SLUICE_INVARIANT(place.name.size() <= kSecretNameBytesMax);
   Bytes aad;
-  append_text(aad, "SLC1");
-  append(aad, kAlg);
+  append_text(aad, alg == kAlg ? "SLC2" : "SLC1");
+  append(aad, alg);
   append(aad, kind);
   append(aad, place.workspace.value);
   append(aad, place.connection.value);
@@ -122,13 +125,37 @@ std::optional<RootKeyId> RootKeyId::from_hex(std::string_view text) {
 
 std::string RootKeyId::to_string() const { return fmt::format("{:08x}", value); }
 
-Binding bind_secret(const SecretPlace& place, DataKeyId data_key) {
-  return Binding{kPersonalSecret, aad_of(kKindSecret, place, data_key)};
+Binding bind_secret(const SecretPlace& place, DataKeyId data_key, const SecretTerms& terms) {
+  SLUICE_INVARIANT(terms.state != SecretState::revoked);
+  Binding binding{kAlg, kPersonalSecret, aad_of(kAlg, kKindSecret, place, data_key)};
+  append(binding.aad, static_cast<std::uint8_t>(1 + static_cast<int>(terms.state)));
+  append(binding.aad, terms.valid_until ? std::int64_t{terms.valid_until->count()} : 0);
+  append(binding.aad, static_cast<std::uint32_t>(terms.bound_to.size()));
+  append_text(binding.aad, terms.bound_to);
+  return binding;
 }
 
-Binding bind_data_key(WorkspaceId workspace, DataKeyId data_key, RootKeyId root_key) {
+Binding bind_data_key(WorkspaceId workspace, DataKeyId data_key, RootKeyId root_key,
+                      const DataKeyTerms& terms) {
   const SecretPlace place{workspace, ConnectionId{}, "", data_key.value};
-  Binding binding{kPersonalDataKey, aad_of(kKindDataKey, place, data_key)};
+  Binding binding{kAlg, kPersonalDataKey, aad_of(kAlg, kKindDataKey, place, data_key)};
+  append(binding.aad, root_key.value);
+  append(binding.aad, static_cast<std::uint8_t>(1 + static_cast<int>(terms.state)));
+  append(binding.aad, terms.oldest_alg);
+  append(binding.aad, terms.generation);
+  append(binding.aad, std::int64_t{terms.as_of.count()});
+  binding.aad.insert(binding.aad.end(), terms.ledger_digest.begin(), terms.ledger_digest.end());
+  return binding;
+}
+
+Binding bind_secret_before(const SecretPlace& place, DataKeyId data_key) {
+  return {kAlgBefore, kPersonalSecretBefore, aad_of(kAlgBefore, kKindSecret, place, data_key)};
+}
+
+Binding bind_data_key_before(WorkspaceId workspace, DataKeyId data_key, RootKeyId root_key) {
+  const SecretPlace place{workspace, ConnectionId{}, "", data_key.value};
+  Binding binding{kAlgBefore, kPersonalDataKeyBefore,
+                  aad_of(kAlgBefore, kKindDataKey, place, data_key)};
   append(binding.aad, root_key.value);
   return binding;
 }
@@ -148,6 +175,7 @@ Sealed seal_with(const Secret& key, const Binding& binding, const Secret& plaint
   SLUICE_INVARIANT(plaintext.size() <= kSecretBytesMax);
   const RowKeys keys(key, binding.personal, salt);
   Sealed sealed;
+  sealed.alg = binding.alg;
   sealed.salt = salt;
   sealed.nonce = nonce;
   sealed.ciphertext.resize(plaintext.size() + kTagBytes);
@@ -162,11 +190,12 @@ Sealed seal_with(const Secret& key, const Binding& binding, const Secret& plaint
 }
 
 Result<Secret> open(const Secret& key, const Binding& binding, const Sealed& sealed) {
-  if (sealed.alg != kAlg) {
+  if (sealed.alg > kAlg) {
     return fail(ErrorKind::unsupported, "vault.sealed.unsupported",
                 fmt::format("sealed with algorithm {}; this program knows {}", sealed.alg, kAlg),
                 "A newer Sluice wrote it: run that version");
   }
+  if (sealed.alg != binding.alg) return refused();
   if (sealed.ciphertext.size() < kTagBytes ||
       sealed.ciphertext.size() > kSecretBytesMax + kTagBytes) {
     return fail(ErrorKind::bad_input, "vault.sealed.malformed",

@@ -15,8 +15,11 @@
 #include "base/clock.hpp"
 #include "base/error.hpp"
 #include "base/ids.hpp"
+#include "pg/fenced.hpp"
 #include "pg/pool.hpp"
 #include "vault/format.hpp"
+#include "vault/ledger.hpp"
+#include "vault/purpose.hpp"
 #include "vault/root_key.hpp"
 #include "vault/secret.hpp"
 
@@ -29,8 +32,6 @@ inline constexpr int kPreviousVersionsMax = 4;
 /// Opened data keys kept in memory.
 inline constexpr std::size_t kDataKeysCachedMax = 256;
 
-/// The life of one version: pending → current → previous → revoked. Revoked versions have no value.
-enum class SecretState { pending, current, previous, revoked };
 [[nodiscard]] std::string_view to_string(SecretState state);
 
 /// What may be shown of a stored version.
@@ -45,10 +46,14 @@ struct SecretInfo {
   DataKeyId data_key;
 };
 
-/// Every live version of one secret. Requests go out with `current`; on a refusal try
-/// previous.front() once. An inbound signature is checked against all of them (live()).
+/// Every live version of one secret that is sealed for what it is wanted for. Requests go out with
+/// `current`; on a refusal try previous.front() once. An inbound signature is checked against all
+/// of them (live()).
 struct SecretValue {
   Secret current;
+  /// Why `current` is empty, and `previous` with it: only what is staged can be used. The current
+  /// version is not there, does not open, or is sealed for something else.
+  std::optional<Error> refused;
   std::int64_t version = 0;
   std::vector<Secret> previous;   ///< still valid, newest first, at most kPreviousVersionsMax
   std::optional<Secret> pending;  ///< staged, not promoted
@@ -58,25 +63,35 @@ struct SecretValue {
 };
 
 /// Secrets of all workspaces, each sealed with its workspace's data key, which a root key wraps
-/// (format.hpp). Owned by main, outlives its users; one loop. Values leave only through use().
+/// (format.hpp), and each for a Purpose. Owned by main, outlives its users; one loop. Values leave
+/// only through use(). A workspace's ledger changes with every change of a secret, in the same
+/// transaction, and the data key is wrapped anew over it: what comes back by an UPDATE or from an
+/// older dump does not agree with it.
 ///
 /// Everything throws pg::QueryError for a database that is away, and Failure for these:
 ///   bad_input  "vault.secret.bad_name"      1 to 128 of A-Z a-z 0-9 _ . : / -
 ///   bad_input  "vault.secret.bad_value"     empty, or more than kSecretBytesMax
 ///   bad_input  "vault.secret.bad_validity"  previous_valid_for outside 0 to kPreviousValidMax
+///   bad_input  "vault.secret.bad_purpose"   more than kPurposeBytesMax of text
 ///   not_found  "vault.workspace.not_found"
-///   internal   "vault.data_key.lost"        a data key that is needed is destroyed or missing
 ///   internal   "vault.root_key.mismatch"    a data key is wrapped by a root key that we do not
-///   hold internal   "vault.secret.tampered"      a stored row does not open where it stands
-///   internal   "vault.data_key.tampered"    a data key does not open where it stands
-///   unsupported "vault.sealed.unsupported"  a newer program wrote it
-///   retry_later "vault.secret.not_stored"   the database went away during the commit and has no
-///   new version
+///   hold unsupported "vault.sealed.unsupported"  a newer program wrote it retry_later
+///   "vault.secret.not_stored"   the database went away during the commit and has no new version
+/// and, of what somebody changed in the tables behind our back, where nothing is opened:
+///   denied "vault.secret.elsewhere"   it is wanted for what it was not sealed for
+///   denied "vault.secret.tampered"    a stored row does not open where and as it stands
+///   denied "vault.secret.put_back"    its live versions are not those that were stored last
+///   denied "vault.secret.old_format"  a row of an older format, after all were sealed anew
+///   denied "vault.data_key.tampered"  a data key does not open where and as it stands
+///   denied "vault.data_key.put_back"  a data key's row is older than one that this host has seen
+///   denied "vault.data_key.lost"      a data key that is needed is destroyed or missing
+/// The secret's own ones end when it is entered again.
 class Vault {
  public:
   /// Checks that every data key in use can be opened with this keyring, so that a wrong root key
   /// stops the start and not a sync at night: throws Failure(internal, "vault.root_key.mismatch").
-  /// Writes nothing.
+  /// One that was changed stops its workspace only, and is logged. Writes nothing; logs of when
+  /// the newest is ("vault.opened").
   static Task<std::unique_ptr<Vault>> open(pg::Pool& pool, const Clock& clock, RootKeyring keyring);
 
   /// Makes the first data key of the database, for `workspace`, which exists: from its commit on
@@ -89,14 +104,15 @@ class Vault {
   Vault(const Vault&) = delete;
   Vault& operator=(const Vault&) = delete;
 
-  /// Stores a new version and makes it current at once. The one before stays valid for
-  /// `previous_valid_for` (zero: is revoked at once); a pending one is revoked. Puts of one
+  /// Stores a new version for `purpose` and makes it current at once. The one before stays valid
+  /// for `previous_valid_for` (zero: is revoked at once); a pending one is revoked. Puts of one
   /// workspace wait for each other. Putting the same value again makes a version again.
   Task<SecretInfo> put(WorkspaceId workspace, ConnectionId connection, std::string name,
-                       Secret value, Micros previous_valid_for = kPreviousValidDefault);
+                       Secret value, Purpose purpose,
+                       Micros previous_valid_for = kPreviousValidDefault);
   /// Stores a new version as pending, in place of a pending one.
   Task<SecretInfo> stage(WorkspaceId workspace, ConnectionId connection, std::string name,
-                         Secret value);
+                         Secret value, Purpose purpose);
   /// pending → current. Fails with not_found "vault.secret.not_found" when `version` is not the
   /// pending one.
   Task<Result<SecretInfo>> promote(WorkspaceId workspace, ConnectionId connection, std::string name,
@@ -113,9 +129,11 @@ class Vault {
   Task<void> discard(pg::Transaction& transaction, WorkspaceId workspace, ConnectionId connection,
                      std::string name, std::int64_t version);
 
-  /// One round trip to the database (two when the data key is not in memory). Fails with not_found
-  /// "vault.secret.not_found" when there is no current version.
-  Task<Result<SecretValue>> use(WorkspaceId workspace, ConnectionId connection, std::string name);
+  /// One round trip to the database. Opens the versions that are sealed for what is wanted, and no
+  /// other. When the current one cannot be used it throws why, or fails with not_found
+  /// "vault.secret.not_found"; unless a pending one can, beside which SecretValue::refused says it.
+  Task<Result<SecretValue>> use(WorkspaceId workspace, ConnectionId connection, std::string name,
+                                Wanted wanted);
 
   /// All versions that are not revoked, by connection, name, newest first. No connection given:
   /// all.
@@ -126,53 +144,92 @@ class Vault {
   Task<std::int64_t> remove(WorkspaceId workspace, ConnectionId connection);
   /// The same for one secret.
   Task<std::int64_t> remove(WorkspaceId workspace, ConnectionId connection, std::string name);
-  /// Takes the value out of previous versions whose time is over. They are not used any more in any
-  /// case; call now and then. Returns how many versions, at most 1000 a call.
-  Task<std::int64_t> purge_expired();
+
+  // Looking after a workspace's secrets, in batches of whoever holds the lease for it.
+
+  /// True while rows of the format before are opened still.
+  Task<bool> needs_sealing(pg::Connection& connection, WorkspaceId workspace);
+  /// The next secrets behind `after` with live versions of the format before, by connection and
+  /// name.
+  Task<std::vector<Ledger::Name>> of_format_before(pg::Connection& connection,
+                                                   WorkspaceId workspace, Ledger::Name after,
+                                                   std::int64_t limit);
+  /// Seals those versions of one secret anew, for `purpose`. False: one did not open, and was
+  /// revoked.
+  Task<bool> seal_anew(pg::Fenced& fenced, WorkspaceId workspace, ConnectionId connection,
+                       std::string name, Purpose purpose);
+  /// From the commit on no row of the format before is opened in this workspace.
+  Task<void> end_sealing(pg::Fenced& fenced, WorkspaceId workspace);
+  /// Takes the value out of previous versions whose time is over, forgets secrets that went with
+  /// their connection, and wraps the data key as of now. Returns how many versions, at most 1000 a
+  /// call.
+  Task<std::int64_t> tidy(pg::Fenced& fenced, WorkspaceId workspace);
 
   [[nodiscard]] const RootKeyring& keyring() const { return keyring_; }
   [[nodiscard]] std::size_t data_keys_cached() const { return cache_.size(); }
 
  private:
-  using DataKeyPlace = std::pair<WorkspaceId, DataKeyId>;
-  struct CachedKey {
-    DataKeyPlace place;
-    std::shared_ptr<const Secret> key;  ///< shared with calls that use it while it is put out
-  };
+  class Within;
+  struct KeyRow;
+  struct OpenKey;
+  struct Row;
+  struct Change;
   struct NewVersion;
   struct Written;
-  struct KeyInUse {
-    DataKeyId id;
-    std::shared_ptr<const Secret> key;
+  using DataKeyPlace = std::pair<WorkspaceId, DataKeyId>;
+  using OpenKeyPtr = std::shared_ptr<const OpenKey>;
+  struct CachedKey {
+    DataKeyPlace place;
+    OpenKeyPtr key;  ///< shared with calls that use it while it is put out
   };
 
   Vault(pg::Pool& pool, const Clock& clock, RootKeyring keyring);
   Task<void> verify_data_keys();
   Task<SecretInfo> store(WorkspaceId workspace, ConnectionId connection, std::string name,
-                         Secret value, std::optional<Micros> promote_with_validity);
-  Task<SecretInfo> write_version(pg::Transaction& transaction, NewVersion wanted);
-  Task<SecretInfo> make_current(pg::Transaction& transaction, WorkspaceId workspace,
-                                SecretInfo info, Micros previous_valid_for);
+                         Secret value, Purpose purpose,
+                         std::optional<Micros> promote_with_validity);
   Task<Written> write_and_commit(NewVersion wanted);
   Task<void> require_stored(WorkspaceId workspace, SecretInfo info);
   Task<std::int64_t> revoke(WorkspaceId workspace, ConnectionId connection,
                             std::optional<std::string> name);
-  Task<void> lock_workspace(pg::Transaction& transaction, WorkspaceId workspace);
-  Task<KeyInUse> active_data_key(pg::Transaction& transaction, WorkspaceId workspace);
-  static Task<KeyInUse> create_data_key(pg::Transaction& transaction, const Clock& clock,
-                                        const RootKeyring& keyring, WorkspaceId workspace);
-  Task<std::shared_ptr<const Secret>> data_key(pg::Connection& connection, WorkspaceId workspace,
-                                               DataKeyId id);
-  Secret unwrap(WorkspaceId workspace, DataKeyId id, std::string_view root_key,
-                const Sealed& sealed) const;
-  [[nodiscard]] std::shared_ptr<const Secret> cached(const DataKeyPlace& place);
-  std::shared_ptr<const Secret> keep(const DataKeyPlace& place, Secret key);
+
+  // One secret within a transaction that changes it.
+  Task<Change> begin_change(Within& within, WorkspaceId workspace, ConnectionId connection,
+                            std::string name);
+  Task<SecretInfo> add_pending(Within& within, Change& change, const NewVersion& wanted);
+  Task<SecretInfo> make_current(Within& within, Change& change, std::int64_t version,
+                                Micros previous_valid_for);
+  Task<bool> seal_again(Within& within, Change& change, std::size_t row, const SecretTerms& terms);
+  Task<void> revoke_row(Within& within, Change& change, std::size_t row);
+  Task<bool> discard_pending(Within& within, Change& change, std::int64_t version);
+  Task<void> finish_change(Within& within, Change& change);
+  Task<void> wrap(Within& within, Change& change);
+
+  static Task<void> lock_workspace(Within& within, WorkspaceId workspace);
+  Task<OpenKeyPtr> active_key(Within& within, WorkspaceId workspace);
+  static Task<KeyRow> create_data_key(Within& within, const Clock& clock,
+                                      const RootKeyring& keyring, WorkspaceId workspace);
+  Task<OpenKeyPtr> key_of_row(Within& within, WorkspaceId workspace, const OpenKeyPtr& active,
+                              DataKeyId id);
+  [[nodiscard]] Result<Secret> open_row(const OpenKey& active, const OpenKey& key,
+                                        WorkspaceId workspace, ConnectionId connection,
+                                        const std::string& name, const Row& row) const;
+  Secret unwrap(const KeyRow& row, const Binding& binding) const;
+  /// `known`: whose ledger it has when it was read without one.
+  OpenKeyPtr open_key(KeyRow row, const OpenKeyPtr& known);
+  [[nodiscard]] bool is_older(WorkspaceId workspace, const OpenKey& key) const;
+  /// It is committed.
+  void saw(WorkspaceId workspace, const DataKeyTerms& terms);
+  /// The active one as we had it last, or null.
+  [[nodiscard]] OpenKeyPtr known_key(WorkspaceId workspace) const;
+  void keep(const DataKeyPlace& place, OpenKeyPtr key);
 
   pg::Pool& pool_;
   const Clock& clock_;
   RootKeyring keyring_;
   std::list<CachedKey> cache_;  // most recently used first
   std::map<DataKeyPlace, std::list<CachedKey>::iterator> cache_index_;
+  std::map<WorkspaceId, std::int64_t> seen_;  ///< the highest generation of each workspace
 };
 
 }  // namespace sluice::vault

@@ -109,6 +109,39 @@ TEST_F(ConnectionChanges, a_configuration_is_held_against_its_schema_and_checked
   EXPECT_EQ(host_->count("select count(*) from sluice.connection"), 1);
 }
 
+TEST_F(ConnectionChanges,
+       a_configuration_that_leads_a_secret_elsewhere_comes_with_it_or_not_at_all) {
+  connect_all(5);
+  const std::string path = "/connections/pier";
+  json body;
+  body["config"]["region"] = "eu";
+  const Error needed = refusal("PATCH", path, body);
+  EXPECT_EQ(needed.code, "connection.secret_needed");
+  EXPECT_NE(needed.message.find("https://eu.files.harbour.example"), std::string::npos)
+      << needed.message;
+  EXPECT_NE(needed.hint.find("stays in use"), std::string::npos) << needed.hint;
+  EXPECT_EQ(host_->sql("select config from sluice.connection"), "{}");
+  body["secrets"]["api_kee"] = kKey;
+  EXPECT_EQ(refusal("PATCH", path, body).code, "connection.unknown_secret");
+  body["secrets"] = json::object();
+  body["secrets"]["api_key"] = "sk_test_wrong_0000";
+  EXPECT_EQ(refusal("PATCH", path, body).code, "check.failed");
+  EXPECT_EQ(host_->sql("select config from sluice.connection"), "{}");
+  EXPECT_EQ(versions(), "1 current, 2 revoked");
+  body["secrets"]["api_key"] = kKey;
+  send("PATCH", path, body);
+  EXPECT_EQ(versions(), "1 previous, 2 revoked, 3 current");
+  EXPECT_NE(host_->sql("select bound_to from sluice.secret where state = 'current'")
+                .find("to https://eu.files.harbour.example\n"),
+            std::string::npos);
+  send("POST", "/connections/pier/check");
+  // What leads nowhere else needs nothing.
+  json page;
+  page["config"]["page_size"] = 10;
+  send("PATCH", path, page);
+  EXPECT_EQ(versions(), "1 previous, 2 revoked, 3 current");
+}
+
 TEST_F(ConnectionChanges, pausing_a_stream_and_letting_it_go_on_clears_nothing) {
   connect_all(20);
   const auto streams = [&] {

@@ -95,6 +95,7 @@ class Upgrade : public World {
   void tokens_open_and_rows_and_links_are_all_there();
   void a_cursor_goes_on_where_it_was_and_misses_nothing();
   void the_sealed_secret_opens_with_the_root_key_that_came_along();
+  void secrets_of_the_older_format_were_sealed_anew_and_are_not_opened_any_more();
   void people_read_what_they_were_granted_and_their_own_view_stands();
 
   fs::path fixture_;
@@ -141,6 +142,31 @@ void Upgrade::the_sealed_secret_opens_with_the_root_key_that_came_along() {
   EXPECT_EQ(host_->log().find(facts_["secret"].get<std::string>()), std::string::npos);
 }
 
+void Upgrade::secrets_of_the_older_format_were_sealed_anew_and_are_not_opened_any_more() {
+  ASSERT_TRUE(eventually(std::chrono::seconds(60), [&] {
+    return host_->sql("select string_agg(distinct oldest_alg::text, ' ') from sluice.data_key") ==
+           "2";
+  })) << host_->log();
+  EXPECT_EQ(host_->sql("select string_agg(distinct alg::text, ' ') from sluice.secret where state "
+                       "<> 'revoked'"),
+            "2");
+  EXPECT_EQ(host_->sql("select bound_to from sluice.secret where name = 'api_key' and state = "
+                       "'current'"),
+            "connector stripe\nto " + fake_->url() + "\nas bearer\nover loopback\n");
+  EXPECT_NE(host_->log().find("vault.opened"), std::string::npos);
+  EXPECT_NE(host_->log().find("vault.sealed_anew"), std::string::npos);
+  host_->sql("create table public.newer as table sluice.secret");
+  host_->sql(
+      "update sluice.secret s set alg = o.alg, salt = o.salt, nonce = o.nonce, commitment = "
+      "o.commitment, ciphertext = o.ciphertext, bound_to = '' from public.older o where "
+      "o.connection_id = s.connection_id and o.name = s.name and o.version = s.version");
+  EXPECT_THROW(admin().send("POST", "/connections/billing/check", json::object()), Failure);
+  host_->sql(
+      "update sluice.secret s set alg = o.alg, salt = o.salt, nonce = o.nonce, commitment = "
+      "o.commitment, ciphertext = o.ciphertext, bound_to = o.bound_to from public.newer o "
+      "where o.connection_id = s.connection_id and o.name = s.name and o.version = s.version");
+}
+
 void Upgrade::people_read_what_they_were_granted_and_their_own_view_stands() {
   EXPECT_EQ(as("fixture_bi", "select count(*) from acme.stripe_customer"),
             fact("acme.stripe_customer"));
@@ -159,11 +185,13 @@ void Upgrade::people_read_what_they_were_granted_and_their_own_view_stands() {
 
 TEST_F(Upgrade, what_101fb78_wrote_opens_with_all_that_was_in_it) {
   start_vendor();
+  host_->sql("create table public.older as table sluice.secret");
   host_->start();
   wait_for_views();
   tokens_open_and_rows_and_links_are_all_there();
   a_cursor_goes_on_where_it_was_and_misses_nothing();
   people_read_what_they_were_granted_and_their_own_view_stands();
+  secrets_of_the_older_format_were_sealed_anew_and_are_not_opened_any_more();
   the_sealed_secret_opens_with_the_root_key_that_came_along();
   people_read_what_they_were_granted_and_their_own_view_stands();  // after an install, too
 }

@@ -2,7 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <map>
 #include <set>
+#include <sstream>
 
 #include "support/pg_fixture.hpp"
 
@@ -22,6 +24,15 @@ class FakeClock final : public Clock {
  private:
   Micros now_{1'790'000'000'123'456};
 };
+
+Purpose purpose(const char* to = "https://api.stripe.com") {
+  Purpose made = Purpose::of_connector("stripe");
+  made.may_go_to(to).may_be_put_on_as("bearer");
+  return made;
+}
+Wanted wanted(const char* to = "https://api.stripe.com") {
+  return Wanted::at("stripe", to, "bearer");
+}
 
 Secret text(std::string_view value) { return Secret::copy_of(as_bytes(value)); }
 
@@ -55,7 +66,11 @@ class VaultTest : public testing::PgTest {
     PgTest::TearDown();
   }
 
-  void sql(const std::string& statement) { run(pool().query(statement)); }
+  /// One statement, or several with ';' between them.
+  void sql(const std::string& text) {
+    std::istringstream statements(text);
+    for (std::string one; std::getline(statements, one, ';');) run(pool().query(one));
+  }
   std::string scalar(const std::string& statement) {
     const auto rows = run(pool().query(statement));
     return std::string(rows.text(0, 0));
@@ -67,12 +82,13 @@ class VaultTest : public testing::PgTest {
   }
   SecretInfo put(const char* name, std::string_view value,
                  Micros previous = kPreviousValidDefault) {
-    return run(vault_->put(one_, kConnection, name, text(value), previous));
+    return run(vault_->put(one_, kConnection, name, text(value), purpose(), previous));
   }
   /// current | previous… | (pending), as text.
   std::string used(Vault& vault, WorkspaceId workspace, ConnectionId connection, const char* name) {
-    const auto value = run(vault.use(workspace, connection, name));
+    const auto value = run(vault.use(workspace, connection, name, wanted()));
     if (!value) return value.error().code;
+    if (value->refused) return value->refused->code;
     std::string all(value->current.expose_text());
     for (const Secret& previous : value->previous) all += "|" + std::string(previous.expose_text());
     if (value->pending) all += "|(" + std::string(value->pending->expose_text()) + ")";
@@ -80,6 +96,41 @@ class VaultTest : public testing::PgTest {
     return all;
   }
   std::string used(const char* name) { return used(*vault_, one_, kConnection, name); }
+  /// Under a lease, as the runner of durable work does.
+  template <class Do>
+  void fenced(Do&& action) {
+    sql(fmt::format(
+        "INSERT INTO sluice.lease_epoch (workspace_id, name, epoch) VALUES ({}, 'work', "
+        "1) ON CONFLICT DO NOTHING",
+        one_.value));
+    auto connection = run(pool().acquire());
+    pg::LeaseProof proof;
+    proof.workspace = one_;
+    proof.name = "work";
+    proof.epoch = Epoch(1);
+    pg::Fenced transaction(*connection, proof);
+    action(*connection, transaction);
+    run(transaction.commit());
+  }
+  std::int64_t tidy() {
+    std::int64_t purged = 0;
+    fenced([&](pg::Connection&, pg::Fenced& transaction) {
+      purged = run(vault_->tidy(transaction, one_));
+    });
+    return purged;
+  }
+  /// What use() says of what somebody did, and what it hands out.
+  std::string told(Vault& vault, const char* name = "api_key") {
+    try {
+      return used(vault, one_, kConnection, name);
+    } catch (const Failure& failure) {
+      EXPECT_FALSE(failure.error().hint.empty());
+      return failure.error().code;
+    }
+  }
+  std::string told() { return told(*vault_); }
+  /// As the format before had it: the rows of a workspace with one secret of two versions.
+  void make_rows_of_the_format_before();
   /// Every row of every table of ours, as text.
   std::string dump() {
     std::string all;
@@ -113,18 +164,18 @@ TEST_F(VaultTest, GivesBackWhatWasPut) {
 
 TEST_F(VaultTest, KeepsBytesOfAnyKindAndTheLargestSize) {
   const Secret value = Secret::random(kSecretBytesMax);
-  run(vault_->put(one_, kConnection, "blob", value.clone()));
-  const auto back = run(vault_->use(one_, kConnection, "blob"));
+  run(vault_->put(one_, kConnection, "blob", value.clone(), purpose()));
+  const auto back = run(vault_->use(one_, kConnection, "blob", wanted()));
   ASSERT_TRUE(back.has_value());
   EXPECT_TRUE(back->current.equals(value));
 }
 
 TEST_F(VaultTest, WorkspaceConnectionAndNameAreSeparatePlaces) {
   const ConnectionId none, eight(8);
-  run(vault_->put(one_, none, "api_key", text("own")));
-  run(vault_->put(one_, kConnection, "api_key", text("seven")));
-  run(vault_->put(one_, eight, "api_key", text("eight")));
-  run(vault_->put(two_, kConnection, "api_key", text("other")));
+  run(vault_->put(one_, none, "api_key", text("own"), purpose()));
+  run(vault_->put(one_, kConnection, "api_key", text("seven"), purpose()));
+  run(vault_->put(one_, eight, "api_key", text("eight"), purpose()));
+  run(vault_->put(two_, kConnection, "api_key", text("other"), purpose()));
   EXPECT_EQ(used(*vault_, one_, none, "api_key"), "own");
   EXPECT_EQ(used(*vault_, one_, kConnection, "api_key"), "seven");
   EXPECT_EQ(used(*vault_, one_, eight, "api_key"), "eight");
@@ -142,8 +193,8 @@ TEST_F(VaultTest, AReplacedSecretIsValidUntilItsTimeIsOver) {
   EXPECT_EQ(used("api_key"), "two|one");
   clock_.advance(1us);
   EXPECT_EQ(used("api_key"), "two");
-  EXPECT_EQ(run(vault_->purge_expired()), 1);
-  EXPECT_EQ(run(vault_->purge_expired()), 0);
+  EXPECT_EQ(tidy(), 1);
+  EXPECT_EQ(tidy(), 0);
   EXPECT_EQ(
       scalar("SELECT state || (ciphertext IS NULL)::text FROM sluice.secret WHERE version = 1"),
       "revokedtrue");
@@ -165,10 +216,12 @@ TEST_F(VaultTest, SeveralReplacedVersionsStayValidButNotMoreThanTheLimit) {
 
 TEST_F(VaultTest, AStagedVersionWaitsForItsPromotion) {
   put("api_key", "one");
-  const SecretInfo staged = run(vault_->stage(one_, kConnection, "api_key", text("two")));
+  const SecretInfo staged =
+      run(vault_->stage(one_, kConnection, "api_key", text("two"), purpose()));
   EXPECT_EQ(staged.state, SecretState::pending);
   EXPECT_EQ(used("api_key"), "one|(two)");
-  const SecretInfo again = run(vault_->stage(one_, kConnection, "api_key", text("three")));
+  const SecretInfo again =
+      run(vault_->stage(one_, kConnection, "api_key", text("three"), purpose()));
   EXPECT_EQ(used("api_key"), "one|(three)");
   const auto gone = run(vault_->promote(one_, kConnection, "api_key", staged.version));
   ASSERT_FALSE(gone.has_value());
@@ -181,12 +234,12 @@ TEST_F(VaultTest, AStagedVersionWaitsForItsPromotion) {
 }
 
 TEST_F(VaultTest, OnlyStagedIsNotUsable) {
-  run(vault_->stage(one_, kConnection, "api_key", text("one")));
+  run(vault_->stage(one_, kConnection, "api_key", text("one"), purpose()));
   EXPECT_EQ(used("api_key"), "vault.secret.not_found");
 }
 
 TEST_F(VaultTest, APutReplacesWhatWasStaged) {
-  run(vault_->stage(one_, kConnection, "api_key", text("staged")));
+  run(vault_->stage(one_, kConnection, "api_key", text("staged"), purpose()));
   put("api_key", "put");
   EXPECT_EQ(used("api_key"), "put");
 }
@@ -195,7 +248,7 @@ TEST_F(VaultTest, ListsWithoutValues) {
   const SecretInfo first = put("api_key", "same");
   put("webhook_secret", "same");
   put("api_key", "other");
-  run(vault_->put(two_, kConnection, "api_key", text("same")));
+  run(vault_->put(two_, kConnection, "api_key", text("same"), purpose()));
   const auto infos = run(vault_->list(one_, std::optional<ConnectionId>(kConnection)));
   ASSERT_EQ(infos.size(), 3U);
   EXPECT_EQ(infos[0].name, "api_key");
@@ -217,7 +270,7 @@ TEST_F(VaultTest, RemovingAConnectionTakesItsValuesAndLeavesOthers) {
   put("api_key", "two");
   put("webhook_secret", "three");
   const ConnectionId eight(8);
-  run(vault_->put(one_, eight, "api_key", text("eight")));
+  run(vault_->put(one_, eight, "api_key", text("eight"), purpose()));
   EXPECT_EQ(run(vault_->remove(one_, kConnection)), 3);
   EXPECT_EQ(used("api_key"), "vault.secret.not_found");
   EXPECT_EQ(used(*vault_, one_, eight, "api_key"), "eight");
@@ -232,7 +285,8 @@ TEST_F(VaultTest, RefusesWhatCannotBeStored) {
   for (const std::string& name :
        {std::string(), std::string(129, 'a'), std::string("a b"), std::string("sk_live\n"),
         std::string("ä"), std::string("a\0b", 3)}) {
-    const Error error = error_of([&] { run(vault_->put(one_, kConnection, name, text("x"))); });
+    const Error error =
+        error_of([&] { run(vault_->put(one_, kConnection, name, text("x"), purpose())); });
     EXPECT_EQ(error.code, "vault.secret.bad_name");
     EXPECT_EQ(error.describe().find("sk_live"), std::string::npos);
   }
@@ -242,7 +296,9 @@ TEST_F(VaultTest, RefusesWhatCannotBeStored) {
   EXPECT_EQ(error_of([&] { put("api_key", "x", -1us); }).code, "vault.secret.bad_validity");
   EXPECT_EQ(error_of([&] { put("api_key", "x", 169h); }).code, "vault.secret.bad_validity");
   const WorkspaceId absent(999'999);
-  EXPECT_EQ(error_of([&] { run(vault_->put(absent, kConnection, "api_key", text("x"))); }).code,
+  EXPECT_EQ(error_of([&] {
+              run(vault_->put(absent, kConnection, "api_key", text("x"), purpose()));
+            }).code,
             "vault.workspace.not_found");
   EXPECT_EQ(scalar("SELECT count(*) FROM sluice.secret"), "0");
   EXPECT_EQ(scalar("SELECT count(*) FROM sluice.data_key"), "0");
@@ -255,8 +311,8 @@ TEST_F(VaultTest, ARowMovedToAnotherPlaceDoesNotOpen) {
   put("api_key", "a");
   put("api_key", "b");
   put("webhook_secret", "c");
-  run(vault_->put(one_, eight, "api_key", text("d")));
-  run(vault_->put(two_, kConnection, "api_key", text("e")));
+  run(vault_->put(one_, eight, "api_key", text("d"), purpose()));
+  run(vault_->put(two_, kConnection, "api_key", text("e"), purpose()));
   struct Slot {
     WorkspaceId workspace;
     ConnectionId connection;
@@ -282,7 +338,8 @@ TEST_F(VaultTest, ARowMovedToAnotherPlaceDoesNotOpen) {
           " ciphertext = f.ciphertext, fingerprint = f.fingerprint, data_key_id = f.data_key_id"
           " FROM public.saved f WHERE " +
           where("t", to) + " AND " + where("f", from));
-      const Error error = error_of([&] { run(vault_->use(to.workspace, to.connection, to.name)); });
+      const Error error =
+          error_of([&] { run(vault_->use(to.workspace, to.connection, to.name, wanted())); });
       EXPECT_EQ(error.code, "vault.secret.tampered");
       sql("UPDATE sluice.secret t SET salt = f.salt, nonce = f.nonce, commitment = f.commitment,"
           " ciphertext = f.ciphertext, fingerprint = f.fingerprint, data_key_id = f.data_key_id"
@@ -306,7 +363,7 @@ TEST_F(VaultTest, AChangedRowDoesNotOpen) {
         "fingerprint = translate(fingerprint, '0123456789abcdef', '123456789abcdef0')"}) {
     SCOPED_TRACE(change);
     sql("UPDATE sluice.secret SET " + change);
-    EXPECT_EQ(error_of([&] { run(vault_->use(one_, kConnection, "api_key")); }).code,
+    EXPECT_EQ(error_of([&] { run(vault_->use(one_, kConnection, "api_key", wanted())); }).code,
               "vault.secret.tampered");
     sql("DELETE FROM sluice.secret");
     sql("INSERT INTO sluice.secret TABLE public.saved");
@@ -316,18 +373,400 @@ TEST_F(VaultTest, AChangedRowDoesNotOpen) {
 
 TEST_F(VaultTest, ARowOfANewerFormatSaysSo) {
   put("api_key", "value");
-  sql("UPDATE sluice.secret SET alg = 2");
-  const Error error = error_of([&] { run(vault_->use(one_, kConnection, "api_key")); });
+  sql("UPDATE sluice.secret SET alg = 3");
+  const Error error = error_of([&] { run(vault_->use(one_, kConnection, "api_key", wanted())); });
   EXPECT_EQ(error.code, "vault.sealed.unsupported");
   EXPECT_EQ(error.kind, ErrorKind::unsupported);
 }
 
-TEST_F(VaultTest, AWrappedKeyMovedToAnotherWorkspaceStopsTheStart) {
+TEST_F(VaultTest, AWrappedKeyMovedToAnotherWorkspaceOpensNothingAndKeepsNobodyElseFromItsOwn) {
   put("api_key", "a");
-  run(vault_->put(two_, kConnection, "api_key", text("b")));
-  sql("UPDATE sluice.data_key t SET salt = f.salt, nonce = f.nonce, commitment = f.commitment,"
-      " ciphertext = f.ciphertext FROM sluice.data_key f WHERE f.workspace_id <> t.workspace_id");
-  EXPECT_EQ(error_of([&] { open_with(root_); }).code, "vault.data_key.tampered");
+  run(vault_->put(two_, kConnection, "api_key", text("b"), purpose()));
+  sql(
+      fmt::format("UPDATE sluice.data_key t SET salt = f.salt, nonce = f.nonce, commitment = "
+                  "f.commitment, ciphertext = f.ciphertext FROM sluice.data_key f"
+                  " WHERE f.workspace_id = {} AND t.workspace_id = {}",
+                  two_.value, one_.value));
+  EXPECT_EQ(told(), "vault.data_key.tampered");
+  const auto fresh = open_with(root_);
+  EXPECT_EQ(told(*fresh), "vault.data_key.tampered");
+  EXPECT_EQ(used(*fresh, two_, kConnection, "api_key"), "b");
+}
+
+TEST_F(VaultTest, ASecretGoesWhereItWasSealedForAndNowhereElse) {
+  put("api_key", "value");
+  EXPECT_EQ(used("api_key"), "value");
+  const auto elsewhere = [&](Wanted other) {
+    const Error error =
+        error_of([&] { run(vault_->use(one_, kConnection, "api_key", std::move(other))); });
+    EXPECT_EQ(error.code, "vault.secret.elsewhere");
+    EXPECT_EQ(error.kind, ErrorKind::denied);
+    return error.message;
+  };
+  EXPECT_EQ(elsewhere(wanted("http://127.0.0.1:4010")),
+            fmt::format("workspace {}, connection 7: secret 'api_key' was sealed for "
+                        "https://api.stripe.com by stripe (bearer), and is wanted for "
+                        "http://127.0.0.1:4010 by stripe (bearer): it was not opened",
+                        one_.value));
+  elsewhere(Wanted::at("toy", "https://api.stripe.com", "bearer"));
+  elsewhere(Wanted::at("stripe", "https://api.stripe.com", "query key"));
+  elsewhere(Wanted::within("webhook.signature"));
+  Wanted loopback = wanted();
+  loopback.over_loopback(true);
+  elsewhere(std::move(loopback));
+  EXPECT_EQ(used("api_key"), "value");
+}
+
+TEST_F(VaultTest, ThePreviousVersionDoesNotFollowToANewDestination) {
+  put("api_key", "old");
+  run(vault_->put(one_, kConnection, "api_key", text("new"), purpose("https://eu.stripe.com")));
+  const auto value =
+      run(vault_->use(one_, kConnection, "api_key", wanted("https://eu.stripe.com")));
+  ASSERT_TRUE(value.has_value());
+  EXPECT_EQ(value->current.expose_text(), "new");
+  EXPECT_TRUE(value->previous.empty());
+  EXPECT_EQ(told(), "vault.secret.elsewhere");
+}
+
+TEST_F(VaultTest, SeveralLiveVersionsOfASecretThatGoesNowhereAreBoundToTheirUse) {
+  const auto use_for = [&](const char* use) {
+    return run(vault_->use(one_, kConnection, "whsec", Wanted::within(use)));
+  };
+  for (const char* value : {"first", "second", "third"}) {
+    run(vault_->put(one_, kConnection, "whsec", text(value), Purpose::of_use("webhook.signature")));
+  }
+  run(vault_->stage(one_, kConnection, "whsec", text("next"),
+                    Purpose::of_use("webhook.signature")));
+  const auto value = use_for("webhook.signature");
+  ASSERT_TRUE(value.has_value());
+  std::string live;
+  for (const Secret* one : value->live()) live += std::string(one->expose_text()) + " ";
+  EXPECT_EQ(live, "third next second first ");
+  EXPECT_EQ(error_of([&] { use_for("webhook.other"); }).code, "vault.secret.elsewhere");
+  EXPECT_EQ(told(*vault_, "whsec"), "vault.secret.elsewhere");
+}
+
+TEST_F(VaultTest, WhatWasStagedForANewPlaceIsUsableThereBesideACurrentVersionThatIsNot) {
+  put("api_key", "old");
+  run(vault_->stage(one_, kConnection, "api_key", text("new"), purpose("https://eu.stripe.com")));
+  const auto value =
+      run(vault_->use(one_, kConnection, "api_key", wanted("https://eu.stripe.com")));
+  ASSERT_TRUE(value.has_value());
+  EXPECT_TRUE(value->current.empty());
+  ASSERT_TRUE(value->refused.has_value());
+  EXPECT_EQ(value->refused->code, "vault.secret.elsewhere");
+  ASSERT_TRUE(value->pending.has_value());
+  EXPECT_EQ(value->pending->expose_text(), "new");
+}
+
+struct Rollback {
+  const char* how;
+  const char* change;
+  const char* code;
+};
+
+// Saved before the rotation: public.dump_secret, dump_key. After it: "new" is current, "old"
+// revoked or previous.
+TEST_F(VaultTest, NothingThatWasRotatedOutComesBack) {
+  put("other", "other");
+  put("api_key", "old");
+  sql("CREATE TABLE public.dump_secret AS TABLE sluice.secret");
+  sql("CREATE TABLE public.dump_key AS TABLE sluice.data_key");
+  put("api_key", "new");
+  sql("CREATE TABLE public.now_secret AS TABLE sluice.secret");
+  sql("CREATE TABLE public.now_key AS TABLE sluice.data_key");
+  sql("ALTER TABLE sluice.secret DROP COLUMN IF EXISTS of_connection");
+  const std::vector<Rollback> cases = {
+      {"states swapped",
+       "UPDATE sluice.secret SET state = 'pending' WHERE name = 'api_key' AND version = 2;"
+       "UPDATE sluice.secret SET state = 'current', valid_until = NULL WHERE name = 'api_key' AND "
+       "version = 1",
+       "vault.secret.tampered"},
+      {"more time for the previous one",
+       "UPDATE sluice.secret SET valid_until = valid_until + interval '1 year' WHERE state = "
+       "'previous'",
+       "vault.secret.tampered"},
+      {"one deleted, the other as it was in the dump",
+       "DELETE FROM sluice.secret WHERE name = 'api_key';"
+       "INSERT INTO sluice.secret SELECT * FROM public.dump_secret WHERE name = 'api_key'",
+       "vault.secret.put_back"},
+      {"the newest deleted", "DELETE FROM sluice.secret WHERE name = 'api_key' AND version = 2",
+       "vault.secret.put_back"},
+      {"the previous one deleted",
+       "DELETE FROM sluice.secret WHERE name = 'api_key' AND version = 1", "vault.secret.put_back"},
+      {"the newest revoked, the other as it was in the dump",
+       "UPDATE sluice.secret SET state = 'revoked', salt = NULL, nonce = NULL, commitment = NULL, "
+       "ciphertext = NULL WHERE name = 'api_key' AND version = 2;"
+       "UPDATE sluice.secret t SET state = f.state, valid_until = NULL, salt = f.salt, nonce = "
+       "f.nonce, commitment = f.commitment, ciphertext = f.ciphertext FROM public.dump_secret f "
+       "WHERE t.name = 'api_key' AND f.name = 'api_key' AND t.version = 1",
+       "vault.secret.put_back"},
+      {"the data key's row, too, while the other secret is newer",
+       "DELETE FROM sluice.secret WHERE name = 'api_key';"
+       "INSERT INTO sluice.secret SELECT * FROM public.dump_secret WHERE name = 'api_key';"
+       "UPDATE sluice.data_key k SET salt = f.salt, nonce = f.nonce, commitment = f.commitment, "
+       "ciphertext = f.ciphertext, generation = f.generation, as_of = f.as_of, ledger = f.ledger "
+       "FROM public.dump_key f WHERE f.workspace_id = k.workspace_id",
+       "vault.data_key.put_back"},
+  };
+  for (const Rollback& one : cases) {
+    SCOPED_TRACE(one.how);
+    EXPECT_EQ(told(), "new|old");
+    sql(one.change);
+    EXPECT_EQ(told(), one.code);
+    if (std::string_view(one.code) != "vault.data_key.put_back") {
+      const auto fresh = open_with(root_);
+      EXPECT_EQ(told(*fresh), one.code) << "by a host that has seen nothing before";
+      EXPECT_EQ(used(*fresh, one_, kConnection, "other"), "other");
+    }
+    sql("DELETE FROM sluice.secret; INSERT INTO sluice.secret SELECT * FROM public.now_secret;"
+        "UPDATE sluice.data_key k SET salt = f.salt, nonce = f.nonce, commitment = f.commitment, "
+        "ciphertext = f.ciphertext, generation = f.generation, as_of = f.as_of, ledger = f.ledger "
+        "FROM public.now_key f WHERE f.workspace_id = k.workspace_id");
+  }
+}
+
+TEST_F(VaultTest, AnOldDataKeyRowKnowsNothingOfWhatIsNewer) {
+  put("api_key", "old");
+  sql("CREATE TABLE public.dump_key AS TABLE sluice.data_key");
+  put("api_key", "new");
+  sql("UPDATE sluice.data_key k SET salt = f.salt, nonce = f.nonce, commitment = f.commitment, "
+      "ciphertext = f.ciphertext, generation = f.generation, as_of = f.as_of, ledger = f.ledger "
+      "FROM public.dump_key f WHERE f.workspace_id = k.workspace_id");
+  EXPECT_EQ(told(), "vault.data_key.put_back");
+  EXPECT_EQ(told(*open_with(root_)), "vault.secret.put_back");
+}
+
+TEST_F(VaultTest, AWholeDatabasePutBackOpensAtTheNextStart) {
+  put("api_key", "old");
+  sql("CREATE TABLE public.dump_secret AS TABLE sluice.secret");
+  sql("CREATE TABLE public.dump_key AS TABLE sluice.data_key");
+  clock_.advance(1h);
+  put("api_key", "new");
+  sql("DELETE FROM sluice.secret; DELETE FROM sluice.data_key;"
+      "INSERT INTO sluice.data_key SELECT * FROM public.dump_key;"
+      "INSERT INTO sluice.secret SELECT * FROM public.dump_secret");
+  EXPECT_EQ(told(*open_with(root_)), "old");
+}
+
+TEST_F(VaultTest, WhatWasTamperedWithIsWellAgainOnceItIsEnteredAgain) {
+  for (const char* change :
+       {"UPDATE sluice.secret SET state = 'pending' WHERE state = 'current'",
+        "UPDATE sluice.secret SET bound_to = replace(bound_to, 'https', 'http')",
+        "UPDATE sluice.secret SET ciphertext = substr(ciphertext, 2)",
+        "DELETE FROM sluice.secret WHERE state = 'current'"}) {
+    SCOPED_TRACE(change);
+    put("api_key", "one");
+    put("api_key", "two");
+    sql(change);
+    EXPECT_NE(told().find("vault.secret."), std::string::npos);
+    const SecretInfo staged =
+        run(vault_->stage(one_, kConnection, "api_key", text("three"), purpose()));
+    const auto value = run(vault_->use(one_, kConnection, "api_key", wanted()));
+    ASSERT_TRUE(value.has_value() && value->pending);
+    ASSERT_TRUE(run(vault_->promote(one_, kConnection, "api_key", staged.version, 0s)).has_value());
+    EXPECT_TRUE(told().starts_with("three")) << told();
+    EXPECT_EQ(told(*open_with(root_)), told());
+    run(vault_->remove(one_, kConnection));
+  }
+}
+
+// What one UPDATE of each column does. Whoever adds a column says it here.
+TEST_F(VaultTest, OneUpdateOfAnyColumnOpensNothingThatItShouldNot) {
+  struct Column {
+    const char* change;  ///< of the row of api_key version 2, or of the data key
+    const char* told;
+  };
+  const char* const kTampered = "vault.secret.tampered";
+  const char* const kKeyTampered = "vault.data_key.tampered";
+  const char* const kUnharmed = "new|old";
+  const std::map<std::string, Column> columns = {
+      {"secret.workspace_id",
+       {"workspace_id = (SELECT max(workspace_id) FROM sluice.workspace)", "refused"}},
+      {"secret.connection_id", {"connection_id = 8", "vault.secret.put_back"}},
+      {"secret.name", {"name = 'other'", "vault.secret.put_back"}},
+      {"secret.version", {"version = 9", kTampered}},
+      {"secret.state", {"state = 'pending'", kTampered}},
+      {"secret.data_key_id", {"data_key_id = 2", "refused"}},
+      {"secret.alg", {"alg = 1", "vault.secret.old_format"}},
+      {"secret.salt", {"salt = set_bit(salt, 0, 1 - get_bit(salt, 0))", kTampered}},
+      {"secret.nonce", {"nonce = set_bit(nonce, 0, 1 - get_bit(nonce, 0))", kTampered}},
+      {"secret.commitment",
+       {"commitment = set_bit(commitment, 0, 1 - get_bit(commitment, 0))", kTampered}},
+      {"secret.ciphertext", {"ciphertext = substr(ciphertext, 2)", kTampered}},
+      {"secret.fingerprint", {"fingerprint = reverse(fingerprint)", kTampered}},
+      {"secret.created_at", {"created_at = created_at - interval '1 year'", kUnharmed}},
+      {"secret.state_changed_at", {"state_changed_at = now() - interval '1 year'", kUnharmed}},
+      {"secret.valid_until", {"valid_until = now()", "refused"}},
+      {"secret.bound_to",
+       {"bound_to = replace(bound_to, 'api.stripe.com', 'evil.example')", kTampered}},
+      {"data_key.workspace_id",
+       {"workspace_id = (SELECT max(workspace_id) FROM sluice.workspace)", "refused"}},
+      {"data_key.data_key_id", {"data_key_id = 2", "refused"}},
+      {"data_key.state", {"state = 'decrypt_only'", "vault.data_key.lost"}},
+      {"data_key.root_key_id", {"root_key_id = '00000000'", "vault.root_key.mismatch"}},
+      {"data_key.alg", {"alg = 1", kKeyTampered}},
+      {"data_key.salt", {"salt = set_bit(salt, 0, 1 - get_bit(salt, 0))", kKeyTampered}},
+      {"data_key.nonce", {"nonce = set_bit(nonce, 0, 1 - get_bit(nonce, 0))", kKeyTampered}},
+      {"data_key.commitment",
+       {"commitment = set_bit(commitment, 0, 1 - get_bit(commitment, 0))", kKeyTampered}},
+      {"data_key.ciphertext", {"ciphertext = substr(ciphertext, 2)", kKeyTampered}},
+      {"data_key.created_at", {"created_at = created_at - interval '1 year'", kUnharmed}},
+      {"data_key.state_changed_at", {"state_changed_at = now() - interval '1 year'", kUnharmed}},
+      {"data_key.oldest_alg", {"oldest_alg = 1", kKeyTampered}},
+      {"data_key.generation", {"generation = generation - 1", kKeyTampered}},
+      {"data_key.as_of", {"as_of = as_of + interval '1 day'", kKeyTampered}},
+      {"data_key.ledger", {"ledger = ''", kKeyTampered}},
+  };
+  put("api_key", "old");
+  put("api_key", "new");
+  EXPECT_EQ(told(), kUnharmed);
+  sql("CREATE TABLE public.now_secret AS TABLE sluice.secret");
+  sql("CREATE TABLE public.now_key AS TABLE sluice.data_key");
+  const auto there =
+      run(pool().query("SELECT table_name || '.' || column_name FROM information_schema.columns"
+                       " WHERE table_schema = 'sluice' AND table_name IN ('secret', 'data_key')"));
+  EXPECT_EQ(static_cast<std::size_t>(there.rows()), columns.size());
+  for (int row = 0; row < there.rows(); ++row) {
+    const std::string name(there.text(row, 0));
+    SCOPED_TRACE(name);
+    ASSERT_TRUE(columns.contains(name)) << "say what an UPDATE of it does";
+    const Column& column = columns.at(name);
+    std::string said;
+    try {
+      sql("UPDATE sluice." + name.substr(0, name.find('.')) + " SET " + column.change +
+          (name.starts_with("secret.") ? " WHERE version = 2" : ""));
+      said = told();
+    } catch (const pg::QueryError&) {
+      said = "refused";  // by the table itself
+    }
+    EXPECT_EQ(said, column.told);
+    if (said != "refused" && said != "vault.root_key.mismatch")
+      EXPECT_EQ(told(*open_with(root_)), column.told) << "by a host that has just started";
+    sql("DELETE FROM sluice.secret; DELETE FROM sluice.data_key;"
+        "INSERT INTO sluice.data_key SELECT * FROM public.now_key;"
+        "INSERT INTO sluice.secret SELECT * FROM public.now_secret");
+    EXPECT_EQ(told(), kUnharmed);
+  }
+}
+
+// ---- the format before -------------------------------------------------------------------------
+
+void VaultTest::make_rows_of_the_format_before() {
+  const Secret data_key = Secret::random(32);
+  const DataKeyId id(1);
+  const RootKeyId root_id = RootKeyId::of(root_);
+  const auto add = [](pg::Params& params, const Sealed& sealed) {
+    params.add(std::int32_t{sealed.alg});
+    params.add(ByteView(sealed.salt)).add(ByteView(sealed.nonce)).add(ByteView(sealed.commitment));
+    params.add(ByteView(sealed.ciphertext));
+  };
+  pg::Params key(one_, id, root_id.to_string());
+  add(key, seal(root_, bind_data_key_before(one_, id, root_id), data_key));
+  run(pool().query(
+      "INSERT INTO sluice.data_key (workspace_id, data_key_id, state, root_key_id, alg,"
+      " salt, nonce, commitment, ciphertext, created_at, state_changed_at)"
+      " VALUES ($1, $2, 'active', $3, $4, $5, $6, $7, $8, now(), now())",
+      std::move(key)));
+  for (const std::int64_t version : {1, 2}) {
+    const SecretPlace place{one_, kConnection, "api_key", version};
+    const Secret value = text(version == 1 ? "old" : "new");
+    pg::Params row(one_, kConnection, version, version == 1 ? "previous" : "current",
+                   Fingerprint::of(value, data_key).to_string());
+    row.add(version == 1 ? std::optional<Micros>(clock_.now() + 1h) : std::nullopt);
+    add(row, seal(data_key, bind_secret_before(place, id), value));
+    run(
+        pool().query("INSERT INTO sluice.secret (workspace_id, connection_id, name, version, state,"
+                     " data_key_id, fingerprint, valid_until, alg, salt, nonce, commitment,"
+                     " ciphertext, created_at, state_changed_at)"
+                     " VALUES ($1, $2, 'api_key', $3, $4, 1, $5, $6, $7, $8, $9, $10, $11, now(), "
+                     "now())",
+                     std::move(row)));
+  }
+  sql("CREATE TABLE public.dump_secret AS TABLE sluice.secret");
+  sql("CREATE TABLE public.dump_key AS TABLE sluice.data_key");
+}
+
+TEST_F(VaultTest, RowsOfTheFormatBeforeOpenUntilAllAreSealedAnewAndNeverAfter) {
+  make_rows_of_the_format_before();
+  EXPECT_EQ(told(), "new|old");
+  EXPECT_EQ(told(*open_with(root_)), "new|old");
+  put("other", "beside them");
+  EXPECT_EQ(told(), "new|old");
+  fenced([&](pg::Connection& connection, pg::Fenced& transaction) {
+    EXPECT_TRUE(run(vault_->needs_sealing(connection, one_)));
+    const auto names = run(vault_->of_format_before(connection, one_, Ledger::Name(), 10));
+    ASSERT_EQ(names.size(), 1U);
+    EXPECT_EQ(names[0], Ledger::Name(kConnection, "api_key"));
+    EXPECT_TRUE(run(vault_->seal_anew(transaction, one_, kConnection, "api_key", purpose())));
+  });
+  EXPECT_EQ(told(), "new|old");
+  EXPECT_EQ(scalar("SELECT string_agg(DISTINCT alg::text, ',') FROM sluice.secret"), "2");
+  fenced([&](pg::Connection& connection, pg::Fenced& transaction) {
+    EXPECT_TRUE(run(vault_->of_format_before(connection, one_, Ledger::Name(), 10)).empty());
+    run(vault_->end_sealing(transaction, one_));
+    EXPECT_FALSE(run(vault_->needs_sealing(connection, one_)));
+  });
+  EXPECT_EQ(told(), "new|old");
+  EXPECT_EQ(error_of([&] {
+              run(vault_->use(one_, kConnection, "api_key", wanted("http://127.0.0.1:1")));
+            }).code,
+            "vault.secret.elsewhere");
+  // Its row put back, alone and as the whole secret.
+  sql("CREATE TABLE public.now_secret AS TABLE sluice.secret");
+  sql("DELETE FROM sluice.secret WHERE name = 'api_key';"
+      "INSERT INTO sluice.secret SELECT * FROM public.dump_secret");
+  EXPECT_EQ(told(), "vault.secret.old_format");
+  sql("DELETE FROM sluice.secret WHERE name = 'api_key'");
+  tidy();  // forgets that there was one
+  EXPECT_EQ(told(), "vault.secret.not_found");
+  sql("INSERT INTO sluice.secret SELECT * FROM public.dump_secret");
+  EXPECT_EQ(told(), "vault.secret.old_format");
+  EXPECT_EQ(told(*open_with(root_)), "vault.secret.old_format");
+  // And with the data key's row of then, while this host runs.
+  sql("UPDATE sluice.data_key k SET alg = f.alg, salt = f.salt, nonce = f.nonce, commitment = "
+      "f.commitment, ciphertext = f.ciphertext, oldest_alg = 1, generation = 0, as_of = NULL, "
+      "ledger "
+      "= '' FROM public.dump_key f WHERE f.workspace_id = k.workspace_id");
+  EXPECT_EQ(told(), "vault.data_key.put_back");
+}
+
+TEST_F(VaultTest, ARotationBeforeAllIsSealedAnewSealsWhatItTouches) {
+  make_rows_of_the_format_before();
+  put("api_key", "newest");
+  EXPECT_EQ(told(), "newest|new|old");
+  EXPECT_EQ(scalar("SELECT string_agg(alg::text, ',' ORDER BY version DESC) FROM sluice.secret"),
+            "2,2,1");
+  EXPECT_EQ(told(*open_with(root_)), "newest|new|old");
+  sql("UPDATE sluice.secret SET state = 'revoked', salt = NULL, nonce = NULL, commitment = NULL, "
+      "ciphertext = NULL, valid_until = NULL WHERE version = 1");
+  EXPECT_EQ(told(), "vault.secret.put_back");
+}
+
+TEST_F(VaultTest, ARowOfTheFormatBeforeThatDoesNotOpenIsRevoked) {
+  make_rows_of_the_format_before();
+  sql("UPDATE sluice.secret SET ciphertext = substr(ciphertext, 2) WHERE version = 2");
+  fenced([&](pg::Connection&, pg::Fenced& transaction) {
+    EXPECT_FALSE(run(vault_->seal_anew(transaction, one_, kConnection, "api_key", purpose())));
+    run(vault_->end_sealing(transaction, one_));
+  });
+  EXPECT_EQ(told(), "vault.secret.not_found");
+}
+
+TEST_F(VaultTest, TidyingForgetsWhatIsGoneAndSaysThatTheKeyIsOfNow) {
+  put("api_key", "a");
+  put("other", "b");
+  const std::string before = scalar("SELECT as_of::text FROM sluice.data_key");
+  sql("DELETE FROM sluice.secret WHERE name = 'other'");  // as with its connection
+  clock_.advance(1h);
+  EXPECT_EQ(tidy(), 0);
+  EXPECT_NE(scalar("SELECT as_of::text FROM sluice.data_key"), before);
+  EXPECT_EQ(scalar("SELECT position('other' in encode(ledger, 'escape'))::text || ' ' || "
+                   "(position('api_key' in encode(ledger, 'escape')) > 0)::text "
+                   "FROM sluice.data_key"),
+            "0 true");
+  EXPECT_EQ(told(), "a");
+  EXPECT_EQ(told(*open_with(root_)), "a");
 }
 
 TEST_F(VaultTest, ADestroyedDataKeyIsNamed) {
@@ -336,7 +775,7 @@ TEST_F(VaultTest, ADestroyedDataKeyIsNamed) {
       "NULL,"
       " ciphertext = NULL");
   const auto fresh = open_with(root_);
-  const Error error = error_of([&] { run(fresh->use(one_, kConnection, "api_key")); });
+  const Error error = error_of([&] { run(fresh->use(one_, kConnection, "api_key", wanted())); });
   EXPECT_EQ(error.code, "vault.data_key.lost");
 }
 
@@ -365,7 +804,7 @@ TEST_F(VaultTest, AKeyringWithTheOldKeyBehindTheNewOneOpensBoth) {
   const std::string current = RootKeyId::of(keys[0]).to_string();
   const auto both = run(Vault::open(pool(), clock_, RootKeyring::of(std::move(keys))));
   EXPECT_EQ(used(*both, one_, kConnection, "api_key"), "old");
-  run(both->put(two_, kConnection, "api_key", text("new")));
+  run(both->put(two_, kConnection, "api_key", text("new"), purpose()));
   EXPECT_EQ(scalar(fmt::format("SELECT root_key_id FROM sluice.data_key WHERE workspace_id = {}",
                                two_.value)),
             current);
@@ -396,7 +835,7 @@ TEST_F(VaultTest, AWorkspaceGetsOneDataKeyAtItsFirstSecret) {
   EXPECT_EQ(scalar("SELECT count(*) FROM sluice.data_key"), "0");
   put("api_key", "a");
   put("webhook_secret", "b");
-  run(vault_->put(two_, kConnection, "api_key", text("c")));
+  run(vault_->put(two_, kConnection, "api_key", text("c"), purpose()));
   EXPECT_EQ(scalar("SELECT string_agg(data_key_id || state, ',') FROM sluice.data_key"),
             "1active,1active");
 }
@@ -412,13 +851,12 @@ TEST_F(VaultTest, ADataKeyThatWasNotCommittedIsForgotten) {
   EXPECT_EQ(used(*open_with(root_), one_, kConnection, "api_key"), "kept");
 }
 
-TEST_F(VaultTest, OldRowsStayReadableUnderTheirDataKey) {
+TEST_F(VaultTest, ADataKeyThatSomebodyPutOutOfForceGetsNoSuccessor) {
   put("api_key", "old");
   sql("UPDATE sluice.data_key SET state = 'decrypt_only'");
-  const SecretInfo info = put("api_key", "new");
-  EXPECT_EQ(info.data_key, DataKeyId(2));
-  EXPECT_EQ(used("api_key"), "new|old");
-  EXPECT_EQ(used(*open_with(root_), one_, kConnection, "api_key"), "new|old");
+  EXPECT_EQ(error_of([&] { put("api_key", "new"); }).code, "vault.data_key.lost");
+  EXPECT_EQ(told(), "vault.data_key.lost");
+  EXPECT_EQ(scalar("SELECT count(*) FROM sluice.data_key"), "1");
 }
 
 TEST_F(VaultTest, OpenedDataKeysAreBounded) {
@@ -428,7 +866,8 @@ TEST_F(VaultTest, OpenedDataKeysAreBounded) {
   for (int pass = 0; pass < 2; ++pass) {
     for (int row = 0; row < ids.rows(); ++row) {
       const auto workspace = ids.get<WorkspaceId>(row, 0);
-      if (pass == 0) run(vault_->put(workspace, kConnection, "api_key", text(ids.text(row, 0))));
+      if (pass == 0)
+        run(vault_->put(workspace, kConnection, "api_key", text(ids.text(row, 0)), purpose()));
       EXPECT_EQ(used(*vault_, workspace, kConnection, "api_key"), ids.text(row, 0));
       EXPECT_LE(vault_->data_keys_cached(), kDataKeysCachedMax);
     }
@@ -440,7 +879,8 @@ TEST_F(VaultTest, OpenedDataKeysAreBounded) {
 
 Task<void> put_and_count(Vault& vault, WorkspaceId workspace, std::string value, int& done) {
   Secret secret = Secret::take(std::move(value));
-  co_await vault.put(workspace, ConnectionId(7), "api_key", std::move(secret));
+  Purpose to = purpose();
+  co_await vault.put(workspace, ConnectionId(7), "api_key", std::move(secret), std::move(to));
   ++done;
 }
 
@@ -466,8 +906,8 @@ TEST_F(VaultTest, PutsAtOnceFromTwoHostsGetEachAVersionAndOneDataKey) {
             "40,40");
   EXPECT_EQ(scalar("SELECT count(*) FROM sluice.secret WHERE state = 'current' AND version = 40"),
             "1");
-  const auto mine = run(vault_->use(one_, kConnection, "api_key"));
-  const auto theirs = run(other_host->use(one_, kConnection, "api_key"));
+  const auto mine = run(vault_->use(one_, kConnection, "api_key", wanted()));
+  const auto theirs = run(other_host->use(one_, kConnection, "api_key", wanted()));
   ASSERT_TRUE(mine.has_value() && theirs.has_value());
   EXPECT_EQ(mine->previous.size(), static_cast<std::size_t>(kPreviousVersionsMax));
   EXPECT_TRUE(mine->current.equals(theirs->current));
@@ -478,7 +918,8 @@ TEST_F(VaultTest, ManyPromotionsAtOnceDoNotStarveEachOther) {
   constexpr int kNames = 24;
   std::vector<SecretInfo> staged;
   for (int i = 0; i < kNames; ++i) {
-    staged.push_back(run(vault_->stage(one_, kConnection, "name" + std::to_string(i), text("x"))));
+    staged.push_back(
+        run(vault_->stage(one_, kConnection, "name" + std::to_string(i), text("x"), purpose())));
   }
   int done = 0;
   for (const SecretInfo& info : staged) {
@@ -490,8 +931,9 @@ TEST_F(VaultTest, ManyPromotionsAtOnceDoNotStarveEachOther) {
 
 TEST_F(VaultTest, ACommitThatTheServerDiedInIsLookedUp) {
   put("api_key", "one");
-  sql("CREATE FUNCTION public.die() RETURNS trigger LANGUAGE plpgsql AS"
-      " 'BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END'");
+  run(
+      pool().query("CREATE FUNCTION public.die() RETURNS trigger LANGUAGE plpgsql AS"
+                   " 'BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END'"));
   sql("CREATE CONSTRAINT TRIGGER die AFTER INSERT ON sluice.secret DEFERRABLE INITIALLY DEFERRED"
       " FOR EACH ROW EXECUTE FUNCTION public.die()");
   const Error error = error_of([&] { put("api_key", "two"); });
@@ -505,7 +947,9 @@ TEST_F(VaultTest, ACommitThatTheServerDiedInIsLookedUp) {
 Task<void> read_until(Vault& vault, WorkspaceId workspace, const int& writes_done, int writes,
                       int& reads, std::set<std::string>& seen) {
   while (writes_done < writes) {
-    const Result<SecretValue> value = co_await vault.use(workspace, ConnectionId(7), "api_key");
+    Wanted at = wanted();
+    const Result<SecretValue> value =
+        co_await vault.use(workspace, ConnectionId(7), "api_key", std::move(at));
     EXPECT_TRUE(value.has_value());
     if (value) seen.insert(std::string(value->current.expose_text()));
     ++reads;
@@ -534,8 +978,8 @@ TEST_F(VaultTest, NothingOfAValueOrAKeyIsInTheTables) {
   const std::string canary = "CANARY-sk_live_51Hq9ZzPlaintext~value";
   put("api_key", canary);
   put("api_key", canary + "2");
-  run(vault_->stage(one_, kConnection, "api_key", text(canary + "3")));
-  run(vault_->put(two_, kConnection, "webhook_secret", text(canary)));
+  run(vault_->stage(one_, kConnection, "api_key", text(canary + "3"), purpose()));
+  run(vault_->put(two_, kConnection, "webhook_secret", text(canary), purpose()));
   const std::string tables = dump();
   ASSERT_NE(tables.find("webhook_secret"), std::string::npos) << "the dump must see the rows";
   const std::string root(root_.expose_text());

@@ -114,11 +114,11 @@ class HighEntropy final : public Entropy {
 
 class TableCredentials final : public fetch::CredentialSource {
  public:
-  Task<Result<fetch::Credential>> credential(std::string secret_name,
+  Task<Result<fetch::Credential>> credential(fetch::SecretUse use,
                                              fetch::CredentialVersion version) override {
     ++asked;
     const auto& table = version == fetch::CredentialVersion::current ? current : previous;
-    const auto found = table.find(secret_name);
+    const auto found = table.find(use.name);
     if (found == table.end())
       co_return fail(ErrorKind::not_found, "vault.no_secret", "no such secret");
     co_return fetch::Credential(found->second);

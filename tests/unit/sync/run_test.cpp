@@ -25,7 +25,7 @@ using contract::StepResult;
 
 class NoKey final : public fetch::CredentialSource {
  public:
-  Task<Result<fetch::Credential>> credential(std::string, fetch::CredentialVersion) override {
+  Task<Result<fetch::Credential>> credential(fetch::SecretUse, fetch::CredentialVersion) override {
     co_return fetch::Credential("x");
   }
 };
@@ -147,7 +147,7 @@ class AskingSession final : public connector::Session {
 /// Its database is away, which it knows without waiting.
 class LostKey final : public fetch::CredentialSource {
  public:
-  Task<Result<fetch::Credential>> credential(std::string, fetch::CredentialVersion) override {
+  Task<Result<fetch::Credential>> credential(fetch::SecretUse, fetch::CredentialVersion) override {
     throw Failure(Error(ErrorKind::reconnect, "test.away", "the database is away"));
     co_return fetch::Credential("x");
   }
@@ -156,7 +156,7 @@ class LostKey final : public fetch::CredentialSource {
 /// Never has it, and knows whether somebody waits.
 class SlowKey final : public fetch::CredentialSource {
  public:
-  Task<Result<fetch::Credential>> credential(std::string, fetch::CredentialVersion) override {
+  Task<Result<fetch::Credential>> credential(fetch::SecretUse, fetch::CredentialVersion) override {
     struct Waits {
       int& waiting;
       explicit Waits(int& w) : waiting(w) { ++waiting; }
