@@ -8,8 +8,8 @@
 #include "base/bytes.hpp"
 #include "base/clock.hpp"
 #include "base/error.hpp"
+#include "base/json_text.hpp"
 #include "ingest/hash.hpp"
-#include "ingest/json_text.hpp"
 
 namespace sluice::ingest {
 namespace {

@@ -8,9 +8,9 @@
 
 #include "base/check.hpp"
 #include "base/failpoint.hpp"
+#include "base/json_text.hpp"
 #include "base/log.hpp"
 #include "ingest/hash.hpp"
-#include "ingest/json_text.hpp"
 #include "ingest/shape.hpp"
 #include "ingest/tail.hpp"
 #include "ingest/validate.hpp"
@@ -153,7 +153,7 @@ std::optional<std::string> key_text(std::string_view json) {
   if (json.empty() || json == "null" || json.front() == '{' || json.front() == '[')
     return std::nullopt;
   if (json.front() != '"') return std::string(json);
-  return nlohmann::json::parse(json).get<std::string>();
+  return text_of_json_string(json);
 }
 
 /// The order of an object's keys in jsonb.

@@ -2,8 +2,9 @@
 
 #include <fmt/format.h>
 
-#include <nlohmann/json.hpp>
 #include <string>
+
+#include "base/json_text.hpp"
 
 namespace sluice::link {
 namespace {
@@ -17,7 +18,8 @@ std::string optional_id(const std::optional<std::int64_t>& id) {
 void LinkChanges::retarget(std::string_view rule, std::int64_t source_type, std::int64_t source,
                            std::optional<std::int64_t> before, std::optional<std::int64_t> after) {
   if (before == after) return;
-  const std::string name = nlohmann::json(rule).dump();
+  std::string name;
+  append_json_string(name, rule);
   const auto add = [&](std::string_view op, const std::string& from, const std::string& to) {
     changes_.add(source_type, source, op, "", fmt::format("{{{}:[{},{}]}}", name, from, to));
   };

@@ -7,8 +7,8 @@
 #include <set>
 
 #include "base/bytes.hpp"
+#include "base/json_text.hpp"
 #include "ingest/hash.hpp"
-#include "ingest/json_text.hpp"
 
 namespace sluice::ingest {
 namespace {

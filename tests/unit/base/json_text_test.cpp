@@ -1,10 +1,10 @@
-#include "ingest/json_text.hpp"
+#include "base/json_text.hpp"
 
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
 
-namespace sluice::ingest {
+namespace sluice {
 namespace {
 
 struct Case {
@@ -67,9 +67,11 @@ TEST(JsonCheck, takes_json_and_nothing_else) {
 }
 
 TEST(JsonCheck, stops_where_nesting_is_too_deep) {
-  EXPECT_TRUE(check_json(std::string(kJsonDepthMax, '[') + std::string(kJsonDepthMax, ']')).ok());
+  EXPECT_TRUE(
+      check_json(std::string(kJsonTextDepthMax, '[') + std::string(kJsonTextDepthMax, ']')).ok());
   EXPECT_FALSE(
-      check_json(std::string(kJsonDepthMax + 1, '[') + std::string(kJsonDepthMax + 1, ']')).ok());
+      check_json(std::string(kJsonTextDepthMax + 1, '[') + std::string(kJsonTextDepthMax + 1, ']'))
+          .ok());
 }
 
 TEST(JsonCheck, sees_what_postgresql_cannot_store_and_replaces_only_that) {
@@ -96,12 +98,39 @@ TEST(JsonMembers, splits_what_jsonb_prints) {
   EXPECT_TRUE(members("{}").empty());
 }
 
+TEST(JsonMembers, of_what_is_no_object_there_are_none) {
+  EXPECT_TRUE(members("[1, 2]").empty());
+  EXPECT_TRUE(members("\"a\"").empty());
+  EXPECT_TRUE(members("").empty());
+}
+
+TEST(JsonCheck, says_how_long_a_text_may_be_when_it_is_printed) {
+  EXPECT_EQ(check_json("{}").printed_bytes, 2U);
+  EXPECT_GE(check_json("1e9999").printed_bytes, 10'000U);
+  EXPECT_GE(check_json("1e-9999").printed_bytes, 10'001U);
+  EXPECT_GE(check_json("[1,{\"a\":2}]").printed_bytes, std::string_view("[1, {\"a\": 2}]").size());
+}
+
+TEST(Jsonb, is_equal_by_its_numbers_and_not_by_their_zeros) {
+  EXPECT_TRUE(same_jsonb("1", "1.0"));
+  EXPECT_TRUE(same_jsonb(R"({"a": [1.50, -0.0], "b": "1"})", R"({"a": [1.5, 0], "b": "1"})"));
+  EXPECT_FALSE(same_jsonb(R"({"b": "1"})", R"({"b": "1.0"})"));
+  EXPECT_FALSE(same_jsonb(R"({"b": "a\"1"})", R"({"b": "a\"1.0"})"));
+  EXPECT_FALSE(same_jsonb("[1, 2]", "[1, 2, 3]"));
+  EXPECT_FALSE(same_jsonb("[1]", "1"));
+  EXPECT_FALSE(same_jsonb("12345678901234567890123", "12345678901234567890124"));
+  EXPECT_FALSE(same_jsonb("null", "0"));
+}
+
 TEST(JsonString, is_read_back_as_it_was) {
   std::string out;
   const std::string text = "a\"b\\c\n\x01\xC3\xA9";
   append_json_string(out, text);
   EXPECT_EQ(nlohmann::json::parse(out).get<std::string>(), text);
+  EXPECT_EQ(text_of_json_string(out), text);
+  EXPECT_EQ(text_of_json_string(R"("\ud83d\ude00\u00e9\b\f\n\r\t\/\u0000x")"),
+            std::string("\xF0\x9F\x98\x80\xC3\xA9\b\f\n\r\t/\0x", 14));
 }
 
 }  // namespace
-}  // namespace sluice::ingest
+}  // namespace sluice

@@ -1,8 +1,13 @@
-#include "ingest/json_text.hpp"
+#include "base/json_text.hpp"
 
 #include <fmt/format.h>
 
-namespace sluice::ingest {
+#include <algorithm>
+#include <cstdint>
+
+#include "base/decimal.hpp"
+
+namespace sluice {
 namespace {
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
@@ -35,7 +40,7 @@ int low_half(std::string_view text, std::size_t at) {
 
 class Scanner {
  public:
-  explicit Scanner(std::string_view text) : text_(text) {}
+  Scanner(std::string_view text, std::size_t depth_max) : text_(text), depth_max_(depth_max) {}
 
   JsonCheck run() {
     if (value_or_open()) {
@@ -44,6 +49,7 @@ class Scanner {
     }
     skip_space();
     if (found_.ok() && at_ != text_.size()) return problem("text after the end of the value");
+    found_.printed_bytes = text_.size() + more_printed_;
     return found_;
   }
 
@@ -83,6 +89,7 @@ class Scanner {
     if (!first_ && !after_comma_) {
       if (peek() != ',') return refuse("a comma or the end is missing");
       ++at_;
+      ++more_printed_;  // jsonb puts a blank behind it, and behind a colon
       after_comma_ = true;
       return true;
     }
@@ -97,6 +104,7 @@ class Scanner {
     skip_space();
     if (peek() != ':') return refuse("a colon is missing");
     ++at_;
+    ++more_printed_;
     return true;
   }
 
@@ -105,7 +113,10 @@ class Scanner {
     switch (peek()) {
       case '{':
       case '[':
-        if (open_.size() == kJsonDepthMax) return refuse("nested deeper than 512 levels");
+        if (open_.size() >= depth_max_) {
+          return refuse(depth_max_ == kJsonTextDepthMax ? "nested deeper than 512 levels"
+                                                        : "nested too deep");
+        }
         open_.push_back(peek());
         ++at_;
         first_ = true;
@@ -149,12 +160,13 @@ class Scanner {
     if (peek() == 'e' || peek() == 'E') {
       ++at_;
       if (peek() == '+' || peek() == '-') ++at_;
-      int exponent = 0;
+      int exponent = 0;  // without its sign: either way so many zeros may be printed
       if (!is_digit(peek())) return refuse("digits are missing in the exponent");
       for (; is_digit(peek()); ++at_) {
         exponent = std::min(exponent * 10 + (peek() - '0'), kJsonExponentMax + 1);
       }
       if (exponent > kJsonExponentMax) return refuse("an exponent beyond 10000");
+      more_printed_ += static_cast<std::size_t>(exponent) + 2;
     }
     if (at_ - begin > kJsonNumberBytesMax) return refuse("a number of more than 1000 characters");
     return true;
@@ -199,7 +211,9 @@ class Scanner {
   }
 
   std::string_view text_;
+  std::size_t depth_max_;
   std::size_t at_ = 0;
+  std::size_t more_printed_ = 0;
   std::string open_;    ///< '{' and '[' from the outside in
   bool first_ = false;  ///< nothing yet in the innermost container
   bool after_comma_ = false;
@@ -208,7 +222,9 @@ class Scanner {
 
 }  // namespace
 
-JsonCheck check_json(std::string_view text) { return Scanner(text).run(); }
+JsonCheck check_json(std::string_view text, std::size_t depth_max) {
+  return Scanner(text, depth_max).run();
+}
 
 std::string replace_unstorable(std::string_view text) {
   static constexpr std::string_view kReplacement = "\\ufffd";
@@ -254,6 +270,25 @@ void append_json_string(std::string& out, std::string_view text) {
 
 namespace {
 
+void append_utf8(std::string& out, std::uint32_t code) {
+  const auto put = [&out](std::uint32_t byte) { out.push_back(static_cast<char>(byte)); };
+  if (code < 0x80) {
+    put(code);
+  } else if (code < 0x800) {
+    put(0xC0 | code >> 6);
+    put(0x80 | (code & 0x3F));
+  } else if (code < 0x10000) {
+    put(0xE0 | code >> 12);
+    put(0x80 | (code >> 6 & 0x3F));
+    put(0x80 | (code & 0x3F));
+  } else {
+    put(0xF0 | code >> 18);
+    put(0x80 | (code >> 12 & 0x3F));
+    put(0x80 | (code >> 6 & 0x3F));
+    put(0x80 | (code & 0x3F));
+  }
+}
+
 std::size_t end_of_string(std::string_view text, std::size_t at) {
   for (++at; at < text.size() && text[at] != '"'; ++at) {
     if (text[at] == '\\') ++at;
@@ -279,8 +314,43 @@ std::size_t end_of_value(std::string_view text, std::size_t at) {
 
 }  // namespace
 
+std::string text_of_json_string(std::string_view quoted) {
+  const std::string_view text = quoted.substr(1, quoted.size() - 2);
+  std::string out;
+  out.reserve(text.size());
+  for (std::size_t at = 0; at < text.size();) {
+    if (text[at] != '\\') {
+      const std::size_t end = std::min(text.find('\\', at), text.size());
+      out.append(text, at, end - at);
+      at = end;
+      continue;
+    }
+    const char c = text[at + 1];
+    if (c != 'u') {
+      constexpr std::string_view kEscapes = "bfnrt";
+      constexpr std::string_view kMeant = "\b\f\n\r\t";
+      const std::size_t known = kEscapes.find(c);
+      out.push_back(known == std::string_view::npos ? c : kMeant[known]);
+      at += 2;
+      continue;
+    }
+    const int unit = hex4(text, at + 2);
+    at += 6;
+    const int low = is_high(unit) ? low_half(text, at) : -1;
+    if (low >= 0) {
+      at += 6;
+      append_utf8(out,
+                  static_cast<std::uint32_t>(0x10000 + ((unit - 0xD800) << 10) + (low - 0xDC00)));
+    } else {
+      append_utf8(out, static_cast<std::uint32_t>(unit));
+    }
+  }
+  return out;
+}
+
 std::vector<std::pair<std::string_view, std::string_view>> members(std::string_view object) {
   std::vector<std::pair<std::string_view, std::string_view>> found;
+  if (!object.starts_with('{')) return found;
   std::size_t at = 1;
   while (at < object.size() && object[at] == '"') {
     const std::size_t key_end = end_of_string(object, at);
@@ -293,4 +363,36 @@ std::vector<std::pair<std::string_view, std::string_view>> members(std::string_v
   return found;
 }
 
-}  // namespace sluice::ingest
+namespace {
+
+std::size_t end_of_number(std::string_view text, std::size_t at) {
+  return std::min(text.find_first_not_of("0123456789+-.eE", at), text.size());
+}
+
+}  // namespace
+
+bool same_jsonb(std::string_view a, std::string_view b) {
+  if (a == b) return true;
+  std::size_t at = 0;
+  std::size_t other = 0;
+  while (at < a.size() && other < b.size()) {
+    const bool number = is_digit(a[at]) || a[at] == '-';
+    if (number && (is_digit(b[other]) || b[other] == '-')) {
+      const std::size_t end = end_of_number(a, at);
+      const std::size_t other_end = end_of_number(b, other);
+      if (!same_number(a.substr(at, end - at), b.substr(other, other_end - other))) return false;
+      at = end;
+      other = other_end;
+    } else if (a[at] == '"') {
+      const std::size_t size = end_of_string(a, at) - at;
+      if (a.substr(at, size) != b.substr(other, size)) return false;
+      at += size;
+      other += size;
+    } else if (a[at++] != b[other++]) {
+      return false;
+    }
+  }
+  return at == a.size() && other == b.size();
+}
+
+}  // namespace sluice
