@@ -11,6 +11,7 @@
 
 #include "base/bytes.hpp"
 #include "base/check.hpp"
+#include "base/exact_json.hpp"
 #include "model/csv.hpp"
 #include "model/ndjson.hpp"
 #include "model/own_entities.hpp"
@@ -233,12 +234,12 @@ struct Importer::State {
       return reject(place, std::move(code), std::move(reason));
     }
     if (!is_utf8(line.text)) return reject(place, "import.bad_utf8", "the line is not UTF-8");
-    auto values = parse_json(line.text);
-    if (!values || !values->is_object()) {
-      return reject(
-          place, "import.bad_json",
-          fmt::format("the line is no JSON object (nested {} deep at most)", kJsonDepthMax));
+    auto values = read_json(line.text, kJsonDepthMax);
+    if (!values) {
+      return reject(place, "import.bad_json",
+                    fmt::format("no JSON: {}", values.error().describe()));
     }
+    if (!values->is_object()) return reject(place, "import.bad_json", "JSON, but no object");
     accept(place, std::move(*values), line.text.size());
   }
 

@@ -9,6 +9,7 @@
 #include <tuple>
 
 #include "base/check.hpp"
+#include "base/exact_json.hpp"
 #include "base/failpoint.hpp"
 #include "journal/append.hpp"
 #include "link/normalise.hpp"
@@ -211,6 +212,11 @@ struct Entity {
   json after = json::object();
 };
 
+/// What cannot be read has no values: so it can be written anew.
+json values_of(const StoredType& type, std::string_view data) {
+  return stored_values(type, data).value_or(json::object());
+}
+
 using Key = std::tuple<std::int32_t, pg::Uuid, std::int32_t>;  // kind, digest, attribute position
 
 std::set<Key> keys_of(const StoredType& type, const json& data) {
@@ -258,7 +264,7 @@ json difference(const json& before, const json& after) {
   for (const auto& [name, value] : after.items()) {
     const auto old = before.find(name);
     const json& was = old == before.end() ? json(nullptr) : *old;
-    if (was != value) out[name] = json::array({was, value});
+    if (!same_json(was, value)) out[name] = json::array({was, value});
   }
   for (const auto& [name, value] : before.items()) {
     if (!after.contains(name) && !value.is_null()) out[name] = json::array({value, nullptr});
@@ -356,7 +362,7 @@ class Batch {
     if (!removes) check(after, target, applied);
     if (!outcome.errors.empty()) return applied;
     applied.entity = inserts ? entities_.size() : *target;
-    if (!inserts && !removes && before == after) {
+    if (!inserts && !removes && same_json(before, after)) {
       outcome.action = OwnAction::unchanged;
       return applied;
     }
@@ -456,7 +462,7 @@ class Batch {
       applied.holders.emplace_back(errors.size(), *holders->second.begin());
       errors.push_back(field_error(FieldFault::duplicate_key, value.first, ""));
     }
-    if (after.dump().size() > kOwnRowBytesMax) {
+    if (write_json(after).size() > kOwnRowBytesMax) {
       errors.push_back(
           field_error(FieldFault::too_long, "",
                       fmt::format("the entity would have more than {} bytes", kOwnRowBytesMax)));
@@ -496,14 +502,14 @@ class Effects {
 
  private:
   void add(const Entity& entity) {
-    if (entity.stored && !entity.removed && entity.before == entity.after) return;
+    if (entity.stored && !entity.removed && same_json(entity.before, entity.after)) return;
     if (entity.removed) {
       removed_ids_.add(entity.id.value);
     } else {
       pg::Array& ids = entity.stored ? update_ids_ : insert_ids_;
       pg::Array& data = entity.stored ? update_data_ : insert_data_;
       ids.add(entity.id.value);
-      data.add(std::string_view(entity.after.dump()));
+      data.add(std::string_view(write_json(entity.after)));
     }
     move_keys(entity);
   }
@@ -581,8 +587,9 @@ class Together {
   void take(std::span<const pg::QueryResult> looks) {
     for (std::size_t look = 0; look < looks_.size(); ++look) {
       const pg::QueryResult& found = looks[look];
+      Batch& batch = *looks_[look];
       for (int i = 0; i < found.rows(); ++i)
-        looks_[look]->found(found.get<EntityId>(i, 0), json::parse(found.text(i, 1)));
+        batch.found(found.get<EntityId>(i, 0), values_of(batch.type(), found.text(i, 1)));
     }
   }
 
@@ -610,7 +617,7 @@ class Together {
     for (const auto& [type, batch] : batches_) {
       for (const Step& step : batch.steps()) {
         changes.add(type.value, batch.entities()[step.entity].id.value, step.op, "",
-                    step.changed.is_null() ? "" : step.changed.dump());
+                    step.changed.is_null() ? "" : write_json(step.changed));
       }
     }
     pg::Pipeline out;
@@ -832,7 +839,7 @@ Task<std::optional<OwnEntity>> read_own(pg::Connection& connection, WorkspaceId 
   if (rows.empty()) co_return std::nullopt;
   OwnEntity entity;
   entity.id = rows.get<EntityId>(0, 0);
-  entity.data = json::parse(rows.text(0, 1));
+  entity.data = values_of(type, rows.text(0, 1));
   entity.created_at = rows.get<Micros>(0, 2);
   entity.updated_at = rows.get<Micros>(0, 3);
   co_return entity;

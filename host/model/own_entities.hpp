@@ -61,7 +61,8 @@ Result<std::string> upsert_key(const StoredType& type, std::string_view wanted);
 /// wrong are rejected with their reasons, all others are stored. In the same transaction go unique
 /// values, link keys, the queue of gained and lost keys, and the change rows, one for each row that
 /// changed something; an unchanged row writes nothing. A unique attribute that is a link key is
-/// unique by the key: a@x and A@x are one (own_values.hpp, unique_form). Rows that were stored
+/// unique by the key: a@x and A@x are one (own_values.hpp, unique_form); a decimal is unique by its
+/// one form: 1.5 and 1.50 are one. Rows that were stored
 /// before that was so stay; a key that several of them have names the one that writes it so, or
 /// none. The outcomes are in the order of the rows. The
 /// connection must not be inside a transaction. Throws pg::QueryError; retry_later when other

@@ -6,6 +6,7 @@
 #include <array>
 #include <set>
 
+#include "base/exact_json.hpp"
 #include "contract/reserved_names.hpp"
 #include "model/catalog_version.hpp"
 #include "model/columns.hpp"
@@ -249,7 +250,7 @@ Result<OwnAttribute> own_attribute_from_json(const json& document) {
   if (key->is_string()) attribute.key_kind = contract::key_kind(key->get<std::string>());
   if (attribute.key_kind) return attribute;
   return fail(ErrorKind::bad_input, "attribute.unknown_key_kind",
-              fmt::format("{}: link_key {} is no kind of link key", what, key->dump()),
+              fmt::format("{}: link_key {} is no kind of link key", what, write_json(*key)),
               "use email, phone, domain, username, external_id or exact, or null for none");
 }
 

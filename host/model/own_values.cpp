@@ -6,9 +6,12 @@
 #include <charconv>
 #include <chrono>
 #include <cmath>
+#include <cstdlib>
 
 #include "base/bytes.hpp"
 #include "base/clock.hpp"
+#include "base/decimal.hpp"
+#include "base/exact_json.hpp"
 #include "link/normalise.hpp"
 
 namespace sluice::model {
@@ -97,15 +100,18 @@ FieldResult<json> checked_json(const StoredAttribute& attribute, json value) {
   if (has_nul(value)) {
     return fault(attribute, FieldFault::bad_value, "the JSON contains a NUL character");
   }
-  std::size_t size = 0;
-  try {
-    size = value.dump().size();
-  } catch (const json::exception&) {
-    return fault(attribute, FieldFault::bad_utf8, "the JSON is not UTF-8");
+  const std::optional<std::string> text = write_utf8_json(value);
+  if (!text) return fault(attribute, FieldFault::bad_utf8, "the JSON is not UTF-8");
+  const JsonCheck check = check_json(*text);
+  if (!check.ok()) {
+    return fault(attribute, FieldFault::bad_value,
+                 fmt::format("the JSON cannot be stored: {}", check.problem));
   }
-  if (size > kOwnTextBytesMax) {
+  // As it is printed: what cannot be read again, for its size, is not taken.
+  if (check.printed_bytes > kOwnTextBytesMax) {
     return fault(attribute, FieldFault::too_long,
-                 fmt::format("{} bytes of JSON; the limit is {}", size, kOwnTextBytesMax));
+                 fmt::format("{} bytes of JSON with its numbers written out; the limit is {}",
+                             check.printed_bytes, kOwnTextBytesMax));
   }
   return value;
 }
@@ -128,8 +134,25 @@ FieldResult<json> bytes_of_text(const StoredAttribute& attribute, std::string_vi
 
 FieldResult<json> decimal_of_text(const StoredAttribute& attribute, std::string_view text) {
   if (!is_decimal(text)) return not_expected(attribute, text);
-  return json(std::string(text));
+  return json(plain_decimal(text));
 }
+
+/// Of a JSON number, which may have an exponent.
+FieldResult<json> decimal_of_digits(const StoredAttribute& attribute, const std::string& digits) {
+  const std::string plain = plain_decimal(digits);
+  if (!is_decimal(plain)) return not_expected(attribute, digits);
+  return json(plain);
+}
+
+/// A number attribute is a double, by its type: the nearest one.
+FieldResult<json> double_of_digits(const StoredAttribute& attribute, const std::string& digits) {
+  const double nearest = std::strtod(digits.c_str(), nullptr);
+  if (!std::isfinite(nearest)) return not_expected(attribute, digits);
+  return json(nearest);
+}
+
+/// What a value of another kind is called.
+std::string kind_of(const json& given) { return digits_of(given) ? "number" : given.type_name(); }
 
 FieldResult<json> date_of_text(const StoredAttribute& attribute, std::string_view text) {
   if (!is_date(text)) return not_expected(attribute, text);
@@ -158,11 +181,12 @@ bool equal_without_case(std::string_view text, std::string_view lower) {
 }
 
 FieldResult<json> integer_of_json(const StoredAttribute& attribute, const json& given) {
-  if (!given.is_number_integer()) return not_expected(attribute, given.dump());
+  if (!given.is_number_integer())
+    return not_expected(attribute, digits_of(given).value_or(kind_of(given)));
   if (given.is_number_unsigned() &&
       given.get<std::uint64_t>() >
           static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max())) {
-    return not_expected(attribute, given.dump());
+    return not_expected(attribute, *digits_of(given));
   }
   return json(given.get<std::int64_t>());
 }
@@ -215,28 +239,20 @@ FieldResult<json> stored_value(const StoredAttribute& attribute, const json& giv
     case AttributeType::integer:
       return integer_of_json(attribute, given);
     case AttributeType::number:
-      if (!given.is_number() || !std::isfinite(given.get<double>())) {
-        return not_expected(attribute,
-                            given.is_string() ? given.get<std::string>() : given.type_name());
-      }
-      return json(given.get<double>());
+      if (const auto digits = digits_of(given)) return double_of_digits(attribute, *digits);
+      return not_expected(attribute, given.is_string() ? given.get<std::string>() : kind_of(given));
     case AttributeType::boolean:
-      if (!given.is_boolean()) return not_expected(attribute, given.type_name());
+      if (!given.is_boolean()) return not_expected(attribute, kind_of(given));
       return given;
     case AttributeType::json:
       return checked_json(attribute, given);
     case AttributeType::decimal:
-      if (given.is_number_integer()) return json(given.dump());
-      if (given.is_number_float()) {
-        return fault(
-            attribute, FieldFault::bad_value,
-            "a decimal with a fraction must be a string (\"12.50\"), so that no digit is lost");
-      }
+      if (const auto digits = digits_of(given)) return decimal_of_digits(attribute, *digits);
       break;
     default:
       break;
   }
-  if (!given.is_string()) return not_expected(attribute, given.type_name());
+  if (!given.is_string()) return not_expected(attribute, kind_of(given));
   const auto& text = given.get_ref<const std::string&>();
   switch (attribute.type) {
     case AttributeType::decimal:
@@ -273,38 +289,32 @@ FieldResult<json> stored_value_of_text(const StoredAttribute& attribute, std::st
       if (text == "0" || equal_without_case(text, "false")) return json(false);
       return not_expected(attribute, text);
     case AttributeType::json: {
-      auto value = parse_json(text);
-      if (!value) return not_expected(attribute, text);
-      return checked_json(attribute, std::move(*value));
+      auto value = read_json(text, kJsonDepthMax);
+      if (value) return checked_json(attribute, std::move(*value));
+      return fault(attribute, FieldFault::bad_value,
+                   fmt::format("{} is not JSON that can be stored: {}", shown(attribute, text),
+                               value.error().describe()));
     }
   }
   return not_expected(attribute, text);
 }
 
-std::optional<json> parse_json(std::string_view text) {
-  // Brackets outside strings, so that no deep document reaches code that recurses.
-  std::size_t depth = 0;
-  bool in_string = false;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (in_string) {
-      if (c == '\\') ++i;
-      if (c == '"') in_string = false;
-    } else if (c == '"') {
-      in_string = true;
-    } else if (c == '[' || c == '{') {
-      if (++depth > kJsonDepthMax) return std::nullopt;
-    } else if ((c == ']' || c == '}') && depth > 0) {
-      --depth;
-    }
+std::optional<json> stored_values(const StoredType& type, std::string_view data) {
+  auto values = read_json(data);
+  if (!values || !values->is_object()) return std::nullopt;
+  for (const StoredAttribute& attribute : type.attributes) {
+    const auto value = values->find(attribute.name);
+    if (value == values->end()) continue;
+    if (attribute.type == AttributeType::decimal && value->is_string())
+      *value = plain_decimal(value->get_ref<const std::string&>());
+    if (attribute.type != AttributeType::number) continue;
+    if (const auto digits = digits_of(*value)) *value = std::strtod(digits->c_str(), nullptr);
   }
-  json value = json::parse(text, nullptr, false);
-  if (value.is_discarded()) return std::nullopt;
-  return value;
+  return std::move(*values);
 }
 
 std::string raw_text(const json& stored) {
-  return stored.is_string() ? stored.get<std::string>() : stored.dump();
+  return stored.is_string() ? stored.get<std::string>() : write_json(stored);
 }
 
 std::string unique_form(const StoredAttribute& attribute, const json& stored) {

@@ -42,10 +42,11 @@ template <class T>
 using FieldResult = std::expected<T, FieldError>;
 
 /// The stored form, which is also REST's: text a string; integer a number; decimal a string of
-/// plain digits ("12.50", as given); number a number; boolean; timestamp an RFC 3339 string in UTC;
-/// date "YYYY-MM-DD"; json anything; bytes lower-case hex. JSON null stays null. Nothing is
-/// guessed: "5" is no integer here. An integer or a decimal string is taken for a decimal, a whole
-/// number for a number.
+/// plain digits in their one form ("12.5" for 12.50: base/decimal.hpp); number a double; boolean;
+/// timestamp an RFC 3339 string in UTC; date "YYYY-MM-DD"; json anything that jsonb holds, each
+/// number with all its digits; bytes lower-case hex. JSON null stays null. Nothing is guessed: "5"
+/// is no integer here. Any number or a decimal string is taken for a decimal, any number for a
+/// number. `given` is a document of base/exact_json.hpp.
 FieldResult<nlohmann::json> stored_value(const StoredAttribute& attribute,
                                          const nlohmann::json& given);
 
@@ -54,8 +55,10 @@ FieldResult<nlohmann::json> stored_value(const StoredAttribute& attribute,
 FieldResult<nlohmann::json> stored_value_of_text(const StoredAttribute& attribute,
                                                  std::string_view text);
 
-/// JSON of bounded depth; nullopt when it is none, or nested deeper than kJsonDepthMax.
-[[nodiscard]] std::optional<nlohmann::json> parse_json(std::string_view text);
+/// The values of an entity from what own_entity.data prints, each in the form that stored_value()
+/// gives it today; nullopt when it is no object, as only somebody else can have made it.
+[[nodiscard]] std::optional<nlohmann::json> stored_values(const StoredType& type,
+                                                          std::string_view data);
 
 /// What own_unique and link keys see of a stored value: the raw text of a string, the digits of a
 /// number.

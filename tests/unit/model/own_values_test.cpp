@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "base/exact_json.hpp"
+
 namespace sluice::model {
 namespace {
 
@@ -31,14 +33,20 @@ TEST(OwnValues, JsonIsTakenStrictly) {
       {AttributeType::integer, R"("5")", ""},
       {AttributeType::integer, "9223372036854775807", "9223372036854775807"},
       {AttributeType::integer, "9223372036854775808", ""},
-      {AttributeType::decimal, R"("12.50")", R"("12.50")"},
+      {AttributeType::decimal, R"("12.50")", R"("12.5")"},
+      {AttributeType::decimal, R"("-00.0")", R"("0")"},
+      {AttributeType::decimal, "12345678901234567890.10", R"("12345678901234567890.1")"},
+      {AttributeType::decimal, "1e3", R"("1000")"},
+      {AttributeType::decimal, "1e1000", ""},
       {AttributeType::decimal, "12", R"("12")"},
-      {AttributeType::decimal, "12.5", ""},
+      {AttributeType::decimal, "12.5", R"("12.5")"},
       {AttributeType::decimal, R"("1e5")", ""},
       {AttributeType::decimal, R"("NaN")", ""},
       {AttributeType::decimal, R"(".5")", ""},
       {AttributeType::number, "1.5", "1.5"},
       {AttributeType::number, "2", "2.0"},
+      {AttributeType::number, "2.50", "2.5"},
+      {AttributeType::number, "1e400", ""},
       {AttributeType::number, R"("2")", ""},
       {AttributeType::boolean, "true", "true"},
       {AttributeType::boolean, "1", ""},
@@ -51,11 +59,13 @@ TEST(OwnValues, JsonIsTakenStrictly) {
       {AttributeType::bytes, R"("0")", ""},
       {AttributeType::json, R"({"a":[1,null]})", R"({"a":[1,null]})"},
       {AttributeType::json, R"({"a":"\u0000"})", ""},
+      {AttributeType::json, R"({"n":12345678901234567890123,"d":1.50,"e":1e400})",
+       R"({"d":1.50,"e":1e400,"n":12345678901234567890123})"},
       {AttributeType::integer, "null", "null"},
   };
   for (const Case& c : cases) {
-    const auto stored = stored_value(of(c.type), json::parse(c.given));
-    const std::string got = stored ? stored->dump() : "";
+    const auto stored = stored_value(of(c.type), *read_json(c.given));
+    const std::string got = stored ? write_json(*stored) : "";
     EXPECT_EQ(got, c.expected) << contract::to_string(c.type) << " " << c.given;
   }
 }
@@ -78,7 +88,7 @@ TEST(OwnValues, TextOfAFileIsTakenAsTheAttributesTypeSays) {
   };
   for (const Case& c : cases) {
     const auto stored = stored_value_of_text(of(c.type), c.given);
-    const std::string got = stored ? stored->dump() : "";
+    const std::string got = stored ? write_json(*stored) : "";
     EXPECT_EQ(got, c.expected) << contract::to_string(c.type) << " " << c.given;
   }
 }
@@ -102,11 +112,45 @@ TEST(OwnValues, PersonalValuesAreNotQuoted) {
             std::string::npos);
 }
 
-TEST(OwnValues, DeepJsonIsRefusedBeforeItIsParsed) {
-  EXPECT_TRUE(parse_json(std::string(kJsonDepthMax, '[') + std::string(kJsonDepthMax, ']')));
-  EXPECT_FALSE(
-      parse_json(std::string(kJsonDepthMax + 1, '[') + std::string(kJsonDepthMax + 1, ']')));
-  EXPECT_TRUE(parse_json("{\"a\":\"" + std::string(1000, '[') + "\"}"));
+TEST(OwnValues, JsonThatCannotBeKeptIsRefusedByName) {
+  const StoredAttribute attribute = of(AttributeType::json);
+  const auto reason = [&](const std::string& text) {
+    return stored_value_of_text(attribute, text).error().reason;
+  };
+  EXPECT_EQ(
+      reason(R"({"n":1e400000})"),
+      R"('{"n":1e400000}' is not JSON that can be stored: an exponent beyond 10000, at byte 13)");
+  EXPECT_EQ(reason(R"({"a":"\u0000"})"), "the JSON contains a NUL character");
+  EXPECT_TRUE(stored_value_of_text(
+      attribute, std::string(kJsonDepthMax, '[') + std::string(kJsonDepthMax, ']')));
+  EXPECT_NE(reason(std::string(kJsonDepthMax + 1, '[') + std::string(kJsonDepthMax + 1, ']'))
+                .find("nested too deep"),
+            std::string::npos);
+}
+
+// Six characters of JSON are 10,000 when they are read again.
+TEST(OwnValues, JsonIsAsLongAsItIsPrinted) {
+  const StoredAttribute attribute = of(AttributeType::json);
+  std::string many = "[1e9999";
+  for (int i = 0; i < 30; ++i) many += ",1e9999";
+  const auto stored = stored_value_of_text(attribute, many + "]");
+  ASSERT_FALSE(stored);
+  EXPECT_EQ(stored.error().fault, FieldFault::too_long);
+  EXPECT_TRUE(stored_value_of_text(attribute, "[1e9999]"));
+}
+
+TEST(OwnValues, WhatIsStoredIsReadInTheFormOfToday) {
+  StoredType type;
+  type.name = "x";
+  type.attributes = {of(AttributeType::decimal), of(AttributeType::number),
+                     of(AttributeType::json)};
+  type.attributes[1].name = "number";
+  type.attributes[2].name = "json";
+  const auto values = stored_values(
+      type, R"({"x": "1.50", "json": {"n": 1.50}, "number": 10000000000000000000000})");
+  ASSERT_TRUE(values);
+  EXPECT_EQ(write_json(*values), R"({"json":{"n":1.50},"number":1e+22,"x":"1.5"})");
+  EXPECT_FALSE(stored_values(type, "[1]"));
 }
 
 }  // namespace
