@@ -2,6 +2,7 @@
 
 #include "api/problem.hpp"
 #include "api/state.hpp"
+#include "base/exact_json.hpp"
 #include "base/log.hpp"
 #include "base/outage.hpp"
 #include "pg/migrate.hpp"
@@ -262,19 +263,15 @@ Task<nlohmann::json> Call::body_with_secrets(SecretsAt at, sync::SecretValues& s
 
 nlohmann::json Call::parse_body(std::string_view text) {
   if (text.empty()) return nlohmann::json::object();
-  bool too_deep = false;
-  const auto watch_depth = [&too_deep](int depth, nlohmann::json::parse_event_t, nlohmann::json&) {
-    too_deep = too_deep || depth > kJsonDepthMax;
-    return depth <= kJsonDepthMax;
-  };
-  nlohmann::json document = nlohmann::json::parse(text, watch_depth, false);
-  if (too_deep)
-    bad_request("request.not_json",
-                fmt::format("the body is nested deeper than {}", kJsonDepthMax));
-  if (!document.is_object())
+  auto document = read_json(text, kJsonDepthMax);
+  if (!document) {
+    bad_request("request.not_json", fmt::format("the body must be one JSON object, in UTF-8: {}",
+                                                document.error().describe()));
+  }
+  if (!document->is_object())
     bad_request("request.not_json", "the body must be one JSON object, in UTF-8");
-  if (has_nul(document)) bad_request("request.not_text", "the body has a string with a NUL in it");
-  return document;
+  if (has_nul(*document)) bad_request("request.not_text", "the body has a string with a NUL in it");
+  return std::move(*document);
 }
 
 std::vector<Route> all_routes() {

@@ -86,7 +86,7 @@ struct Call {
 };
 
 inline constexpr std::size_t kJsonBodyBytesMax = 1 << 20;
-inline constexpr int kJsonDepthMax = 66;  ///< an attribute's value may have 64 of them
+inline constexpr std::size_t kJsonDepthMax = 66;  ///< an attribute's value may have 64 of them
 
 using RouteHandler = Task<HttpResponse> (*)(Call& call);
 

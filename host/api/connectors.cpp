@@ -2,6 +2,7 @@
 #include "api/api.hpp"
 
 #include "base/error_json.hpp"
+#include "base/exact_json.hpp"
 #include "connector/version.hpp"
 
 #include <algorithm>
@@ -161,7 +162,7 @@ Task<HttpResponse> show(Call& call) {
     one["manifest"] = file->manifest->document;
   } else {
     const auto row = co_await call.services.pool.query(kInstalled, pg::Params(call.workspace, id));
-    if (!row.empty()) one["manifest"] = json::parse(row.text(0, 6));
+    if (!row.empty()) one["manifest"] = ready_json(row.text(0, 6));
   }
   one["versions"] = std::move(all);
   co_return HttpResponse::json(one);

@@ -2,6 +2,7 @@
 #include "api/api.hpp"
 
 #include "api/state.hpp"
+#include "base/exact_json.hpp"
 #include "base/log.hpp"
 #include "pg/migrate.hpp"
 
@@ -61,7 +62,7 @@ Task<HttpResponse> health(Call& call) {
   for (int row = 0; row < allowances.rows(); ++row) {
     document["egress_allowances"].push_back({{"workspace", allowances.get<std::string>(row, 0)},
                                              {"connection", allowances.get<std::string>(row, 1)},
-                                             {"egress", json::parse(allowances.text(row, 2))}});
+                                             {"egress", ready_json(allowances.text(row, 2))}});
   }
   document["connections_in_use"] = call.services.pools.in_use();
   co_return HttpResponse::json(document);

@@ -1,6 +1,7 @@
 #include "api/http.hpp"
 
 #include "base/bytes.hpp"
+#include "base/exact_json.hpp"
 
 #include <algorithm>
 
@@ -46,7 +47,7 @@ std::optional<std::string> HttpRequest::parameter(std::string_view name) const {
 HttpResponse HttpResponse::json(const nlohmann::json& document, int status) {
   HttpResponse response;
   response.status = status;
-  response.body = document.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  response.body = write_json(document);
   response.body += '\n';
   return response;
 }

@@ -1,5 +1,6 @@
 // Records that could not be stored: looked at, tried again, dismissed.
 #include "api/api.hpp"
+#include "base/exact_json.hpp"
 
 #include <fmt/format.h>
 
@@ -148,7 +149,7 @@ Task<HttpResponse> show(Call& call) {
   one["record_withheld"] = !may_see;
   one["record"] = nullptr;
   if (may_see && !rows.is_null(0, kColumnCount))
-    one["record"] = json::parse(rows.text(0, kColumnCount), nullptr, false);
+    one["record"] = ready_json(rows.text(0, kColumnCount));
   co_return HttpResponse::json(one);
 }
 

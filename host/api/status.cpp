@@ -3,6 +3,7 @@
 
 #include "api/state.hpp"
 #include "api/words.hpp"
+#include "base/exact_json.hpp"
 #include "work/queue.hpp"
 
 #include <fmt/format.h>
@@ -137,7 +138,7 @@ StreamFacts facts_of(Call& call, const pg::QueryResult& rows, int row, const jso
   facts.reconcile_blocked = rows.text(row, C::kReconcile) == "blocked";
   if (!rows.is_null(row, C::kReconcileDetail))
     facts.reconcile_reason =
-        reconcile_reason(json::parse(rows.text(row, C::kReconcileDetail)), facts.reason);
+        reconcile_reason(stored_json(rows.text(row, C::kReconcileDetail)), facts.reason);
   if (manifest != nullptr) {
     if (!manifest->auth.empty()) facts.secret = manifest->auth.front().secret;
     // A vendor counts what its list holds; a stream that also puts out children has more records.
@@ -223,7 +224,7 @@ json stream_json(const pg::QueryResult& rows, int row, const StreamFacts& facts)
   stream["reconcile"] = rows.get<std::string>(row, C::kReconcile);
   stream["reconcile_detail"] = rows.is_null(row, C::kReconcileDetail)
                                    ? json(nullptr)
-                                   : json::parse(rows.text(row, C::kReconcileDetail));
+                                   : ready_json(rows.text(row, C::kReconcileDetail));
   stream["quarantined"] = 0;
   stream["run"] = facts.running ? run_json(rows, row, *facts.running) : json(nullptr);
   stream["estimate"] = estimate_json(estimate(facts));
@@ -238,7 +239,7 @@ json connection_json(const pg::QueryResult& rows, int row) {
   one["reason"] = rows.get<std::string>(row, 4);
   one["account"] = {{"id", rows.get<std::string>(row, 5)}, {"name", rows.get<std::string>(row, 6)}};
   one["mode"] = rows.get<std::string>(row, 7);
-  if (rows.text(row, 8) != "{}") one["egress"] = json::parse(rows.text(row, 8));
+  if (rows.text(row, 8) != "{}") one["egress"] = ready_json(rows.text(row, 8));
   one["created_at"] = time_or_null(rows, row, 9);
   one["worked_on"] = rows.get<bool>(row, 11);
   one["trouble"] = nullptr;

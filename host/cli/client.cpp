@@ -6,6 +6,8 @@
 #include <cctype>
 #include <cstring>
 
+#include "base/exact_json.hpp"
+
 namespace sluice::cli {
 namespace {
 
@@ -32,15 +34,13 @@ std::size_t on_write(char* data, std::size_t size, std::size_t count, void* cont
   return size * count;
 }
 
-std::string text_of(const nlohmann::json& body) {
-  try {
-    return body.dump();
-  } catch (const nlohmann::json::exception&) {
-    throw Failure(Error(ErrorKind::bad_input, "cli.not_utf8", "what was given is not UTF-8"));
-  }
+std::string text_of(const json& body) {
+  std::optional<std::string> text = write_utf8_json(body);
+  if (text) return std::move(*text);
+  throw Failure(Error(ErrorKind::bad_input, "cli.not_utf8", "what was given is not UTF-8"));
 }
 
-Error error_of(const nlohmann::json& answer, long status) {
+Error error_of(const json& answer, long status) {
   const auto text = [&](const char* member) {
     const auto found = answer.is_object() ? answer.find(member) : answer.end();
     return answer.is_object() && found != answer.end() && found->is_string()
@@ -108,32 +108,28 @@ std::string Client::workspace_url(const std::string& path, const Query& query) c
   return url;
 }
 
-nlohmann::json Client::get(const std::string& path, const Query& query) {
+json Client::get(const std::string& path, const Query& query) {
   return perform("GET", workspace_url(path, query), nullptr, {}, nullptr);
 }
 
-nlohmann::json Client::send(const std::string& method, const std::string& path,
-                            const nlohmann::json& body) {
+json Client::send(const std::string& method, const std::string& path, const json& body) {
   const std::string text = text_of(body);
   return perform(method, workspace_url(path, {}), &text, "application/json", nullptr);
 }
 
-nlohmann::json Client::upload(const std::string& path, const Query& query,
-                              const std::string& content_type,
-                              const std::function<std::string()>& read) {
+json Client::upload(const std::string& path, const Query& query, const std::string& content_type,
+                    const std::function<std::string()>& read) {
   return perform("POST", workspace_url(path, query), nullptr, content_type, &read);
 }
 
-nlohmann::json Client::global(const std::string& method, const std::string& path,
-                              const nlohmann::json& body) {
+json Client::global(const std::string& method, const std::string& path, const json& body) {
   const std::string text = body.is_null() ? std::string() : text_of(body);
   return perform(method, options_.url + path, body.is_null() ? nullptr : &text, "application/json",
                  nullptr);
 }
 
-nlohmann::json Client::perform(const std::string& method, const std::string& url,
-                               const std::string* body, const std::string& content_type,
-                               const std::function<std::string()>* read) {
+json Client::perform(const std::string& method, const std::string& url, const std::string* body,
+                     const std::string& content_type, const std::function<std::string()>* read) {
   CURL* curl = curl_;
   curl_easy_reset(curl);
   std::string answer;
@@ -170,13 +166,11 @@ nlohmann::json Client::perform(const std::string& method, const std::string& url
   }
   long status = 0;
   curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
-  nlohmann::json document = nlohmann::json::parse(answer, nullptr, false);
-  if (status >= 400) throw Failure(error_of(document, status));
-  if (document.is_discarded()) {
-    throw Failure(Error(ErrorKind::internal, "host.nonsense",
-                        options_.url + " did not answer with JSON", "Is that really sluiced?"));
-  }
-  return document;
+  auto document = read_ordered_json(answer);
+  if (status >= 400) throw Failure(error_of(document.value_or(json()), status));
+  if (document) return std::move(*document);
+  throw Failure(Error(ErrorKind::internal, "host.nonsense",
+                      options_.url + " did not answer with JSON", "Is that really sluiced?"));
 }
 
 }  // namespace sluice::cli

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/error.hpp"
+#include "cli/table.hpp"
 
 namespace sluice::cli {
 
@@ -29,21 +30,19 @@ class Client {
   Client& operator=(const Client&) = delete;
 
   /// `path` below the workspace, beginning with '/'.
-  nlohmann::json get(const std::string& path, const Query& query = {});
-  nlohmann::json send(const std::string& method, const std::string& path,
-                      const nlohmann::json& body);
+  json get(const std::string& path, const Query& query = {});
+  json send(const std::string& method, const std::string& path, const json& body);
   /// Sends a body read piece by piece; `read` returns an empty piece at the end.
-  nlohmann::json upload(const std::string& path, const Query& query,
-                        const std::string& content_type, const std::function<std::string()>& read);
+  json upload(const std::string& path, const Query& query, const std::string& content_type,
+              const std::function<std::string()>& read);
   /// The same outside of any workspace ("/v1/workspaces").
-  nlohmann::json global(const std::string& method, const std::string& path,
-                        const nlohmann::json& body = nullptr);
+  json global(const std::string& method, const std::string& path, const json& body = nullptr);
 
   [[nodiscard]] static std::string escape(const std::string& part);
 
  private:
-  nlohmann::json perform(const std::string& method, const std::string& url, const std::string* body,
-                         const std::string& content_type, const std::function<std::string()>* read);
+  json perform(const std::string& method, const std::string& url, const std::string* body,
+               const std::string& content_type, const std::function<std::string()>* read);
   [[nodiscard]] std::string workspace_url(const std::string& path, const Query& query) const;
 
   ClientOptions options_;

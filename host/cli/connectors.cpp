@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <iostream>
 
+#include "base/exact_json.hpp"
 #include "cli/context.hpp"
 #include "cli/wait.hpp"
 
@@ -147,7 +148,7 @@ void add_connector(CLI::App& app, Context& context) {
       ->callback([&context] {
         const json answer = context.client().get("/connectors");
         if (context.as_json) {
-          std::cout << answer.dump(2) << '\n';
+          std::cout << write_json_lines(answer) << '\n';
         } else {
           print_connectors(answer);
         }
@@ -156,7 +157,7 @@ void add_connector(CLI::App& app, Context& context) {
     Client client = context.client();
     const json looked = client.global("POST", "/v1/connectors/rescan", json::object());
     if (context.as_json) {
-      std::cout << looked.dump(2) << '\n';
+      std::cout << write_json_lines(looked) << '\n';
       return;
     }
     print_connectors(client.get("/connectors"));
@@ -166,7 +167,8 @@ void add_connector(CLI::App& app, Context& context) {
   auto* show = group->add_subcommand("show", "One connector with its versions and its manifest");
   show->add_option("id", *id)->required();
   show->callback([&context, id] {
-    std::cout << context.client().get("/connectors/" + Client::escape(*id)).dump(2) << '\n';
+    const json answer = context.client().get("/connectors/" + Client::escape(*id));
+    std::cout << write_json_lines(answer) << '\n';
   });
   auto options = std::make_shared<InstallOptions>();
   auto* install = group->add_subcommand(
@@ -373,7 +375,7 @@ void add_connection(CLI::App& app, Context& context) {
     });
     context.say(answer, gone ? *name + " is deleted"
                              : fmt::format("{} is being deleted, as work {} (sluice status)", *name,
-                                           answer["work"].dump()));
+                                           cell(answer["work"])));
   });
 }
 

@@ -9,6 +9,8 @@
 #include <fstream>
 #include <iostream>
 
+#include "base/exact_json.hpp"
+
 namespace sluice::cli {
 
 std::string environment(const char* name, std::string fallback) {
@@ -61,10 +63,7 @@ std::pair<std::string, std::string> split(const std::string& text, const char* o
   return {text.substr(0, equals), text.substr(equals + 1)};
 }
 
-json value_of(const std::string& text) {
-  json parsed = json::parse(text, nullptr, false);
-  return parsed.is_discarded() ? json(text) : parsed;
-}
+json value_of(const std::string& text) { return read_ordered_json(text).value_or(json(text)); }
 
 void flush_output() {
   std::cout.flush();
@@ -84,7 +83,7 @@ Client Context::client() const {
 
 void Context::show(const json& answer, const json& rows, const std::vector<Column>& columns) const {
   if (as_json) {
-    std::cout << answer.dump(2) << '\n';
+    std::cout << write_json_lines(answer) << '\n';
   } else {
     std::cout << table(rows, columns);
   }
@@ -96,7 +95,7 @@ void Context::more(const json& answer, const char* option) const {
 }
 
 void Context::say(const json& answer, const std::string& text) const {
-  std::cout << (as_json ? answer.dump(2) : text) << '\n';
+  std::cout << (as_json ? write_json_lines(answer) : text) << '\n';
 }
 
 }  // namespace sluice::cli

@@ -16,8 +16,6 @@ class App;
 
 namespace sluice::cli {
 
-using nlohmann::json;
-
 /// A variable of the environment, or `fallback`.
 [[nodiscard]] std::string environment(const char* name, std::string fallback);
 /// --token, SLUICE_TOKEN, or the file that `sluiced` users keep it in.

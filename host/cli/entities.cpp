@@ -7,6 +7,8 @@
 
 #include "cli/context.hpp"
 
+#include "base/exact_json.hpp"
+
 namespace sluice::cli {
 namespace {
 
@@ -113,8 +115,8 @@ void import_file(const Context& context, const std::string& type, const std::str
   context.say(answer, imported(answer));
   if (answer["rejected"].get<std::int64_t>() > 0) {
     throw Failure(Error(ErrorKind::bad_input, "import.rejected",
-                        answer["rejected"].dump() + " rows were rejected (" +
-                            answer["lines"]["refused"].dump() + " lines); all others are stored",
+                        cell(answer["rejected"]) + " rows were rejected (" +
+                            cell(answer["lines"]["refused"]) + " lines); all others are stored",
                         "Correct these lines and import the file again"));
   }
 }
@@ -198,12 +200,9 @@ void add_entity(CLI::App& app, Context& context) {
   get->callback([&context, options] {
     Query query;
     if (!options->expand.empty()) query.emplace_back("expand", options->expand);
-    std::cout << context.client()
-                     .get("/entities/" + Client::escape(options->type) + "/" +
-                              Client::escape(options->id),
-                          query)
-                     .dump(2)
-              << '\n';
+    const json answer = context.client().get(
+        "/entities/" + Client::escape(options->type) + "/" + Client::escape(options->id), query);
+    std::cout << write_json_lines(answer) << '\n';
   });
 }  // namespace sluice::cli
 

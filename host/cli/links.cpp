@@ -42,7 +42,7 @@ void add_link(CLI::App& app, Context& context) {
     body["kind"] = options->kind;
     const json answer = context.client().send("POST", "/link-rules", body);
     context.say(answer, "added " + options->name + "; its links follow, as work " +
-                            answer["work"].dump() + " (sluice status --json)");
+                            cell(answer["work"]) + " (sluice status --json)");
   });
   auto* list = group->add_subcommand("list", "Links");
   list->add_option("--rule", options->rule, "only of this rule");

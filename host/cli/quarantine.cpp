@@ -6,6 +6,8 @@
 
 #include "cli/context.hpp"
 
+#include "base/exact_json.hpp"
+
 namespace sluice::cli {
 namespace {
 
@@ -50,7 +52,7 @@ void list(const Context& context, const Options& options) {
 void show(const Context& context, const std::string& id) {
   const json answer = context.client().get("/quarantine/" + Client::escape(id));
   if (context.as_json) {
-    std::cout << answer.dump(2) << '\n';
+    std::cout << write_json_lines(answer) << '\n';
     return;
   }
   for (const char* member : {"id", "connection", "stream", "type", "external_id", "code", "reason",
@@ -60,7 +62,7 @@ void show(const Context& context, const std::string& id) {
   if (answer["record_withheld"].get<bool>()) {
     std::cout << "record         (only an admin's token shows it)\n";
   } else if (!answer["record"].is_null()) {
-    std::cout << "record\n" << answer["record"].dump(2) << '\n';
+    std::cout << "record\n" << write_json_lines(answer["record"]) << '\n';
   }
 }
 
@@ -92,7 +94,7 @@ void add_quarantine(CLI::App& app, Context& context) {
   replay->callback([&context, options] {
     const auto [path, body] = target(*options, "replay");
     const json answer = context.client().send("POST", path, body);
-    context.say(answer, fmt::format("{} will be read again", answer["asked"].dump()));
+    context.say(answer, fmt::format("{} will be read again", cell(answer["asked"])));
   });
 
   auto* dismiss = group->add_subcommand("dismiss", "Forget; the audit keeps who did it");
@@ -101,7 +103,7 @@ void add_quarantine(CLI::App& app, Context& context) {
   dismiss->callback([&context, options] {
     const auto [path, body] = target(*options, "dismiss");
     const json answer = context.client().send("POST", path, body);
-    context.say(answer, fmt::format("{} dismissed", answer["dismissed"].dump()));
+    context.say(answer, fmt::format("{} dismissed", cell(answer["dismissed"])));
   });
 }
 

@@ -6,6 +6,8 @@
 
 #include "cli/context.hpp"
 
+#include "base/exact_json.hpp"
+
 namespace sluice::cli {
 namespace {
 
@@ -55,7 +57,7 @@ void list_runs(const Context& context, const RunsOptions& options) {
 void show_run(const Context& context, const std::string& run) {
   const json answer = context.client().get("/runs/" + Client::escape(run));
   if (context.as_json) {
-    std::cout << answer.dump(2) << '\n';
+    std::cout << write_json_lines(answer) << '\n';
     return;
   }
   for (const char* member :
@@ -78,7 +80,7 @@ void list_errors(Context& context) {
   const json answer = context.client().get("/errors");
   if (!answer["ok"].get<bool>()) context.exit = kExitTrouble;
   if (context.as_json) {
-    std::cout << answer.dump(2) << '\n';
+    std::cout << write_json_lines(answer) << '\n';
     return;
   }
   if (answer["errors"].empty()) std::cout << "all is well\n";

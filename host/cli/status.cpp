@@ -8,6 +8,7 @@
 #include <optional>
 #include <set>
 
+#include "base/exact_json.hpp"
 #include "cli/context.hpp"
 #include "cli/status_view.hpp"
 #include "cli/wait.hpp"
@@ -99,7 +100,7 @@ void show_status(Context& context, const StatusOptions& options) {
     return is_quiet(document);
   });
   if (context.as_json) {
-    std::cout << document.dump(2) << '\n';
+    std::cout << write_json_lines(document) << '\n';
   } else {
     std::cout << status_text(document);
   }
@@ -174,7 +175,7 @@ void sync_now(Context& context, const SyncOptions& options) {
   const json answer =
       client.send("POST", "/connections/" + Client::escape(options.name) + "/sync", body);
   if (!options.wait) {
-    context.say(answer, "asked for " + answer["streams"].dump());
+    context.say(answer, "asked for " + cell(answer["streams"]));
     return;
   }
   const auto names = answer["streams"].get<std::vector<std::string>>();

@@ -10,12 +10,10 @@
 #include <vector>
 
 #include "base/clock.hpp"
-#include "cli/table.hpp"
+#include "base/exact_json.hpp"
 
 namespace sluice::cli {
 namespace {
-
-using nlohmann::json;
 
 constexpr std::int64_t kTriedSoonSeconds = 60;
 constexpr std::size_t kColumnsFallback = 120;
@@ -43,7 +41,8 @@ std::string age_of(const json& stream) {
 
 std::string rate_of(const json& run) {
   if (run.is_null() || run["records_per_second"].is_null()) return "";
-  return fmt::format("{}/s", std::llround(run["records_per_second"].get<double>()));
+  return fmt::format("{}/s",
+                     std::llround(std::strtod(cell(run["records_per_second"]).c_str(), nullptr)));
 }
 
 /// "customers: the key lacks …" and, below it, what to do.
@@ -203,7 +202,7 @@ void Watch::draw(const std::string& text) {
 void Watch::show(const json& document) {
   switch (form_) {
     case Form::json_lines:
-      std::cout << document.dump() << std::endl;
+      std::cout << write_json(document) << std::endl;
       return;
     case Form::picture:
       draw(progress_text(document));

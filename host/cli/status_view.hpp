@@ -4,22 +4,23 @@
 
 #include <cstddef>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <string>
+
+#include "cli/table.hpp"
 
 namespace sluice::cli {
 
 /// {"connections": […]} as the host gives it: tables of connections and streams, and below them in
 /// full words what is wrong and what to do.
-[[nodiscard]] std::string status_text(const nlohmann::json& document);
+[[nodiscard]] std::string status_text(const json& document);
 
 /// One line a stream, for a picture: how far its run is, how fast, how long it still takes.
-[[nodiscard]] std::string progress_text(const nlohmann::json& document);
+[[nodiscard]] std::string progress_text(const json& document);
 
 /// Nothing runs, is due, or is about to be tried again within a minute.
-[[nodiscard]] bool is_quiet(const nlohmann::json& document);
+[[nodiscard]] bool is_quiet(const json& document);
 /// Some stream failed, or waits for a person.
-[[nodiscard]] bool has_trouble(const nlohmann::json& document);
+[[nodiscard]] bool has_trouble(const json& document);
 
 /// Shows a document that changes, again and again. On a terminal one picture is drawn over the
 /// other; elsewhere a line is written for each stream that has changed; or each document as one
@@ -31,7 +32,7 @@ class Watch {
   /// A picture when standard output is a terminal, else lines.
   [[nodiscard]] static Form form_for_output(bool as_json);
 
-  void show(const nlohmann::json& document);
+  void show(const json& document);
   /// Instead of a document: why there is none right now.
   void say(const std::string& text);
 

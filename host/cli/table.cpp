@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/exact_json.hpp"
+
 namespace sluice::cli {
 namespace {
 
@@ -25,9 +27,9 @@ std::string cut(const std::string& text, std::size_t most) {
 
 }  // namespace
 
-std::string cell(const nlohmann::json& value) {
+std::string cell(const json& value) {
   if (value.is_null()) return {};
-  std::string text = value.is_string() ? value.get<std::string>() : value.dump();
+  std::string text = value.is_string() ? value.get<std::string>() : write_json(value);
   // Control characters, also those of two bytes (U+0080 to U+009F): a vendor's text must not steer
   // a terminal.
   for (std::size_t i = 0; i < text.size(); ++i) {
@@ -40,8 +42,7 @@ std::string cell(const nlohmann::json& value) {
   return text;
 }
 
-std::string table(const nlohmann::json& rows, const std::vector<Column>& columns,
-                  std::size_t cell_max) {
+std::string table(const json& rows, const std::vector<Column>& columns, std::size_t cell_max) {
   if (rows.empty()) return "(none)\n";
   std::vector<std::vector<std::string>> cells;
   std::vector<std::size_t> widths;
@@ -49,7 +50,7 @@ std::string table(const nlohmann::json& rows, const std::vector<Column>& columns
   for (const auto& row : rows) {
     auto& line = cells.emplace_back();
     for (std::size_t i = 0; i < columns.size(); ++i) {
-      const nlohmann::json::json_pointer pointer(columns[i].pointer);
+      const json::json_pointer pointer(columns[i].pointer);
       line.push_back(cut(row.contains(pointer) ? cell(row.at(pointer)) : std::string(), cell_max));
       widths[i] = std::max(widths[i], width(line.back()));
     }

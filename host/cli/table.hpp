@@ -7,6 +7,10 @@
 
 namespace sluice::cli {
 
+/// An answer of the host, or a body for it: no number of it loses a digit (base/exact_json.hpp),
+/// and its members stay in the order in which they came.
+using json = nlohmann::ordered_json;
+
 struct Column {
   std::string title;
   std::string pointer;  ///< JSON pointer into a row: "/account/id"
@@ -15,11 +19,11 @@ struct Column {
 
 /// Aligned by display width; values are cut to `cell_max` characters with "…". "(none)" for no
 /// rows.
-[[nodiscard]] std::string table(const nlohmann::json& rows, const std::vector<Column>& columns,
+[[nodiscard]] std::string table(const json& rows, const std::vector<Column>& columns,
                                 std::size_t cell_max = 60);
 
 /// A value as one cell: text without quotes, null as "", objects as compact JSON; control
 /// characters blanked.
-[[nodiscard]] std::string cell(const nlohmann::json& value);
+[[nodiscard]] std::string cell(const json& value);
 
 }  // namespace sluice::cli

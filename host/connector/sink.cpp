@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "base/bytes.hpp"
+#include "base/json_text.hpp"
 #include "contract/host_headers.hpp"
 
 namespace sluice::connector {
@@ -925,7 +926,11 @@ sluice_status Sink::result(sluice_bytes json) {
   if (has_result_ || output_.result_json) {
     return broken(SLUICE_E_STATE, "SLP-X01", "result() was called twice");
   }
-  if (json.size > kResultBytesMax || !nlohmann::json::accept(view(json))) {
+  const auto is_json = [&json] {
+    const JsonCheck check = check_json(view(json));
+    return is_text(json) && check.ok() && !check.has_lone_surrogate;
+  };
+  if (json.size > kResultBytesMax || !is_json()) {
     return broken(SLUICE_E_ARG, "SLP-X01",
                   fmt::format("result() of {} bytes is no JSON, or has more than {}", json.size,
                               kResultBytesMax));

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "base/exact_json.hpp"
 #include "contract/json_schema.hpp"
 
 namespace sluice::contract {
@@ -63,7 +64,7 @@ Result<void> check_config(const Manifest& manifest, const json& config) {
   if (values_in(config) > kValuesMax)
     return refuse("", fmt::format("it has more than {} values", kValuesMax));
   const JsonSchema schema(manifest.config_schema);
-  const std::optional<JsonSchema::Flaw> flaw = schema.flaw_of(config, kStepsMax);
+  const std::optional<JsonSchema::Flaw> flaw = schema.flaw_of(with_doubles(config), kStepsMax);
   if (!flaw) return {};
   return refuse(fmt::format("{}", fmt::join(flaw->place, ".")), flaw->what);
 }

@@ -6,6 +6,7 @@
 #include <map>
 #include <set>
 
+#include "base/exact_json.hpp"
 #include "feed/entities.hpp"
 #include "model/columns.hpp"
 
@@ -215,9 +216,10 @@ pg::Params edge_params(const Catalog& catalog, const Edge& edge,
       external_ids.add(std::string_view(parent.external_id));
       continue;
     }
-    const json& raw = parent.object["attributes"][edge.attribute];
-    if (raw.is_string()) {
-      external_ids.add(std::string_view(raw.get_ref<const std::string&>()));
+    const json& attributes = parent.object["attributes"];  // null of a row that cannot be read
+    const auto raw = attributes.find(edge.attribute);
+    if (raw != attributes.end() && raw->is_string()) {
+      external_ids.add(std::string_view(raw->get_ref<const std::string&>()));
     } else {
       external_ids.add_null();
     }
@@ -282,7 +284,7 @@ Task<void> add_links(pg::Connection& connection, const Catalog& catalog, const S
     link["target_id"] = nullptr;
     if (!rows.is_null(row, 4)) link["target_id"] = rows.get<std::int64_t>(row, 4);
     if (rows.text(row, 2) == "contested") {
-      link["candidates"] = json::parse(rows.text(row, 5));
+      link["candidates"] = ready_json(rows.text(row, 5));
       link["candidate_count"] = rows.get<std::int64_t>(row, 6);
     }
     const std::size_t index = by_id.at(rows.get<EntityId>(row, 0));

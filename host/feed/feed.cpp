@@ -6,6 +6,7 @@
 #include <charconv>
 
 #include "base/bytes.hpp"
+#include "base/exact_json.hpp"
 
 namespace sluice::feed {
 namespace {
@@ -139,7 +140,7 @@ Change read_change(const pg::QueryResult& rows, int row) {
   change.run = rows.get<RunId>(row, column++);
   change.op = rows.get<std::string>(row, column++);
   change.external_id = rows.get<std::string>(row, column++);
-  if (!rows.is_null(row, column)) change.changed = nlohmann::json::parse(rows.text(row, column));
+  if (!rows.is_null(row, column)) change.changed = rows.text(row, column);
   return change;
 }
 
@@ -325,7 +326,7 @@ nlohmann::json to_json(const Change& change) {
   out["type"] = change.type_name;
   out["entity_id"] = change.entity.value;
   out["op"] = change.op;
-  out["changed"] = change.changed;
+  out["changed"] = change.changed.empty() ? nlohmann::json(nullptr) : ready_json(change.changed);
   if (!change.external_id.empty()) out["external_id"] = change.external_id;
   if (change.connection.has_value()) out["connection_id"] = change.connection.value;
   if (change.run.has_value()) out["run_id"] = change.run.value;

@@ -30,7 +30,8 @@ struct Change {
   RunId run;                ///< 0: none
   std::string op;           ///< insert, update, delete, restore, link, unlink, erased
   std::string external_id;
-  nlohmann::json changed;  ///< {"attribute": [before, after]}; null for insert and erased
+  std::string
+      changed;  ///< {"attribute": [before, after]}, as jsonb prints it; "" for insert and erased
 };
 /// Also says "change_id", as another name of the position, and "txid", null: what they were called
 /// before.

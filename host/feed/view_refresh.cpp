@@ -8,6 +8,7 @@
 #include <set>
 
 #include "base/error_json.hpp"
+#include "base/exact_json.hpp"
 #include "base/log.hpp"
 #include "feed/views.hpp"
 #include "model/columns.hpp"
@@ -452,7 +453,7 @@ Task<void> look(pg::Transaction& transaction, Refresh& refresh) {
     one.hash = rows.get<std::string>(row, 5);
     one.ours = (rows.get<bool>(row, 6) && !one.hash.empty()) || is_old_hash(one.comment);
     one.failed = rows.get<bool>(row, 7);
-    one.columns = nlohmann::json::parse(rows.text(row, 8)).get<std::vector<std::string>>();
+    one.columns = stored_json(rows.text(row, 8)).get<std::vector<std::string>>();
     one.is_view = rows.get<bool>(row, 9);
   }
 }

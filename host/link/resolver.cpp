@@ -6,6 +6,7 @@
 #include <set>
 #include <tuple>
 
+#include "base/exact_json.hpp"
 #include "base/failpoint.hpp"
 #include "journal/append.hpp"
 #include "link/changes.hpp"
@@ -497,7 +498,7 @@ void Resolution::write(pg::Pipeline& tail) {
                             {"target_attribute", rule.target_attribute},
                             {"key_kind", contract::to_string(rule.key_kind)}};
     if (decision.only_after_folding) proof["only_after_folding"] = *decision.only_after_folding;
-    evidence.add(std::string_view(proof.dump()));
+    evidence.add(std::string_view(write_json(proof)));
   }
   if (rules.size() > 0) {
     pg::Params params(workspace_, std::move(rules), std::move(sources), std::move(source_types),

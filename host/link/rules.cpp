@@ -6,6 +6,7 @@
 #include <limits>
 #include <map>
 
+#include "base/exact_json.hpp"
 #include "link/normalise.hpp"
 #include "link/statements.hpp"
 
@@ -310,7 +311,7 @@ Task<std::vector<ListedLink>> list_links(pg::Connection& connection, WorkspaceId
     if (!rows.is_null(r, 5)) one.target_type = rows.get<EntityTypeId>(r, 5);
     one.candidates = ids_of(rows.text(r, 6));
     one.candidate_count = rows.get<std::int32_t>(r, 7);
-    one.evidence = nlohmann::json::parse(rows.text(r, 8));
+    one.evidence = stored_json(rows.text(r, 8));
     one.decided_by = rows.get<std::string>(r, 9);
   }
   co_await add_external_ids(connection, workspace, *catalog, all);

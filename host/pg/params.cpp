@@ -7,6 +7,7 @@
 
 #include "base/check.hpp"
 #include "base/error.hpp"
+#include "base/exact_json.hpp"
 
 namespace sluice::pg {
 namespace {
@@ -42,13 +43,11 @@ std::string big_endian(Unsigned value) {
 }
 
 std::string json_text(const nlohmann::json& value) {
-  try {
-    return value.dump();
-  } catch (const nlohmann::json::type_error&) {
-    throw Failure(Error(ErrorKind::bad_input, "pg.json_not_utf8",
-                        "a JSON value holds text that is not UTF-8",
-                        "check the text with is_utf8 before it becomes JSON"));
-  }
+  std::optional<std::string> text = write_utf8_json(value);
+  if (text) return std::move(*text);
+  throw Failure(Error(ErrorKind::bad_input, "pg.json_not_utf8",
+                      "a JSON value holds text that is not UTF-8",
+                      "check the text with is_utf8 before it becomes JSON"));
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <boost/asio/use_awaitable.hpp>
 #include <nlohmann/json.hpp>
 
+#include "base/exact_json.hpp"
 #include "base/log.hpp"
 #include "model/catalog_version.hpp"
 #include "pg/fenced.hpp"
@@ -628,7 +629,7 @@ Task<void> ConnectionWork::run_stream(StreamRow stream) {
                                  {"run", run.value}});
   contract::SessionArgs args;
   args.operation = contract::Operation::read;
-  args.config_json = connection->config.dump();
+  args.config_json = write_json(connection->config);
   args.stream = stream.name;
   args.checkpoint = stream.checkpoint;
   args.checkpoint_format = stream.checkpoint_format;
@@ -771,7 +772,7 @@ Task<SessionEnd> ConnectionWork::read_again(RefetchBatch batch) {
   const auto type_index = connection->manifest().type_index(batch.type);
   contract::SessionArgs args;
   args.operation = contract::Operation::fetch;
-  args.config_json = connection->config.dump();
+  args.config_json = write_json(connection->config);
   args.type = type_index.value_or(0);
   std::vector<ingest::PageEffects::Answered> asked;
   for (const RefetchId& id : batch.ids) {

@@ -1,5 +1,6 @@
 #include "sync/connections.hpp"
 
+#include "base/exact_json.hpp"
 #include "base/log.hpp"
 #include "base/printable.hpp"
 #include "base/within.hpp"
@@ -183,7 +184,7 @@ Result<CheckOutcome> read_outcome(const SessionEnd& end, const Clock& clock) {
     return fail(kind_of(failure.failure_class), "check.failed", std::move(message),
                 check_hint(failure));
   }
-  const json document = json::parse(end.result_json.value_or(""), nullptr, false);
+  const json document = read_json(end.result_json.value_or("")).value_or(json(nullptr));
   const auto account = document.is_object() ? document.find("account") : document.end();
   if (account == document.end() || !account->is_object()) return breach("no {\"account\":…}");
   if (!account->contains("id") || !is_plain((*account)["id"]) || (*account)["id"].empty() ||
@@ -306,8 +307,8 @@ Task<Result<LoadedConnection>> Connections::loaded(pg::Pool& pool, const pg::Que
   connection.state = row.get<std::string>(0, 3);
   connection.vendor_account = row.get<std::string>(0, 4);
   connection.mode = row.get<std::string>(0, 5);
-  connection.config = json::parse(row.text(0, 6));
-  connection.egress = json::parse(row.text(0, 7));
+  connection.config = stored_json(row.text(0, 6));
+  connection.egress = stored_json(row.text(0, 7));
   connection.workspace = row.get<WorkspaceId>(0, 8);
   connection.state_reason = row.get<std::string>(0, 9);
   auto code = co_await code_of(pool, connection.workspace, connection.connector);
@@ -332,7 +333,7 @@ Task<Result<CheckOutcome>> Connections::run_check(const LoadedConnection& connec
                                                   std::function<bool()> stopping) {
   contract::SessionArgs args;
   args.operation = contract::Operation::check;
-  args.config_json = connection.config.dump();
+  args.config_json = write_json(connection.config);
   auto session = connection.code->open(args);
   if (!session) co_return std::unexpected(session.error());
   SendOptions options;

@@ -5,6 +5,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/exact_json.hpp"
 #include "model/columns.hpp"
 #include "pg/fenced.hpp"
 #include "sync/bury.hpp"
@@ -90,7 +91,7 @@ Task<std::vector<Missing>> count_missing(pg::Connection& connection,
     missing.type = index;
     missing.stored = counted.get<std::int64_t>(0, 0);
     missing.count = counted.get<std::int64_t>(0, 1);
-    missing.examples = json::parse(counted.text(0, 2));
+    missing.examples = stored_json(counted.text(0, 2));
     if (missing.count > 0) all.push_back(std::move(missing));
   }
   co_return all;

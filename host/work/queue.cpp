@@ -1,5 +1,7 @@
 #include "work/queue.hpp"
 
+#include "base/exact_json.hpp"
+
 namespace sluice::work {
 namespace {
 
@@ -33,7 +35,7 @@ Task<std::vector<ShownWork>> list_open(pg::Pool& pool, WorkspaceId workspace) {
     one.state = rows.get<std::string>(row, 3);
     one.items = rows.get<std::int64_t>(row, 4);
     one.attempts = rows.get<std::int64_t>(row, 5);
-    one.error = nlohmann::json::parse(rows.text(row, 6));
+    one.error = stored_json(rows.text(row, 6));
     one.created_at = Micros(rows.get<std::int64_t>(row, 7));
     one.updated_at = Micros(rows.get<std::int64_t>(row, 8));
   }

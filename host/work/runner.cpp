@@ -5,6 +5,7 @@
 #include <boost/system/system_error.hpp>
 
 #include "base/error_json.hpp"
+#include "base/exact_json.hpp"
 #include "base/failpoint.hpp"
 #include "base/log.hpp"
 
@@ -85,8 +86,8 @@ Task<bool> Runner::run_once(pg::LeaseProof proof, std::function<bool()> go_on) {
     item.id = rows.get<WorkId>(row, 0);
     item.kind = rows.get<std::string>(row, 1);
     item.subject = rows.get<std::string>(row, 2);
-    item.task = json::parse(rows.text(row, 3));
-    item.progress = json::parse(rows.text(row, 4));
+    item.task = stored_json(rows.text(row, 3));
+    item.progress = stored_json(rows.text(row, 4));
     item.actor = rows.get<std::string>(row, 5);
     item.superseded = rows.get<bool>(row, 6);
     co_await take_turn(*connection, std::move(item), proof, go_on);

@@ -108,6 +108,82 @@ TEST(Manners, banned_calls_stay_in_their_seams) {
   }
 }
 
+/// Where a number is a double, and why nobody's JSON loses a digit there.
+const std::map<std::string, std::string> kTakesDoubles = {
+    {"host/base/exact_json.cpp", "for who judges by a schema, and lets the copy go again"},
+    {"host/cli/status_view.cpp", "a rate of our own, rounded for people"},
+    {"host/feed/entity_query.cpp", "a filter on a number attribute, which is a double by its type"},
+    {"host/feed/relation.cpp", "a number attribute's column"},
+    {"host/model/own_values.cpp", "a number attribute's value"},
+    {"plugin-api/sdk/include/sluice/sdk_json.hpp", "for number attributes of connectors"},
+    {"plugin-api/sdk/include/sluice/sdk_record.hpp", "the same"},
+};
+
+/// Where JSON is read or written by the library, which makes doubles of numbers, and whose it is.
+const std::map<std::string, std::string> kReadsByTheLibrary = {
+    {"host/base/exact_json.cpp", "this is how the others do it"},
+    {"host/contract/manifest.cpp", "a manifest, which a connector's author wrote for this reader"},
+    {"host/wiring/config.cpp", "the operator's settings"},
+};
+
+/// Lines that take a number as a double, or have the library read or write a document.
+std::vector<int> lines_with(const char* pattern, const std::string& text) {
+  const std::string code = blank_comments_and_strings(text);
+  const std::regex expression(pattern);
+  std::vector<int> lines;
+  for (std::sregex_iterator hit(code.begin(), code.end(), expression), end; hit != end; ++hit)
+    lines.push_back(line_of(code, static_cast<std::size_t>(hit->position())));
+  return lines;
+}
+
+constexpr const char* kDoubles =
+    R"(get<double>|_text<double>|\bis_number_float\b|\b(strtod|stod|strtold|stold|get_double)\b|(\.|->)real\(\)|Value::real\(\))";
+constexpr const char* kLibrary =
+    R"(\b[Jj]son::(parse|accept|sax_parse)\s*\(|(\.|->)dump\s*\(|<<\s*std::setw)";
+
+TEST(Manners, the_check_of_exact_json_knows_what_goes_round_it) {
+  const std::string bad =
+      "const double x = value.get<double>();\n"
+      "if (value.is_number_float()) return std::strtod(text, nullptr);\n"
+      "auto y = found->get_double();\n"
+      "record.number(value.real());\n"
+      "number_of_text<double>(text);\n";
+  EXPECT_EQ(lines_with(kDoubles, bad), (std::vector<int>{1, 2, 2, 3, 4, 5}));
+  const std::string dom =
+      "one = nlohmann::json::parse(rows.text(0, 1));\n"
+      "response.body = document.dump(-1);\n"
+      "text = found->dump();\n"
+      "if (json::accept(text)) return;\n";
+  EXPECT_EQ(lines_with(kLibrary, dom), (std::vector<int>{1, 2, 3, 4}));
+  const std::string good =
+      "// json::parse(text) and dump() are for others\n"
+      "one = ready_json(rows.text(0, 1));\n"
+      "response.body = write_json(document);\n"
+      "bool operator()(int, json::parse_event_t event, json& parsed);\n"
+      "record.real(attribute, *real);\n"
+      "const std::string hint = \"get<double>\";\n";
+  EXPECT_TRUE(lines_with(kDoubles, good).empty());
+  EXPECT_TRUE(lines_with(kLibrary, good).empty());
+}
+
+TEST(Manners, no_json_of_a_vendor_or_a_user_passes_through_a_double) {
+  std::set<std::string> doubles, library;
+  for (const SourceFile& file : read_sources(kRoot, {"host", "plugins", "plugin-api"})) {
+    for (const int line : lines_with(kDoubles, file.text)) {
+      doubles.insert(file.path);
+      EXPECT_TRUE(kTakesDoubles.contains(file.path))
+          << file.path << ":" << line << ": a number is its digits: digits_of, base/decimal.hpp";
+    }
+    for (const int line : lines_with(kLibrary, file.text)) {
+      library.insert(file.path);
+      EXPECT_TRUE(kReadsByTheLibrary.contains(file.path))
+          << file.path << ":" << line << ": read and write it by base/exact_json.hpp";
+    }
+  }
+  EXPECT_EQ(doubles.size(), kTakesDoubles.size()) << "the list has files that need not be there";
+  EXPECT_EQ(library.size(), kReadsByTheLibrary.size());
+}
+
 std::string read_file(const std::filesystem::path& path) {
   std::ostringstream text;
   text << std::ifstream(path).rdbuf();

@@ -86,7 +86,8 @@ class FeedCheckerTest : public sluice::testing::FeedWorld {
       const FeedPage page = expect(co_await read_changes(pool(), workspace_, std::move(query)));
       for (const Change& change : page.changes) {
         follower.positions.push_back(change.position);
-        follower.values[change.entity.value] = change.changed["v"][1].get<std::int64_t>();
+        const auto changed = nlohmann::json::parse(change.changed);
+        follower.values[change.entity.value] = changed["v"][1].get<std::int64_t>();
       }
       follower.cursor = page.cursor;
       if (all_written && !page.has_more) co_return;

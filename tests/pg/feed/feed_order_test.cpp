@@ -43,8 +43,9 @@ class FeedOrderTest : public sluice::testing::FeedWorld {
   std::int64_t replayed_seats(EntityId entity) {
     std::int64_t seats = -1;
     for (const Change& change : read("").changes) {
-      if (change.entity == entity && change.changed.contains("seats"))
-        seats = change.changed["seats"][1].get<std::int64_t>();
+      if (change.entity != entity || change.changed.empty()) continue;
+      const auto changed = nlohmann::json::parse(change.changed);
+      if (changed.contains("seats")) seats = changed["seats"][1].get<std::int64_t>();
     }
     return seats;
   }
