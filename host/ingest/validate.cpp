@@ -136,7 +136,9 @@ std::string harmless(std::string_view text) {
 void append_unchecked_json(std::string& out, Value value) {
   std::string text;
   if (value.kind == Kind::json) {
-    const bool good = is_utf8(value.text) && check_json(value.text).ok();
+    const JsonCheck check = check_json(value.text);
+    const bool good =
+        is_utf8(value.text) && check.ok() && check.printed_bytes <= kQuarantinedRecordBytesMax;
     text = good ? replace_unstorable(value.text) : harmless(value.text);
     if (!good) value.kind = Kind::string;
     value.text = text;
@@ -302,6 +304,7 @@ void Batch::take(std::uint32_t index) {
   row.deleted = record.deleted;
   row.first_value = static_cast<std::uint32_t>(values_.size());
   new_notes_.clear();
+  json_bytes_ = 0;
   if (row.deleted) {
     row.hash = deleted_hash();
   } else if (const auto problem = check_values(record, row)) {
@@ -397,6 +400,16 @@ std::optional<Problem> Batch::storable_json(std::string_view& text, std::string_
   if (!check.ok()) {
     return Problem{"value.invalid_json",
                    fmt::format("{}: {} at byte {}", where, check.problem, check.at)};
+  }
+  // As it is printed: what cannot be read again, for its size, is not taken.
+  if (check.printed_bytes > kJsonBytesMax) {
+    return too_long(fmt::format("{}, its numbers written out,", where), check.printed_bytes,
+                    kJsonBytesMax);
+  }
+  json_bytes_ += check.printed_bytes;
+  if (json_bytes_ > kRecordJsonBytesMax) {
+    return too_long("the record's JSON, its numbers written out,", json_bytes_,
+                    kRecordJsonBytesMax);
   }
   if (!check.has_nul && !check.has_lone_surrogate) return std::nullopt;
   Note note;

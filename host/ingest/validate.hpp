@@ -21,7 +21,10 @@ namespace sluice::ingest {
 inline constexpr std::size_t kExternalIdBytesMax = 1024;  ///< an index entry ends at 2,704
 inline constexpr std::size_t kSourceUrlBytesMax = 8 * 1024;
 inline constexpr std::size_t kTextBytesMax = 16u << 20;
+/// Of one JSON value, as jsonb prints it: text of a few bytes may be a number of 10,000 digits.
 inline constexpr std::size_t kJsonBytesMax = 16u << 20;
+/// Of all JSON of a record together: what is read again is one row's text.
+inline constexpr std::size_t kRecordJsonBytesMax = 64u << 20;
 inline constexpr std::size_t kRawBytesMax = 16u << 20;
 inline constexpr std::size_t kDecimalBytesMax = 1000;
 inline constexpr int kDecimalExponentMax = 10'000;
@@ -133,6 +136,7 @@ class Batch {
   std::vector<contract::Value> values_;
   std::deque<std::string> owned_;
   std::vector<Note> new_notes_;
+  std::size_t json_bytes_ = 0;  ///< of the record that is being taken
   std::string scratch_;
 };
 

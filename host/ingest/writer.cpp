@@ -7,6 +7,7 @@
 #include <set>
 
 #include "base/check.hpp"
+#include "base/decimal.hpp"
 #include "base/failpoint.hpp"
 #include "base/json_text.hpp"
 #include "base/log.hpp"
@@ -143,7 +144,8 @@ std::optional<KeyBatch::Key> key_of(const model::StoredType& type,
 
 /// The text of a value that may be a link key; nothing for null and for kinds that are no keys.
 std::optional<std::string> key_text(const Value& value) {
-  if (value.kind == Kind::string || value.kind == Kind::decimal) return std::string(value.text);
+  if (value.kind == Kind::string) return std::string(value.text);
+  if (value.kind == Kind::decimal) return plain_decimal(value.text);
   if (value.kind == Kind::int64) return std::to_string(value.number);
   return std::nullopt;
 }
@@ -152,7 +154,7 @@ std::optional<std::string> key_text(const Value& value) {
 std::optional<std::string> key_text(std::string_view json) {
   if (json.empty() || json == "null" || json.front() == '{' || json.front() == '[')
     return std::nullopt;
-  if (json.front() != '"') return std::string(json);
+  if (json.front() != '"') return plain_decimal(json);  // also "true", as it is
   return text_of_json_string(json);
 }
 
@@ -161,8 +163,21 @@ bool jsonb_less(std::string_view a, std::string_view b) {
   return a.size() != b.size() ? a.size() < b.size() : a < b;
 }
 
-/// {"attribute":[before,after]} of what differs; empty when nothing does.
-std::string difference(std::string_view before, std::string_view after) {
+/// Appends a member's value as answers have it: a decimal is a string in its one form.
+void append_shown(std::string& out, const model::StoredType& type, std::string_view name,
+                  std::string_view value) {
+  const model::StoredAttribute* const attribute = type.find(name);
+  const bool decimal = attribute != nullptr && attribute->type == contract::AttributeType::decimal;
+  if (!decimal || value.starts_with('"') || value == "null") {
+    out += value;
+  } else {
+    append_json_string(out, plain_decimal(value));
+  }
+}
+
+/// {"attribute":[before,after]} of what differs, as jsonb compares it; empty when nothing does.
+std::string difference(const model::StoredType& type, std::string_view before,
+                       std::string_view after) {
   const auto old_members = members(before);
   const auto new_members = members(after);
   std::string out;
@@ -170,9 +185,13 @@ std::string difference(std::string_view before, std::string_view after) {
   for (const auto& [name, value] : old_members) {  // both in jsonb's order; either may have more
     while (at < new_members.size() && jsonb_less(new_members[at].first, name)) ++at;
     if (at == new_members.size()) break;
-    if (new_members[at].first != name || new_members[at].second == value) continue;
+    if (new_members[at].first != name || same_jsonb(value, new_members[at].second)) continue;
     out += out.empty() ? '{' : ',';
-    fmt::format_to(std::back_inserter(out), "\"{}\":[{},{}]", name, value, new_members[at].second);
+    fmt::format_to(std::back_inserter(out), "\"{}\":[", name);
+    append_shown(out, type, name, value);
+    out += ',';
+    append_shown(out, type, name, new_members[at].second);
+    out += ']';
   }
   if (!out.empty()) out.push_back('}');
   return out;
@@ -368,7 +387,7 @@ void PageWrite::updated(const Row& row, std::uint32_t index, const Found& found,
   const TypePlan& plan = batch_.plan(row.type);
   const model::StoredType& type = *plan.stored;
   // The look's image may have attributes that this record does not: the new image decides.
-  std::string changed = difference(found.image, image);
+  std::string changed = difference(type, found.image, image);
   if (changed.empty() && !found.gone)
     return;  // only its version or the spelling of its JSON is new
   ++tail_.counts.updated;
@@ -379,7 +398,7 @@ void PageWrite::updated(const Row& row, std::uint32_t index, const Found& found,
     const model::StoredAttribute& attribute = type.attributes[column];
     const bool present = batch_.value(row, column) != nullptr;
     if (!found.gone &&
-        (!present || member(before, attribute.name) == member(after, attribute.name)))
+        (!present || same_jsonb(member(before, attribute.name), member(after, attribute.name))))
       continue;
     const auto text = key_text(member(after, attribute.name));
     const auto key = text ? key_of(type, attribute, found.id, *text) : std::nullopt;
