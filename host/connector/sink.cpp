@@ -600,6 +600,7 @@ bool Sink::copy_record(const sluice_record& from, const Sizes& sizes, Flaw& flaw
   to.external_id = copy_text(from.external_id);
   to.source_version = from.source_version;
   to.deleted = (from.flags & SLUICE_RECORD_DELETED) != 0;
+  to.whole = (from.flags & SLUICE_RECORD_WHOLE) != 0;
   to.source_url = copy_text(from.source_url);
   for (std::uint32_t i = 0; i < from.value_count; ++i) {
     const sluice_value& value = from.values[i];
@@ -673,7 +674,7 @@ sluice_status Sink::record(const sluice_record* record) {
   if (auto s = room(); s != SLUICE_OK) return s;
   if (auto s = check_bytes(from.external_id, "record.external_id"); s != SLUICE_OK) return s;
   if (auto s = check_bytes(from.source_url, "record.source_url"); s != SLUICE_OK) return s;
-  if ((from.flags & ~SLUICE_RECORD_DELETED) != 0 || from.reserved != 0) {
+  if ((from.flags & ~(SLUICE_RECORD_DELETED | SLUICE_RECORD_WHOLE)) != 0 || from.reserved != 0) {
     return broken(
         SLUICE_E_ARG, "SLP-D01",
         fmt::format("record.flags {:#x} or reserved {} is not known", from.flags, from.reserved));

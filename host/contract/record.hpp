@@ -48,6 +48,8 @@ struct Record {
   std::string_view external_id;
   std::int64_t source_version = 0;  ///< 0: none
   bool deleted = false;
+  bool whole =
+      false;  ///< `named` and `source_url` are all there is: what is stored beyond them goes
   std::string_view source_url;
   std::span<const Value> values;  ///< absent attributes are left as they are
   std::span<const NamedValue> named;

@@ -54,6 +54,7 @@ pg::Uuid content_hash(const HashInput& input, std::string& scratch) {
   }
   put_text(scratch, input.source_url);
   put_text(scratch, input.extra);
+  if (input.whole) scratch.append("whole");
   return hash(scratch);
 }
 

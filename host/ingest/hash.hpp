@@ -15,6 +15,7 @@ struct HashInput {
   std::span<const contract::Value> values;
   std::string_view source_url;
   std::string_view extra;  ///< JSON of discovered attributes, keys sorted; empty: none
+  bool whole = false;      ///< what is stored beyond them goes
 };
 
 /// XXH3-128 over a form in which each part has its length, so that no two contents look alike.

@@ -158,8 +158,9 @@ std::string image(const TypePlan& plan, const Presence& presence, bool with_keys
     list +=
         (list.empty() ? "t." : ", t.") + model::quote_name(plan.stored->attributes[column].name);
   }
-  if (presence.source_url) list += list.empty() ? "t.source_url" : ", t.source_url";
-  if (presence.extra) list += list.empty() ? "t.extra" : ", t.extra";
+  const bool whole = presence.whole;
+  if (whole || presence.source_url) list += list.empty() ? "t.source_url" : ", t.source_url";
+  if (whole || presence.extra) list += list.empty() ? "t.extra" : ", t.extra";
   if (list.empty()) return "'{}'::jsonb";
   return "(select to_jsonb(r) from (select " + list + ") r)";
 }
@@ -201,6 +202,13 @@ std::string look_sql(const TypePlan& plan, const Presence& presence) {
       "t.workspace_id = $1 and t.connection_id = $2 and t.external_id = i.x");
 }
 
+/// A whole record sets what it does not have to null; a row that is inserted has null there anyway.
+Presence written_by_update(Presence presence) {
+  presence.source_url = presence.source_url || presence.whole;
+  presence.extra = presence.extra || presence.whole;
+  return presence;
+}
+
 void add_content(Input& input, const TypePlan& plan, const Presence& presence) {
   if (presence.source_url) {
     input.array("text[]", "u");
@@ -233,7 +241,8 @@ std::string insert_sql(const TypePlan& plan, const Presence& presence) {
 }
 
 /// The look's sync_version travels as the inserted one and must still be the row's.
-std::string update_sql(const TypePlan& plan, const Presence& presence) {
+std::string update_sql(const TypePlan& plan, const Presence& given) {
+  const Presence presence = written_by_update(given);
   Input input;
   input.array("text[]", "x");
   input.array("bigint[]", "v");
@@ -243,7 +252,11 @@ std::string update_sql(const TypePlan& plan, const Presence& presence) {
   add_content(input, plan, presence);
   std::string set;
   if (presence.source_url) set += ", source_url = excluded.source_url";
-  if (presence.extra) set += ", extra = coalesce(t.extra, '{}'::jsonb) || excluded.extra";
+  if (given.whole) {
+    set += ", extra = excluded.extra";
+  } else if (presence.extra) {
+    set += ", extra = coalesce(t.extra, '{}'::jsonb) || excluded.extra";
+  }
   for (const std::uint16_t column : presence.columns) {
     const std::string name = model::quote_name(plan.stored->attributes[column].name);
     set += ", " + name + " = excluded." + name;
@@ -423,8 +436,9 @@ void Shapes::add(pg::Pipeline& pipeline, const std::string& sql, pg::Params para
 }
 
 pg::Params action_params(Action action, WorkspaceId workspace, ConnectionId connection,
-                         const Batch& batch, const TypePlan& plan, const Presence& presence,
+                         const Batch& batch, const TypePlan& plan, const Presence& given,
                          std::int64_t observed, std::span<const Target> targets) {
+  const Presence presence = action == Action::update ? written_by_update(given) : given;
   pg::Params params;
   params.add(workspace).add(connection).add(observed);
   pg::Array external_ids(pg::Oid::text), versions(pg::Oid::int8), hashes(pg::Oid::uuid);

@@ -179,13 +179,15 @@ void set_bit(std::string& bits, std::size_t index) {
 }  // namespace
 
 bool Presence::covers(const Presence& other) const {
-  return (source_url || !other.source_url) && (extra || !other.extra) &&
+  // Discovered attributes are added to those of before, unless the record is whole.
+  return (whole || (!other.whole && !other.extra && (source_url || !other.source_url))) &&
          std::includes(columns.begin(), columns.end(), other.columns.begin(), other.columns.end());
 }
 
 void Presence::merge(const Presence& other) {
   source_url = source_url || other.source_url;
   extra = extra || other.extra;
+  whole = whole || other.whole;
   if (columns == other.columns) return;
   std::vector<std::uint16_t> both;
   std::set_union(columns.begin(), columns.end(), other.columns.begin(), other.columns.end(),
@@ -302,6 +304,7 @@ void Batch::take(std::uint32_t index) {
   row.external_id = record.external_id;
   row.version = record.source_version;
   row.deleted = record.deleted;
+  row.whole = record.whole;
   row.first_value = static_cast<std::uint32_t>(values_.size());
   new_notes_.clear();
   json_bytes_ = 0;
@@ -373,6 +376,7 @@ std::optional<Problem> Batch::check_values(const contract::Record& record, Row& 
   input.values = mine;
   input.source_url = row.source_url;
   input.extra = row.extra;
+  input.whole = row.whole;
   row.hash = content_hash(input, scratch_);
   std::size_t column = 0;
   for (Value& value : mine) {  // by position, like the columns
@@ -530,12 +534,14 @@ std::uint32_t Batch::intern_presence(TypePlan& of, const Row& row) {
   bits.clear();
   if (!row.source_url.empty()) set_bit(bits, 0);
   if (!row.extra.empty()) set_bit(bits, 1);
-  for (const Value& value : values(row)) set_bit(bits, value.attribute + 2);
+  if (row.whole) set_bit(bits, 2);
+  for (const Value& value : values(row)) set_bit(bits, value.attribute + 3);
   const auto found = of.presence_by_bits.find(bits);
   if (found != of.presence_by_bits.end()) return found->second;
   Presence presence;
   presence.source_url = !row.source_url.empty();
   presence.extra = !row.extra.empty();
+  presence.whole = row.whole;
   for (const Value& value : values(row)) {
     presence.columns.push_back(static_cast<std::uint16_t>(value.attribute));
   }

@@ -36,6 +36,7 @@ struct Presence {
   std::vector<std::uint16_t> columns;  ///< indices into StoredType::attributes, ascending
   bool source_url = false;
   bool extra = false;
+  bool whole = false;  ///< an update sets both of these two, to null where the record has none
   [[nodiscard]] bool covers(const Presence& other) const;
   void merge(const Presence& other);
   friend bool operator==(const Presence&, const Presence&) = default;
@@ -64,6 +65,7 @@ struct Row {
   bool refused = false;
   std::uint32_t presence = 0;  ///< index into TypePlan::presences
   std::uint32_t first_value = 0, values = 0;
+  bool whole = false;
   std::string_view source_url, extra;
   pg::Uuid hash;
 };

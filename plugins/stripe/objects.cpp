@@ -200,6 +200,8 @@ void fill(Record& record, const Kind& kind, std::string_view id, const json::Val
     if (kind.more_before != nullptr) kind.more_before(record, object);
   }
   map_properties(record, kind, object);
+  // An object in an older version's shape has not all that ours has.
+  if (reading.our_version) record.whole();
   if (kind.more != nullptr) kind.more(record, object);
   if (kind.page.empty()) return;
   const std::string_view shown =

@@ -54,13 +54,17 @@ typedef struct sluice_value {
   sluice_bytes text; /* [borrowed] */
 } sluice_value;
 
-/* A discovered attribute, addressed by name because the manifest cannot know it. Stored in `extra`. */
+/* A discovered attribute, addressed by name because the manifest cannot know it. Stored in `extra`, beside those of
+ * before that are not listed; in their place when the record is WHOLE. */
 typedef struct sluice_named_value {
   sluice_bytes name; /* [borrowed] text, 1 to 63 bytes, [a-z_][a-z0-9_]* */
   sluice_value value; /* attribute is ignored */
 } sluice_named_value;
 
 #define SLUICE_RECORD_DELETED 1u /* the vendor says that it is gone; values may be empty */
+/* The vendor's whole object was at hand: named_values are all its discovered attributes, and source_url (or none) is
+ * its page. What the store has beyond them goes. Declared attributes that are not listed stay as they are. Since 1.2. */
+#define SLUICE_RECORD_WHOLE 2u
 
 typedef struct sluice_record {
   uint32_t struct_size;

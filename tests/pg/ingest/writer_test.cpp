@@ -94,6 +94,67 @@ TEST_F(WriterTest, six_hundred_discovered_attributes_are_all_kept_whichever_page
       std::to_string(kAttributes) + " " + std::to_string(kAttributes * (kAttributes - 1) / 2));
 }
 
+/// A record of p with these discovered attributes, each a number.
+void add_found(PageBuilder& built, const nlohmann::json& values,
+               const std::vector<std::string>& found, bool whole) {
+  built.record("person", "p", values);
+  const auto named = built.page.allocate<contract::NamedValue>(found.size());
+  for (std::size_t at = 0; at < found.size(); ++at) {
+    named[at] = contract::NamedValue();
+    named[at].name = built.page.keep(found[at]);
+    named[at].value.kind = contract::Kind::int64;
+    named[at].value.number = static_cast<std::int64_t>(at);
+  }
+  built.page.records.back().named = named;
+  built.page.records.back().whole = whole;
+}
+
+TEST_F(WriterTest, what_a_whole_record_lacks_of_discovered_attributes_and_its_url_goes) {
+  const auto put = [&](const std::vector<std::string>& found, bool whole,
+                       const std::string& url = "") {
+    auto built = page();
+    add_found(built, {{"name", "Ann"}, {"age", 1}}, found, whole);
+    built.page.records.back().source_url = built.page.keep(url);
+    return write(built.page);
+  };
+  const std::string stored =
+      "select concat_ws('|', extra, source_url, age) from vendor.acme_person";
+  EXPECT_EQ(put({"a", "b"}, true, "https://v/p").inserted, 1);
+  EXPECT_EQ(ask(stored), R"({"a": 0, "b": 1}|https://v/p|1)");
+  EXPECT_EQ(put({"a", "b"}, true, "https://v/p").unchanged, 1);
+  EXPECT_EQ(put({"c"}, false).updated, 1);  // one that is not adds
+  EXPECT_EQ(ask(stored), R"({"a": 0, "b": 1, "c": 0}|https://v/p|1)");
+  EXPECT_EQ(put({"a"}, true).updated, 1);
+  EXPECT_EQ(ask(stored), R"({"a": 0}|1)");
+  EXPECT_EQ(put({}, true).updated, 1);
+  EXPECT_EQ(ask(stored), "1");
+  EXPECT_EQ(put({}, true).unchanged, 1);
+  // What it does not list of declared attributes stays.
+  auto built = page();
+  add_found(built, {{"name", "Bea"}}, {}, true);
+  EXPECT_EQ(write(built.page).updated, 1);
+  EXPECT_EQ(ask(stored), "1");
+  EXPECT_EQ(ask("select changed::text from sluice.change where changed ? 'extra' order by position "
+                "desc limit 1"),
+            R"({"extra": [{"a": 0}, null]})");
+}
+
+TEST_F(WriterTest, of_two_records_in_one_page_a_partial_one_adds_to_a_whole_one) {
+  auto first = page();
+  add_found(first, {{"name", "Ann"}}, {"old"}, true);
+  write(first.page);
+  auto built = page();
+  add_found(built, {{"name", "Ann"}}, {"a"}, true);
+  add_found(built, {{"name", "Ann"}}, {"b"}, false);
+  write(built.page);
+  EXPECT_EQ(ask("select extra from vendor.acme_person"), R"({"a": 0, "b": 0})");
+  auto again = page();
+  add_found(again, {{"name", "Ann"}}, {"c"}, false);
+  add_found(again, {{"name", "Ann"}}, {"d"}, true);
+  write(again.page);
+  EXPECT_EQ(ask("select extra from vendor.acme_person"), R"({"d": 0})");
+}
+
 TEST_F(WriterTest, a_partial_record_leaves_the_rest_and_says_what_it_changed) {
   auto first = page();
   write(first.record("person", "p", {{"name", "Ann"}, {"email", "a@b"}, {"age", 1}}).page);

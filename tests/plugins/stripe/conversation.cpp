@@ -94,8 +94,20 @@ void keep_discovered(Outcome& outcome, const contract::Record& record) {
     values[std::string(named.name)] = value_text(named.value);
 }
 
+void keep_whole(Outcome& outcome, const contract::Record& record) {
+  constexpr std::size_t kKeptMax = 1000;
+  const std::string name = stripe_code().manifest().entity_types.at(record.type).name + " " +
+                           std::string(record.external_id);
+  if (!record.whole) {
+    outcome.whole.erase(name);
+  } else if (outcome.whole.size() < kKeptMax) {
+    outcome.whole.insert(name);
+  }
+}
+
 void take(Outcome& outcome, contract::StepOutput& output) {
   for (const auto& record : output.page.records) {
+    keep_whole(outcome, record);
     keep(outcome, outcome.records, record.type, record.external_id);
     keep_discovered(outcome, record);
   }

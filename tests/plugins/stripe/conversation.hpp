@@ -43,6 +43,7 @@ struct Outcome {
   /// "type id" → the discovered attributes of its last record, by name, as a person would write
   /// them; of those that have any.
   std::unordered_map<std::string, std::map<std::string, std::string>> discovered;
+  std::set<std::string> whole;        ///< "type id" whose last record said all its properties
   std::vector<std::string> rejected;  ///< codes
   std::vector<std::string> checkpoints;
   /// How many records and notices there were when checkpoint i was written.

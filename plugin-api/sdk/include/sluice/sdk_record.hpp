@@ -139,6 +139,9 @@ class Record {
   void source_url(const char* url) { source_url_ = kept(url); }
   void source_version(std::int64_t version) { source_version_ = version; }
   void deleted() { flags_ |= SLUICE_RECORD_DELETED; }
+  /// The vendor's whole object was at hand: discovered attributes and a source URL that this record
+  /// does not have are gone. Needs REQUIRED_MINOR 2.
+  void whole() { flags_ |= SLUICE_RECORD_WHOLE; }
 
   [[nodiscard]] Arena& scratch() { return scratch_; }
   [[nodiscard]] std::string_view external_id() const { return external_id_; }
