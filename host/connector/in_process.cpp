@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/bytes.hpp"
+#include "connector/flight_recorder.hpp"
 #include "connector/library.hpp"
 #include "connector/sink.hpp"
 
@@ -52,7 +53,25 @@ struct Loaded {
   contract::Manifest manifest;
   std::string sha256;
   std::unique_ptr<const Library> library;
+  FlightRecorder* recorder = nullptr;
 };
+
+/// As the flight recorder is to keep the calls of a session.
+RecordedCall call_of(const Loaded& loaded, const SessionArgs& args) {
+  RecordedCall call;
+  call.connector = loaded.manifest.id;
+  call.version = loaded.manifest.version;
+  call.sha256 = loaded.sha256;
+  call.operation = kOperations[static_cast<std::size_t>(args.operation) - 1];
+  call.subject = args.stream;
+  if (args.operation == Operation::fetch)
+    call.subject = loaded.manifest.entity_types.at(args.type).name;
+  call.workspace = args.owner.workspace;
+  call.connection = args.owner.connection;
+  call.connection_name = args.owner.connection_name;
+  call.run = args.owner.run;
+  return call;
+}
 
 std::unexpected<Error> broke_contract(std::string_view rule, std::string what) {
   return fail(ErrorKind::internal, "connector.contract",
@@ -100,10 +119,14 @@ class InProcessSession final : public Session {
  public:
   InProcessSession(std::shared_ptr<const Loaded> loaded, const SessionArgs& args,
                    const contract::Stream* stream)
-      : loaded_(std::move(loaded)), memory_(args), sink_(loaded_->manifest, memory_.args, stream) {}
+      : loaded_(std::move(loaded)),
+        memory_(args),
+        recorded_(call_of(*loaded_, args)),
+        sink_(loaded_->manifest, memory_.args, stream) {}
 
   ~InProcessSession() override {
     if (session_ == nullptr) return;
+    const OnThread here(loaded_->recorder, recorded_, Function::close);
     try {
       entry().close(session_);
     } catch (...) {  // NOLINT: nothing may leave a destructor, and nothing is left to tell
@@ -115,6 +138,7 @@ class InProcessSession final : public Session {
     sluice_status status = SLUICE_E_INTERNAL;
     sluice_session* opened = nullptr;
     try {
+      const OnThread here(loaded_->recorder, recorded_, Function::open);
       status = entry().open(&memory_.host, &memory_.open, &opened);
     } catch (...) {
       return broke_contract("SLP-B02", "an exception crossed open()");
@@ -153,6 +177,8 @@ class InProcessSession final : public Session {
   }
 
  private:
+  using OnThread = FlightRecorder::OnThread;
+  using Function = FlightRecorder::Function;
   enum class State { open, wait, more, sleep, ended };
 
   [[nodiscard]] const sluice_entry_v1& entry() const { return loaded_->library->entry(); }
@@ -210,6 +236,7 @@ class InProcessSession final : public Session {
     sluice_status status = SLUICE_E_INTERNAL;
     sink_.begin();
     try {
+      const OnThread here(loaded_->recorder, recorded_, Function::step);
       status = entry().step(session_, &in, sink_.table(), &wake_at_ms);
     } catch (...) {
       sink_.blame("SLP-B02", "an exception crossed step()");
@@ -258,6 +285,7 @@ class InProcessSession final : public Session {
 
   std::shared_ptr<const Loaded> loaded_;
   OpenMemory memory_;
+  FlightRecorder::Entry recorded_;
   Sink sink_;
   sluice_session* session_ = nullptr;
   State state_ = State::open;
@@ -348,13 +376,23 @@ class InProcessCode final : public ConnectorCode {
 
 }  // namespace
 
-Result<std::shared_ptr<const ConnectorCode>> load_in_process(Admitted admitted) {
-  Result<std::unique_ptr<const Library>> library = Library::load(admitted);
+Result<std::shared_ptr<const ConnectorCode>> load_in_process(Admitted admitted,
+                                                             FlightRecorder* recorder) {
+  RecordedCall call;
+  call.connector = admitted.inspected.manifest.id;
+  call.version = admitted.inspected.manifest.version;
+  call.sha256 = admitted.sha256;
+  const FlightRecorder::Entry recorded(call);
+  Result<std::unique_ptr<const Library>> library = [&] {
+    const FlightRecorder::OnThread here(recorder, recorded, FlightRecorder::Function::load);
+    return Library::load(admitted);  // its initialisers run here
+  }();
   if (!library) return std::unexpected(std::move(library.error()));
   auto loaded = std::make_shared<Loaded>();
   loaded->manifest = std::move(admitted.inspected.manifest);
   loaded->sha256 = std::move(admitted.sha256);
   loaded->library = std::move(*library);
+  loaded->recorder = recorder;
   return std::make_shared<const InProcessCode>(std::move(loaded));
 }
 

@@ -19,7 +19,12 @@ Result<std::shared_ptr<const ConnectorCode>> Registry::load(Result<Admitted> adm
   // Held while loading, so that two callers of the same file get the same code.
   const std::lock_guard lock(mutex_);
   if (const auto found = loaded_.find(sha256); found != loaded_.end()) return found->second;
-  Result<std::shared_ptr<const ConnectorCode>> code = load_in_process(std::move(*admitted));
+  if (const auto held = held_.find(sha256); held != held_.end()) {
+    return fail(ErrorKind::denied, "connector.held", held->second,
+                "Install a version that mends it; the same one again tries it all the same");
+  }
+  Result<std::shared_ptr<const ConnectorCode>> code =
+      load_in_process(std::move(*admitted), recorder_);
   if (code) {
     loaded_.emplace(sha256, *code);
   } else {
@@ -60,6 +65,16 @@ std::optional<std::filesystem::path> Registry::on_shelf(std::string_view sha256)
       return file.file;
   }
   return std::nullopt;
+}
+
+void Registry::hold(std::string sha256, std::string why) {
+  const std::lock_guard lock(mutex_);
+  held_.insert_or_assign(std::move(sha256), std::move(why));
+}
+
+void Registry::release(std::string_view sha256) {
+  const std::lock_guard lock(mutex_);
+  if (const auto held = held_.find(sha256); held != held_.end()) held_.erase(held);
 }
 
 bool Registry::has(std::string_view sha256) const {

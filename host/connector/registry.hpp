@@ -14,6 +14,7 @@
 
 #include "base/async.hpp"
 #include "base/error.hpp"
+#include "connector/flight_recorder.hpp"
 #include "connector/session.hpp"
 #include "connector/shelf.hpp"
 #include "connector/store.hpp"
@@ -38,9 +39,12 @@ struct Scanned {
 /// file into a directory runs nothing of it.
 class Registry {
  public:
+  /// `recorder`, when there is one, outlives it and all sessions.
   explicit Registry(Store store, std::vector<std::filesystem::path> directories = {},
-                    Owners owners = {})
-      : store_(std::move(store)), shelf_(std::move(directories), std::move(owners)) {}
+                    Owners owners = {}, FlightRecorder* recorder = nullptr)
+      : store_(std::move(store)),
+        shelf_(std::move(directories), std::move(owners)),
+        recorder_(recorder) {}
   ~Registry();
 
   /// Copies the file into the store, loads that copy. The same content again answers the same code.
@@ -57,6 +61,10 @@ class Registry {
   /// at most once. Errors: connector.not_on_this_host (not_found), and those of load_file() and
   /// open().
   Result<std::shared_ptr<const ConnectorCode>> obtain(std::string_view sha256);
+  /// Not to be loaded any more: `why`, which load_file() and obtain() answer with then
+  /// ("connector.held"). What is loaded already goes on.
+  void hold(std::string sha256, std::string why);
+  void release(std::string_view sha256);
   /// The store or the shelf has it, or it is loaded; nothing is read.
   [[nodiscard]] bool has(std::string_view sha256) const;
 
@@ -86,9 +94,11 @@ class Registry {
 
   Store store_;
   Shelf shelf_;
+  FlightRecorder* recorder_;
   boost::asio::thread_pool reader_{1};
   mutable std::mutex mutex_;
   std::map<std::string, std::shared_ptr<const ConnectorCode>, std::less<>> loaded_;  // by sha256
+  std::map<std::string, std::string, std::less<>> held_;  // why, by sha256
 };
 
 }  // namespace sluice::connector

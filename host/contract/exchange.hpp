@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/ids.hpp"
 #include "contract/record.hpp"
 
 namespace sluice::contract {
@@ -99,6 +100,14 @@ struct StepOutput {
   std::int64_t total = 0;  ///< the vendor's own count; 0: unknown
 };
 
+/// Whose session it is, for who looks at it from outside. No connector sees it.
+struct SessionOwner {
+  WorkspaceId workspace;
+  ConnectionId connection;
+  std::string connection_name;
+  RunId run;  ///< none of a CHECK
+};
+
 struct SessionArgs {
   Operation operation = Operation::read;
   std::string config_json = "{}";
@@ -112,6 +121,7 @@ struct SessionArgs {
   std::uint32_t records_per_step_max = 10'000;
   std::uint64_t bytes_per_step_max = 64ull << 20;
   std::uint32_t page_size = 0;
+  SessionOwner owner;
 };
 
 }  // namespace sluice::contract

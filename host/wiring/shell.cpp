@@ -15,6 +15,8 @@
 #include <fmt/format.h>
 
 #include <unistd.h>
+#include <array>
+#include <csignal>
 #include <cstdio>
 #include <iostream>
 
@@ -86,6 +88,24 @@ void complain(const Error& error) {
   fmt::print(stderr, "         ({}, exit code {}; see docs/operating/exit-codes.md)\n", error.code,
              exit_code(error));
 }
+
+/// Poco's application makes an abort() of each fatal signal, which hides what happened and what a
+/// sanitizer would have said: what handled them before handles them again.
+class FatalSignals {
+ public:
+  FatalSignals() {
+    for (std::size_t at = 0; at < kSignals.size(); ++at)
+      ::sigaction(kSignals[at], nullptr, &before_[at]);
+  }
+  void put_back() const {
+    for (std::size_t at = 0; at < kSignals.size(); ++at)
+      ::sigaction(kSignals[at], &before_[at], nullptr);
+  }
+
+ private:
+  static constexpr std::array kSignals = {SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS};
+  std::array<struct sigaction, kSignals.size()> before_{};
+};
 
 class Shell final : public Poco::Util::ServerApplication {
  public:
@@ -179,7 +199,9 @@ class Shell final : public Poco::Util::ServerApplication {
 
 int run_shell(int argc, char** argv, const std::string& version, Program program) {
   try {
+    const FatalSignals signals;
     Poco::AutoPtr<Shell> shell(new Shell(version, std::move(program)));
+    signals.put_back();
     return shell->start(argc, argv);
   } catch (const Poco::Exception& exception) {
     fmt::print(stderr, "sluiced: {}\n         sluiced --help lists the options\n",
