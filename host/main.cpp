@@ -12,6 +12,7 @@
 #include "api/api.hpp"
 #include "api/server.hpp"
 #include "base/log.hpp"
+#include "connector/flight_recorder.hpp"
 #include "connector/registry.hpp"
 #include "feed/upkeep.hpp"
 #include "fetch/client.hpp"
@@ -25,6 +26,7 @@
 #include "pg/pools.hpp"
 #include "sync/audit.hpp"
 #include "sync/connections.hpp"
+#include "sync/deaths.hpp"
 #include "sync/engine.hpp"
 #include "sync/page_budget.hpp"
 #include "sync/send_scope.hpp"
@@ -285,10 +287,14 @@ class Host {
   /// Blocks until the database is ready and everything is built. Throws Failure.
   void start() {
     run_now(open_database());
+    recorder_ = expect(
+        connector::FlightRecorder::open(config_.data_directory / "connector-calls", entropy_));
     registry_ = std::make_unique<connector::Registry>(
         connector::Store(config_.data_directory / "connectors"), connector_directories(config_),
-        expect(connector::Owners::besides(config_.connector_owners)));
+        expect(connector::Owners::besides(config_.connector_owners)), recorder_.get());
     registry_->store().remove_leftovers(clock_.now());
+    run_now(sync::count_deaths(pools_.changing, *registry_, *recorder_));
+    connector::FlightRecorder::watch_process();
     registry_->shelf().rescan(clock_.now(), connector::Shelf::Haste::immediate);
     log_connectors(*registry_->shelf().shelved());
     client_ =
@@ -476,6 +482,7 @@ class Host {
   pg::Pools pools_;
   model::GatheredWrites writes_{pools_.changing};
   std::unique_ptr<vault::Vault> vault_;
+  std::unique_ptr<connector::FlightRecorder> recorder_;
   std::unique_ptr<connector::Registry> registry_;
   std::unique_ptr<fetch::Client> client_;
   std::unique_ptr<sync::Budgets> budgets_;

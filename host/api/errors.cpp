@@ -48,7 +48,7 @@ const pg::Statement kRefetch{"api_errors_refetch", R"(
 const pg::Statement kPauses{"api_errors_refetch_pauses", R"(
   select c.name, case when p.type = '' then '' else c.connector || '.' || p.type end, p.error_class, p.reason,
          p.failures, (extract(epoch from p.since) * 1000000)::bigint,
-         (extract(epoch from p.until) * 1000000)::bigint
+         case when p.error_class <> 'HELD' then (extract(epoch from p.until) * 1000000)::bigint end
   from sluice.refetch_pause p
   cross join lateral (select n.name, n.connector from sluice.connection n
     where n.workspace_id = p.workspace_id and n.connection_id = p.connection_id offset 0) c
@@ -268,11 +268,19 @@ Task<void> add_pauses(Call& call, Problems& problems) {
   for (int row = 0; row < rows.rows(); ++row) {
     const auto type = rows.get<std::string>(row, 1);
     const auto pauses = rows.get<std::int64_t>(row, 4);
-    json one = problem_of(
-        "refetch", rows.get<std::string>(row, 0), type, "refetch.paused",
-        fmt::format("changed objects{} are not read again for now: {} ({})",
-                    type.empty() ? "" : " of type " + type, rows.text(row, 3), rows.text(row, 2)),
-        "one of them is tried by itself after the pause; when that goes well the rest follow");
+    const bool held = rows.text(row, 2) == "HELD";
+    const auto name = rows.get<std::string>(row, 0);
+    const std::string what = fmt::format(
+        "changed objects{} are not read again{}: {} ({})", type.empty() ? "" : " of type " + type,
+        held ? "" : " for now", rows.text(row, 3), rows.text(row, 2));
+    const std::string action =
+        held ? "install a version of the connector that mends it; or have it tried again: sluice "
+               "connection enable " +
+                   name
+             : "one of them is tried by itself after the pause; when that goes well the rest "
+               "follow";
+    json one =
+        problem_of("refetch", name, type, held ? "refetch.held" : "refetch.paused", what, action);
     one["count"] = pauses;
     one["since"] = time_or_null(rows, row, 5);
     one["next_at"] = time_or_null(rows, row, 6);

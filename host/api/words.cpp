@@ -181,6 +181,18 @@ StreamWords off(std::string why, std::string action) {
   return words;
 }
 
+/// Nobody runs it any more: its connector ended hosts, or did not come back.
+StreamWords held(const StreamFacts& stream) {
+  StreamWords words;
+  words.health = "needs_action";
+  words.summary = with_reason("held", stream.reason);
+  words.action = fmt::format(
+      "install a version of the connector that mends it; or have it tried again: sluice connection "
+      "resume {} {}",
+      stream.connection, stream.name);
+  return words;
+}
+
 StreamWords without_reconcile(const StreamFacts& stream) {
   const bool due = stream.next_run_at && *stream.next_run_at <= stream.now;
   if (stream.running && stream.worked_on) return running(stream);
@@ -254,6 +266,7 @@ StreamWords describe(const StreamFacts& stream) {
     return off("its connection is disabled",
                "sluice connection enable " + stream.connection + " brings it and its rows back");
   }
+  if (!stream.enabled && stream.error_class == "HELD") return held(stream);
   if (!stream.enabled) return off("switched off", "");
   StreamWords words = without_reconcile(stream);
   if (!stream.reconcile_blocked) return words;

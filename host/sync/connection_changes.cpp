@@ -6,6 +6,7 @@
 #include "contract/config.hpp"
 #include "sync/audit.hpp"
 #include "sync/connections.hpp"
+#include "sync/deaths.hpp"
 #include "sync/secret_purpose.hpp"
 #include "sync/send_scope.hpp"
 #include "sync/work_kinds.hpp"
@@ -69,12 +70,21 @@ const pg::Statement kForgetRefetch{"changes_forget_refetch", R"(
   delete from sluice.refetch where workspace_id = $1 and connection_id = any ($2))"};
 
 const pg::Statement kPause{"changes_pause", R"(
-  update sluice.stream set enabled = false, next_run_at = null, reason = $4
+  update sluice.stream set enabled = false, next_run_at = null, reason = $4,
+         error_class = case when error_class <> 'HELD' then error_class end
   where workspace_id = $1 and connection_id = $2 and stream = $3 returning stream)"};
+
+// What was held with all of its connection (stream_state::hold_all).
+const pg::Statement kResumeRefetch{"changes_resume_refetch", R"(
+  delete from sluice.refetch_pause
+  where workspace_id = $1 and connection_id = $2 and type = '' and error_class = 'HELD')"};
 
 // Goes on from its checkpoint. A snapshot that was read to its end has nothing to go on with.
 const pg::Statement kResume{"changes_resume", R"(
   update sluice.stream s set enabled = true, reason = '',
+         state = case when s.error_class = 'HELD' then 'waiting' else s.state end,
+         consecutive_failures = case when s.error_class = 'HELD' then 0 else s.consecutive_failures end,
+         error_class = case when s.error_class <> 'HELD' then s.error_class end,
          next_run_at = case when c.state in ('DISCONNECTING','DISCONNECTED') then null
                             when s.enabled then s.next_run_at
                             when s.mode = 'snapshot' and s.snapshot_done and s.interval_seconds = 0 then null
@@ -310,6 +320,7 @@ Task<Result<void>> Connections::disable_connection(WorkspaceId workspace, std::s
 Task<std::vector<std::string>> Connections::restart(pg::Transaction& transaction,
                                                     WorkspaceId workspace, pg::Array connections) {
   std::vector<std::string> names;
+  co_await forget_deaths(transaction, workspace, connections);
   pg::Params again(workspace, connections);
   const auto on = co_await transaction.query(kConnectAgain, std::move(again));
   for (int row = 0; row < on.rows(); ++row) names.push_back(on.get<std::string>(row, 0));
@@ -352,9 +363,10 @@ Task<Result<void>> Connections::enable_connection(WorkspaceId workspace, std::st
     co_await transaction.rollback();
     co_return std::unexpected(std::move(*refused));
   }
+  pg::Array one(pg::Oid::int8);
+  one.add(row.get<ConnectionId>(0, 0).value);
+  co_await forget_deaths(transaction, workspace, one);
   if (row.text(0, 2) == "DISCONNECTED") {
-    pg::Array one(pg::Oid::int8);
-    one.add(row.get<ConnectionId>(0, 0).value);
     co_await restart(transaction, workspace, std::move(one));
   }
   co_await audit(transaction, workspace, actor, "connection.enable", name, json::object());
@@ -415,6 +427,10 @@ Task<Result<void>> Connections::set_stream_enabled(WorkspaceId workspace, std::s
   auto transaction = co_await pg::Transaction::begin(*lease);
   const auto set = co_await transaction.query(enabled ? kResume : kPause, std::move(params));
   if (set.empty()) co_return unknown_stream(name, stream);
+  if (enabled) {
+    co_await forget_deaths(transaction, workspace, connection->id, stream);
+    co_await transaction.query(kResumeRefetch, pg::Params(workspace, connection->id));
+  }
   co_await audit(transaction, workspace, actor, enabled ? "stream.resume" : "stream.pause",
                  name + "/" + stream, json::object());
   co_await transaction.commit();

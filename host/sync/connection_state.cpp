@@ -18,7 +18,7 @@ const pg::Statement kRefresh{"connection_refresh", R"(
                     else 'HEALTHY' end as state,
                coalesce((array_agg(stream || ': ' || reason order by stream)
                          filter (where reason <> ''))[1], '') as reason
-        from sluice.stream where workspace_id = $1 and connection_id = $2 and enabled) s
+        from sluice.stream where workspace_id = $1 and connection_id = $2 and (enabled or error_class = 'HELD')) s
   where c.workspace_id = $1 and c.connection_id = $2 and c.state not in ('DISCONNECTING','DISCONNECTED')
     and (c.state, c.state_reason) is distinct from (s.state, s.reason))"};
 

@@ -34,7 +34,7 @@ enum class ConnectionState {
 /// with its operation.
 namespace connection_state {
 
-/// From its streams, unless it is off.
+/// From its streams, of which those count that no admin has paused, unless it is off.
 [[nodiscard]] pg::Call refresh(WorkspaceId workspace, ConnectionId connection);
 /// Returns nothing when it was turned on meanwhile.
 [[nodiscard]] pg::Call disconnected(WorkspaceId workspace, ConnectionId connection);

@@ -122,10 +122,31 @@ bool is_cancelled(const SessionEnd& end) {
   return !end.done() && end.failure->failure_class == FailureClass::cancelled;
 }
 
+contract::SessionOwner owner_of(const LoadedConnection& connection, RunId run) {
+  contract::SessionOwner owner;
+  owner.workspace = connection.workspace;
+  owner.connection = connection.id;
+  owner.connection_name = connection.name;
+  owner.run = run;
+  return owner;
+}
+
 /// For people who look at a step that takes long.
 std::string step_of(const contract::SessionArgs& args) {
   return args.operation == contract::Operation::fetch ? std::string("reading objects again")
                                                       : "stream " + args.stream;
+}
+
+void say_failed(const LoadedConnection& connection, const RefetchBatch& batch, RunId run,
+                const contract::ConnectorFailure& failure) {
+  log::warning("sync.refetch.failed", {{"connector", connection.connector},
+                                       {"connection", connection.name},
+                                       {"connection_id", connection.id.value},
+                                       {"type", batch.type},
+                                       {"run", run.value},
+                                       {"ids", batch.ids.size()},
+                                       {"class", contract::to_string(failure.failure_class)},
+                                       {"message", failure.message}});
 }
 
 json error_json(const contract::ConnectorFailure& failure) {
@@ -579,7 +600,7 @@ Task<SessionEnd> ConnectionWork::drive(const LoadedConnection& connection,
                        return paused || sink.superseded || !may_go_on();
                      },
                  .steps = &services_.steps,
-                 .owner = StepOwner{lease_.workspace, id_, step_of(args)},
+                 .owner = step_owner(connection, args, step_of(args)),
                  .pages = &services_.pages,
                  .at_work = &slots_.at_work(lane)};
   try {
@@ -623,7 +644,8 @@ Task<void> ConnectionWork::run_stream(StreamRow stream) {
     stream.checkpoint_format = 0;
   }
   const RunId run = co_await begin_run(stream.name, stream.is_snapshot() ? "full" : "incremental");
-  log::info("sync.run.started", {{"connection", connection->name},
+  log::info("sync.run.started", {{"connector", connection->connector},
+                                 {"connection", connection->name},
                                  {"connection_id", id_.value},
                                  {"stream", stream.name},
                                  {"run", run.value}});
@@ -633,6 +655,7 @@ Task<void> ConnectionWork::run_stream(StreamRow stream) {
   args.stream = stream.name;
   args.checkpoint = stream.checkpoint;
   args.checkpoint_format = stream.checkpoint_format;
+  args.owner = owner_of(*connection, run);
   RunSink sink(*this, page_context(*connection, run, stream.name));
   sink.completes_snapshot = stream.is_snapshot();
   sink.enumeration = stream.reconcile == ReconcileState::recording ? stream.enumeration : 0;
@@ -647,12 +670,12 @@ Task<void> ConnectionWork::run_stream(StreamRow stream) {
   const Lane lane = stream.is_changes() ? Lane::changes : Lane::loads;
   const SessionEnd end = co_await drive(*connection, args, sink, lane);
   if (sink.superseded) {
-    co_await leave_superseded(stream, run, end);
+    co_await leave_superseded(*connection, stream, run, end);
   } else if (const std::optional<Error> own = host_trouble(end)) {
     co_await step_back(stream, run, end);
     throw Failure(*own);
   } else {
-    co_await finish_stream(stream, run, end);
+    co_await finish_stream(*connection, stream, run, end);
   }
 }
 
@@ -667,18 +690,23 @@ Task<void> ConnectionWork::step_back(const StreamRow& stream, RunId run, Session
   co_await write(stream_state::fail(key_of(stream.name), failing));
 }
 
-Task<void> ConnectionWork::leave_superseded(const StreamRow& stream, RunId run, SessionEnd end) {
+Task<void> ConnectionWork::leave_superseded(const LoadedConnection& connection,
+                                            const StreamRow& stream, RunId run, SessionEnd end) {
   if (!leases_.held(lease_)) co_return;
   end.failure.emplace();
   end.failure->failure_class = FailureClass::cancelled;
   end.failure->message = "the stream is to be read again from its start";
   co_await end_run(run, end);
   co_await write(stream_state::supersede(key_of(stream.name), run));
-  log::info("sync.run.superseded",
-            {{"connection_id", id_.value}, {"stream", stream.name}, {"run", run.value}});
+  log::info("sync.run.superseded", {{"connector", connection.connector},
+                                    {"connection", connection.name},
+                                    {"connection_id", id_.value},
+                                    {"stream", stream.name},
+                                    {"run", run.value}});
 }
 
-Task<void> ConnectionWork::finish_stream(const StreamRow& stream, RunId run,
+Task<void> ConnectionWork::finish_stream(const LoadedConnection& connection,
+                                         const StreamRow& stream, RunId run,
                                          const SessionEnd& end) {
   // Another host goes on, and says what becomes of the stream.
   if (!leases_.held(lease_)) co_return;
@@ -688,7 +716,9 @@ Task<void> ConnectionWork::finish_stream(const StreamRow& stream, RunId run,
   }
   if (end.done()) {  // its last page said so in its own transaction
     ++stats_.runs_done;
-    log::info("sync.run.done", {{"connection_id", id_.value},
+    log::info("sync.run.done", {{"connector", connection.connector},
+                                {"connection", connection.name},
+                                {"connection_id", id_.value},
                                 {"stream", stream.name},
                                 {"run", run.value},
                                 {"records", end.counts.records}});
@@ -699,7 +729,9 @@ Task<void> ConnectionWork::finish_stream(const StreamRow& stream, RunId run,
   const contract::ConnectorFailure& failure = *end.failure;
   ++stats_.failures[std::string(contract::to_string(failure.failure_class))];
   if (!cancelled) ++stats_.runs_failed;
-  log::warning("sync.run.failed", {{"connection_id", id_.value},
+  log::warning("sync.run.failed", {{"connector", connection.connector},
+                                   {"connection", connection.name},
+                                   {"connection_id", id_.value},
                                    {"stream", stream.name},
                                    {"run", run.value},
                                    {"class", contract::to_string(failure.failure_class)},
@@ -784,12 +816,14 @@ Task<SessionEnd> ConnectionWork::read_again(RefetchBatch batch) {
   }
   const RunId run = co_await begin_run("", "refetch");
   SessionEnd end;
+  args.owner = owner_of(*connection, run);
   if (type_index) {
     RunSink sink(*this, page_context(*connection, run, ""));
     sink.asked = std::move(asked);
     sink.asked_type = args.type;
     end = co_await drive(*connection, args, sink, Lane::changes);
     end.left_some_out = sink.answered().size() < sink.asked.size();
+    if (!end.done() && !is_cancelled(end)) say_failed(*connection, batch, run, *end.failure);
   } else {
     end.failure.emplace();
     end.failure->message = "this version of the connector has no entity type '" + batch.type + "'";

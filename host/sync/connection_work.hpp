@@ -98,10 +98,12 @@ class ConnectionWork {
   /// Marks it as running and reads it as it is now; false when it is not due any more.
   Task<bool> take(StreamRow& stream);
   Task<void> run_stream(StreamRow stream);
-  Task<void> finish_stream(const StreamRow& stream, RunId run, const SessionEnd& end);
+  Task<void> finish_stream(const LoadedConnection& connection, const StreamRow& stream, RunId run,
+                           const SessionEnd& end);
   Task<void> step_back(const StreamRow& stream, RunId run, SessionEnd end);
   /// The stream was reset while it was read: what is stored stays, and it is due again.
-  Task<void> leave_superseded(const StreamRow& stream, RunId run, SessionEnd end);
+  Task<void> leave_superseded(const LoadedConnection& connection, const StreamRow& stream,
+                              RunId run, SessionEnd end);
   Task<void> reconcile_stream(StreamRow stream);
   /// One session of the refetch lane.
   Task<SessionEnd> read_again(RefetchBatch batch);

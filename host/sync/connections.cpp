@@ -6,6 +6,7 @@
 #include "base/within.hpp"
 #include "contract/config.hpp"
 #include "sync/audit.hpp"
+#include "sync/deaths.hpp"
 #include "sync/host_trouble.hpp"
 #include "sync/run.hpp"
 #include "sync/secret_purpose.hpp"
@@ -76,7 +77,7 @@ const pg::Statement kFailed{"connections_failed", R"(
 
 const pg::Statement kUnpark{"connections_unpark", R"(
   with soon as (
-    delete from sluice.refetch_pause where workspace_id = $1 and connection_id = $2)
+    delete from sluice.refetch_pause where workspace_id = $1 and connection_id = $2 and error_class <> 'HELD')
   update sluice.stream s set next_run_at = now() from sluice.connection c
   where s.workspace_id = $1 and s.connection_id = $2 and s.enabled
     and (s.error_class = 'AUTH' or s.error_class = 'CONFIG' and s.reason like 'vault.%')
@@ -272,6 +273,19 @@ bool needs_a_person(const Error& error) {
 
 }  // namespace
 
+StepOwner step_owner(const LoadedConnection& connection, const contract::SessionArgs& args,
+                     std::string what) {
+  StepOwner owner;
+  owner.workspace = connection.workspace;
+  owner.connection = connection.id;
+  owner.what = std::move(what);
+  owner.connector = connection.connector;
+  owner.connection_name = connection.name;
+  owner.stream = args.stream;
+  owner.run = args.owner.run;
+  return owner;
+}
+
 Connections::Connections(Services services) : services_(services) {}
 
 Task<Result<std::shared_ptr<const connector::ConnectorCode>>> Connections::code_of(
@@ -331,8 +345,15 @@ Task<Result<LoadedConnection>> Connections::load(WorkspaceId workspace, Connecti
 Task<Result<CheckOutcome>> Connections::run_check(const LoadedConnection& connection,
                                                   std::set<std::string> staged_secrets,
                                                   std::function<bool()> stopping) {
+  std::string name = connection.name;
+  std::optional<Error> held =
+      co_await held_check(services_.pool, connection.workspace, connection.id, std::move(name));
+  if (held) co_return std::unexpected(std::move(*held));
   contract::SessionArgs args;
   args.operation = contract::Operation::check;
+  args.owner.workspace = connection.workspace;
+  args.owner.connection = connection.id;
+  args.owner.connection_name = connection.name;
   args.config_json = write_json(connection.config);
   auto session = connection.code->open(args);
   if (!session) co_return std::unexpected(session.error());
@@ -352,7 +373,7 @@ Task<Result<CheckOutcome>> Connections::run_check(const LoadedConnection& connec
                  .checkpoint_format = 0,
                  .stopping = std::move(stopping),
                  .steps = &services_.steps,
-                 .owner = StepOwner{connection.workspace, connection.id, "checking the key"}};
+                 .owner = step_owner(connection, args, "checking the key")};
   std::optional<Error> refused;
   SessionEnd end;
   bool in_time = true;
@@ -448,6 +469,10 @@ Task<Result<CheckOutcome>> Connections::create(WorkspaceId workspace, NewConnect
   connection.config = wanted.config;
   connection.egress = wanted.egress;
   connection.code = *code;
+  std::string sha256 = (*code)->sha256();
+  std::optional<Error> held =
+      co_await held_creation(pool, workspace, wanted.connector, std::move(sha256));
+  if (held) co_return std::unexpected(std::move(*held));
   co_await pool.query(kDeleteHalfMade, pg::Params(workspace, wanted.name));
   std::optional<Error> refused;
   try {

@@ -14,6 +14,7 @@
 #include "contract/manifest.hpp"
 #include "fetch/client.hpp"
 #include "sync/services.hpp"
+#include "sync/step_pool.hpp"
 #include "work/queue.hpp"
 
 namespace sluice::sync {
@@ -93,6 +94,10 @@ struct LoadedConnection {
 
   [[nodiscard]] const contract::Manifest& manifest() const { return code->manifest(); }
 };
+
+/// Whose steps a session's are; `what` in words.
+[[nodiscard]] StepOwner step_owner(const LoadedConnection& connection,
+                                   const contract::SessionArgs& args, std::string what);
 
 /// Reading and changing them; every change commits together with its line in the audit table, under
 /// the name of its `actor` ("token 3"). One loop, owned by main.

@@ -12,6 +12,7 @@
 #include "model/storage.hpp"
 #include "sync/audit.hpp"
 #include "sync/connections.hpp"
+#include "sync/deaths.hpp"
 #include "sync/link_rules.hpp"
 #include "sync/view_work.hpp"
 #include "sync/work_kinds.hpp"
@@ -454,6 +455,7 @@ Task<Result<InstallOutcome>> Connections::install(WorkspaceId workspace, Install
                     "connector approve {} --sha256 {}",
                     wanted.connector, chosen->sha256.substr(0, 12)));
   }
+  services_.registry.release(chosen->sha256);  // whoever installs it wants it tried
   const auto code = services_.registry.obtain(chosen->sha256);
   if (!code) co_return std::unexpected(code.error());
   InstallOutcome outcome;
@@ -473,6 +475,9 @@ Task<Result<InstallOutcome>> Connections::install(WorkspaceId workspace, Install
     co_await transaction.rollback();
     co_return std::unexpected(changed.error());
   }
+  std::string connector = outcome.connector, sha256 = outcome.sha256;
+  co_await forget_deaths_of_connector(transaction, workspace, std::move(connector),
+                                      std::move(sha256));
   const ApprovedVersion approved{wanted.connector, outcome.version, outcome.sha256};
   json detail = detail_of(approved);
   if (wanted.approval == Approval::given) {

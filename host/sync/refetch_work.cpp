@@ -69,11 +69,12 @@ const pg::Statement kPause{"refetch_pause", R"(
   insert into sluice.refetch_pause as p (workspace_id, connection_id, type, until, error_class, reason)
   values ($1, $2, $3, now() + $4 * interval '1 millisecond', $5, $6)
   on conflict (workspace_id, connection_id, type) do update set failures = p.failures + 1,
-    until = excluded.until, error_class = excluded.error_class, reason = excluded.reason)"};
+    until = excluded.until, error_class = excluded.error_class, reason = excluded.reason
+  where p.error_class <> 'HELD')"};
 
 const pg::Statement kGoOn{"refetch_go_on", R"(
   delete from sluice.refetch_pause
-  where workspace_id = $1 and connection_id = $2 and type in ('', $3))"};
+  where workspace_id = $1 and connection_id = $2 and type in ('', $3) and error_class <> 'HELD')"};
 
 /// What one object cannot be to blame for.
 bool is_lane_wide(FailureClass failure) {
@@ -179,7 +180,6 @@ Task<RefetchBatch> RefetchLane::read_batch(const DueType& type, bool again, std:
 }
 
 Task<RefetchLane::Went> RefetchLane::attempt(const DueType& type, RefetchBatch batch) {
-  const std::size_t ids = batch.ids.size();
   const SessionEnd end = co_await fetch_(batch);
   if (end.done()) {
     in_a_row_ = 0;
@@ -206,11 +206,6 @@ Task<RefetchLane::Went> RefetchLane::attempt(const DueType& type, RefetchBatch b
     stopped_ = true;  // ours to stop; the ids are as due as before
     co_return Went::cancelled;
   }
-  log::warning("sync.refetch.failed", {{"connection_id", connection_.value},
-                                       {"type", type.name},
-                                       {"ids", ids},
-                                       {"class", contract::to_string(failure_.failure_class)},
-                                       {"message", failure_.message}});
   if (!is_lane_wide(failure_.failure_class)) co_return Went::badly;
   const bool person = failure_.failure_class != FailureClass::rate_limited;
   const std::int64_t least_ms = person ? kPersonMs : failure_.retry_after_ms;

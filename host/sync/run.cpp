@@ -144,13 +144,20 @@ ConnectorFailure internal_failure(const Error& error) {
   return failure;
 }
 
-void log_lines(const std::vector<contract::LogLine>& lines) {
+void log_lines(const std::vector<contract::LogLine>& lines, const StepOwner& owner) {
   for (const contract::LogLine& line : lines) {
     const auto level = line.level >= 4   ? log::Level::error
                        : line.level == 3 ? log::Level::warning
                        : line.level == 2 ? log::Level::info
                                          : log::Level::debug;
-    log::write(level, "connector.says", {{"message", line.message}});
+    log::write(level, "connector.says",
+               {{"connector", owner.connector},
+                {"connection", owner.connection_name},
+                {"connection_id", owner.connection.value},
+                {"stream", owner.stream},
+                {"run", owner.run.value},
+                {"what", owner.what},
+                {"message", line.message}});
   }
 }
 
@@ -374,7 +381,7 @@ Task<void> Drive::to_the_end() {
       co_return;
     }
     contract::StepOutput& output = *stepped;
-    log_lines(output.log);
+    log_lines(output.log, run_.owner);
     if (const std::optional<Error> defect = too_much(output)) {
       end_.failure = internal_failure(*defect);
       co_return;

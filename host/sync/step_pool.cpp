@@ -104,8 +104,12 @@ Task<void> StepPool::run(Step step, StepOwner owner) {
     slow->begun = begun;
     ++stats_.slow;
     log::warning("connector.step_slow", {{"milliseconds", warn_after_.count()},
+                                         {"connector", owner.connector},
                                          {"workspace", owner.workspace.value},
+                                         {"connection", owner.connection_name},
                                          {"connection_id", owner.connection.value},
+                                         {"stream", owner.stream},
+                                         {"run", owner.run.value},
                                          {"what", owner.what}});
     replace_thread();
   }

@@ -23,11 +23,14 @@ inline constexpr std::size_t kStepThreadsMin = 2;
 inline constexpr std::size_t kStepThreadsMax = 16;
 inline constexpr std::size_t kStepThreadsMoreMax = 64;  ///< for slow steps; beyond it others wait
 
-/// Whose step it is, for those who look: of which connection, in words ("stream customers").
+/// Whose step it is, for those who look and for the log.
 struct StepOwner {
   WorkspaceId workspace;
   ConnectionId connection;
-  std::string what;
+  std::string what;  ///< in words: "stream customers"
+  std::string connector, connection_name;
+  std::string stream;  ///< of a READ
+  RunId run;
 };
 
 /// One that takes longer than the warning time, while it goes on.

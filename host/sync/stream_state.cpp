@@ -85,13 +85,51 @@ const pg::Statement kPark{"stream_park", R"(
     insert into sluice.refetch_pause as p (workspace_id, connection_id, type, until, error_class, reason)
     values ($1, $2, '', now() + interval '5 minutes', 'AUTH', $3)
     on conflict (workspace_id, connection_id, type) do update set failures = p.failures + 1,
-      until = excluded.until, error_class = excluded.error_class, reason = excluded.reason)
+      until = excluded.until, error_class = excluded.error_class, reason = excluded.reason
+    where p.error_class <> 'HELD')
   update sluice.stream s set state = 'failed', error_class = 'AUTH', reason = $3,
          consecutive_failures = consecutive_failures + 1,
          next_run_at = now() + least(3600, 300 * power(2, least(consecutive_failures, 4))) * interval '1 second'
   from sluice.connection c
   where s.workspace_id = $1 and s.connection_id = $2 and s.enabled and s.next_run_at is not null
     and c.workspace_id = $1 and c.connection_id = $2 and c.state not in ('DISCONNECTING','DISCONNECTED'))"};
+
+// Whoever paused it, or holds it, said why.
+const pg::Statement kDied{"stream_died", R"(
+  update sluice.stream set state = 'failed', error_class = 'INTERNAL', reason = $5, last_run_id = $4,
+         consecutive_failures = consecutive_failures + 1
+  where workspace_id = $1 and connection_id = $2 and stream = $3 and enabled)"};
+
+const pg::Statement kHold{"stream_hold", R"(
+  update sluice.stream set enabled = false, next_run_at = null, state = 'failed', error_class = 'HELD',
+         reason = $5, last_run_id = $4, consecutive_failures = consecutive_failures + 1
+  where workspace_id = $1 and connection_id = $2 and stream = $3 and enabled)"};
+
+const pg::Statement kHoldRefetch{"stream_hold_refetch", R"(
+  insert into sluice.refetch_pause as p (workspace_id, connection_id, type, until, error_class, reason)
+  values ($1, $2, $3, '9999-12-31', 'HELD', $4)
+  on conflict (workspace_id, connection_id, type) do update set failures = p.failures + 1,
+    until = excluded.until, error_class = excluded.error_class, reason = excluded.reason)"};
+
+const pg::Statement kHoldAll{"stream_hold_all", R"(
+  with refetch as (
+    insert into sluice.refetch_pause as p (workspace_id, connection_id, type, until, error_class, reason)
+    values ($1, $2, '', '9999-12-31', 'HELD', $3)
+    on conflict (workspace_id, connection_id, type) do update set failures = p.failures + 1,
+      until = excluded.until, error_class = excluded.error_class, reason = excluded.reason)
+  update sluice.stream set enabled = false, next_run_at = null, state = 'failed', error_class = 'HELD',
+         reason = $3, consecutive_failures = consecutive_failures + 1
+  where workspace_id = $1 and connection_id = $2 and enabled)"};
+
+const pg::Statement kRelease{"stream_release", R"(
+  with refetch as (
+    delete from sluice.refetch_pause
+    where workspace_id = $1 and connection_id = any ($2) and error_class = 'HELD')
+  update sluice.stream s set enabled = true, error_class = null, reason = '', state = 'waiting', consecutive_failures = 0,
+         next_run_at = case when c.state not in ('DISCONNECTING','DISCONNECTED') then now() end
+  from sluice.connection c
+  where s.workspace_id = $1 and s.connection_id = any ($2) and s.error_class = 'HELD' and not s.enabled
+    and c.workspace_id = $1 and c.connection_id = s.connection_id)"};
 
 const pg::Statement kSwitchOff{"stream_switch_off", R"(
   update sluice.stream set next_run_at = null, state = 'waiting', reason = '', reconcile = 'none',
@@ -193,6 +231,31 @@ pg::Call hold_back(WorkspaceId workspace, ConnectionId connection, std::int64_t 
 
 pg::Call park(WorkspaceId workspace, ConnectionId connection, std::string_view reason) {
   return call(kPark, pg::Params(workspace, connection, reason));
+}
+
+pg::Call died(const StreamKey& key, RunId run, std::string_view reason) {
+  pg::Params params = params_of(key);
+  params.add(run).add(reason);
+  return call(kDied, std::move(params));
+}
+
+pg::Call hold(const StreamKey& key, RunId run, std::string_view reason) {
+  pg::Params params = params_of(key);
+  params.add(run).add(reason);
+  return call(kHold, std::move(params));
+}
+
+pg::Call hold_refetch(WorkspaceId workspace, ConnectionId connection, std::string_view type,
+                      std::string_view reason) {
+  return call(kHoldRefetch, pg::Params(workspace, connection, type, reason));
+}
+
+pg::Call hold_all(WorkspaceId workspace, ConnectionId connection, std::string_view reason) {
+  return call(kHoldAll, pg::Params(workspace, connection, reason));
+}
+
+pg::Call release(WorkspaceId workspace, pg::Array connections) {
+  return call(kRelease, pg::Params(workspace, std::move(connections)));
 }
 
 pg::Call switch_off(WorkspaceId workspace, ConnectionId connection) {

@@ -22,6 +22,9 @@ namespace sluice::sync {
 ///                      └────────fail (the vendor, the connector)────────────> failed, due after a pause
 ///   any but running, due ──hold_back (a change stream must begin first)─────> waiting
 ///   any, to run ──park (the key is another account's)───────────────────────> failed, error_class AUTH
+///   any, enabled ──died (its connector ended the host)──────────────────────> failed, as due as it was
+///   any, enabled ──hold, hold_all (its connector may not be run)────────────> failed, error_class HELD, not enabled
+///   held ──release (an admin: once more)────────────────────────────────────> waiting, enabled, due
 ///   any ──switch_off (its connection was turned off)────────────────────────> waiting, not due
 ///   any, of a connection that is off ──an admin turns it on─────────────────> created
 ///
@@ -92,6 +95,18 @@ struct Failing {
 /// that fits, or a later try. A stream that was not to run stays as it is.
 [[nodiscard]] pg::Call park(WorkspaceId workspace, ConnectionId connection,
                             std::string_view reason);
+
+/// The stream goes on when it is due; it says what happened to its run.
+[[nodiscard]] pg::Call died(const StreamKey& key, RunId run, std::string_view reason);
+/// Not run any more, by nobody, until an admin says so: its connector ended hosts, or does not come
+/// back. The same of what is to be fetched again of a type, and of all of a connection.
+[[nodiscard]] pg::Call hold(const StreamKey& key, RunId run, std::string_view reason);
+[[nodiscard]] pg::Call hold_refetch(WorkspaceId workspace, ConnectionId connection,
+                                    std::string_view type, std::string_view reason);
+[[nodiscard]] pg::Call hold_all(WorkspaceId workspace, ConnectionId connection,
+                                std::string_view reason);
+/// Everything that is held of these connections.
+[[nodiscard]] pg::Call release(WorkspaceId workspace, pg::Array connections);
 [[nodiscard]] pg::Call switch_off(WorkspaceId workspace, ConnectionId connection);
 
 /// A new number, no checkpoint, `reading` + 1; returns (enumeration, reading).

@@ -194,6 +194,9 @@ const pg::Statement kForget[] = {
     {"deletion_streams",
      "delete from sluice.stream where ctid = any(array(select ctid from sluice.stream "
      "where workspace_id = $1 and connection_id = $2 limit $3))"},
+    {"deletion_deaths",
+     "delete from sluice.connector_death where ctid = any(array(select ctid from "
+     "sluice.connector_death where workspace_id = $1 and connection_id = $2 limit $3))"},
 };
 
 class DeleteConnection final : public work::Kind {

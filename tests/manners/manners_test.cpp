@@ -265,6 +265,7 @@ const std::map<std::string, std::string> kWritesWithoutALease = {
     {"host/sync/connection_changes.cpp", "the same"},
     {"host/sync/installation.cpp", "the same"},
     {"host/sync/audit.cpp", "in the transaction of what it tells, which an admin asked for"},
+    {"host/sync/deaths.cpp", "what a start finds in its own file, and what an admin asks for"},
     {"host/sync/lease.cpp", "the leases themselves"},
     {"host/sync/link_rules.cpp", "what an admin asks for"},
     {"host/sync/view_work.cpp", "what a start finds to be due"},

@@ -9,12 +9,17 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::array<std::string_view, 19> kSmall = {
-    "sluice.sql_view",     "sluice.workspace",    "sluice.token",     "sluice.connector_version",
-    "sluice.installation", "sluice.connection",   "sluice.stream",    "sluice.entity_type",
-    "sluice.attribute",    "sluice.relationship", "sluice.link_rule", "sluice.lease_epoch",
-    "sluice.lease_hold",   "sluice.data_key",     "sluice.secret",    "sluice.host",
-    "sluice.setting",      "sluice.migration",    "sluice.refetch_pause"};
+constexpr std::array<std::string_view, 20> kSmall = {
+    "sluice.sql_view",      "sluice.workspace",
+    "sluice.token",         "sluice.connector_version",
+    "sluice.installation",  "sluice.connection",
+    "sluice.stream",        "sluice.entity_type",
+    "sluice.attribute",     "sluice.relationship",
+    "sluice.link_rule",     "sluice.lease_epoch",
+    "sluice.lease_hold",    "sluice.data_key",
+    "sluice.secret",        "sluice.host",
+    "sluice.setting",       "sluice.migration",
+    "sluice.refetch_pause", "sluice.connector_death"};
 
 /// Partial indexes that hold only what is to be done: reading all of one is reading the work.
 constexpr std::array<std::string_view, 8> kWorkLists = {

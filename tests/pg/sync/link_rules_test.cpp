@@ -649,16 +649,16 @@ TEST_F(StoppedWork, at_any_statement_of_durable_work_a_former_holder_writes_noth
                  "from vendor.acme_customer)"),
             "0")
       << "and nothing is left undone";
-  for (const char* name : {"work_later",         "work_go_on",        "work_done",
-                           "work_again",         "work_failed",       "link_enqueue_part",
-                           "link_of_rule",       "link_deactivate",   "link_rekey_remove",
-                           "link_rekey_add",     "link_forget_links", "link_forget_rule",
-                           "own_values_of",      "own_unformed",      "own_forget_shared",
-                           "own_put_forms",      "own_put_shared",    "deletion_next_type",
-                           "deletion_keys",      "deletion_links",    "deletion_erase_changes",
-                           "deletion_refetch",   "deletion_seen",     "deletion_quarantine",
-                           "deletion_runs",      "deletion_secrets",  "deletion_streams",
-                           "deletion_connection"}) {
+  for (const char* name : {"work_later",       "work_go_on",         "work_done",
+                           "work_again",       "work_failed",        "link_enqueue_part",
+                           "link_of_rule",     "link_deactivate",    "link_rekey_remove",
+                           "link_rekey_add",   "link_forget_links",  "link_forget_rule",
+                           "own_values_of",    "own_unformed",       "own_forget_shared",
+                           "own_put_forms",    "own_put_shared",     "deletion_next_type",
+                           "deletion_keys",    "deletion_links",     "deletion_erase_changes",
+                           "deletion_refetch", "deletion_seen",      "deletion_quarantine",
+                           "deletion_runs",    "deletion_secrets",   "deletion_streams",
+                           "deletion_deaths",  "deletion_connection"}) {
     EXPECT_TRUE(stop.at.contains(std::string("fenced.before.") + name)) << name;
     EXPECT_TRUE(stop.at.contains(std::string("fenced.after.") + name)) << name;
   }

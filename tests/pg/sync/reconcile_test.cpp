@@ -542,6 +542,13 @@ class Stopped : public ReconcileTest {
     transition(stream_state::restart(key, "refused"));
     transition(stream_state::restart_all(key, "refused"));
     transition(stream_state::park(WorkspaceId(1), ConnectionId(1), "another account"));
+    transition(stream_state::died(key, RunId(1), "its connector ended the host once"));
+    transition(stream_state::hold(key, RunId(1), "its connector ended the host 2 times"));
+    transition(stream_state::hold_refetch(WorkspaceId(1), ConnectionId(1), "person", "the same"));
+    transition(stream_state::hold_all(WorkspaceId(1), ConnectionId(1), "the same"));
+    pg::Array connections(pg::Oid::int8);
+    connections.add(std::int64_t{1});
+    transition(stream_state::release(WorkspaceId(1), std::move(connections)));
     transition(connection_state::refresh(WorkspaceId(1), ConnectionId(1)));
     const std::function<bool()> go_on = [] { return true; };
     run(bury_everything(store(), context_, go_on));
@@ -608,6 +615,11 @@ TEST_F(Stopped, before_or_after_any_statement_of_its_life_a_former_holder_writes
                            "stream_restart_all",
                            "stream_hold_back",
                            "stream_park",
+                           "stream_died",
+                           "stream_hold",
+                           "stream_hold_refetch",
+                           "stream_hold_all",
+                           "stream_release",
                            "stream_switch_off",
                            "stream_begin_enumeration",
                            "stream_forget_seen_before",

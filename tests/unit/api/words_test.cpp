@@ -135,6 +135,19 @@ TEST(Words, a_refused_key_says_which_command_mends_it) {
   EXPECT_TRUE(has(words.action, "in 4 min (at 2026-09-21T")) << words.action;
 }
 
+TEST(Words, a_stream_that_is_held_needs_a_person_though_it_is_switched_off) {
+  StreamFacts facts = failed("HELD", "its connector (toy 1.2.3) ended the host 2 times");
+  facts.enabled = false;
+  facts.next_run_at = std::nullopt;
+  const StreamWords words = describe(facts);
+  EXPECT_EQ(words.health, "needs_action");
+  EXPECT_TRUE(has(words.summary, "held: its connector (toy 1.2.3) ended the host 2 times"))
+      << words.summary;
+  EXPECT_TRUE(has(words.action, "sluice connection resume billing disputes")) << words.action;
+  facts.error_class = "";
+  EXPECT_EQ(describe(facts).health, "off") << "an admin's pause is no trouble";
+}
+
 TEST(Words, a_missing_permission_keeps_the_connectors_words) {
   const StreamWords words = describe(failed("PERMISSION", "needs rak_dispute_read"));
   EXPECT_EQ(words.health, "needs_action");

@@ -1,0 +1,377 @@
+// A connector that ends its host, in each of its operations, in each way: it is named, and held
+// after the second time; the rest of the host goes on. The connector is tests/plugins/zoo/dies.c.
+#include <signal.h>
+
+#include <cstdlib>
+
+#include "e2e/rest.hpp"
+#include "e2e/world.hpp"
+
+namespace sluice::e2e {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+using std::chrono::seconds;
+
+struct Case {
+  const char* where;
+  const char* how;
+  const char* named;  ///< as the log and the sentence say it
+  int status;  ///< of the process; under a sanitizer a report comes first, and its own status
+};
+
+constexpr Case kWays[] = {
+    {"read", "segv", "SIGSEGV", 128 + SIGSEGV},
+    {"read", "bus", "SIGBUS", 128 + SIGBUS},
+    {"read", "ill", "SIGILL", 128 + SIGILL},
+    {"read", "fpe", "SIGFPE", 128 + SIGFPE},
+    {"read", "trap", "SIGTRAP", 128 + SIGTRAP},
+    {"read", "sys", "SIGSYS", 128 + SIGSYS},
+    {"read", "abort", "SIGABRT", 128 + SIGABRT},
+    {"read", "exit", "exit(3)", 3},
+    {"read", "exit_well", "exit(0)", 0},
+    {"read", "quick_exit", "quick_exit", 3},
+    {"read", "overflow", "SIGSEGV", 128 + SIGSEGV},
+};
+constexpr const char* kPlaces[] = {"read", "fetch", "check", "open", "close"};
+
+/// Each place and each way once; SLUICE_TEST_LONG: each way in each place.
+std::vector<Case> cases() {
+  std::vector<Case> all;
+  const bool is_long = std::getenv("SLUICE_TEST_LONG") != nullptr;
+  if (!is_long) {
+    all = {{"read", "overflow", "SIGSEGV", 128 + SIGSEGV},
+           {"fetch", "abort", "SIGABRT", 128 + SIGABRT},
+           {"check", "exit", "exit(3)", 3},
+           {"open", "fpe", "SIGFPE", 128 + SIGFPE},
+           {"close", "trap", "SIGTRAP", 128 + SIGTRAP}};
+    return all;
+  }
+  for (const char* where : kPlaces) {
+    for (Case one : kWays) {
+      one.where = where;
+      all.push_back(one);
+    }
+  }
+  return all;
+}
+
+class Deaths : public World {
+ protected:
+  Deaths() {
+    const fs::path cage = directory_ / "cage";
+    fs::create_directory(cage);
+    fs::copy_file(fs::path(SLUICE_BINARY_DIR) / "zoo/dies.so", cage / "dies.so");
+    fs::last_write_time(cage / "dies.so", fs::file_time_type::clock::now() - std::chrono::hours(1));
+    host_->settings = {"connectors.directories=" + json::array({cage.string()}).dump()};
+  }
+
+  void install() { host_->client().send("POST", "/connectors/toy/install", json::object()); }
+
+  void create(const std::string& name, const std::string& colour = "red") {
+    json body;
+    body["connector"] = "toy";
+    body["name"] = name;
+    body["config"]["colour"] = colour;
+    body["config"]["shop"] = name;
+    body["secrets"]["api_key"] = "some";
+    body["intervals"]["widgets"] = 1;
+    host_->client().send("POST", "/connections", body);
+  }
+
+  /// From the next session on.
+  void paint(const std::string& name, const std::string& colour) {
+    host_->sql("update sluice.connection set config = config || '{\"colour\":\"" + colour +
+               "\"}' where name = '" + name + "'");
+  }
+
+  std::int64_t deaths() { return host_->count("select count(*) from sluice.connector_death"); }
+
+  std::int64_t runs_done(const std::string& name) {
+    return host_->count(
+        "select count(*) from sluice.sync_run r join sluice.connection c using (workspace_id, "
+        "connection_id) where c.name = '" +
+        name + "' and r.outcome = 'done'");
+  }
+
+  json stream(const std::string& connection, const std::string& name) {
+    const json shown = host_->client().get("/connections/" + connection);
+    for (const json& one : shown.at("streams")) {
+      if (one.at("name") == name) return one;
+    }
+    return nullptr;
+  }
+
+  /// An entry of `sluice errors` that holds the words; null when there is none.
+  json problem(const std::string& connection, const std::string& words) {
+    const json document = host_->client().get("/errors");
+    for (const json& one : document["errors"]) {
+      if (one["connection"] == connection && one.dump().find(words) != std::string::npos)
+        return one;
+    }
+    return nullptr;
+  }
+
+  /// What has the connector called there, where the host does not by itself.
+  void provoke(const Case& way, const std::string& name) {
+    if (std::string(way.where) == "check") {
+      try {
+        host_->client().send("POST", "/connections/" + name + "/check", json::object());
+        ADD_FAILURE() << "it was checked, and lives";
+      } catch (const Failure&) {
+        // Nobody is left to answer.
+      }
+    }
+    if (std::string(way.where) == "fetch") {
+      host_->sql(
+          "insert into sluice.refetch (workspace_id, connection_id, type, external_id) select "
+          "workspace_id, connection_id, 'widget', 'w1' from sluice.connection where name = '" +
+          name + "' on conflict do nothing");
+    }
+  }
+
+  void expect_status(const Case& way, int status) {
+#ifdef __SANITIZE_ADDRESS__
+    const bool reports = way.status > 128;
+    if (reports && status == 1) return;
+#endif
+    EXPECT_EQ(status, way.status) << way.where << " " << way.how;
+  }
+
+  void die_twice(const Case& way, const std::string& name) {
+    paint(name, std::string(way.where) + " " + way.how);
+    for (int time = 1; time <= 2; ++time) {
+      provoke(way, name);
+      expect_status(way, host_->process().wait());
+      host_->start();
+    }
+  }
+
+  bool goes_on(const std::string& name) {
+    const std::int64_t before = runs_done(name);
+    return eventually(seconds(30), [&] { return runs_done(name) > before + 1; });
+  }
+};
+
+TEST_F(Deaths, a_connector_that_ends_its_host_twice_is_named_and_held_and_the_rest_goes_on) {
+  host_->start();
+  install();
+  create("well");
+  ASSERT_TRUE(goes_on("well")) << host_->log();
+  int number = 0;
+  for (const Case& way : cases()) {
+    SCOPED_TRACE(std::string(way.where) + " " + way.how);
+    const std::string name = "dies_" + std::to_string(number++);
+    const std::string where = way.where;
+    create(name);
+    ASSERT_TRUE(goes_on(name)) << host_->log();
+    die_twice(way, name);
+    ASSERT_TRUE(goes_on("well")) << host_->log();
+    EXPECT_TRUE(host_->process().running());
+    EXPECT_EQ(deaths(), 2 * number);
+    const std::string sentence = std::string("ended the host 2 times while ") +
+                                 (where == "check"   ? "checking the key"
+                                  : where == "fetch" ? "reading objects of type widget again"
+                                                     : "reading the stream widgets");
+    const json entry = problem(name, sentence);
+    ASSERT_FALSE(entry.is_null()) << host_->client().get("/errors");
+    EXPECT_NE(entry.dump().find(way.named), std::string::npos) << entry;
+    EXPECT_NE(entry.dump().find("toy 1.2.3"), std::string::npos) << entry;
+    const json widgets = stream(name, "widgets");
+    if (where == "fetch") {
+      EXPECT_EQ(entry["code"], "refetch.held");
+      EXPECT_TRUE(goes_on(name)) << "its streams have nothing to do with it";
+    } else {
+      EXPECT_EQ(widgets["health"], "needs_action") << widgets;
+      EXPECT_NE(widgets["summary"].get<std::string>().find(sentence), std::string::npos) << widgets;
+      EXPECT_EQ(stream(name, "boxes")["health"], where == "check" ? "needs_action" : "ok");
+    }
+    const std::string log = host_->log();
+    EXPECT_NE(log.find("\"connection\":\"" + name + "\""), std::string::npos);
+    EXPECT_NE(log.find("connector.ended_host"), std::string::npos);
+    EXPECT_EQ(host_->sql("select count(*) || ' ' || max((detail->>'times')::int) from sluice.audit "
+                         "where action = 'connector.ended_host' and subject like '" +
+                         name + "%'"),
+              "2 2");
+    EXPECT_EQ(host_->count("select count(*) from sluice.sync_run r join sluice.connection c using "
+                           "(workspace_id, connection_id) where c.name = '" +
+                           name + "' and r.error->>'vendor_code' = 'connector.ended_host'"),
+              where == "check" || where == "close" ? 0 : 2)
+        << "a CHECK has no run; a close comes after the run is done";
+  }
+  EXPECT_EQ(host_->stop(), 0);
+}
+
+TEST_F(Deaths, an_admin_takes_up_again_what_is_held_and_so_does_a_version_that_is_installed) {
+  host_->start();
+  install();
+  create("shop");
+  ASSERT_TRUE(goes_on("shop")) << host_->log();
+  const Case read{"read", "segv", "SIGSEGV", 128 + SIGSEGV};
+  die_twice(read, "shop");
+  ASSERT_EQ(stream("shop", "widgets")["health"], "needs_action");
+  const Said asked =
+      run_sluice(directory_, host_->url(), host_->token(), {"sync", "shop", "--stream", "widgets"});
+  EXPECT_NE(asked.code, 0) << "it is not run by the way";
+
+  paint("shop", "red");
+  const Said resumed = run_sluice(directory_, host_->url(), host_->token(),
+                                  {"connection", "resume", "shop", "widgets"});
+  EXPECT_EQ(resumed.code, 0) << resumed.errors;
+  EXPECT_TRUE(goes_on("shop")) << host_->log();
+  EXPECT_EQ(deaths(), 0) << "the count begins anew";
+
+  const Case fetch{"fetch", "exit", "exit(3)", 3};
+  die_twice(fetch, "shop");
+  EXPECT_EQ(host_->count("select count(*) from sluice.refetch_pause where error_class = 'HELD'"),
+            1);
+  host_->client().send("POST", "/connections/shop/check", json::object());
+  EXPECT_EQ(host_->count("select count(*) from sluice.refetch_pause where error_class = 'HELD'"), 1)
+      << "a key that is accepted mends nothing";
+  paint("shop", "red");
+  host_->client().send("POST", "/connections/shop/enable", json::object());
+  EXPECT_TRUE(eventually(seconds(30), [&] {
+    return host_->count("select count(*) from sluice.refetch") == 0;
+  })) << host_->log();
+
+  const Case check{"check", "abort", "SIGABRT", 128 + SIGABRT};
+  die_twice(check, "shop");
+  try {
+    host_->client().send("POST", "/connections/shop/check", json::object());
+    ADD_FAILURE() << "it was checked";
+  } catch (const Failure& refused) {
+    EXPECT_EQ(refused.error().code, "connection.held") << refused.what();
+  }
+  paint("shop", "red");
+  install();
+  EXPECT_TRUE(goes_on("shop")) << host_->log();
+  EXPECT_EQ(deaths(), 0);
+  EXPECT_EQ(host_->client().get("/errors")["ok"], true) << host_->client().get("/errors");
+}
+
+TEST_F(Deaths, a_connection_whose_making_ends_the_host_twice_is_not_made_a_third_time) {
+  host_->start();
+  install();
+  for (int time = 1; time <= 2; ++time) {
+    EXPECT_THROW(create("new_" + std::to_string(time), "check segv"), Failure);
+    host_->process().wait();
+    host_->start();
+  }
+  try {
+    create("new_3", "check segv");
+    ADD_FAILURE() << "it was made";
+  } catch (const Failure& refused) {
+    EXPECT_EQ(refused.error().code, "connection.held") << refused.what();
+    EXPECT_NE(std::string(refused.what()).find("ended the host 2 times"), std::string::npos);
+  }
+  install();
+  create("new_3");
+  EXPECT_TRUE(goes_on("new_3")) << host_->log();
+}
+
+TEST_F(Deaths, a_file_whose_loading_ends_the_host_is_not_loaded_a_third_time) {
+  host_->start();
+  install();
+  create("shop");
+  ASSERT_TRUE(goes_on("shop")) << host_->log();
+  EXPECT_EQ(host_->stop(), 0);
+  host_->environment["TOY_LOADS"] = "ill";
+  for (int time = 1; time <= 2; ++time) {
+    host_->start();
+    host_->process().wait();
+  }
+  host_->start();
+  EXPECT_TRUE(eventually(seconds(30), [&] {
+    return !problem("shop", "loading toy 1.2.3 ended the host 2 times").is_null();
+  })) << host_->client().get("/errors");
+  EXPECT_TRUE(host_->process().running());
+  EXPECT_EQ(host_->stop(), 0);
+  host_->environment.erase("TOY_LOADS");
+  host_->start();
+  install();
+  EXPECT_TRUE(goes_on("shop")) << host_->log();
+}
+
+TEST_F(Deaths, what_did_not_come_from_the_connector_or_left_no_mark_is_counted_for_nobody) {
+  host_->start();
+  install();
+  create("shop", "read hang");
+  const auto reads = [&] {
+    return eventually(seconds(30), [&] {
+      return host_->count(
+                 "select count(*) from sluice.sync_run where stream = 'widgets' and "
+                 "finished_at is null") == 1;
+    });
+  };
+  // Killed; and by another process's abort, which systemd's watchdog sends.
+  for (const int number : {SIGKILL, SIGABRT, SIGKILL}) {
+    ASSERT_TRUE(reads()) << host_->log();
+    host_->process().signal(number);
+    host_->process().wait();
+    host_->sql(
+        "update sluice.sync_run set finished_at = now(), outcome = 'lost' where finished_at is "
+        "null");
+    host_->start();
+  }
+  EXPECT_EQ(deaths(), 0) << host_->log();
+  EXPECT_NE(host_->log().find("connector.call_unfinished"), std::string::npos) << host_->log();
+  paint("shop", "read without_a_word");
+  host_->kill_hard();
+  for (int time = 1; time <= 2; ++time) {
+    host_->start();
+    EXPECT_EQ(host_->process().wait(), 4);
+  }
+  paint("shop", "red");
+  host_->start();
+  EXPECT_TRUE(goes_on("shop")) << host_->log();
+  EXPECT_EQ(deaths(), 0);
+}
+
+TEST_F(Deaths, who_takes_over_counts_nothing_and_each_host_what_it_died_of_itself) {
+  host_->start();
+  install();
+  create("shop");
+  ASSERT_TRUE(goes_on("shop")) << host_->log();
+  fs::create_directory(directory_ / "b");
+  Host other(directory_ / "b");
+  other.database = "host=" + (directory_ / "data/run").string() + " user=sluice dbname=sluice";
+  other.settings = host_->settings;
+  other.settings.push_back("vault.root_key_file=" + (directory_ / "data/root.key").string());
+  other.environment = host_->environment;
+  other.first_of_its_database = false;
+  other.start();
+  paint("shop", "read segv");
+  host_->process().wait();
+  other.process().wait();
+  paint("shop", "red");
+  EXPECT_EQ(deaths(), 0) << "neither has been started again";
+  other.start();
+  EXPECT_EQ(deaths(), 1);
+  host_->start();
+  EXPECT_EQ(deaths(), 2);
+  EXPECT_EQ(stream("shop", "widgets")["health"], "needs_action");
+  EXPECT_EQ(other.stop(), 0);
+  EXPECT_EQ(host_->stop(), 0);
+}
+
+TEST_F(Deaths, a_line_of_a_connector_and_a_failure_say_whose_they_are) {
+  host_->start();
+  install();
+  create("well");
+  ASSERT_TRUE(goes_on("well")) << host_->log();
+  const std::string log = host_->log();
+  for (const char* event : {"connector.says", "sync.run.done", "sync.run.started"}) {
+    const auto at = log.find(std::string("\"event\":\"") + event);
+    ASSERT_NE(at, std::string::npos) << event;
+    const json line =
+        json::parse(log.substr(log.rfind('{', at), log.find('\n', at) - log.rfind('{', at)));
+    EXPECT_EQ(line["connector"], "toy") << line;
+    EXPECT_EQ(line["connection"], "well") << line;
+    EXPECT_TRUE(line["stream"] == "widgets" || line["stream"] == "boxes") << line;
+    EXPECT_GT(line["run"].get<std::int64_t>(), 0) << line;
+  }
+}
+
+}  // namespace
+}  // namespace sluice::e2e
