@@ -4,9 +4,11 @@
 
 #include <fmt/format.h>
 #include <atomic>
+#include <condition_variable>
 #include <csignal>
 #include <filesystem>
 #include <future>
+#include <mutex>
 #include <thread>
 
 #include "api/api.hpp"
@@ -53,9 +55,11 @@ namespace fs = std::filesystem;
 constexpr const char* kVersion = SLUICE_VERSION;
 constexpr auto kClusterLookInterval = std::chrono::milliseconds(500);
 constexpr auto kSafeSettingsInterval = std::chrono::minutes(1);
-/// From the signal to the end. Sessions that wait for a vendor are given up before (WorkOptions).
-constexpr std::chrono::seconds kStopMax{20};
-constexpr std::chrono::seconds kLoopStopMax{5};
+/// From the signal on: sessions that wait for a vendor are given up (WorkOptions), then the loop
+/// is, then the process.
+constexpr std::chrono::seconds kStopMax{7};
+constexpr std::chrono::milliseconds kLoopStopMax{500};
+constexpr std::chrono::seconds kStopDeadline{10};
 /// From the first sign of a change in a connector directory to the look; a copy gives many signs.
 constexpr auto kTouchedPause = std::chrono::milliseconds(200);
 /// Between looks while a file is still being copied.
@@ -274,6 +278,43 @@ fetch::NetworkSettings network_of(const wiring::Config& config) {
   return network;
 }
 
+/// Ends the process when it has not ended by itself kStopDeadline after it was told to, whatever
+/// stands: the loop, a connector's code, a log that nobody reads. A thread of its own, which is
+/// there before it is needed.
+class StopWatchdog {
+ public:
+  StopWatchdog() : thread_([this] { watch(); }) {}
+  ~StopWatchdog() {
+    say(State::over);
+    thread_.join();
+  }
+  StopWatchdog(const StopWatchdog&) = delete;
+  StopWatchdog& operator=(const StopWatchdog&) = delete;
+
+  void arm() { say(State::armed); }
+
+ private:
+  enum class State { idle, armed, over };
+
+  void say(State state) {
+    const std::lock_guard lock(mutex_);
+    state_ = state;
+    changed_.notify_all();
+  }
+
+  void watch() {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this] { return state_ != State::idle; });
+    if (changed_.wait_for(lock, kStopDeadline, [this] { return state_ == State::over; })) return;
+    std::_Exit(kExitForced);
+  }
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  State state_ = State::idle;
+  std::thread thread_;
+};
+
 /// Everything that lives on the loop, in the order in which data passes through it.
 class Host {
  public:
@@ -303,7 +344,9 @@ class Host {
     catalogs_ = std::make_unique<model::Catalogs>(pools_.work, clock_);
     writer_ = std::make_unique<ingest::Writer>(pools_.work);
     resolver_ = std::make_unique<link::Resolver>(pools_.work);
-    steps_ = std::make_unique<sync::StepPool>();
+    steps_ =
+        std::make_unique<sync::StepPool>(sync::StepPool::default_threads(), sync::kStepSecondsWarn,
+                                         std::chrono::seconds(config_.sync_step_seconds_max));
     pages_ = std::make_unique<sync::PageBudget>(config_.sync_page_bytes_in_flight_max);
     const sync::Services services{pools_.work, pools_.leases, pools_.changing, pools_.building,
                                   clock_,      entropy_,      *registry_,      *vault_,
@@ -390,6 +433,8 @@ class Host {
       ending.set_value();
     });
     wait_for_stop();
+    watchdog_.arm();
+    told_to_stop_ = std::chrono::steady_clock::now();
     log::info("host.stopping", {});
     asio::post(loop_, [this] {
       api_->begin_stop();
@@ -399,6 +444,8 @@ class Host {
     });
     if (ended.wait_for(kStopMax) != std::future_status::ready) stop_by_force(ended);
     thread.join();
+    // Their threads cannot be waited for, and must not outlive what they use.
+    if (!steps_->slow_now().empty()) stop_by_force(ended);
     watch_.reset();  // its threads post to the loop
     pools_.close();
     if (first) std::rethrow_exception(first);
@@ -408,13 +455,21 @@ class Host {
   /// Something does not end, such as a connector that computes for ever. What was committed stays,
   /// and the next host goes on from there.
   [[noreturn]] void stop_by_force(const std::future<void>& loop_ended) {
-    log::error("host.stop_forced", {{"after_seconds", std::int64_t{kStopMax.count()}}});
+    std::string calls;
+    for (const connector::RecordedCall& call : recorder_->under_way()) {
+      if (!calls.empty()) calls += ", ";
+      calls += fmt::format("{} {} in {}() of {}/{}", call.connector, call.version, call.function,
+                           call.connection_name, call.subject);
+    }
+    const auto waited = std::chrono::steady_clock::now() - told_to_stop_;
+    log::error("host.stop_forced",
+               {{"after_seconds", std::chrono::duration_cast<std::chrono::seconds>(waited).count()},
+                {"calls_under_way", calls}});
     loop_.stop();
     // A private database that a stuck loop still looks after is left to the next host.
     if (loop_ended.wait_for(kLoopStopMax) == std::future_status::ready && cluster_)
       cluster_->stop();
-    std::fflush(nullptr);
-    std::_Exit(kExitInternal);
+    std::_Exit(kExitForced);
   }
 
   Task<void> open_database() {
@@ -470,6 +525,7 @@ class Host {
     return future.get();
   }
 
+  StopWatchdog watchdog_;  ///< outlives the rest, and what of it has to be waited for
   const wiring::Config& config_;
   const fetch::ClientOptions fetching_;
   std::optional<pg::Cluster>& cluster_;
@@ -477,6 +533,7 @@ class Host {
   SystemEntropy entropy_;
   fetch::TimerDelay delay_;
   asio::io_context loop_{1};
+  std::chrono::steady_clock::time_point told_to_stop_;
   asio::steady_timer look_at_connectors_{loop_};
   std::atomic<bool> touched_ = false;  ///< something happened in a connector directory
   pg::Pools pools_;

@@ -98,7 +98,7 @@ Task<void> work(Host& host, int worker) {
   args.operation = contract::Operation::read;
   args.config_json = config.dump();
   args.stream = "items";
-  const std::unique_ptr<connector::Session> session = expect(host.code->open(args));
+  std::shared_ptr<connector::Session> session = expect(host.code->open(args));
   fetch::EgressAllowance allowance;
   allowance.base_urls["api"] = fmt::format("http://127.0.0.1:{}", arguments.at("port").get<int>());
   allowance.addresses.loopback = true;
@@ -110,7 +110,7 @@ Task<void> work(Host& host, int worker) {
   const fetch::SendContext send{manifest.hosts, manifest.auth, config, allowance,
                                 host.key,       budget,        stats};
   Sink sink(host, worker);
-  sync::SessionRun run{.session = *session,
+  sync::SessionRun run{.session = std::move(session),
                        .client = host.client,
                        .send = send,
                        .sink = &sink,

@@ -161,6 +161,7 @@ void add_memory(Exposition& out, const Services& services) {
             static_cast<std::int64_t>(steps.under_way));
   out.counter("sluice_steps_total", "Steps that ended.", steps.steps);
   out.counter("sluice_steps_slow_total", "Steps that took longer than five seconds.", steps.slow);
+  out.counter("sluice_steps_given_up_total", "Steps that did not come back.", steps.given_up);
   out.counter("sluice_step_busy_seconds_total", "Time in steps, all threads together.",
               seconds_of(steps.busy));
 }

@@ -17,6 +17,7 @@ enum ExitCode : int {
   kExitTrouble = 75,       ///< it works, but something is not well
   kExitDenied = 77,        ///< permissions, a wrong token, a root key that does not match
   kExitConfig = 78,        ///< the configuration or the database's settings or schema do not fit
+  kExitForced = 79,        ///< told to stop, and something did not end: sysexits.h has no such
 };
 
 /// What a program ends with after an error of this kind, where its code says nothing more exact.

@@ -118,6 +118,11 @@ contract::ConnectorFailure failure_of(const Error& error) {
   return failure;
 }
 
+/// Its code may not be run again by itself: it does not come back, or goes round in circles.
+bool is_to_be_held(const contract::ConnectorFailure& failure) {
+  return failure.vendor_code == kStepGivenUp || failure.vendor_code == "sync.no_progress";
+}
+
 bool is_cancelled(const SessionEnd& end) {
   return !end.done() && end.failure->failure_class == FailureClass::cancelled;
 }
@@ -448,7 +453,11 @@ Task<void> ConnectionWork::confirm_account() {
   const std::optional<Error> refused =
       co_await connections_.confirm_account(*connection, std::move(stopping));
   account_confirmed_ = !refused;
-  if (refused) co_await write(stream_state::park(lease_.workspace, id_, refused->describe()));
+  if (!refused) co_return;
+  pg::Call parked = refused->code == kStepGivenUp
+                        ? stream_state::hold_all(lease_.workspace, id_, refused->message)
+                        : stream_state::park(lease_.workspace, id_, refused->describe());
+  co_await write(std::move(parked));
 }
 
 Task<void> ConnectionWork::start_due(const std::vector<StreamRow>& streams, bool refetch_due) {
@@ -576,34 +585,35 @@ Task<SessionEnd> ConnectionWork::drive(const LoadedConnection& connection,
                                        const contract::SessionArgs& args, RunSink& sink,
                                        Lane lane) {
   SessionEnd end;
-  auto session = connection.code->open(args);
-  if (!session) {
-    end.failure = failure_of(session.error());
-    co_return end;
-  }
   SendOptions options;
   options.priority = lane == Lane::changes ? fetch::Priority::change : fetch::Priority::snapshot;
   options.what = step_of(args);
   options.at_work = &slots_.at_work(lane);
   SendScope send(services_.vault, services_.budgets, connection, std::move(options));
-  SessionRun run{.session = **session,
-                 .client = services_.client,
-                 .send = send.context(),
-                 .sink = &sink,
-                 .clock = services_.clock,
-                 .entropy = services_.entropy,
-                 .checkpoint_format = connection.manifest().checkpoint_writes,
-                 .operation = args.operation,
-                 .stopping =
-                     [this, &sink, &args] {
-                       const bool paused = !args.stream.empty() && !enabled_.contains(args.stream);
-                       return paused || sink.superseded || !may_go_on();
-                     },
-                 .steps = &services_.steps,
-                 .owner = step_owner(connection, args, step_of(args)),
-                 .pages = &services_.pages,
-                 .at_work = &slots_.at_work(lane)};
+  StepOwner owner = step_owner(connection, args, step_of(args));
   try {
+    auto session = co_await open_session(services_.steps, connection.code, args, owner);
+    if (!session) {
+      end.failure = failure_of(session.error());
+      co_return end;
+    }
+    SessionRun run{.session = std::move(*session),
+                   .client = services_.client,
+                   .send = send.context(),
+                   .sink = &sink,
+                   .clock = services_.clock,
+                   .entropy = services_.entropy,
+                   .checkpoint_format = connection.manifest().checkpoint_writes,
+                   .stopping =
+                       [this, &sink, &args] {
+                         const bool paused =
+                             !args.stream.empty() && !enabled_.contains(args.stream);
+                         return paused || sink.superseded || !may_go_on();
+                       },
+                   .steps = &services_.steps,
+                   .owner = std::move(owner),
+                   .pages = &services_.pages,
+                   .at_work = &slots_.at_work(lane)};
     end = co_await run_session(std::move(run));
     send.heed(end);
   } catch (const Failure& surprise) {
@@ -736,6 +746,10 @@ Task<void> ConnectionWork::finish_stream(const LoadedConnection& connection,
                                    {"run", run.value},
                                    {"class", contract::to_string(failure.failure_class)},
                                    {"message", failure.message}});
+  if (is_to_be_held(failure)) {
+    const auto held = co_await write(stream_state::hold(key_of(stream.name), run, failure.message));
+    if (held.affected() > 0) co_return;  // else an admin has paused it meanwhile
+  }
   // Failures of another kind before it, of a vendor that was away for weeks, do not count.
   const std::int64_t restarts = stream.error_class == kRejected ? stream.failures : 0;
   if (failure.failure_class == FailureClass::checkpoint_rejected && restarts < kRestartsMax) {
@@ -831,6 +845,11 @@ Task<SessionEnd> ConnectionWork::read_again(RefetchBatch batch) {
   if (end.done()) co_return end;  // its last page said so in its own transaction
   co_await end_run(run, end);
   if (const std::optional<Error> own = host_trouble(end)) throw Failure(*own);  // not the ids'
+  if (is_to_be_held(*end.failure)) {
+    co_await write(
+        stream_state::hold_refetch(lease_.workspace, id_, batch.type, end.failure->message));
+    end.failure->failure_class = FailureClass::cancelled;  // no matter of single ids
+  }
   co_return end;
 }
 

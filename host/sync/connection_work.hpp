@@ -37,7 +37,7 @@ struct WorkOptions {
   std::chrono::milliseconds poll = std::chrono::milliseconds(500);  ///< looks for newly due streams
   std::size_t streams_at_once = 4;  ///< snapshots and polls of one connection
   /// Told to end, what still waits for a vendor after so long is given up; its page comes again.
-  std::chrono::milliseconds end_grace = std::chrono::seconds(10);
+  std::chrono::milliseconds end_grace = std::chrono::seconds(4);
   ReconcileLimits reconcile;
 };
 

@@ -355,8 +355,6 @@ Task<Result<CheckOutcome>> Connections::run_check(const LoadedConnection& connec
   args.owner.connection = connection.id;
   args.owner.connection_name = connection.name;
   args.config_json = write_json(connection.config);
-  auto session = connection.code->open(args);
-  if (!session) co_return std::unexpected(session.error());
   SendOptions options;
   options.priority = fetch::Priority::change;
   options.what = "checking the key:";
@@ -364,20 +362,23 @@ Task<Result<CheckOutcome>> Connections::run_check(const LoadedConnection& connec
   options.patience = kCheckPatience;
   options.staged_secrets = std::move(staged_secrets);
   SendScope send(services_.vault, services_.budgets, connection, std::move(options));
-  SessionRun run{.session = **session,
-                 .client = services_.client,
-                 .send = send.context(),
-                 .sink = nullptr,
-                 .clock = services_.clock,
-                 .entropy = services_.entropy,
-                 .checkpoint_format = 0,
-                 .stopping = std::move(stopping),
-                 .steps = &services_.steps,
-                 .owner = step_owner(connection, args, "checking the key")};
+  StepOwner owner = step_owner(connection, args, "checking the key");
   std::optional<Error> refused;
   SessionEnd end;
   bool in_time = true;
   try {
+    auto session = co_await open_session(services_.steps, connection.code, args, owner);
+    if (!session) co_return std::unexpected(session.error());
+    SessionRun run{.session = std::move(*session),
+                   .client = services_.client,
+                   .send = send.context(),
+                   .sink = nullptr,
+                   .clock = services_.clock,
+                   .entropy = services_.entropy,
+                   .checkpoint_format = 0,
+                   .stopping = std::move(stopping),
+                   .steps = &services_.steps,
+                   .owner = std::move(owner)};
     Task<void> checking = run_into(std::move(run), end);
     in_time = co_await within(kCheckMax, std::move(checking));
     if (in_time) send.heed(end);
@@ -418,6 +419,7 @@ Task<std::optional<Error>> Connections::confirm_account(const LoadedConnection& 
       co_await run_check(connection, std::move(current), std::move(stopping));
   const Result<CheckOutcome> outcome = require_same(connection, std::move(answered));
   if (outcome) co_return std::nullopt;
+  if (outcome.error().code == kStepGivenUp) co_return outcome.error();
   // A permission that is missing is the matter of the stream that needs it.
   const bool refused = outcome.error().kind == ErrorKind::denied &&
                        outcome.error().message.starts_with(to_string(FailureClass::auth));

@@ -151,8 +151,9 @@ class Connections {
 
   /// Before everything is read again, or after the vendor refused the key: does it still answer for
   /// the account and mode that the connection holds data of? The reason when it does not, or
-  /// refuses the key: then the caller parks its streams. What may pass (the vendor is away, its
-  /// rate is used up) is no reason against.
+  /// refuses the key: then the caller parks its streams. Or the connector does not come back from
+  /// it (kStepGivenUp): then the caller holds them. What may pass (the vendor is away, its rate is
+  /// used up) is no reason against.
   Task<std::optional<Error>> confirm_account(const LoadedConnection& connection,
                                              std::function<bool()> stopping);
 

@@ -122,8 +122,12 @@ std::vector<Trouble> Engine::troubles() const {
         "its vendor",
         since.count(), slow.owner.what);
     trouble.action =
-        "other connections go on; when it does not end, a restart of the host does; report it to "
-        "the connector's author, or install the version before";
+        slow.given_up ? "what it was for is held, and other connections go on; it keeps a thread "
+                        "until the host is started again; report it to the connector's author, "
+                        "or install the version before"
+                      : "other connections go on; when it does not end, it is given up and what "
+                        "it is for is held; report it to the connector's author, or install the "
+                        "version before";
   }
   add_hung(all);
   return all;

@@ -219,6 +219,8 @@ class Drive {
   void give_up_writing() { writing_.cancel(); }
   Task<void> give_up_requests() { return outstanding_.give_up(); }
   [[nodiscard]] SessionEnd take_end() { return std::move(end_); }
+  /// After everything else.
+  Task<void> close();
 
  private:
   Task<Result<contract::StepOutput>> step();
@@ -256,14 +258,31 @@ Task<Result<contract::StepOutput>> Drive::step() {
     const std::size_t body = has_body ? input_.response->body.size() : 0;
     room_ = co_await run_.pages->acquire(std::max(body, bytes_of_a_step_));
   }
-  Result<contract::StepOutput> stepped = contract::StepOutput();
-  StepPool::Step work = [this, &stepped] { stepped = run_.session.step(input_); };
+  // Nothing of the run: a step that does not come back keeps what it has.
+  struct Stepping {
+    std::shared_ptr<connector::Session> session;
+    contract::Input input;
+    contract::Response response;
+    Result<contract::StepOutput> stepped = contract::StepOutput();
+  };
+  const auto job = std::make_shared<Stepping>();
+  job->session = run_.session;
+  job->input = input_;
+  if (has_body) {
+    job->response = std::move(answer_.response);
+    job->input.response = &job->response;
+  }
+  StepPool::Step work = [job] {
+    job->stepped = job->session->step(job->input);
+    job->response = contract::Response();  // borrowed for the step only
+  };
   if (run_.steps != nullptr) {
-    co_await run_.steps->run(std::move(work), run_.owner);
+    co_await run_.steps->run_code(std::move(work), run_.owner);
   } else {
     work();
   }
-  if (has_body) answer_ = Outstanding::Answer();  // borrowed for the step only
+  Result<contract::StepOutput> stepped = std::move(job->stepped);
+  if (has_body) answer_ = Outstanding::Answer();
   input_.response = nullptr;
   bytes_of_a_step_ = stepped ? memory_of(stepped->page) : 0;
   room_.resize(bytes_of_a_step_);
@@ -373,6 +392,15 @@ Task<void> Drive::next_input(const contract::StepOutput& output) {
   input_.response = nullptr;
 }
 
+Task<void> Drive::close() {
+  StepPool::Step work = [session = std::move(run_.session)]() mutable { session.reset(); };
+  if (run_.steps != nullptr) {
+    co_await run_.steps->run_code(std::move(work), run_.owner);
+  } else {
+    work();
+  }
+}
+
 Task<void> Drive::to_the_end() {
   for (;;) {
     Result<contract::StepOutput> stepped = co_await step();
@@ -406,6 +434,24 @@ Task<void> Drive::to_the_end() {
 
 }  // namespace
 
+Task<Result<std::shared_ptr<connector::Session>>> open_session(
+    StepPool& steps, std::shared_ptr<const connector::ConnectorCode> code,
+    const contract::SessionArgs& args, StepOwner owner) {
+  struct Opening {
+    std::shared_ptr<const connector::ConnectorCode> code;
+    contract::SessionArgs args;
+    std::optional<Result<std::unique_ptr<connector::Session>>> opened;
+  };
+  const auto job = std::make_shared<Opening>();
+  job->code = std::move(code);
+  job->args = args;
+  StepPool::Step work = [job] { job->opened = job->code->open(job->args); };
+  co_await steps.run_code(std::move(work), std::move(owner));
+  if (!*job->opened) co_return std::unexpected(std::move(job->opened->error()));
+  std::shared_ptr<connector::Session> session = std::move(**job->opened);
+  co_return session;
+}
+
 Task<SessionEnd> run_session(SessionRun run) {
   const Executor executor = co_await asio::this_coro::executor;
   Drive drive(executor, std::move(run));
@@ -427,7 +473,16 @@ Task<SessionEnd> run_session(SessionRun run) {
   }
   // What was asked for and not waited for uses the caller's context.
   co_await drive.give_up_requests();
-  co_await drive.settle();  // a failed write speaks before what came after it
+  try {
+    co_await drive.settle();  // a failed write speaks before what came after it
+  } catch (...) {
+    surprise = std::current_exception();
+  }
+  try {
+    co_await drive.close();
+  } catch (...) {
+    if (!surprise) surprise = std::current_exception();
+  }
   if (surprise) std::rethrow_exception(surprise);
   SessionEnd end = drive.take_end();
   say_wrong_name(end);

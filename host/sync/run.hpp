@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <string>
 
 #include "base/async.hpp"
@@ -48,7 +49,7 @@ class PageSink {
 
 /// Everything a session needs; references live until run_session returns.
 struct SessionRun {
-  connector::Session& session;
+  std::shared_ptr<connector::Session> session;  ///< handed over: it is closed with the run
   fetch::Client& client;
   const fetch::SendContext& send;
   PageSink* sink = nullptr;
@@ -67,8 +68,14 @@ inline constexpr int kOutstandingMax = 16;  ///< "sync.too_many_requests"
 inline constexpr int kIdleStepsMax =
     10'000;  ///< steps without a request or a record: "sync.no_progress"
 
-/// Drives the session. While page N is written, the next request is at the vendor, and page N+1 is
-/// stepped, checked and held:
+/// Opens a session, on one of the threads: that is the connector's code already. Errors: those of
+/// ConnectorCode::open(); kStepGivenUp is thrown.
+Task<Result<std::shared_ptr<connector::Session>>> open_session(
+    StepPool& steps, std::shared_ptr<const connector::ConnectorCode> code,
+    const contract::SessionArgs& args, StepOwner owner);
+
+/// Drives the session, and closes it. While page N is written, the next request is at the vendor,
+/// and page N+1 is stepped, checked and held:
 ///
 ///   vendor   | request 1 | request 2 | request 3 |
 ///   steps                | page 1    | page 2    | page 3 (held until page 2 is stored)
@@ -84,10 +91,10 @@ inline constexpr int kIdleStepsMax =
 /// first one on no complete set is taken at its word, a FETCH deletes nothing by it (an error
 /// status, such as 404, still speaks for itself), and PageEffects::unframed says so with each page.
 ///
-/// Throws what the writer throws (pg::QueryError, Failure "lease.lost"): what was written by then
-/// stays, and the checkpoint in the store says from where to go on. Returns and throws only when
-/// nothing of the session is under way any more, no step, no write and no request; a cancelled
-/// caller's page is given up, and so are requests that nobody waits for.
+/// Throws what the writer throws (pg::QueryError, Failure "lease.lost"), and Failure(kStepGivenUp):
+/// then a thread keeps the session. What was written by then stays, and the checkpoint in the store
+/// says from where to go on. Returns and throws only when nothing else of it is under way, no step,
+/// no write and no request; a cancelled caller's page and requests are given up.
 Task<SessionEnd> run_session(SessionRun run);
 
 }  // namespace sluice::sync

@@ -43,6 +43,7 @@ struct Config {
   std::string fetch_ca_file;             ///< vouches for vendors besides the system's
   std::string fetch_proxy;
   std::vector<std::string> fetch_nat64_prefixes = {"64:ff9b::/96"};
+  std::int64_t sync_step_seconds_max = 60;  ///< a connector that does not come back is given up
   std::int64_t lease_ttl_ms = 12'000;
   std::int64_t poll_ms = 500;             ///< how often this host looks for due work
   std::int64_t retention_runs_days = 30;  ///< 0, here and below: for ever

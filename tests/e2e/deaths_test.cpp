@@ -2,7 +2,10 @@
 // after the second time; the rest of the host goes on. The connector is tests/plugins/zoo/dies.c.
 #include <signal.h>
 
+#include <curl/curl.h>
+
 #include <cstdlib>
+#include <thread>
 
 #include "e2e/rest.hpp"
 #include "e2e/world.hpp"
@@ -55,6 +58,21 @@ std::vector<Case> cases() {
     }
   }
   return all;
+}
+
+bool answers_within(const std::string& url, std::chrono::milliseconds most) {
+  CURL* curl = curl_easy_init();
+  curl_easy_setopt(curl, CURLOPT_URL, url.c_str());
+  curl_easy_setopt(curl, CURLOPT_NOPROXY, "*");
+  curl_easy_setopt(curl, CURLOPT_HTTPGET, 1L);
+  curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, static_cast<long>(most.count()));
+  curl_write_callback ignore = [](char*, std::size_t size, std::size_t count, void*) {
+    return size * count;
+  };
+  curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, ignore);
+  const bool answered = curl_easy_perform(curl) == CURLE_OK;
+  curl_easy_cleanup(curl);
+  return answered;
 }
 
 class Deaths : public World {
@@ -353,6 +371,95 @@ TEST_F(Deaths, who_takes_over_counts_nothing_and_each_host_what_it_died_of_itsel
   EXPECT_EQ(stream("shop", "widgets")["health"], "needs_action");
   EXPECT_EQ(other.stop(), 0);
   EXPECT_EQ(host_->stop(), 0);
+}
+
+/// SIGTERM; how long until it ended.
+std::chrono::milliseconds end_of(Process& process, int& code) {
+  const auto told = std::chrono::steady_clock::now();
+  process.signal(SIGTERM);
+  code = process.wait();
+  return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() -
+                                                               told);
+}
+
+/// Ten seconds, and what a loaded machine takes to notice.
+constexpr seconds kStopMax{13};
+constexpr int kForced = 79;
+
+TEST_F(Deaths, a_connector_that_does_not_come_back_is_named_and_held_and_the_rest_goes_on) {
+  host_->settings.emplace_back("sync.step_seconds_max=5");
+  host_->start();
+  install();
+  create("well");
+  struct Stuck {
+    const char* name;
+    const char* colour;
+  };
+  constexpr Stuck kStuck[] = {{"hangs", "read hang"},
+                              {"babbles", "babble on"},
+                              {"opens", "open hang"},
+                              {"closes", "close hang"}};
+  for (const Stuck& one : kStuck) create(one.name, one.colour);
+  create("fetches", "fetch hang");
+  const Case fetch{"fetch", "hang", "", 0};
+  provoke(fetch, "fetches");
+  for (const Stuck& one : kStuck) {
+    SCOPED_TRACE(one.colour);
+    ASSERT_TRUE(eventually(seconds(60), [&] {
+      return stream(one.name, "widgets")["health"] == "needs_action";
+    })) << stream(one.name, "widgets");
+    const json widgets = stream(one.name, "widgets");
+    EXPECT_EQ(widgets["error_class"], "HELD");
+    EXPECT_NE(widgets["summary"].get<std::string>().find("has not come back from one step for 5 s"),
+              std::string::npos)
+        << widgets;
+    EXPECT_FALSE(problem(one.name, "connection resume").is_null())
+        << host_->client().get("/errors");
+    EXPECT_FALSE(problem(one.name, "work.hangs").is_null()) << "its thread is gone until a restart";
+  }
+  EXPECT_TRUE(eventually(seconds(60), [&] {
+    return !problem("fetches", "refetch.held").is_null();
+  })) << host_->client().get("/errors");
+  try {
+    create("checks", "check hang");
+    ADD_FAILURE() << "it was made";
+  } catch (const Failure& failure) {
+    EXPECT_EQ(failure.error().code, "connector.step_given_up") << failure.what();
+  }
+  EXPECT_TRUE(goes_on("well")) << host_->log();
+  EXPECT_TRUE(goes_on("fetches")) << "its streams have nothing to do with it";
+  int code = 0;
+  EXPECT_LT(end_of(host_->process(), code), kStopMax);
+  EXPECT_EQ(code, kForced);
+  const std::string log = host_->log();
+  for (const char* part : {"host.stop_forced", "toy 1.2.3 in step() of hangs/widgets",
+                           "toy 1.2.3 in close() of closes/widgets", "connector.step_given_up"})
+    EXPECT_NE(log.find(part), std::string::npos) << part;
+
+  // What is held stays held at the next host, and nothing was counted.
+  host_->start();
+  EXPECT_TRUE(goes_on("well")) << host_->log();
+  for (const Stuck& one : kStuck)
+    EXPECT_EQ(stream(one.name, "widgets")["health"], "needs_action") << one.name;
+  EXPECT_EQ(deaths(), 0);
+  EXPECT_EQ(host_->stop(), 0) << host_->log();
+}
+
+TEST_F(Deaths, a_host_whose_loop_stands_ends_in_time_all_the_same_with_a_code_of_its_own) {
+  host_->environment["TOY_LOADS"] = "hang";
+  host_->start();
+  Process& process = host_->process();
+  std::thread admin([this] { EXPECT_THROW(install(), Failure); });
+  // Loading stands on the loop's thread: nobody is answered any more.
+  const bool stands = eventually(seconds(60), [&] {
+    return !answers_within(host_->url() + "/healthz", std::chrono::milliseconds(500));
+  });
+  EXPECT_TRUE(stands);
+  int code = 0;
+  EXPECT_LT(end_of(process, code), kStopMax);
+  admin.join();
+  EXPECT_EQ(code, kForced);
+  EXPECT_NE(host_->log().find("toy 1.2.3 in load()"), std::string::npos) << host_->log();
 }
 
 TEST_F(Deaths, a_line_of_a_connector_and_a_failure_say_whose_they_are) {

@@ -176,7 +176,7 @@ class RunTest : public ::testing::Test {
     return run_with(session, sink, send_);
   }
   SessionRun run_with(connector::Session& session, PageSink& sink, const fetch::SendContext& send) {
-    return SessionRun{.session = session,
+    return SessionRun{.session = std::shared_ptr<connector::Session>(&session, [](auto*) {}),
                       .client = client_,
                       .send = send,
                       .sink = &sink,

@@ -126,6 +126,44 @@ TEST_F(StepPoolTest, a_slow_step_is_counted_once_while_it_goes_on) {
   EXPECT_GE(pool.stats().busy, std::chrono::milliseconds(1));
 }
 
+TEST_F(StepPoolTest, a_connectors_step_that_does_not_come_back_is_given_up_and_keeps_what_it_owns) {
+  StepPool pool(1, std::chrono::milliseconds(1), std::chrono::milliseconds(20));
+  struct Owned {
+    std::atomic<bool> enough{false};
+    std::atomic<bool>& gone;
+    explicit Owned(std::atomic<bool>& g) : gone(g) {}
+    ~Owned() { gone = true; }
+  };
+  std::atomic<bool> gone{false};
+  auto owned = std::make_shared<Owned>(gone);
+  std::atomic<bool>& enough = owned->enough;
+  const auto call = [](StepPool& used, StepPool::Step step) -> Task<void> {
+    StepOwner owner;
+    owner.what = "stream coal";
+    owner.connector = "acme";
+    co_await used.run_code(std::move(step), std::move(owner));
+  };
+  StepPool::Step burn = [owned = std::move(owned)] { burn_until(owned->enough); };
+  loop_.spawn(call(pool, std::move(burn)), outcome_);
+  ASSERT_TRUE(loop_.until([this] { return outcome_.ended; }));
+  try {
+    std::rethrow_exception(outcome_.error);
+  } catch (const Failure& failure) {
+    EXPECT_EQ(failure.error().code, kStepGivenUp);
+    EXPECT_NE(failure.error().message.find("stream coal"), std::string::npos);
+  }
+  ASSERT_EQ(pool.slow_now().size(), 1U);
+  EXPECT_TRUE(pool.slow_now().front().given_up);
+  EXPECT_EQ(pool.stats().given_up, 1);
+  EXPECT_EQ(pool.stats().under_way, 0U);
+  EXPECT_FALSE(gone) << "its thread works with it";
+  DoingSession quick([] {});
+  loop_.spawn(step_once(pool, quick, answer_), other_outcome_);
+  EXPECT_TRUE(loop_.until([this] { return other_outcome_.ended; })) << "its thread is replaced";
+  enough = true;
+  EXPECT_TRUE(loop_.until([&] { return gone.load() && pool.slow_now().empty(); }));
+}
+
 TEST_F(StepPoolTest, what_a_step_throws_reaches_the_caller) {
   StepPool pool(1);
   DoingSession throwing([] { throw std::length_error("too long"); });
