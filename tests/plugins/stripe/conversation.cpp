@@ -95,12 +95,12 @@ void keep_discovered(Outcome& outcome, const contract::Record& record) {
 }
 
 void keep_whole(Outcome& outcome, const contract::Record& record) {
-  constexpr std::size_t kKeptMax = 1000;
+  constexpr std::size_t kWholeMax = 1000;
   const std::string name = stripe_code().manifest().entity_types.at(record.type).name + " " +
                            std::string(record.external_id);
   if (!record.whole) {
     outcome.whole.erase(name);
-  } else if (outcome.whole.size() < kKeptMax) {
+  } else if (outcome.whole.size() < kWholeMax) {
     outcome.whole.insert(name);
   }
 }
