@@ -545,7 +545,7 @@ TEST_F(RunTest, an_answer_that_may_have_been_cut_proves_what_it_shows_and_nothin
                          clock_, entropy_, delay_);
     DeletingSession session(static_cast<int>(doubt.statuses.size()));
     ListingSink sink;
-    SessionRun run{.session = session,
+    SessionRun run{.session = std::shared_ptr<connector::Session>(&session, [](auto*) {}),
                    .client = client,
                    .send = send_,
                    .sink = &sink,
