@@ -95,7 +95,7 @@ class ListSession final : public connector::Session {
 
 class NoKey final : public fetch::CredentialSource {
  public:
-  Task<Result<fetch::Credential>> credential(std::string, fetch::CredentialVersion) override {
+  Task<Result<fetch::Credential>> credential(fetch::SecretUse, fetch::CredentialVersion) override {
     co_return fetch::Credential("x");
   }
 };
@@ -176,11 +176,11 @@ class WholeAnswers : public sluice::testing::PgTest {
   };
 
   Task<SessionEnd> drive(Sink& sink) {
-    ListSession session;
+    auto session = std::make_shared<ListSession>();
     fetch::FetchStats stats;
     const fetch::SendContext send{manifest_.hosts, manifest_.auth, config_, allowance_, key_,
                                   *budget_,        stats};
-    SessionRun one{.session = session,
+    SessionRun one{.session = std::move(session),
                    .client = *client_,
                    .send = send,
                    .sink = &sink,
