@@ -90,8 +90,9 @@ json run_json(const pg::QueryResult& rows, int row) {
   one["started_at"] = time_or_null(rows, row, 5);
   one["finished_at"] = time_or_null(rows, row, 6);
   one["duration_ms"] = rows.get<std::int64_t>(row, 7);
-  one["error"] = rows.is_null(row, 8) ? json(nullptr) : ready_json(rows.text(row, 8));
-  one["cause"] = cause(rows.text(row, 4), one["error"]);
+  const json error = rows.is_null(row, 8) ? json(nullptr) : stored_json(rows.text(row, 8));
+  one["error"] = error;
+  one["cause"] = cause(rows.text(row, 4), error);
   for (int i = 0; i < 10; ++i)
     one[kCounts[static_cast<std::size_t>(i)]] = rows.get<std::int64_t>(row, 9 + i);
   return one;

@@ -65,12 +65,12 @@ std::string imported(const json& answer) {
   std::string text = fmt::format(
       "{} rows: {} new, {} changed, {} unchanged, {} rejected\n"
       "{} lines: {} header, {} of stored rows, {} refused, {} blank",
-      answer["rows"].dump(), answer["inserted"].dump(), answer["updated"].dump(),
-      answer["unchanged"].dump(), answer["rejected"].dump(), lines["total"].dump(),
-      lines["header"].dump(), lines["rows"].dump(), lines["refused"].dump(), lines["blank"].dump());
+      cell(answer["rows"]), cell(answer["inserted"]), cell(answer["updated"]),
+      cell(answer["unchanged"]), cell(answer["rejected"]), cell(lines["total"]),
+      cell(lines["header"]), cell(lines["rows"]), cell(lines["refused"]), cell(lines["blank"]));
   if (!answer["repeats"].empty()) {
     text += fmt::format("\n{} rows have the key of an earlier row and were written over it:\n",
-                        answer["repeated"].dump());
+                        cell(answer["repeated"]));
     text += table(answer["repeats"],
                   {{"LINE", "/line", true}, {"IS ONE WITH LINE", "/first_line", true}});
   }

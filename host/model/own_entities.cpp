@@ -799,11 +799,13 @@ Task<void> remake_unique(pg::Fenced& fenced, WorkspaceId workspace, const Stored
   const pg::QueryResult rows = co_await fenced.query(kValuesOf, std::move(of_ids));
   pg::Array entities(pg::Oid::int8), raws(pg::Oid::text), forms(pg::Oid::text);
   for (int row = 0; row < rows.rows(); ++row) {
-    const json value = json::parse(rows.text(row, 1));
-    if (value.is_null()) continue;
+    const std::string member = write_json(json(attribute.name));
+    const json data = values_of(type, fmt::format("{{{}:{}}}", member, rows.text(row, 1)));
+    const auto value = data.find(attribute.name);
+    if (value == data.end() || value->is_null()) continue;
     entities.add(rows.get<std::int64_t>(row, 0));
-    raws.add(std::string_view(raw_text(value)));
-    forms.add(std::string_view(unique_form(attribute, value)));
+    raws.add(std::string_view(raw_text(*value)));
+    forms.add(std::string_view(unique_form(attribute, *value)));
   }
   if (entities.size() == 0) co_return;
   pg::Params raw(workspace, type.id, attribute.name, entities, std::move(raws), forms);

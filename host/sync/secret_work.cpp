@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/exact_json.hpp"
 #include "base/log.hpp"
 #include "contract/manifest.hpp"
 #include "sync/secret_purpose.hpp"
@@ -75,8 +76,8 @@ class TidySecrets final : public work::Kind {
     if (leads.empty()) co_return vault::Purpose::of_use("workspace");
     const auto manifest = contract::parse_manifest(leads.text(0, 2));
     if (!manifest) throw Failure(manifest.error());
-    const nlohmann::json config = nlohmann::json::parse(leads.text(0, 0));
-    const nlohmann::json egress = nlohmann::json::parse(leads.text(0, 1));
+    const nlohmann::json config = stored_json(leads.text(0, 0));
+    const nlohmann::json egress = stored_json(leads.text(0, 1));
     const fetch::EgressAllowance allowance = expect(read_allowance(egress));
     co_return purpose_of(*manifest, config, allowance, name);
   }

@@ -74,7 +74,7 @@ cat "$directory/sluiced.out" >&2
 
 say "3  What the organisation has already: a type of its own, and $own customers from a CSV file"
 curl -fsS --noproxy '*' "$fake/_control/own_customers.csv?count=$own" >"$directory/customers.csv"
-show sluice entity create-type customer email:text:unique:format=email name:text plan:text
+show sluice entity create-type customer email:text:format=email name:text plan:text
 show sluice entity import customer "$directory/customers.csv"
 
 say "4  The connector is turned on, and an account connected; its key goes into the vault"

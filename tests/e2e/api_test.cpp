@@ -12,7 +12,7 @@ namespace {
 using nlohmann::json;
 
 constexpr int kCustomers = 40;
-constexpr int kOwn = 25;
+constexpr int kOwn = 16;
 
 /// Read, linked and quiet; made once for all tests here.
 class Stage : public World {

@@ -39,6 +39,7 @@ void let_pass(std::chrono::milliseconds time) {
 class Crash : public World {
  protected:
   Crash() : seed_(seed_of_this_run()), dice_(seed_) {
+    own_email_ = OwnEmail::may_be_twice;
     std::printf("SLUICE_TEST_SEED=%llu\n", static_cast<unsigned long long>(seed_));
     RecordProperty("seed", std::to_string(seed_));
   }

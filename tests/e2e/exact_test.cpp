@@ -92,8 +92,8 @@ TEST_F(Exact, a_discovered_property_that_the_vendor_took_away_goes_too) {
   ASSERT_TRUE(becomes(extra, R"({"other_new": 1})")) << host_->sql(extra);
   mutate(id, "{}", R"(["other_new"])");
   ASSERT_TRUE(becomes(extra, "none")) << host_->sql(extra);
-  EXPECT_TRUE(
-      has(get("/changes?limit=1000&type=stripe.customer"), R"({"extra": [{"other_new": 1}, null]})"))
+  EXPECT_TRUE(has(get("/changes?limit=1000&type=stripe.customer"),
+                  R"({"extra": [{"other_new": 1}, null]})"))
       << get("/changes?limit=1000&type=stripe.customer");
 }
 

@@ -301,7 +301,8 @@ TEST_F(HotPlug, a_build_that_is_neither_older_nor_newer_is_not_guessed_either) {
   const Error which = refusal("POST", "/connectors/harbour/install", json::object());
   EXPECT_EQ(which.code, "connector.version_ambiguous");
   EXPECT_NE(which.message.find("is the same version"), std::string::npos) << which.message;
-  for (const json& one : host_->client().get("/connectors")["connectors"])
+  const json all = host_->client().get("/connectors");
+  for (const json& one : all["connectors"])
     EXPECT_EQ(one["conflict"], one["id"] == "harbour") << one;
   EXPECT_EQ(install("harbour", {{"version", "1.1.0"}})["notes"], json::array());
   connect_harbour("pier", {{"page_size", 5}});

@@ -267,7 +267,7 @@ TEST_F(Refusal, a_revoked_token_ends_an_import_that_it_began) {
       "POST /v1/workspaces/acme/types/thing/import HTTP/1.1\r\nHost: x\r\nContent-Type: "
       "text/csv\r\nTransfer-Encoding: chunked\r\nAuthorization: Bearer " +
       token + "\r\n\r\n");
-  import.send_chunk("n\n" + rows(1'000));
+  import.send_chunk("n\n" + rows(1'500));  // a batch, and the half of another
   const auto stored = [&] { return host_->count("select count(*) from sluice.own_entity"); };
   ASSERT_TRUE(eventually(std::chrono::seconds(30), [&] { return stored() == 1'000; }));
   admin.send("DELETE", "/tokens/" + id, nullptr);

@@ -14,6 +14,9 @@ namespace fs = std::filesystem;
 
 /// A fresh server into which the fixture's dump is restored, and a host of this version on it. The
 /// server is younger than the dump: its transaction ids are its own.
+/// Links of the fixture between keys that are not one any more, and the changes that say so.
+constexpr int kOnlyLookedAlike = 1;
+
 class Upgrade : public World {
  protected:
   void SetUp() override {
@@ -108,8 +111,11 @@ void Upgrade::tokens_open_and_rows_and_links_are_all_there() {
   EXPECT_THROW(reader().send("POST", "/tokens", json::object()), Failure);
   for (const auto& [view, count] : facts_["counts"].items())
     EXPECT_EQ(host_->sql("select count(*) from " + view), std::to_string(count.get<int>())) << view;
-  EXPECT_EQ(host_->sql("select count(*) from acme.link where state = 'linked'"),
-            std::to_string(facts_["linked"].get<int>()));
+  // One of them was made because a full-width letter looks like another; it is one no longer.
+  EXPECT_TRUE(eventually(std::chrono::seconds(30), [&] {
+    return host_->sql("select count(*) from acme.link where state = 'linked'") ==
+           std::to_string(facts_["linked"].get<int>() - kOnlyLookedAlike);
+  })) << host_->sql("select count(*) from acme.link where state = 'linked'");
 }
 
 void Upgrade::a_cursor_goes_on_where_it_was_and_misses_nothing() {
@@ -130,8 +136,8 @@ void Upgrade::a_cursor_goes_on_where_it_was_and_misses_nothing() {
   const std::size_t first = whole["changes"].size();
   whole =
       reader().get("/changes", {{"cursor", whole["cursor"].get<std::string>()}, {"limit", "1000"}});
-  EXPECT_EQ(first + whole["changes"].size(),
-            facts_["changes_before"].get<std::size_t>() + facts_["changes_after"].size());
+  EXPECT_EQ(first + whole["changes"].size(), facts_["changes_before"].get<std::size_t>() +
+                                                 facts_["changes_after"].size() + kOnlyLookedAlike);
 }
 
 void Upgrade::the_sealed_secret_opens_with_the_root_key_that_came_along() {

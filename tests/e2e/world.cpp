@@ -308,8 +308,10 @@ void World::start_fake(int customers, std::vector<std::string> more) {
 
 void World::install() {
   cli::Client client = host_->client();
-  client.send("POST", "/types", json::parse(R"({"name":"customer","attributes":[
-    {"name":"email","type":"text","format":"email","unique":true},{"name":"name","type":"text"},{"name":"plan","type":"text"}]})"));
+  json type = json::parse(R"({"name":"customer","attributes":[
+    {"name":"email","type":"text","format":"email"},{"name":"name","type":"text"},{"name":"plan","type":"text"}]})");
+  if (own_email_ == OwnEmail::unique) type["attributes"][0]["unique"] = true;
+  client.send("POST", "/types", type);
   client.send("POST", "/connectors/stripe/install", json::object());
 }
 

@@ -98,6 +98,11 @@ class World : public ::testing::Test {
   /// Compares every type's rows with the fake's truth, attribute by attribute.
   void expect_tables_equal_truth();
 
+  /// Of own customers: of those that the fake makes, some differ in the case of an address only.
+  /// Where it may be there twice, both are stored, and what links to them is contested.
+  enum class OwnEmail { unique, may_be_twice };
+  OwnEmail own_email_ = OwnEmail::unique;  ///< before install()
+
   std::filesystem::path directory_;
   std::unique_ptr<FakeStripe> fake_;
   std::unique_ptr<Host> host_;

@@ -172,6 +172,7 @@ TEST_F(Zoo, a_connector_that_computes_for_ever_is_named_and_holds_up_neither_oth
     json body;
     body["connector"] = "toy";
     body["name"] = "stuck_" + std::to_string(n);
+    body["second_connection"] = true;
     body["config"]["colour"] = n == 0 ? "burn" : "hang";
     body["secrets"]["api_key"] = "some";
     client.send("POST", "/connections", body);

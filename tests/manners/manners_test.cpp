@@ -111,6 +111,7 @@ TEST(Manners, banned_calls_stay_in_their_seams) {
 /// Where a number is a double, and why nobody's JSON loses a digit there.
 const std::map<std::string, std::string> kTakesDoubles = {
     {"host/base/exact_json.cpp", "for who judges by a schema, and lets the copy go again"},
+    {"host/contract/json_schema.cpp", "multipleOf, of a copy that is judged and let go again"},
     {"host/cli/status_view.cpp", "a rate of our own, rounded for people"},
     {"host/feed/entity_query.cpp", "a filter on a number attribute, which is a double by its type"},
     {"host/feed/relation.cpp", "a number attribute's column"},
@@ -122,6 +123,7 @@ const std::map<std::string, std::string> kTakesDoubles = {
 /// Where JSON is read or written by the library, which makes doubles of numbers, and whose it is.
 const std::map<std::string, std::string> kReadsByTheLibrary = {
     {"host/base/exact_json.cpp", "this is how the others do it"},
+    {"host/contract/json_schema.cpp", "a value that a refusal quotes, shortened"},
     {"host/contract/manifest.cpp", "a manifest, which a connector's author wrote for this reader"},
     {"host/wiring/config.cpp", "the operator's settings"},
 };

@@ -167,7 +167,8 @@ std::string record_fault(const Json& manifest, const sluice_record& record) {
   if (record.type >= manifest["entity_types"].size()) return "type out of range";
   if (record.external_id.size == 0 || record.external_id.size > 1024)
     return "external id of no or too many bytes";
-  if ((record.flags & ~SLUICE_RECORD_DELETED) != 0 || record.reserved != 0) return "unknown flags";
+  if ((record.flags & ~(SLUICE_RECORD_DELETED | SLUICE_RECORD_WHOLE)) != 0 || record.reserved != 0)
+    return "unknown flags";
   const Json& attributes = manifest["entity_types"][record.type]["attributes"];
   std::set<std::uint32_t> seen;
   for (std::uint32_t i = 0; i < record.value_count; ++i) {

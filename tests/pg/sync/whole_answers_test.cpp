@@ -102,6 +102,11 @@ class NoKey final : public fetch::CredentialSource {
 
 class WholeAnswers : public sluice::testing::PgTest {
  protected:
+  void TearDown() override {
+    client_.reset();  // what lives on the loop goes before it
+    vendor_.reset();
+    PgTest::TearDown();
+  }
   void SetUp() override {
     PgTest::SetUp();
     manifest_.id = "acme";

@@ -105,40 +105,24 @@ bool in_even_range(char32_t p) {
 /// ... and in these they are odd.
 bool in_odd_range(char32_t p) { return (p >= 0x139 && p <= 0x148) || (p >= 0x179 && p <= 0x17E); }
 
-/// Compatibility forms and multi-letter foldings; empty when `p` has none.
-Points special(char32_t p) {
+/// Letters whose small form is not next to them; 0 when `p` is none.
+char32_t far_small(char32_t p) {
   switch (p) {
-    case 0xDF:
-      return {U's', U's'};
-    case 0x130:
-      return {U'i', 0x307};
-    case 0x132:
-    case 0x133:
-      return {U'i', U'j'};
-    case 0x13F:
-    case 0x140:
-      return {U'l', 0xB7};
-    case 0x149:
-      return {0x2BC, U'n'};
     case 0x17F:
-      return {U's'};
+      return U's';
     case 0x178:
-      return {0xFF};
-    case 0xAA:
-      return {U'a'};
-    case 0xBA:
-      return {U'o'};
+      return 0xFF;
     case 0xB5:
-      return {0x3BC};
-    case 0xA0:
-      return {U' '};
+      return 0x3BC;
     default:
-      return {};
+      return 0;
   }
 }
 
 char32_t small(char32_t p) {
-  if (p >= 0xFF01 && p <= 0xFF5E) p -= 0xFEE0;
+  if (const char32_t far = far_small(p); far != 0) return far;
+  if (p == 0x130) return p;  // its small form is two
+  if (p >= 0xFF21 && p <= 0xFF3A) return p + 32;
   if (p >= U'A' && p <= U'Z') return p + 32;
   if (p >= 0xC0 && p <= 0xDE && p != 0xD7) return p + 32;
   if (in_even_range(p) && p % 2 == 0) return p + 1;
@@ -171,14 +155,7 @@ void append_composed(Points& out, char32_t point) {
 
 std::string fold_email(std::string_view text) {
   Points folded;
-  for (const char32_t point : trimmed(points_of(text))) {
-    const Points several = special(point);
-    if (several.empty()) {
-      append_composed(folded, small(point));
-    } else {
-      folded.insert(folded.end(), several.begin(), several.end());
-    }
-  }
+  for (const char32_t point : trimmed(points_of(text))) append_composed(folded, small(point));
   return text_of(folded);
 }
 
