@@ -351,7 +351,7 @@ TEST_F(ApiTest, bad_input_is_a_problem_with_a_code) {
       {"POST", "/connections", R"({"connector":"stripe","name":"n","second_connection":"yes"})",
        400, "request.bad_field"},
       {"POST", "/connections", R"({"connector":"stripe","name":"n","intervals":{"events":1e400}})",
-       400, "request.not_json"},
+       400, "request.bad_field"},
       {"POST", "/connections", R"({"connector":"stripe","name":"n","secret":"sk_very_secret"})",
        400, "request.unknown_field"},
       {"GET", "/links?state=maybe", {}, 400, "request.bad_parameter"},

@@ -452,7 +452,9 @@ def keys(fake):
 
 
 def fold(text):
-    return unicodedata.normalize("NFKC", text.strip()).casefold()
+    """NFC, and the case of one letter at a time: what has no single small letter stays."""
+    letters = unicodedata.normalize("NFC", text.strip())
+    return "".join(one.casefold() if len(one.casefold()) == 1 else one for one in letters)
 
 
 def links(fake):
