@@ -3,6 +3,7 @@
 // tests/pg/exact/pass_through_test.cpp.
 #include <sluice/sdk_json.hpp>
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -63,13 +64,13 @@ void check_documents(std::string_view text) {
   fuzz::check(numbers(lines) == numbers(written), "lines have the same digits", lines);
   fuzz::check(write_json(ready_json(text)) == text, "ready text goes out as it is");
   fuzz::check(same_jsonb(written, written), "a value is equal to itself", written);
-  // Of a name that comes twice the earlier value goes, and its numbers with it.
-  const auto given = numbers(text);
-  const auto kept = numbers(written);
-  fuzz::check(kept.size() <= given.size(), "no number is made", written);
-  if (kept.size() < given.size()) return;
-  for (std::size_t i = 0; i < given.size(); ++i)
-    fuzz::check(kept[i] == digits(given[i]), "a number has its digits", kept[i] + " " + given[i]);
+  // Of a name that comes twice the later value stands in the earlier one's place; what stood there goes.
+  std::vector<std::string> given;
+  for (const std::string& number : numbers(text)) given.push_back(digits(number));
+  std::vector<std::string> kept = numbers(written);
+  std::ranges::sort(given);
+  std::ranges::sort(kept);
+  fuzz::check(std::ranges::includes(given, kept), "no number is made, and each has its digits", written);
 }
 
 void check_numbers(std::string_view text, const JsonCheck& check) {
