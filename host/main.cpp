@@ -392,7 +392,7 @@ class Host {
     server_ = expect(api::Server::listen(
         loop_.get_executor(), std::move(at),
         [this](api::HttpRequest& request) { return api_->handle(request); }, limits));
-    if (config_.listen_tls_certificate.empty() && !api::is_loopback(config_.listen_address))
+    if (config_.listen_tls_certificate.empty() && !wiring::is_this_machines(config_.listen_address))
       log::warning("host.listens_in_clear", {{"address", config_.listen_address}});
     if (config_.watch_port < 0) return;
     limits.connections_max = std::min<std::size_t>(limits.connections_max, 100);

@@ -85,7 +85,7 @@ Task<HttpResponse> set_secret(Call& call) {
   sync::SecretValues taken;
   const json body = co_await call.body_with_secrets(SecretsAt::value, taken);
   only_fields(body, {"value"});
-  required_text(body, "value");
+  (void)required_text(body, "value");  // refuses a body without it
   vault::Secret value = std::move(taken.at("value"));
   if (value.size() > kSecretBytesMax)
     bad_request("request.bad_field", "value is longer than 64 KiB");

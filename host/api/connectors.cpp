@@ -173,15 +173,21 @@ std::string optional_text(const json& body, const char* name) {
   return required_text(body, name);
 }
 
+/// Which version of the connector in the path {version, sha256} name.
+sync::InstallRequest wanted_version(const Call& call, const json& body) {
+  sync::InstallRequest wanted;
+  wanted.connector = call.part("connector");
+  wanted.version = optional_text(body, "version");
+  wanted.sha256 = optional_text(body, "sha256");
+  return wanted;
+}
+
 Task<HttpResponse> install(Call& call) {
   const json body = co_await call.body();
   only_fields(body, {"version", "sha256", "accept_loss"});
   if (body.contains("accept_loss") && !body["accept_loss"].is_boolean())
     bad_request("request.bad_field", "accept_loss must be true or false");
-  sync::InstallRequest wanted;
-  wanted.connector = call.part("connector");
-  wanted.version = optional_text(body, "version");
-  wanted.sha256 = optional_text(body, "sha256");
+  sync::InstallRequest wanted = wanted_version(call, body);
   wanted.accept_loss = body.value("accept_loss", false);
   if (call.principal.role == Role::operator_) wanted.approval = sync::Approval::given;
   const sync::InstallOutcome outcome = expect(
@@ -202,10 +208,7 @@ Task<HttpResponse> install(Call& call) {
 Task<HttpResponse> approve(Call& call) {
   const json body = co_await call.body();
   only_fields(body, {"version", "sha256"});
-  sync::InstallRequest wanted;
-  wanted.connector = call.part("connector");
-  wanted.version = optional_text(body, "version");
-  wanted.sha256 = optional_text(body, "sha256");
+  sync::InstallRequest wanted = wanted_version(call, body);
   const sync::ApprovedVersion approved = expect(co_await call.services.connections.approve(
       call.principal.workspace, std::move(wanted), call.actor()));
   json document;

@@ -1,18 +1,15 @@
 #include "api/refusals.hpp"
 
-#include "base/bytes.hpp"
 #include "base/log.hpp"
 #include "sync/audit.hpp"
 
 #include <fmt/format.h>
-#include <sodium.h>
 
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
 #include <algorithm>
-#include <array>
 
 namespace sluice::api {
 namespace {
@@ -30,32 +27,30 @@ const pg::Statement kUsed{"refusals_used", R"(
   from (select w, i from unnest($1::bigint[], $2::bigint[]) u (w, i) order by w, i) used
   where t.workspace_id = used.w and t.token_id = used.i)"};
 
-std::string hash_of(std::string_view authorization) {
-  std::array<std::uint8_t, crypto_generichash_BYTES> hash{};
-  crypto_generichash(hash.data(), hash.size(), as_bytes(authorization).data(), authorization.size(),
-                     nullptr, 0);
-  return {reinterpret_cast<const char*>(hash.data()), hash.size()};
-}
-
 }  // namespace
 
 Refusals::Minute Refusals::minute() const {
   return std::chrono::duration_cast<std::chrono::minutes>(clock_.now()).count();
 }
 
-Refusals::OfPeer& Refusals::of(const std::string& peer) {
-  const Minute now = minute();
-  const bool has_room = peers_.size() < limits_.peers_max || peers_.contains({now, peer});
-  return peers_[{now, has_room ? peer : kOthers}];
+std::pair<Refusals::Minute, std::string> Refusals::entry_of(const std::string& peer) const {
+  std::pair<Minute, std::string> entry(minute(), peer);
+  if (peers_.size() >= limits_.peers_max && !peers_.contains(entry)) entry.second = kOthers;
+  return entry;
 }
 
-bool Refusals::is_known(const std::string& hash) {
+std::int64_t Refusals::wrong_of(const std::string& peer) const {
+  const auto found = peers_.find(entry_of(peer));
+  return found == peers_.end() ? 0 : found->second.wrong;
+}
+
+bool Refusals::is_known(const Bytes& hash) const {
   const auto found = known_.find(hash);
   return found != known_.end() && clock_.steady() - found->second < kKnownFor;
 }
 
 Task<Result<void>> Refusals::admit(std::string authorization, std::string peer) {
-  if (of(peer).wrong <= limits_.free_a_minute || is_known(hash_of(authorization)))
+  if (wrong_of(peer) <= limits_.free_a_minute || is_known(token_hash(authorization)))
     co_return Result<void>();
   if (waiting_ >= limits_.waiting_max) {
     ++turned_away_total_;
@@ -83,13 +78,13 @@ void Refusals::accepted(std::string_view authorization, const Principal& princip
   if (known_.size() >= limits_.known_max)
     std::erase_if(known_, [now](const auto& one) { return now - one.second >= kKnownFor; });
   if (known_.size() >= limits_.known_max) known_.clear();
-  known_[hash_of(authorization)] = now;
+  known_[token_hash(authorization)] = now;
   used_.emplace(principal.workspace.value, principal.token_id);
 }
 
 void Refusals::wrong(const std::string& peer) {
   ++wrong_total_;
-  if (++of(peer).wrong == 1)
+  if (++peers_[entry_of(peer)].wrong == 1)
     log::warning("token.wrong", {{"peer", peer}, {"more", "counted in the audit, by the minute"}});
 }
 

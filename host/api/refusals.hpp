@@ -7,11 +7,12 @@
 #include <set>
 #include <string>
 #include <string_view>
-#include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "api/tokens.hpp"
 #include "base/async.hpp"
+#include "base/bytes.hpp"
 #include "base/clock.hpp"
 #include "base/error.hpp"
 #include "pg/pool.hpp"
@@ -80,8 +81,10 @@ class Refusals {
   };
 
   [[nodiscard]] Minute minute() const;
-  OfPeer& of(const std::string& peer);
-  [[nodiscard]] bool is_known(const std::string& hash);
+  /// Where a peer is counted: by its own name, or among the others.
+  [[nodiscard]] std::pair<Minute, std::string> entry_of(const std::string& peer) const;
+  [[nodiscard]] std::int64_t wrong_of(const std::string& peer) const;  ///< in this minute
+  [[nodiscard]] bool is_known(const Bytes& hash) const;
   Task<void> write_wrong(pg::Pool& pool);
   Task<void> write_refused(pg::Pool& pool);
   Task<void> write_used(pg::Pool& pool);
@@ -89,7 +92,7 @@ class Refusals {
   const Clock& clock_;
   const RefusalLimits limits_;
   std::map<std::pair<Minute, std::string>, OfPeer> peers_;
-  std::unordered_map<std::string, std::chrono::steady_clock::time_point> known_;
+  std::map<Bytes, std::chrono::steady_clock::time_point> known_;  ///< by token_hash()
   std::chrono::steady_clock::time_point next_turn_{};
   std::size_t waiting_ = 0;
   std::vector<Refused> lines_;

@@ -5,43 +5,13 @@
 #include <vector>
 
 #include "base/bytes.hpp"
+#include "base/characters.hpp"
 
 namespace sluice::api {
 namespace {
 
 std::optional<std::uint32_t> four_digits(std::string_view text) {
-  if (text.size() < 4) return std::nullopt;
-  std::uint32_t value = 0;
-  for (const char c : text.substr(0, 4)) {
-    const int digit = c >= '0' && c <= '9'   ? c - '0'
-                      : c >= 'a' && c <= 'f' ? c - 'a' + 10
-                      : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                             : -1;
-    if (digit < 0) return std::nullopt;
-    value = value << 4 | static_cast<std::uint32_t>(digit);
-  }
-  return value;
-}
-
-void add_utf8(WipedText& out, std::uint32_t code) {
-  const auto byte = [&out](std::uint32_t value) {
-    out += static_cast<char>(static_cast<unsigned char>(value));
-  };
-  if (code < 0x80) {
-    byte(code);
-  } else if (code < 0x800) {
-    byte(0xC0 | code >> 6);
-    byte(0x80 | (code & 63));
-  } else if (code < 0x10000) {
-    byte(0xE0 | code >> 12);
-    byte(0x80 | (code >> 6 & 63));
-    byte(0x80 | (code & 63));
-  } else {
-    byte(0xF0 | code >> 18);
-    byte(0x80 | (code >> 12 & 63));
-    byte(0x80 | (code >> 6 & 63));
-    byte(0x80 | (code & 63));
-  }
+  return text.size() < 4 ? std::nullopt : hex_number(text.substr(0, 4));
 }
 
 /// What stands between the quotes; nullopt when that is no text.
@@ -67,14 +37,14 @@ std::optional<WipedText> decoded(std::string_view raw) {
     auto code = kind == 'u' ? four_digits(raw) : std::nullopt;
     if (!code || *code == 0) return std::nullopt;
     raw.remove_prefix(4);
-    if (*code >= 0xD800 && *code < 0xDC00) {
+    if (is_high_half(*code)) {
       if (!raw.starts_with("\\u")) return std::nullopt;
       const auto low = four_digits(raw.substr(2));
-      if (!low || *low < 0xDC00 || *low > 0xDFFF) return std::nullopt;
+      if (!low || !is_low_half(*low)) return std::nullopt;
       raw.remove_prefix(6);
-      code = 0x10000 + ((*code - 0xD800) << 10) + (*low - 0xDC00);
+      code = of_halves(*code, *low);
     }
-    add_utf8(out, *code);
+    out += utf8_of(*code).view();
   }
   if (!is_utf8(out.view())) return std::nullopt;
   return out;

@@ -253,12 +253,6 @@ Task<bool> send(ServerState& state, Peer& peer, const HttpResponse& answer, bool
 
 }  // namespace
 
-bool is_loopback(const std::string& address) {
-  boost::system::error_code error;
-  const auto ip = asio::ip::make_address(address, error);
-  return !error && ip.is_loopback();
-}
-
 Result<std::unique_ptr<Server>> Server::listen(Executor executor, ListenAt at, Handler handler,
                                                ServerLimits limits) {
   std::optional<TlsFiles> tls;

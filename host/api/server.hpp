@@ -38,9 +38,6 @@ struct ListenAt {
   std::string tls_certificate, tls_key;
 };
 
-/// 127.0.0.0/8 or ::1: what comes from this machine alone.
-[[nodiscard]] bool is_loopback(const std::string& address);
-
 using Handler = std::function<Task<HttpResponse>(HttpRequest&)>;
 
 struct ServerState;

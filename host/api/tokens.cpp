@@ -1,6 +1,5 @@
 #include "api/tokens.hpp"
 
-#include "base/bytes.hpp"
 #include "base/printable.hpp"
 
 #include <fmt/format.h>
@@ -26,12 +25,6 @@ const pg::Statement kFind{"token_find", R"(
 const pg::Statement kGuard{"token_guard", R"(
   select 1 / count(*) from sluice.token where workspace_id = $1 and token_id = $2 and revoked_at is null)"};
 constexpr std::string_view kGuardFails = "22012";
-
-Bytes hash_of(std::string_view secret) {
-  Bytes hash(32);
-  crypto_generichash(hash.data(), hash.size(), as_bytes(secret).data(), secret.size(), nullptr, 0);
-  return hash;
-}
 
 struct Parsed {
   std::int64_t workspace = 0;
@@ -74,6 +67,12 @@ std::optional<Role> role_of(std::string_view name) {
   return std::nullopt;
 }
 
+Bytes token_hash(std::string_view secret) {
+  Bytes hash(32);
+  crypto_generichash(hash.data(), hash.size(), as_bytes(secret).data(), secret.size(), nullptr, 0);
+  return hash;
+}
+
 std::string Principal::text() const {
   std::string all = fmt::format("token {} '{}'", token_id, printable(name));
   if (!peer.empty()) all += " from " + peer;
@@ -85,7 +84,7 @@ Task<std::string> create_token(pg::Connection& connection, WorkspaceId workspace
   Bytes random(kSecretBytes);
   randombytes_buf(random.data(), random.size());
   const std::string secret = to_base64url(random);
-  pg::Params params(workspace, name, to_string(role), hash_of(secret));
+  pg::Params params(workspace, name, to_string(role), token_hash(secret));
   const auto made = co_await connection.query(kInsert, std::move(params));
   co_return fmt::format("slc_{}_{}_{}", workspace.value, made.get<std::int64_t>(0, 0), secret);
 }
@@ -105,7 +104,7 @@ Task<Result<Principal>> authenticate(pg::Pool& pool, std::string authorization) 
   const auto found = co_await pool.query(kFind, pg::Params(parsed->workspace, parsed->token));
   if (found.empty()) co_return unknown();
   const Bytes expected = found.get<Bytes>(0, 0);
-  const Bytes actual = hash_of(parsed->secret);
+  const Bytes actual = token_hash(parsed->secret);
   if (expected.size() != actual.size() ||
       sodium_memcmp(expected.data(), actual.data(), actual.size()) != 0) {
     co_return unknown();

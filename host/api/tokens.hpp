@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "base/async.hpp"
+#include "base/bytes.hpp"
 #include "base/error.hpp"
 #include "base/ids.hpp"
 #include "pg/error.hpp"
@@ -31,6 +32,9 @@ struct Principal {
   /// For the audit: "token 3 'dashboard' from 192.0.2.7".
   [[nodiscard]] std::string text() const;
 };
+
+/// What is kept of a secret: BLAKE2b, 32 bytes.
+[[nodiscard]] Bytes token_hash(std::string_view secret);
 
 /// Makes a token; the returned text is the only copy.
 Task<std::string> create_token(pg::Connection& connection, WorkspaceId workspace, std::string name,

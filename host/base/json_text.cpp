@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "base/characters.hpp"
 #include "base/decimal.hpp"
 
 namespace sluice {
@@ -15,21 +16,12 @@ bool is_digit(char c) { return c >= '0' && c <= '9'; }
 /// The four hex digits at `at`, or -1.
 int hex4(std::string_view text, std::size_t at) {
   if (at + 4 > text.size()) return -1;
-  int value = 0;
-  for (std::size_t i = at; i < at + 4; ++i) {
-    const char c = text[i];
-    const int digit = is_digit(c)              ? c - '0'
-                      : (c >= 'a' && c <= 'f') ? c - 'a' + 10
-                      : (c >= 'A' && c <= 'F') ? c - 'A' + 10
-                                               : -1;
-    if (digit < 0) return -1;
-    value = value * 16 + digit;
-  }
-  return value;
+  const auto value = hex_number(text.substr(at, 4));
+  return value ? static_cast<int>(*value) : -1;
 }
 
-bool is_high(int unit) { return unit >= 0xD800 && unit <= 0xDBFF; }
-bool is_low(int unit) { return unit >= 0xDC00 && unit <= 0xDFFF; }
+bool is_high(int unit) { return unit >= 0 && is_high_half(static_cast<std::uint32_t>(unit)); }
+bool is_low(int unit) { return unit >= 0 && is_low_half(static_cast<std::uint32_t>(unit)); }
 
 /// The escaped low half that must follow a high one at `at` ("\uDC00"), or -1.
 int low_half(std::string_view text, std::size_t at) {
@@ -270,25 +262,6 @@ void append_json_string(std::string& out, std::string_view text) {
 
 namespace {
 
-void append_utf8(std::string& out, std::uint32_t code) {
-  const auto put = [&out](std::uint32_t byte) { out.push_back(static_cast<char>(byte)); };
-  if (code < 0x80) {
-    put(code);
-  } else if (code < 0x800) {
-    put(0xC0 | code >> 6);
-    put(0x80 | (code & 0x3F));
-  } else if (code < 0x10000) {
-    put(0xE0 | code >> 12);
-    put(0x80 | (code >> 6 & 0x3F));
-    put(0x80 | (code & 0x3F));
-  } else {
-    put(0xF0 | code >> 18);
-    put(0x80 | (code >> 12 & 0x3F));
-    put(0x80 | (code >> 6 & 0x3F));
-    put(0x80 | (code & 0x3F));
-  }
-}
-
 std::size_t end_of_string(std::string_view text, std::size_t at) {
   for (++at; at < text.size() && text[at] != '"'; ++at) {
     if (text[at] == '\\') ++at;
@@ -337,13 +310,12 @@ std::string text_of_json_string(std::string_view quoted) {
     const int unit = hex4(text, at + 2);
     at += 6;
     const int low = is_high(unit) ? low_half(text, at) : -1;
+    auto code = static_cast<std::uint32_t>(unit);
     if (low >= 0) {
       at += 6;
-      append_utf8(out,
-                  static_cast<std::uint32_t>(0x10000 + ((unit - 0xD800) << 10) + (low - 0xDC00)));
-    } else {
-      append_utf8(out, static_cast<std::uint32_t>(unit));
+      code = of_halves(code, static_cast<std::uint32_t>(low));
     }
+    out += utf8_of(code).view();
   }
   return out;
 }

@@ -105,10 +105,15 @@ struct InstallOptions {
   bool accept_loss = false;
 };
 
-void install_connector(const Context& context, const InstallOptions& options) {
+json wanted_version(const InstallOptions& options) {
   json body = json::object();
   if (!options.version.empty()) body["version"] = options.version;
   if (!options.sha256.empty()) body["sha256"] = options.sha256;
+  return body;
+}
+
+void install_connector(const Context& context, const InstallOptions& options) {
+  json body = wanted_version(options);
   if (options.accept_loss) body["accept_loss"] = true;
   const json answer =
       context.client().send("POST", "/connectors/" + Client::escape(options.id) + "/install", body);
@@ -124,9 +129,7 @@ void install_connector(const Context& context, const InstallOptions& options) {
 }
 
 void approve_connector(const Context& context, const InstallOptions& options) {
-  json body = json::object();
-  if (!options.version.empty()) body["version"] = options.version;
-  if (!options.sha256.empty()) body["sha256"] = options.sha256;
+  const json body = wanted_version(options);
   const json answer = context.client().global(
       "POST", "/v1/connectors/" + Client::escape(options.id) + "/approve", body);
   context.say(answer, fmt::format("approved {} {} ({}): workspaces may install it", options.id,

@@ -9,6 +9,8 @@
 #include <cstring>
 #include <optional>
 
+#include "base/characters.hpp"
+
 namespace sluice::fetch {
 namespace {
 
@@ -17,49 +19,18 @@ bool is_base64(char c) {
          c == '/' || c == '-' || c == '_';
 }
 
-int hex_digit(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  return -1;
-}
-
-std::optional<std::uint32_t> hex_number(std::string_view digits) {
-  std::uint32_t value = 0;
-  for (const char c : digits) {
-    const int digit = hex_digit(c);
-    if (digit < 0) return std::nullopt;
-    value = value << 4 | static_cast<std::uint32_t>(digit);
-  }
-  return value;
-}
-
 /// One character of a text, as somebody wrote it.
 struct Written {
-  std::array<char, 4> bytes{};  ///< in UTF-8
-  std::size_t size = 0;
+  Utf8 character;
   std::size_t length = 0;  ///< of how it is written; 0: it is not written so
 };
 
-void encode(std::uint32_t code, Written& out) {
-  const auto byte = [&out](std::uint32_t value) {
-    out.bytes[out.size++] = static_cast<char>(static_cast<unsigned char>(value));
-  };
-  if (code < 0x80) {
-    byte(code);
-  } else if (code < 0x800) {
-    byte(0xC0 | code >> 6);
-    byte(0x80 | (code & 63));
-  } else if (code < 0x10000) {
-    byte(0xE0 | code >> 12);
-    byte(0x80 | (code >> 6 & 63));
-    byte(0x80 | (code & 63));
-  } else {
-    byte(0xF0 | code >> 18);
-    byte(0x80 | (code >> 12 & 63));
-    byte(0x80 | (code >> 6 & 63));
-    byte(0x80 | (code & 63));
-  }
+Written one_character(char c, std::size_t length) {
+  Written out;
+  out.character.bytes[0] = c;
+  out.character.size = 1;
+  out.length = length;
+  return out;
 }
 
 constexpr std::size_t kBackslashesMax = 16;  ///< JSON within JSON within JSON within JSON
@@ -74,32 +45,23 @@ Written json_escape(std::string_view text) {
   if (at == std::string_view::npos || text[at] == '"' || text[at] == '/') {
     // A run of backslashes that ends here stands for one.
     const bool is_backslash = at == std::string_view::npos;
-    if (is_backslash) at = text.size();
-    out.bytes[0] = is_backslash ? '\\' : text[at];
-    out.size = 1;
-    out.length = is_backslash ? at : at + 1;
-    return out;
+    return is_backslash ? one_character('\\', text.size()) : one_character(text[at], at + 1);
   }
-  if (text[at] != 'u' || text.size() < at + 5) {
-    out.bytes[0] = '\\';
-    out.size = 1;
-    out.length = at;
-    return out;
-  }
+  if (text[at] != 'u' || text.size() < at + 5) return one_character('\\', at);
   auto code = hex_number(text.substr(at + 1, 4));
   if (!code) return out;
   std::size_t end = at + 5;
-  if (*code >= 0xD800 && *code < 0xDC00) {
+  if (is_high_half(*code)) {
     const std::string_view rest = text.substr(end);
     const std::size_t next = rest.find_first_not_of('\\');
     if (next == 0 || next == std::string_view::npos || rest.size() < next + 5 || rest[next] != 'u')
       return out;
     const auto low = hex_number(rest.substr(next + 1, 4));
-    if (!low || *low < 0xDC00 || *low > 0xDFFF) return out;
-    code = 0x10000 + ((*code - 0xD800) << 10) + (*low - 0xDC00);
+    if (!low || !is_low_half(*low)) return out;
+    code = of_halves(*code, *low);
     end += next + 5;
   }
-  encode(*code, out);
+  out.character = utf8_of(*code);
   out.length = end;
   return out;
 }
@@ -116,10 +78,7 @@ Written percent_escape(std::string_view text, int again) {
   if (text.size() < at + 2) return out;
   const auto byte = hex_number(text.substr(at, 2));
   if (!byte) return out;
-  out.bytes[0] = static_cast<char>(static_cast<unsigned char>(*byte));
-  out.size = 1;
-  out.length = at + 2;
-  return out;
+  return one_character(static_cast<char>(static_cast<unsigned char>(*byte)), at + 2);
 }
 
 char base64_standard(char c) {
@@ -141,11 +100,12 @@ std::size_t length_of(std::string_view text, std::string_view needle, Same same,
     if (at >= text.size()) return 0;
     const std::string_view rest = text.substr(at);
     const auto take = [&](const Written& written) {
-      if (written.length == 0 || written.size > needle.size() - matched) return false;
-      for (std::size_t i = 0; i < written.size; ++i) {
-        if (same(written.bytes[i]) != same(needle[matched + i])) return false;
+      const Utf8& character = written.character;
+      if (written.length == 0 || character.size > needle.size() - matched) return false;
+      for (std::size_t i = 0; i < character.size; ++i) {
+        if (same(character.bytes[i]) != same(needle[matched + i])) return false;
       }
-      matched += written.size;
+      matched += character.size;
       at += written.length;
       return true;
     };

@@ -183,22 +183,37 @@ Task<EnqueuedPart> enqueue_part(pg::Fenced& fenced, WorkspaceId workspace,
   co_return part;
 }
 
-Task<DeactivatedPart> deactivate_part(pg::Fenced& fenced, WorkspaceId workspace, RuleId rule,
-                                      std::string name, EntityId after) {
+namespace {
+
+enum class Wanted { linked, all };
+
+/// The next links of a rule, and what becomes of them told; `sources` gets whose they are.
+Task<DeactivatedPart> look_at_links(pg::Fenced& fenced, WorkspaceId workspace, RuleId rule,
+                                    std::string name, EntityId after, Wanted wanted,
+                                    pg::Array& sources) {
   DeactivatedPart part;
   part.last = after;
   pg::Params where(workspace, rule, after, std::int64_t{kDeactivateBatch});
   const pg::QueryResult rows = co_await fenced.query(kLinksOfRule, std::move(where));
   part.looked = rows.rows();
   part.more = rows.rows() == kDeactivateBatch;
-  pg::Array sources(pg::Oid::int8);
   for (int r = 0; r < rows.rows(); ++r) {
     part.last = rows.get<EntityId>(r, 0);
-    if (!rows.get<bool>(r, 3)) continue;
+    if (wanted == Wanted::linked && !rows.get<bool>(r, 3)) continue;
     sources.add(part.last.value);
     part.changes.retarget(name, rows.get<std::int64_t>(r, 1), part.last.value,
                           rows.get<std::optional<std::int64_t>>(r, 2), std::nullopt);
   }
+  co_return part;
+}
+
+}  // namespace
+
+Task<DeactivatedPart> deactivate_part(pg::Fenced& fenced, WorkspaceId workspace, RuleId rule,
+                                      std::string name, EntityId after) {
+  pg::Array sources(pg::Oid::int8);
+  DeactivatedPart part = co_await look_at_links(fenced, workspace, rule, std::move(name), after,
+                                                Wanted::linked, sources);
   if (sources.size() == 0) co_return part;
   pg::Params params(workspace, rule, std::move(sources));
   co_await fenced.query(kDeactivate, std::move(params));
@@ -207,19 +222,9 @@ Task<DeactivatedPart> deactivate_part(pg::Fenced& fenced, WorkspaceId workspace,
 
 Task<DeactivatedPart> forget_part(pg::Fenced& fenced, WorkspaceId workspace, RuleId rule,
                                   std::string name, EntityId after) {
-  DeactivatedPart part;
-  part.last = after;
-  pg::Params where(workspace, rule, after, std::int64_t{kDeactivateBatch});
-  const pg::QueryResult rows = co_await fenced.query(kLinksOfRule, std::move(where));
-  part.looked = rows.rows();
-  part.more = rows.rows() == kDeactivateBatch;
   pg::Array sources(pg::Oid::int8);
-  for (int r = 0; r < rows.rows(); ++r) {
-    part.last = rows.get<EntityId>(r, 0);
-    sources.add(part.last.value);
-    part.changes.retarget(name, rows.get<std::int64_t>(r, 1), part.last.value,
-                          rows.get<std::optional<std::int64_t>>(r, 2), std::nullopt);
-  }
+  DeactivatedPart part =
+      co_await look_at_links(fenced, workspace, rule, std::move(name), after, Wanted::all, sources);
   if (sources.size() > 0) {
     pg::Params params(workspace, rule, std::move(sources));
     co_await fenced.query(kForgetLinks, std::move(params));

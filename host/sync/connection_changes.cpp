@@ -108,20 +108,13 @@ std::unexpected<Error> unknown_stream(const std::string& name, const std::string
               "connection '" + name + "' has no stream '" + stream + "'", "sluice status " + name);
 }
 
-bool declares(const contract::Manifest& manifest, std::string_view secret) {
-  return std::ranges::any_of(manifest.auth,
-                             [&](const auto& slot) { return slot.secret == secret; });
-}
-
 /// A configuration that leads a secret elsewhere needs it entered again, and nobody gives one that
 /// the connector does not have.
 Result<void> secrets_needed(const LoadedConnection& connection, const json& before,
                             const SecretValues& given) {
   const contract::Manifest& manifest = connection.manifest();
   for (const auto& [name, value] : given) {
-    if (declares(manifest, name)) continue;
-    return fail(ErrorKind::not_found, "connection.unknown_secret",
-                fmt::format("connector '{}' has no secret '{}'", connection.connector, name));
+    if (auto declared = check_declared(manifest, name); !declared) return declared;
   }
   const fetch::EgressAllowance allowance = expect(read_allowance(connection.egress));
   for (const contract::AuthSlot& slot : manifest.auth) {
@@ -152,10 +145,8 @@ Task<Result<CheckOutcome>> Connections::set_secret(WorkspaceId workspace, std::s
                                                    std::string actor) {
   auto connection = co_await load(workspace, name);
   if (!connection) co_return std::unexpected(connection.error());
-  if (!declares(connection->manifest(), secret)) {
-    co_return fail(ErrorKind::not_found, "connection.unknown_secret",
-                   fmt::format("connector '{}' has no secret '{}'", connection->connector, secret));
-  }
+  if (auto declared = check_declared(connection->manifest(), secret); !declared)
+    co_return std::unexpected(declared.error());
   SecretValues given;
   given.emplace(secret, std::move(value));
   const auto all_staged = co_await stage(*connection, std::move(given));

@@ -2,7 +2,6 @@
 
 #include "base/exact_json.hpp"
 #include "base/log.hpp"
-#include "base/printable.hpp"
 #include "base/within.hpp"
 #include "contract/config.hpp"
 #include "sync/audit.hpp"
@@ -239,18 +238,13 @@ Result<void> check_allowance(const contract::Manifest& manifest, const json& egr
 }
 
 Result<void> check_secrets(const contract::Manifest& manifest, const SecretValues& given) {
-  std::vector<std::string_view> declared;
   for (const contract::AuthSlot& slot : manifest.auth) {
-    declared.push_back(slot.secret);
     if (given.contains(slot.secret)) continue;
     return fail(ErrorKind::bad_input, "connection.missing_secret",
                 fmt::format("the secret '{}' ({}) is missing", slot.secret, slot.label), slot.hint);
   }
   for (const auto& [name, value] : given) {
-    if (std::find(declared.begin(), declared.end(), name) != declared.end()) continue;
-    return fail(ErrorKind::not_found, "connection.unknown_secret",
-                fmt::format("connector '{}' has no secret '{}'", manifest.id, printable(name)),
-                fmt::format("It has: {}", fmt::join(declared, ", ")));
+    if (auto declared = check_declared(manifest, name); !declared) return declared;
   }
   return {};
 }
@@ -527,8 +521,7 @@ Task<Result<CheckOutcome>> Connections::create(WorkspaceId workspace, NewConnect
                     "sluice connector enable " + wanted.connector);
   }
   if (refused) {
-    co_await transaction.query(kDeleteSecrets, pg::Params(workspace, connection.id));
-    co_await transaction.query(kDelete, pg::Params(workspace, connection.id));
+    co_await take_back(transaction, workspace, connection.id);
     co_await transaction.commit();
     co_return std::unexpected(std::move(*refused));
   }
@@ -560,11 +553,16 @@ Task<Result<CheckOutcome>> Connections::create(WorkspaceId workspace, NewConnect
   co_return outcome;
 }
 
+Task<void> Connections::take_back(pg::Transaction& transaction, WorkspaceId workspace,
+                                  ConnectionId connection) {
+  co_await transaction.query(kDeleteSecrets, pg::Params(workspace, connection));
+  co_await transaction.query(kDelete, pg::Params(workspace, connection));
+}
+
 Task<void> Connections::take_back(pg::Pool& pool, WorkspaceId workspace, ConnectionId connection) {
   auto lease = co_await pool.acquire();
   auto transaction = co_await pg::Transaction::begin(*lease);
-  co_await transaction.query(kDeleteSecrets, pg::Params(workspace, connection));
-  co_await transaction.query(kDelete, pg::Params(workspace, connection));
+  co_await take_back(transaction, workspace, connection);
   co_await transaction.commit();
 }
 

@@ -254,6 +254,8 @@ class Connections {
   }
   /// Of a connection that CHECK said no to: nothing stays.
   Task<void> take_back(pg::Pool& pool, WorkspaceId workspace, ConnectionId connection);
+  static Task<void> take_back(pg::Transaction& transaction, WorkspaceId workspace,
+                              ConnectionId connection);
   /// connection.account_connected: another connection has the account that CHECK answered.
   static Task<std::optional<Error>> refusal_of(pg::Transaction& transaction,
                                                const LoadedConnection& made,

@@ -1,6 +1,12 @@
 #include "sync/secret_purpose.hpp"
 
+#include "base/printable.hpp"
 #include "fetch/auth.hpp"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <vector>
 
 namespace sluice::sync {
 
@@ -21,6 +27,17 @@ vault::Purpose purpose_of(const contract::Manifest& manifest, const nlohmann::js
   purpose.over_loopback(allowance.addresses.loopback);
   purpose.over_private_networks(allowance.addresses.private_networks);
   return purpose;
+}
+
+Result<void> check_declared(const contract::Manifest& manifest, std::string_view secret) {
+  std::vector<std::string_view> declared;
+  for (const contract::AuthSlot& slot : manifest.auth) {
+    if (slot.secret == secret) return {};
+    declared.push_back(slot.secret);
+  }
+  return fail(ErrorKind::not_found, "connection.unknown_secret",
+              fmt::format("connector '{}' has no secret '{}'", manifest.id, printable(secret)),
+              fmt::format("It has: {}", fmt::join(declared, ", ")));
 }
 
 }  // namespace sluice::sync

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <string_view>
 
+#include "base/error.hpp"
 #include "contract/manifest.hpp"
 #include "fetch/policy.hpp"
 #include "vault/purpose.hpp"
@@ -17,5 +18,10 @@ namespace sluice::sync {
                                         const nlohmann::json& config,
                                         const fetch::EgressAllowance& allowance,
                                         std::string_view secret);
+
+/// A secret of a name that no slot has would go nowhere: Error(not_found,
+/// "connection.unknown_secret"), with the names that there are.
+[[nodiscard]] Result<void> check_declared(const contract::Manifest& manifest,
+                                          std::string_view secret);
 
 }  // namespace sluice::sync

@@ -334,10 +334,6 @@ std::filesystem::path default_data_directory(
          ".local/share/sluice";
 }
 
-bool is_this_machines(const std::string& address) {
-  return address.starts_with("127.") || address == "::1";
-}
-
 /// Tokens and vendors' keys go over the first, what this host does over the second.
 Result<void> check_listeners(const Config& config) {
   if (config.listen_tls_certificate.empty() != config.listen_tls_key.empty()) {
@@ -346,8 +342,8 @@ Result<void> check_listeners(const Config& config) {
                 "Name both, or none");
   }
   if (config.listen_insecure) return {};
-  const bool is_open = config.listen_tls_certificate.empty() &&
-                       !is_this_machines(config.listen_address);
+  const bool is_open =
+      config.listen_tls_certificate.empty() && !is_this_machines(config.listen_address);
   const bool is_watched = config.watch_port >= 0 && !is_this_machines(config.watch_address);
   if (!is_open && !is_watched) return {};
   return fail(
@@ -363,6 +359,10 @@ Result<void> check_listeners(const Config& config) {
 }
 
 }  // namespace
+
+bool is_this_machines(const std::string& address) {
+  return address.starts_with("127.") || address == "::1";
+}
 
 const std::vector<ConfigKey>& config_keys() {
   static const std::vector<ConfigKey> keys = [] {

@@ -52,6 +52,9 @@ struct Config {
   std::int64_t retention_work_days = 30;
 };
 
+/// An address that only this machine reaches: 127.0.0.0/8 or ::1.
+[[nodiscard]] bool is_this_machines(const std::string& address);
+
 /// Every key there is, for --help and docs/operating: key, type, default, meaning.
 struct ConfigKey {
   std::string_view key;

@@ -9,6 +9,7 @@
 #include "base/failpoint.hpp"
 #include "model/storage.hpp"
 #include "pg/sync/next_host.hpp"
+#include "pg/sync/people.hpp"
 #include "support/pg_fixture.hpp"
 #include "sync/connection_state.hpp"
 #include "sync/stream_state.hpp"
@@ -16,56 +17,8 @@
 namespace sluice::sync {
 namespace {
 
-/// A workspace with acme.person, read by the snapshot stream "people", written as a sync writes.
-class ReconcileTest : public sluice::testing::PgTest {
+class ReconcileTest : public PeopleTest {
  protected:
-  void SetUp() override {
-    PgTest::SetUp();
-    manifest_.id = "acme";
-    manifest_.version = "1.0.0";
-    manifest_.document = nlohmann::json::object();
-    contract::EntityType person;
-    person.name = "person";
-    person.display_name = "Person";
-    person.display_attribute = "name";
-    contract::Attribute name;
-    name.name = "name";
-    name.required = true;
-    person.attributes.push_back(name);
-    manifest_.entity_types.push_back(person);
-    contract::Stream people;
-    people.name = "people";
-    people.entity_types = {"person"};
-    people.enumerates = {"person"};
-    manifest_.streams.push_back(people);
-    run(prepare());
-  }
-
-  Task<void> prepare() {
-    co_await make_world();
-    context_.workspace = WorkspaceId(1);
-    context_.connection = ConnectionId(1);
-    context_.run = RunId(1);
-    context_.stream = "people";
-    context_.lease_name = "account";
-    context_.epoch = Epoch(7);
-    context_.manifest = &manifest_;
-    catalogs_ = std::make_unique<model::Catalogs>(pool(), clock_);
-    writer_ = std::make_unique<ingest::Writer>(pool());
-    context_.catalog = co_await catalogs_->get(WorkspaceId(1));
-  }
-
-  Task<void> make_world() {
-    auto connection = co_await pool().acquire();
-    std::string world = sluice::testing::kOneStream;
-    world +=
-        "insert into sluice.sync_run (workspace_id, connection_id, stream, kind) values (1, 1, "
-        "'people', 'full');"
-        "insert into sluice.lease_epoch values (1, 'account', 7);";
-    co_await connection->script(std::move(world));
-    co_await model::install_types(*connection, WorkspaceId(1), manifest_);
-  }
-
   Store store() { return Store{pool(), clock_, *catalogs_, *writer_}; }
 
   BegunEnumeration begin() {
@@ -122,12 +75,6 @@ class ReconcileTest : public sluice::testing::PgTest {
   std::string living() {
     return ask("select count(*) from vendor.acme_person where deleted_at is null");
   }
-
-  SystemClock clock_;
-  contract::Manifest manifest_;
-  std::unique_ptr<model::Catalogs> catalogs_;
-  std::unique_ptr<ingest::Writer> writer_;
-  ingest::PageContext context_;
 };
 
 TEST_F(ReconcileTest, a_first_load_keeps_no_ids_and_compares_nothing) {

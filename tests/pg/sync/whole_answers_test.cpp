@@ -4,8 +4,7 @@
 
 #include <boost/asio.hpp>
 
-#include "model/storage.hpp"
-#include "support/pg_fixture.hpp"
+#include "pg/sync/people.hpp"
 #include "sync/reconcile.hpp"
 #include "sync/run.hpp"
 
@@ -100,36 +99,18 @@ class NoKey final : public fetch::CredentialSource {
   }
 };
 
-class WholeAnswers : public sluice::testing::PgTest {
+class WholeAnswers : public PeopleTest {
  protected:
   void TearDown() override {
     client_.reset();  // what lives on the loop goes before it
     vendor_.reset();
-    PgTest::TearDown();
+    PeopleTest::TearDown();
   }
   void SetUp() override {
-    PgTest::SetUp();
-    manifest_.id = "acme";
-    manifest_.version = "1.0.0";
-    manifest_.document = nlohmann::json::object();
-    contract::EntityType person;
-    person.name = "person";
-    person.display_name = "Person";
-    person.display_attribute = "name";
-    contract::Attribute name;
-    name.name = "name";
-    name.required = true;
-    person.attributes.push_back(name);
-    manifest_.entity_types.push_back(person);
-    contract::Stream people;
-    people.name = "people";
-    people.entity_types = {"person"};
-    people.enumerates = {"person"};
-    manifest_.streams.push_back(people);
+    PeopleTest::SetUp();
     contract::Host host;
     host.name = "api";
     manifest_.hosts.push_back(host);
-    run(prepare());
     vendor_ = std::make_unique<Vendor>(io());
     allowance_.base_urls["api"] = vendor_->url();
     allowance_.addresses.loopback = true;
@@ -139,29 +120,6 @@ class WholeAnswers : public sluice::testing::PgTest {
     fetch::BudgetOptions free;
     free.requests_per_second = 0;
     budget_ = std::make_unique<fetch::Budget>(free, clock_, delay_);
-  }
-
-  Task<void> prepare() {
-    context_.workspace = WorkspaceId(1);
-    context_.connection = ConnectionId(1);
-    context_.run = RunId(1);
-    context_.stream = "people";
-    context_.lease_name = "account";
-    context_.epoch = Epoch(7);
-    context_.manifest = &manifest_;
-    {
-      auto connection = co_await pool().acquire();
-      std::string world = sluice::testing::kOneStream;
-      world +=
-          "insert into sluice.sync_run (workspace_id, connection_id, stream, kind) values (1, 1, "
-          "'people', 'full');"
-          "insert into sluice.lease_epoch values (1, 'account', 7);";
-      co_await connection->script(std::move(world));
-      co_await model::install_types(*connection, WorkspaceId(1), manifest_);
-    }
-    catalogs_ = std::make_unique<model::Catalogs>(pool(), clock_);
-    writer_ = std::make_unique<ingest::Writer>(pool());
-    context_.catalog = co_await catalogs_->get(WorkspaceId(1));
   }
 
   /// Writes as the work of a connection does (ConnectionWork::RunSink).
@@ -218,19 +176,14 @@ class WholeAnswers : public sluice::testing::PgTest {
     return ask("select count(*)::text from vendor.acme_person where deleted_at is not null");
   }
 
-  SystemClock clock_;
   SystemEntropy entropy_;
   fetch::TimerDelay delay_;
-  contract::Manifest manifest_;
   nlohmann::json config_ = nlohmann::json::object();
   fetch::EgressAllowance allowance_;
   NoKey key_;
   std::unique_ptr<Vendor> vendor_;
   std::unique_ptr<fetch::Client> client_;
   std::unique_ptr<fetch::Budget> budget_;
-  std::unique_ptr<model::Catalogs> catalogs_;
-  std::unique_ptr<ingest::Writer> writer_;
-  ingest::PageContext context_;
   bool compared_ = false;
 };
 

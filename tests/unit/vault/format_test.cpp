@@ -170,8 +170,9 @@ TEST(VaultFormat, ALedgerThatIsCutIsNone) {
   std::set<std::size_t> ends;  // of its entries
   for (std::size_t size = 0; size < whole.size(); ++size) {
     const auto read = Ledger::parse(ByteView(whole).first(size));
-    if (read) ends.insert(read->all().size());
-    if (read) EXPECT_EQ(read->bytes().size(), size);
+    if (!read) continue;
+    ends.insert(read->all().size());
+    EXPECT_EQ(read->bytes().size(), size);
   }
   EXPECT_EQ(ends.size(), vectors().at("ledgers").back().at("entries").size());
 }
