@@ -14,6 +14,12 @@ inline void wipe_bytes(void* bytes, std::size_t size) {
   if (size != 0) ::explicit_bzero(bytes, size);
 }
 
+// A heap of the C kind whose memory is wiped when it goes back: for the libraries that let their
+// users bring one. Each pair with the C library's own malloc and free.
+[[nodiscard]] void* allocate_memory(std::size_t size) noexcept;
+[[nodiscard]] void* reallocate_memory(void* memory, std::size_t size) noexcept;
+void free_wiped(void* memory) noexcept;
+
 /// For containers that hold secrets for a moment: wherever they grow, move or end, nothing stays
 /// behind. Not for std::string, which keeps short texts in itself.
 template <class T>

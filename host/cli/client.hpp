@@ -18,6 +18,7 @@ struct ClientOptions {
   std::string url;  ///< "http://127.0.0.1:8420"
   std::string token;
   std::string workspace;
+  std::string ca_file;  ///< PEM; instead of the system's authorities
 };
 
 /// Failures are thrown: Failure with the problem's code, detail and hint; "host.unreachable" when

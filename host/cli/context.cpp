@@ -78,7 +78,7 @@ Client Context::client() const {
     throw Failure(Error(ErrorKind::denied, "token.missing", "no token",
                         "Use --token, SLUICE_TOKEN or ~/.config/sluice/token"));
   }
-  return Client({url, token, workspace});
+  return Client({url, token, workspace, ca_file});
 }
 
 void Context::show(const json& answer, const json& rows, const std::vector<Column>& columns) const {

@@ -26,6 +26,7 @@ struct Context {
   std::string url = environment("SLUICE_URL", "http://127.0.0.1:8420");
   std::string token = saved_token();
   std::string workspace = environment("SLUICE_WORKSPACE", "main");
+  std::string ca_file = environment("SLUICE_CA_FILE", "");
   bool as_json = false;
   int exit = 0;  ///< what the program ends with when nothing failed; a command may set it
 

@@ -19,6 +19,8 @@ int run(int argc, char** argv) {
   app.add_option("--url", context.url, "the host; SLUICE_URL");
   app.add_option("--token", context.token,
                  "SLUICE_TOKEN or ~/.config/sluice/token (better: no other user sees those)");
+  app.add_option("--ca-file", context.ca_file,
+                 "SLUICE_CA_FILE; who vouches for the host's certificate, if not the system");
   app.add_option("-w,--workspace", context.workspace, "SLUICE_WORKSPACE; main otherwise");
   app.add_flag("--json", context.as_json, "print the host's JSON");
   add_connector(app, context);

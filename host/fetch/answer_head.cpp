@@ -79,17 +79,14 @@ Result<AnswerHead::Part> AnswerHead::take(std::string_view line) {
   return Part::head;
 }
 
-/// "HTTP/1.1 200 OK", "HTTP/2 200": libcurl has refused what looks otherwise.
+/// "HTTP/1.1 200 OK": libcurl has refused what looks otherwise.
 void AnswerHead::begin(std::string_view status_line) {
   headers_.clear();
-  status_ = major_ = 0;
-  const std::size_t slash = status_line.find('/');
+  status_ = 0;
   const std::size_t blank = status_line.find(' ');
-  if (slash == std::string_view::npos || blank == std::string_view::npos) return;
-  const char* const end = status_line.data() + status_line.size();
-  std::from_chars(status_line.data() + slash + 1, end, major_);
+  if (blank == std::string_view::npos) return;
   const std::string_view rest = trimmed(status_line.substr(blank));
-  std::from_chars(rest.data(), end, status_);
+  std::from_chars(rest.data(), status_line.data() + status_line.size(), status_);
 }
 
 Result<AnswerHead::Part> AnswerHead::end() {
@@ -128,20 +125,19 @@ Result<void> AnswerHead::read_framing() {
     framing_ = Framing::no_body;
     return {};
   }
-  if (major_ >= 2) {
-    framing_ = Framing::stream;
-  } else if (!codings.empty() && !chunked) {
+  if (!codings.empty() && !chunked) {
     return odd_coding(
         fmt::format("the response has the transfer encoding '{}', and only chunked "
                     "was offered",
                     shown(codings.front())));
-  } else if (chunked) {
+  }
+  if (chunked) {
     framing_ = Framing::chunked;
     return {};
   }
   const auto lengths = elements(headers_, "Content-Length");
   if (lengths.empty()) {
-    if (framing_ == Framing::unknown) framing_ = Framing::connection_end;
+    framing_ = Framing::connection_end;
     return {};
   }
   std::optional<std::uint64_t> told;
@@ -158,7 +154,7 @@ Result<void> AnswerHead::read_framing() {
     told = bytes;
   }
   length_ = *told;
-  if (framing_ == Framing::unknown) framing_ = Framing::length;
+  framing_ = Framing::length;
   return {};
 }
 

@@ -18,7 +18,6 @@ enum class Framing {
   no_body,         ///< 204, 304: the head is all of it
   length,          ///< Content-Length
   chunked,         ///< the last chunk and the trailer behind it
-  stream,          ///< HTTP/2: the end of its stream
   connection_end,  ///< nothing but the end of the connection
 };
 
@@ -51,7 +50,6 @@ class AnswerHead {
   [[nodiscard]] Result<void> read_framing();
 
   bool begins_ = true;  ///< the next line is a status line
-  int major_ = 0;       ///< of the HTTP version
   int status_ = 0;
   Framing framing_ = Framing::unknown;
   std::uint64_t length_ = 0;

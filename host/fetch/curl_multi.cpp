@@ -293,23 +293,7 @@ std::size_t on_body(char* data, std::size_t, std::size_t size, void* user) noexc
 }
 
 // Curl's memory, which holds whole requests with their credentials, is wiped when it goes back.
-
-void free_wiped(void* memory) noexcept {
-  if (memory == nullptr) return;
-  wipe_bytes(memory, ::malloc_usable_size(memory));
-  std::free(memory);
-}
-
-void* realloc_wiped(void* memory, std::size_t size) noexcept {
-  void* const moved = std::malloc(size);
-  if (moved == nullptr || memory == nullptr) return moved;
-  std::memcpy(moved, memory, std::min(size, ::malloc_usable_size(memory)));
-  free_wiped(memory);
-  return moved;
-}
-
 char* duplicate(const char* text) noexcept { return ::strdup(text); }
-void* allocate(std::size_t size) noexcept { return std::malloc(size); }
 void* allocate_zeroed(std::size_t count, std::size_t size) noexcept {
   return std::calloc(count, size);
 }
@@ -317,7 +301,7 @@ void* allocate_zeroed(std::size_t count, std::size_t size) noexcept {
 /// curl_global_init counts its callers; each CurlMulti holds one.
 struct Global {
   Global() {
-    if (curl_global_init_mem(CURL_GLOBAL_DEFAULT, &allocate, &free_wiped, &realloc_wiped,
+    if (curl_global_init_mem(CURL_GLOBAL_DEFAULT, &allocate_memory, &free_wiped, &reallocate_memory,
                              &duplicate, &allocate_zeroed) != CURLE_OK) {
       throw Failure(Error(ErrorKind::internal, "fetch.curl.init", "libcurl cannot start"));
     }
@@ -539,12 +523,15 @@ struct CurlMulti::Core : std::enable_shared_from_this<Core> {
         static_cast<long>((connect + std::max(connect / 8, milliseconds(100))).count()));
     for (const std::string& pin : options.pins) append(transfer.pins, pin.c_str());
     if (transfer.pins) set(easy, CURLOPT_RESOLVE, transfer.pins.get());
-    // How: TLS 1.2 or later with verified names, HTTP/2 where TLS offers it.
+    set(easy, CURLOPT_NOPROXY,
+        "");  // or the environment's would turn off fetch.proxy, and the policy
+    // How: TLS 1.2 or later with verified names; HTTP/1.1, because HTTP/2 keeps credentials in the
+    // tables and copies of its own library, where nobody can wipe them.
     set(easy, CURLOPT_SSLVERSION, static_cast<long>(CURL_SSLVERSION_TLSv1_2));
     set(easy, CURLOPT_SSL_VERIFYPEER, 1L);
     set(easy, CURLOPT_SSL_VERIFYHOST, 2L);
     if (!options.ca_file.empty()) set(easy, CURLOPT_CAINFO, options.ca_file.c_str());
-    set(easy, CURLOPT_HTTP_VERSION, static_cast<long>(CURL_HTTP_VERSION_2TLS));
+    set(easy, CURLOPT_HTTP_VERSION, static_cast<long>(CURL_HTTP_VERSION_1_1));
     set(easy, CURLOPT_TCP_KEEPALIVE, 1L);
     if (request.fresh_connection) set(easy, CURLOPT_FRESH_CONNECT, 1L);
     // What: method, headers, body.
@@ -632,7 +619,6 @@ struct CurlMulti::Core : std::enable_shared_from_this<Core> {
         break;
       case Framing::no_body:
       case Framing::chunked:
-      case Framing::stream:
         break;  // libcurl has seen the end
     }
     if (transfer.inflater && !transfer.inflater->complete())
@@ -683,8 +669,6 @@ struct CurlMulti::Core : std::enable_shared_from_this<Core> {
       case CURLE_GOT_NOTHING:
       case CURLE_RECV_ERROR:
       case CURLE_SEND_ERROR:
-      case CURLE_HTTP2:
-      case CURLE_HTTP2_STREAM:
         return Error(lost, "fetch.transport.cut", detail,
                      "the connection broke before the answer was complete");
       case CURLE_BAD_CONTENT_ENCODING:

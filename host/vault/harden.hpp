@@ -13,8 +13,9 @@ struct Hardening {
 };
 
 /// Called first thing in main, before the root key is read and before any thread. Initialises
-/// libsodium, switches core dumps off. Fails (internal, "vault.hardening") when core dumps cannot
-/// be switched off. A memory lock limit that is too low is not fatal: it is logged as a warning
+/// libsodium, switches core dumps off, lets OpenSSL use memory that is wiped when it is freed.
+/// Fails (internal, "vault.hardening") when core dumps cannot be switched off, or OpenSSL is in use
+/// already. A memory lock limit that is too low is not fatal: it is logged as a warning
 /// ("vault.memory_not_locked") and returned, for /health.
 Result<Hardening> harden_process();
 

@@ -254,6 +254,7 @@ cli::Client Host::client(const std::string& token) const {
   options.url = url_;
   options.token = token.empty() ? token_ : token;
   options.workspace = "acme";
+  options.ca_file = ca_file;
   return cli::Client(options);
 }
 

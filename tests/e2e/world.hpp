@@ -49,6 +49,7 @@ class Host {
   std::string database;
   bool first_of_its_database = true;  ///< a host that comes later is given no token
   std::map<std::string, std::string> environment;
+  std::string ca_file;  ///< who vouches for the host, where it speaks TLS
   std::string program;  ///< another sluiced than the one that was built
   void kill_hard();
   /// SIGTERM; returns the exit code.

@@ -38,8 +38,6 @@ TEST(AnswerHead, SaysHowOneKnowsWhereTheAnswerEnds) {
       {{"HTTP/1.1 200 OK", "Transfer-Encoding: identity", ""}, Framing::connection_end},
       {{"HTTP/1.1 204 No Content", ""}, Framing::no_body},
       {{"HTTP/1.1 304 Not Modified", "Content-Length: 99999999", ""}, Framing::no_body},
-      {{"HTTP/2 200", ""}, Framing::stream},
-      {{"HTTP/2 200", "content-length: 7", ""}, Framing::stream, 7},
       {{"HTTP/1.1 200 OK", "Content-Encoding: gzip", ""}, Framing::connection_end, 0, true},
       {{"HTTP/1.1 200 OK", "Content-Encoding: identity, x-gzip", ""},
        Framing::connection_end,

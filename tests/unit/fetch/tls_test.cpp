@@ -1,8 +1,6 @@
 // TLS against a real server with a certificate made for the test.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
-#include <openssl/pem.h>
-#include <openssl/x509v3.h>
 
 #include <array>
 #include <boost/asio/ssl.hpp>
@@ -11,57 +9,16 @@
 
 #include "fakes.hpp"
 #include "fetch/client.hpp"
+#include "support/certificate.hpp"
 
 namespace sluice::fetch {
 namespace {
 
 using asio::ip::tcp;
+using sluice::testing::Certificate;
 using std::chrono::milliseconds;
 
-/// A self-signed certificate for api.example.com, valid for an hour around now or long expired.
-struct Certificate {
-  enum class Age { valid, expired };
-  explicit Certificate(Age age) : key(EVP_EC_gen("P-256")), x509(X509_new()) {
-    const long from = age == Age::valid ? -3600 : -7200;
-    const long to = age == Age::valid ? 3600 : -3600;
-    X509_set_version(x509, 2);
-    ASN1_INTEGER_set(X509_get_serialNumber(x509), 1);
-    X509_gmtime_adj(X509_getm_notBefore(x509), from);
-    X509_gmtime_adj(X509_getm_notAfter(x509), to);
-    X509_set_pubkey(x509, key);
-    X509_NAME* name = X509_get_subject_name(x509);
-    X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC,
-                               reinterpret_cast<const unsigned char*>("Sluice test"), -1, -1, 0);
-    X509_set_issuer_name(x509, name);
-    X509V3_CTX context;
-    X509V3_set_ctx_nodb(&context);
-    X509V3_set_ctx(&context, x509, x509, nullptr, nullptr, 0);
-    X509_EXTENSION* names =
-        X509V3_EXT_conf_nid(nullptr, &context, NID_subject_alt_name, "DNS:api.example.com");
-    X509_add_ext(x509, names, -1);
-    X509_EXTENSION_free(names);
-    X509_sign(x509, key, EVP_sha256());
-    path = (std::filesystem::temp_directory_path() /
-            fmt::format("sluice-tls-{}.pem", static_cast<void*>(this)))
-               .string();
-    std::FILE* file = std::fopen(path.c_str(), "w");
-    PEM_write_X509(file, x509);
-    std::fclose(file);
-  }
-  ~Certificate() {
-    std::filesystem::remove(path);
-    X509_free(x509);
-    EVP_PKEY_free(key);
-  }
-  Certificate(const Certificate&) = delete;
-  Certificate& operator=(const Certificate&) = delete;
-
-  EVP_PKEY* key;
-  X509* x509;
-  std::string path;  ///< the certificate alone, as a client trusts it
-};
-
-class TlsTest : public testing::Test {
+class TlsTest : public ::testing::Test {
  protected:
   TlsTest()
       : acceptor_(loop_, tcp::endpoint(asio::ip::address_v4::loopback(), 0)),
@@ -221,73 +178,6 @@ TEST_F(TlsTest, AnAnswerThatSaysItsLengthNeedsNoCloseNotify) {
   }
 }
 
-/// HTTP/2 as far as one answer needs it.
-class Http2Test : public TlsTest {
- protected:
-  static std::string frame(char type, char flags, char stream, const std::string& payload) {
-    std::string out = {0, 0, static_cast<char>(payload.size()), type, flags, 0, 0, 0, stream};
-    return out + payload;
-  }
-
-  static int choose_http2(SSL*, const unsigned char** out, unsigned char* size,
-                          const unsigned char*, unsigned, void*) {
-    static constexpr unsigned char kName[] = {'h', '2'};
-    *out = kName;
-    *size = sizeof kName;
-    return SSL_TLSEXT_ERR_OK;
-  }
-
-  /// Reads until the request's headers have come, then writes `bytes` and goes.
-  Task<> serve_http2(std::string bytes) {
-    tcp::socket socket = co_await acceptor_.async_accept(asio::use_awaitable);
-    asio::ssl::stream<tcp::socket> stream(std::move(socket), tls_);
-    try {
-      co_await stream.async_handshake(asio::ssl::stream_base::server, asio::use_awaitable);
-      const std::string settings = frame(4, 0, 0, "");
-      co_await asio::async_write(stream, asio::buffer(settings), asio::use_awaitable);
-      std::string preface(24, 0);
-      co_await asio::async_read(stream, asio::buffer(preface), asio::use_awaitable);
-      for (unsigned char type = 0; type != 1;) {  // HEADERS
-        std::array<unsigned char, 9> head{};
-        co_await asio::async_read(stream, asio::buffer(head), asio::use_awaitable);
-        std::string payload(static_cast<std::size_t>(head[0] << 16 | head[1] << 8 | head[2]), 0);
-        co_await asio::async_read(stream, asio::buffer(payload), asio::use_awaitable);
-        type = head[3];
-      }
-      co_await asio::async_write(stream, asio::buffer(bytes), asio::use_awaitable);
-      if (says_goodbye_) co_await stream.async_shutdown(asio::use_awaitable);
-      stream.next_layer().close();
-    } catch (const boost::system::system_error&) {
-    }
-  }
-};
-
-TEST_F(Http2Test, AnAnswerIsWholeWhenItsStreamHasEndedAndNoAnswerBefore) {
-  const Certificate certificate(Certificate::Age::valid);
-  SSL_CTX_use_certificate(tls_.native_handle(), certificate.x509);
-  SSL_CTX_use_PrivateKey(tls_.native_handle(), certificate.key);
-  SSL_CTX_set_alpn_select_cb(tls_.native_handle(), &choose_http2, nullptr);
-  options_.curl.ca_file = certificate.path;
-  options_.retry.tries_max = 1;
-  allowance_.base_urls["api"] = fmt::format("https://api.example.com:{}", port_);
-  const std::string ok(1, static_cast<char>(0x88));  // ":status: 200" of the static table
-  const std::string whole =
-      frame(1, 4, 1, ok) + frame(0, 0, 1, "1,Ann\n") + frame(0, 1, 1, "2,Bob\n");
-  says_goodbye_ = false;
-  for (std::size_t at = 0; at <= whole.size(); ++at) {
-    asio::co_spawn(loop_, serve_http2(whole.substr(0, at)), asio::detached);
-    const auto response = send();
-    if (at == whole.size()) {
-      EXPECT_EQ(response.body, "1,Ann\n2,Bob\n") << response.transport_error;
-      EXPECT_FALSE(response.unframed);
-      continue;
-    }
-    EXPECT_EQ(response.status, 0) << at;
-    EXPECT_TRUE(response.transport_error.starts_with("fetch.transport."))
-        << at << " " << response.status << " " << response.transport_error;
-  }
-}
-
 /// A proxy that opens a tunnel to the test's server, whatever name it is asked for.
 class ProxyTest : public TlsTest {
  protected:
@@ -365,6 +255,18 @@ TEST_F(ProxyTest, AVendorIsReachedByATunnelThatShowsTheProxyItsNameAndNothingEls
   EXPECT_TRUE(heard_.starts_with("CONNECT api.example.com:443 HTTP/1.1\r\n")) << heard_;
   EXPECT_EQ(heard_.find("sk_test_of_the_vendor"), std::string::npos);
   EXPECT_EQ(requests_, 1);
+}
+
+// libcurl reads them unless it is told otherwise; the policy admits every address behind a proxy.
+TEST_F(ProxyTest, TheEnvironmentDoesNotTurnTheProxyOff) {
+  for (const char* const name : {"NO_PROXY", "no_proxy"}) ::setenv(name, "*,example.com", 1);
+  lets_through_ = false;
+  allowance_ = EgressAllowance();
+  const auto response = send();
+  for (const char* const name : {"NO_PROXY", "no_proxy"}) ::unsetenv(name);
+  EXPECT_TRUE(response.transport_error.starts_with("fetch.transport.proxy: "))
+      << response.transport_error;
+  EXPECT_EQ(visitors_, 1);
 }
 
 TEST_F(ProxyTest, AProxyThatRefusesIsNamed) {
