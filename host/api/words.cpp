@@ -65,7 +65,10 @@ const Trouble& trouble_of(const std::string& error_class) {
 }
 
 std::string action_for(const Trouble& trouble, const StreamFacts& stream) {
-  const std::string again = "it is tried again " + when(stream);
+  const std::string again = !stream.running ? "it is tried again " + when(stream)
+                            : stream.worked_on
+                                ? "it is being tried again now"
+                                : "the host that tried it again is gone; another does";
   const std::string now = sync_command(stream);
   if (trouble.error_class == "AUTH") {
     return fmt::format(
@@ -77,7 +80,7 @@ std::string action_for(const Trouble& trouble, const StreamFacts& stream) {
   if (is_closed(stream)) {
     return fmt::format(
         "see that it leads where it should, and enter the secret again, which is tried at once: "
-        "sluice connection set-secret {} {}; {}",
+        "sluice connection set-secret {} {} --to-new-destination; {}",
         stream.connection, stream.secret.empty() ? "SECRET" : stream.secret, again);
   }
   if (trouble.error_class == "CONFIG")
@@ -92,6 +95,16 @@ std::string action_for(const Trouble& trouble, const StreamFacts& stream) {
   return fmt::format("nothing to do unless it lasts: {}", again);
 }
 
+/// "; waits for the vendor's rate …", where it does.
+std::string waits_for_rate(const StreamFacts& stream) {
+  if (!stream.running || !stream.running->held) return "";
+  const auto left = std::chrono::ceil<seconds>(*stream.running->held);
+  const auto at = std::chrono::ceil<seconds>(stream.now + *stream.running->held);
+  return fmt::format("; waits for the vendor's rate, the next request goes in {}, at {}",
+                     span_in_words(left), to_rfc3339(at));
+}
+
+/// Until a page of it has come, also while it is tried again: what is not mended does not look so.
 StreamWords failing(const StreamFacts& stream) {
   const Trouble& trouble = is_closed(stream) ? kClosed : trouble_of(stream.error_class);
   StreamWords words;
@@ -99,6 +112,7 @@ StreamWords failing(const StreamFacts& stream) {
   words.summary = with_reason(trouble.what, stream.reason);
   if (stream.failures > 1)
     words.summary += fmt::format(" ({} times in a row)", number_in_words(stream.failures));
+  words.summary += waits_for_rate(stream);
   words.action = action_for(trouble, stream);
   return words;
 }
@@ -112,13 +126,7 @@ StreamWords running(const StreamFacts& stream) {
                                                             : "reading what is new";
   words.summary = fmt::format("{}: {} records in {} pages", doing, number_in_words(run.records),
                               number_in_words(run.pages));
-  if (run.held) {
-    const auto left = std::chrono::ceil<seconds>(*run.held);
-    const auto at = std::chrono::ceil<seconds>(stream.now + *run.held);
-    words.summary +=
-        fmt::format("; waits for the vendor's rate, the next request goes in {}, at {}",
-                    span_in_words(left), to_rfc3339(at));
-  }
+  words.summary += waits_for_rate(stream);
   if (run.records_per_second && !run.held)
     words.summary += fmt::format(", {}/s", number_in_words(std::llround(*run.records_per_second)));
   const Estimate left = estimate(stream);
@@ -195,9 +203,9 @@ StreamWords held(const StreamFacts& stream) {
 
 StreamWords without_reconcile(const StreamFacts& stream) {
   const bool due = stream.next_run_at && *stream.next_run_at <= stream.now;
+  if (stream.failures > 0 || stream.state == "failed") return failing(stream);
   if (stream.running && stream.worked_on) return running(stream);
   if (stream.running) return abandoned();
-  if (stream.failures > 0 || stream.state == "failed") return failing(stream);
   if (due && !stream.worked_on && between(*stream.next_run_at, stream.now) > kOverdueAfter)
     return overdue(stream);
   if (due || stream.state == "new" || stream.state == "waiting" ||

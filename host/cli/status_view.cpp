@@ -153,6 +153,7 @@ bool is_quiet(const json& document) {
       return false;
     for (const json& stream : connection["streams"]) {
       const std::string health = stream["health"];
+      if (!stream["run"].is_null()) return false;
       if (health == "running" || health == "waiting" || health == "overdue") return false;
       if (health == "failing" && is_tried_soon(stream)) return false;
     }

@@ -731,6 +731,44 @@ TEST_F(VaultTest, RowsOfTheFormatBeforeOpenUntilAllAreSealedAnewAndNeverAfter) {
   EXPECT_EQ(told(), "vault.data_key.put_back");
 }
 
+// The host that seals ends before its commit, and behind it: whoever comes next goes on, and both
+// open what there is.
+TEST_F(VaultTest, APassThatEndsInItsMiddleIsGoneOnWithByWhoeverComesNext) {
+  make_rows_of_the_format_before();
+  EXPECT_EQ(told(), "new|old");
+  const auto algs = [&] {
+    return scalar("SELECT string_agg(DISTINCT alg::text, ',') FROM sluice.secret");
+  };
+  const auto seal = [&](pg::Fenced& transaction) {
+    EXPECT_TRUE(run(vault_->seal_anew(transaction, one_, kConnection, "api_key", purpose())));
+  };
+  EXPECT_THROW(fenced([&](pg::Connection&, pg::Fenced& transaction) {
+                 seal(transaction);
+                 throw std::runtime_error("killed before the commit");
+               }),
+               std::runtime_error);
+  EXPECT_EQ(algs(), "1");
+  EXPECT_EQ(told(), "new|old");
+  auto next = open_with(root_);
+  EXPECT_EQ(told(*next), "new|old");
+  fenced([&](pg::Connection&, pg::Fenced& transaction) { seal(transaction); });
+  // Killed behind the commit, before the end of the pass was said.
+  EXPECT_EQ(algs(), "2");
+  EXPECT_EQ(told(), "new|old");
+  EXPECT_EQ(told(*next), "new|old");
+  EXPECT_EQ(told(*open_with(root_)), "new|old");
+  fenced([&](pg::Connection& connection, pg::Fenced& transaction) {
+    EXPECT_TRUE(run(next->needs_sealing(connection, one_)));
+    EXPECT_TRUE(run(next->of_format_before(connection, one_, Ledger::Name(), 10)).empty());
+    run(next->end_sealing(transaction, one_));
+  });
+  EXPECT_EQ(told(), "new|old");
+  EXPECT_EQ(told(*next), "new|old");
+  sql("DELETE FROM sluice.secret; INSERT INTO sluice.secret SELECT * FROM public.dump_secret");
+  EXPECT_EQ(told(), "vault.secret.old_format");
+  EXPECT_EQ(told(*next), "vault.secret.old_format");
+}
+
 TEST_F(VaultTest, ARotationBeforeAllIsSealedAnewSealsWhatItTouches) {
   make_rows_of_the_format_before();
   put("api_key", "newest");

@@ -167,6 +167,27 @@ TEST(Words, what_mends_itself_asks_for_nothing) {
   EXPECT_TRUE(has(defect.action, "sluice run show 41")) << defect.action;
 }
 
+// Or "errors" would be empty each time that it is looked at while something is tried again.
+TEST(Words, what_failed_has_failed_also_while_it_is_tried_again) {
+  StreamFacts facts = failed("UPSTREAM_TRANSIENT", "502");
+  facts.state = "running";
+  facts.running = RunningFacts();
+  facts.worked_on = true;
+  EXPECT_EQ(describe(facts).health, "failing");
+  EXPECT_TRUE(has(describe(facts).summary, "502 (3 times in a row)")) << describe(facts).summary;
+  EXPECT_EQ(describe(facts).action, "nothing to do unless it lasts: it is being tried again now");
+  facts.running->held = std::chrono::milliseconds(44'100);
+  EXPECT_TRUE(has(describe(facts).summary, "(3 times in a row); waits for the vendor's rate"))
+      << describe(facts).summary;
+  facts.running->held.reset();
+  facts.worked_on = false;
+  EXPECT_EQ(describe(facts).health, "failing");
+  EXPECT_TRUE(has(describe(facts).action, "the host that tried it again is gone"));
+  facts.failures = 0;  // a page has come
+  facts.worked_on = true;
+  EXPECT_EQ(describe(facts).health, "running");
+}
+
 TEST(Words, a_full_read_says_how_far_it_is) {
   StreamFacts facts = reading(28'000, 100.0);
   facts.last_full_records = 100'000;
