@@ -149,6 +149,7 @@ class Scanner {
       ++at_;
       if (!digits()) return refuse("digits are missing after the point");
     }
+    std::size_t printed = at_ - begin;
     if (peek() == 'e' || peek() == 'E') {
       ++at_;
       if (peek() == '+' || peek() == '-') ++at_;
@@ -159,8 +160,10 @@ class Scanner {
       }
       if (exponent > kJsonExponentMax) return refuse("an exponent beyond 10000");
       more_printed_ += static_cast<std::size_t>(exponent) + 2;
+      printed += static_cast<std::size_t>(exponent) + 2;
     }
-    if (at_ - begin > kJsonNumberBytesMax) return refuse("a number of more than 1000 characters");
+    if (printed > kJsonNumberPrintedMax)
+      return refuse("a number of more than 12000 digits when it is written out");
     return true;
   }
 

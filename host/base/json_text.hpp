@@ -11,7 +11,8 @@
 namespace sluice {
 
 inline constexpr std::size_t kJsonTextDepthMax = 512;  ///< far below where jsonb runs out of stack
-inline constexpr std::size_t kJsonNumberBytesMax = 1000;
+/// Of a number as jsonb prints it, without an exponent: what was taken once is taken again.
+inline constexpr std::size_t kJsonNumberPrintedMax = 12'000;
 inline constexpr int kJsonExponentMax = 10'000;  ///< numeric ends at 131,072 digits
 
 struct JsonCheck {

@@ -106,6 +106,29 @@ TEST_F(ExactTest, what_jsonb_cannot_hold_is_refused_by_name) {
             "value.invalid_json: attribute 'data': an exponent beyond 10000 at byte 13");
 }
 
+// Whatever is taken is taken again as jsonb prints it: by who changes a row, by the command line,
+// by an answer that is sent back.
+TEST_F(ExactTest, what_is_taken_can_be_read_again_at_every_edge) {
+  const std::string nines(1'900, '9');
+  for (const std::string& number :
+       {std::string("1e999"), std::string("-1e999"), std::string("1e1000"), std::string("1e-1000"),
+        std::string("1e2000"), std::string("1e10000"), std::string("-1e-10000"), nines + "e10000",
+        "0." + nines + "e-10000", std::string(12'000, '9')}) {
+    SCOPED_TRACE(number.substr(0, 20));
+    ask("delete from sluice.own_unique returning 1");
+    ask("delete from sluice.own_entity returning 1");
+    const std::string taken = put(R"({"name":"a","j":{"n":)" + number + "}}");
+    ASSERT_TRUE(taken == "inserted" || taken == "j: bad_value" ||
+                taken.find("12000 digits") != std::string::npos)
+        << taken;
+    if (taken != "inserted") continue;
+    const std::string stored = ask("select data::text from sluice.own_entity");
+    EXPECT_TRUE(check_json(stored).ok()) << check_json(stored).problem;
+    EXPECT_TRUE(read_ordered_json(stored).has_value());
+    EXPECT_EQ(put(R"({"name":"a","j":{"n":)" + number + "}}"), "unchanged");
+  }
+}
+
 // Six characters in are 10,000 out. A row that is a gigabyte of text could not be read any more.
 TEST_F(ExactTest, what_could_not_be_read_again_for_its_size_is_not_taken) {
   std::string many = "[1e9999";

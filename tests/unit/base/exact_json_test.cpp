@@ -56,7 +56,10 @@ TEST(ExactJson, what_cannot_be_kept_is_refused_by_name) {
   };
   const Row rows[] = {
       {R"({"n":1e400000})", "an exponent beyond 10000"},
-      {R"({"n":)" + std::string(1001, '9') + "}", "a number of more than 1000 characters"},
+      {R"({"n":)" + std::string(12'001, '9') + "}",
+       "a number of more than 12000 digits when it is written out"},
+      {R"({"n":)" + std::string(2'000, '9') + "e10000}",
+       "a number of more than 12000 digits when it is written out"},
       {R"("\ud800")", "half of a surrogate pair (\\ud800)"},
       {"\"\xff\"", "text that is not UTF-8"},
       {"[[[]]]", "nested too deep"},
