@@ -94,11 +94,14 @@ const pg::Statement kPark{"stream_park", R"(
   where s.workspace_id = $1 and s.connection_id = $2 and s.enabled and s.next_run_at is not null
     and c.workspace_id = $1 and c.connection_id = $2 and c.state not in ('DISCONNECTING','DISCONNECTED'))"};
 
-// Whoever paused it, or holds it, said why.
+// Whoever paused it, or holds it, said why. And who took the stream over has begun a later run: what
+// becomes of the stream is that run's to say.
 const pg::Statement kDied{"stream_died", R"(
   update sluice.stream set state = 'failed', error_class = 'INTERNAL', reason = $5, last_run_id = $4,
          consecutive_failures = consecutive_failures + 1
-  where workspace_id = $1 and connection_id = $2 and stream = $3 and enabled)"};
+  where workspace_id = $1 and connection_id = $2 and stream = $3 and enabled
+    and not exists (select 1 from sluice.sync_run r where r.workspace_id = $1 and r.connection_id = $2
+                    and r.stream = $3 and r.run_id > $4))"};
 
 const pg::Statement kHold{"stream_hold", R"(
   update sluice.stream set enabled = false, next_run_at = null, state = 'failed', error_class = 'HELD',

@@ -22,7 +22,7 @@ namespace sluice::sync {
 ///                      └────────fail (the vendor, the connector)────────────> failed, due after a pause
 ///   any but running, due ──hold_back (a change stream must begin first)─────> waiting
 ///   any, to run ──park (the key is another account's)───────────────────────> failed, error_class AUTH
-///   any, enabled ──died (its connector ended the host)──────────────────────> failed, as due as it was
+///   any, enabled, no later run ──died (its connector ended the host)────────> failed, as due as it was
 ///   any, enabled ──hold, hold_all (its connector may not be run)────────────> failed, error_class HELD, not enabled
 ///   held ──release (an admin: once more)────────────────────────────────────> waiting, enabled, due
 ///   any ──switch_off (its connection was turned off)────────────────────────> waiting, not due

@@ -167,6 +167,19 @@ TEST_F(StatesTest, a_stream_goes_where_its_drawing_says_and_nowhere_else) {
   }
 }
 
+// The host that died starts after another took its stream over: that one's run goes on as it is.
+TEST_F(StatesTest, a_death_that_is_counted_later_leaves_the_run_alone_that_another_host_began) {
+  run(pool().query(
+      "insert into sluice.sync_run (workspace_id, run_id, connection_id, stream, kind) "
+      "overriding system value values (1, 5, 1, 'people', 'full'), (1, 8, 1, 'people', 'full')"));
+  set("state = 'running', enabled = true, next_run_at = now()");
+  const std::string before = streams();
+  EXPECT_EQ(send(stream_state::died(key_, RunId(5), "its connector ended the host once")), 0);
+  EXPECT_EQ(streams(), before);
+  EXPECT_EQ(send(stream_state::died(key_, RunId(8), "its connector ended the host once")), 1);
+  EXPECT_EQ(ask("select state from sluice.stream"), "failed");
+}
+
 TEST_F(StatesTest, what_is_held_waits_for_a_person_and_what_an_admin_paused_is_not_let_go_with_it) {
   const auto release = [] {
     pg::Array connections(pg::Oid::int8);
