@@ -28,6 +28,7 @@ const pg::Statement kSchema{"api_schema",
                             "select coalesce(max(version), 0) from sluice.schema_version"};
 
 constexpr std::chrono::seconds kRecordsPause{1};
+constexpr std::size_t kTextMax = 64 * 1024;  ///< bytes of one text in a body
 
 Task<SchemaState> read_schema(pg::Pool& pool) {
   const auto rows = co_await pool.query(kSchema);
@@ -155,7 +156,10 @@ std::string required_text(const nlohmann::json& object, const char* name) {
   if (found == object.end() || !found->is_string() || found->get<std::string>().empty()) {
     bad_request("request.missing_field", fmt::format("the body needs \"{}\", a string", name));
   }
-  return found->get<std::string>();
+  std::string text = found->get<std::string>();
+  if (text.size() > kTextMax)
+    bad_request("request.bad_field", fmt::format("{} is longer than {} bytes", name, kTextMax));
+  return text;
 }
 
 void only_fields(const nlohmann::json& object, std::initializer_list<std::string_view> known) {
@@ -213,7 +217,9 @@ bool Call::flag(std::string_view name) const {
   return true;
 }
 
-std::string Call::actor() const { return principal.text(); }
+sync::Actor Call::actor() const {
+  return {principal.text(), principal.workspace, principal.token_id};
+}
 
 Services Services::with_pool(pg::Pool& other) const {
   return Services{pools,       other,  clock,  registry, vault, catalogs, writes,

@@ -78,7 +78,7 @@ struct Call {
   /// The same of a body with secrets, which go to `secrets` without a copy that stays behind.
   Task<nlohmann::json> body_with_secrets(SecretsAt at, sync::SecretValues& secrets);
   /// Who asks, for the audit: Principal::text().
-  [[nodiscard]] std::string actor() const;
+  [[nodiscard]] sync::Actor actor() const;
 
  private:
   Task<WipedText> body_text();

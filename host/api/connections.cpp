@@ -75,7 +75,7 @@ Task<HttpResponse> create(Call& call) {
 Task<HttpResponse> check(Call& call) {
   const json body = co_await call.body();
   only_fields(body, {});
-  std::string actor = call.actor();
+  sync::Actor actor = call.actor();
   auto outcome =
       co_await call.services.connections.check(call.workspace, call.part("name"), std::move(actor));
   co_return HttpResponse::json(check_json(expect(std::move(outcome))));
@@ -84,13 +84,22 @@ Task<HttpResponse> check(Call& call) {
 Task<HttpResponse> set_secret(Call& call) {
   sync::SecretValues taken;
   const json body = co_await call.body_with_secrets(SecretsAt::value, taken);
-  only_fields(body, {"value"});
+  only_fields(body, {"value", "to_new_destination"});
   (void)required_text(body, "value");  // refuses a body without it
   vault::Secret value = std::move(taken.at("value"));
   if (value.size() > kSecretBytesMax)
     bad_request("request.bad_field", "value is longer than 64 KiB");
+  auto stated_by = sync::NewDestination::nobody;
+  if (body.contains("to_new_destination")) {
+    if (!body["to_new_destination"].is_boolean())
+      bad_request("request.bad_field", "to_new_destination must be true or false");
+    const bool is_operator = call.principal.role >= Role::operator_;
+    if (body["to_new_destination"].get<bool>())
+      stated_by = is_operator ? sync::NewDestination::operator_ : sync::NewDestination::admin;
+  }
   const sync::CheckOutcome outcome = expect(co_await call.services.connections.set_secret(
-      call.workspace, call.part("name"), call.part("secret"), std::move(value), call.actor()));
+      call.workspace, call.part("name"), call.part("secret"), std::move(value), stated_by,
+      call.actor()));
   co_return HttpResponse::json(check_json(outcome));
 }
 

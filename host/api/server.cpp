@@ -2,10 +2,12 @@
 
 #include "api/client_stream.hpp"
 #include "api/problem.hpp"
+#include "api/tokens.hpp"
 #include "base/log.hpp"
 #include "base/outage.hpp"
 #include "base/wiped.hpp"
 #include "pg/error.hpp"
+#include "sync/audit.hpp"
 
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
@@ -205,8 +207,8 @@ Task<HttpResponse> handled(const Handler& handler, HttpRequest& request) {
   try {
     co_return co_await handler(request);
   } catch (const pg::QueryError& failure) {
-    error = error_of(failure);
-    if (error.kind != ErrorKind::conflict) {
+    error = sync::was_revoked(failure) ? revoked_meanwhile() : error_of(failure);
+    if (error.kind != ErrorKind::conflict && error.kind != ErrorKind::denied) {
       log::warning("api.database",
                    {{"method", request.method}, {"path", request.path}, {"error", failure.what()}});
     }

@@ -21,11 +21,6 @@ const pg::Statement kInsert{"token_insert", R"(
 const pg::Statement kFind{"token_find", R"(
   select hash, role, name from sluice.token where workspace_id = $1 and token_id = $2 and revoked_at is null)"};
 
-// 1 / 0 where there is none: nothing else of such a transaction divides.
-const pg::Statement kGuard{"token_guard", R"(
-  select 1 / count(*) from sluice.token where workspace_id = $1 and token_id = $2 and revoked_at is null)"};
-constexpr std::string_view kGuardFails = "22012";
-
 struct Parsed {
   std::int64_t workspace = 0;
   std::int64_t token = 0;
@@ -117,18 +112,10 @@ Task<Result<Principal>> authenticate(pg::Pool& pool, std::string authorization) 
   co_return principal;
 }
 
-pg::Call still_valid(const Principal& principal) {
-  pg::Call guard;
-  guard.statement = &kGuard;
-  guard.params.add(principal.workspace).add(principal.token_id);
-  return guard;
-}
-
-bool was_revoked(const pg::QueryError& failure) { return failure.sqlstate() == kGuardFails; }
-
 Error revoked_meanwhile() {
   return Error(ErrorKind::denied, "token.revoked",
-               "the token was revoked while this request went on; what was stored before stays",
+               "the token was revoked while this request went on; what it had stored by then "
+               "stays, and nothing more was",
                "Go on with another token");
 }
 

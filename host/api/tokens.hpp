@@ -44,12 +44,7 @@ Task<std::string> create_token(pg::Connection& connection, WorkspaceId workspace
 /// (wrong, revoked or malformed: one answer for all, in constant time over the secret).
 Task<Result<Principal>> authenticate(pg::Pool& pool, std::string authorization);
 
-/// For what goes on for long after it was let in: a statement of its transactions that fails when
-/// the token was revoked meanwhile.
-[[nodiscard]] pg::Call still_valid(const Principal& principal);
-/// What failed was that statement.
-[[nodiscard]] bool was_revoked(const pg::QueryError& failure);
-/// Error(denied, "token.revoked").
+/// Error(denied, "token.revoked"): for a transaction of which sync::was_revoked() is true.
 [[nodiscard]] Error revoked_meanwhile();
 
 }  // namespace sluice::api

@@ -75,9 +75,9 @@ Task<json> refresh(Call& call, pg::Connection& connection) {
 /// What new attributes of a type leave to durable work, in their own transaction.
 Task<void> leave_work(Call& call, pg::Transaction& transaction, std::string type,
                       std::vector<std::string> attributes) {
-  co_await sync::renew_views(transaction, call.workspace, call.actor());
+  co_await sync::renew_views(transaction, call.workspace, call.actor().name());
   co_await sync::apply_rules_of(transaction, call.workspace, std::move(type), std::move(attributes),
-                                call.actor());
+                                call.actor().name());
 }
 
 json with_notes(json document, json notes) {
@@ -163,26 +163,17 @@ Task<HttpResponse> import(Call& call) {
     pg::Call line = sync::audit_so_far(call.workspace, id, call.actor(), "type.import",
                                        call.part("type"), detail);
     pipeline.add(*line.statement, std::move(line.params));
-    pg::Call guard = still_valid(call.principal);
-    pipeline.add(*guard.statement, std::move(guard.params));
   };
   model::Importer importer = expect(model::Importer::make(call.services.pool, std::move(catalog),
                                                           call.part("type"), std::move(options)));
-  bool revoked = false;
-  try {
-    for (;;) {
-      const std::string piece = co_await call.http.body->next();
-      if (piece.empty()) break;
-      co_await importer.feed(piece);
-    }
-    const model::ImportResult result = co_await importer.finish();
-    call.services.engine.kick();
-    co_return HttpResponse::json(model::to_json(result));
-  } catch (const pg::QueryError& failure) {
-    revoked = was_revoked(failure);
-    if (!revoked) throw;
+  for (;;) {
+    const std::string piece = co_await call.http.body->next();
+    if (piece.empty()) break;
+    co_await importer.feed(piece);
   }
-  throw Failure(revoked_meanwhile());
+  const model::ImportResult result = co_await importer.finish();
+  call.services.engine.kick();
+  co_return HttpResponse::json(model::to_json(result));
 }
 
 constexpr std::array<Route, 6> kRoutes = {{

@@ -1,5 +1,6 @@
 // Workspaces and their tokens.
 #include "api/api.hpp"
+#include "base/printable.hpp"
 
 #include "feed/views.hpp"
 
@@ -13,6 +14,7 @@ namespace {
 using nlohmann::json;
 
 constexpr std::int64_t kTokensPageMax = 1000;
+constexpr std::size_t kTokenNameMax = 100;
 
 const pg::Statement kTokens{"api_tokens", R"(
   select token_id, name, role, (extract(epoch from created_at) * 1000000)::bigint,
@@ -85,7 +87,8 @@ Task<HttpResponse> create(Call& call) {
     if (connection->in_transaction()) co_await connection->query("ROLLBACK");
     auto undo = co_await pg::Transaction::begin(*connection);
     co_await undo.query("delete from sluice.workspace where workspace_id = $1", pg::Params(*made));
-    co_await audit(undo, call, "workspace.delete", name, json::object());
+    co_await sync::audit(undo, *made, call.actor().name(), "workspace.delete", name,
+                         json::object());  // also when the token was revoked meanwhile
     co_await undo.commit();
     std::rethrow_exception(failure);
   }
@@ -96,6 +99,13 @@ Task<HttpResponse> create_token_for(Call& call) {
   const json body = co_await call.body();
   only_fields(body, {"name", "role"});
   const std::string name = required_text(body, "name");
+  if (name.size() > kTokenNameMax || printable(name) != name) {
+    bad_request(
+        "token.bad_name",
+        fmt::format("a token's name has at most {} bytes and nothing that cannot be printed",
+                    kTokenNameMax),
+        "It stands in the audit of all that the token does");
+  }
   const auto role = role_of(body.contains("role") ? required_text(body, "role") : "reader");
   if (!role || (*role == Role::operator_ && call.principal.role != Role::operator_)) {
     bad_request("token.bad_role", "role must be reader or admin",

@@ -290,9 +290,14 @@ void add_connection(CLI::App& app, Context& context) {
       group->add_subcommand("set-secret", "A new value of a secret, read from standard input");
   set_secret->add_option("name", *name)->required();
   set_secret->add_option("secret", *secret)->required();
-  set_secret->callback([&context, name, secret] {
+  auto moves = std::make_shared<bool>(false);
+  set_secret->add_flag("--to-new-destination", *moves,
+                       "it may go to where the connection leads now, though the value before was "
+                       "stored for something else");
+  set_secret->callback([&context, name, secret, moves] {
     json body;
     body["value"] = secret_line();
+    if (*moves) body["to_new_destination"] = true;
     const json answer = context.client().send(
         "PUT", "/connections/" + Client::escape(*name) + "/secrets/" + Client::escape(*secret),
         body);

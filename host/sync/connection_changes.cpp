@@ -132,6 +132,23 @@ Result<void> secrets_needed(const LoadedConnection& connection, const json& befo
   return {};
 }
 
+/// Whoever changed the connection by SQL gets no new value either.
+Error to_be_stated(const LoadedConnection& connection, const std::string& secret,
+                   const Error& elsewhere) {
+  const fetch::EgressAllowance allowance = expect(read_allowance(connection.egress));
+  const vault::Purpose will =
+      purpose_of(connection.manifest(), connection.config, allowance, secret);
+  const char* const who = connection.egress.empty() ? "say so" : "an operator says so";
+  return Error(
+      ErrorKind::denied, "connection.secret_leads_elsewhere",
+      fmt::format("'{}' would go to {}, and nothing was sent: {}", secret, will.describe(),
+                  elsewhere.message),
+      fmt::format("Find out who changed the connection. Where that is where it is to go, "
+                  "{}: {{\"value\": …, \"to_new_destination\": true}}, or sluice connection "
+                  "set-secret {} {} --to-new-destination",
+                  who, connection.name, secret));
+}
+
 /// The old value stays in use: the error says so.
 Error kept(Error error) {
   error.hint = "The value that was in use before stays in use. " + error.hint;
@@ -140,13 +157,39 @@ Error kept(Error error) {
 
 }  // namespace
 
+Task<std::optional<Error>> Connections::leads_elsewhere(const LoadedConnection& connection,
+                                                        std::string secret) {
+  const fetch::EgressAllowance allowance = expect(read_allowance(connection.egress));
+  const vault::Purpose will =
+      purpose_of(connection.manifest(), connection.config, allowance, secret);
+  try {
+    for (const vault::Wanted& wanted : will.each()) {
+      const auto value =
+          co_await services_.vault.use(connection.workspace, connection.id, secret, wanted);
+      if (value && value->refused) co_return value->refused;
+      if (!value && value.error().code == "vault.secret.not_found") co_return std::nullopt;
+      if (!value) co_return value.error();
+    }
+    co_return std::nullopt;
+  } catch (const Failure& failure) {
+    if (!failure.error().code.starts_with("vault.")) throw;
+    co_return failure.error();
+  }
+}
+
 Task<Result<CheckOutcome>> Connections::set_secret(WorkspaceId workspace, std::string name,
                                                    std::string secret, vault::Secret value,
-                                                   std::string actor) {
+                                                   NewDestination stated_by, Actor actor) {
   auto connection = co_await load(workspace, name);
   if (!connection) co_return std::unexpected(connection.error());
   if (auto declared = check_declared(connection->manifest(), secret); !declared)
     co_return std::unexpected(declared.error());
+  const NewDestination enough =
+      connection->egress.empty() ? NewDestination::admin : NewDestination::operator_;
+  if (stated_by < enough) {
+    const std::optional<Error> elsewhere = co_await leads_elsewhere(*connection, secret);
+    if (elsewhere) co_return std::unexpected(kept(to_be_stated(*connection, secret, *elsewhere)));
+  }
   SecretValues given;
   given.emplace(secret, std::move(value));
   const auto all_staged = co_await stage(*connection, std::move(given));
@@ -215,7 +258,7 @@ Task<Result<std::vector<vault::SecretInfo>>> Connections::stage(const LoadedConn
 
 Task<Result<CheckOutcome>> Connections::set_config(WorkspaceId workspace, std::string name,
                                                    json changes, SecretValues secrets,
-                                                   std::string actor) {
+                                                   Actor actor) {
   auto connection = co_await load(workspace, name);
   if (!connection) co_return std::unexpected(connection.error());
   const json before = connection->config;
@@ -292,7 +335,7 @@ Task<Result<CheckOutcome>> Connections::set_config(WorkspaceId workspace, std::s
 }
 
 Task<Result<void>> Connections::disable_connection(WorkspaceId workspace, std::string name,
-                                                   std::string actor) {
+                                                   Actor actor) {
   pg::Pool pool = changing(workspace);
   auto lease = co_await pool.acquire();
   auto transaction = co_await pg::Transaction::begin(*lease);
@@ -323,7 +366,7 @@ Task<std::vector<std::string>> Connections::restart(pg::Transaction& transaction
 }
 
 Task<Result<void>> Connections::enable_connection(WorkspaceId workspace, std::string name,
-                                                  std::string actor) {
+                                                  Actor actor) {
   pg::Pool pool = changing(workspace);
   auto lease = co_await pool.acquire();
   auto transaction = co_await pg::Transaction::begin(*lease);
@@ -367,7 +410,7 @@ Task<Result<void>> Connections::enable_connection(WorkspaceId workspace, std::st
 }
 
 Task<Result<work::WorkId>> Connections::delete_connection(WorkspaceId workspace, std::string name,
-                                                          std::string actor) {
+                                                          Actor actor) {
   pg::Pool pool = changing(workspace);
   auto lease = co_await pool.acquire();
   auto transaction = co_await pg::Transaction::begin(*lease);
@@ -393,7 +436,7 @@ Task<Result<work::WorkId>> Connections::delete_connection(WorkspaceId workspace,
   work.subject = name;
   work.task["connection"] = id.value;
   work.task["connector"] = connector;
-  work.actor = std::move(actor);
+  work.actor = actor.name();
   const work::WorkId begun_work = co_await work::put(transaction, workspace, std::move(work));
   co_await transaction.commit();
   if (changed_) changed_(workspace);
@@ -401,8 +444,7 @@ Task<Result<work::WorkId>> Connections::delete_connection(WorkspaceId workspace,
 }
 
 Task<Result<void>> Connections::set_stream_enabled(WorkspaceId workspace, std::string name,
-                                                   std::string stream, bool enabled,
-                                                   std::string actor) {
+                                                   std::string stream, bool enabled, Actor actor) {
   auto connection = co_await load(workspace, name);
   if (!connection) co_return std::unexpected(connection.error());
   if (enabled && connection->manifest().find_stream(stream) == nullptr) {

@@ -441,7 +441,7 @@ Task<std::optional<Error>> Connections::refusal_of(pg::Transaction& transaction,
 }
 
 Task<Result<CheckOutcome>> Connections::create(WorkspaceId workspace, NewConnection wanted,
-                                               std::string actor) {
+                                               Actor actor) {
   pg::Pool pool = changing(workspace);
   auto code = co_await code_of(pool, workspace, wanted.connector);
   if (!code) co_return std::unexpected(code.error());
@@ -567,7 +567,7 @@ Task<void> Connections::take_back(pg::Pool& pool, WorkspaceId workspace, Connect
 }
 
 Task<Result<CheckOutcome>> Connections::check(WorkspaceId workspace, std::string name,
-                                              std::string actor) {
+                                              Actor actor) {
   auto connection = co_await load(workspace, name);
   if (!connection) co_return std::unexpected(connection.error());
   Result<CheckOutcome> answered = co_await run_check(*connection);
@@ -604,7 +604,7 @@ Task<Result<CheckOutcome>> Connections::check(WorkspaceId workspace, std::string
 Task<Result<std::vector<std::string>>> Connections::request_sync(WorkspaceId workspace,
                                                                  std::string name,
                                                                  std::vector<std::string> streams,
-                                                                 bool full, std::string actor) {
+                                                                 bool full, Actor actor) {
   auto connection = co_await load(workspace, name);
   if (!connection) co_return std::unexpected(connection.error());
   if (connection->state == "DISCONNECTING" || connection->state == "DISCONNECTED") {
@@ -646,7 +646,7 @@ Task<Result<std::vector<std::string>>> Connections::request_sync(WorkspaceId wor
 
 Task<Result<void>> Connections::set_interval(WorkspaceId workspace, std::string name,
                                              std::string stream, std::int64_t seconds,
-                                             std::string actor) {
+                                             Actor actor) {
   auto connection = co_await load(workspace, name);
   if (!connection) co_return std::unexpected(connection.error());
   if (seconds < 0 || seconds > 31'536'000) {
@@ -672,8 +672,7 @@ Task<Result<void>> Connections::set_interval(WorkspaceId workspace, std::string 
 }
 
 Task<Result<void>> Connections::confirm_reconcile(WorkspaceId workspace, std::string connection,
-                                                  std::string stream, bool confirm,
-                                                  std::string actor) {
+                                                  std::string stream, bool confirm, Actor actor) {
   auto found = co_await load(workspace, connection);
   if (!found) co_return std::unexpected(found.error());
   pg::Pool pool = changing(workspace);

@@ -13,6 +13,7 @@
 #include "connector/registry.hpp"
 #include "contract/manifest.hpp"
 #include "fetch/client.hpp"
+#include "sync/audit.hpp"
 #include "sync/services.hpp"
 #include "sync/step_pool.hpp"
 #include "work/queue.hpp"
@@ -99,6 +100,10 @@ struct LoadedConnection {
 [[nodiscard]] StepOwner step_owner(const LoadedConnection& connection,
                                    const contract::SessionArgs& args, std::string what);
 
+/// Who says that a secret may go to where its connection leads now, though the value before was
+/// sealed for something else. Where an allowance leads it there, it takes an operator.
+enum class NewDestination { nobody, admin, operator_ };
+
 /// Reading and changing them; every change commits together with its line in the audit table, under
 /// the name of its `actor` ("token 3"). One loop, owned by main.
 class Connections {
@@ -115,26 +120,23 @@ class Connections {
   /// is), connector.refused_file (why), connector.version_unknown, connector.version_ambiguous,
   /// connector.version_lacks, connector.not_approved, those of Registry::obtain() and
   /// model::install_types() (type.name_taken, …).
-  Task<Result<InstallOutcome>> install(WorkspaceId workspace, InstallRequest wanted,
-                                       std::string actor);
+  Task<Result<InstallOutcome>> install(WorkspaceId workspace, InstallRequest wanted, Actor actor);
 
   /// An operator lets a version's code run, in every workspace; nothing of it runs yet. Again: the
   /// same. The audit's line is in `workspace`, the operator's own. Errors: those of choosing in
   /// install().
-  Task<Result<ApprovedVersion>> approve(WorkspaceId workspace, InstallRequest wanted,
-                                        std::string actor);
+  Task<Result<ApprovedVersion>> approve(WorkspaceId workspace, InstallRequest wanted, Actor actor);
 
   /// Turns it off: its connections become DISCONNECTING, which the engine works off (sessions end
   /// at a step's boundary, rows are soft-deleted), then DISCONNECTED. Returns their names. Again:
   /// the same. Error: installation.missing.
   Task<Result<std::vector<std::string>>> disable_connector(WorkspaceId workspace,
-                                                           std::string connector,
-                                                           std::string actor);
+                                                           std::string connector, Actor actor);
   /// Turns it and the connections on that went off with it: everything is read again, rows come
   /// back with the ids they had. Connections that were disabled one by one stay off. Errors:
   /// installation.missing, connection.disconnecting (not all of it is off yet).
   Task<Result<std::vector<std::string>>> enable_connector(WorkspaceId workspace,
-                                                          std::string connector, std::string actor);
+                                                          std::string connector, Actor actor);
 
   // Connections.
 
@@ -143,11 +145,11 @@ class Connections {
   /// connection.unknown_secret, config.invalid, egress.invalid, egress.unknown_host, check.failed
   /// (with the vendor's own words), connection.account_connected, installation.missing,
   /// connector.disabled.
-  Task<Result<CheckOutcome>> create(WorkspaceId workspace, NewConnection wanted, std::string actor);
+  Task<Result<CheckOutcome>> create(WorkspaceId workspace, NewConnection wanted, Actor actor);
 
   /// CHECK again; updates state and reason. The account and mode must be what they were:
   /// connection.other_account, connection.other_mode.
-  Task<Result<CheckOutcome>> check(WorkspaceId workspace, std::string name, std::string actor);
+  Task<Result<CheckOutcome>> check(WorkspaceId workspace, std::string name, Actor actor);
 
   /// Before everything is read again, or after the vendor refused the key: does it still answer for
   /// the account and mode that the connection holds data of? The reason when it does not, or
@@ -159,28 +161,29 @@ class Connections {
 
   /// A new value of a secret: staged, asked about by CHECK, and current only when that says the
   /// same account and mode. Else the old value stays in use, the connection goes on as it was, and
-  /// the error says so. Failed streams are tried again at once.
+  /// the error says so. Failed streams are tried again at once. Where the value before was sealed
+  /// for another destination, or cannot be opened, nothing is sent before somebody says that the
+  /// new one is meant: connection.secret_leads_elsewhere.
   Task<Result<CheckOutcome>> set_secret(WorkspaceId workspace, std::string name, std::string secret,
-                                        vault::Secret value, std::string actor);
+                                        vault::Secret value, NewDestination stated_by, Actor actor);
 
   /// Changes members of the configuration, null removes one; checked like a new secret. What is
   /// read with another configuration is not read again by itself: request_sync(full). Secrets stay
   /// as they are while they go where they went; a change that leads one elsewhere comes with its
   /// value in `secrets`, else it is refused: connection.secret_needed.
   Task<Result<CheckOutcome>> set_config(WorkspaceId workspace, std::string name,
-                                        nlohmann::json changes, SecretValues secrets,
-                                        std::string actor);
+                                        nlohmann::json changes, SecretValues secrets, Actor actor);
 
   /// Off and on again, one connection; see disable_connector(). A connection that FAILED is off
   /// just the same. Errors of enabling: connector.disabled, connection.disconnecting.
-  Task<Result<void>> disable_connection(WorkspaceId workspace, std::string name, std::string actor);
-  Task<Result<void>> enable_connection(WorkspaceId workspace, std::string name, std::string actor);
+  Task<Result<void>> disable_connection(WorkspaceId workspace, std::string name, Actor actor);
+  Task<Result<void>> enable_connection(WorkspaceId workspace, std::string name, Actor actor);
 
   /// A connection that is DISCONNECTED goes, with its entities, streams, runs, quarantine and
   /// secrets, by the durable work that is returned (kDeleteConnection); until that is done the
   /// connection is shown, with kBeingDeleted. Error: connection.not_disconnected.
   Task<Result<work::WorkId>> delete_connection(WorkspaceId workspace, std::string name,
-                                               std::string actor);
+                                               Actor actor);
 
   /// Asks for a run now: of all change and poll streams, or of those named; `full` reads snapshots
   /// again from their start. While a stream runs: a change or poll stream runs once more
@@ -189,20 +192,20 @@ class Connections {
   /// connection.disabled.
   Task<Result<std::vector<std::string>>> request_sync(WorkspaceId workspace, std::string name,
                                                       std::vector<std::string> streams, bool full,
-                                                      std::string actor);
+                                                      Actor actor);
 
   Task<Result<void>> set_interval(WorkspaceId workspace, std::string name, std::string stream,
-                                  std::int64_t seconds, std::string actor);
+                                  std::int64_t seconds, Actor actor);
 
   /// Pauses a stream, or lets it go on from its checkpoint; nothing is cleared. Errors:
   /// stream.unknown, stream.not_in_version.
   Task<Result<void>> set_stream_enabled(WorkspaceId workspace, std::string name, std::string stream,
-                                        bool enabled, std::string actor);
+                                        bool enabled, Actor actor);
 
   /// A person's word on deletions that the limits stopped (sync/reconcile.hpp): yes, or no, which
   /// keeps everything until the next complete enumeration. Error: reconcile.not_blocked.
   Task<Result<void>> confirm_reconcile(WorkspaceId workspace, std::string connection,
-                                       std::string stream, bool confirm, std::string actor);
+                                       std::string stream, bool confirm, Actor actor);
 
   /// Not found: Error(not_found, "connection.unknown").
   Task<Result<LoadedConnection>> load(WorkspaceId workspace, std::string name);
@@ -219,10 +222,10 @@ class Connections {
   static Task<bool> may_run(pg::Pool& pool, const std::string& sha256);
   /// Whether it is new.
   static Task<bool> put_approval(pg::Transaction& transaction, const ApprovedVersion& version,
-                                 std::string actor);
+                                 Actor actor);
   Task<Result<void>> change_catalogue(pg::Transaction& transaction, WorkspaceId workspace,
                                       const connector::ConnectorCode& code,
-                                      const InstallRequest& wanted, const std::string& actor,
+                                      const InstallRequest& wanted, const Actor& actor,
                                       InstallOutcome& outcome);
   Task<void> change_streams(pg::Transaction& transaction, WorkspaceId workspace,
                             const contract::Manifest& manifest, InstallOutcome& outcome);
@@ -239,6 +242,10 @@ class Connections {
   }
   /// New values beside those in use, for where `connection` leads. Error: connection.unknown when
   /// it was deleted meanwhile.
+  /// Why the value in use is not opened for where the connection leads; null when it is, or when
+  /// there is none.
+  Task<std::optional<Error>> leads_elsewhere(const LoadedConnection& connection,
+                                             std::string secret);
   Task<Result<std::vector<vault::SecretInfo>>> stage(const LoadedConnection& connection,
                                                      SecretValues secrets);
   /// Refuses an answer from another account, or in another mode, than the connection holds data of.

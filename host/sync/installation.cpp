@@ -149,30 +149,30 @@ std::string_view mode_of(const contract::Stream& stream) {
 
 /// Work on an attribute of `of`, a type or a table.
 work::NewWork work_on(const char* kind, const char* member, const std::string& of,
-                      const std::string& attribute, const std::string& actor) {
+                      const std::string& attribute, const Actor& actor) {
   work::NewWork work;
   work.kind = kind;
   work.subject = of + "." + attribute;
   work.task[member] = of;
   work.task["attribute"] = attribute;
-  work.actor = actor;
+  work.actor = actor.name();
   return work;
 }
 
 /// What the install changed about things that entities may depend on already.
 Task<void> put_work(pg::Transaction& transaction, WorkspaceId workspace,
-                    const model::Installed& changed, std::string actor) {
+                    const model::Installed& changed, Actor actor) {
   for (const model::Installed::Key& key : changed.keys) {
     work::NewWork keys = work_on(kMakeKeys, "type", key.type, key.attribute, actor);
     co_await work::put(transaction, workspace, std::move(keys));
   }
   for (const std::string& rule : changed.rules)
-    co_await apply_rule(transaction, workspace, rule, actor);
+    co_await apply_rule(transaction, workspace, rule, actor.name());
   for (const model::Installed::Index& index : changed.indexes) {
     work::NewWork make = work_on(kMakeIndex, "table", index.table, index.attribute, actor);
     co_await work::put(transaction, workspace, std::move(make));
   }
-  co_await renew_views(transaction, workspace, actor);
+  co_await renew_views(transaction, workspace, actor.name());
 }
 
 std::vector<std::string> names_of(const pg::QueryResult& rows) {
@@ -353,9 +353,11 @@ Task<void> tell_of_rows(pg::Transaction& transaction, WorkspaceId workspace,
 
 }  // namespace
 
-Task<Result<void>> Connections::change_catalogue(
-    pg::Transaction& transaction, WorkspaceId workspace, const connector::ConnectorCode& code,
-    const InstallRequest& wanted, const std::string& actor, InstallOutcome& outcome) {
+Task<Result<void>> Connections::change_catalogue(pg::Transaction& transaction,
+                                                 WorkspaceId workspace,
+                                                 const connector::ConnectorCode& code,
+                                                 const InstallRequest& wanted, const Actor& actor,
+                                                 InstallOutcome& outcome) {
   const contract::Manifest& manifest = code.manifest();
   const auto before = co_await transaction.query(kBefore, pg::Params(workspace, manifest.id));
   std::optional<contract::Manifest> installed;
@@ -417,14 +419,14 @@ Task<bool> Connections::may_run(pg::Pool& pool, const std::string& sha256) {
 }
 
 Task<bool> Connections::put_approval(pg::Transaction& transaction, const ApprovedVersion& version,
-                                     std::string actor) {
-  pg::Params params(version.connector, version.version, version.sha256, actor);
+                                     Actor actor) {
+  pg::Params params(version.connector, version.version, version.sha256, actor.name());
   const auto put = co_await transaction.query(kApprove, std::move(params));
   co_return !put.empty();
 }
 
 Task<Result<ApprovedVersion>> Connections::approve(WorkspaceId workspace, InstallRequest wanted,
-                                                   std::string actor) {
+                                                   Actor actor) {
   pg::Pool pool = changing(workspace);
   const auto chosen = co_await choose(pool, wanted);
   if (!chosen) co_return std::unexpected(chosen.error());
@@ -441,7 +443,7 @@ Task<Result<ApprovedVersion>> Connections::approve(WorkspaceId workspace, Instal
 }
 
 Task<Result<InstallOutcome>> Connections::install(WorkspaceId workspace, InstallRequest wanted,
-                                                  std::string actor) {
+                                                  Actor actor) {
   pg::Pool pool = changing(workspace);
   const auto chosen = co_await choose(pool, wanted);
   if (!chosen) co_return std::unexpected(chosen.error());
@@ -505,7 +507,7 @@ Task<Result<InstallOutcome>> Connections::install(WorkspaceId workspace, Install
 
 Task<Result<std::vector<std::string>>> Connections::disable_connector(WorkspaceId workspace,
                                                                       std::string connector,
-                                                                      std::string actor) {
+                                                                      Actor actor) {
   pg::Pool pool = changing(workspace);
   auto lease = co_await pool.acquire();
   auto transaction = co_await pg::Transaction::begin(*lease);
@@ -528,7 +530,7 @@ Task<Result<std::vector<std::string>>> Connections::disable_connector(WorkspaceI
 
 Task<Result<std::vector<std::string>>> Connections::enable_connector(WorkspaceId workspace,
                                                                      std::string connector,
-                                                                     std::string actor) {
+                                                                     Actor actor) {
   pg::Pool pool = changing(workspace);
   auto lease = co_await pool.acquire();
   auto transaction = co_await pg::Transaction::begin(*lease);

@@ -34,8 +34,8 @@ const pg::Statement kOfEnd{"rules_of_end", R"(
 
 /// The work, the audit, the version, COMMIT.
 Task<work::WorkId> finish(pg::Transaction& transaction, WorkspaceId workspace, work::NewWork work,
-                          std::string action, json detail) {
-  co_await audit(transaction, workspace, work.actor, action, work.subject, std::move(detail));
+                          Actor actor, std::string action, json detail) {
+  co_await audit(transaction, workspace, std::move(actor), action, work.subject, std::move(detail));
   const work::WorkId id = co_await work::put(transaction, workspace, std::move(work));
   co_await model::raise_catalog_version(transaction, workspace);
   SLUICE_FAILPOINT("rule.before_commit");
@@ -55,7 +55,7 @@ work::NewWork work_on(std::string rule, std::string actor) {
 }  // namespace
 
 Task<Result<work::WorkId>> make_rule(pg::Pool& pool, WorkspaceId workspace, NewRule rule,
-                                     std::string actor) {
+                                     Actor actor) {
   auto connection = co_await pool.acquire();
   auto transaction = co_await pg::Transaction::begin(*connection);
   pg::Params params(workspace, rule.name, rule.source_type, rule.source_attribute, rule.target_type,
@@ -67,19 +67,19 @@ Task<Result<work::WorkId>> make_rule(pg::Pool& pool, WorkspaceId workspace, NewR
     co_return fail(ErrorKind::conflict, "rule.name_taken",
                    "there is a rule '" + rule.name + "' already");
   }
-  work::NewWork work = work_on(rule.name, std::move(actor));
+  work::NewWork work = work_on(rule.name, actor.name());
   work.task[kKeepsLinks] = true;
   json detail = json::object();
   detail["source"] = rule.source_type + "." + rule.source_attribute;
   detail["target"] = rule.target_type + "." + rule.target_attribute;
   detail["kind"] = contract::to_string(rule.kind);
   co_await renew_views(transaction, workspace, work.actor);  // one has a column more
-  co_return co_await finish(transaction, workspace, std::move(work), "rule.create",
-                            std::move(detail));
+  co_return co_await finish(transaction, workspace, std::move(work), std::move(actor),
+                            "rule.create", std::move(detail));
 }
 
 Task<Result<work::WorkId>> switch_rule(pg::Pool& pool, WorkspaceId workspace, std::string name,
-                                       bool enabled, std::string actor) {
+                                       bool enabled, Actor actor) {
   auto connection = co_await pool.acquire();
   auto transaction = co_await pg::Transaction::begin(*connection);
   const auto was = co_await transaction.query(kWas, pg::Params(workspace, name));
@@ -90,15 +90,15 @@ Task<Result<work::WorkId>> switch_rule(pg::Pool& pool, WorkspaceId workspace, st
   }
   pg::Params params(workspace, name, enabled);
   co_await transaction.query(kSwitch, std::move(params));
-  work::NewWork work = work_on(std::move(name), std::move(actor));
+  work::NewWork work = work_on(std::move(name), actor.name());
   // The later work stands for both: what an unfinished one has to take away, this one must.
   pg::Params before(workspace, std::string_view(kApplyRule), std::string_view(work.subject));
   const auto unfinished = co_await transaction.query(kLeavesLinks, std::move(before));
   if (enabled && was.get<bool>(0, 0) && !unfinished.get<bool>(0, 0)) work.task[kKeepsLinks] = true;
   json detail = json::object();
   detail["enabled"] = enabled;
-  co_return co_await finish(transaction, workspace, std::move(work), "rule.change",
-                            std::move(detail));
+  co_return co_await finish(transaction, workspace, std::move(work), std::move(actor),
+                            "rule.change", std::move(detail));
 }
 
 Task<void> apply_rules_of(pg::Transaction& transaction, WorkspaceId workspace, std::string type,

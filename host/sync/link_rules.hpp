@@ -10,6 +10,7 @@
 #include "base/error.hpp"
 #include "contract/manifest.hpp"
 #include "pg/pool.hpp"
+#include "sync/audit.hpp"
 #include "work/queue.hpp"
 
 namespace sluice::sync {
@@ -24,12 +25,12 @@ struct NewRule {
 /// Makes a rule. The caller has checked that both ends exist. Returns the work that applies it to
 /// what is there. Error: rule.name_taken.
 Task<Result<work::WorkId>> make_rule(pg::Pool& pool, WorkspaceId workspace, NewRule rule,
-                                     std::string actor);
+                                     Actor actor);
 
 /// Switches a rule on or off; as it is already: its links are looked at again. Returns the work
 /// that makes its links, or makes them inactive. Error: rule.unknown.
 Task<Result<work::WorkId>> switch_rule(pg::Pool& pool, WorkspaceId workspace, std::string name,
-                                       bool enabled, std::string actor);
+                                       bool enabled, Actor actor);
 
 /// Part of the transaction that makes these attributes of a type: rules that name one, and stood
 /// idle without it, are applied to what is there.

@@ -153,6 +153,18 @@ std::optional<Purpose> Purpose::parse(std::string_view text) {
   return purpose;
 }
 
+std::vector<Wanted> Purpose::each() const {
+  std::vector<Wanted> all;
+  if (!use_.empty()) all.push_back(Wanted::within(use_));
+  for (const std::string& to : to_) {
+    for (const std::string& as : as_) {
+      Wanted one = Wanted::at(connector_, to, as);
+      all.push_back(one.over_loopback(loopback_).over_private_networks(private_networks_));
+    }
+  }
+  return all;
+}
+
 bool Purpose::allows(const Wanted& wanted) const {
   if (!use_.empty() || !wanted.use_.empty()) return use_ == wanted.use_;
   return connector_ == wanted.connector_ && to_.contains(wanted.to_) && as_.contains(wanted.as_) &&

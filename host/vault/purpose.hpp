@@ -5,6 +5,7 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/error.hpp"
 
@@ -61,6 +62,8 @@ class Purpose {
   /// nullopt for what text() never makes.
   [[nodiscard]] static std::optional<Purpose> parse(std::string_view text);
   [[nodiscard]] bool allows(const Wanted& wanted) const;
+  /// Each single thing that this allows.
+  [[nodiscard]] std::vector<Wanted> each() const;
   /// "https://api.stripe.com (bearer)", for messages.
   [[nodiscard]] std::string describe() const;
 

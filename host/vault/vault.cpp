@@ -1017,8 +1017,8 @@ Error sealed_for_something_else(const std::string& where, const Purpose& purpose
   return Error(ErrorKind::denied, "vault.secret.elsewhere",
                fmt::format("{} was sealed for {}, and is wanted for {}: it was not opened", where,
                            purpose.describe(), wanted.describe()),
-               "When that is where it is to go, enter the secret again; else find out who changed "
-               "the connection");
+               "When that is where it is to go, enter the secret again and say so "
+               "(to_new_destination); else find out who changed the connection");
 }
 
 constexpr int kLooksMax = 3;  ///< at a row that another connection's answer overtook

@@ -7,6 +7,7 @@
 #include <map>
 
 #include "e2e/world.hpp"
+#include "support/tls_front.hpp"
 
 namespace sluice::e2e {
 namespace {
@@ -199,31 +200,59 @@ int copies_in(int pid, const std::string& text) {
   return copies;
 }
 
-TEST_F(Sealed, after_its_use_no_copy_of_a_secret_is_in_the_memory_of_the_host) {
-  const std::string canary = "sk_test_CANARYq7Zr4mNs8Xw2Lp9Tb";
-  start_fake(20, {"--key", canary});
+class Copies : public Sealed {
+ protected:
+  static constexpr const char* kCanary = "sk_test_CANARYq7Zr4mNs8Xw2Lp9Tb";
+  /// Enters the secret, uses it, enters it again and a wrong one; then looks for it.
+  void use_it_and_look_for_it(const json& connection) {
+    install();
+    host_->client().send("POST", "/connections", connection);
+    ASSERT_TRUE(settled()) << unsettled();
+    json value;
+    value["value"] = kCanary;
+    host_->client().send("PUT", "/connections/billing/secrets/api_key", value);
+    value["value"] = std::string(kCanary) + "_wrong";
+    EXPECT_THROW(host_->client().send("PUT", "/connections/billing/secrets/api_key", value),
+                 Failure);
+    ASSERT_TRUE(settled()) << unsettled();
+    int copies = -1;
+    EXPECT_TRUE(eventually(std::chrono::seconds(10),
+                           [&] {
+                             copies = copies_in(host_->process().pid(), kCanary);
+                             return copies == 0;
+                           }))
+        << copies << " copies";
+    // What is looked for would be found: the name of the connection is.
+    EXPECT_GT(copies_in(host_->process().pid(), "event_lag_seconds"), 0);
+  }
+  json with_canary() {
+    json body = billing(kCanary);
+    body["intervals"]["events"] = 0;
+    return body;
+  }
+};
+
+TEST_F(Copies, after_its_use_no_copy_of_a_secret_is_in_the_memory_of_the_host) {
+  start_fake(20, {"--key", kCanary});
   host_->start();
-  install();
-  json body = billing(canary);
-  body["intervals"]["events"] = 0;
-  host_->client().send("POST", "/connections", body);
-  ASSERT_TRUE(settled()) << unsettled();
-  // The same value once more, and a wrong one.
-  json value;
-  value["value"] = canary;
-  host_->client().send("PUT", "/connections/billing/secrets/api_key", value);
-  value["value"] = canary + "_wrong";
-  EXPECT_THROW(host_->client().send("PUT", "/connections/billing/secrets/api_key", value), Failure);
-  ASSERT_TRUE(settled()) << unsettled();
-  int copies = -1;
-  EXPECT_TRUE(eventually(std::chrono::seconds(10),
-                         [&] {
-                           copies = copies_in(host_->process().pid(), canary);
-                           return copies == 0;
-                         }))
-      << copies << " copies";
-  // What is looked for would be found: the name of the connection is.
-  EXPECT_GT(copies_in(host_->process().pid(), "event_lag_seconds"), 0);
+  use_it_and_look_for_it(with_canary());
+}
+
+// The admin's request comes in over TLS, and the vendor is asked over TLS; both lines stay open.
+TEST_F(Copies, over_tls_no_copy_of_a_secret_is_in_the_memory_of_the_host) {
+  start_fake(20, {"--key", kCanary});
+  const std::string plain = fake_->url();
+  testing::TlsFront vendor(
+      static_cast<unsigned short>(std::stoi(plain.substr(plain.rfind(':') + 1))));
+  testing::Certificate ours(testing::Certificate::Age::valid, "IP:127.0.0.1");
+  host_->settings = {"listen.tls_certificate=" + ours.path, "listen.tls_key=" + ours.key_path,
+                     "fetch.ca_file=" + vendor.certificate().path};
+  host_->ca_file = ours.path;
+  host_->start();
+  ASSERT_TRUE(host_->url().starts_with("https://")) << host_->url();
+  json body = with_canary();
+  body["egress"]["base_urls"]["api"] = vendor.url();
+  use_it_and_look_for_it(body);
 }
 
 TEST_F(Sealed, who_changes_the_destination_behind_our_back_is_told_to_enter_the_secret_again) {
@@ -243,10 +272,29 @@ TEST_F(Sealed, who_changes_the_destination_behind_our_back_is_told_to_enter_the_
   EXPECT_NE(what.find("was sealed for " + fake_->url()), std::string::npos) << what;
   EXPECT_NE(what.find("is wanted for " + thief_->url()), std::string::npos) << what;
   EXPECT_EQ(seen_by_the_thief(), before);
-  // An admin who means it enters it again; from then on it goes there.
+  // A new value does not go there either, unless somebody says that it is meant: here an operator,
+  // because an allowance leads it there.
   json body;
   body["value"] = kKey;
-  host_->client().send("PUT", "/connections/billing/secrets/api_key", body);
+  json asked;
+  asked["name"] = "ann";
+  asked["role"] = "admin";
+  const std::string admin = host_->client().send("POST", "/tokens", asked).at("token");
+  const auto entered = [&](const std::string& token) {
+    try {
+      host_->client(token).send("PUT", "/connections/billing/secrets/api_key", body);
+    } catch (const Failure& failure) {
+      EXPECT_NE(failure.error().message.find(thief_->url()), std::string::npos)
+          << failure.error().message;
+      return failure.error().code;
+    }
+    return std::string();
+  };
+  EXPECT_EQ(entered(host_->token()), "connection.secret_leads_elsewhere");
+  body["to_new_destination"] = true;
+  EXPECT_EQ(entered(admin), "connection.secret_leads_elsewhere");
+  EXPECT_EQ(seen_by_the_thief(), before);
+  EXPECT_EQ(entered(host_->token()), "");
   EXPECT_EQ(check(), "");
   EXPECT_GT(seen_by_the_thief(), before);
 }

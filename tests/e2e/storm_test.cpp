@@ -10,6 +10,7 @@
 
 #include "e2e/hot_plug_world.hpp"
 #include "e2e/neighbour.hpp"
+#include "e2e/raw_client.hpp"
 
 namespace sluice::e2e {
 namespace {
@@ -293,6 +294,7 @@ class EveryRoute : public Storm {
 
   std::vector<Gust> all_gusts();
   void expect_served(const Gust& gust);
+  void expect_refused_once_revoked(const Gust& gust);
 };
 
 std::vector<Gust> EveryRoute::all_gusts() {
@@ -506,10 +508,38 @@ std::vector<Gust> EveryRoute::all_gusts() {
   };
 }
 
+/// A token that is revoked after its request was let in, and before its body came: nothing is done.
+void EveryRoute::expect_refused_once_revoked(const Gust& gust) {
+  const Ask wanted = gust.ask(0);
+  if (!wanted.body) return;
+  json asked;
+  asked["name"] = "held";
+  asked["role"] = "operator";
+  const json made = host_->client().send("POST", "/tokens", asked);
+  const std::string id = host_->sql("select max(token_id) from sluice.token where name = 'held'");
+  const std::int64_t before = audited(gust.action);
+  const std::int64_t connections = host_->count("select count(*) from sluice.connection");
+  RawClient held(host_->url());
+  held.send(
+      fmt::format("{} {} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nContent-Type: "
+                  "{}\r\nContent-Length: {}\r\nExpect: 100-continue\r\n\r\n",
+                  wanted.method, wanted.path, made.at("token").get<std::string>(),
+                  wanted.content_type, wanted.body->size()));
+  held.read_until("100 Continue\r\n\r\n");  // it was let in
+  host_->client().send("DELETE", "/tokens/" + id, nullptr);
+  held.send(*wanted.body);
+  const std::string answer = held.read_until("}");
+  EXPECT_NE(answer.find(" 401 "), std::string::npos) << answer;
+  EXPECT_NE(answer.find("token.revoked"), std::string::npos) << answer;
+  EXPECT_EQ(audited(gust.action), before + (gust.action == "token.revoke" ? 1 : 0));
+  EXPECT_EQ(host_->count("select count(*) from sluice.connection"), connections);
+}
+
 /// All are answered, none for want of a connection; the audit has a line for each that was done.
 void EveryRoute::expect_served(const Gust& gust) {
   SCOPED_TRACE(gust.route);
   if (gust.before) gust.before();
+  if (!kNoLine.contains(gust.route)) expect_refused_once_revoked(gust);
   std::vector<Ask> all;
   for (int n = 0; n < kAtOnce; ++n) all.push_back(gust.ask(n));
   const std::int64_t before = audited(gust.action);
