@@ -127,6 +127,28 @@ class VendorFirst : public sluice::testing::PgTest {
     EXPECT_EQ(outcomes.size(), emails.size());
   }
   void own(std::vector<std::string> emails) { run(own_task(std::move(emails))); }
+  Task<model::OwnOutcome> rate_task(std::optional<std::int64_t> id, std::string rate) {
+    std::vector<model::OwnRow> rows(1);
+    rows[0].values["rate"] = rate;
+    model::OwnWrite how;
+    how.mode = id ? model::OwnMode::update : model::OwnMode::insert;
+    if (id) rows[0].id = EntityId(*id);
+    auto lease = co_await pool().acquire();
+    const model::CatalogPtr catalog = co_await model::load_catalog(*lease, workspace_);
+    const auto outcomes = co_await model::write_own(*lease, workspace_, *catalog->find("customer"),
+                                                    std::move(rows), std::move(how));
+    co_return outcomes.at(0);
+  }
+  /// Of a new customer, or of that one: what became of it.
+  std::string write_rate(std::optional<std::int64_t> id, const std::string& rate) {
+    const model::OwnOutcome outcome = run(rate_task(id, rate));
+    if (outcome.action == model::OwnAction::inserted) return "inserted";
+    if (outcome.action == model::OwnAction::updated) return "updated";
+    if (outcome.action == model::OwnAction::unchanged) return "unchanged";
+    const bool taken =
+        !outcome.errors.empty() && outcome.errors[0].fault == model::FieldFault::duplicate_key;
+    return taken ? "duplicate_key" : "rejected";
+  }
 
   pg::LeaseProof proof(std::string name) {
     pg::LeaseProof proof;
@@ -268,6 +290,45 @@ TEST_F(VendorFirst, keys_of_an_older_form_are_made_again_and_links_follow) {
             "ann@example.org true")
       << "the younger one shares it";
   EXPECT_EQ(text("select count(*)::text from sluice.own_entity where deleted_at is null"), "3");
+}
+
+/// From before a unique decimal had one form: what one upgrade has made of two values.
+TEST_F(VendorFirst, decimals_that_became_one_value_are_listed_and_only_what_is_new_is_refused) {
+  run(make_type(attribute(R"({"name":"rate","type":"decimal","unique":true})")));
+  sql("delete from sluice.work;"
+      "insert into sluice.own_entity (workspace_id, type_id, data) select t.workspace_id, "
+      "t.type_id, jsonb_build_object('rate', r) from sluice.entity_type t, unnest(array['1.50', "
+      "'1.5', '7.0', '1.500']) r where t.name = 'customer';"
+      "insert into sluice.own_unique (workspace_id, type_id, attribute, value, id) select "
+      "workspace_id, type_id, 'rate', data->>'rate', id from sluice.own_entity");
+  for (const pg::Migration& migration : pg::migrations()) {
+    if (migration.name.find("one_form_of_decimals") != std::string_view::npos ||
+        migration.name.find("shared_decimals") != std::string_view::npos)
+      sql(std::string(migration.sql));
+  }
+  finish();
+  const auto shared = [this]() -> Task<std::vector<model::SharedKey>> {
+    auto lease = co_await pool().acquire();
+    const model::CatalogPtr catalog = co_await model::load_catalog(*lease, workspace_);
+    co_return co_await model::shared_keys(*lease, *catalog);
+  };
+  const std::int64_t first = std::stoll(text("select min(id)::text from sluice.own_entity"));
+  const auto listed = run(shared());
+  ASSERT_EQ(listed.size(), 2U);
+  EXPECT_EQ(listed[0].attribute, "rate");
+  EXPECT_EQ(listed[0].other.value, first);
+  EXPECT_EQ(listed[0].id.value, first + 1);
+  EXPECT_EQ(listed[1].other.value, first);
+  EXPECT_EQ(listed[1].id.value, first + 3);
+  EXPECT_EQ(text("select value || '=' || id - (select min(id) from sluice.own_entity) from "
+                 "sluice.own_unique order by id"),
+            "1.5=0; 7=2");
+  EXPECT_EQ(write_rate(std::nullopt, "1.5000"), "duplicate_key") << "what is new is refused";
+  EXPECT_EQ(write_rate(first + 1, "1.50"), "unchanged") << "what was there stays";
+  EXPECT_EQ(write_rate(first + 1, "2"), "updated");
+  EXPECT_EQ(run(shared()).size(), 1U) << "and is listed no more once it has another value";
+  EXPECT_EQ(write_rate(first, "3"), "updated");
+  EXPECT_EQ(write_rate(std::nullopt, "1.5"), "duplicate_key") << "the last of them has it still";
 }
 
 TEST_F(VendorFirst, a_rule_that_its_connector_dropped_goes_with_its_links_and_the_feed_is_told) {
