@@ -531,6 +531,15 @@ void check_type(const Manifest& manifest, const EntityType& type, const std::str
       refuse(place + "/target",
              fmt::format("'{}' is no entity type of this connector", edge.target));
     }
+    for (const std::string& shown : {edge.attribute, edge.name}) {
+      const auto index = type.attribute_index(reference_column(shown));
+      if (!index) continue;
+      verdict.younger(fmt::format("{}/attributes/{}/name", pointer, *index),
+                      fmt::format("'{}' is reserved: the SQL view has a column of that name, for "
+                                  "what '{}' refers to",
+                                  type.attributes[*index].name, shown));
+      break;
+    }
   }
   Unique keys;
   for (std::size_t i = 0; i < type.link_keys.size(); ++i) {

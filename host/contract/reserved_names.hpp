@@ -4,6 +4,7 @@
 
 #include <array>
 #include <optional>
+#include <string>
 #include <string_view>
 
 namespace sluice::contract {
@@ -46,6 +47,12 @@ inline constexpr std::array<ReservedName, 23> kReservedNames = {{
     {"connection_name", ReservedBy::view},
     {"sluice_connection_name", ReservedBy::view},
 }};
+
+/// What the SQL view calls the Sluice id of what an attribute, or a relationship, refers to: no
+/// attribute of that type may be called so.
+[[nodiscard]] inline std::string reference_column(std::string_view name) {
+  return std::string(name) + "_ref";
+}
 
 /// Of an organisation's own types, whose attributes are no columns of a table.
 inline constexpr std::array<std::string_view, 6> kReservedOwnNames = {

@@ -315,8 +315,9 @@ Result<EntityQuery> list_query(const Catalog& catalog, const StoredType& type,
     if (auto added = conditions.add(filter); !added) return std::unexpected(added.error());
   }
   EntityQuery out;
-  out.sql = fmt::format("select {} from {} where {} order by e.id limit {}", columns_of(type),
-                        conditions.relation(), conditions.sql(), query.limit + 1);
+  out.sql =
+      fmt::format("select {} from {} where {} order by e.id limit {}", columns_of(catalog, type),
+                  conditions.relation(), conditions.sql(), query.limit + 1);
   out.params = conditions.take_params();
   return out;
 }
@@ -340,7 +341,7 @@ EntityQuery get_query(const Catalog& catalog, const StoredType& type, const Enti
                     conditions.parameter(reference.connection)));
   }
   EntityQuery out;
-  out.sql = fmt::format("select {} from {} where {} limit 2", columns_of(type),
+  out.sql = fmt::format("select {} from {} where {} limit 2", columns_of(catalog, type),
                         conditions.relation(), conditions.sql());
   out.params = conditions.take_params();
   return out;

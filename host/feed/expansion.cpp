@@ -251,7 +251,7 @@ void attach(const Edge& edge, std::vector<Entity>& parents,
 Task<void> follow(pg::Connection& connection, const Catalog& catalog, std::vector<Entity>& parents,
                   const Edge& edge, std::size_t& budget) {
   pg::Params params = edge_params(catalog, edge, parents);
-  const std::string sql = edge_sql(edge);
+  const std::string sql = edge_sql(catalog, edge);
   const auto rows = co_await connection.query(sql, std::move(params));
   spend(budget, rows.rows());
   std::vector<Entity> targets;  // each once, however many parents reach it
@@ -326,9 +326,9 @@ Result<std::vector<Edge>> plan_expansion(const Catalog& catalog, const StoredTyp
   return root;
 }
 
-std::string edge_sql(const Edge& edge) {
+std::string edge_sql(const Catalog& catalog, const Edge& edge) {
   const StoredType& target = *edge.target;
-  const std::string columns = columns_of(target);
+  const std::string columns = columns_of(catalog, target);
   switch (edge.kind) {
     case EdgeKind::reference:
       return fmt::format(

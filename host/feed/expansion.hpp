@@ -39,7 +39,7 @@ Result<std::vector<Edge>> plan_expansion(const model::Catalog& catalog,
 
 /// Rows reached over one edge: first column which parent ($2 and $3, counted from 1), then the
 /// target's columns.
-[[nodiscard]] std::string edge_sql(const Edge& edge);
+[[nodiscard]] std::string edge_sql(const model::Catalog& catalog, const Edge& edge);
 
 /// Fills "expanded" of each entity along the edges, and "links" of every entity on the way.
 /// `budget` is what is left of kExpandedEntitiesMax; throws Failure(bad_input, "expand.too_many")

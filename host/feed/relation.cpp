@@ -8,6 +8,7 @@
 #include "base/error_json.hpp"
 #include "base/exact_json.hpp"
 #include "base/log.hpp"
+#include "feed/reference.hpp"
 #include "model/columns.hpp"
 #include "model/own_values.hpp"
 
@@ -88,7 +89,14 @@ void read_preset(const StoredType& type, const pg::QueryResult& rows, int row, i
   for (const StoredAttribute& attribute : type.attributes) {
     attributes[attribute.name] = value_of(attribute.type, rows, row, at++);
   }
+  json references = json::object();
+  for (const Reference& reference : references_of(type)) {
+    json& id = references[reference.name];
+    if (!rows.is_null(row, at)) id = rows.get<std::int64_t>(row, at);
+    ++at;
+  }
   entity.object["attributes"] = std::move(attributes);
+  entity.object["references"] = std::move(references);
   entity.object["provenance"] = std::move(provenance);
 }
 
@@ -150,12 +158,14 @@ std::string confined(const StoredType& type) {
   return fmt::format("e.workspace_id = $1 and e.type_id = {}", type.id.value);
 }
 
-std::string columns_of(const StoredType& type) {
+std::string columns_of(const model::Catalog& catalog, const StoredType& type) {
   if (type.own) return std::string(kOwnColumns);
   std::string out(kPresetColumns);
   for (const StoredAttribute& attribute : type.attributes) {
     out += ", " + model::value_expression(type, attribute, "e");
   }
+  for (const Reference& reference : references_of(type))
+    out += ", " + reference_lookup(catalog, type, reference);
   return out;
 }
 

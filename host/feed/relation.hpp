@@ -22,8 +22,9 @@ struct Entity {
 /// Conditions that confine row `e` to the workspace $1 and the type; tombstones included.
 [[nodiscard]] std::string confined(const model::StoredType& type);
 /// The select list that read_entity() reads, of a row called `e`.
-[[nodiscard]] std::string columns_of(const model::StoredType& type);
-/// Reads those columns, beginning at `column`. Numbers keep their digits: decimals are strings in
+[[nodiscard]] std::string columns_of(const model::Catalog& catalog, const model::StoredType& type);
+/// Reads those columns, beginning at `column`. "references" says by Sluice id what the row refers
+/// to, null while that is not there. Numbers keep their digits: decimals are strings in
 /// their one form, JSON goes out as jsonb prints it (the object is one of base/exact_json.hpp). A
 /// row that cannot be read has attributes null, and under "problem" code, message and hint.
 [[nodiscard]] Entity read_entity(const model::StoredType& type, const pg::QueryResult& rows,

@@ -3,8 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 #include <set>
 
+#include "contract/reserved_names.hpp"
+#include "feed/reference.hpp"
 #include "model/columns.hpp"
 
 namespace sluice::feed {
@@ -72,12 +75,6 @@ std::string of_workspace(const Catalog& catalog) {
   return fmt::format("workspace_id = {}", catalog.workspace.value);
 }
 
-/// Without statistics the planner takes one row in 200 for `is null`, and soon holds whole tables
-/// for one row, which it compares with all of another. Of a `case` it takes every second one.
-std::string alive(std::string_view deleted_at) {
-  return fmt::format("case when {} is null then true else false end", deleted_at);
-}
-
 /// As the attribute is indexed where it refers to an external id: in that one's collation. In two
 /// collations, i.customer = s.external_id would find no index.
 std::string column_of(const StoredType& type, const StoredAttribute& attribute) {
@@ -87,6 +84,13 @@ std::string column_of(const StoredType& type, const StoredAttribute& attribute) 
   return refers ? fmt::format("({}) collate \"C\"", value) : value;
 }
 
+/// Not as it is stored, so that it finds no index: a join of references would look rows up by the
+/// workspace and this alone, since a planner without statistics takes that for as few rows as the
+/// whole key has, and compare all of them. With the connections named in the view, the vendor's
+/// ids are looked up by their whole key.
+constexpr std::string_view kConnectionId =
+    "case when e.connection_id is null then 0 else e.connection_id end";
+
 std::string workspace_owner(const Catalog& catalog) {
   return fmt::format("sluice_view_w{}", catalog.workspace.value);
 }
@@ -94,22 +98,39 @@ std::string workspace_owner(const Catalog& catalog) {
 View preset_view(const Catalog& catalog, const StoredType& type) {
   Columns columns;
   for (const StoredAttribute& attribute : type.attributes) columns.take(attribute.name);
+  for (const char* name : {"id", "external_id", "source_url", "first_synced_at", "last_synced_at"})
+    columns.take(name);
+  // An attribute may be called like one of our own columns; the attribute keeps its name.
+  const std::string connection_name = type.find("connection_name")
+                                          ? columns.free_name("sluice_connection_name")
+                                          : columns.free_name("connection_name");
+  // Before what came later: a link column that stands keeps its name, and so what it means.
+  std::vector<ViewColumn> links;
+  for (const StoredRule& rule : catalog.rules) {
+    if (rule.source_type != type.id || rule.source_position < 0 || rule.target_position < 0)
+      continue;
+    if (rule.going) continue;
+    links.push_back({link_column(columns, rule), link_lookup(catalog, rule)});
+  }
   columns.add("e.id", "id");
   columns.add("e.external_id", "external_id");
-  // An attribute may be called like our one extra column; the attribute keeps its name.
-  columns.add("c.name", type.find("connection_name") ? columns.free_name("sluice_connection_name")
-                                                     : "connection_name");
+  columns.add(std::string(kConnectionId), columns.take("connection_id")
+                                              ? std::string("connection_id")
+                                              : columns.free_name("sluice_connection_id"));
+  columns.add("c.name", connection_name);
   columns.add("e.source_url", "source_url");
   columns.add("e.first_synced_at", "first_synced_at");
   columns.add("e.last_synced_at", "last_synced_at");
   for (const StoredAttribute& attribute : type.attributes) {
     columns.add(column_of(type, attribute), attribute.name);
   }
-  for (const StoredRule& rule : catalog.rules) {
-    if (rule.source_type != type.id || rule.source_position < 0 || rule.target_position < 0)
-      continue;
-    if (rule.going) continue;
-    columns.add(link_lookup(catalog, rule), link_column(columns, rule));
+  for (ViewColumn& link : links) columns.add(std::move(link.expression), link.name);
+  std::vector<ViewRead> targets;
+  for (const Reference& reference : references_of(type)) {
+    columns.add(reference_lookup(catalog, type, reference),
+                columns.free_name(contract::reference_column(reference.name)));
+    targets.push_back({"vendor." + quote_name(catalog.find(reference.target)->table),
+                       of_workspace(catalog) + " and " + alive("deleted_at")});
   }
   View view;
   view.name = type.table;
@@ -128,6 +149,7 @@ View preset_view(const Catalog& catalog, const StoredType& type) {
       {"sluice.connection", of_workspace(catalog)},
       {"sluice.link", of_workspace(catalog)},
       {"sluice.link_rule", of_workspace(catalog)}};
+  std::move(targets.begin(), targets.end(), std::back_inserter(view.reads));
   return view;
 }
 

@@ -32,14 +32,18 @@ struct View {
 };
 
 /// The views that a catalogue calls for:
-///   <connector>_<type>  id, external_id, connection_name, source_url, first_synced_at,
-///                       last_synced_at, each attribute (under its overlay where users may shadow
-///                       it), and for each link rule from this type "<target>_id": the id of the
-///                       entity it is linked to, or null, also while the rule is off. When that
-///                       name is taken, the rule's name with '_' for what is no letter or digit,
-///                       and "_id". It costs one index lookup a row, and nothing when it is not
-///                       selected. To go from a target to what is linked to it, start from the view
-///                       link, which is indexed by target_id.
+///   <connector>_<type>  id, external_id, connection_id, connection_name, source_url,
+///                       first_synced_at, last_synced_at, each attribute (under its overlay where
+///                       users may shadow it), and for each link rule from this type
+///                       "<target>_id": the id of the entity it is linked to, or null, also while
+///                       the rule is off. When that name is taken, the rule's name with '_' for
+///                       what is no letter or digit, and "_id". To go from a target to what is
+///                       linked to it, start from the view link, which is indexed by target_id.
+///                       For each reference "<attribute>_ref" (feed/reference.hpp): the id of the
+///                       living row of the same connection that it leads to, or null. Joins go by
+///                       (connection_id, external_id) and (connection_id, the attribute), which
+///                       are indexed. Either column costs one index lookup a row, and nothing when
+///                       it is not selected.
 ///   <own type>          id, created_at, updated_at, each attribute
 ///   link                rule, state, source_type, source_id, source_external_id, target_type,
 ///                       target_id, candidates, candidate_count, evidence, decided_by, updated_at;

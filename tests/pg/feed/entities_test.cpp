@@ -149,6 +149,30 @@ TEST_F(EntitiesTest, TombstonesAreShownOnlyWhenAskedFor) {
   EXPECT_EQ(get("acme.invoice", "in_1").error().code, "entity.not_found");
 }
 
+TEST_F(EntitiesTest, AReferenceIsShownBySluiceIdOfItsOwnConnectionAndNullWhileItIsNotThere) {
+  sql("insert into sluice.connection (workspace_id, connector, name) values ({w}, 'acme', "
+      "'second');"
+      "insert into vendor.acme_customer (workspace_id, connection_id, external_id, content_hash) "
+      "select workspace_id, connection_id, 'cus_missing', gen_random_uuid() from "
+      "sluice.connection where name = 'second'");
+  const auto customer = get("acme.customer", "cus_1");
+  ASSERT_TRUE(customer);
+  EXPECT_EQ((*customer)["references"], json::object());
+  const auto page = list("acme.invoice", {}, {"customer"});
+  ASSERT_TRUE(page);
+  EXPECT_EQ(page->entities[0]["references"]["customer"], (*customer)["id"]);
+  EXPECT_EQ(page->entities[0]["attributes"]["customer"], "cus_1") << "as the vendor says it";
+  EXPECT_EQ(page->entities[2]["references"]["customer"], nullptr)
+      << "another account has a customer of that id";
+  sql("update vendor.acme_customer set deleted_at = now() where external_id = 'cus_1'");
+  EXPECT_EQ((*get("acme.invoice", "in_1"))["references"]["customer"], nullptr);
+  this->customer("cus_missing", "c@x.com");
+  const auto reached = get("acme.invoice", "in_3");
+  EXPECT_EQ((*reached)["references"]["customer"].dump(),
+            text("select id from vendor.acme_customer where connection_id = (select "
+                 "min(connection_id) from sluice.connection) and external_id = 'cus_missing'"));
+}
+
 TEST_F(EntitiesTest, ReferencesExpandAndDanglingOnesAreNull) {
   const auto page =
       list("acme.invoice", {}, {"customer.link.acme.customer.email", "customer.invoice"});

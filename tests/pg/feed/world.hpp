@@ -41,8 +41,9 @@ class FeedWorld : public PgTest {
   }
   /// Runs SQL in which {w} is the workspace and {c} its connection.
   void sql(std::string text) {
-    const auto ids = run(pool().query(
-        "select workspace_id::text, connection_id::text from sluice.connection limit 1"));
+    const auto ids =
+        run(pool().query("select workspace_id::text, connection_id::text from sluice.connection "
+                         "order by connection_id limit 1"));
     replace(text, "{w}", ids.get<std::string>(0, 0));
     replace(text, "{c}", ids.get<std::string>(0, 1));
     run(script(std::move(text)));

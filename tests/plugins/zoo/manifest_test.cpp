@@ -93,6 +93,7 @@ TEST(Manifest, what_a_schema_cannot_say_is_checked_after_it) {
       {"/entity_types/0/attributes/1/name", "ctid", "PostgreSQL has a column of that name"},
       {"/entity_types/0/attributes/1/name", "connection_name", "the SQL view of every type has"},
       {"/entity_types/0/attributes/1/name", "sluice_connection_name", "reserved"},
+      {"/entity_types/0/attributes/1/name", "box_ref", "for what 'box' refers to"},
       {"/streams/0/entity_types/0", "crate", "no entity type"},
       {"/streams/1/name", "widgets", "unique"},
       {"/streams/1/entity_types/0", "widget", "no stream lists entity type 'box'"},
@@ -156,6 +157,7 @@ TEST(Manifest, a_word_that_is_not_among_the_allowed_ones_is_answered_with_them) 
 TEST(Manifest, one_that_was_admitted_before_is_read_with_its_flaws) {
   const Wrong younger[] = {
       {"/entity_types/0/attributes/1/name", "connection_name", "/entity_types/0/attributes/1/name"},
+      {"/entity_types/0/attributes/1/name", "box_ref", "/entity_types/0/attributes/1/name"},
       {"/hosts/0/url", "https://api.toy.example:99999", "/hosts/0/url"},
       {"/version", "00.1.0", "/version"},
       {"/auth/1/parameter", "Host", "/auth/1/parameter"},
