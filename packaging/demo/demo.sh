@@ -6,6 +6,7 @@ set -euo pipefail
 build=$1
 once=${2:-}
 customers=${SLUICE_DEMO_CUSTOMERS:-2000}
+unset SLUICE_DEMO_CUSTOMERS # sluiced refuses a setting that it does not know
 own=500
 
 directory=$(mktemp -d "${TMPDIR:-/tmp}/sluice-demo.XXXXXX")
@@ -94,12 +95,14 @@ until_true 60 "the links" links_done
 show sluice link rules
 
 say "6  One question across both worlds"
-query="select c.plan, count(distinct c.id) as customers, count(i.id) as open_invoices,
-       sum(i.amount_remaining) / 100.0 as open_amount
+# Amounts are whole numbers of the currency's smallest unit: of several currencies they have no sum.
+query="select c.plan, i.currency, count(distinct c.id) as customers, count(i.id) as open_invoices,
+       sum(i.amount_remaining) as open_in_smallest_unit
 from acme.customer c
 join acme.stripe_customer s on s.customer_id = c.id
-join acme.stripe_invoice i on i.customer = s.external_id and i.status = 'open'
-group by c.plan order by open_amount desc"
+join acme.stripe_invoice i on i.connection_id = s.connection_id and i.customer = s.external_id
+where i.status = 'open'
+group by c.plan, i.currency order by c.plan, i.currency"
 printf '%s\n\n' "$query" >&2
 psql_demo -P pager=off -c "$query" >&2
 

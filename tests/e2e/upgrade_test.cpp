@@ -100,6 +100,8 @@ class Upgrade : public World {
   void the_sealed_secret_opens_with_the_root_key_that_came_along();
   void secrets_of_the_older_format_were_sealed_anew_and_are_not_opened_any_more();
   void people_read_what_they_were_granted_and_their_own_view_stands();
+  void references_are_readable_by_sluice_id();
+  void the_demos_question_mixes_neither_accounts_nor_currencies();
 
   fs::path fixture_;
   json facts_;
@@ -189,6 +191,51 @@ void Upgrade::people_read_what_they_were_granted_and_their_own_view_stands() {
       "as the shop knows it");
 }
 
+void Upgrade::references_are_readable_by_sluice_id() {
+  EXPECT_EQ(host_->sql("select count(c.id) > 0 and bool_and(i.customer_ref is not distinct from "
+                       "c.id) from acme.stripe_invoice i left join acme.stripe_customer c on "
+                       "c.connection_id = i.connection_id and c.external_id = i.customer"),
+            "t");
+  EXPECT_EQ(host_->sql("select count(source_charge_ref) > 0 and count(source_charge_ref) = "
+                       "count(c.id) from acme.stripe_balance_transaction b left join "
+                       "acme.stripe_charge c on c.connection_id = b.connection_id and "
+                       "c.external_id = b.source"),
+            "t");
+  EXPECT_EQ(as("fixture_bi", "select count(connection_id) from acme.stripe_customer"),
+            fact("acme.stripe_customer"));
+}
+
+void Upgrade::the_demos_question_mixes_neither_accounts_nor_currencies() {
+  const std::string demo = read_file(fs::path(SLUICE_SOURCE_DIR) / "packaging/demo/demo.sh");
+  const std::size_t begin = demo.find("query=\"") + 7;
+  ASSERT_GT(begin, 7U);
+  const std::string question = demo.substr(begin, demo.find('"', begin) - begin);
+  const std::string answer =
+      "select string_agg(d::text, ' ' order by d::text) from (" + question + ") d";
+  const std::string before = host_->sql(answer);
+  EXPECT_NE(before.find("usd"), std::string::npos) << before;
+  EXPECT_NE(before.find("eur"), std::string::npos) << before;
+  EXPECT_EQ(host_->sql("select sum(d.open_in_smallest_unit) from (" + question +
+                       ") d where d.currency = 'usd'"),
+            host_->sql("select sum(i.amount_remaining) from acme.stripe_invoice i join "
+                       "acme.stripe_customer s on s.id = i.customer_ref where s.customer_id is not "
+                       "null and i.status = 'open' and i.currency = 'usd'"));
+  // A second connection to the same account has the same ids.
+  host_->sql(
+      "insert into sluice.connection (workspace_id, connector, name, config, egress, state, "
+      "vendor_account, mode) select workspace_id, connector, 'again', config, egress, state, "
+      "vendor_account, mode from sluice.connection where name = 'billing'");
+  for (const std::string table : {"vendor.stripe_customer", "vendor.stripe_invoice"}) {
+    host_->sql("create temporary table copy as table " + table +
+               "; update copy set id = nextval('sluice.entity_id'), connection_id = (select "
+               "connection_id from sluice.connection where name = 'again'); insert into " +
+               table + " select * from copy; drop table copy");
+  }
+  EXPECT_EQ(host_->sql("select count(*) from acme.stripe_invoice where connection_name = 'again'"),
+            fact("acme.stripe_invoice"));
+  EXPECT_EQ(host_->sql(answer), before);
+}
+
 TEST_F(Upgrade, what_101fb78_wrote_opens_with_all_that_was_in_it) {
   start_vendor();
   host_->sql("create table public.older as table sluice.secret");
@@ -200,6 +247,8 @@ TEST_F(Upgrade, what_101fb78_wrote_opens_with_all_that_was_in_it) {
   secrets_of_the_older_format_were_sealed_anew_and_are_not_opened_any_more();
   the_sealed_secret_opens_with_the_root_key_that_came_along();
   people_read_what_they_were_granted_and_their_own_view_stands();  // after an install, too
+  references_are_readable_by_sluice_id();
+  the_demos_question_mixes_neither_accounts_nor_currencies();
 }
 
 }  // namespace
