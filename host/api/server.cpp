@@ -18,6 +18,7 @@
 #include <boost/beast/core.hpp>
 #include <boost/beast/http.hpp>
 
+#include <algorithm>
 #include <chrono>
 #include <list>
 #include <optional>
@@ -135,11 +136,16 @@ struct ServerState {
     end(from.begin());
     return true;
   }
-  /// While answers that nobody takes use too much memory, those that nothing moves go.
+  /// While answers that nobody takes use too much memory, those that nothing moves go; while they
+  /// use twice of that, also those that something moves, the slowest first.
   void end_slow(Time now) {
     for (auto peer = sending.begin(); peer != sending.end() && unsent > limits.unsent_bytes_max;) {
       const auto slow = peer++;
       if (now - slow->took >= limits.slow_client) end(slow);
+    }
+    while (unsent > 2 * limits.unsent_bytes_max && sending.size() > 1) {
+      end(std::min_element(sending.begin(), std::prev(sending.end()),
+                           [](const Peer& a, const Peer& b) { return a.took < b.took; }));
     }
   }
 
@@ -222,8 +228,8 @@ Task<HttpResponse> handled(const Handler& handler, HttpRequest& request) {
   co_return problem(error);
 }
 
-/// Whether the client took all of it.
-Task<bool> send(ServerState& state, Peer& peer, const HttpResponse& answer, bool keep_alive,
+/// Takes the answer's body. Whether the client took all of it.
+Task<bool> send(ServerState& state, Peer& peer, HttpResponse& answer, bool keep_alive,
                 bool head_only) {
   http::response<http::string_body> response;
   response.version(11);
@@ -234,7 +240,7 @@ Task<bool> send(ServerState& state, Peer& peer, const HttpResponse& answer, bool
   response.set("X-Content-Type-Options", "nosniff");
   for (const auto& [name, value] : answer.headers) response.set(name, value);
   response.keep_alive(keep_alive);
-  response.body() = answer.body;
+  response.body() = std::move(answer.body);
   response.prepare_payload();
   if (head_only) response.body().clear();
   peer.took = std::chrono::steady_clock::now();
@@ -316,7 +322,7 @@ Task<void> drop_arrived_body(const Parser& parser, const ReadBuffer& buffer, Str
 }
 
 /// Sends the answer while the connection is among those that send.
-Task<bool> answer_to(ServerState& state, Peers::iterator peer, const HttpResponse& answer,
+Task<bool> answer_to(ServerState& state, Peers::iterator peer, HttpResponse& answer,
                      bool keep_alive, bool head_only) {
   ServerState::move(peer, state.sending);
   const bool sent = co_await send(state, *peer, answer, keep_alive, head_only);
@@ -351,7 +357,7 @@ Task<bool> serve_one(ServerState& state, Peers::iterator peer) {
   if (error) {
     if (is_http_error(error) && error != http::error::end_of_stream &&
         error != http::error::partial_message) {
-      const HttpResponse answer = problem(refusal_of(error, state.limits));
+      HttpResponse answer = problem(refusal_of(error, state.limits));
       co_await answer_to(state, peer, answer, false, false);
     }
     co_return false;

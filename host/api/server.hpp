@@ -26,7 +26,8 @@ struct ServerLimits {
   /// the kernel's queue.
   std::size_t connections_max = 10'000;
   /// Of answers that clients have not taken yet, all together: beyond it those go, the earliest
-  /// first, whose clients took nothing for slow_client.
+  /// first, whose clients took nothing for slow_client; beyond twice of it, whoever took nothing
+  /// for longest.
   std::size_t unsent_bytes_max = 64u << 20;
   std::chrono::seconds slow_client{2};
 };

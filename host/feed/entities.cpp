@@ -53,9 +53,9 @@ std::unexpected<Error> too_many(std::string code, std::string_view what, std::si
               fmt::format("use at most {}", max));
 }
 
-std::vector<Entity> read_all(const StoredType& type, const pg::QueryResult& rows, int count) {
+std::vector<Entity> read_all(const StoredType& type, const pg::QueryResult& rows) {
   std::vector<Entity> entities;
-  for (int row = 0; row < count; ++row) entities.push_back(read_entity(type, rows, row, 0));
+  for (int row = 0; row < rows.rows(); ++row) entities.push_back(read_entity(type, rows, row, 0));
   return entities;
 }
 
@@ -63,7 +63,7 @@ std::vector<Entity> read_all(const StoredType& type, const pg::QueryResult& rows
 Task<Result<void>> expand_all(pg::Connection& connection, const Catalog& catalog,
                               const StoredType& type, std::vector<Entity>& entities,
                               const std::vector<Edge>& edges) {
-  std::size_t budget = kExpandedEntitiesMax;
+  ExpansionBudget budget;
   Result<void> outcome;
   try {
     co_await expand(connection, catalog, type, entities, edges, budget);
@@ -99,13 +99,17 @@ Task<Result<EntityPage>> list_entities(pg::Pool& pool, model::CatalogPtr catalog
   auto asked = list_query(*catalog, *type, query, *after);
   if (!asked) co_return std::unexpected(asked.error());
   auto lease = co_await pool.acquire();
-  const auto rows = co_await lease->query(asked->sql, std::move(asked->params));
-  const int count = std::min(rows.rows(), query.limit);
-  std::vector<Entity> entities = read_all(*type, rows, count);
+  std::vector<Entity> entities;
+  bool more = false;
+  {
+    const auto rows = co_await lease->query(asked->sql, std::move(asked->params));
+    entities = read_all(*type, rows);
+    more = !rows.empty() && rows.get<bool>(rows.rows() - 1, rows.columns() - 1);
+  }
   const auto expanded = co_await expand_all(*lease, *catalog, *type, entities, *edges);
   if (!expanded) co_return std::unexpected(expanded.error());
   EntityPage page;
-  if (rows.rows() > count) page.cursor = cursor_of(*type, entities.back().id);
+  if (more) page.cursor = cursor_of(*type, entities.back().id);
   for (Entity& entity : entities) page.entities.push_back(std::move(entity.object));
   co_return page;
 }
@@ -135,7 +139,7 @@ Task<Result<json>> get_entity(pg::Pool& pool, model::CatalogPtr catalog, std::st
                    fmt::format("several connections have a {} with this external id", type->name),
                    "name the connection too, or use the id");
   }
-  std::vector<Entity> entities = read_all(*type, rows, 1);
+  std::vector<Entity> entities = read_all(*type, rows);
   const auto expanded = co_await expand_all(*lease, *catalog, *type, entities, *edges);
   if (!expanded) co_return std::unexpected(expanded.error());
   co_return std::move(entities.front().object);

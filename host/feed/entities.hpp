@@ -14,7 +14,7 @@
 
 namespace sluice::feed {
 
-inline constexpr int kEntityPageMax = 200;  ///< entities in one page
+inline constexpr int kEntityPageMax = 200;  ///< entities in one page; few large ones fill it, too
 inline constexpr int kExpandDepthMax = 4;   ///< edges in one path
 inline constexpr int kChildrenMax = 100;    ///< in one list; "has_more" says there are more
 inline constexpr std::size_t kExpandPathsMax = 20;
@@ -51,7 +51,7 @@ struct ListQuery {
 
 struct EntityPage {
   std::vector<nlohmann::json> entities;
-  std::string cursor;  ///< of the next page; "" after the last
+  std::string cursor;  ///< of the next page, also when it was full of bytes; "" after the last
 };
 
 struct EntityRef {

@@ -6,6 +6,7 @@
 #include <array>
 #include <charconv>
 
+#include "feed/page_bytes.hpp"
 #include "feed/relation.hpp"
 #include "model/columns.hpp"
 #include "model/own_values.hpp"
@@ -315,9 +316,12 @@ Result<EntityQuery> list_query(const Catalog& catalog, const StoredType& type,
     if (auto added = conditions.add(filter); !added) return std::unexpected(added.error());
   }
   EntityQuery out;
-  out.sql =
-      fmt::format("select {} from {} where {} order by e.id limit {}", columns_of(catalog, type),
-                  conditions.relation(), conditions.sql(), query.limit + 1);
+  Rows rows;
+  rows.sql = fmt::format("select {} from {} where {} order by e.id limit {}",
+                         named_columns_of(catalog, type), conditions.relation(), conditions.sql(),
+                         query.limit + 1);
+  rows.most = static_cast<std::size_t>(query.limit);
+  out.sql = within_bytes(catalog, type, rows, kPageBytes);
   out.params = conditions.take_params();
   return out;
 }

@@ -12,11 +12,11 @@
 namespace sluice::feed {
 
 struct EntityQuery {
-  std::string sql;  ///< columns as read_entity() reads them; $1 is the workspace
+  std::string sql;  ///< read_entity()'s columns first; $1 is the workspace
   pg::Params params;
 };
 
-/// A page and one entity more, by id. Errors: bad_input "filter.*".
+/// A page by id, as within_bytes() gives it. Errors: bad_input "filter.*".
 Result<EntityQuery> list_query(const model::Catalog& catalog, const model::StoredType& type,
                                const ListQuery& query, EntityId after);
 

@@ -7,7 +7,6 @@
 #include <set>
 
 #include "base/exact_json.hpp"
-#include "feed/entities.hpp"
 #include "model/columns.hpp"
 
 namespace sluice::feed {
@@ -185,14 +184,27 @@ pg::Array rule_array(const std::vector<RuleId>& rules) {
   return ids;
 }
 
-void spend(std::size_t& budget, int rows) {
-  if (static_cast<std::size_t>(rows) > budget) {
+void spend_rows(ExpansionBudget& budget, int rows) {
+  if (static_cast<std::size_t>(rows) > budget.entities) {
     throw Failure(
         Error(ErrorKind::bad_input, "expand.too_many",
               fmt::format("the expansion reaches more than {} entities", kExpandedEntitiesMax),
               "ask for fewer entities at once, or for fewer paths"));
   }
-  budget -= static_cast<std::size_t>(rows);
+  budget.entities -= static_cast<std::size_t>(rows);
+}
+
+[[noreturn]] void too_large() {
+  throw Failure(
+      Error(ErrorKind::bad_input, "expand.too_large",
+            fmt::format("what the expansion adds is larger than {} MiB", kExpandedBytesMax >> 20),
+            "ask for fewer entities at once (limit=), or for fewer paths"));
+}
+
+/// Before it is shown once more.
+void spend_bytes(ExpansionBudget& budget, std::size_t bytes) {
+  if (bytes > budget.bytes) too_large();
+  budget.bytes -= bytes;
 }
 
 std::string live_rows(const StoredType& type, std::string_view condition) {
@@ -232,40 +244,70 @@ pg::Params edge_params(const Catalog& catalog, const Edge& edge,
 /// Puts what was reached into the parents: one object or null, or a list.
 void attach(const Edge& edge, std::vector<Entity>& parents,
             const std::vector<std::vector<std::size_t>>& reached,
-            const std::vector<Entity>& targets) {
+            const std::vector<Entity>& targets, ExpansionBudget& budget) {
   const bool list = edge.kind == EdgeKind::children || edge.kind == EdgeKind::linked;
   for (std::size_t i = 0; i < parents.size(); ++i) {
+    const auto show = [&](std::size_t n) -> const json& {
+      const Entity& target = targets[reached[i][n]];
+      spend_bytes(budget, target.bytes);
+      parents[i].bytes += target.bytes;
+      return target.object;
+    };
     json& slot = parents[i].object["expanded"][edge.name];
     if (!list) {
-      slot = reached[i].empty() ? json(nullptr) : targets[reached[i].front()].object;
+      slot = reached[i].empty() ? json(nullptr) : show(0);
       continue;
     }
     const std::size_t shown = std::min<std::size_t>(reached[i].size(), kChildrenMax);
     slot = json::object();
     slot["items"] = json::array();
-    for (std::size_t n = 0; n < shown; ++n) slot["items"].push_back(targets[reached[i][n]].object);
+    for (std::size_t n = 0; n < shown; ++n) slot["items"].push_back(show(n));
     slot["has_more"] = reached[i].size() > shown;
   }
 }
 
-Task<void> follow(pg::Connection& connection, const Catalog& catalog, std::vector<Entity>& parents,
-                  const Edge& edge, std::size_t& budget) {
-  pg::Params params = edge_params(catalog, edge, parents);
-  const std::string sql = edge_sql(catalog, edge);
-  const auto rows = co_await connection.query(sql, std::move(params));
-  spend(budget, rows.rows());
-  std::vector<Entity> targets;  // each once, however many parents reach it
+/// What is behind an edge, and from which parents: each entity once, however many reach it.
+struct Reached {
+  std::vector<Entity> targets;
+  std::vector<std::vector<std::size_t>> by_parent;
+};
+
+Reached read_reached(const Edge& edge, const pg::QueryResult& rows, std::size_t parents,
+                     const ExpansionBudget& budget) {
+  Reached all;
+  all.by_parent.resize(parents);
+  const int bytes_column = rows.columns() - 2;
   std::map<EntityId, std::size_t> known;
-  std::vector<std::vector<std::size_t>> reached(parents.size());
+  std::size_t bytes = 0;
   for (int row = 0; row < rows.rows(); ++row) {
     const auto parent = static_cast<std::size_t>(rows.get<std::int64_t>(row, 0)) - 1;
     const auto id = rows.get<EntityId>(row, 1);
-    const auto [found, fresh] = known.emplace(id, targets.size());
-    if (fresh) targets.push_back(read_entity(*edge.target, rows, row, 1));
-    reached[parent].push_back(found->second);
+    const auto size = static_cast<std::size_t>(rows.get<std::int64_t>(row, bytes_column));
+    bytes += size;
+    const auto [found, fresh] = known.emplace(id, all.targets.size());
+    if (fresh) {
+      all.targets.push_back(read_entity(*edge.target, rows, row, 1));
+      all.targets.back().bytes = size;
+    }
+    all.by_parent[parent].push_back(found->second);
   }
-  co_await expand(connection, catalog, *edge.target, targets, edge.next, budget);
-  attach(edge, parents, reached, targets);
+  // The database gave up behind the row that went beyond.
+  if (bytes > budget.bytes) too_large();
+  return all;
+}
+
+Task<void> follow(pg::Connection& connection, const Catalog& catalog, std::vector<Entity>& parents,
+                  const Edge& edge, ExpansionBudget& budget) {
+  pg::Params params = edge_params(catalog, edge, parents);
+  const std::string sql = edge_sql(catalog, edge, budget);
+  Reached reached;
+  {
+    const auto rows = co_await connection.query(sql, std::move(params));
+    spend_rows(budget, rows.rows());
+    reached = read_reached(edge, rows, parents.size(), budget);
+  }
+  co_await expand(connection, catalog, *edge.target, reached.targets, edge.next, budget);
+  attach(edge, parents, reached.by_parent, reached.targets, budget);
 }
 
 Task<void> add_links(pg::Connection& connection, const Catalog& catalog, const StoredType& type,
@@ -326,9 +368,11 @@ Result<std::vector<Edge>> plan_expansion(const Catalog& catalog, const StoredTyp
   return root;
 }
 
-std::string edge_sql(const Catalog& catalog, const Edge& edge) {
+namespace {
+
+std::string rows_of(const Catalog& catalog, const Edge& edge) {
   const StoredType& target = *edge.target;
-  const std::string columns = columns_of(catalog, target);
+  const std::string columns = named_columns_of(catalog, target);
   switch (edge.kind) {
     case EdgeKind::reference:
       return fmt::format(
@@ -341,7 +385,7 @@ std::string edge_sql(const Catalog& catalog, const Edge& edge) {
       return fmt::format(
           "select k.n, {} from unnest($2::bigint[], $3::text[]) with ordinality as "
           "k(connection_id, external_id, n)"
-          " cross join lateral ({} order by e.id limit {}) e order by k.n, e.id",
+          " cross join lateral ({} order by e.id limit {}) e",
           columns,
           live_rows(target,
                     fmt::format(
@@ -362,15 +406,25 @@ std::string edge_sql(const Catalog& catalog, const Edge& edge) {
           " cross join lateral (select distinct x.source_id from sluice.link x"
           "   where x.workspace_id = $1 and x.target_id = k.id and x.rule_id = any ($3::bigint[])"
           "   and x.state in ('linked', 'confirmed') order by x.source_id limit {}) l"
-          " cross join lateral ({} offset 0) e order by k.n, e.id",
+          " cross join lateral ({} offset 0) e",
           columns, kChildrenMax + 1, live_rows(target, "e.id = l.source_id"));
   }
   return {};
 }
 
+}  // namespace
+
+std::string edge_sql(const Catalog& catalog, const Edge& edge, const ExpansionBudget& budget) {
+  Rows rows;
+  rows.sql = rows_of(catalog, edge);
+  rows.by_parent = true;
+  rows.most = budget.entities + 1;  // the one more tells that it is too many
+  return within_bytes(catalog, *edge.target, rows, budget.bytes);
+}
+
 Task<void> expand(pg::Connection& connection, const Catalog& catalog, const StoredType& type,
                   std::vector<Entity>& entities, const std::vector<Edge>& edges,
-                  std::size_t& budget) {
+                  ExpansionBudget& budget) {
   if (entities.empty()) co_return;
   co_await add_links(connection, catalog, type, entities);
   for (const Edge& edge : edges) co_await follow(connection, catalog, entities, edge, budget);

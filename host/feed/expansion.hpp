@@ -8,6 +8,8 @@
 
 #include "base/async.hpp"
 #include "base/error.hpp"
+#include "feed/entities.hpp"
+#include "feed/page_bytes.hpp"
 #include "feed/relation.hpp"
 #include "model/catalog.hpp"
 #include "pg/connection.hpp"
@@ -37,15 +39,22 @@ Result<std::vector<Edge>> plan_expansion(const model::Catalog& catalog,
                                          const model::StoredType& type,
                                          std::span<const std::string> paths);
 
-/// Rows reached over one edge: first column which parent ($2 and $3, counted from 1), then the
-/// target's columns.
-[[nodiscard]] std::string edge_sql(const model::Catalog& catalog, const Edge& edge);
+/// What is left for one request: of rows that are read, and of bytes that are shown, those of an
+/// entity as often as it is.
+struct ExpansionBudget {
+  std::size_t entities = kExpandedEntitiesMax;
+  std::size_t bytes = kExpandedBytesMax;
+};
 
-/// Fills "expanded" of each entity along the edges, and "links" of every entity on the way.
-/// `budget` is what is left of kExpandedEntitiesMax; throws Failure(bad_input, "expand.too_many")
-/// when it runs out.
+/// Rows reached over one edge, as within_bytes() gives them; n is which parent ($2 and $3, counted
+/// from 1).
+[[nodiscard]] std::string edge_sql(const model::Catalog& catalog, const Edge& edge,
+                                   const ExpansionBudget& budget);
+
+/// Fills "expanded" of each entity along the edges, and "links" of every entity on the way. Throws
+/// Failure(bad_input, "expand.too_many" or "expand.too_large") when the budget runs out.
 Task<void> expand(pg::Connection& connection, const model::Catalog& catalog,
                   const model::StoredType& type, std::vector<Entity>& entities,
-                  const std::vector<Edge>& edges, std::size_t& budget);
+                  const std::vector<Edge>& edges, ExpansionBudget& budget);
 
 }  // namespace sluice::feed

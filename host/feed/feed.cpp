@@ -7,6 +7,7 @@
 
 #include "base/bytes.hpp"
 #include "base/exact_json.hpp"
+#include "feed/page_bytes.hpp"
 
 namespace sluice::feed {
 namespace {
@@ -15,13 +16,16 @@ namespace {
 // stands, the changes behind it, and the row at which the look ends.
 //   $2, $3  position and time of the cursor; 0 and 1970 for none, and then nothing is compared
 //   $4      how many positions are looked at
-//   $5      how many changes are wanted, and one more
-//   $6, $7  the filter
+//   $5      how many changes are wanted
+//   $6      the filter by type
+//   $7      how many bytes fill the page: of a change those before it are counted, so the first is
+//           always given. "changed" is printed once, and of those changes only whose turn may come
+//   $8      the filter by entity
 // By time only months are left out: a position behind the cursor's was never written before it.
 constexpr std::string_view kMoment =
     "select h.kept_from, h.generation, l.position, k.at, s.position, s.at,"
     " c.position, c.at, c.type_id, coalesce(t.name, ''), c.entity_id, c.connection_id, c.run_id,"
-    " c.op, c.external_id, c.changed"
+    " c.op, c.external_id, c.changed, c.more"
     " from sluice.feed_head h"
     " left join lateral (select x.position from sluice.change x where x.workspace_id = $1"
     "  and x.position >= $2 and x.at >= $3 order by x.position desc limit 1) l on true"
@@ -31,29 +35,45 @@ constexpr std::string_view kMoment =
     "  and x.position = least(l.position, greatest($2, h.kept_from - 1) + $4) and x.at >= $3"
     "  offset 0) s on true";
 
-constexpr std::string_view kType =
+constexpr std::string_view kPage =
+    " left join lateral (select b.position, b.at, b.type_id, b.entity_id, b.connection_id, "
+    "b.run_id,"
+    " b.op, b.external_id, b.changed, b.more"
+    " from (select t.*, coalesce(sum(250 + octet_length(t.external_id)"
+    "   + coalesce(octet_length(t.changed), 0)) over (order by t.position"
+    "   rows between unbounded preceding and 1 preceding), 0) as before"
+    "  from (select s.position, s.at, s.type_id, s.entity_id, s.connection_id, s.run_id, s.op,"
+    "    s.external_id, s.changed::text as changed, s.more"
+    "   from (select r.*, lead(r.position) over w is not null as more, row_number() over w as nth,"
+    "     coalesce(sum(pg_column_size(r.changed))"
+    "      over (w rows between unbounded preceding and 1 preceding), 0) as stored"
+    "    from (";
+
+constexpr std::string_view kPageEnd =
+    ") r window w as (order by r.position)) s"
+    "   where s.stored <= $7::bigint and s.nth <= $5::int order by s.position offset 0) t) b"
+    " where b.before <= $7::bigint) c on true"
     " left join lateral (select o.name from sluice.entity_type o where o.workspace_id = $1"
     "  and o.type_id = c.type_id offset 0) t on true"
     " where h.workspace_id = $1";
 
 const pg::Statement kRead{
-    "feed_read", std::string(kMoment) +
-                     " left join lateral (select * from sluice.change x where x.workspace_id = $1"
-                     "  and x.position > $2 and x.position <= greatest($2, h.kept_from - 1) + $4"
-                     "  and x.at >= $3 and ($6::bigint is null or x.type_id = $6)"
-                     "  order by x.position limit $5::int) c on true" +
-                     std::string(kType)};
+    "feed_read", std::string(kMoment) + std::string(kPage) +
+                     "select * from sluice.change x where x.workspace_id = $1"
+                     " and x.position > $2 and x.position <= greatest($2, h.kept_from - 1) + $4"
+                     " and x.at >= $3 and ($6::bigint is null or x.type_id = $6)"
+                     " order by x.position limit $5::int + 1" +
+                     std::string(kPageEnd)};
 
 // Of one entity, by its own index: the feed's order would walk through everybody's changes to find
 // its few.
-const pg::Statement kReadEntity{
-    "feed_read_entity",
-    std::string(kMoment) +
-        " left join lateral (select * from sluice.change x where x.workspace_id = $1"
-        "  and x.entity_id = $7 and x.position > $2 and x.at >= $3"
-        "  and ($6::bigint is null or x.type_id = $6)"
-        "  order by x.entity_id, x.position limit $5::int) c on true" +
-        std::string(kType)};
+const pg::Statement kReadEntity{"feed_read_entity",
+                                std::string(kMoment) + std::string(kPage) +
+                                    "select * from sluice.change x where x.workspace_id = $1"
+                                    " and x.entity_id = $8 and x.position > $2 and x.at >= $3"
+                                    " and ($6::bigint is null or x.type_id = $6)"
+                                    " order by x.entity_id, x.position limit $5::int + 1" +
+                                    std::string(kPageEnd)};
 
 const pg::Statement kLast{
     "feed_last",
@@ -127,6 +147,7 @@ Result<Cursor> cursor_of(WorkspaceId workspace, const std::string& text) {
 }
 
 constexpr int kFirstColumn = 6;  ///< of the change itself, in what kMoment selects
+constexpr int kMoreColumn = 16;
 
 Change read_change(const pg::QueryResult& rows, int row) {
   Change change;
@@ -200,7 +221,8 @@ class Reading {
     const bool bounded = query_.type && !query_.entity;
     const Micros at(cursor_.at);
     pg::Params params(workspace_, cursor_.position, at, bounded ? kScanPositions : kAllPositions,
-                      static_cast<std::int32_t>(query_.limit + 1), number_of(query_.type));
+                      static_cast<std::int32_t>(query_.limit), number_of(query_.type),
+                      static_cast<std::int64_t>(kPageBytes));
     if (query_.entity) params.add(query_.entity->value);
     const pg::Statement& read = query_.entity ? kReadEntity : kRead;
     const auto rows = co_await pool_.query(read, std::move(params));
@@ -285,12 +307,15 @@ class Reading {
 
   void take(const Moment& moment, const pg::QueryResult& rows) {
     const int found = rows.is_null(0, kFirstColumn) ? 0 : rows.rows();
-    for (int row = 0; row < found; ++row) page_.changes.push_back(read_change(rows, row));
+    bool full = found > 0;  // of changes or of bytes: another one stands behind all of them
+    for (int row = 0; row < found; ++row) {
+      page_.changes.push_back(read_change(rows, row));
+      full = full && rows.get<bool>(row, kMoreColumn);
+    }
     // A plan may join them in another order than it read them in.
     std::ranges::sort(page_.changes, {}, &Change::position);
     cursor_.generation = moment.generation;
-    if (found > query_.limit) {
-      page_.changes.resize(static_cast<std::size_t>(query_.limit));
+    if (full) {
       page_.has_more = true;
       cursor_.position = page_.changes.back().position;
       cursor_.at = page_.changes.back().at.count();

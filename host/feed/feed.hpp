@@ -14,7 +14,7 @@
 
 namespace sluice::feed {
 
-inline constexpr int kFeedPageMax = 1000;  ///< changes in one page
+inline constexpr int kFeedPageMax = 1000;  ///< changes in one page; few large ones fill it, too
 /// A reader of one type looks at so many positions in one statement, and makes so many of these
 /// steps before it answers that it has found nothing yet.
 inline constexpr std::int64_t kScanPositions = 20'000;

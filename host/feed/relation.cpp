@@ -2,7 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <array>
 #include <cmath>
+#include <vector>
 
 #include "base/decimal.hpp"
 #include "base/error_json.hpp"
@@ -20,14 +22,93 @@ using model::StoredAttribute;
 using model::StoredType;
 using nlohmann::json;
 
-constexpr std::string_view kPresetColumns =
-    "e.id, e.external_id, e.connection_id,"
-    " (select c.name from sluice.connection c"
-    "   where c.workspace_id = e.workspace_id and c.connection_id = e.connection_id),"
-    " e.source_url, e.first_synced_at, e.last_synced_at, e.sync_version, e.deleted_at";
-constexpr int kPresetColumnCount = 9;
+/// How a value's size becomes known.
+enum class Width {
+  fixed,    ///< a few bytes
+  text,     ///< known without reading it
+  bytes,    ///< the same, two digits each
+  printed,  ///< JSON and numeric: by printing it
+};
 
-constexpr std::string_view kOwnColumns = "e.id, e.data, e.created_at, e.updated_at, e.deleted_at";
+struct Column {
+  std::string expression;
+  Width width = Width::fixed;
+};
+
+constexpr int kPresetColumnCount = 9;
+const std::array<Column, kPresetColumnCount> kPresetColumns = {{
+    {"e.id", Width::fixed},
+    {"e.external_id", Width::text},
+    {"e.connection_id", Width::fixed},
+    {"(select c.name from sluice.connection c"
+     " where c.workspace_id = e.workspace_id and c.connection_id = e.connection_id)",
+     Width::text},
+    {"e.source_url", Width::text},
+    {"e.first_synced_at", Width::fixed},
+    {"e.last_synced_at", Width::fixed},
+    {"e.sync_version", Width::fixed},
+    {"e.deleted_at", Width::fixed},
+}};
+
+const std::array<Column, 5> kOwnColumns = {{
+    {"e.id", Width::fixed},
+    {"e.data", Width::printed},
+    {"e.created_at", Width::fixed},
+    {"e.updated_at", Width::fixed},
+    {"e.deleted_at", Width::fixed},
+}};
+
+/// Of each entity, whatever it holds: the names in "provenance", and values of a few bytes.
+constexpr std::size_t kFixedBytes = 400;
+constexpr std::size_t kFixedValueBytes = 24;
+
+Width width_of(AttributeType type) {
+  switch (type) {
+    case AttributeType::text:
+      return Width::text;
+    case AttributeType::bytes:
+      return Width::bytes;
+    case AttributeType::json:
+    case AttributeType::decimal:
+      return Width::printed;
+    default:
+      return Width::fixed;
+  }
+}
+
+std::vector<Column> select_list(const model::Catalog& catalog, const StoredType& type) {
+  if (type.own) return {kOwnColumns.begin(), kOwnColumns.end()};
+  std::vector<Column> all(kPresetColumns.begin(), kPresetColumns.end());
+  for (const StoredAttribute& attribute : type.attributes)
+    all.push_back({model::value_expression(type, attribute, "e"), width_of(attribute.type)});
+  for (const Reference& reference : references_of(type))
+    all.push_back({reference_lookup(catalog, type, reference), Width::fixed});
+  return all;
+}
+
+std::size_t fixed_bytes(const StoredType& type) {
+  std::size_t bytes = kFixedBytes;
+  for (const StoredAttribute& attribute : type.attributes)
+    bytes += attribute.name.size() + kFixedValueBytes;
+  for (const Reference& reference : references_of(type))
+    bytes += reference.name.size() + kFixedValueBytes;
+  return bytes;
+}
+
+/// What the value takes where it is stored, which is known without reading it.
+std::string stored_bytes(const Column& column, std::string_view value) {
+  switch (column.width) {
+    case Width::fixed:
+      return {};
+    case Width::text:
+      return fmt::format(" + coalesce(octet_length({}), 0)", value);
+    case Width::bytes:
+      return fmt::format(" + 2 * coalesce(octet_length({}), 0)", value);
+    case Width::printed:
+      return fmt::format(" + coalesce(pg_column_size({}), 0)", value);
+  }
+  return {};
+}
 
 /// RFC 3339, or what PostgreSQL wrote where that cannot say it (infinity, before the year 1).
 json time_of(const pg::QueryResult& rows, int row, int column) {
@@ -159,14 +240,61 @@ std::string confined(const StoredType& type) {
 }
 
 std::string columns_of(const model::Catalog& catalog, const StoredType& type) {
-  if (type.own) return std::string(kOwnColumns);
-  std::string out(kPresetColumns);
-  for (const StoredAttribute& attribute : type.attributes) {
-    out += ", " + model::value_expression(type, attribute, "e");
-  }
-  for (const Reference& reference : references_of(type))
-    out += ", " + reference_lookup(catalog, type, reference);
+  std::string out;
+  for (const Column& column : select_list(catalog, type))
+    out += (out.empty() ? "" : ", ") + column.expression;
   return out;
+}
+
+std::string named_columns_of(const model::Catalog& catalog, const StoredType& type) {
+  std::string out;
+  std::size_t n = 0;
+  for (const Column& column : select_list(catalog, type)) {
+    out += fmt::format("{}{} as c{}", n == 0 ? "" : ", ", column.expression, n);
+    ++n;
+  }
+  return out;
+}
+
+std::string within_bytes(const model::Catalog& catalog, const StoredType& type, const Rows& rows,
+                         std::size_t bytes) {
+  const std::string base = std::to_string(fixed_bytes(type));
+  std::string stored = base;
+  std::string printed = base;
+  std::string shown;  // as text, where that has to be made anyway: once
+  std::string out;
+  std::size_t n = 0;
+  for (const Column& column : select_list(catalog, type)) {
+    const std::string_view comma = n == 0 ? "" : ", ";
+    const std::string name = fmt::format("c{}", n++);
+    const bool prints = column.width == Width::printed;
+    stored += stored_bytes(column, "r." + name);
+    Column as_text = column;
+    if (prints) as_text.width = Width::text;
+    printed += stored_bytes(as_text, "b." + name);
+    shown += fmt::format("{0}a.{1}{2} as {1}", comma, name, prints ? "::text" : "");
+    out += fmt::format("{}p.{}", comma, name);
+  }
+  const auto place = [&](std::string_view alias) {
+    return rows.by_parent ? fmt::format("{0}.n, {0}.c0", alias) : fmt::format("{}.c0", alias);
+  };
+  const auto parent = [&](std::string_view alias) {
+    return rows.by_parent ? fmt::format("{}.n, ", alias) : std::string();
+  };
+  constexpr std::string_view kBefore = "rows between unbounded preceding and 1 preceding";
+  const std::string weighed = fmt::format(
+      "select r.*, lead(r.c0) over w is not null as more, row_number() over w as nth,"
+      " coalesce(sum({}) over (w {}), 0) as stored from ({}) r window w as (order by {})",
+      stored, kBefore, rows.sql, place("r"));
+  // OFFSET 0: printed once, and not again for its length.
+  const std::string as_text = fmt::format(
+      "select {}{}, a.more from ({}) a where a.stored <= {} and a.nth <= {} order by {} offset 0",
+      parent("a"), shown, weighed, bytes, rows.most, place("a"));
+  return fmt::format(
+      "select {}{}, p.bytes, p.more from (select b.*, {} as bytes,"
+      " coalesce(sum({}) over (order by {} {}), 0) as before from ({}) b) p"
+      " where p.before <= {} order by {}",
+      parent("p"), out, printed, printed, place("b"), kBefore, as_text, bytes, place("p"));
 }
 
 Entity read_entity(const StoredType& type, const pg::QueryResult& rows, int row, int column) {

@@ -2,7 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "base/exact_json.hpp"
+#include "feed/page_bytes.hpp"
 #include "pg/feed/world.hpp"
 
 namespace sluice::feed {
@@ -134,6 +137,82 @@ TEST_F(EntitiesTest, PagesFollowEachOther) {
   query.cursor = "zzz";
   EXPECT_EQ(run(list_entities(pool(), catalog_, "acme.invoice", query)).error().code,
             "entity.bad_cursor");
+}
+
+/// Walks through all pages; each is full of bytes by its last entity at most.
+TEST_F(EntitiesTest, APageOfLargeEntitiesEndsWhereItIsFull) {
+  // Of every kind: text, JSON that compresses and JSON that does not, bytes, and one that is larger
+  // than a page by itself.
+  sql("insert into vendor.acme_invoice (workspace_id, connection_id, external_id, content_hash, "
+      "memo, lines, hash) select {w}, {c}, 'large_' || n, gen_random_uuid(), "
+      "case n % 4 when 0 then repeat('m', 700000) end, "
+      "case n % 4 when 1 then to_jsonb(repeat('l', 700000)) when 2 then (select "
+      "to_jsonb(string_agg(md5(i::text), '')) from generate_series(1, 22000) i) end, "
+      "case n % 4 when 3 then decode(repeat('00', 350000), 'hex') end "
+      "from generate_series(1, 30) n; "
+      "update vendor.acme_invoice set memo = repeat('m', 5000000) where external_id = 'large_12'");
+  for (const std::vector<std::string>& filter :
+       {std::vector<std::string>{}, std::vector<std::string>{"connection", "main"}}) {
+    ListQuery query;
+    query.limit = kEntityPageMax;
+    if (!filter.empty()) query.filters.push_back(expect(parse_filter(filter[0], {filter[1]})));
+    std::vector<std::string> seen;
+    int pages = 0;
+    do {
+      auto page = run(list_entities(pool(), catalog_, "acme.invoice", query));
+      ASSERT_TRUE(page) << page.error().describe();
+      ASSERT_FALSE(page->entities.empty()) << "one at least";
+      std::size_t before_the_last = 0;
+      for (std::size_t n = 0; n < page->entities.size(); ++n) {
+        seen.push_back(page->entities[n]["external_id"]);
+        if (n + 1 < page->entities.size()) before_the_last += write_json(page->entities[n]).size();
+      }
+      EXPECT_LE(before_the_last, kPageBytes);
+      query.cursor = page->cursor;
+      ++pages;
+    } while (!query.cursor.empty() && pages < 40);
+    EXPECT_EQ(seen.size(), 33U);
+    EXPECT_EQ(std::set(seen.begin(), seen.end()).size(), 33U) << "each once";
+    EXPECT_EQ(seen.back(), "large_30");
+    EXPECT_GE(pages, 5);
+    EXPECT_LE(pages, 9) << "and a page is full";
+  }
+}
+
+TEST_F(EntitiesTest, APageOfLargeOwnEntitiesEndsWhereItIsFull) {
+  const std::string type = std::to_string(catalog_->find("customer")->id.value);
+  sql("insert into sluice.own_entity (workspace_id, type_id, data) select {w}, " + type +
+      ", jsonb_build_object('email', n || '@large', 'info', repeat('i', 1000000)) from "
+      "generate_series(1, 9) n");
+  ListQuery query;
+  const auto first = run(list_entities(pool(), catalog_, "customer", query));
+  ASSERT_TRUE(first) << first.error().describe();
+  EXPECT_EQ(first->entities.size(), 1 + 5U) << "the fifth goes beyond";
+  query.cursor = first->cursor;
+  const auto second = run(list_entities(pool(), catalog_, "customer", query));
+  EXPECT_EQ(second->entities.size(), 4U);
+  EXPECT_EQ(second->cursor, "");
+}
+
+/// An entity is shown as often as it is reached.
+TEST_F(EntitiesTest, WhatAnExpansionAddsIsBoundedInBytes) {
+  sql("update vendor.acme_customer set nickname = repeat('n', 1000000) where external_id = "
+      "'cus_1'; insert into vendor.acme_invoice (workspace_id, connection_id, external_id, "
+      "content_hash, customer) select {w}, {c}, 'again_' || n, gen_random_uuid(), 'cus_1' from "
+      "generate_series(1, 20) n");
+  ListQuery query;
+  query.expand = {"customer"};
+  const auto page = run(list_entities(pool(), catalog_, "acme.invoice", query));
+  ASSERT_FALSE(page);
+  EXPECT_EQ(page.error().code, "expand.too_large");
+  EXPECT_EQ(page.error().kind, ErrorKind::bad_input);
+  query.limit = 10;
+  EXPECT_TRUE(run(list_entities(pool(), catalog_, "acme.invoice", query)));
+  // Reached once by each edge, and shown many times.
+  query.expand = {"customer.invoice.customer"};
+  query.limit = 1;
+  EXPECT_EQ(run(list_entities(pool(), catalog_, "acme.invoice", query)).error().code,
+            "expand.too_large");
 }
 
 TEST_F(EntitiesTest, TombstonesAreShownOnlyWhenAskedFor) {

@@ -44,6 +44,31 @@ TEST_F(FeedTest, PagesFollowEachOtherAndTheEndKeepsItsCursor) {
   EXPECT_EQ(ops(*read(end->cursor)), "restore ");
 }
 
+TEST_F(FeedTest, APageOfLargeChangesEndsWhereItIsFull) {
+  const std::string type = std::to_string(catalog_->find("customer")->id.value);
+  for (int n = 0; n < 12; ++n) {
+    sql("select sluice.append_changes({w}, 0, 0, '{" + type +
+        "}', '{7}', '{update}', null, array[jsonb_build_object('info', jsonb_build_array('', "
+        "repeat('i', 1000000)))])");
+  }
+  for (const bool of_one_entity : {false, true}) {
+    FeedQuery query;
+    query.limit = kFeedPageMax;
+    if (of_one_entity) query.entity = EntityId(7);
+    std::vector<std::size_t> found;
+    bool more = true;
+    while (more && found.size() < 10) {
+      const auto page = run(read_changes(pool(), workspace_, query));
+      ASSERT_TRUE(page) << page.error().describe();
+      found.push_back(page->changes.size());
+      query.cursor = page->cursor;
+      more = page->has_more;
+      if (!page->changes.empty()) EXPECT_EQ(page->changes.front().changed.size(), 1'000'018U);
+    }
+    EXPECT_EQ(found, (std::vector<std::size_t>{5, 5, 2}));
+  }
+}
+
 TEST_F(FeedTest, FiltersByTypeAndEntity) {
   own("a@x.com");
   const EntityId second = own("b@x.com");

@@ -299,7 +299,8 @@ class PlansTest : public sluice::testing::FeedWorld {
       const std::vector<std::string> paths = {path};
       const auto edges = feed::plan_expansion(*catalog_, of, paths);
       ASSERT_TRUE(edges) << edges.error().describe();
-      add("feed: expand " + path, "feed/expansion.cpp", feed::edge_sql(*catalog_, edges->at(0)));
+      add("feed: expand " + path, "feed/expansion.cpp",
+          feed::edge_sql(*catalog_, edges->at(0), feed::ExpansionBudget{}));
     };
     expand(invoice, "customer");
     expand(customer, "invoice");

@@ -368,5 +368,31 @@ TEST_F(FullServerTest, answers_that_nobody_takes_do_not_pile_up) {
   EXPECT_NE(ask(other).find("<GET /a 0>"), std::string::npos);
 }
 
+/// Also where each of them takes a little now and then.
+class GreedyServerTest : public FullServerTest {
+ protected:
+  void SetUp() override {
+    ServerLimits limits;
+    limits.unsent_bytes_max = 2 * kLarge;
+    limits.slow_client = std::chrono::seconds(60);
+    start(limits);
+  }
+};
+
+TEST_F(GreedyServerTest, answers_that_are_taken_too_slowly_do_not_pile_up_either) {
+  std::vector<tcp::socket> greedy;
+  for (int n = 0; n < 9; ++n) {
+    greedy.push_back(open());
+    boost::asio::write(
+        greedy.back(),
+        boost::asio::buffer("GET /large HTTP/1.1\r\nConnection: close\r\n" + kHost + "\r\n"));
+    char first = 0;
+    ::recv(greedy.back().native_handle(), &first, 1, MSG_PEEK);
+  }
+  int whole = 0;
+  for (tcp::socket& one : greedy) whole += rest(one).size() > kLarge ? 1 : 0;
+  EXPECT_EQ(whole, 4) << "twice of what may wait";
+}
+
 }  // namespace
 }  // namespace sluice::api
