@@ -37,13 +37,24 @@ class RawClient {
   }
   /// Everything up to the end of the connection, or to what is said.
   std::string read_until(std::string_view end) {
-    while (text_.find(end) == std::string::npos) {
-      char piece[4096];
-      const ssize_t got = ::recv(socket_.native_handle(), piece, sizeof piece, 0);
-      if (got <= 0) break;
-      text_.append(piece, static_cast<std::size_t>(got));
+    while (text_.find(end) == std::string::npos && read_some()) {
     }
     return text_;
+  }
+  /// The next answer with a Content-Length, whole; empty when the connection ended first.
+  std::string next_answer() {
+    const std::string head_end = "\r\n\r\n";
+    read_until(head_end);
+    const auto end = text_.find(head_end);
+    const auto length = text_.find("Content-Length: ");
+    if (end == std::string::npos || length > end) return {};
+    const std::size_t whole = end + head_end.size() + std::stoul(text_.substr(length + 16));
+    while (text_.size() < whole && read_some()) {
+    }
+    if (text_.size() < whole) return {};
+    std::string answer = text_.substr(0, whole);
+    text_.erase(0, whole);
+    return answer;
   }
   /// The host has closed it; false while it is open.
   bool closed() {
@@ -53,6 +64,13 @@ class RawClient {
   }
 
  private:
+  bool read_some() {
+    char piece[4096];
+    const ssize_t got = ::recv(socket_.native_handle(), piece, sizeof piece, 0);
+    if (got > 0) text_.append(piece, static_cast<std::size_t>(got));
+    return got > 0;
+  }
+
   boost::asio::io_context loop_;
   boost::asio::ip::tcp::socket socket_{loop_};
   std::string text_;
