@@ -5,7 +5,10 @@
 #include "base/exact_json.hpp"
 #include "base/log.hpp"
 #include "base/outage.hpp"
+#include "base/statement_fault.hpp"
+#include "pg/holding.hpp"
 #include "pg/migrate.hpp"
+#include "pg/operation.hpp"
 #include "sync/audit.hpp"
 
 #include <boost/asio/steady_timer.hpp>
@@ -404,6 +407,9 @@ Task<HttpResponse> Api::handle(HttpRequest& request) {
   Services services = services_.with_pool(share);
   Call call{
       services, *state_, request, std::move(values), asking, workspace, std::move(workspace_name)};
+  const void* flow = nullptr;
+  if (failpoint::watches_statements() && route->method != "GET") flow = co_await pg::this_flow();
+  const pg::Operation operation(flow);
   co_return co_await route->handler(call);
 }
 

@@ -3,12 +3,19 @@
 #include <sys/socket.h>
 
 #include "base/check.hpp"
+#include "pg/operation.hpp"
 
 namespace sluice::pg {
 namespace {
 
 // How much of a pipeline is queued before we let the loop send it.
 constexpr std::size_t kQueuedBytesMax = 256 * 1024;
+
+using failpoint::StatementFault;
+// What stands for a statement that the server has no room for.
+constexpr std::string_view kNoRoom =
+    "do $$ begin raise exception 'no room, says a test' using errcode = '53100'; end $$";
+constexpr std::string_view kBroken = "the connection broke, says a test";
 
 bool is_error(const PGresult* result) {
   const auto status = PQresultStatus(result);
@@ -181,11 +188,27 @@ Task<QueryResult> Client::query(const Statement& statement, Params params) {
   return query_prepared(statement, std::move(params));
 }
 
+StatementFault Client::fault_of(std::string_view sql) {
+  if (!failpoint::watches_statements() || !Operation::has(this)) return StatementFault::none;
+  const StatementFault fault = failpoint::next_statement(sql);
+  if (fault != StatementFault::unsent) return fault;
+  abandon();
+  throw lost(kBroken, sql, Loss::nothing_done);
+}
+
+Task<void> Client::let_refuse() {
+  const std::string sql(kNoRoom);
+  co_await query_text(sql, Params());
+}
+
 Task<QueryResult> Client::query_text(std::string sql, Params params) {
+  const StatementFault fault = fault_of(sql);
+  if (fault == StatementFault::refused) co_await let_refuse();
   Call call(*this, sql, loss_of(sql));
   if (!wire_.send_query_params(sql, params)) throw_unsent(call);
   co_await flush(call);
   ResultHandle handle = co_await last_result(call);
+  if (fault == StatementFault::answer_lost) throw lost(kBroken, sql, call.loss);
   call.settle();
   QueryResult result(handle.release());
   require_committed(sql, result);
@@ -215,6 +238,8 @@ void Client::forget_if_stale(const std::string& server_name, std::string_view sq
 }
 
 Task<QueryResult> Client::query_prepared(const Statement& statement, Params params) {
+  const StatementFault fault = fault_of(statement.sql);
+  if (fault == StatementFault::refused) co_await let_refuse();
   Call call(*this, statement.sql, loss_of(statement.sql));
   Prepared& prepared = prepared_for(statement.name, statement.sql, params);
   if (!prepared.ready) {
@@ -233,6 +258,7 @@ Task<QueryResult> Client::query_prepared(const Statement& statement, Params para
     forget_if_stale(server_name, error.sqlstate());
     throw;
   }
+  if (fault == StatementFault::answer_lost) throw lost(kBroken, statement.sql, call.loss);
   call.settle();
   QueryResult result(handle.release());
   require_committed(statement.sql, result);
@@ -251,6 +277,22 @@ Task<std::vector<QueryResult>> Client::run(Pipeline pipeline) {
 }
 
 namespace {
+
+/// The same, but that the server refuses this step.
+Pipeline with_refusal(const Pipeline& pipeline, std::size_t refused) {
+  Pipeline other;
+  for (std::size_t i = 0; i < pipeline.size(); ++i) {
+    const Pipeline::Step& step = pipeline.steps()[i];
+    if (i == refused) {
+      other.add(kNoRoom);
+    } else if (step.name.empty()) {
+      other.add(step.sql, step.params);
+    } else {
+      other.add(Statement{step.name, step.sql}, step.params);
+    }
+  }
+  return other;
+}
 
 bool opens_transaction(const Pipeline& pipeline) {
   return std::ranges::any_of(pipeline.steps(), [](const Pipeline::Step& step) {
@@ -274,6 +316,12 @@ std::size_t first_in_doubt(const Pipeline& pipeline, bool in_transaction) {
 Task<std::vector<QueryResult>> Client::run_steps(Pipeline pipeline) {
   std::vector<QueryResult> results;
   if (pipeline.size() == 0) co_return results;
+  bool loses_answer = false;
+  for (std::size_t i = 0; i < pipeline.size(); ++i) {
+    const StatementFault fault = fault_of(pipeline.steps()[i].sql);
+    loses_answer = loses_answer || fault == StatementFault::answer_lost;
+    if (fault == StatementFault::refused) pipeline = with_refusal(pipeline, i);
+  }
   const std::size_t in_doubt_from = first_in_doubt(pipeline, in_transaction());
   const Loss loss = in_doubt_from < pipeline.size() ? Loss::in_doubt : Loss::nothing_done;
   const std::size_t named = in_doubt_from < pipeline.size() ? in_doubt_from : 0;
@@ -285,6 +333,10 @@ Task<std::vector<QueryResult>> Client::run_steps(Pipeline pipeline) {
   co_await flush(call);
   results.reserve(pipeline.size());
   co_await collect_steps(call, pipeline, sent, results);
+  if (loses_answer) {
+    abandon();
+    throw lost(kBroken, call.sql, call.loss);
+  }
   for (std::size_t i = 0; i < results.size(); ++i) {
     require_committed(pipeline.steps()[i].sql, results[i]);
   }
@@ -364,11 +416,14 @@ Task<void> Client::collect_steps(Call& call, const Pipeline& pipeline, std::vect
 }
 
 Task<void> Client::script(std::string sql) {
+  const StatementFault fault = fault_of(sql);
+  if (fault == StatementFault::refused) co_await let_refuse();
   const Loss loss = in_transaction() ? Loss::nothing_done : loss_of(sql);
   Call call(*this, sql, loss);
   if (!wire_.send_query(sql)) throw_unsent(call);
   co_await flush(call);
   co_await last_result(call);
+  if (fault == StatementFault::answer_lost) throw lost(kBroken, sql, call.loss);
   call.settle();
 }
 

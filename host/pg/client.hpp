@@ -4,6 +4,7 @@
 #include <optional>
 #include <unordered_map>
 
+#include "base/statement_fault.hpp"
 #include "pg/connection.hpp"
 #include "pg/diagnosis.hpp"
 #include "pg/wire.hpp"
@@ -65,6 +66,10 @@ class Client final : public Connection {
   Task<QueryResult> query_prepared(const Statement& statement, Params params);
   Task<std::vector<QueryResult>> run_steps(Pipeline pipeline);
   Task<void> configure_session();
+  /// What a test lets become of this one; what is lost before it is sent is thrown here.
+  failpoint::StatementFault fault_of(std::string_view sql);
+  /// The server refuses a statement instead of the one that was to come.
+  Task<void> let_refuse();
 
   Task<void> send_steps(Call& call, const Pipeline& pipeline, std::vector<Sent>& sent);
   Task<void> collect_steps(Call& call, const Pipeline& pipeline, std::vector<Sent>& sent,

@@ -125,9 +125,13 @@ class BinaryCopy final : public CopyIn {
 };
 
 Task<std::unique_ptr<CopyIn>> Client::copy_in(std::string sql) {
+  const auto fault = fault_of(sql);
+  if (fault == failpoint::StatementFault::refused) co_await let_refuse();
   in_transaction_before_copy_ = in_transaction();
   auto copy = std::make_unique<BinaryCopy>(*this, std::move(sql));
   co_await copy->start();
+  if (fault == failpoint::StatementFault::answer_lost)
+    throw lost("the connection broke, says a test", "COPY", Loss::nothing_done);
   co_return copy;
 }
 

@@ -12,6 +12,8 @@
 
 #include "base/check.hpp"
 #include "base/log.hpp"
+#include "base/statement_fault.hpp"
+#include "pg/operation.hpp"
 
 namespace sluice::pg {
 namespace {
@@ -295,6 +297,10 @@ Task<Pool::Lease> Pool::acquire(std::source_location where) {
     require_nothing_held(flow, state->options.name, where);
   }
   auto connection = co_await state->acquire(owner);
+  if (failpoint::watches_statements()) {
+    flow = co_await this_flow();
+    Operation::lend(connection.get(), flow);
+  }
   Hold hold(flow, state->options.name, where);
   co_return Lease(state, std::move(connection), owner, std::move(hold));
 }
