@@ -30,7 +30,6 @@ const pg::Statement kConnections{"api_connections", R"(
   from sluice.connection c
   left join sluice.installation i on i.workspace_id = c.workspace_id and i.connector = c.connector
   where c.workspace_id = $1 and ($2::text is null or c.name = $2) and ($3::text is null or c.name > $3)
-    and c.vendor_account is not null  -- still being made
   order by c.name limit $4)"};
 
 // The newest run of a stream is the running one, if any: its predecessors were ended when it began.

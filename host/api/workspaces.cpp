@@ -3,6 +3,7 @@
 #include "base/printable.hpp"
 
 #include "feed/views.hpp"
+#include "sync/view_work.hpp"
 
 #include <fmt/format.h>
 
@@ -73,26 +74,16 @@ Task<HttpResponse> create(Call& call) {
     throw Failure(Error(ErrorKind::conflict, "workspace.name_taken",
                         "there is a workspace '" + name + "' already"));
   call.workspace = *made;
+  co_await feed::claim_schema(transaction, *made, name);
+  co_await sync::renew_views(transaction, *made, call.actor().name());
   co_await audit(transaction, call, "workspace.create", name, json::object());
   co_await transaction.commit();
-  std::exception_ptr failure;
-  try {
-    const model::CatalogPtr catalog = co_await model::load_catalog(*connection, *made);
-    co_await feed::refresh_views(*connection, *catalog, name);
-  } catch (const Failure&) {
-    failure = std::current_exception();
-  }
-  if (failure) {
-    // No workspace without its schema: the name can be used again once that is free.
-    if (connection->in_transaction()) co_await connection->query("ROLLBACK");
-    auto undo = co_await pg::Transaction::begin(*connection);
-    co_await undo.query("delete from sluice.workspace where workspace_id = $1", pg::Params(*made));
-    co_await sync::audit(undo, *made, call.actor().name(), "workspace.delete", name,
-                         json::object());  // also when the token was revoked meanwhile
-    co_await undo.commit();
-    std::rethrow_exception(failure);
-  }
-  co_return HttpResponse::json({{"name", name}}, 201);
+  // Durable work does it too; now, so that who made it can ask at once.
+  const std::vector<std::string> notes = co_await sync::renew_views_now(*connection, *made, name);
+  json document;
+  document["name"] = name;
+  if (!notes.empty()) document["notes"] = notes;
+  co_return HttpResponse::json(document, 201);
 }
 
 Task<HttpResponse> create_token_for(Call& call) {

@@ -190,8 +190,11 @@ std::string hash_of(const View& view) {
   return model::text_hash(text);
 }
 
-Task<void> claim_schema(pg::Transaction& transaction, const std::string& name,
-                        const std::string& mark) {
+std::string mark_of(WorkspaceId workspace) {
+  return fmt::format("{}{}", kOurMark, workspace.value);
+}
+
+Task<void> claim(pg::Transaction& transaction, const std::string& name, const std::string& mark) {
   pg::Params by_name(name);
   const auto existing = co_await transaction.query(kSchema, std::move(by_name));
   if (existing.empty()) {
@@ -504,8 +507,8 @@ Task<bool> refresh_by(pg::Connection& connection, const model::Catalog& catalog,
     co_return false;
   }
   co_await transaction.query(kPatience);
-  const std::string mark = fmt::format("{}{}", kOurMark, catalog.workspace.value);
-  co_await claim_schema(transaction, refresh.schema, mark);
+  const std::string mark = mark_of(catalog.workspace);
+  co_await claim(transaction, refresh.schema, mark);
   co_await look(transaction, refresh);
 
   for (View& view : views) {
@@ -549,6 +552,11 @@ Result<void> check_workspace_name(std::string_view name) {
                   " PostgreSQL or Sluice needs that one",
                   name),
       "choose another name");
+}
+
+Task<void> claim_schema(pg::Transaction& transaction, WorkspaceId workspace, std::string name) {
+  const std::string mark = mark_of(workspace);
+  co_await claim(transaction, name, mark);
 }
 
 Task<std::string> views_made_here(pg::Connection& connection) {

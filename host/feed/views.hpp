@@ -79,6 +79,10 @@ Task<std::vector<StaleView>> refresh_views(pg::Connection& connection,
                                            const model::Catalog& catalog,
                                            std::string workspace_name);
 
+/// Makes the schema of a workspace in the transaction that makes the workspace, so that there is
+/// none without. Throws Failure(conflict, "workspace.schema_taken").
+Task<void> claim_schema(pg::Transaction& transaction, WorkspaceId workspace, std::string name);
+
 /// Whose views a refresh over this connection makes: the version of their making, the place
 /// (system identifier, database) and the role. workspace.views_made says it of the last refresh.
 Task<std::string> views_made_here(pg::Connection& connection);

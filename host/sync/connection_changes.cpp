@@ -7,6 +7,7 @@
 #include "sync/audit.hpp"
 #include "sync/connections.hpp"
 #include "sync/deaths.hpp"
+#include "sync/half_made.hpp"
 #include "sync/secret_purpose.hpp"
 #include "sync/send_scope.hpp"
 #include "sync/work_kinds.hpp"
@@ -94,6 +95,10 @@ const pg::Statement kResume{"changes_resume", R"(
     and c.workspace_id = $1 and c.connection_id = $2
   returning s.stream)"};
 
+// Nothing reads it yet, so it is off at once.
+const pg::Statement kGiveUp{"changes_give_up", R"(
+  update sluice.connection set state = 'DISCONNECTED' where workspace_id = $1 and connection_id = $2)"};
+
 const pg::Statement kBeginDeletion{"changes_begin_deletion", R"(
   update sluice.connection set state_reason = $3
   where workspace_id = $1 and connection_id = $2 and state = 'DISCONNECTED' returning connection_id)"};
@@ -155,6 +160,46 @@ Error kept(Error error) {
   return error;
 }
 
+/// The transaction of set_config(); a refusal, or what is thrown, leaves all as it was.
+Task<std::optional<Error>> configure(pg::Pool& pool, vault::Vault& vault,
+                                     const LoadedConnection& connection, const json& before,
+                                     const json& changes,
+                                     const std::vector<vault::SecretInfo>& staged,
+                                     const CheckOutcome& outcome, std::string actor) {
+  const WorkspaceId workspace = connection.workspace;
+  auto lease = co_await pool.acquire();
+  auto transaction = co_await pg::Transaction::begin(*lease);
+  // The vault's lock first, as everywhere; then the connection's.
+  for (const vault::SecretInfo& one : staged) {
+    const auto current =
+        co_await vault.promote(transaction, workspace, connection.id, one.name, one.version);
+    if (current) continue;
+    co_return Error(ErrorKind::conflict, "connection.secret_superseded",
+                    fmt::format("somebody else gave '{}' a new value meanwhile", one.name),
+                    "See which of the two is wanted, and change it again");
+  }
+  pg::Params values(workspace, connection.id, connection.config, before);
+  const auto set = co_await transaction.query(kConfigure, std::move(values));
+  if (set.empty()) {
+    co_return Error(
+        ErrorKind::conflict, "connection.config_changed",
+        "somebody else changed the configuration of '" + connection.name + "' meanwhile",
+        "Look at it, and change it again");
+  }
+  json detail = json::object();
+  detail["changed"] = json::array();
+  for (const auto& [member, value] : changes.items()) detail["changed"].push_back(member);
+  if (!staged.empty()) detail["secrets"] = json::array();
+  for (const vault::SecretInfo& one : staged) detail["secrets"].push_back(one.name);
+  co_await audit(transaction, workspace, std::move(actor), "connection.set_config", connection.name,
+                 std::move(detail));
+  pg::Params checked(workspace, connection.id, outcome.account_name, outcome.mode);
+  co_await transaction.query(kChecked, std::move(checked));
+  co_await transaction.query(kRetryFailed, pg::Params(workspace, connection.id));
+  co_await transaction.commit();
+  co_return std::nullopt;
+}
+
 }  // namespace
 
 Task<std::optional<Error>> Connections::leads_elsewhere(const LoadedConnection& connection,
@@ -209,27 +254,38 @@ Task<Result<CheckOutcome>> Connections::set_secret(WorkspaceId workspace, std::s
   json detail = json::object();
   detail["accepted"] = outcome.has_value();
   if (!outcome) detail["code"] = outcome.error().code;
-  pg::Pool pool = changing(workspace);
-  auto lease = co_await pool.acquire();
-  auto transaction = co_await pg::Transaction::begin(*lease);
-  if (outcome) {
-    const auto current = co_await services_.vault.promote(transaction, workspace, connection->id,
-                                                          secret, staged.version);
-    if (!current) {
-      co_return fail(ErrorKind::conflict, "connection.secret_superseded",
-                     fmt::format("somebody else gave '{}' a new value meanwhile", secret),
-                     "See which of the two is wanted, and give that one");
+  std::optional<Error> superseded;
+  std::exception_ptr broken;
+  try {
+    pg::Pool pool = changing(workspace);
+    auto lease = co_await pool.acquire();
+    auto transaction = co_await pg::Transaction::begin(*lease);
+    if (outcome) {
+      const auto current = co_await services_.vault.promote(transaction, workspace, connection->id,
+                                                            secret, staged.version);
+      if (!current) {
+        superseded = Error(ErrorKind::conflict, "connection.secret_superseded",
+                           fmt::format("somebody else gave '{}' a new value meanwhile", secret),
+                           "See which of the two is wanted, and give that one");
+      } else {
+        pg::Params checked(workspace, connection->id, outcome->account_name, outcome->mode);
+        co_await transaction.query(kChecked, std::move(checked));
+        co_await transaction.query(kRetryFailed, pg::Params(workspace, connection->id));
+      }
+    } else {
+      co_await services_.vault.discard(transaction, workspace, connection->id, secret,
+                                       staged.version);
     }
-    pg::Params checked(workspace, connection->id, outcome->account_name, outcome->mode);
-    co_await transaction.query(kChecked, std::move(checked));
-    co_await transaction.query(kRetryFailed, pg::Params(workspace, connection->id));
-  } else {
-    co_await services_.vault.discard(transaction, workspace, connection->id, secret,
-                                     staged.version);
+    if (!superseded) {
+      co_await audit(transaction, workspace, actor, "connection.set_secret", name + "/" + secret,
+                     std::move(detail));
+      co_await transaction.commit();
+    }
+  } catch (...) {
+    broken = std::current_exception();
   }
-  co_await audit(transaction, workspace, actor, "connection.set_secret", name + "/" + secret,
-                 std::move(detail));
-  co_await transaction.commit();
+  if (broken) co_await settle(services_.vault, *connection, *all_staged, broken);
+  if (superseded) co_return std::unexpected(std::move(*superseded));
   if (surprise) std::rethrow_exception(surprise);
   if (!outcome) co_return std::unexpected(kept(outcome.error()));
   if (changed_) changed_(workspace);
@@ -241,6 +297,7 @@ Task<Result<std::vector<vault::SecretInfo>>> Connections::stage(const LoadedConn
   const fetch::EgressAllowance allowance = expect(read_allowance(connection.egress));
   std::vector<vault::SecretInfo> staged;
   bool gone = false;
+  std::exception_ptr surprise;
   try {
     for (auto& [name, value] : secrets) {
       vault::Purpose purpose =
@@ -250,9 +307,15 @@ Task<Result<std::vector<vault::SecretInfo>>> Connections::stage(const LoadedConn
     }
   } catch (const pg::QueryError& error) {
     gone = error.constraint() == "secret_of_connection";  // deleted since we looked
-    if (!gone) throw;
+    surprise = std::current_exception();
+  } catch (...) {
+    surprise = std::current_exception();
   }
   if (gone) co_return unknown_connection(connection.name);
+  if (surprise) {
+    co_await sync::take_back(services_.vault, connection, staged);
+    std::rethrow_exception(surprise);
+  }
   co_return staged;
 }
 
@@ -286,50 +349,24 @@ Task<Result<CheckOutcome>> Connections::set_config(WorkspaceId workspace, std::s
   } catch (...) {
     surprise = std::current_exception();
   }
-  pg::Pool pool = changing(workspace);
-  auto lease = co_await pool.acquire();
-  auto transaction = co_await pg::Transaction::begin(*lease);
-  // The vault's lock first, as everywhere; then the connection's.
   std::optional<Error> refused;
   if (!outcome) refused = kept(outcome.error());
-  for (const vault::SecretInfo& one : *staged) {
-    if (refused) break;
-    const auto current = co_await services_.vault.promote(transaction, workspace, connection->id,
-                                                          one.name, one.version);
-    if (current) continue;
-    refused = Error(ErrorKind::conflict, "connection.secret_superseded",
-                    fmt::format("somebody else gave '{}' a new value meanwhile", one.name),
-                    "See which of the two is wanted, and change it again");
-  }
-  if (!refused) {
-    pg::Params configure(workspace, connection->id, connection->config, before);
-    const auto set = co_await transaction.query(kConfigure, std::move(configure));
-    if (set.empty()) {
-      refused = Error(ErrorKind::conflict, "connection.config_changed",
-                      "somebody else changed the configuration of '" + name + "' meanwhile",
-                      "Look at it, and change it again");
+  std::exception_ptr broken;
+  try {
+    if (!refused) {
+      pg::Pool pool = changing(workspace);
+      refused = co_await configure(pool, services_.vault, *connection, before, changes, *staged,
+                                   *outcome, std::move(actor));
     }
+  } catch (...) {
+    broken = std::current_exception();
   }
+  if (broken) co_await settle(services_.vault, *connection, *staged, broken);
   if (refused) {
-    co_await transaction.rollback();
-    auto undo = co_await pg::Transaction::begin(*lease);
-    for (const vault::SecretInfo& one : *staged) {
-      co_await services_.vault.discard(undo, workspace, connection->id, one.name, one.version);
-    }
-    co_await undo.commit();
+    co_await sync::take_back(services_.vault, *connection, *staged);
     if (surprise) std::rethrow_exception(surprise);
     co_return std::unexpected(std::move(*refused));
   }
-  json detail = json::object();
-  detail["changed"] = json::array();
-  for (const auto& [member, value] : changes.items()) detail["changed"].push_back(member);
-  if (!staged->empty()) detail["secrets"] = json::array();
-  for (const vault::SecretInfo& one : *staged) detail["secrets"].push_back(one.name);
-  co_await audit(transaction, workspace, actor, "connection.set_config", name, std::move(detail));
-  pg::Params checked(workspace, connection->id, outcome->account_name, outcome->mode);
-  co_await transaction.query(kChecked, std::move(checked));
-  co_await transaction.query(kRetryFailed, pg::Params(workspace, connection->id));
-  co_await transaction.commit();
   if (changed_) changed_(workspace);
   co_return outcome;
 }
@@ -421,7 +458,9 @@ Task<Result<work::WorkId>> Connections::delete_connection(WorkspaceId workspace,
   }
   const auto id = row.get<ConnectionId>(0, 0);
   const auto connector = row.get<std::string>(0, 1);
-  if (row.text(0, 2) != "DISCONNECTED") {
+  const bool half_made = row.text(0, 3) == kBeingMade;
+  if (half_made) co_await transaction.query(kGiveUp, pg::Params(workspace, id));
+  if (!half_made && row.text(0, 2) != "DISCONNECTED") {
     co_await transaction.rollback();
     co_return fail(ErrorKind::conflict, "connection.not_disconnected",
                    fmt::format("connection '{}' is {}", name, row.text(0, 2)),

@@ -6,6 +6,7 @@
 #include "contract/config.hpp"
 #include "sync/audit.hpp"
 #include "sync/deaths.hpp"
+#include "sync/half_made.hpp"
 #include "sync/host_trouble.hpp"
 #include "sync/run.hpp"
 #include "sync/secret_purpose.hpp"
@@ -26,9 +27,23 @@ using nlohmann::json;
 
 constexpr std::size_t kAccountTextBytesMax = 500;  ///< of an account's id, name and mode
 
+// Drawn first, so that what was made is found whatever became of the answers.
+const pg::Statement kDrawId{"connections_draw_id", R"(
+  select nextval(pg_get_serial_sequence('sluice.connection', 'connection_id')))"};
+
 const pg::Statement kInsert{"connections_insert", R"(
-  insert into sluice.connection (workspace_id, connector, name, config, egress)
-  values ($1, $2, $3, $4, $5) returning connection_id)"};
+  insert into sluice.connection (workspace_id, connection_id, connector, name, config, egress, state_reason)
+  overriding system value values ($1, $2, $3, $4, $5, $6, $7))"};
+
+const pg::Statement kIsMade{"connections_is_made", R"(
+  select vendor_account is not null from sluice.connection
+  where workspace_id = $1 and connection_id = $2)"};
+
+// Nothing when somebody deletes it, half made as it is.
+const pg::Statement kMade{"connections_made", R"(
+  update sluice.connection set vendor_account = $3, account_name = $4, mode = $5, state = 'SYNCING',
+         state_reason = ''
+  where workspace_id = $1 and connection_id = $2 and state = 'CONNECTED' returning connection_id)"};
 
 // What a host that died between the first row and the vendor's answer left behind.
 const pg::Statement kDeleteHalfMade{"connections_delete_half_made", R"(
@@ -259,6 +274,58 @@ Error no_answer(const Clock& clock, std::chrono::milliseconds held_for) {
       "and sluice status");
 }
 
+/// The row that secrets and the vendor's answer belong to. A refusal: there is none then.
+Task<std::optional<Error>> put_half_made(pg::Pool& pool, const LoadedConnection& connection) {
+  pg::Params params(connection.workspace, connection.id, connection.connector, connection.name,
+                    connection.config, connection.egress, kBeingMade);
+  try {
+    co_await pool.query(kInsert, std::move(params));
+  } catch (const pg::QueryError& error) {
+    if (error.kind() == ErrorKind::conflict) {
+      co_return Error(ErrorKind::conflict, "connection.name_taken",
+                      "there is a connection '" + connection.name + "' already",
+                      "Choose another name; one that stayed half made can be deleted");
+    }
+    if (error.kind() != ErrorKind::bad_input) throw;
+    co_return Error(ErrorKind::bad_input, "connection.bad_name",
+                    "'" + connection.name + "' is no name for a connection",
+                    "a-z, 0-9, - and _, beginning with a letter, at most 63 long");
+  }
+  co_return std::nullopt;
+}
+
+/// What makes it a whole one, and its line of the audit. A refusal: somebody deletes it.
+Task<std::optional<Error>> put_made(pg::Transaction& transaction,
+                                    const LoadedConnection& connection, const NewConnection& wanted,
+                                    const CheckOutcome& outcome, std::string actor) {
+  const WorkspaceId workspace = connection.workspace;
+  pg::Params account(workspace, connection.id, outcome.account_id, outcome.account_name,
+                     outcome.mode);
+  const auto made = co_await transaction.query(kMade, std::move(account));
+  if (made.empty()) {
+    co_return Error(ErrorKind::conflict, "connection.deleting",
+                    "connection '" + wanted.name + "' was deleted while it was made",
+                    "When it is gone, make it anew");
+  }
+  for (const contract::Stream& stream : connection.manifest().streams) {
+    const auto interval = wanted.intervals.find(stream.name);
+    const std::int64_t seconds =
+        interval == wanted.intervals.end() ? stream.interval_seconds : interval->second;
+    const char* mode = stream.mode == contract::StreamMode::changes    ? "changes"
+                       : stream.mode == contract::StreamMode::snapshot ? "snapshot"
+                                                                       : "poll";
+    co_await transaction.query(kStream,
+                               pg::Params(workspace, connection.id, stream.name, mode, seconds));
+  }
+  json detail = json::object();
+  detail["connector"] = wanted.connector;
+  detail["account"] = outcome.account_id;
+  if (!wanted.egress.empty()) detail["egress"] = wanted.egress;
+  co_await audit(transaction, workspace, std::move(actor), "connection.create", wanted.name,
+                 std::move(detail));
+  co_return std::nullopt;
+}
+
 /// What only a person can mend; anything else may be gone at the next try.
 bool needs_a_person(const Error& error) {
   return error.kind == ErrorKind::denied || error.kind == ErrorKind::conflict ||
@@ -470,85 +537,63 @@ Task<Result<CheckOutcome>> Connections::create(WorkspaceId workspace, NewConnect
       co_await held_creation(pool, workspace, wanted.connector, std::move(sha256));
   if (held) co_return std::unexpected(std::move(*held));
   co_await pool.query(kDeleteHalfMade, pg::Params(workspace, wanted.name));
-  std::optional<Error> refused;
-  try {
-    pg::Params params(workspace, wanted.connector, wanted.name, wanted.config, wanted.egress);
-    const auto inserted = co_await pool.query(kInsert, std::move(params));
-    connection.id = inserted.get<ConnectionId>(0, 0);
-  } catch (const pg::QueryError& error) {
-    if (error.kind() == ErrorKind::conflict) {
-      refused = Error(ErrorKind::conflict, "connection.name_taken",
-                      "there is a connection '" + wanted.name + "' already",
-                      "Choose another name; one whose making was cut off is free in five minutes");
-    } else if (error.kind() == ErrorKind::bad_input) {
-      refused = Error(ErrorKind::bad_input, "connection.bad_name",
-                      "'" + wanted.name + "' is no name for a connection",
-                      "a-z, 0-9, - and _, beginning with a letter, at most 63 long");
-    } else {
-      throw;
-    }
-  }
-  if (refused) co_return std::unexpected(*refused);
+  const auto drawn = co_await pool.query(kDrawId);
+  connection.id = drawn.get<ConnectionId>(0, 0);
   Result<CheckOutcome> outcome =
       fail(ErrorKind::internal, "check.failed", "the check did not come to an end");
+  std::optional<Error> refused;
   std::exception_ptr surprise;
   try {
-    const fetch::EgressAllowance allowance = expect(read_allowance(connection.egress));
-    for (auto& [name, value] : wanted.secrets) {
-      vault::Purpose purpose = purpose_of(manifest, connection.config, allowance, name);
-      co_await services_.vault.put(workspace, connection.id, name, std::move(value),
-                                   std::move(purpose));
+    refused = co_await put_half_made(pool, connection);
+    if (!refused) {
+      const fetch::EgressAllowance allowance = expect(read_allowance(connection.egress));
+      for (auto& [name, value] : wanted.secrets) {
+        vault::Purpose purpose = purpose_of(manifest, connection.config, allowance, name);
+        co_await services_.vault.put(workspace, connection.id, name, std::move(value),
+                                     std::move(purpose));
+      }
+      outcome = co_await run_check(connection);
+      if (!outcome) {
+        co_await take_back(pool, workspace, connection.id);
+        refused = outcome.error();
+      }
     }
-    outcome = co_await run_check(connection);
+    if (!refused) {
+      auto lease = co_await pool.acquire();
+      auto transaction = co_await pg::Transaction::begin(*lease);
+      // While the vendor answered, the connector may have been disabled, or another version
+      // installed, or the same account connected.
+      const auto installed =
+          co_await transaction.query(kInstalledNow, pg::Params(workspace, wanted.connector));
+      refused = co_await refusal_of(transaction, connection, *outcome, wanted.account_use);
+      if (installed.text(0, 1) != "enabled") {
+        refused = Error(ErrorKind::conflict, "connector.disabled",
+                        "connector '" + wanted.connector + "' is disabled in this workspace",
+                        "sluice connector enable " + wanted.connector);
+      }
+      if (refused) {
+        co_await take_back(transaction, workspace, connection.id);
+      } else {
+        if (installed.text(0, 0) != connection.code->sha256()) {
+          auto other = services_.registry.obtain(installed.text(0, 0));
+          if (other) connection.code = *other;
+        }
+        refused = co_await put_made(transaction, connection, wanted, *outcome, std::move(actor));
+      }
+      co_await transaction.commit();
+    }
   } catch (...) {
     surprise = std::current_exception();
   }
-  if (!outcome) {
-    co_await take_back(pool, workspace, connection.id);
-    if (surprise) std::rethrow_exception(surprise);
-    co_return outcome;
+  if (surprise) {
+    // It is made whole, and only the answer was lost; or nothing of it stays.
+    const auto made = co_await pool.query(kIsMade, pg::Params(workspace, connection.id));
+    if (made.empty() || !made.get<bool>(0, 0)) {
+      co_await take_back(pool, workspace, connection.id);
+      rethrow_as_known(surprise);
+    }
   }
-  auto lease = co_await pool.acquire();
-  auto transaction = co_await pg::Transaction::begin(*lease);
-  // While the vendor answered, the connector may have been disabled, or another version installed,
-  // or the same account connected.
-  const auto installed =
-      co_await transaction.query(kInstalledNow, pg::Params(workspace, wanted.connector));
-  refused = co_await refusal_of(transaction, connection, *outcome, wanted.account_use);
-  if (installed.text(0, 1) != "enabled") {
-    refused = Error(ErrorKind::conflict, "connector.disabled",
-                    "connector '" + wanted.connector + "' is disabled in this workspace",
-                    "sluice connector enable " + wanted.connector);
-  }
-  if (refused) {
-    co_await take_back(transaction, workspace, connection.id);
-    co_await transaction.commit();
-    co_return std::unexpected(std::move(*refused));
-  }
-  if (installed.text(0, 0) != (*code)->sha256()) {
-    auto other = services_.registry.obtain(installed.text(0, 0));
-    if (other) connection.code = *other;
-  }
-  pg::Params account(workspace, connection.id, outcome->account_id, outcome->account_name,
-                     outcome->mode);
-  co_await transaction.query(kAccount, std::move(account));
-  for (const contract::Stream& stream : connection.manifest().streams) {
-    const auto interval = wanted.intervals.find(stream.name);
-    const std::int64_t seconds =
-        interval == wanted.intervals.end() ? stream.interval_seconds : interval->second;
-    const char* mode = stream.mode == contract::StreamMode::changes    ? "changes"
-                       : stream.mode == contract::StreamMode::snapshot ? "snapshot"
-                                                                       : "poll";
-    co_await transaction.query(kStream,
-                               pg::Params(workspace, connection.id, stream.name, mode, seconds));
-  }
-  json detail = json::object();
-  detail["connector"] = wanted.connector;
-  detail["account"] = outcome->account_id;
-  if (!wanted.egress.empty()) detail["egress"] = wanted.egress;
-  co_await audit(transaction, workspace, actor, "connection.create", wanted.name,
-                 std::move(detail));
-  co_await transaction.commit();
+  if (refused) co_return std::unexpected(std::move(*refused));
   if (changed_) changed_(workspace);
   co_return outcome;
 }
