@@ -8,10 +8,10 @@ namespace types = manifest::types;
 constexpr std::int64_t kDay = 86400;
 
 constexpr List kLists[] = {
-    {"customers", types::customer, "rak_customer_read"},
+    {"customers", types::customer, "rak_customer_read", false, true, true},
     {"products", types::product, "rak_product_read"},
     {"prices", types::price, "rak_plan_read"},  // prices go by the name of plans there
-    {"subscriptions", types::subscription, "rak_subscription_read", true},
+    {"subscriptions", types::subscription, "rak_subscription_read", true, true, true},
     {"invoices", types::invoice, "rak_invoice_read"},
     {"invoice_payments", types::invoice_payment, "rak_invoice_read"},
     {"payment_intents", types::payment_intent, "rak_payment_intent_read"},
@@ -140,12 +140,17 @@ void Stripe::look_at(const Reply& reply, std::string_view what) {
 }
 
 Face Stripe::expect_object(const Kind& kind, const json::Value& object, std::string_view what) {
-  const Face face = face_of(object);
+  const Face face = look_at_object(kind, object, what);
   if (face.id.empty()) {
     throw Failure(SLUICE_FAIL_BAD_DATA,
                   std::string(what) + ": Stripe sent " + std::string(to_string(object.kind())) +
                       " without an id where one of kind " + std::string(kind.object) + " belongs");
   }
+  return face;
+}
+
+Face Stripe::look_at_object(const Kind& kind, const json::Value& object, std::string_view what) {
+  const Face face = face_of(object);
   if (!face.object.empty() && face.object != kind.object) {
     throw Failure(SLUICE_FAIL_BAD_DATA, std::string(what) + ": Stripe sent an object of kind " +
                                             std::string(sluice::sdk::cut_utf8(face.object, 60)) +
@@ -160,7 +165,7 @@ Face Stripe::expect_object(const Kind& kind, const json::Value& object, std::str
 void Stripe::look_over(const Kind& kind, const ListPage& page, std::string_view what) {
   faces_.clear();
   for (const json::Value object : page.data.items())
-    faces_.push_back(expect_object(kind, object, what));
+    faces_.push_back(look_at_object(kind, object, what));
 }
 
 void Stripe::learn_mode(std::optional<bool> livemode, std::string_view what, std::string_view id) {

@@ -31,19 +31,28 @@ ListPage page_of(Reply& reply, std::string_view what, std::string_view after) {
                   std::string(what) + ": Stripe answered 200 with something that is no list");
   }
   page.more = *more;
+  bool any_object = page.data.items().empty();
   for (const json::Value object : page.data.items()) {
-    page.last = object["id"].text();
-    if (page.last.empty()) {
-      throw Failure(SLUICE_FAIL_BAD_DATA, std::string(what) + ": Stripe sent " +
-                                              std::string(json::to_string(object.kind())) +
-                                              " without an id in a list");
-    }
+    any_object = any_object || object.is_object();
+    const std::string_view id = object["id"].text();
+    if (id.empty()) continue;  // what has no id costs itself, where it is put out
+    page.last = id;
     if (page.last == after) {
       throw Failure(SLUICE_FAIL_BAD_DATA, std::string(what) +
                                               ": Stripe sent a page again (it holds " +
                                               std::string(sluice::sdk::cut_utf8(after, 80)) +
                                               ", which it should follow); reading was stopped");
     }
+  }
+  if (!any_object) {
+    throw Failure(SLUICE_FAIL_BAD_DATA,
+                  std::string(what) + ": Stripe sent a list that holds no object at all");
+  }
+  if (page.more && page.last.empty() && !page.data.items().empty()) {
+    throw Failure(SLUICE_FAIL_BAD_DATA,
+                  std::string(what) +
+                      ": Stripe sent a page of objects that have no id; the list cannot be "
+                      "continued behind it");
   }
   if (page.more && page.last.empty()) {
     throw Failure(SLUICE_FAIL_UPSTREAM_TRANSIENT,

@@ -53,6 +53,7 @@ struct List {
   std::string_view permission;  ///< what a restricted key needs, should Stripe not say so itself
   bool canceled_too = false;    ///< subscriptions leave canceled ones out unless asked
   bool by_created = true;       ///< the list can be cut by `created`
+  bool by_clock = false;  ///< what hangs on a test clock is listed only where its clock is named
 };
 std::span<const List> lists();
 
@@ -133,7 +134,8 @@ class LoopGuard {
   std::int64_t anchor_until_ = 1;
 };
 
-/// One page of a list. `last` is the id of its last object, empty when there is none.
+/// One page of a list. `last` is the id of its last object that has one, empty when none has: the
+/// next page begins behind it, with those that have none once more.
 struct ListPage {
   json::Value data;
   bool more = false;
@@ -141,8 +143,9 @@ struct ListPage {
 };
 
 /// The page behind the cursor `after` (empty: the first). Throws BAD_DATA when it is no list, holds
-/// something that is no object with an id, or holds the cursor itself (Stripe sent a page again),
-/// UPSTREAM_TRANSIENT when it says that there is more and sends nothing.
+/// not one object, promises more behind objects of which none has an id, or holds the cursor itself
+/// (Stripe sent a page again), UPSTREAM_TRANSIENT when it says that there is more and sends
+/// nothing.
 ListPage page_of(Reply& reply, std::string_view what, std::string_view after);
 
 /// A checkpoint's text as JSON; throws CHECKPOINT_REJECTED when it is none.
@@ -171,6 +174,11 @@ class Stripe final : public sluice::sdk::Connector {
   Task<> read_accounts(const List& list, std::string_view checkpoint, bool poll);
   Task<> read_own_account(const List& list);
   Task<> read_list(const List& list, struct SnapshotPlace& place);
+  Task<> read_clocks(const List& list, struct SnapshotPlace& place);
+  Task<> read_clock(const List& list, struct SnapshotPlace& place);
+  Task<> checkpoint_place(const struct SnapshotPlace& place);
+  /// One of a list's objects, as it was looked at.
+  Task<> emit_listed(const Kind& kind, const Face& face, json::Value object);
   Task<> read_poll(const Poll& poll, const List& list, std::string_view checkpoint);
   Task<> read_poll_window(const Poll& poll, const List& list, struct PollPlace& place);
   Task<> read_events(std::string_view checkpoint);
@@ -188,13 +196,16 @@ class Stripe final : public sluice::sdk::Connector {
   Task<bool> emit_child_pages(const ChildKind& kind, std::string_view parent);
   std::string child_target(const ChildKind& kind, std::string_view parent,
                            std::string_view after) const;
+  void forget_children();
   void begin_child(const ChildKind& kind, std::string_view parent, const json::Value& child);
 
   Target list_target(const List& list) const;
   /// Looks at who answered and in which version; throws when it was another account.
   void look_at(const Reply& reply, std::string_view what);
-  /// Looks at an object that was asked for as `kind`; throws BAD_DATA when it is something else or
-  /// of the other mode.
+  /// Looks at one of a list's objects; throws BAD_DATA when it says that it is of another kind, or
+  /// is of the other mode. It may be without an id: then it is put aside by itself.
+  Face look_at_object(const Kind& kind, const json::Value& object, std::string_view what);
+  /// The same of an object that was asked for by itself, which must have an id.
   Face expect_object(const Kind& kind, const json::Value& object, std::string_view what);
   /// Looks at all objects of a page before the first of them is put out; faces_ holds what was
   /// seen.
@@ -223,6 +234,7 @@ class Stripe final : public sluice::sdk::Connector {
   // Of the parent whose children are being emitted; reused.
   Arena child_memory_;
   std::vector<std::string_view> child_ids_;
+  bool children_named_ = true;  ///< each of them had an id
   std::optional<std::int64_t> period_start_;
   std::optional<std::int64_t> period_end_;
 

@@ -71,6 +71,38 @@ TEST_F(Reconcile, what_was_deleted_during_a_retention_hole_disappears_after_read
       << host_->log();
 }
 
+TEST_F(Reconcile,
+       what_hangs_on_a_test_clock_is_read_with_the_list_and_nothing_is_asked_of_a_person) {
+  settle(40);
+  json calls = json::array();
+  for (int n = 0; n < 40; ++n) {
+    json call;
+    call["do"] = "create";
+    call["with"]["type"] = "customer";
+    call["with"]["set"]["test_clock"] = "clock_" + std::to_string(n % 3);
+    calls.push_back(std::move(call));
+  }
+  json batch;
+  batch["calls"] = std::move(calls);
+  fake_->control("POST", "batch", batch);
+  ASSERT_TRUE(eventually(std::chrono::seconds(60), [&] { return stored() == 80; }))
+      << stored() << host_->log();
+  // One more, of which no event tells: only the list of its clock has it.
+  json unseen;
+  unseen["type"] = "customer";
+  unseen["set"]["test_clock"] = "clock_9";
+  unseen["event_type"] = nullptr;
+  fake_->control("POST", "create", unseen);
+  read_again({"customers"});
+  EXPECT_TRUE(eventually(std::chrono::seconds(60), [&] {
+    return stored() == 81 || reconcile_state() == "blocked";
+  })) << host_->log();
+  ASSERT_TRUE(settled()) << host_->log();
+  EXPECT_EQ(reconcile_state(), "none")
+      << host_->sql("select reconcile_detail from sluice.stream where stream = 'customers'");
+  EXPECT_EQ(stored(), 81);
+}
+
 TEST_F(Reconcile, events_that_stripe_forgot_early_lead_to_reading_everything_again_not_to_a_gap) {
   settle(60);
   delete_unseen(5, 7);

@@ -105,7 +105,8 @@ std::string time_text(std::int64_t micros) {
 
 std::string record_text(const Json& manifest, const sluice_record& record) {
   std::string out =
-      "record " + type_name(manifest, record.type) + " " + std::string(view(record.external_id));
+      "record " + type_name(manifest, record.type) + " " +
+      (record.external_id.size == 0 ? "(none)" : std::string(view(record.external_id)));
   if ((record.flags & SLUICE_RECORD_DELETED) != 0) out += " DELETED";
   if (record.source_version != 0) out += " version=" + std::to_string(record.source_version);
   if (record.source_url.size != 0) out += " url=" + std::string(view(record.source_url));
@@ -165,8 +166,7 @@ std::string failure_text(const sluice_failure& failure) {
 std::string record_fault(const Json& manifest, const sluice_record& record) {
   if (record.struct_size != sizeof(sluice_record)) return "struct_size";
   if (record.type >= manifest["entity_types"].size()) return "type out of range";
-  if (record.external_id.size == 0 || record.external_id.size > 1024)
-    return "external id of no or too many bytes";
+  if (record.external_id.size > 1024) return "external id of too many bytes";
   if ((record.flags & ~(SLUICE_RECORD_DELETED | SLUICE_RECORD_WHOLE)) != 0 || record.reserved != 0)
     return "unknown flags";
   const Json& attributes = manifest["entity_types"][record.type]["attributes"];

@@ -241,7 +241,7 @@ Task<> Stripe::notice_events(const json::Value& page, EventPlace& place) {
   for (const json::Value event : page.items()) {
     const std::string_view id = event["id"].text();
     const std::string_view before = previous;
-    previous = id;
+    if (!id.empty()) previous = id;
     const std::int64_t created = std::max<std::int64_t>(event["created"].integer_or(0), 0);
     if (created > place.hi)
       continue;  // too fresh: left to the next run, as if it were not listed yet

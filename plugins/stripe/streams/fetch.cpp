@@ -100,7 +100,7 @@ Task<> Stripe::emit_object(const Kind& kind, std::string_view id, json::Value ob
 void Stripe::begin_child(const ChildKind& kind, std::string_view parent, const json::Value& child) {
   const Kind& how = kind_of(kind.type);
   const Face face =
-      expect_object(how, child, "the " + std::string(kind.what) + " " + std::string(parent));
+      look_at_object(how, child, "the " + std::string(kind.what) + " " + std::string(parent));
   std::string_view id = face.id;
   if (!our_version_ && kind.type == types::invoice_line) {
     // Before 2019-12-03 a line's own id stood in unique_id, and its cause's in id.
@@ -110,6 +110,7 @@ void Stripe::begin_child(const ChildKind& kind, std::string_view parent, const j
   fill(record(), how, id, child, reading());
   record().text(kind.parent_attribute, parent);
   put_page(record(), how, parent, dashboard_);
+  children_named_ = children_named_ && !id.empty();
   if (is_storable_id(id)) child_ids_.push_back(child_memory_.keep(id));
   if (kind.type != types::subscription_item) return;
   const auto plausible = [](std::optional<std::int64_t> second) {
@@ -126,8 +127,7 @@ Task<> Stripe::emit_children(const ChildKind& kind, std::string_view parent, jso
   const json::Value data = embedded["data"];
   if (!data.is_array())
     co_return;  // an older shape says nothing about children: leave them as they are
-  child_ids_.clear();
-  child_memory_.clear();
+  forget_children();
   if (embedded["has_more"].boolean() != true) {
     for (const json::Value child : data.items()) {
       begin_child(kind, parent, child);
@@ -144,12 +144,26 @@ Task<> Stripe::emit_children(const ChildKind& kind, std::string_view parent, jso
                       "the " + std::string(kind.what) + " " + std::string(parent) +
                           " changed while they were read, three times over");
       }
-      child_ids_.clear();
-      child_memory_.clear();
+      forget_children();
       whole = co_await emit_child_pages(kind, parent);
     }
   }
-  co_await complete_set(kind.type, kind.parent_attribute, parent, child_ids_);
+  if (children_named_) {
+    co_await complete_set(kind.type, kind.parent_attribute, parent, child_ids_);
+    co_return;
+  }
+  // One of those that are stored may be the one without an id: none of them is taken for gone.
+  std::string line = "the " + std::string(kind.what) + " " +
+                     std::string(sluice::sdk::cut_utf8(parent, 80)) +
+                     ": Stripe sent some without an id; they are put aside, and what was removed "
+                     "there is not looked for";
+  co_await log(SLUICE_LOG_WARNING, line);
+}
+
+void Stripe::forget_children() {
+  child_ids_.clear();
+  child_memory_.clear();
+  children_named_ = true;
 }
 
 std::string Stripe::child_target(const ChildKind& kind, std::string_view parent,

@@ -2,12 +2,18 @@
 // is created later stands before our cursor and is left to the events, whose cursor began before
 // T0, or to the list's poll stream.
 //
+// What hangs on a test clock is in no list unless its clock is named: in test mode the list is
+// followed by one of each clock there is, whatever the clock says is now.
+//
 // Checkpoint, format 2: {"v":2,"t0":…,"lt":…,"after":"cus_…","created":…,"live":true}
+//   …and with a clock:  "clock":"clock_…","clock_after":"cus_…"
 //   t0       0: nothing was read yet
 //   lt       everything is created before this second
 //   after    the last object of the last page that was put out; empty: begin at lt
 //   created  its second: where to begin again when Stripe no longer knows `after`
 //   live     the mode of what was read; not there before anything showed it
+//   clock    the list is done, and so are the clocks before this one; of its own list all down to
+//            `clock_after`
 // Format 1 is the same without `live`.
 #include "stripe.hpp"
 
@@ -18,11 +24,14 @@ struct SnapshotPlace {
   std::int64_t below = 0;
   std::string after;
   std::int64_t created = 0;
+  std::string clock;
+  std::string clock_after;
 
   [[nodiscard]] json::Writer text() const {
     json::Writer writer;
     writer.begin_object().member("v", 2).member("t0", t0).member("lt", below);
     writer.member("after", after).member("created", created);
+    if (!clock.empty()) writer.member("clock", clock).member("clock_after", clock_after);
     return writer;
   }
 };
@@ -45,6 +54,8 @@ SnapshotPlace parse_place(const json::Value& root, std::string_view stream) {
   place.below = *below;
   place.after = root["after"].text();
   place.created = *created;
+  place.clock = root["clock"].text();
+  place.clock_after = root["clock_after"].text();
   return place;
 }
 
@@ -58,7 +69,22 @@ Task<> Stripe::read_snapshot(const List& list, std::string_view checkpoint_text)
     place = parse_place(root, list.stream);
     take_mode(root);
   }
-  co_await read_list(list, place);
+  if (place.clock.empty()) co_await read_list(list, place);
+  if (list.by_clock) co_await read_clocks(list, place);
+}
+
+Task<> Stripe::checkpoint_place(const SnapshotPlace& place) {
+  json::Writer text = place.text();
+  put_mode(text);
+  co_await checkpoint(text.end_object().text());
+}
+
+Task<> Stripe::emit_listed(const Kind& kind, const Face& face, json::Value object) {
+  if (face.deleted && !face.id.empty()) {
+    co_await emit_gone(kind.type, face.id);
+  } else {
+    co_await emit_object(kind, face.id, object);
+  }
 }
 
 Task<> Stripe::read_list(const List& list, SnapshotPlace& place) {
@@ -97,20 +123,89 @@ Task<> Stripe::read_list(const List& list, SnapshotPlace& place) {
     std::size_t at = 0;
     for (const json::Value object : page.data.items()) {
       const Face face = faces_[at++];
-      if (face.deleted) {
-        co_await emit_gone(list.type, face.id);
-      } else {
-        co_await emit_object(kind, face.id, object);
-      }
+      co_await emit_listed(kind, face, object);
+      if (face.id.empty()) continue;
       const std::int64_t created = face.created.value_or(place.below - 1);
       place.created = created < 0 ? 0 : created >= place.below ? place.below - 1 : created;
     }
     if (!page.last.empty()) {
       if (page.more) guard.next_cursor(page.last);
       place.after = page.last;
-      json::Writer text = place.text();
-      put_mode(text);
-      co_await checkpoint(text.end_object().text());
+      co_await checkpoint_place(place);
+    }
+    if (!page.more) co_return;
+  }
+}
+
+Task<> Stripe::read_clocks(const List& list, SnapshotPlace& place) {
+  if (livemode_ == true) co_return;  // there are none
+  const std::string what = "reading /v1/test_helpers/test_clocks";
+  LoopGuard guard(what, kPagesMax);
+  if (!place.clock.empty()) co_await read_clock(list, place);  // that an earlier run began
+  std::string after = place.clock;
+  for (;;) {
+    Target target("/v1/test_helpers/test_clocks");
+    target.add("limit", page_size(kPageMax));
+    if (!after.empty()) target.add("starting_after", after);
+    Reply reply = co_await get(target.text());
+    if (!after.empty() && is_bad_cursor(reply)) {  // that clock is gone: all of them once more
+      guard.next_cursor(after);
+      after.clear();
+      continue;
+    }
+    // Nothing showed the mode, so there is nothing in the list: with a live key no clock can be.
+    if (!livemode_ && reply.status() >= 400 && reply.status() < 500 && reply.status() != 429)
+      co_return;
+    if (reply.status() != 200) throw explain(reply, what, now_ms(), list.stream);
+    look_at(reply, what);
+    const ListPage page = page_of(reply, what, after);
+    std::vector<std::string> clocks;
+    for (const json::Value clock : page.data.items()) {
+      const std::string_view id = clock["id"].text();
+      learn_mode(clock["livemode"].boolean(), what, id);
+      if (!id.empty()) clocks.emplace_back(id);
+    }
+    const bool more = page.more;
+    after = page.last;
+    if (more) guard.next_cursor(after);
+    for (std::string& clock : clocks) {
+      place.clock = std::move(clock);
+      place.clock_after.clear();
+      co_await read_clock(list, place);
+    }
+    if (!more) co_return;
+  }
+}
+
+/// The list of what hangs on one clock. It is not cut by `created`, which is the clock's own time.
+Task<> Stripe::read_clock(const List& list, SnapshotPlace& place) {
+  const Kind& kind = kind_of(list.type);
+  const std::string what = "reading " + std::string(kind.path) + " of " + place.clock;
+  LoopGuard guard(what, kPagesMax);
+  for (;;) {
+    Target target = list_target(list);
+    target.add("limit", page_size(kPageMax)).add("test_clock", place.clock);
+    if (!place.clock_after.empty()) target.add("starting_after", place.clock_after);
+    Reply reply = co_await get(target.text());
+    if (is_bad_cursor(reply) || is_gone(reply)) {
+      if (place.clock_after.empty()) co_return;  // the clock went, and all that hung on it
+      guard.next_cursor(place.clock_after);
+      place.clock_after.clear();
+      continue;
+    }
+    if (reply.status() != 200) throw explain(reply, what, now_ms(), list.stream);
+    look_at(reply, what);
+    const ListPage page = page_of(reply, what, place.clock_after);
+    look_over(kind, page, what);
+    std::size_t at = 0;
+    for (const json::Value object : page.data.items()) {
+      const Face face = faces_[at++];
+      co_await emit_listed(kind, face, object);
+    }
+    if (!page.last.empty()) {
+      if (page.more) guard.next_cursor(page.last);
+      place.clock_after = page.last;
+      co_await checkpoint_place(place);
     }
     if (!page.more) co_return;
   }

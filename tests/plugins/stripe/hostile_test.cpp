@@ -216,6 +216,50 @@ TEST(StripeHostile, a_list_that_lies_ends_in_a_named_failure_and_never_as_comple
   }
 }
 
+TEST(StripeHostile, an_object_or_a_child_without_an_id_costs_itself_and_not_its_list) {
+  for (const std::string id : {R"("id":"",)", R"("id":7,)", R"("id":null,)", R"("id":{},)", ""}) {
+    const std::string coupons =
+        R"({"has_more":false,"data":[{"id":"c_2","object":"coupon","created":2},{)" + id +
+        R"("object":"coupon","created":2},{"id":"c_1","object":"coupon","created":1}]})";
+    const auto listed = [&](const std::string& body) {
+      return [body](const std::string&) {
+        Answer answer;
+        answer.body = body;
+        return answer;
+      };
+    };
+    const Outcome of_list = converse(reading("coupons"), listed(coupons), kNow, 2'000);
+    EXPECT_EQ(of_list.broken, "");
+    EXPECT_TRUE(of_list.done) << id;
+    EXPECT_EQ(of_list.records.count("coupon c_1"), 1u) << id;
+    EXPECT_EQ(of_list.rejected, std::vector<std::string>{"record.bad_external_id"}) << id;
+
+    const std::string invoices =
+        R"({"has_more":false,"data":[{"id":"in_1","object":"invoice","created":1,"lines":)"
+        R"({"has_more":false,"data":[{"id":"il_1","object":"line_item"},{)" +
+        id + R"("object":"line_item"}]}}]})";
+    const Outcome of_children = converse(reading("invoices"), listed(invoices), kNow, 2'000);
+    EXPECT_EQ(of_children.broken, "");
+    EXPECT_TRUE(of_children.done) << id;
+    EXPECT_EQ(of_children.records.count("invoice_line il_1"), 1u) << id;
+    EXPECT_EQ(of_children.rejected, std::vector<std::string>{"record.bad_external_id"}) << id;
+  }
+}
+
+TEST(StripeHostile, a_page_without_any_id_that_promises_more_cannot_be_continued) {
+  const Outcome outcome = converse(
+      reading("coupons"),
+      [](const std::string&) {
+        Answer answer;
+        answer.body = R"({"has_more":true,"data":[{"object":"coupon"},{"object":"coupon"}]})";
+        return answer;
+      },
+      kNow, 2'000);
+  EXPECT_EQ(outcome.broken, "");
+  ASSERT_TRUE(outcome.failure);
+  EXPECT_EQ(outcome.failure->failure_class, FailureClass::bad_data);
+}
+
 TEST(StripeHostile, children_that_lie_end_in_a_named_failure) {
   const std::string invoice =
       R"({"data":[{"id":"in_1","object":"invoice","created":1,"lines":{"data":[],"has_more":true}}],"has_more":false})";
@@ -225,6 +269,7 @@ TEST(StripeHostile, children_that_lie_end_in_a_named_failure) {
   };
   for (const std::string& body :
        {lines(true), std::string(R"({"data":[],"has_more":true})"),
+        std::string(R"({"data":[{"object":"line_item"}],"has_more":true})"),
         std::string(R"({"data":[{"id":"in_1","object":"invoice"}],"has_more":false})")}) {
     const Outcome outcome = converse(
         reading("invoices"),

@@ -326,8 +326,8 @@ TEST(StripeSizes, huge_values_pass_or_cost_their_record_only) {
   for (int i = 1; i < 500'000; ++i) numbers += "," + std::to_string(i);
   numbers += "]";
   const Outcome outcome = converse(reading("customers"), [&](const std::string&) {
-    return one_page(R"({"id":"cus_1","created":1,"description":")" + text + R"("},)" +
-                    R"({"id":"cus_2","created":1,"metadata":{"a":)" + numbers + "}}," +
+    return one_page(R"({"id":"cus_1","created":1,"livemode":true,"description":")" + text +
+                    R"("},)" + R"({"id":"cus_2","created":1,"metadata":{"a":)" + numbers + "}}," +
                     R"({"id":"cus_3","created":1,"name":"a\u0000b"},)" +
                     R"({"id":"cus_4","created":1,"balance":123456789012345678901234567890},)" +
                     R"({"id":"cus_5","created":1,"email":"ok@example.com"})");

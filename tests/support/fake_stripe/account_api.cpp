@@ -1,6 +1,7 @@
 #include "account_api.hpp"
 
 #include <algorithm>
+#include <set>
 
 #include "json_text.hpp"
 #include "poison.hpp"
@@ -154,6 +155,7 @@ std::string AccountApi::body() {
     throw unrecognized(request_);
   }
   if (segments[0] == "account" && segments.size() == 1) return own_account();
+  if (request_.path() == "/v1/test_helpers/test_clocks") return test_clocks();
   const std::size_t depth = segments[0] == "checkout" && segments.size() > 1 ? 2 : 1;
   const Resource* row =
       find_resource_by_path(depth == 2 ? segments[0] + "/" + segments[1] : segments[0]);
@@ -178,6 +180,30 @@ std::string AccountApi::own_account() {
   Json tree = Json::parse(retrieve(row, world_.account_id()));
   tree["id"] = world_.shown_account;
   return tree.dump();
+}
+
+/// The clocks that live customers hang on, by name; a clock is there while one hangs on it.
+std::string AccountApi::test_clocks() {
+  check_key("rak_billing_clock_read");
+  if (world_.livemode) throw bad_request("Test clocks are only available in testmode.");
+  const Query query = parse_query(request_.query(), Accepted{});
+  std::set<std::string> clocks;
+  for (const Object* customer : world_.of("customer").live()) {
+    if (!customer->clocked) continue;
+    clocks.insert(Json::parse(customer->body).value("test_clock", std::string()));
+  }
+  Json page = {{"object", "list"}, {"url", request_.path()}, {"has_more", false}};
+  page["data"] = Json::array();
+  for (auto clock = clocks.upper_bound(query.starting_after); clock != clocks.end(); ++clock) {
+    page["has_more"] = static_cast<std::int64_t>(page["data"].size()) == query.limit;
+    if (page["has_more"]) break;
+    page["data"].push_back({{"id", *clock},
+                            {"object", "test_helpers.test_clock"},
+                            {"created", world_.clock().now_s()},
+                            {"livemode", false},
+                            {"status", "ready"}});
+  }
+  return page.dump();
 }
 
 /// `/v1/<path>/{id}/<what>`

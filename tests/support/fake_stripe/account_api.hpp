@@ -39,6 +39,7 @@ class AccountApi {
   std::string body();
 
  private:
+  std::string test_clocks();
   std::string own_account();
   std::string list(const Resource& row);
   std::string nested(const Resource& row, const std::string& id, const std::string& what);

@@ -225,6 +225,7 @@ def clocks(fake):
     made = fake.post("create", type="customer", set={"test_clock": "clock_1"})
     check(made["id"] not in ids(fake.walk("customers")), "hidden by its test clock")
     same(ids(fake.walk("customers", 100, "&test_clock=clock_1")), [made["id"]], "by its clock")
+    same(ids(fake.walk("test_helpers/test_clocks")), ["clock_1"], "the clocks there are")
     same(fake.events()[0]["data"]["object"]["id"], made["id"], "but told")
     fake.post("delete", id=made["id"])
     same(json.loads(fake.control("GET", "deleted/customer"))[-1], made["id"], "deleted ids")
