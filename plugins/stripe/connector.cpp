@@ -30,7 +30,9 @@ constexpr List kLists[] = {
 };
 
 constexpr Poll kPolls[] = {
-    {"balance_transactions_poll", "balance_transactions", "pending", "available_on", 30 * kDay},
+    // Reserves and disputes hold money back for half a year. What is pending for longer is read
+    // again with the whole list.
+    {"balance_transactions_poll", "balance_transactions", "pending", "available_on", 200 * kDay},
     {"checkout_sessions_poll", "checkout_sessions", "open", "expires_at", 7 * kDay},
     {"payment_methods_poll", "payment_methods", {}, {}, 7 * kDay},
 };
