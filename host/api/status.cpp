@@ -42,7 +42,8 @@ const pg::Statement kStreams{"api_streams", R"(
          s.reconcile_detail::text,
          r.run_id, r.kind, r.records, r.pages, r.requests, r.quarantined,
          (extract(epoch from clock_timestamp() - r.started_at) * 1000)::bigint,
-         (extract(epoch from clock_timestamp()) * 1000000)::bigint
+         (extract(epoch from clock_timestamp()) * 1000000)::bigint,
+         s.reread_found, s.reread_missing
   from unnest($2::bigint[]) as wanted (connection_id)
   join sluice.stream s on s.workspace_id = $1 and s.connection_id = wanted.connection_id
   left join lateral (
@@ -84,6 +85,21 @@ std::optional<Micros> time_at(const pg::QueryResult& rows, int row, int column) 
   return Micros(rows.get<std::int64_t>(row, column));
 }
 
+std::optional<std::int64_t> count_at(const pg::QueryResult& rows, int row, int column) {
+  if (rows.is_null(row, column)) return std::nullopt;
+  return rows.get<std::int64_t>(row, column);
+}
+
+/// What the last full read but the first found that nothing had told of; null when there was none.
+json reread_json(const StreamFacts& facts) {
+  if (!facts.reread_found) return nullptr;
+  json reread;
+  reread["found"] = *facts.reread_found;
+  reread["missing"] = facts.reread_missing ? json(*facts.reread_missing) : json(nullptr);
+  reread["complete"] = facts.snapshot_done;
+  return reread;
+}
+
 /// The reason of a block as the reconciler wrote it (sync/reconcile.cpp); older versions wrote
 /// the types alone, and the reason only into the stream's row.
 std::string reconcile_reason(const json& detail, const std::string& of_stream) {
@@ -96,7 +112,8 @@ struct StreamColumns {
                        kVendorTotal = 10, kFailures = 11, kNext = 12, kSuccess = 13, kLastRun = 14,
                        kEnumerated = 15, kLastFull = 16, kReconcile = 17, kReconcileDetail = 18,
                        kRun = 19, kRunKind = 20, kRunRecords = 21, kRunPages = 22,
-                       kRunRequests = 23, kRunQuarantined = 24, kRunningMs = 25, kNow = 26;
+                       kRunRequests = 23, kRunQuarantined = 24, kRunningMs = 25, kNow = 26,
+                       kRereadFound = 27, kRereadMissing = 28;
 };
 
 /// What waits for its vendor's rate on this host: how long at least, by connection and asker.
@@ -134,6 +151,8 @@ StreamFacts facts_of(Call& call, const pg::QueryResult& rows, int row, const jso
   facts.enumerated = rows.get<std::int64_t>(row, C::kEnumerated);
   facts.last_full_records = rows.get<std::int64_t>(row, C::kLastFull);
   facts.vendor_total = rows.get<std::int64_t>(row, C::kVendorTotal);
+  facts.reread_found = count_at(rows, row, C::kRereadFound);
+  facts.reread_missing = count_at(rows, row, C::kRereadMissing);
   facts.reconcile_blocked = rows.text(row, C::kReconcile) == "blocked";
   if (!rows.is_null(row, C::kReconcileDetail))
     facts.reconcile_reason =
@@ -224,6 +243,7 @@ json stream_json(const pg::QueryResult& rows, int row, const StreamFacts& facts)
   stream["reconcile_detail"] = rows.is_null(row, C::kReconcileDetail)
                                    ? json(nullptr)
                                    : ready_json(rows.text(row, C::kReconcileDetail));
+  stream["reread"] = reread_json(facts);
   stream["quarantined"] = 0;
   stream["run"] = facts.running ? run_json(rows, row, *facts.running) : json(nullptr);
   stream["estimate"] = estimate_json(estimate(facts));

@@ -165,6 +165,15 @@ StreamWords waiting(const StreamFacts& stream) {
   return words;
 }
 
+/// "; read again: 3 new or changed, 1 missing"; empty when there is nothing to tell.
+std::string found_again(const StreamFacts& stream) {
+  if (stream.mode != "snapshot" || !stream.reread_found) return {};
+  const std::int64_t missing = stream.reread_missing.value_or(0);
+  if (*stream.reread_found == 0 && missing == 0) return "; read again: as it was";
+  return fmt::format("; read again: {} new or changed, {} missing",
+                     number_in_words(*stream.reread_found), number_in_words(missing));
+}
+
 StreamWords well(const StreamFacts& stream) {
   StreamWords words;
   words.health = "ok";
@@ -176,6 +185,7 @@ StreamWords well(const StreamFacts& stream) {
     words.summary +=
         fmt::format("; last {} ago", span_in_words(between(*stream.last_success_at, stream.now)));
   }
+  words.summary += found_again(stream);
   words.summary += "; next " + when(stream);
   if (!stream.reason.empty()) words.summary += "; " + stream.reason;
   return words;

@@ -47,6 +47,9 @@ struct StreamFacts {
   std::int64_t last_full_records = 0;  ///< records of the last complete one; 0: none
   std::int64_t vendor_total = 0;       ///< what the vendor says there is; 0: it does not say
   bool total_counts_records = false;   ///< and it counts the same things as `enumerated`
+  /// Of the last full read but the first, or the one under way: new or other than stored.
+  std::optional<std::int64_t> reread_found;
+  std::optional<std::int64_t> reread_missing;  ///< and not in the list; nothing: not compared
   bool reconcile_blocked = false;
   std::string reconcile_reason;
 };

@@ -106,6 +106,7 @@ const pg::Statement kStream{
     "checkpoint_format = case when $4 is null then checkpoint_format else $5 end, "
     "snapshot_done = snapshot_done or $6, records_total = records_total + $7, "
     "enumerated_records = enumerated_records + $7, "
+    "reread_found = reread_found + $14, "
     "last_full_records = case when $6 then enumerated_records + $7 else last_full_records end, "
     "reconcile = case when $13 and reconcile = 'recording' then 'none' "
     "when $6 and reconcile = 'recording' then 'due' else reconcile end, "
@@ -357,7 +358,7 @@ void add_tail(pg::Pipeline& pipeline, const PageContext& context, const contract
                       static_cast<std::int32_t>(effects.checkpoint_format), effects.snapshot_done,
                       counts.records, effects.vendor_total);
     params.add(effects.last).add(effects.keeps_reason).add(context.run).add(effects.reading);
-    params.add(effects.unframed);
+    params.add(effects.unframed).add(counts.inserted + counts.updated);
     tail.stream_step = pipeline.size();
     pipeline.add(kStream, std::move(params));
   }

@@ -89,6 +89,17 @@ const pg::Statement kChangeModes{"installation_change_modes", R"(
   where c.workspace_id = $1 and c.connector = $2 and s.workspace_id = $1 and s.connection_id = c.connection_id
     and s.stream = m.stream and s.mode <> m.mode)"};
 
+// A stream that goes by what the version before said goes by what this one says. What a person set
+// stays; nobody can tell a person's word from the version's where the two are the same.
+const pg::Statement kNewIntervals{"installation_new_intervals", R"(
+  update sluice.stream s set interval_seconds = m.now,
+         next_run_at = case when m.now > 0 and s.enabled and c.state not in ('DISCONNECTING','DISCONNECTED')
+                            then least(coalesce(s.next_run_at, 'infinity'), now() + m.now * interval '1 second')
+                            when s.mode = 'snapshot' and s.snapshot_done then null else s.next_run_at end
+  from sluice.connection c, unnest($3::text[], $4::bigint[], $5::bigint[]) as m (stream, before, now)
+  where c.workspace_id = $1 and c.connector = $2 and s.workspace_id = $1 and s.connection_id = c.connection_id
+    and s.stream = m.stream and s.interval_seconds = m.before and m.before <> m.now)"};
+
 const pg::Statement kSetState{"installation_set_state", R"(
   update sluice.installation set state = $3 where workspace_id = $1 and connector = $2 returning state)"};
 
@@ -327,6 +338,21 @@ Task<void> Connections::change_streams(pg::Transaction& transaction, WorkspaceId
 
 namespace {
 
+Task<void> follow_intervals(pg::Transaction& transaction, WorkspaceId workspace,
+                            const contract::Manifest& before, const contract::Manifest& now) {
+  pg::Array names(pg::Oid::text), then(pg::Oid::int8), from_now(pg::Oid::int8);
+  for (const contract::Stream& stream : now.streams) {
+    const contract::Stream* const was = before.find_stream(stream.name);
+    if (was == nullptr || was->interval_seconds == stream.interval_seconds) continue;
+    names.add(std::string_view(stream.name));
+    then.add(was->interval_seconds);
+    from_now.add(stream.interval_seconds);
+  }
+  if (names.size() == 0) co_return;
+  pg::Params params(workspace, now.id, std::move(names), std::move(then), std::move(from_now));
+  co_await transaction.query(kNewIntervals, std::move(params));
+}
+
 /// What rows that were read by the version before have of it: nothing tells a reader why a new
 /// column is empty, or why an old one never changes any more.
 Task<void> tell_of_rows(pg::Transaction& transaction, WorkspaceId workspace,
@@ -401,6 +427,7 @@ Task<Result<void>> Connections::change_catalogue(pg::Transaction& transaction,
   co_await change_streams(transaction, workspace, manifest, outcome);
   if (installed) {
     co_await tell_of_rows(transaction, workspace, *installed, manifest, outcome);
+    co_await follow_intervals(transaction, workspace, *installed, manifest);
     // Off because the version before had no such stream, not because somebody paused it.
     pg::Array back(pg::Oid::text);
     for (const contract::Stream& stream : manifest.streams) {

@@ -284,8 +284,9 @@ Task<ReconcileOutcome> reconcile(const Store& store, const ingest::PageContext& 
       co_return outcome;
     }
   }
+  for (const Missing& missing : all) outcome.missing += missing.count;
   std::vector<pg::Call> calls;
-  calls.push_back(stream_state::compared(key, enumeration.number));
+  calls.push_back(stream_state::compared(key, enumeration.number, outcome.missing));
   calls.push_back(stream_state::forget_seen(key, enumeration.number));
   co_await pg::write_fenced(store.pool, proof_of(context), std::move(calls));
   co_return outcome;

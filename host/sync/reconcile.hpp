@@ -31,6 +31,7 @@ struct Enumeration {
 struct ReconcileOutcome {
   bool blocked = false;
   bool finished = true;        ///< false: go_on ended it; it is as due as before
+  std::int64_t missing = 0;    ///< were not in the list, when it was compared
   std::int64_t looked_up = 0;  ///< put on the refetch list: the vendor's answer decides
   std::int64_t deleted = 0;
   std::string reason;  ///< when blocked, in words

@@ -141,7 +141,8 @@ const pg::Statement kSwitchOff{"stream_switch_off", R"(
 
 const pg::Statement kBeginEnumeration{"stream_begin_enumeration", std::string(kFromStart) + R"(
          enumeration = enumeration + 1, enumeration_from = now(), enumerated_records = 0,
-         reconcile_detail = null, reconcile = case when $4 then 'recording' else 'none' end
+         reconcile_detail = null, reconcile = case when $4 then 'recording' else 'none' end,
+         reread_found = case when last_full_records > 0 then 0 end, reread_missing = null
   where workspace_id = $1 and connection_id = $2 and stream = $3 returning enumeration, reading)"};
 
 // Those of the one that begins do not exist yet.
@@ -154,7 +155,8 @@ const pg::Statement kBlock{"stream_block", R"(
     and reconcile = 'due' returning stream)"};
 
 const pg::Statement kCompared{"stream_compared", R"(
-  update sluice.stream set reconcile = 'none', reconcile_detail = null
+  update sluice.stream set reconcile = 'none', reconcile_detail = null,
+         reread_missing = case when reread_found is not null then $5::bigint end
   where workspace_id = $1 and connection_id = $2 and stream = $3 and enumeration = $4
     and reconcile in ('due', 'confirmed') returning stream)"};
 
@@ -282,9 +284,9 @@ pg::Call block(const StreamKey& key, std::int64_t enumeration, const nlohmann::j
   return call(kBlock, std::move(params));
 }
 
-pg::Call compared(const StreamKey& key, std::int64_t enumeration) {
+pg::Call compared(const StreamKey& key, std::int64_t enumeration, std::int64_t missing) {
   pg::Params params = params_of(key);
-  params.add(enumeration);
+  params.add(enumeration).add(missing);
   return call(kCompared, std::move(params));
 }
 

@@ -115,7 +115,9 @@ struct Failing {
 [[nodiscard]] pg::Call forget_seen_before(const StreamKey& key);
 [[nodiscard]] pg::Call block(const StreamKey& key, std::int64_t enumeration,
                              const nlohmann::json& detail, std::string_view reason);
-[[nodiscard]] pg::Call compared(const StreamKey& key, std::int64_t enumeration);
+/// `missing`: of what was stored, so much was not in the list.
+[[nodiscard]] pg::Call compared(const StreamKey& key, std::int64_t enumeration,
+                                std::int64_t missing);
 [[nodiscard]] pg::Call forget_seen(const StreamKey& key, std::int64_t enumeration);
 
 }  // namespace stream_state

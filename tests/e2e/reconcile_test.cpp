@@ -103,6 +103,31 @@ TEST_F(Reconcile,
   EXPECT_EQ(stored(), 81);
 }
 
+TEST_F(Reconcile, what_no_event_told_of_is_found_by_the_read_that_comes_by_default_and_is_counted) {
+  settle(30);
+  EXPECT_EQ(host_->count("select count(*) from sluice.stream where mode = 'snapshot' and "
+                         "(interval_seconds = 0 or next_run_at is null)"),
+            0);
+  EXPECT_EQ(stream("customers")["reread"], nullptr) << stream("customers");
+  host_->kill_hard();
+  json change;
+  change["id"] = ids_.at(3);
+  change["set"]["name"] = "Changed unseen";
+  change["event_type"] = nullptr;
+  fake_->control("POST", "mutate", change);
+  delete_unseen(5, 1);
+  host_->sql("update sluice.stream set next_run_at = now() where stream = 'customers'");  // a month
+  host_->start();
+  EXPECT_TRUE(eventually(std::chrono::seconds(60), [&] { return stored() == 29; })) << host_->log();
+  ASSERT_TRUE(settled()) << host_->log();
+  const json shown = stream("customers");
+  EXPECT_EQ(shown["reread"], json::parse(R"({"found":1,"missing":1,"complete":true})")) << shown;
+  EXPECT_NE(shown["summary"].get<std::string>().find("read again: 1 new or changed, 1 missing"),
+            std::string::npos)
+      << shown;
+  expect_tables_equal_truth();
+}
+
 TEST_F(Reconcile, events_that_stripe_forgot_early_lead_to_reading_everything_again_not_to_a_gap) {
   settle(60);
   delete_unseen(5, 7);

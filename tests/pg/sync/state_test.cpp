@@ -278,7 +278,8 @@ std::vector<ReconcileEvent> reconcile_events() {
     };
   };
   const auto compared = [](std::int64_t enumeration) {
-    return [enumeration](const StreamKey& key) { return stream_state::compared(key, enumeration); };
+    return
+        [enumeration](const StreamKey& key) { return stream_state::compared(key, enumeration, 0); };
   };
   return {
       {"begin, recording",
