@@ -99,6 +99,8 @@ class Batch {
   /// The row's value of that column; nullptr when the record does not have it.
   [[nodiscard]] const contract::Value* value(const Row& row, std::uint16_t column) const;
   [[nodiscard]] const TypePlan& plan(std::uint32_t type) const { return *plans_.at(type); }
+  /// The plan of a type that the page need not hold; throws as the constructor does.
+  const TypePlan& planned(std::uint32_t type) { return plan_for(type); }
   [[nodiscard]] const Presence& presence(const Row& row) const {
     return plan(row.type).presences[row.presence];
   }

@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 
 #include <deque>
+#include <functional>
 #include <ranges>
 #include <set>
+#include <utility>
 
 #include "base/check.hpp"
 #include "base/decimal.hpp"
@@ -220,6 +222,43 @@ TypeKey key_of_type(const PageContext& context, const TypePlan& plan) {
   return key;
 }
 
+const pg::Statement kLearnChildren{"ingest_learn_children", R"(
+  insert into sluice.child_set (workspace_id, connector, type, attribute)
+  select $1, $2, i.type, i.attribute from unnest($3::text[], $4::text[]) as i (type, attribute)
+  on conflict do nothing)"};
+
+const pg::Statement kChildren{"ingest_children", R"(
+  select type, attribute from sluice.child_set where workspace_id = $1 and connector = $2)"};
+
+/// Children of a type, by the attribute that holds their parent's id: what complete sets were put
+/// out of. `parent` is what the attribute's relationship leads to.
+struct ChildKind {
+  std::uint32_t type = 0;
+  std::uint32_t attribute = 0;
+  std::uint32_t parent = 0;
+  friend auto operator<=>(const ChildKind&, const ChildKind&) = default;
+};
+
+/// Nothing when this version's manifest has no such relationship any more.
+std::optional<ChildKind> child_kind(const contract::Manifest& manifest, std::uint32_t type,
+                                    std::uint32_t attribute) {
+  const contract::EntityType& children = manifest.entity_types.at(type);
+  for (const contract::Relationship& edge : children.relationships) {
+    if (edge.attribute != children.attributes.at(attribute).name) continue;
+    const auto parent = manifest.type_index(edge.target);
+    if (!parent) continue;
+    ChildKind kind;
+    kind.type = type;
+    kind.attribute = attribute;
+    kind.parent = *parent;
+    return kind;
+  }
+  return std::nullopt;
+}
+
+/// What is learned already, by workspace and connector: said once a process.
+using Learned = std::set<std::tuple<std::int64_t, std::string, ChildKind>>;
+
 const pg::Statement kTakeIds{
     "ingest_take_ids", "select nextval('sluice.entity_id') from generate_series(1, $1::bigint)"};
 
@@ -257,13 +296,14 @@ pg::LeaseProof proof_of(const PageContext& context) {
 class PageWrite {
  public:
   PageWrite(const PageContext& context, Batch& batch, Shapes& shapes, const Meets& meets, Ids& ids,
-            std::vector<std::vector<std::uint32_t>> rounds,
+            const Learned& learned, std::vector<std::vector<std::uint32_t>> rounds,
             std::map<std::uint32_t, CopyPage> copies, bool may_copy, std::int64_t observed)
       : context_(context),
         batch_(batch),
         shapes_(shapes),
         meets_(meets),
         ids_(ids),
+        learned_(learned),
         rounds_(std::move(rounds)),
         copies_(std::move(copies)),
         may_copy_(may_copy),
@@ -282,6 +322,9 @@ class PageWrite {
   [[nodiscard]] const std::set<std::uint32_t>& copied() const { return copied_; }
 
   Task<void> sets(pg::Fenced& fenced, std::span<const contract::CompleteSet> sets);
+  /// Deletes the children of what this page deleted, theirs too.
+  Task<void> children(pg::Fenced& fenced, std::span<const contract::CompleteSet> sets);
+  [[nodiscard]] const std::vector<ChildKind>& new_children() const { return new_children_; }
 
   Task<void> finish(pg::Fenced& fenced, const contract::Page& page, const PageEffects& effects) {
     std::vector<Refusal> warnings;
@@ -304,6 +347,17 @@ class PageWrite {
     const std::int64_t told =
         counts.inserted + counts.updated + deleted_records_ + counts.quarantined;
     counts.unchanged = std::max<std::int64_t>(0, counts.records - told);
+    if (!new_children_.empty()) {
+      pg::Array types(pg::Oid::text), attributes(pg::Oid::text);
+      for (const ChildKind& kind : new_children_) {
+        const contract::EntityType& type = context_.manifest->entity_types.at(kind.type);
+        types.add(std::string_view(type.name));
+        attributes.add(std::string_view(type.attributes.at(kind.attribute).name));
+      }
+      pg::Params params(context_.workspace, context_.manifest->id, std::move(types),
+                        std::move(attributes));
+      waiting_.add(kLearnChildren, std::move(params));
+    }
     add_tail(waiting_, context_, page, effects, batch_, warnings, tail_);
     SLUICE_FAILPOINT("ingest.before_commit");
     const auto results = co_await fenced.commit(std::move(waiting_));
@@ -330,7 +384,21 @@ class PageWrite {
   [[nodiscard]] Meet meet(const Row& row) const { return manner(row.type).meet; }
   Task<void> write_round(pg::Fenced& fenced, const std::vector<std::uint32_t>& round);
   enum class Looked { all_gone, more, changed_meanwhile };
-  Task<Looked> bury_missing(pg::Fenced& fenced, std::span<const contract::CompleteSet> sets);
+  /// A look for rows of one type that are to be marked as deleted, kMissingRowsPerLook at most.
+  struct BuryLook {
+    std::uint32_t type = 0;
+    std::string sql;
+    pg::Params params;
+  };
+  [[nodiscard]] std::vector<BuryLook> missing_of(std::span<const contract::CompleteSet> sets) const;
+  [[nodiscard]] std::vector<BuryLook> children_of(
+      const std::map<std::uint32_t, std::set<std::string, std::less<>>>& parents,
+      const std::vector<ChildKind>& kinds);
+  Task<Looked> bury_looked(pg::Fenced& fenced, std::vector<BuryLook> looks);
+  Task<void> bury_all(pg::Fenced& fenced, const std::function<std::vector<BuryLook>()>& looks);
+  Task<std::vector<ChildKind>> child_kinds(pg::Fenced& fenced,
+                                           std::span<const contract::CompleteSet> sets);
+  [[nodiscard]] bool may_have_children(std::uint32_t type) const;
   [[nodiscard]] std::vector<Step> plan_steps(const std::vector<Progress>& progress) const;
   void add_step(pg::Pipeline& pipeline, const Step& step, const std::vector<Progress>& progress);
   void take(const Step& step, const pg::QueryResult& result, std::vector<Progress>& progress);
@@ -338,7 +406,7 @@ class PageWrite {
   void take_look(const Step& step, const pg::QueryResult& result, std::vector<Progress>& progress);
   void inserted(const Row& row, std::uint32_t index, std::int64_t id);
   void updated(const Row& row, std::uint32_t index, const Found& found, std::string_view image);
-  void buried(EntityTypeId type, std::string_view external_id, const Found& found);
+  void buried(std::uint32_t type, std::string_view external_id, const Found& found);
   void change(EntityTypeId type, std::int64_t entity, std::string_view op,
               std::string_view external_id, std::string changed);
 
@@ -347,6 +415,9 @@ class PageWrite {
   Shapes& shapes_;
   const Meets& meets_;
   Ids& ids_;
+  const Learned& learned_;
+  std::vector<ChildKind> new_children_;  ///< that this page's sets are the first to tell of
+  std::map<std::uint32_t, std::set<std::string, std::less<>>> gone_;  ///< parents, by type
   std::vector<std::vector<std::uint32_t>> rounds_;
   std::map<std::uint32_t, CopyPage> copies_;  ///< by type, made ahead
   bool may_copy_;
@@ -414,15 +485,29 @@ void PageWrite::updated(const Row& row, std::uint32_t index, const Found& found,
     tail_.keys.back().stale.push_back(stale);
   }
   change(type.id, found.id, found.gone ? "restore" : "update", row.external_id, std::move(changed));
+  if (const auto gone = gone_.find(row.type); found.gone && gone != gone_.end())
+    gone->second.erase(std::string(row.external_id));  // by a record before it in this page
 }
 
-void PageWrite::buried(EntityTypeId type, std::string_view external_id, const Found& found) {
+/// Something refers to it that a complete set may be of.
+bool PageWrite::may_have_children(std::uint32_t type) const {
+  const std::string& name = context_.manifest->entity_types.at(type).name;
+  for (const contract::EntityType& other : context_.manifest->entity_types) {
+    for (const contract::Relationship& edge : other.relationships) {
+      if (edge.target == name) return true;
+    }
+  }
+  return false;
+}
+
+void PageWrite::buried(std::uint32_t type, std::string_view external_id, const Found& found) {
   if (found.gone) return;  // only its version is newer
   ++tail_.counts.deleted;
   KeyBatch::Stale stale;
   stale.entity = found.id;
   tail_.keys.back().stale.push_back(stale);
-  change(type, found.id, "delete", external_id, {});
+  change(batch_.plan(type).stored->id, found.id, "delete", external_id, {});
+  if (may_have_children(type)) gone_[type].emplace(external_id);
 }
 
 Action action_of(Next next) {
@@ -562,7 +647,7 @@ void PageWrite::take(const Step& step, const pg::QueryResult& result,
       updated(row, one.row, one.found, result.text(r, 2));
     } else {
       if (!one.found.gone) ++deleted_records_;
-      buried(batch_.plan(row.type).stored->id, row.external_id, one.found);
+      buried(row.type, row.external_id, one.found);
     }
   }
 }
@@ -658,33 +743,43 @@ std::string_view sql_type(contract::AttributeType type) {
 
 Task<void> PageWrite::sets(pg::Fenced& fenced, std::span<const contract::CompleteSet> sets) {
   if (sets.empty()) co_return;
+  for (const contract::CompleteSet& set : sets) {
+    const auto kind = child_kind(*context_.manifest, set.type, set.attribute);
+    if (!kind) continue;
+    const std::tuple known(context_.workspace.value, context_.manifest->id, *kind);
+    if (!learned_.contains(known) && std::ranges::find(new_children_, *kind) == new_children_.end())
+      new_children_.push_back(*kind);
+  }
+  const std::function<std::vector<BuryLook>()> looks = [this, sets] { return missing_of(sets); };
+  co_await bury_all(fenced, looks);
+}
+
+Task<void> PageWrite::bury_all(pg::Fenced& fenced,
+                               const std::function<std::vector<BuryLook>()>& looks) {
   tail_.keys.emplace_back();
   for (int turn = 0;;) {
-    const Looked looked = co_await bury_missing(fenced, sets);
+    const Looked looked = co_await bury_looked(fenced, looks());
     if (looked == Looked::all_gone) co_return;
     if (looked == Looked::changed_meanwhile && ++turn > kRoundsMax) {
       throw Failure(Error(
           ErrorKind::retry_later, "ingest.contended",
-          "rows of a complete set keep being changed by somebody else while they are marked as "
-          "deleted",
+          "children keep being changed by somebody else while they are marked as deleted",
           "the page is written again by the next run; is another host at work without the lease?"));
     }
   }
 }
 
-/// Marks what the sets lack, unless it is newer than they are; at most kMissingRowsPerLook of each
-/// set. A row that changed between the look and the write, by the connection's other lane, is to be
-/// looked at again.
-Task<PageWrite::Looked> PageWrite::bury_missing(pg::Fenced& fenced,
-                                                std::span<const contract::CompleteSet> sets) {
-  pg::Pipeline look = std::move(waiting_);
-  waiting_ = pg::Pipeline();
-  const std::size_t before = look.size();
+/// What the sets lack, unless it is newer than they are.
+std::vector<PageWrite::BuryLook> PageWrite::missing_of(
+    std::span<const contract::CompleteSet> sets) const {
+  std::vector<BuryLook> looks;
   for (const contract::CompleteSet& set : sets) {
     const TypePlan& plan = batch_.plan(set.type);
     const auto& attribute =
         plan.stored->attributes[static_cast<std::size_t>(plan.column_of.at(set.attribute))];
-    const std::string sql = fmt::format(
+    BuryLook& look = looks.emplace_back();
+    look.type = set.type;
+    look.sql = fmt::format(
         "select t.external_id, t.id, t.sync_version from vendor.{} t where t.workspace_id = $1 "
         "and t.connection_id = $2 and t.{} = $4::text::{} and t.deleted_at is null and "
         "t.external_id <> all($5::text[]) "
@@ -693,21 +788,31 @@ Task<PageWrite::Looked> PageWrite::bury_missing(pg::Fenced& fenced,
         sql_type(attribute.type), not_observed_before(3), kMissingRowsPerLook);
     pg::Array ids(pg::Oid::text);
     for (const std::string_view id : set.ids) ids.add(id);
-    pg::Params params(context_.workspace, context_.connection, observed_, set.equals,
-                      std::move(ids));
-    shapes_.add(look, sql, std::move(params));
+    look.params =
+        pg::Params(context_.workspace, context_.connection, observed_, set.equals, std::move(ids));
   }
+  return looks;
+}
+
+/// Marks what the looks find; at most kMissingRowsPerLook of each. A row that changed between the
+/// look and the write, by the connection's other lane, is to be looked at again.
+Task<PageWrite::Looked> PageWrite::bury_looked(pg::Fenced& fenced, std::vector<BuryLook> looks) {
+  if (looks.empty()) co_return Looked::all_gone;
+  pg::Pipeline look = std::move(waiting_);
+  waiting_ = pg::Pipeline();
+  const std::size_t before = look.size();
+  for (BuryLook& each : looks) shapes_.add(look, each.sql, std::move(each.params));
   const std::vector<pg::QueryResult> gone = co_await fenced.run(std::move(look));
   std::map<std::pair<std::uint32_t, std::string>, Found> lost;  // two sets may miss the same entity
   bool more = false;
-  for (std::size_t s = 0; s < sets.size(); ++s) {
+  for (std::size_t s = 0; s < looks.size(); ++s) {
     const pg::QueryResult& result = gone.at(before + s);
     more = more || result.rows() == kMissingRowsPerLook;
     for (int r = 0; r < result.rows(); ++r) {
       Found found;
       found.id = result.get<std::int64_t>(r, 1);
       found.sync_version = result.get<std::int64_t>(r, 2);
-      lost.emplace(std::make_pair(sets[s].type, result.get<std::string>(r, 0)), std::move(found));
+      lost.emplace(std::make_pair(looks[s].type, result.get<std::string>(r, 0)), std::move(found));
     }
   }
   if (lost.empty()) co_return Looked::all_gone;
@@ -742,7 +847,7 @@ Task<PageWrite::Looked> PageWrite::bury_missing(pg::Fenced& fenced,
     for (int r = 0; r < result.rows(); ++r) {
       const auto found = lost.find(std::make_pair(type->first, result.get<std::string>(r, 0)));
       SLUICE_INVARIANT(found != lost.end());
-      buried(batch_.plan(type->first).stored->id, found->first.second, found->second);
+      buried(type->first, found->first.second, found->second);
       ++answered;
     }
     ++type;
@@ -752,6 +857,67 @@ Task<PageWrite::Looked> PageWrite::bury_missing(pg::Fenced& fenced,
   add_rows_so_far(waiting_, context_, tail_);
   tail_.keys.emplace_back();
   co_return Looked::more;
+}
+
+std::vector<PageWrite::BuryLook> PageWrite::children_of(
+    const std::map<std::uint32_t, std::set<std::string, std::less<>>>& parents,
+    const std::vector<ChildKind>& kinds) {
+  std::vector<BuryLook> looks;
+  for (const ChildKind& kind : kinds) {
+    const auto of = parents.find(kind.parent);
+    if (of == parents.end() || of->second.empty()) continue;
+    const TypePlan& plan = batch_.planned(kind.type);
+    const auto& attribute =
+        plan.stored->attributes[static_cast<std::size_t>(plan.column_of.at(kind.attribute))];
+    pg::Array ids(pg::Oid::text);
+    for (const std::string& id : of->second) ids.add(std::string_view(id));
+    BuryLook& look = looks.emplace_back();
+    look.type = kind.type;
+    look.sql = fmt::format(
+        "select t.external_id, t.id, t.sync_version from vendor.{} t where t.workspace_id = $1 "
+        "and t.connection_id = $2 and t.{} = any($4::text[]::{}[]) and t.deleted_at is null "
+        "and {} limit {}",
+        model::quote_name(plan.stored->table), model::quote_name(attribute.name),
+        sql_type(attribute.type), not_observed_before(3), kMissingRowsPerLook);
+    look.params = pg::Params(context_.workspace, context_.connection, observed_, std::move(ids));
+  }
+  return looks;
+}
+
+Task<std::vector<ChildKind>> PageWrite::child_kinds(pg::Fenced& fenced,
+                                                    std::span<const contract::CompleteSet> sets) {
+  const contract::Manifest& manifest = *context_.manifest;
+  std::set<ChildKind> kinds;
+  for (const contract::CompleteSet& set : sets) {
+    if (const auto kind = child_kind(manifest, set.type, set.attribute)) kinds.insert(*kind);
+  }
+  pg::Pipeline ask = std::move(waiting_);
+  waiting_ = pg::Pipeline();
+  pg::Params params(context_.workspace, manifest.id);
+  ask.add(kChildren, std::move(params));
+  const std::vector<pg::QueryResult> answers = co_await fenced.run(std::move(ask));
+  const pg::QueryResult& known = answers.back();
+  for (int row = 0; row < known.rows(); ++row) {
+    const auto type = manifest.type_index(known.text(row, 0));
+    if (!type) continue;
+    const auto attribute = manifest.entity_types.at(*type).attribute_index(known.text(row, 1));
+    if (!attribute) continue;
+    if (const auto kind = child_kind(manifest, *type, *attribute)) kinds.insert(*kind);
+  }
+  co_return std::vector<ChildKind>(kinds.begin(), kinds.end());
+}
+
+Task<void> PageWrite::children(pg::Fenced& fenced, std::span<const contract::CompleteSet> sets) {
+  std::erase_if(gone_, [](const auto& each) { return each.second.empty(); });
+  if (gone_.empty()) co_return;
+  const std::vector<ChildKind> kinds = co_await child_kinds(fenced, sets);
+  while (!gone_.empty()) {  // what is deleted here may be a parent too; nothing is deleted twice
+    const auto parents = std::exchange(gone_, {});
+    const std::function<std::vector<BuryLook>()> looks = [this, &parents, &kinds] {
+      return children_of(parents, kinds);
+    };
+    co_await bury_all(fenced, looks);
+  }
 }
 
 bool is_refused_value(const pg::QueryError& error) {
@@ -841,6 +1007,7 @@ struct Writer::State {
   Shapes shapes;
   Meets meets;
   Ids ids;
+  Learned learned;
   WriterStats stats;
 
   Task<void> meet_types(pg::Connection& connection, const PageContext& context, const Batch& batch);
@@ -880,6 +1047,8 @@ void Writer::State::stop_copying(const PageContext& context, const Batch& batch,
 }
 
 void Writer::State::learn(const PageContext& context, const Batch& batch, const PageWrite& work) {
+  for (const ChildKind& kind : work.new_children())
+    learned.emplace(context.workspace.value, context.manifest->id, kind);
   for (const auto& [type, news] : work.news()) {
     Manner& manner = meets[key_of_type(context, batch.plan(type))];
     const bool all_new = news.second == news.first;
@@ -930,7 +1099,7 @@ Task<PageCounts> Writer::write(const PageContext& context, const contract::Page&
       co_await state_->meet_types(*connection, context, batch);
       // Of the second try on, some rows are out.
       const bool first = may_copy && !searched;
-      PageWrite work(context, batch, state_->shapes, state_->meets, state_->ids,
+      PageWrite work(context, batch, state_->shapes, state_->meets, state_->ids, state_->learned,
                      first ? checked->rounds : batch.rounds(),
                      first ? std::move(checked->copies) : std::map<std::uint32_t, CopyPage>(),
                      may_copy, observed_order(context.epoch, effects.observed_version));
@@ -939,6 +1108,7 @@ Task<PageCounts> Writer::write(const PageContext& context, const contract::Page&
       try {
         co_await work.rows(*connection, fenced);
         co_await work.sets(fenced, page.sets);
+        co_await work.children(fenced, page.sets);
       } catch (const pg::QueryError& error) {
         const bool value = is_refused_value(error);
         without_copy = !work.copied().empty() && (value || is_copy_no_more(error));

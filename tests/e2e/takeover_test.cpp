@@ -245,6 +245,7 @@ TEST_F(StoppedAt, every_statement_of_a_connections_life_in_the_long_plan) {
                            "fence_guard",
                            "fence_copy",
                            "fence_commit",
+                           "ingest_learn_children",
                            "ingest_add_keys",
                            "ingest_remove_keys",
                            "journal_append",

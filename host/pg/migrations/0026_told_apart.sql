@@ -5,3 +5,13 @@
 alter table sluice.stream
     add column reread_found   bigint,
     add column reread_missing bigint;
+
+-- Of what a connector ever put out a complete set: the children of a type, by the attribute that holds their parent's id. When a
+-- parent goes, its children go.
+create table sluice.child_set (
+    workspace_id  bigint not null,
+    connector     text collate "C" not null,
+    type          text collate "C" not null,          -- the children's, without the connector's prefix
+    attribute     text collate "C" not null,
+    primary key (workspace_id, connector, type, attribute)
+);

@@ -380,6 +380,71 @@ TEST_F(WriterTest, a_complete_set_deletes_what_is_not_in_it_and_nothing_else) {
   EXPECT_EQ(write(second.page).deleted, 0);
 }
 
+TEST_F(WriterTest, children_go_with_their_parent_in_one_page_and_come_back_with_it) {
+  const auto lines_of_p = [&](PageBuilder& built) {
+    built.record("person", "p", {{"name", "Ann"}});
+    for (const char* id : {"1", "2"}) built.record("line", id, {{"person", "p"}, {"amount", 1}});
+    contract::CompleteSet set;
+    set.type = *manifest_.type_index("line");
+    set.attribute = 0;
+    set.equals = built.page.keep("p");
+    const auto ids = built.page.allocate<std::string_view>(2);
+    ids[0] = built.page.keep("1");
+    ids[1] = built.page.keep("2");
+    set.ids = ids;
+    built.page.sets.push_back(set);
+  };
+  const std::string living =
+      "select string_agg(external_id, ' ' order by external_id) from (select external_id from "
+      "vendor.acme_line where deleted_at is null union all select external_id from "
+      "vendor.acme_person where deleted_at is null) a";
+  auto first = page();
+  lines_of_p(first);
+  first.record("person", "q", {{"name", "Bob"}});
+  first.record("line", "3", {{"person", "q"}, {"amount", 1}});
+  write(first.page);
+  const std::string so_far = ask("select max(position) from sluice.change");
+  auto gone = page();
+  gone.deleted("person", "p");
+  const PageCounts counts = write(gone.page);
+  EXPECT_EQ(counts.deleted, 3);
+  EXPECT_EQ(counts.unchanged, 0);
+  EXPECT_EQ(ask(living), "3 q");
+  EXPECT_EQ(ask("select op || external_id from sluice.change where position > " + so_far +
+                " order by op, external_id"),
+            "delete1 delete2 deletep");
+  EXPECT_EQ(ask("select deleted from sluice.sync_run"), "3");
+  EXPECT_EQ(write(gone.page).deleted, 0);
+  auto back = page();
+  lines_of_p(back);
+  EXPECT_EQ(write(back.page).updated, 3);
+  EXPECT_EQ(ask(living), "1 2 3 p q");
+  // Another process, which has seen no set.
+  Writer other(pool());
+  EXPECT_EQ(run(other.write(context_, gone.page, PageEffects())).deleted, 3);
+  EXPECT_EQ(ask(living), "3 q");
+  // Deleted and there again within one page: it is there.
+  auto both = page();
+  lines_of_p(both);
+  write(both.page);
+  auto to_and_fro = page();
+  to_and_fro.deleted("person", "p");
+  to_and_fro.record("person", "p", {{"name", "Ann again"}});
+  write(to_and_fro.page);
+  EXPECT_EQ(ask(living), "1 2 3 p q");
+}
+
+TEST_F(WriterTest, what_only_refers_to_a_deleted_entity_stays) {
+  auto first = page();
+  first.record("person", "p", {{"name", "Ann"}});
+  first.record("line", "1", {{"person", "p"}, {"amount", 1}});
+  write(first.page);
+  auto gone = page();
+  gone.deleted("person", "p");
+  EXPECT_EQ(write(gone.page).deleted, 1);  // nobody ever said what all of a person's lines are
+  EXPECT_EQ(ask("select count(*) from vendor.acme_line where deleted_at is null"), "1");
+}
+
 /// Pages and when the vendor was asked for them.
 class WriterOrderTest : public WriterTest {
  protected:

@@ -9,7 +9,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::array<std::string_view, 20> kSmall = {
+constexpr std::array<std::string_view, 21> kSmall = {
     "sluice.sql_view",      "sluice.workspace",
     "sluice.token",         "sluice.connector_version",
     "sluice.installation",  "sluice.connection",
@@ -19,7 +19,8 @@ constexpr std::array<std::string_view, 20> kSmall = {
     "sluice.lease_hold",    "sluice.data_key",
     "sluice.secret",        "sluice.host",
     "sluice.setting",       "sluice.migration",
-    "sluice.refetch_pause", "sluice.connector_death"};
+    "sluice.refetch_pause", "sluice.connector_death",
+    "sluice.child_set"};
 
 /// Partial indexes that hold only what is to be done: reading all of one is reading the work.
 constexpr std::array<std::string_view, 8> kWorkLists = {
