@@ -105,7 +105,7 @@ Task<HttpResponse> set_secret(Call& call) {
 
 Task<HttpResponse> sync_now(Call& call) {
   const json body = co_await call.body();
-  only_fields(body, {"streams", "full"});
+  only_fields(body, {"streams", "full", "trust_vendor"});
   std::vector<std::string> streams;
   if (body.contains("streams")) {
     if (!body["streams"].is_array())
@@ -117,9 +117,17 @@ Task<HttpResponse> sync_now(Call& call) {
   }
   if (body.contains("full") && !body["full"].is_boolean())
     bad_request("request.bad_field", "full must be true or false");
+  if (body.contains("trust_vendor") && !body["trust_vendor"].is_boolean())
+    bad_request("request.bad_field", "trust_vendor must be true or false");
   const bool full = body.value("full", false);
+  const bool trusts = body.value("trust_vendor", false);
+  if (trusts && !full)
+    bad_request("request.bad_field", "trust_vendor is for a full read: give \"full\": true too");
+  const sync::ReadAgain again = trusts ? sync::ReadAgain::trusting_vendor
+                                : full ? sync::ReadAgain::full
+                                       : sync::ReadAgain::no;
   const auto asked = expect(co_await call.services.connections.request_sync(
-      call.workspace, call.part("name"), std::move(streams), full, call.actor()));
+      call.workspace, call.part("name"), std::move(streams), again, call.actor()));
   json document;
   document["streams"] = asked;
   co_return HttpResponse::json(document, 202);
@@ -204,7 +212,9 @@ constexpr std::array<Route, 9> kRoutes = {{
     {"PUT", "/v1/workspaces/{workspace}/connections/{name}/secrets/{secret}", Access::admin,
      "A new value {value} of a secret; checked with the vendor", set_secret},
     {"POST", "/v1/workspaces/{workspace}/connections/{name}/sync", Access::admin,
-     "Runs streams now {streams, full}; full reads everything again", sync_now},
+     "Runs streams now {streams, full, trust_vendor}; full reads everything again, with "
+     "trust_vendor over rows of a higher version too",
+     sync_now},
     {"PATCH", "/v1/workspaces/{workspace}/connections/{name}/streams/{stream}", Access::admin,
      "Changes {interval_seconds, enabled}; a stream that is paused and goes on loses nothing",
      set_stream},

@@ -22,16 +22,17 @@ constexpr std::int64_t kExaminedMax = 10'000;  ///< rows of a connection that ar
 constexpr std::int64_t kLateIntervals = 10;
 constexpr std::int64_t kLateSecondsMin = 60;
 constexpr std::int64_t kSampleIds = 5;
+constexpr std::int64_t kFirstReadSecondsMax = 86'400;
 
 const pg::Statement kQuarantine{"api_errors_quarantine", R"(
-  select c.name, q.type, q.code, count(*), (array_agg(q.reason order by q.last_seen_at desc))[1],
+  select c.name, q.type, q.code, sum(case when q.external_id = '' then q.times else 1 end)::bigint, (array_agg(q.reason order by q.last_seen_at desc))[1],
          (extract(epoch from max(q.last_seen_at)) * 1000000)::bigint,
          (count(*) >= $2) as at_least
   from sluice.connection c cross join lateral (
     select * from sluice.quarantine n
     where n.workspace_id = c.workspace_id and n.connection_id = c.connection_id limit $2) q
   where c.workspace_id = $1
-  group by c.name, q.type, q.code order by c.name, count(*) desc, q.type, q.code limit $3)"};
+  group by c.name, q.type, q.code order by c.name, 4 desc, q.type, q.code limit $3)"};
 
 const pg::Statement kRefetch{"api_errors_refetch", R"(
   select c.name, c.connector || '.' || f.type, f.reason, count(*), max(f.attempts),
@@ -115,6 +116,42 @@ void add_late(Problems& problems, const json& connection, const json& stream) {
           connection.get<std::string>()));
 }
 
+/// All goes well, and yet not as it looks: what only the figures tell.
+void add_odd(Problems& problems, const json& connection, const json& stream) {
+  const std::string name = connection.get<std::string>();
+  const std::int64_t older = stream["last_run_older"];
+  if (older > 0) {
+    problems.add(problem_of(
+        "stream", connection, stream["name"], "stream.older",
+        fmt::format("the last run read {} records of a lower version than what is stored; they "
+                    "were left aside",
+                    number_in_words(older)),
+        fmt::format("a few may be answers that came late; if the vendor was put back to an earlier "
+                    "state: sluice sync {} --stream {} --full --trust-vendor",
+                    name, stream["name"].get<std::string>())));
+  }
+  if (stream["without_checkpoint"].get<bool>()) {
+    const bool changes = stream["mode"] == "changes";
+    problems.add(problem_of(
+        "stream", connection, stream["name"], "stream.no_checkpoint",
+        changes ? "it was read to its end and its connector put out no checkpoint: where changes "
+                  "begin is not known, and the other streams wait for it"
+                : "it is read to its end and its connector puts out no checkpoint: each run reads "
+                  "the same again",
+        "tell the connector's author: a run ends with a checkpoint"));
+  }
+  if (stream["first_read_seconds"].get<std::int64_t>() > kFirstReadSecondsMax) {
+    problems.add(problem_of(
+        "stream", connection, stream["name"], "stream.long_first_read",
+        fmt::format(
+            "the first read began {} ago, has put out {} records and has not ended",
+            span_in_words(std::chrono::seconds(stream["first_read_seconds"].get<std::int64_t>())),
+            number_in_words(stream["enumerated_records"].get<std::int64_t>())),
+        "is there so much at the vendor? If not, the list does not end: tell the connector's "
+        "author"));
+  }
+}
+
 void add_streams(Problems& problems, const json& connection) {
   static const std::set<std::string> kUnwell = {"failing", "needs_action", "blocked", "overdue"};
   bool any = false;
@@ -122,6 +159,7 @@ void add_streams(Problems& problems, const json& connection) {
     const std::string health = stream["health"];
     if (!kUnwell.contains(health)) {
       add_late(problems, connection["name"], stream);
+      add_odd(problems, connection["name"], stream);
       continue;
     }
     any = true;

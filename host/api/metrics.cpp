@@ -102,11 +102,9 @@ void add_engine(Exposition& out, const sync::EngineStats& stats) {
   out.counter("sluice_records_total", "Records received from connectors.", stats.records);
   out.counter("sluice_records_by_outcome_total", "What became of records.");
   const std::pair<std::string_view, std::int64_t> outcomes[] = {
-      {"inserted", stats.stored.inserted},
-      {"updated", stats.stored.updated},
-      {"unchanged", stats.stored.unchanged},
-      {"deleted", stats.stored.deleted},
-      {"quarantined", stats.stored.quarantined}};
+      {"inserted", stats.stored.inserted},   {"updated", stats.stored.updated},
+      {"unchanged", stats.stored.unchanged}, {"older", stats.stored.older},
+      {"deleted", stats.stored.deleted},     {"quarantined", stats.stored.quarantined}};
   for (const auto& [outcome, count] : outcomes) out.value(count, {{"outcome", outcome}});
   out.counter("sluice_notices_total", "Notices of changes received.", stats.stored.notices);
   out.counter("sluice_links_resolved_total", "Link decisions made.", stats.links_resolved);

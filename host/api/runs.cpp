@@ -23,8 +23,8 @@ constexpr std::string_view kRunColumns = R"(
   (extract(epoch from r.finished_at) * 1000000)::bigint,
   (extract(epoch from coalesce(r.finished_at, clock_timestamp()) - r.started_at) * 1000)::bigint,
   r.error::text, r.pages, r.requests, r.bytes, r.records, r.inserted, r.updated, r.unchanged, r.deleted,
-  r.quarantined, r.notices)";
-constexpr int kRunColumnCount = 19;
+  r.quarantined, r.notices, r.older)";
+constexpr int kRunColumnCount = 20;
 
 /// `examined` is a select of sync_run rows; $2 before, $3 how many to examine, $4 limit, $5 only
 /// failed, $6 stream.
@@ -78,9 +78,9 @@ std::string cause(std::string_view outcome, const json& error) {
 }
 
 json run_json(const pg::QueryResult& rows, int row) {
-  static constexpr std::array<const char*, 10> kCounts = {
-      "pages",   "requests",  "bytes",   "records",     "inserted",
-      "updated", "unchanged", "deleted", "quarantined", "notices"};
+  static constexpr std::array<const char*, 11> kCounts = {
+      "pages",     "requests", "bytes",       "records", "inserted", "updated",
+      "unchanged", "deleted",  "quarantined", "notices", "older"};
   json one;
   one["run"] = rows.get<std::int64_t>(row, 0);
   one["connection"] = rows.get<std::string>(row, 1);
@@ -93,7 +93,7 @@ json run_json(const pg::QueryResult& rows, int row) {
   const json error = rows.is_null(row, 8) ? json(nullptr) : stored_json(rows.text(row, 8));
   one["error"] = error;
   one["cause"] = cause(rows.text(row, 4), error);
-  for (int i = 0; i < 10; ++i)
+  for (int i = 0; i < static_cast<int>(kCounts.size()); ++i)
     one[kCounts[static_cast<std::size_t>(i)]] = rows.get<std::int64_t>(row, 9 + i);
   return one;
 }

@@ -43,9 +43,16 @@ const pg::Statement kStreams{"api_streams", R"(
          r.run_id, r.kind, r.records, r.pages, r.requests, r.quarantined,
          (extract(epoch from clock_timestamp() - r.started_at) * 1000)::bigint,
          (extract(epoch from clock_timestamp()) * 1000000)::bigint,
-         s.reread_found, s.reread_missing
+         s.reread_found, s.reread_missing, coalesce(l.older, 0),
+         s.enabled and s.checkpoint is null and s.last_success_at is not null
+           and (s.mode = 'changes' or s.mode = 'poll' and coalesce(l.records, 0) > 0),
+         case when s.mode = 'snapshot' and s.enabled and not s.snapshot_done and s.last_full_records = 0
+           then coalesce(extract(epoch from clock_timestamp() - s.enumeration_from), 0) else 0 end::bigint
   from unnest($2::bigint[]) as wanted (connection_id)
   join sluice.stream s on s.workspace_id = $1 and s.connection_id = wanted.connection_id
+  left join lateral (
+    select o.older, o.records from sluice.sync_run o
+    where o.workspace_id = s.workspace_id and o.run_id = s.last_run_id limit 1) l on true
   left join lateral (
     select * from sluice.sync_run n
     where n.workspace_id = s.workspace_id and n.connection_id = s.connection_id and n.stream = s.stream
@@ -113,7 +120,8 @@ struct StreamColumns {
                        kEnumerated = 15, kLastFull = 16, kReconcile = 17, kReconcileDetail = 18,
                        kRun = 19, kRunKind = 20, kRunRecords = 21, kRunPages = 22,
                        kRunRequests = 23, kRunQuarantined = 24, kRunningMs = 25, kNow = 26,
-                       kRereadFound = 27, kRereadMissing = 28;
+                       kRereadFound = 27, kRereadMissing = 28, kLastOlder = 29, kNoCheckpoint = 30,
+                       kFirstReadSeconds = 31;
 };
 
 /// What waits for its vendor's rate on this host: how long at least, by connection and asker.
@@ -244,6 +252,9 @@ json stream_json(const pg::QueryResult& rows, int row, const StreamFacts& facts)
                                    ? json(nullptr)
                                    : ready_json(rows.text(row, C::kReconcileDetail));
   stream["reread"] = reread_json(facts);
+  stream["last_run_older"] = rows.get<std::int64_t>(row, C::kLastOlder);
+  stream["without_checkpoint"] = rows.get<bool>(row, C::kNoCheckpoint);
+  stream["first_read_seconds"] = rows.get<std::int64_t>(row, C::kFirstReadSeconds);
   stream["quarantined"] = 0;
   stream["run"] = facts.running ? run_json(rows, row, *facts.running) : json(nullptr);
   stream["estimate"] = estimate_json(estimate(facts));

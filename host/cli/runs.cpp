@@ -48,6 +48,7 @@ void list_runs(const Context& context, const RunsOptions& options) {
                 {"NEW", "/inserted", true},
                 {"CHANGED", "/updated", true},
                 {"SAME", "/unchanged", true},
+                {"OLDER", "/older", true},
                 {"DELETED", "/deleted", true},
                 {"QUARANTINED", "/quarantined", true},
                 {"CAUSE", "/cause"}});
@@ -66,7 +67,7 @@ void show_run(const Context& context, const std::string& run) {
   }
   std::cout << fmt::format("{:<12} {}\n", "took", duration(answer["duration_ms"]));
   for (const char* member : {"pages", "requests", "bytes", "records", "inserted", "updated",
-                             "unchanged", "deleted", "quarantined", "notices"}) {
+                             "unchanged", "older", "deleted", "quarantined", "notices"}) {
     std::cout << fmt::format("{:<12} {}\n", member, cell(answer[member]));
   }
   if (!answer["error"].is_null()) {

@@ -111,6 +111,7 @@ struct SyncOptions {
   std::string name;
   std::vector<std::string> streams;
   bool full = false;
+  bool trust_vendor = false;
   bool wait = false;
   int timeout_seconds = 0;
 };
@@ -172,6 +173,7 @@ void sync_now(Context& context, const SyncOptions& options) {
   json body;
   body["streams"] = options.streams;
   body["full"] = options.full;
+  if (options.trust_vendor) body["trust_vendor"] = true;
   const json answer =
       client.send("POST", "/connections/" + Client::escape(options.name) + "/sync", body);
   if (!options.wait) {
@@ -189,7 +191,10 @@ void add_sync(CLI::App& app, Context& context) {
   auto* sync = app.add_subcommand("sync", "Run a connection's streams now");
   sync->add_option("connection", options->name)->required();
   sync->add_option("--stream", options->streams, "only these");
-  sync->add_flag("--full", options->full, "read everything again");
+  auto* full = sync->add_flag("--full", options->full, "read everything again");
+  sync->add_flag("--trust-vendor", options->trust_vendor,
+                 "this one full read also overwrites rows of a higher version than the vendor's")
+      ->needs(full);
   sync->add_flag("--wait", options->wait,
                  "show the progress until it is done; exit 75 when a stream fails");
   sync->add_option("--timeout", options->timeout_seconds,

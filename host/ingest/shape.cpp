@@ -179,27 +179,36 @@ std::string set_observed() {
       kObservedTimeBits);
 }
 
-std::string look_sql(const TypePlan& plan, const Presence& presence) {
+std::string look_sql(const TypePlan& plan, const Presence& presence, Trust trust) {
   // Version 0 says nothing about order; nor does observed order 0.
   // Vendors' versions speak before our clocks, except about a deletion, which may have had no
   // version. The hash comes first: most rows are the same, and end there.
-  const std::string differs = fmt::format(
-      "((t.content_hash <> i.h or i.v > t.source_version or (t.deleted_at is not null) <> i.d) "
-      "and (i.v = 0 or i.v >= t.source_version) and ({} or (i.v > t.source_version and "
-      "t.source_version > 0 and t.deleted_at is null)))",
-      not_observed_before(3));
+  const bool by_version = trust == Trust::version;
+  const std::string order = not_observed_before(3);
+  const std::string differs =
+      by_version
+          ? fmt::format(
+                "((t.content_hash <> i.h or i.v > t.source_version or (t.deleted_at is not null) "
+                "<> i.d) and (i.v = 0 or i.v >= t.source_version) and ({} or (i.v > "
+                "t.source_version and t.source_version > 0 and t.deleted_at is null)))",
+                order)
+          : fmt::format(
+                "((t.content_hash <> i.h or (i.v <> 0 and i.v <> t.source_version) or "
+                "(t.deleted_at is not null) <> i.d) and {})",
+                order);
+  const std::string_view older = by_version ? "(i.v <> 0 and i.v < t.source_version)" : "false";
   // The image is looked up again, of the rows that differ only: in the same expression it would
   // have PostgreSQL take every row's columns apart.
   return fmt::format(
       "select i.n, f.id, f.sync_version, f.gone, case when f.differs and not i.d then "
-      "(select {1} from {2} t where {3}) end as image "
+      "(select {1} from {2} t where {3}) end as image, coalesce(f.older, false) "
       "from unnest($4::text[], $5::bigint[], $6::uuid[], $7::boolean[]) with ordinality as i(x, v, "
       "h, d, n) "
       "left join lateral (select t.id, t.sync_version, t.deleted_at is not null as gone, {0} as "
-      "differs from {2} t where {3} offset 0) f on true "
-      "where f.id is null or f.differs",
+      "differs, {4} as older from {2} t where {3} offset 0) f on true "
+      "where f.id is null or f.differs or f.older",
       differs, image(plan, presence, false), table(plan),
-      "t.workspace_id = $1 and t.connection_id = $2 and t.external_id = i.x");
+      "t.workspace_id = $1 and t.connection_id = $2 and t.external_id = i.x", older);
 }
 
 /// A whole record sets what it does not have to null; a row that is inserted has null there anyway.
@@ -241,7 +250,7 @@ std::string insert_sql(const TypePlan& plan, const Presence& presence) {
 }
 
 /// The look's sync_version travels as the inserted one and must still be the row's.
-std::string update_sql(const TypePlan& plan, const Presence& given) {
+std::string update_sql(const TypePlan& plan, const Presence& given, Trust trust) {
   const Presence presence = written_by_update(given);
   Input input;
   input.array("text[]", "x");
@@ -265,12 +274,13 @@ std::string update_sql(const TypePlan& plan, const Presence& given) {
       "insert into {} as t ({}, observed_version, id, source_version, content_hash, "
       "sync_version{}) "
       "select $1, $2, i.x, $3::bigint, i.id, i.v, i.h, i.s{} from unnest({}) as i({}) "
-      "on conflict ({}) do update set source_version = greatest(t.source_version, "
-      "excluded.source_version), {}"
+      "on conflict ({}) do update set source_version = {}, {}"
       "content_hash = excluded.content_hash, deleted_at = null, last_synced_at = now(), "
       "sync_version = t.sync_version + 1{} where t.sync_version = excluded.sync_version "
       "returning t.external_id, t.id, {}",
       table(plan), kKey, input.columns, input.selected, input.arrays, input.names, kKey,
+      trust == Trust::version ? "greatest(t.source_version, excluded.source_version)"
+                              : "coalesce(nullif(excluded.source_version, 0), t.source_version)",
       set_observed(), set, image(plan, presence, true));
 }
 
@@ -307,14 +317,14 @@ std::string not_observed_before(int parameter) {
                                  kObservedTimeBits));
 }
 
-std::string action_sql(Action action, const TypePlan& plan, const Presence& presence) {
+std::string action_sql(Action action, const TypePlan& plan, const Presence& presence, Trust trust) {
   switch (action) {
     case Action::look:
-      return look_sql(plan, presence);
+      return look_sql(plan, presence, trust);
     case Action::insert:
       return insert_sql(plan, presence);
     case Action::update:
-      return update_sql(plan, presence);
+      return update_sql(plan, presence, trust);
     case Action::bury:
       return bury_sql(plan);
   }
@@ -357,7 +367,7 @@ pg::Params near_params(WorkspaceId workspace, ConnectionId connection,
 
 bool near_is_same(const pg::QueryResult& result, int row, const Row& record) {
   return !record.deleted && result.get<pg::Uuid>(row, 1) == record.hash &&
-         record.version <= result.get<std::int64_t>(row, 2);
+         (record.version == 0 || record.version == result.get<std::int64_t>(row, 2));
 }
 
 std::string copy_sql(const TypePlan& plan, const Presence& presence) {

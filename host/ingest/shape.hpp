@@ -22,6 +22,10 @@ enum class Action {
   bury,    ///< marks rows that a look found as deleted; the same
 };
 
+/// Whose word counts where a record's version is lower than the row's: the row's, or the record's
+/// (after a vendor was put back to an earlier state, and a person said so).
+enum class Trust { version, vendor };
+
 /// What a look found out about a row that is there.
 struct Found {
   std::int64_t id = 0;
@@ -46,8 +50,10 @@ inline constexpr int kObservedTimeBits = 37;
 /// guard lets only the newest epoch write.
 [[nodiscard]] std::string not_observed_before(int parameter);
 
-/// SQL of one action on one type. `presence` counts for look, insert and update.
-[[nodiscard]] std::string action_sql(Action action, const TypePlan& plan, const Presence& presence);
+/// SQL of one action on one type. `presence` counts for look, insert and update, `trust` for look
+/// and update. A look answers with what is absent, what differs, and what is older than the row.
+[[nodiscard]] std::string action_sql(Action action, const TypePlan& plan, const Presence& presence,
+                                     Trust trust = Trust::version);
 
 /// Prepared statements by their text; a bound keeps connectors with ever new presences from filling
 /// the server's memory. Beyond it statements run unprepared.

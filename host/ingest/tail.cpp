@@ -107,6 +107,7 @@ const pg::Statement kStream{
     "snapshot_done = snapshot_done or $6, records_total = records_total + $7, "
     "enumerated_records = enumerated_records + $7, "
     "reread_found = reread_found + $14, "
+    "trust_vendor = trust_vendor and not $6, "
     "last_full_records = case when $6 then enumerated_records + $7 else last_full_records end, "
     "reconcile = case when $13 and reconcile = 'recording' then 'none' "
     "when $6 and reconcile = 'recording' then 'due' else reconcile end, "
@@ -136,6 +137,7 @@ const pg::Statement kRun{
     "records = records + $5, inserted = inserted + $6, updated = updated + $7, unchanged = "
     "unchanged + $8, "
     "deleted = deleted + $9, quarantined = quarantined + $10, notices = notices + $11, "
+    "older = older + $15, "
     "finished_at = case when $14 then now() else finished_at end, "
     "outcome = case when $14 then 'done' else outcome end "
     "where workspace_id = $1 and run_id = $2 and connection_id = $12 and stream = $13"};
@@ -365,7 +367,7 @@ void add_tail(pg::Pipeline& pipeline, const PageContext& context, const contract
   pg::Params run(context.workspace, context.run, effects.requests, effects.bytes, counts.records,
                  counts.inserted, counts.updated, counts.unchanged, counts.deleted,
                  counts.quarantined, counts.notices, context.connection, context.stream);
-  run.add(effects.last);
+  run.add(effects.last).add(counts.older);
   pipeline.add(kRun, std::move(run));
   model::add_catalog_guard(pipeline, *context.catalog);
   const journal::Source source = source_of(context);

@@ -551,7 +551,7 @@ std::uint32_t Batch::intern_presence(TypePlan& of, const Row& row) {
   return index;
 }
 
-std::vector<std::vector<std::uint32_t>> Batch::rounds() const {
+std::vector<std::vector<std::uint32_t>> Batch::rounds(std::vector<Note>* twice) const {
   std::vector<std::uint32_t> order;
   order.reserve(rows.size());
   for (std::uint32_t i = 0; i < rows.size(); ++i) {
@@ -580,6 +580,13 @@ std::vector<std::vector<std::uint32_t>> Batch::rounds() const {
       if (before.type != row.type || before.external_id != row.external_id) {
         put_same();
       } else if (!before.deleted && !row.deleted && before.insertable) {
+        if (twice != nullptr && row.version == before.version && row.presence == before.presence &&
+            row.hash != before.hash) {
+          Note& note = twice->emplace_back();
+          note.row = index;
+          note.code = "record.twice";
+          note.reason = "came twice in one page with different content; the later one is stored";
+        }
         if (row.version != 0 && row.version < before.version) continue;  // stale already
         if (row.version >= before.version && presence(row).covers(presence(before)))
           same.pop_back();

@@ -110,8 +110,10 @@ class Batch {
   [[nodiscard]] std::string missing_required(const Row& row) const;
   /// Row indices in rounds: an external id is at most once in a round, later records of it are in
   /// later rounds; within a round by type and external id. A record that a later one of the page
-  /// covers is left out.
-  [[nodiscard]] std::vector<std::vector<std::uint32_t>> rounds() const;
+  /// covers is left out. `twice` gets a note for each record that says something else than one of
+  /// the same id and version before it in the page.
+  [[nodiscard]] std::vector<std::vector<std::uint32_t>> rounds(
+      std::vector<Note>* twice = nullptr) const;
 
   std::vector<Row> rows;
   std::vector<Refusal> refusals;

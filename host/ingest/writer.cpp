@@ -29,6 +29,7 @@ PageCounts& PageCounts::operator+=(const PageCounts& other) {
   inserted += other.inserted;
   updated += other.updated;
   unchanged += other.unchanged;
+  older += other.older;
   deleted += other.deleted;
   quarantined += other.quarantined;
   notices += other.notices;
@@ -39,7 +40,10 @@ PageCounts& PageCounts::operator+=(const PageCounts& other) {
 class CheckedPage {
  public:
   CheckedPage(const contract::Manifest& of, model::CatalogPtr by, const contract::Page& page)
-      : manifest(&of), catalog(std::move(by)), batch(of, *catalog, page), rounds(batch.rounds()) {}
+      : manifest(&of),
+        catalog(std::move(by)),
+        batch(of, *catalog, page),
+        rounds(batch.rounds(&batch.notes)) {}
   void make_copies(const PageCheck& check);
   CheckedPage(const CheckedPage&) = delete;
   CheckedPage& operator=(const CheckedPage&) = delete;
@@ -297,7 +301,8 @@ class PageWrite {
  public:
   PageWrite(const PageContext& context, Batch& batch, Shapes& shapes, const Meets& meets, Ids& ids,
             const Learned& learned, std::vector<std::vector<std::uint32_t>> rounds,
-            std::map<std::uint32_t, CopyPage> copies, bool may_copy, std::int64_t observed)
+            std::map<std::uint32_t, CopyPage> copies, bool may_copy, std::int64_t observed,
+            Trust trust)
       : context_(context),
         batch_(batch),
         shapes_(shapes),
@@ -308,6 +313,7 @@ class PageWrite {
         copies_(std::move(copies)),
         may_copy_(may_copy),
         observed_(observed),
+        trust_(trust),
         written_(batch.rows.size()) {}
 
   Task<void> rows(pg::Connection& connection, pg::Fenced& fenced) {
@@ -346,7 +352,7 @@ class PageWrite {
     counts.notices = static_cast<std::int64_t>(page.notices.size());
     const std::int64_t told =
         counts.inserted + counts.updated + deleted_records_ + counts.quarantined;
-    counts.unchanged = std::max<std::int64_t>(0, counts.records - told);
+    counts.unchanged = std::max<std::int64_t>(0, counts.records - told - counts.older);
     if (!new_children_.empty()) {
       pg::Array types(pg::Oid::text), attributes(pg::Oid::text);
       for (const ChildKind& kind : new_children_) {
@@ -422,7 +428,8 @@ class PageWrite {
   std::map<std::uint32_t, CopyPage> copies_;  ///< by type, made ahead
   bool may_copy_;
   std::set<std::uint32_t> copied_;
-  std::int64_t observed_;      ///< see observed_order
+  std::int64_t observed_;  ///< see observed_order
+  Trust trust_;
   std::vector<bool> written_;  ///< by row
   pg::Pipeline waiting_;  ///< steps that need no answer of their own and travel with the next ones
   Tail tail_;
@@ -566,7 +573,7 @@ void PageWrite::add_step(pg::Pipeline& pipeline, const Step& step,
   const Action action = action_of(step.what);
   pg::Params params = action_params(action, context_.workspace, context_.connection, batch_, plan,
                                     step.presence, observed_, targets);
-  shapes_.add(pipeline, action_sql(action, plan, step.presence), std::move(params));
+  shapes_.add(pipeline, action_sql(action, plan, step.presence, trust_), std::move(params));
 }
 
 void PageWrite::take_near(const Step& step, const pg::QueryResult& result,
@@ -614,6 +621,10 @@ void PageWrite::take_look(const Step& step, const pg::QueryResult& result,
       batch_.refuse(
           one.row, "record.required_missing",
           fmt::format("the record is new and lacks required {}", batch_.missing_required(row)));
+      continue;
+    }
+    if (result.get<bool>(r, 5)) {
+      ++tail_.counts.older;
       continue;
     }
     one.found.id = result.get<std::int64_t>(r, 1);
@@ -1102,7 +1113,8 @@ Task<PageCounts> Writer::write(const PageContext& context, const contract::Page&
       PageWrite work(context, batch, state_->shapes, state_->meets, state_->ids, state_->learned,
                      first ? checked->rounds : batch.rounds(),
                      first ? std::move(checked->copies) : std::map<std::uint32_t, CopyPage>(),
-                     may_copy, observed_order(context.epoch, effects.observed_version));
+                     may_copy, observed_order(context.epoch, effects.observed_version),
+                     effects.trust_vendor ? Trust::vendor : Trust::version);
       pg::Fenced fenced(*connection, proof_of(context));
       bool without_copy = false;
       try {

@@ -71,6 +71,9 @@ struct PageEffects {
   /// The stream's enumeration whose ids are kept, to find afterwards what the vendor no longer
   /// lists (sync/reconcile.hpp). 0: none are kept.
   std::int64_t enumeration = 0;
+  /// What the records say counts even where their source_version is lower than the row's. What is
+  /// newer by the order of answers still stays.
+  bool trust_vendor = false;
   /// An answer of the run may have been cut (contract::Response::unframed): what the enumeration
   /// did not show is not missing, and nothing is compared when it ends.
   bool unframed = false;
@@ -90,6 +93,7 @@ struct PageEffects {
 struct PageCounts {
   std::int64_t records = 0, inserted = 0, updated = 0, unchanged = 0, deleted = 0, quarantined = 0,
                notices = 0;
+  std::int64_t older = 0;   ///< left aside: the stored row has a higher source_version
   bool superseded = false;  ///< see PageEffects::reading
   PageCounts& operator+=(const PageCounts& other);
 };

@@ -165,7 +165,7 @@ Task<std::optional<Error>> configure(pg::Pool& pool, vault::Vault& vault,
                                      const LoadedConnection& connection, const json& before,
                                      const json& changes,
                                      const std::vector<vault::SecretInfo>& staged,
-                                     const CheckOutcome& outcome, std::string actor) {
+                                     const CheckOutcome& outcome, Actor actor) {
   const WorkspaceId workspace = connection.workspace;
   auto lease = co_await pool.acquire();
   auto transaction = co_await pg::Transaction::begin(*lease);

@@ -40,7 +40,7 @@ const pg::Statement kStreams{"work_streams", R"(
          interval_seconds, consecutive_failures,
          coalesce(next_run_at <= now(), false) as due, enumeration, reconcile, coalesce(error_class, ''),
          coalesce(extract(epoch from next_run_at - now()) * 1000, 0)::bigint, reason, reading,
-         last_full_records > 0
+         last_full_records > 0, trust_vendor
   from sluice.stream where workspace_id = $1 and connection_id = $2 and enabled
   order by (mode = 'snapshot'), (mode <> 'changes'), stream)"};
 
@@ -179,7 +179,8 @@ struct ConnectionWork::StreamRow {
   std::int64_t due_in_ms = 0;
   std::string reason;
   std::int64_t reading = 0;
-  bool was_read = false;  ///< a snapshot, to its end, once at least
+  bool was_read = false;       ///< a snapshot, to its end, once at least
+  bool trusts_vendor = false;  ///< see ingest::PageEffects::trust_vendor
 
   [[nodiscard]] bool is_changes() const { return mode == "changes"; }
   [[nodiscard]] bool is_snapshot() const { return mode == "snapshot"; }
@@ -229,6 +230,7 @@ class ConnectionWork::RunSink final : public PageSink {
   bool keeps_reason = false;
   std::string first_mark;  ///< of a change stream without a checkpoint: why the rest is read again
   std::int64_t enumeration = 0;
+  bool trusts_vendor = false;
   std::optional<std::int64_t> reading;
   std::vector<ingest::PageEffects::Answered> asked;  ///< of a FETCH
   std::uint32_t asked_type = 0;
@@ -247,6 +249,7 @@ class ConnectionWork::RunSink final : public PageSink {
     effects.reading = reading;
     if (effects.unframed) enumeration = 0;
     effects.enumeration = enumeration;
+    effects.trust_vendor = trusts_vendor;
     if (!asked.empty()) listen(page);
     if (last) effects.answered = answered();
     // A small answer from the cache of this host; a fresh one when another run changed the
@@ -540,6 +543,7 @@ Task<std::vector<ConnectionWork::StreamRow>> ConnectionWork::read_streams() {
     stream.reason = rows.get<std::string>(row, 12);
     stream.reading = rows.get<std::int64_t>(row, 13);
     stream.was_read = rows.get<bool>(row, 14);
+    stream.trusts_vendor = rows.get<bool>(row, 15);
     streams.push_back(std::move(stream));
   }
   co_return streams;
@@ -670,6 +674,7 @@ Task<void> ConnectionWork::run_stream(StreamRow stream) {
   sink.completes_snapshot = stream.is_snapshot();
   sink.enumeration = stream.reconcile == ReconcileState::recording ? stream.enumeration : 0;
   sink.reading = stream.reading;
+  sink.trusts_vendor = stream.trusts_vendor && stream.is_snapshot();
   if (stream.is_changes() && !stream.is_marked()) {
     sink.first_mark = fmt::format(
         "reads everything again: changes are followed only since the stream {} could be read",

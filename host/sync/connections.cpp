@@ -102,7 +102,8 @@ const pg::Statement kSyncNow{"connections_sync_now", R"(
          reading = reading + case when $4 and mode = 'snapshot' then 1 else 0 end,
          checkpoint = case when $4 and mode = 'snapshot' then null else checkpoint end,
          checkpoint_format = case when $4 and mode = 'snapshot' then 0 else checkpoint_format end,
-         snapshot_done = snapshot_done and not ($4 and mode = 'snapshot')
+         snapshot_done = snapshot_done and not ($4 and mode = 'snapshot'),
+         trust_vendor = case when $4 then $5 and mode = 'snapshot' else trust_vendor end
   where workspace_id = $1 and connection_id = $2 and enabled
     and (case when cardinality($3::text[]) > 0 then stream = any ($3)
               else $4 or mode <> 'snapshot' or not snapshot_done end)
@@ -297,7 +298,7 @@ Task<std::optional<Error>> put_half_made(pg::Pool& pool, const LoadedConnection&
 /// What makes it a whole one, and its line of the audit. A refusal: somebody deletes it.
 Task<std::optional<Error>> put_made(pg::Transaction& transaction,
                                     const LoadedConnection& connection, const NewConnection& wanted,
-                                    const CheckOutcome& outcome, std::string actor) {
+                                    const CheckOutcome& outcome, Actor actor) {
   const WorkspaceId workspace = connection.workspace;
   pg::Params account(workspace, connection.id, outcome.account_id, outcome.account_name,
                      outcome.mode);
@@ -649,7 +650,8 @@ Task<Result<CheckOutcome>> Connections::check(WorkspaceId workspace, std::string
 Task<Result<std::vector<std::string>>> Connections::request_sync(WorkspaceId workspace,
                                                                  std::string name,
                                                                  std::vector<std::string> streams,
-                                                                 bool full, Actor actor) {
+                                                                 ReadAgain again,
+                                                                 Actor actor) {
   auto connection = co_await load(workspace, name);
   if (!connection) co_return std::unexpected(connection.error());
   if (connection->state == "DISCONNECTING" || connection->state == "DISCONNECTED") {
@@ -666,7 +668,8 @@ Task<Result<std::vector<std::string>>> Connections::request_sync(WorkspaceId wor
     }
     wanted.add(std::string_view(stream));
   }
-  pg::Params params(workspace, connection->id, std::move(wanted), full);
+  pg::Params params(workspace, connection->id, std::move(wanted), again != ReadAgain::no,
+                    again == ReadAgain::trusting_vendor);
   pg::Pool pool = changing(workspace);
   auto lease = co_await pool.acquire();
   auto transaction = co_await pg::Transaction::begin(*lease);
@@ -682,7 +685,8 @@ Task<Result<std::vector<std::string>>> Connections::request_sync(WorkspaceId wor
   }
   json detail = json::object();
   detail["streams"] = names;
-  detail["full"] = full;
+  detail["full"] = again != ReadAgain::no;
+  if (again == ReadAgain::trusting_vendor) detail["trust_vendor"] = true;
   co_await audit(transaction, workspace, actor, "connection.sync", name, std::move(detail));
   co_await transaction.commit();
   if (changed_) changed_(workspace);

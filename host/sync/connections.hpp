@@ -104,6 +104,10 @@ struct LoadedConnection {
 /// sealed for something else. Where an allowance leads it there, it takes an operator.
 enum class NewDestination { nobody, admin, operator_ };
 
+/// Whether snapshots are read again from their start, and whether that one complete read may
+/// overwrite rows whose source_version is higher than the vendor's now.
+enum class ReadAgain { no, full, trusting_vendor };
+
 /// Reading and changing them; every change commits together with its line in the audit table, under
 /// the name of its `actor` ("token 3"). One loop, owned by main.
 class Connections {
@@ -185,14 +189,14 @@ class Connections {
   Task<Result<work::WorkId>> delete_connection(WorkspaceId workspace, std::string name,
                                                Actor actor);
 
-  /// Asks for a run now: of all change and poll streams, or of those named; `full` reads snapshots
-  /// again from their start. While a stream runs: a change or poll stream runs once more
-  /// afterwards; a snapshot under way is the answer, unless `full`, which ends it at its next page
-  /// and begins anew. Returns the streams. Errors: stream.unknown, stream.paused,
-  /// connection.disabled.
+  /// Asks for a run now: of all change and poll streams, or of those named; ReadAgain reads
+  /// snapshots again from their start. While a stream runs: a change or poll stream runs once more
+  /// afterwards; a snapshot under way is the answer, unless it is to be read again, which ends
+  /// it at its next page and begins anew. Returns the streams. Errors: stream.unknown,
+  /// stream.paused, connection.disabled.
   Task<Result<std::vector<std::string>>> request_sync(WorkspaceId workspace, std::string name,
-                                                      std::vector<std::string> streams, bool full,
-                                                      Actor actor);
+                                                      std::vector<std::string> streams,
+                                                      ReadAgain again, Actor actor);
 
   Task<Result<void>> set_interval(WorkspaceId workspace, std::string name, std::string stream,
                                   std::int64_t seconds, Actor actor);

@@ -3,6 +3,7 @@
 #include <signal.h>
 
 #include <fstream>
+#include <map>
 #include <set>
 #include <sstream>
 
@@ -365,6 +366,52 @@ TEST_F(Operations, objects_that_cannot_be_read_again_are_an_error_with_their_rea
   EXPECT_EQ(connection["refetch"]["failing"], 1) << connection["refetch"];
   EXPECT_EQ(connection["refetch"]["reason"], "the vendor says 500");
   sql("delete from sluice.refetch where external_id = 'cus_never'");
+}
+
+TEST_F(Operations, what_goes_well_and_is_not_as_it_looks_is_named_too) {
+  ASSERT_TRUE(stage_->quiet());
+  EXPECT_EQ(errors_of("stream").size(), 0U);
+  sql("update sluice.sync_run set older = 7 where run_id = (select last_run_id from sluice.stream "
+      "where stream = 'products')");
+  sql("update sluice.sync_run set records = 5 where run_id = (select last_run_id from "
+      "sluice.stream "
+      "where stream = 'accounts_poll')");
+  const std::string kept =
+      sql("select encode(checkpoint, 'hex') from sluice.stream where stream = 'accounts_poll'");
+  sql("update sluice.stream set checkpoint = null where stream = 'accounts_poll'");
+  sql("update sluice.stream set snapshot_done = false, last_full_records = 0, next_run_at = null, "
+      "enumerated_records = 12345, enumeration_from = now() - interval '3 days' where stream = "
+      "'coupons'");
+  sql("insert into sluice.quarantine (workspace_id, connection_id, run_id, stream, type, "
+      "external_id, code, reason, times) select workspace_id, connection_id, 1, 'coupons', "
+      "'stripe.coupon', '', 'record.bad_external_id', 'the external id has 0 bytes', 4000 from "
+      "sluice.connection where name = 'billing'");
+  std::map<std::string, json> found;
+  for (const json& error : errors_of("stream")) found[error["code"]] = error;
+  EXPECT_TRUE(has(found["stream.older"]["what"].get<std::string>(), "7 records of a lower version"))
+      << json(found);
+  EXPECT_TRUE(has(found["stream.older"]["action"].get<std::string>(),
+                  "sluice sync billing --stream products --full --trust-vendor"));
+  EXPECT_EQ(found["stream.no_checkpoint"]["subject"], "accounts_poll") << json(found);
+  EXPECT_TRUE(has(found["stream.long_first_read"]["what"].get<std::string>(), "12,345 records"))
+      << json(found);
+  EXPECT_EQ(found.size(), 3U) << json(found);
+  const auto aside = errors_of("quarantine");
+  ASSERT_EQ(aside.size(), 1U);
+  EXPECT_EQ(aside[0]["count"], 4000) << aside[0];
+  EXPECT_EQ(post("/connections/billing/sync", R"({"trust_vendor":true})").status, 400);
+  // One full read may overwrite, and then no other.
+  EXPECT_EQ(cli({"sync", "billing", "--stream", "products", "--full", "--trust-vendor"}).code, 0);
+  EXPECT_EQ(sql("select detail->>'trust_vendor' from sluice.audit where action = "
+                "'connection.sync' order by audit_id desc limit 1"),
+            "true");
+  sql("delete from sluice.quarantine");
+  sql("update sluice.stream set checkpoint = decode('" + kept +
+      "', 'hex') where stream = 'accounts_poll'");
+  sql("update sluice.stream set next_run_at = now() where stream = 'coupons'");
+  EXPECT_TRUE(eventually(std::chrono::seconds(60), [&] { return errors_of("stream").empty(); }))
+      << json(errors_of("stream"));
+  EXPECT_EQ(sql("select bool_or(trust_vendor) from sluice.stream"), "f");
 }
 
 TEST_F(Operations, durable_work_that_fails_is_an_error_until_it_is_done) {

@@ -15,3 +15,9 @@ create table sluice.child_set (
     attribute     text collate "C" not null,
     primary key (workspace_id, connector, type, attribute)
 );
+
+-- Records whose source_version was lower than the stored row's: left aside, and not the same.
+alter table sluice.sync_run add column older bigint not null default 0;
+
+-- An admin said that the next complete read of the stream may overwrite such rows. Off again when it is complete.
+alter table sluice.stream add column trust_vendor boolean not null default false;

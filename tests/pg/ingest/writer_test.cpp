@@ -219,11 +219,11 @@ TEST_F(WriterTest, a_version_never_decreases_and_a_record_without_one_counts_as_
     return write(built.record("person", "p", {{"name", "Ann"}, {"age", age}}, version).page);
   };
   put(5, 1);
-  EXPECT_EQ(put(4, 2).unchanged, 1);
+  EXPECT_EQ(put(4, 2).older, 1);
   EXPECT_EQ(ask("select age || ' ' || source_version from vendor.acme_person"), "1 5");
   EXPECT_EQ(put(5, 3).updated, 1);
   EXPECT_EQ(put(9, 3).unchanged, 1);  // newer, but nothing else: remembered, no change
-  EXPECT_EQ(put(8, 4).unchanged, 1);
+  EXPECT_EQ(put(8, 4).older, 1);
   EXPECT_EQ(put(0, 5).updated, 1);
   EXPECT_EQ(ask("select age || ' ' || source_version from vendor.acme_person"), "5 9");
   auto built = page();
@@ -432,6 +432,44 @@ TEST_F(WriterTest, children_go_with_their_parent_in_one_page_and_come_back_with_
   to_and_fro.record("person", "p", {{"name", "Ann again"}});
   write(to_and_fro.page);
   EXPECT_EQ(ask(living), "1 2 3 p q");
+}
+
+TEST_F(WriterTest, a_lower_version_is_counted_apart_and_one_trusting_page_overwrites) {
+  auto now = page();
+  now.record("person", "p", {{"name", "Ann"}}, 7);
+  for (int i = 0; i < 60; ++i) now.record("person", "q" + std::to_string(i), {{"name", "Bob"}}, 7);
+  write(now.page);
+  auto restored = page();  // the vendor was put back to a backup
+  restored.record("person", "p", {{"name", "Anna"}}, 5);
+  for (int i = 0; i < 60; ++i)  // the same but for the version
+    restored.record("person", "q" + std::to_string(i), {{"name", "Bob"}}, i < 30 ? 7 : 5);
+  const PageCounts left = write(restored.page);
+  EXPECT_EQ(left.older, 31);
+  EXPECT_EQ(left.unchanged, 30);
+  EXPECT_EQ(left.updated, 0);
+  EXPECT_EQ(ask("select name || source_version from vendor.acme_person where external_id = 'p'"),
+            "Ann7");
+  EXPECT_EQ(ask("select older from sluice.sync_run"), "31");
+  PageEffects trusting;
+  trusting.trust_vendor = true;
+  const PageCounts over = write(restored.page, trusting);
+  EXPECT_EQ(over.older, 0);
+  EXPECT_EQ(over.updated, 1);
+  EXPECT_EQ(ask("select name || source_version from vendor.acme_person where external_id = 'p'"),
+            "Anna5");
+  EXPECT_EQ(ask("select count(*) from vendor.acme_person where source_version = 5"), "31");
+  EXPECT_EQ(write(restored.page).unchanged, 61);
+}
+
+TEST_F(WriterTest, two_records_of_one_id_and_version_that_differ_are_told) {
+  auto built = page();
+  built.record("person", "p", {{"name", "Ann"}});
+  built.record("person", "p", {{"name", "Bob"}});
+  built.record("person", "q", {{"name", "Same"}});
+  built.record("person", "q", {{"name", "Same"}});
+  write(built.page);
+  EXPECT_EQ(ask("select name from vendor.acme_person where external_id = 'p'"), "Bob");
+  EXPECT_EQ(ask("select code || ' ' || external_id from sluice.quarantine"), "record.twice p");
 }
 
 TEST_F(WriterTest, what_only_refers_to_a_deleted_entity_stays) {
