@@ -19,6 +19,7 @@
 #include "feed/upkeep.hpp"
 #include "fetch/client.hpp"
 #include "fetch/network.hpp"
+#include "fetch/own_endpoints.hpp"
 #include "ingest/writer.hpp"
 #include "link/resolver.hpp"
 #include "model/catalog.hpp"
@@ -26,6 +27,7 @@
 #include "pg/cluster.hpp"
 #include "pg/migrate.hpp"
 #include "pg/pools.hpp"
+#include "pg/server_endpoints.hpp"
 #include "sync/audit.hpp"
 #include "sync/connections.hpp"
 #include "sync/deaths.hpp"
@@ -224,7 +226,14 @@ Task<vault::RootKeyring> claim_database(pg::Connection& connection, const wiring
   co_return keyring;
 }
 
-Task<void> watch_settings(pg::Pool& pool) {
+/// Where the database answers, which no connector may reach. Its names may lead elsewhere later.
+Task<void> close_database(pg::Connection& connection, fetch::OwnEndpoints& own) {
+  const auto endpoints = co_await pg::server_endpoints(connection);
+  for (const auto& endpoint : endpoints)
+    own.add_server("this host's database", endpoint.address(), endpoint.port());
+}
+
+Task<void> watch_settings(pg::Pool& pool, fetch::OwnEndpoints& own) {
   asio::steady_timer timer(pool.executor());
   for (;;) {
     timer.expires_after(kSafeSettingsInterval);
@@ -232,6 +241,7 @@ Task<void> watch_settings(pg::Pool& pool) {
     try {
       auto connection = co_await pool.acquire();
       co_await pg::require_safe_settings(*connection);
+      co_await close_database(*connection, own);
     } catch (const pg::QueryError& error) {
       log::warning("database.away", {{"error", error.what()}});
     } catch (const Failure& unsafe) {
@@ -323,7 +333,9 @@ class Host {
       : config_(config),
         fetching_(std::move(fetching)),
         cluster_(cluster),
-        pools_(loop_.get_executor(), connect_options(config, cluster), config.database_pool_size) {}
+        pools_(loop_.get_executor(), connect_options(config, cluster), config.database_pool_size) {
+    fetching_.curl.own = &own_;
+  }
 
   /// Blocks until the database is ready and everything is built. Throws Failure.
   void start() {
@@ -392,6 +404,7 @@ class Host {
     server_ = expect(api::Server::listen(
         loop_.get_executor(), std::move(at),
         [this](api::HttpRequest& request) { return api_->handle(request); }, limits));
+    close_to_connectors("this host's REST API", config_.listen_address, server_->port());
     if (config_.listen_tls_certificate.empty() && !wiring::is_this_machines(config_.listen_address))
       log::warning("host.listens_in_clear", {{"address", config_.listen_address}});
     if (config_.watch_port < 0) return;
@@ -401,6 +414,12 @@ class Host {
     watch_server_ = expect(api::Server::listen(
         loop_.get_executor(), std::move(watch),
         [this](api::HttpRequest& request) { return api_->watch(request); }, limits));
+    close_to_connectors("this host's listener for probes", config_.watch_address,
+                        watch_server_->port());
+  }
+
+  void close_to_connectors(std::string what, const std::string& address, std::uint16_t port) {
+    own_.add_listener(std::move(what), asio::ip::make_address(address), port);
   }
 
   /// Runs the loop on a thread of its own until stop() has let everything end.
@@ -419,7 +438,7 @@ class Host {
     asio::co_spawn(loop_, server_->run(), remember);
     if (watch_server_) asio::co_spawn(loop_, watch_server_->run(), remember);
     asio::co_spawn(loop_, api_->keep_records(), remember);
-    asio::co_spawn(loop_, watch_settings(pools_.asking), remember);
+    asio::co_spawn(loop_, watch_settings(pools_.asking, own_), remember);
     asio::co_spawn(loop_,
                    feed::keep_feed(loop_.get_executor(), connect_options(config_, cluster_),
                                    std::chrono::days(config_.retention_changes_days)),
@@ -484,6 +503,7 @@ class Host {
     if (outcome.from != outcome.to)
       log::info("database.migrated", {{"from", outcome.from}, {"to", outcome.to}});
     co_await feed::check_origin(*connection);
+    co_await close_database(*connection, own_);
     co_return co_await claim_database(*connection, config_, clock_);
   }
 
@@ -527,7 +547,8 @@ class Host {
 
   StopWatchdog watchdog_;  ///< outlives the rest, and what of it has to be waited for
   const wiring::Config& config_;
-  const fetch::ClientOptions fetching_;
+  fetch::ClientOptions fetching_;
+  fetch::OwnEndpoints own_;  ///< closed to connectors
   std::optional<pg::Cluster>& cluster_;
   SystemClock clock_;
   SystemEntropy entropy_;

@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 
 #include <array>
+#include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/steady_timer.hpp>
@@ -78,18 +79,20 @@ int tls_slot() {
   return slot;
 }
 
-std::optional<asio::ip::address> to_address(const sockaddr* address) {
+std::optional<asio::ip::tcp::endpoint> to_endpoint(const sockaddr* address) {
   if (address->sa_family == AF_INET) {
     sockaddr_in four{};
     std::memcpy(&four, address, sizeof four);
-    return asio::ip::address_v4(ntohl(four.sin_addr.s_addr));
+    const asio::ip::address_v4 where(ntohl(four.sin_addr.s_addr));
+    return asio::ip::tcp::endpoint(where, ntohs(four.sin_port));
   }
   if (address->sa_family == AF_INET6) {
     sockaddr_in6 six{};
     std::memcpy(&six, address, sizeof six);
     asio::ip::address_v6::bytes_type bytes;
     std::memcpy(bytes.data(), &six.sin6_addr, bytes.size());
-    return asio::ip::address_v6(bytes, six.sin6_scope_id);
+    const asio::ip::address_v6 where(bytes, six.sin6_scope_id);
+    return asio::ip::tcp::endpoint(where, ntohs(six.sin6_port));
   }
   return std::nullopt;
 }
@@ -124,6 +127,7 @@ struct Transfer {
   std::vector<curl_socket_t> dialled;  ///< one after the other, or IPv6 and IPv4 side by side
   std::optional<Error> failure;        ///< why a callback ended it
   std::string refused;                 ///< addresses that were not dialled
+  bool refused_own = false;            ///< … one of them for being this host's
   bool done = false;
   std::optional<Result<RawResponse>> result;
 
@@ -160,13 +164,22 @@ struct Transfer {
     if (!failure) failure = Error(kind, std::move(code), std::move(message), std::move(hint));
   }
   /// True when the address may be used; else notes the reason.
-  bool admit(const asio::ip::address& address) {
+  bool admit(const asio::ip::address& address, std::uint16_t port) {
     if (through_proxy) return true;
+    if (const auto own =
+            options.own ? options.own->at(address, port, options.nat64) : std::nullopt) {
+      refused_own = true;
+      note_refused(fmt::format("{} port {} ({})", address.to_string(), port, *own));
+      return false;
+    }
     const auto reason = address_refusal(address, request.addresses, options.nat64);
     if (!reason) return true;
-    if (!refused.empty()) refused += ", ";
-    refused += fmt::format("{} ({})", address.to_string(), *reason);
+    note_refused(fmt::format("{} ({})", address.to_string(), *reason));
     return false;
+  }
+  void note_refused(const std::string& what) {
+    if (!refused.empty()) refused += ", ";
+    refused += what;
   }
 };
 
@@ -175,18 +188,19 @@ struct Transfer {
 
 curl_socket_t on_open_socket(void* user, curlsocktype, curl_sockaddr* to) noexcept {
   auto& transfer = *static_cast<Transfer*>(user);
-  const auto address = to_address(&to->addr);
-  if (!address || !transfer.admit(*address)) return CURL_SOCKET_BAD;
+  const auto where = to_endpoint(&to->addr);
+  if (!where || !transfer.admit(where->address(), where->port())) return CURL_SOCKET_BAD;
   const curl_socket_t made = ::socket(to->family, to->socktype | SOCK_CLOEXEC, to->protocol);
   if (made != CURL_SOCKET_BAD) transfer.dialled.push_back(made);
   return made;
 }
 
-int on_request(void* user, char* peer, char*, int, int) noexcept {
+int on_request(void* user, char* peer, char*, int port, int) noexcept {
   auto& transfer = *static_cast<Transfer*>(user);
   boost::system::error_code malformed;
   const auto address = asio::ip::make_address(peer, malformed);
-  if (malformed || !transfer.admit(address)) return CURL_PREREQFUNC_ABORT;
+  if (malformed || !transfer.admit(address, static_cast<std::uint16_t>(port)))
+    return CURL_PREREQFUNC_ABORT;
   transfer.sent = true;
   transfer.enter(Phase::headers);
   return CURL_PREREQFUNC_OK;
@@ -627,13 +641,17 @@ struct CurlMulti::Core : std::enable_shared_from_this<Core> {
   }
 
   static Error error_of(const Transfer& transfer, CURLcode code) {
-    // Where one address may not be dialled and another did not answer, it is the other's failure.
+    // Where one address may not be dialled and another did not answer, it is the other's failure;
+    // but who asks for what is the host's own is told so.
     const bool dialled_another = !transfer.dialled.empty() && code != CURLE_ABORTED_BY_CALLBACK;
-    if (!transfer.refused.empty() && !transfer.sent && !dialled_another) {
+    const bool for_its_address = transfer.refused_own || !dialled_another;
+    if (!transfer.refused.empty() && !transfer.sent && for_its_address) {
       return Error(ErrorKind::denied, "fetch.policy.address",
                    fmt::format("the host's address is not allowed: {}", transfer.refused),
-                   "vendors live on the public internet; an admin can open an exception for this "
-                   "connection");
+                   transfer.refused_own
+                       ? "what is Sluice's own is closed to connectors, whatever was opened for one"
+                       : "vendors live on the public internet; an admin can open an exception for "
+                         "this connection");
     }
     const ErrorKind lost = transfer.sent ? ErrorKind::unknown_outcome : ErrorKind::reconnect;
     if (code == CURLE_OUT_OF_MEMORY && transfer.phase == Phase::headers) {

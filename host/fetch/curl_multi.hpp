@@ -12,6 +12,7 @@
 #include "base/wiped.hpp"
 #include "contract/exchange.hpp"
 #include "fetch/address.hpp"
+#include "fetch/own_endpoints.hpp"
 
 namespace sluice::fetch {
 
@@ -70,7 +71,8 @@ struct CurlOptions {
   std::string ca_file;  ///< vouches besides the system's; empty: none
   std::string proxy;    ///< "http://proxy.internal:3128"; empty: none
   std::vector<Nat64Prefix> nat64 = {Nat64Prefix::well_known()};
-  std::vector<std::string> pins;  ///< "name:port:address[,address]": answers in place of DNS
+  const OwnEndpoints* own = nullptr;  ///< never dialled; outlives the transfers. nullptr: none
+  std::vector<std::string> pins;      ///< "name:port:address[,address]": answers in place of DNS
   long idle_connections_max = 64;
 };
 
@@ -91,10 +93,10 @@ class Transport {
 /// Redirects are not followed, proxies and .netrc of the environment are not read, only http and
 /// https are spoken.
 ///
-/// Each address is judged twice by address_refusal(): when it is dialled, and again before each
-/// request on the connection that carries it, so neither a name that changes its answer nor a
-/// pooled connection of somebody with more rights gets past it. Behind a proxy only the proxy is
-/// dialled, which resolves the vendors' names; then the addresses are its to judge.
+/// Each address is judged twice by OwnEndpoints and address_refusal(): when it is dialled, and
+/// again before each request on the connection that carries it, so neither a name that changes its
+/// answer nor a pooled connection of somebody with more rights gets past it. Behind a proxy only
+/// the proxy is dialled, which resolves the vendors' names; then the addresses are its to judge.
 ///
 /// An answer is whole, or there is none: one that is cut anywhere, in its headers, its body, its
 /// trailer or its coding, is "fetch.transport.cut". One that says nowhere how long it is ends with

@@ -36,6 +36,8 @@ class Client final : public Connection {
   void set_query_timeout(std::chrono::milliseconds timeout) override { query_timeout_ = timeout; }
   [[nodiscard]] std::chrono::milliseconds query_timeout() const override { return query_timeout_; }
   [[nodiscard]] int server_version() const override { return server_version_; }
+  /// What libpq went by for this connection; "" where nothing was said.
+  [[nodiscard]] std::string option(std::string_view keyword) const { return wire_.option(keyword); }
 
  private:
   friend class BinaryCopy;

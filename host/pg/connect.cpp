@@ -1,11 +1,14 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <charconv>
 
 #include "base/log.hpp"
 #include "pg/client.hpp"
+#include "pg/server_endpoints.hpp"
 
 namespace sluice::pg {
 namespace {
@@ -91,6 +94,56 @@ Task<std::shared_ptr<Lookup>> look_up(Executor executor, std::string host, Deadl
   co_return lookup;
 }
 
+std::vector<std::string> split_list(const std::string& text) {
+  std::vector<std::string> parts;
+  std::size_t from = 0;
+  for (;;) {
+    const std::size_t comma = text.find(',', from);
+    parts.push_back(text.substr(from, comma - from));
+    if (comma == std::string::npos) return parts;
+    from = comma + 1;
+  }
+}
+
+std::uint16_t port_of(const std::string& text) {
+  std::uint16_t port = 5432;
+  std::from_chars(text.data(), text.data() + text.size(), port);
+  return port;
+}
+
+struct ServerName {
+  std::string host;  // a name or an address
+  std::uint16_t port;
+};
+
+/// Of what libpq was given: each host and each address, with the port that stands in its place.
+std::vector<ServerName> server_names(const std::string& hosts, const std::string& addresses,
+                                     const std::string& ports) {
+  const std::vector<std::string> port_list = split_list(ports);
+  std::vector<ServerName> names;
+  for (const std::string* list : {&addresses, &hosts}) {
+    const std::vector<std::string> parts = split_list(*list);
+    for (std::size_t at = 0; at < parts.size(); ++at) {
+      const std::string& host = parts[at];
+      if (host.empty() || host.front() == '/' || host.front() == '@') continue;
+      ServerName name{host, port_of(port_list.size() == 1   ? port_list[0]
+                                    : at < port_list.size() ? port_list[at]
+                                                            : std::string())};
+      const auto same = [&](const ServerName& other) {
+        return other.host == name.host && other.port == name.port;
+      };
+      if (std::none_of(names.begin(), names.end(), same)) names.push_back(std::move(name));
+    }
+  }
+  return names;
+}
+
+// A server says where it listens, and where it took this connection: behind a pooler or a forwarded
+// port that is another place than the one we dialled. By a Unix socket it is on this machine.
+constexpr std::string_view kWhereIsIt =
+    "SELECT host(inet_server_addr()), coalesce(inet_server_port(), 0), "
+    "current_setting('listen_addresses'), current_setting('port')::int";
+
 std::string repeated(const std::string& value, std::size_t times) {
   std::string out = value;
   for (std::size_t i = 1; i < times; ++i) out += ',' + value;
@@ -103,6 +156,25 @@ constexpr const char* kSession =
     "SET timezone TO 'UTC'; SET datestyle TO 'ISO, MDY'; SET intervalstyle TO 'postgres'; "
     "SET bytea_output TO 'hex'; SET standard_conforming_strings TO on; SET jit TO off; "
     "SET enable_seqscan TO off";
+
+/// `text` as addresses: itself, or what its name stands for.
+Task<std::vector<asio::ip::address>> addresses_of(std::string text, Deadline deadline) {
+  std::vector<asio::ip::address> all;
+  boost::system::error_code not_an_address;
+  const auto literal = asio::ip::make_address(text, not_an_address);
+  if (!not_an_address) {
+    all.push_back(literal);
+    co_return all;
+  }
+  const auto executor = co_await asio::this_coro::executor;
+  const auto lookup = co_await look_up(executor, std::move(text), deadline);
+  if (!lookup->done || lookup->count == 0) co_return all;
+  for (const std::string& found : split_list(lookup->addresses)) {
+    const auto address = asio::ip::make_address(found, not_an_address);
+    if (!not_an_address) all.push_back(address);
+  }
+  co_return all;
+}
 
 }  // namespace
 
@@ -172,6 +244,31 @@ Task<void> Client::configure_session() {
     if (!usable_) throw;
     log::debug("pg.no_client_check", {{"sqlstate", error.sqlstate()}});
   }
+}
+
+Task<std::vector<asio::ip::tcp::endpoint>> server_endpoints(Connection& connection) {
+  const auto& client = static_cast<const Client&>(connection);
+  std::vector<ServerName> names =
+      server_names(client.option("host"), client.option("hostaddr"), client.option("port"));
+  const auto said = co_await connection.query(kWhereIsIt);
+  const auto own = said.get<std::optional<std::string>>(0, 0);
+  if (own) {
+    names.push_back({*own, static_cast<std::uint16_t>(said.get<std::int32_t>(0, 1))});
+  } else {
+    const auto port = static_cast<std::uint16_t>(said.get<std::int32_t>(0, 3));
+    for (std::string listens : split_list(said.get<std::string>(0, 2))) {
+      std::erase(listens, ' ');
+      if (listens == "*") listens = "0.0.0.0";
+      if (!listens.empty()) names.push_back({std::move(listens), port});
+    }
+  }
+  const Deadline deadline = std::chrono::steady_clock::now() + kAddressLookupMax;
+  std::vector<asio::ip::tcp::endpoint> endpoints;
+  for (const ServerName& name : names) {
+    const auto addresses = co_await addresses_of(name.host, deadline);
+    for (const asio::ip::address& address : addresses) endpoints.emplace_back(address, name.port);
+  }
+  co_return endpoints;
 }
 
 }  // namespace sluice::pg

@@ -112,6 +112,15 @@ void Wire::arm(Interest interest) {
   }
 }
 
+std::string Wire::option(std::string_view keyword) const {
+  const std::unique_ptr<PQconninfoOption, decltype(&PQconninfoFree)> options(
+      PQconninfo(connection_), &PQconninfoFree);
+  for (const PQconninfoOption* one = options.get(); one != nullptr && one->keyword; ++one) {
+    if (keyword == one->keyword && one->val) return one->val;
+  }
+  return {};
+}
+
 void Wire::stop_waiting() {
   const bool armed = signal_->read_armed || signal_->write_armed;
   signal_->reset();

@@ -52,6 +52,8 @@ class Wire {
   [[nodiscard]] std::string error_message() const;  ///< PQerrorMessage
   [[nodiscard]] int server_version() const { return PQserverVersion(connection_); }
   [[nodiscard]] int socket() const { return PQsocket(connection_); }
+  /// PQconninfo: what libpq went by, "" where nothing was said. Not for passwords.
+  [[nodiscard]] std::string option(std::string_view keyword) const;
 
   bool set_nonblocking() { return PQsetnonblocking(connection_, 1) == 0; }
   void set_verbosity(PGVerbosity verbosity) { PQsetErrorVerbosity(connection_, verbosity); }

@@ -1,4 +1,5 @@
 // What is known when a line is cut: nothing was done, or one has to look.
+#include "pg/server_endpoints.hpp"
 #include "support/cutting_proxy.hpp"
 #include "support/pg_fixture.hpp"
 
@@ -112,6 +113,43 @@ TEST_F(OutcomeTest, AReadOutsideATransactionMeansReconnect) {
             ErrorKind::reconnect);
   EXPECT_EQ(kind_when_cut(CuttingProxy::At::silence, "SELECT count", select_alone),
             ErrorKind::retry_later);
+}
+
+// Which addresses nobody else may be sent to: those that were asked for, and what the server says.
+TEST_F(OutcomeTest, WhereTheServerAnswersIsKnownForEveryWayToIt) {
+  using asio::ip::tcp;
+  const auto holds = [](const std::vector<tcp::endpoint>& all, const char* address, int port) {
+    const tcp::endpoint wanted(asio::ip::make_address(address), static_cast<std::uint16_t>(port));
+    return std::find(all.begin(), all.end(), wanted) != all.end();
+  };
+  const auto endpoints_by = [this](const std::string& conninfo) {
+    ConnectOptions options;
+    options.conninfo = conninfo + " user=postgres dbname=" + database_name();
+    const auto connection = run(Connection::connect(executor(), std::move(options)));
+    return run(server_endpoints(*connection));
+  };
+  const std::string socket = server_socket();
+  const std::string by_socket = "host=" + socket.substr(0, socket.rfind("/.s.PGSQL.")) +
+                                " port=" + socket.substr(socket.rfind('.') + 1);
+  EXPECT_TRUE(endpoints_by(by_socket).empty()) << "the tests' server has Unix sockets only";
+
+  const CuttingProxy proxy(io(), socket, "never said", CuttingProxy::At::never);
+  const int port = std::stoi(proxy.conninfo().substr(proxy.conninfo().rfind('=') + 1));
+  EXPECT_TRUE(holds(endpoints_by(proxy.conninfo()), "127.0.0.1", port));
+
+  const std::string more = fmt::format(
+      "host=127.0.0.1,localhost,127.0.0.9,/tmp port={},{},7001,5 sslmode=disable "
+      "gssencmode=disable",
+      port, port);
+  const auto all = endpoints_by(more);
+  EXPECT_TRUE(holds(all, "127.0.0.1", port));
+  EXPECT_TRUE(holds(all, "127.0.0.9", 7001)) << "a further host, which was not needed";
+  EXPECT_FALSE(holds(all, "127.0.0.9", port));
+  for (const tcp::endpoint& one : all) EXPECT_NE(one.port(), 5) << "a Unix socket has no address";
+
+  const auto named =
+      endpoints_by(fmt::format("host=localhost port={} sslmode=disable gssencmode=disable", port));
+  EXPECT_TRUE(holds(named, "127.0.0.1", port));
 }
 
 }  // namespace

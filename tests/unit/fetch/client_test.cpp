@@ -470,6 +470,26 @@ TEST_F(ClientTest, LendsNoPooledConnectionToSomebodyWithFewerRights) {
   EXPECT_EQ(server_.seen.size(), 1u);
 }
 
+TEST_F(ClientTest, NeverDialsWhatIsItsHostsOwnWhateverWasOpened) {
+  OwnEndpoints own;
+  options_.curl.own = &own;
+  own.add_listener("this host's REST API", asio::ip::make_address("0.0.0.0"), 1);
+  EXPECT_EQ(answer(get("/plain")).status, 200) << "another port of the same address";
+  own.add_listener("this host's REST API", asio::ip::make_address("127.0.0.1"), server_.port());
+  for (const std::string host : {"127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "0x7f.1"}) {
+    allowance_.base_urls["api"] = fmt::format("http://{}:{}", host, server_.port());
+    const auto result = send(get("/plain"));  // also on the connection that is still open
+    ASSERT_FALSE(result) << host;
+    EXPECT_EQ(result.error().code, "fetch.policy.address") << host << result.error().describe();
+    EXPECT_NE(
+        result.error().message.find(fmt::format("port {} (this host's REST API)", server_.port())),
+        std::string::npos)
+        << result.error().message;
+    EXPECT_EQ(result.error().hint.find("exception"), std::string::npos) << result.error().hint;
+  }
+  EXPECT_EQ(server_.seen.size(), 1u);
+}
+
 TEST_F(ClientTest, RefusesInjectionBeforeAnythingIsSent) {
   Request request = get("/a\r\nHost: evil");
   EXPECT_EQ(send(request).error().code, "fetch.policy.target");

@@ -1,8 +1,10 @@
 #include "fetch/policy.hpp"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "fetch/auth.hpp"
+#include "fetch/own_endpoints.hpp"
 #include "fetch/redact.hpp"
 
 namespace sluice::fetch {
@@ -150,6 +152,74 @@ TEST(EgressPolicy, JudgesTheAddressInsideANat64OneAndOnlyBehindAPrefixOfThisNetw
     EXPECT_FALSE(Nat64Prefix::parse(bad)) << bad;
   for (const int bits : {32, 40, 48, 56, 64, 96})
     EXPECT_TRUE(Nat64Prefix::parse("2001:db8::/" + std::to_string(bits))) << bits;
+}
+
+class OwnDoors : public testing::Test {
+ protected:
+  OwnDoors()
+      : nat64_{Nat64Prefix::well_known()}, own_([] {
+          return std::vector{asio::ip::make_address("192.168.1.5"),
+                             asio::ip::make_address("203.0.114.9"),
+                             asio::ip::make_address("2a01:db9::5")};
+        }) {}
+  std::string at(const char* address, std::uint16_t port) {
+    return std::string(own_.at(asio::ip::make_address(address), port, nat64_).value_or(""));
+  }
+  void listen(const char* address, std::uint16_t port) {
+    own_.add_listener("the API", asio::ip::make_address(address), port);
+  }
+  void serve(const char* address, std::uint16_t port) {
+    own_.add_server("the database", asio::ip::make_address(address), port);
+  }
+  std::vector<Nat64Prefix> nat64_;
+  OwnEndpoints own_;
+};
+
+TEST_F(OwnDoors, AreKnownByAddressAndPortInEveryForm) {
+  listen("127.0.0.1", 8420);
+  EXPECT_EQ(at("127.0.0.1", 8420), "the API");
+  EXPECT_EQ(at("::ffff:127.0.0.1", 8420), "the API");
+  EXPECT_EQ(at("64:ff9b::7f00:1", 8420), "the API");
+  EXPECT_EQ(at("127.0.0.1", 8421), "") << "somebody else's";
+  EXPECT_EQ(at("127.0.0.2", 8420), "") << "somebody else's, on the same port";
+  EXPECT_EQ(at("192.168.1.5", 8420), "");
+  listen("fe80::1%3", 9000);
+  EXPECT_EQ(at("fe80::1%4", 9000), "the API") << "a scope is no other address";
+}
+
+TEST_F(OwnDoors, ThatAreOpenEverywhereAreClosedAtEveryAddressOfThisMachine) {
+  for (const char* everywhere : {"0.0.0.0", "::"}) {
+    own_ = OwnEndpoints([] {
+      return std::vector{asio::ip::make_address("192.168.1.5"),
+                         asio::ip::make_address("203.0.114.9"),
+                         asio::ip::make_address("2a01:db9::5")};
+    });
+    listen(everywhere, 8420);
+    for (const char* address :
+         {"127.0.0.1", "127.9.9.9", "::1", "192.168.1.5", "203.0.114.9", "2a01:db9::5",
+          "::ffff:192.168.1.5", "64:ff9b::cb00:7209", "0.0.0.0"})
+      EXPECT_EQ(at(address, 8420), "the API") << address;
+    EXPECT_EQ(at("192.168.1.6", 8420), "") << "another machine";
+    EXPECT_EQ(at("192.168.1.5", 443), "");
+  }
+}
+
+TEST_F(OwnDoors, OfADatabaseOnThisMachineAreClosedAtItsOtherAddressesToo) {
+  serve("127.0.0.1", 5432);
+  EXPECT_EQ(at("192.168.1.5", 5432), "the database");
+  EXPECT_EQ(at("::1", 5432), "the database");
+  serve("192.168.1.77", 5433);
+  EXPECT_EQ(at("192.168.1.77", 5433), "the database");
+  EXPECT_EQ(at("192.168.1.5", 5433), "") << "that one is on another machine";
+  for (int n = 0; n < 300; ++n) serve(fmt::format("10.0.{}.{}", n / 200, n % 200).c_str(), 5432);
+  EXPECT_EQ(at("10.0.1.99", 5432), "the database") << "the newest";
+  EXPECT_EQ(at("10.0.0.0", 5432), "") << "of too many the earliest went";
+}
+
+TEST(EgressPolicy, KnowsTheAddressesOfThisMachine) {
+  const auto addresses = interface_addresses();
+  EXPECT_NE(std::find(addresses.begin(), addresses.end(), asio::ip::make_address("127.0.0.1")),
+            addresses.end());
 }
 
 TEST(EgressPolicy, RefusesTargetsThatCouldLeaveTheHostOrSplitTheRequest) {
