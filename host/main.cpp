@@ -21,6 +21,7 @@
 #include "fetch/network.hpp"
 #include "fetch/own_endpoints.hpp"
 #include "ingest/writer.hpp"
+#include "leave_root.hpp"
 #include "link/resolver.hpp"
 #include "model/catalog.hpp"
 #include "model/gathered_writes.hpp"
@@ -66,31 +67,6 @@ constexpr std::chrono::seconds kStopDeadline{10};
 constexpr auto kTouchedPause = std::chrono::milliseconds(200);
 /// Between looks while a file is still being copied.
 constexpr auto kUnsettledPause = std::chrono::milliseconds(500);
-
-/// What is there already is looked at, and left as it is.
-void make_data_directory(const fs::path& directory) {
-  std::error_code error;
-  const bool is_new = fs::create_directories(directory, error);
-  // The private database runs as another user when we are root: it passes through, and sees no
-  // names.
-  if (!error && is_new) fs::permissions(directory, static_cast<fs::perms>(0711), error);
-  const auto facts = error ? fs::file_status() : fs::status(directory, error);
-  if (error || !fs::is_directory(facts)) {
-    throw Failure(Error(ErrorKind::bad_input, "data_directory.unusable",
-                        fmt::format("the data directory {} cannot be made: {}", directory.string(),
-                                    error ? error.message() : "it is no directory"),
-                        "Name another with --data, or give this user the right to it"));
-  }
-  constexpr auto kOthersWrite = fs::perms::group_write | fs::perms::others_write;
-  if ((facts.permissions() & kOthersWrite) != fs::perms::none) {
-    throw Failure(Error(
-        ErrorKind::denied, "data_directory.open",
-        fmt::format("others may write to the data directory {}: they could put "
-                    "their own root key and connectors there",
-                    directory.string()),
-        fmt::format("Name one of Sluice's own with --data, or chmod go-w {}", directory.string())));
-  }
-}
 
 /// Where connector files are looked for when the configuration names no place.
 std::vector<fs::path> connector_directories(const wiring::Config& config) {
@@ -329,10 +305,11 @@ class StopWatchdog {
 class Host {
  public:
   Host(const wiring::Config& config, fetch::ClientOptions fetching,
-       std::optional<pg::Cluster>& cluster)
+       std::optional<pg::Cluster>& cluster, BoundListeners bound)
       : config_(config),
         fetching_(std::move(fetching)),
         cluster_(cluster),
+        bound_(bound),
         pools_(loop_.get_executor(), connect_options(config, cluster), config.database_pool_size) {
     fetching_.curl.own = &own_;
   }
@@ -400,7 +377,7 @@ class Host {
     api::ServerLimits limits;
     limits.connections_max = std::min(limits.connections_max, descriptors_for_clients());
     api::ListenAt at{config_.listen_address, config_.listen_port, config_.listen_tls_certificate,
-                     config_.listen_tls_key};
+                     config_.listen_tls_key, bound_.api};
     server_ = expect(api::Server::listen(
         loop_.get_executor(), std::move(at),
         [this](api::HttpRequest& request) { return api_->handle(request); }, limits));
@@ -410,7 +387,7 @@ class Host {
     if (config_.watch_port < 0) return;
     limits.connections_max = std::min<std::size_t>(limits.connections_max, 100);
     api::ListenAt watch{config_.watch_address, static_cast<std::uint16_t>(config_.watch_port), "",
-                        ""};
+                        "", bound_.watch};
     watch_server_ = expect(api::Server::listen(
         loop_.get_executor(), std::move(watch),
         [this](api::HttpRequest& request) { return api_->watch(request); }, limits));
@@ -550,6 +527,7 @@ class Host {
   fetch::ClientOptions fetching_;
   fetch::OwnEndpoints own_;  ///< closed to connectors
   std::optional<pg::Cluster>& cluster_;
+  const BoundListeners bound_;
   SystemClock clock_;
   SystemEntropy entropy_;
   fetch::TimerDelay delay_;
@@ -588,6 +566,7 @@ void block_stop_signals() {
 }
 
 int run_host(const wiring::Config& config, const std::function<void()>& wait_for_stop) {
+  const BoundListeners bound = leave_root(config);
   expect(vault::harden_process());
   std::signal(SIGPIPE, SIG_IGN);
   // Pages of records come and go by the megabyte: keep that memory instead of asking the kernel for
@@ -595,7 +574,6 @@ int run_host(const wiring::Config& config, const std::function<void()>& wait_for
   ::mallopt(M_MMAP_THRESHOLD, 64 << 20);
   ::mallopt(M_TRIM_THRESHOLD, 128 << 20);
   fetch::ClientOptions fetching = expect(fetch::client_options(network_of(config)));
-  make_data_directory(config.data_directory);
   std::optional<pg::Cluster> cluster;
   if (config.database_url.empty()) {
     pg::ClusterOptions options;
@@ -604,7 +582,7 @@ int run_host(const wiring::Config& config, const std::function<void()>& wait_for
     cluster.emplace(expect(pg::Cluster::start(options)));
   }
   block_stop_signals();
-  Host host(config, std::move(fetching), cluster);
+  Host host(config, std::move(fetching), cluster, bound);
   host.start();
   host.run(wait_for_stop);
   return kExitOk;

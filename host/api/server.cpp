@@ -18,8 +18,12 @@
 #include <boost/beast/core.hpp>
 #include <boost/beast/http.hpp>
 
+#include <sys/socket.h>
+#include <unistd.h>
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
+#include <cstring>
 #include <list>
 #include <optional>
 #include <utility>
@@ -261,6 +265,32 @@ Task<bool> send(ServerState& state, Peer& peer, HttpResponse& answer, bool keep_
 
 }  // namespace
 
+namespace {
+
+std::unexpected<Error> cannot_listen(const ListenAt& at, const std::string& why) {
+  return fail(ErrorKind::bad_input, "listen.failed",
+              "cannot listen on " + at.address + ":" + std::to_string(at.port) + ": " + why,
+              "Choose another address or port, or stop what uses it");
+}
+
+}  // namespace
+
+Result<int> bind_listener(const ListenAt& at) {
+  boost::system::error_code error;
+  const auto ip = asio::ip::make_address(at.address, error);
+  if (error) return cannot_listen(at, error.message());
+  const tcp::endpoint endpoint(ip, at.port);
+  const int socket =
+      ::socket(endpoint.protocol().family(), SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  const int yes = 1;
+  if (socket >= 0 && ::setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes) == 0 &&
+      ::bind(socket, endpoint.data(), static_cast<socklen_t>(endpoint.size())) == 0)
+    return socket;
+  const std::string why = std::strerror(errno);
+  if (socket >= 0) ::close(socket);
+  return cannot_listen(at, why);
+}
+
 Result<std::unique_ptr<Server>> Server::listen(Executor executor, ListenAt at, Handler handler,
                                                ServerLimits limits) {
   std::optional<TlsFiles> tls;
@@ -270,21 +300,16 @@ Result<std::unique_ptr<Server>> Server::listen(Executor executor, ListenAt at, H
     tls = std::move(*files);
   }
   auto state = std::make_shared<ServerState>(executor, std::move(tls), std::move(handler), limits);
+  if (at.socket < 0) {
+    const auto bound = bind_listener(at);
+    if (!bound) return std::unexpected(bound.error());
+    at.socket = *bound;
+  }
   boost::system::error_code error;
   const auto ip = asio::ip::make_address(at.address, error);
-  const auto refuse = [&]() {
-    return fail(
-        ErrorKind::bad_input, "listen.failed",
-        "cannot listen on " + at.address + ":" + std::to_string(at.port) + ": " + error.message(),
-        "Choose another address or port, or stop what uses it");
-  };
-  if (error) return refuse();
-  const tcp::endpoint endpoint(ip, at.port);
-  state->acceptor.open(endpoint.protocol(), error);
-  if (!error) state->acceptor.set_option(tcp::acceptor::reuse_address(true), error);
-  if (!error) state->acceptor.bind(endpoint, error);
+  state->acceptor.assign(ip.is_v4() ? tcp::v4() : tcp::v6(), at.socket, error);
   if (!error) state->acceptor.listen(asio::socket_base::max_listen_connections, error);
-  if (error) return refuse();
+  if (error) return cannot_listen(at, error.message());
   return std::unique_ptr<Server>(new Server(std::move(state)));
 }
 

@@ -37,7 +37,12 @@ struct ListenAt {
   std::string address = "127.0.0.1";
   std::uint16_t port = 0;  ///< 0: any free one
   std::string tls_certificate, tls_key;
+  int socket = -1;  ///< of bind_listener(), which then is the server's; -1: it binds one
 };
+
+/// The first half of listening, which for a port below 1024 takes root's rights: a TCP socket at
+/// that address and port, at which nobody answers yet. Errors: listen.failed.
+Result<int> bind_listener(const ListenAt& at);
 
 using Handler = std::function<Task<HttpResponse>(HttpRequest&)>;
 

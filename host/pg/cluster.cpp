@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 #include <libpq-fe.h>
 #include <poll.h>
-#include <pwd.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -19,6 +18,7 @@
 
 #include "base/log.hpp"
 #include "pg/process.hpp"
+#include "pg/service_user.hpp"
 
 namespace sluice::pg {
 namespace {
@@ -113,30 +113,15 @@ Result<fs::path> choose_binaries(const ClusterOptions& options) {
               fmt::format("install postgresql-{}, or move the data with pg_upgrade", wanted));
 }
 
-std::optional<Identity> identity_of(const std::string& user) {
-  const passwd* entry = ::getpwnam(user.c_str());
-  if (!entry || entry->pw_uid == 0) return std::nullopt;
-  Identity identity;
-  identity.uid = entry->pw_uid;
-  identity.gid = entry->pw_gid;
-  return identity;
-}
-
 // PostgreSQL refuses to run as root.
-Result<std::optional<Identity>> choose_identity(const std::string& user) {
+Result<std::optional<Identity>> choose_identity(const std::string& name) {
   if (::geteuid() != 0) return std::nullopt;
-  if (auto identity = identity_of(user)) return identity;
-  Command add;
-  add.binary = "/usr/sbin/useradd";
-  add.arguments = {"--system",     "--user-group", "--no-create-home",  "--home-dir",
-                   "/nonexistent", "--shell",      "/usr/sbin/nologin", user};
-  if (fs::exists(add.binary)) static_cast<void>(run_to_end(add, 20s));
-  if (auto identity = identity_of(user)) return identity;
-  if (auto identity = identity_of("postgres")) return identity;
-  return fail(
-      ErrorKind::internal, "cluster.no_user",
-      fmt::format("PostgreSQL does not run as root, and the user '{}' could not be made", user),
-      fmt::format("run: useradd --system {}", user));
+  const auto user = name == kSharedServiceUser ? shared_service_user() : named_service_user(name);
+  if (!user) return std::unexpected(user.error());
+  Identity identity;
+  identity.uid = user->uid;
+  identity.gid = user->gid;
+  return identity;
 }
 
 bool may_enter(const struct stat& info, const Identity& identity) {
@@ -521,6 +506,25 @@ Result<Cluster> Cluster::start(ClusterOptions options) {
     return error;
   }
   return Cluster(std::move(state));
+}
+
+Result<void> Cluster::end_before_hand_over(const fs::path& directory, uid_t next_owner) {
+  struct stat info = {};
+  if (::lstat(directory.c_str(), &info) != 0 || info.st_uid == next_owner) return {};
+  const auto lock = lock_out_others(directory);
+  if (!lock) return std::unexpected(lock.error());
+  const auto file = read_pid_file(directory);
+  auto process = file ? running_postmaster(directory, file->pid) : std::nullopt;
+  if (!process) return {};
+  log::info("pg.cluster.ended_for_another_user", {{"pid", std::int64_t{process->pid()}}});
+  process->signal(SIGINT);
+  if (process->ended_within(kFastShutdownTimeout)) return {};
+  process->signal(SIGQUIT);
+  if (process->ended_within(kImmediateShutdownTimeout)) return {};
+  return fail(ErrorKind::conflict, "cluster.in_use",
+              fmt::format("a PostgreSQL of another user works in {} and does not end (process {})",
+                          directory.string(), process->pid()),
+              "end it, and start again");
 }
 
 Cluster::Cluster(std::unique_ptr<State> state) : state_(std::move(state)) {}

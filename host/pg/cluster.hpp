@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/error.hpp"
+#include "pg/service_user.hpp"
 
 namespace sluice::pg {
 
@@ -16,10 +17,8 @@ struct ClusterOptions {
       socket_directory;  ///< short enough for a Unix socket (107 bytes); made 0700
   std::filesystem::path
       binaries;  ///< where initdb and postgres are; empty: the newest under /usr/lib/postgresql
-  std::string user =
-      "sluice-pg";  ///< unprivileged system user to run as when started as root; made when absent
-                    ///< ("postgres" is used if it exists and this cannot be made)
-  std::string superuser = "sluice";  ///< database role
+  std::string user = kSharedServiceUser;  ///< system user to run as when started as root
+  std::string superuser = "sluice";       ///< database role
   std::string database = "sluice";
   std::vector<std::string> settings =
       {};  ///< more lines for the configuration, "name = value"; they win over ours
@@ -43,6 +42,11 @@ class Cluster {
   /// "cluster.not_traversable" (a parent directory keeps the unprivileged user out),
   /// "cluster.bad_directory".
   static Result<Cluster> start(ClusterOptions options);
+  /// Of a cluster that is given to another user next: ends the postmaster of the one before, which
+  /// would lose its files. Nothing where it is `next_owner`'s already, or is not there. Blocks as
+  /// stop() does. Errors: "cluster.in_use", "cluster.bad_directory".
+  static Result<void> end_before_hand_over(const std::filesystem::path& directory,
+                                           uid_t next_owner);
   Cluster(Cluster&&) noexcept;
   Cluster& operator=(Cluster&&) = delete;
   ~Cluster();

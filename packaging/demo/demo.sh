@@ -58,8 +58,10 @@ fake="http://$(jq -r .listening "$directory/fake.json")"
 truth() { curl -fsS --noproxy '*' "$fake/_control/truth" | jq -r "$1"; }
 
 say "2  The host, with no configuration: a private PostgreSQL, a root key and an admin token are made"
+cp -r "$build/connectors" "$directory/connectors" # a host that root starts is another user, who may not get at the build
+chmod -R go+rX,go-w "$directory/connectors"
 "$build/bin/sluiced" --data "$directory/data" --listen 127.0.0.1:0 --set workspace.default=acme --set sync.poll_ms=200 \
-  --set "connectors.owners=[\"$(stat -c %u "$build/connectors")\"]" \
+  --set "connectors.directories=[\"$directory/connectors\"]" \
   >"$directory/sluiced.out" 2>"$directory/sluiced.log" &
 children+=($!)
 host_pid=$!

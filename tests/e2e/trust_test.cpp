@@ -113,5 +113,144 @@ TEST_F(Trust, a_connector_never_reaches_its_hosts_own_listeners_nor_its_database
   relay.join();
 }
 
+class LeavesRoot : public Trust {
+ protected:
+  void SetUp() override {
+    if (::geteuid() != 0) GTEST_SKIP() << "only root has something to leave";
+    const passwd* nobody = ::getpwnam("nobody");
+    ASSERT_NE(nobody, nullptr);
+    uid_ = nobody->pw_uid;
+  }
+  /// No right of root's is left in that process, nor a way to one.
+  void expect_no_privileges(int pid) const {
+    const std::string uid = std::to_string(uid_);
+    EXPECT_EQ(status_of(pid, "Uid"), uid + "\t" + uid + "\t" + uid + "\t" + uid);
+    EXPECT_EQ(status_of(pid, "Gid").find("0\t"), std::string::npos) << status_of(pid, "Gid");
+    std::istringstream groups(status_of(pid, "Groups"));
+    for (std::string group; groups >> group;) EXPECT_NE(group, "0");
+    for (const char* set : {"CapInh", "CapPrm", "CapEff", "CapAmb", "CapBnd"})
+      EXPECT_EQ(status_of(pid, set), "0000000000000000") << set;
+    EXPECT_EQ(status_of(pid, "NoNewPrivs"), "1");
+  }
+  /// Nothing in the data directory is still another's.
+  void expect_all_is_theirs() const {
+    EXPECT_EQ(facts_of(data()).st_uid, uid_);
+    for (const auto& entry : fs::recursive_directory_iterator(data()))
+      EXPECT_EQ(facts_of(entry.path()).st_uid, uid_) << entry.path();
+  }
+
+  uid_t uid_ = 0;
+};
+
+TEST_F(LeavesRoot, a_host_that_root_started_is_the_user_of_its_database_and_works) {
+  start_fake(20);
+  host_->settings = {"data.user=nobody"};
+  host_->start();
+  expect_no_privileges(host_->process().pid());
+  expect_no_privileges(postmaster());
+  expect_all_is_theirs();
+  // Not dumpable: /proc/PID belongs to root although the process does not.
+  EXPECT_EQ(facts_of("/proc/" + std::to_string(host_->process().pid()) + "/environ").st_uid, 0u);
+  EXPECT_EQ(host_->log().find("host.user_shared"), std::string::npos) << host_->log();
+  connect();  // a connector file that is root's is loaded
+  ASSERT_TRUE(settled()) << unsettled() << host_->log();
+
+  const int before = postmaster();
+  ASSERT_EQ(::kill(before, SIGKILL), 0);
+  EXPECT_TRUE(eventually(seconds(60), [&] {
+    return host_->log().find("pg.cluster.revived") != std::string::npos && has_answered();
+  })) << host_->log();
+  EXPECT_NE(postmaster(), before);
+  expect_no_privileges(postmaster());
+  EXPECT_EQ(host_->stop(), 0);
+  expect_all_is_theirs();
+}
+
+TEST_F(LeavesRoot, a_data_directory_changes_hands_whole_and_nothing_beyond_it_does) {
+  host_->start();  // as hosts without data.user do
+  EXPECT_NE(host_->log().find("host.user_shared"), std::string::npos) << host_->log();
+  EXPECT_EQ(host_->log().find("data_directory.not_handed_over"), std::string::npos);
+  const std::string workspaces = host_->sql("select count(*) from sluice.workspace");
+  host_->kill_hard();  // its PostgreSQL works on, as its former user
+  const int former = postmaster();
+  ASSERT_EQ(::kill(former, 0), 0);
+  ASSERT_EQ(::chown(data().c_str(), 0, 0), 0) << "as the versions before left it";
+  ASSERT_EQ(::chmod(data().c_str(), 0755), 0);
+  // What is none of Sluice's, and ways out of the directory.
+  const fs::path outside = directory_ / "outside";
+  std::ofstream(outside) << "root's";
+  std::ofstream(data() / "notes.txt") << "root's";
+  fs::create_symlink(outside, data() / "run/link");
+  fs::create_hard_link(outside, data() / "run/second_name");
+  host_->settings = {"data.user=nobody"};
+  host_->start();
+  const std::string state = status_of(former, "State");
+  EXPECT_TRUE(state == "(none)" || state.starts_with("Z")) << state << ": it lost its files";
+  EXPECT_EQ(host_->sql("select count(*) from sluice.workspace"), workspaces);
+  expect_no_privileges(host_->process().pid());
+  EXPECT_EQ(facts_of(outside).st_uid, 0u);
+  EXPECT_EQ(facts_of(data() / "notes.txt").st_uid, 0u);
+  EXPECT_EQ(facts_of(data() / "root.key").st_uid, uid_);
+  EXPECT_EQ(facts_of(data() / "root.key").st_mode & 07777, 0600u);
+  EXPECT_EQ(facts_of(data() / "postgres/base").st_uid, uid_);
+  EXPECT_EQ(facts_of(data()).st_mode & 07777, 0755u) << "its mode is its owner's affair";
+  EXPECT_NE(host_->log().find("data_directory.handed_over"), std::string::npos) << host_->log();
+  EXPECT_NE(host_->log().find("second_name has several names"), std::string::npos) << host_->log();
+  EXPECT_EQ(host_->stop(), 0);
+  // The owner is remembered by the directory: no word is needed the next time.
+  host_->settings = {};
+  host_->start();
+  expect_no_privileges(host_->process().pid());
+}
+
+TEST_F(LeavesRoot, a_directory_that_is_not_sluices_is_given_to_nobody) {
+  const fs::path theirs = directory_ / "theirs";
+  fs::create_directory(theirs);
+  std::ofstream(theirs / "passwd") << "x";
+  host_->settings = {"data.user=nobody", "data.directory=" + theirs.string()};
+  try {
+    host_->start();
+    FAIL() << "it started";
+  } catch (const std::runtime_error& refused) {
+    EXPECT_NE(std::string(refused.what()).find("data_directory.foreign"), std::string::npos)
+        << refused.what();
+  }
+  EXPECT_EQ(facts_of(theirs).st_uid, 0u);
+  EXPECT_EQ(facts_of(theirs / "passwd").st_uid, 0u);
+}
+
+TEST_F(LeavesRoot, a_port_that_only_root_may_bind_is_bound_before) {
+  int port = 0;
+  for (int candidate = 900; candidate < 1000 && port == 0; ++candidate) {
+    boost::asio::io_context loop;
+    boost::asio::ip::tcp::acceptor probe(loop);
+    boost::system::error_code taken;
+    probe.open(boost::asio::ip::tcp::v4());
+    probe.bind({boost::asio::ip::address_v4::loopback(), static_cast<unsigned short>(candidate)},
+               taken);
+    if (!taken) port = candidate;
+  }
+  ASSERT_NE(port, 0);
+  host_->settings = {"data.user=nobody", "listen.port=" + std::to_string(port)};
+  host_->start();
+  EXPECT_NE(host_->url().find(":" + std::to_string(port)), std::string::npos) << host_->url();
+  EXPECT_TRUE(has_answered());
+  expect_no_privileges(host_->process().pid());
+}
+
+TEST_F(LeavesRoot, a_user_who_is_not_there_or_is_root_stops_the_start) {
+  for (const char* user : {"no_such_user_here", "root", "0"}) {
+    host_->settings = {std::string("data.user=") + user};
+    try {
+      host_->start();
+      FAIL() << "it started as " << user;
+    } catch (const std::runtime_error& refused) {
+      EXPECT_NE(std::string(refused.what()).find("config.no_user"), std::string::npos)
+          << refused.what();
+    }
+    EXPECT_EQ(host_->process().wait(), 78);
+  }
+}
+
 }  // namespace
 }  // namespace sluice::e2e
