@@ -46,7 +46,8 @@ class Host {
     directory_ = pattern;
     fs::permissions(directory_, static_cast<fs::perms>(0711));
     const std::string second = launch(program);
-    options_.token = after(second, "shown this once: ");
+    const std::string file = after(second, "admin token: in ");
+    std::ifstream(file.substr(0, file.find(" ("))) >> options_.token;
     options_.workspace = "acme";
     stop();
     // When each transaction was committed: asked afterwards.

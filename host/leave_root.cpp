@@ -119,7 +119,7 @@ pg::ServiceUser user_to_become(const wiring::Config& config) {
 
 }  // namespace
 
-BoundListeners leave_root(const wiring::Config& config) {
+BoundListeners leave_root(const wiring::Config& config, Listening listening) {
   if (::geteuid() != 0) {
     check_user(config);
     make_data_directory(config.data_directory);
@@ -127,7 +127,8 @@ BoundListeners leave_root(const wiring::Config& config) {
   }
   const wiring::Owner owner = owner_of(user_to_become(config));
   make_data_directory(config.data_directory);
-  const BoundListeners bound = bind_listeners(config);
+  BoundListeners bound;
+  if (listening == Listening::soon) bound = bind_listeners(config);
   give_directory(config.data_directory, owner);
   expect(wiring::become(owner));
   check_the_way(config.data_directory);

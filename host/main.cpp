@@ -20,6 +20,7 @@
 #include "fetch/client.hpp"
 #include "fetch/network.hpp"
 #include "fetch/own_endpoints.hpp"
+#include "first_start.hpp"
 #include "ingest/writer.hpp"
 #include "leave_root.hpp"
 #include "link/resolver.hpp"
@@ -111,54 +112,6 @@ void log_connectors(const connector::Shelved& shelved) {
   }
   for (const Error& error : shelved.errors)
     log::warning("connector.directory", {{"error", error.describe()}});
-}
-
-// One host at a time decides what an empty database gets.
-constexpr std::string_view kOneBegins =
-    "select 1 from sluice.mutex where name = 'begin' for update";
-
-struct Workspace {
-  WorkspaceId id;
-  std::string name;
-};
-
-/// The oldest workspace; the first start makes it.
-Task<Workspace> first_workspace(pg::Transaction& transaction, const wiring::Config& config) {
-  const auto existing = co_await transaction.query(
-      "select workspace_id, name from sluice.workspace order by 1 limit 1");
-  Workspace first;
-  if (!existing.empty()) {
-    first.id = existing.get<WorkspaceId>(0, 0);
-    first.name = existing.get<std::string>(0, 1);
-    co_return first;
-  }
-  const auto made = co_await transaction.query(
-      "insert into sluice.workspace (name) values ($1) returning workspace_id",
-      pg::Params(config.default_workspace));
-  first.id = made.get<WorkspaceId>(0, 0);
-  first.name = config.default_workspace;
-  co_return first;
-}
-
-/// A token for whoever started us, when the database has none yet.
-Task<std::optional<std::string>> first_token(pg::Pool& pool, const wiring::Config& config) {
-  auto connection = co_await pool.acquire();
-  auto transaction = co_await pg::Transaction::begin(*connection);
-  co_await transaction.query(kOneBegins);
-  const auto any = co_await transaction.query("select exists (select 1 from sluice.token)");
-  if (any.get<bool>(0, 0)) {
-    co_await transaction.rollback();
-    co_return std::nullopt;
-  }
-  const Workspace workspace = co_await first_workspace(transaction, config);
-  std::string token =
-      co_await api::create_token(*connection, workspace.id, "first start", api::Role::operator_);
-  nlohmann::json detail;
-  detail["role"] = api::to_string(api::Role::operator_);
-  co_await sync::audit(transaction, workspace.id, "sluiced", "token.create", "first start",
-                       std::move(detail));
-  co_await transaction.commit();
-  co_return token;
 }
 
 /// The root key: what the sources hold; made only for a database that has none, because a new key
@@ -360,7 +313,7 @@ class Host {
                                      *pages_,    *steps_,       kVersion};
     api_ = std::make_unique<api::Api>(api_services);
     listen();
-    const std::optional<std::string> token = run_now(first_token(pools_.changing, config_));
+    const std::optional<ShownToken> token = run_now(first_token(pools_.changing, config_));
     run_now(sync::renew_views_left_behind(pools_.changing));
     fmt::print("sluiced {} listening on {}://{}:{}\n", kVersion,
                config_.listen_tls_certificate.empty() ? "http" : "https", config_.listen_address,
@@ -369,7 +322,7 @@ class Host {
       fmt::print("for Prometheus and probes: http://{}:{}/metrics\n", config_.watch_address,
                  watch_server_->port());
     }
-    if (token) fmt::print("admin token, shown this once: {}\n", *token);
+    if (token) fmt::print("{}\n", token->text);
     std::fflush(stdout);
   }
 
@@ -566,6 +519,7 @@ void block_stop_signals() {
 }
 
 int run_host(const wiring::Config& config, const std::function<void()>& wait_for_stop) {
+  if (config.reset_operator_token) return reset_operator_token(config);
   const BoundListeners bound = leave_root(config);
   expect(vault::harden_process());
   std::signal(SIGPIPE, SIG_IGN);

@@ -251,6 +251,12 @@ std::string configuration(const ClusterOptions& options, bool lz4) {
   return text;
 }
 
+std::string conninfo_at(const fs::path& socket, const std::string& user,
+                        const std::string& database) {
+  return fmt::format("host={} port=5432 user={} dbname={}", quoted(socket.string()), quoted(user),
+                     quoted(database));
+}
+
 struct Server {
   ClusterOptions options;
   fs::path binaries;
@@ -275,9 +281,7 @@ struct Server {
   }
 
   [[nodiscard]] std::string conninfo(const fs::path& socket, const std::string& database) const {
-    const auto quote = [](const std::string& value) { return quoted(value); };
-    return fmt::format("host={} port=5432 user={} dbname={}", quote(socket.string()),
-                       quote(options.superuser), quote(database));
+    return conninfo_at(socket, options.superuser, database);
   }
 
   // In a folder of its own that takes the right name when it is complete.
@@ -506,6 +510,10 @@ Result<Cluster> Cluster::start(ClusterOptions options) {
     return error;
   }
   return Cluster(std::move(state));
+}
+
+std::string Cluster::conninfo_of(const ClusterOptions& options) {
+  return conninfo_at(fs::absolute(options.socket_directory), options.superuser, options.database);
 }
 
 Result<void> Cluster::end_before_hand_over(const fs::path& directory, uid_t next_owner) {

@@ -47,6 +47,8 @@ class Cluster {
   /// stop() does. Errors: "cluster.in_use", "cluster.bad_directory".
   static Result<void> end_before_hand_over(const std::filesystem::path& directory,
                                            uid_t next_owner);
+  /// Of one that another process runs.
+  [[nodiscard]] static std::string conninfo_of(const ClusterOptions& options);
   Cluster(Cluster&&) noexcept;
   Cluster& operator=(Cluster&&) = delete;
   ~Cluster();

@@ -17,6 +17,7 @@ namespace sluice::wiring {
 struct Config {
   std::filesystem::path data_directory;
   std::string data_user;  ///< as whom a host that root started works; empty: one that hosts share
+  bool reset_operator_token = false;  ///< --reset-operator-token: no setting, that alone is done
   std::string listen_address = "127.0.0.1";
   std::uint16_t listen_port = 8420;                    ///< 0: any free port, printed at start
   std::string listen_tls_certificate, listen_tls_key;  ///< PEM files; both or none

@@ -70,7 +70,9 @@ void print_help(const std::string& version) {
   fmt::print(
       "sluiced {} - pulls vendors' data into one linked store\n\n"
       "  sluiced [--config FILE] [--data DIRECTORY] [--listen ADDRESS:PORT] [--set "
-      "KEY=VALUE]...\n\n"
+      "KEY=VALUE]...\n"
+      "  sluiced [--data DIRECTORY] --reset-operator-token    makes a new operator's token for who "
+      "lost the first\n\n"
       "Without any configuration it runs a private PostgreSQL in its data directory. Settings come "
       "from a JSON\n"
       "file, from SLUICE_… variables (SLUICE_DATABASE_URL) and from --set, in this order; the last "
@@ -128,12 +130,15 @@ class Shell final : public Poco::Util::ServerApplication {
     add(options, "data", "DIRECTORY", "data.directory");
     add(options, "listen", "ADDRESS:PORT", "listen.address and listen.port");
     add(options, "set", "KEY=VALUE", "any setting");
+    add(options, "reset-operator-token", "",
+        "make a new operator's token for who has lost the first, which is revoked");
   }
 
   void handleOption(const std::string& name, const std::string& value) override {
     Poco::Util::Application::handleOption(name, value);
     if (name == "help") help_ = true;
     if (name == "version") show_version_ = true;
+    if (name == "reset-operator-token") reset_operator_token_ = true;
     if (name == "config") file_ = value;
     if (name == "data") settings_.push_back("data.directory=" + value);
     if (name == "set") settings_.push_back(value);
@@ -160,11 +165,12 @@ class Shell final : public Poco::Util::ServerApplication {
       complain(error);
       return exit_code(error);
     }
-    const Result<Config> config = read_config(file_, read_environment(), settings_);
+    Result<Config> config = read_config(file_, read_environment(), settings_);
     if (!config) {
       complain(config.error());
       return exit_code(config.error());
     }
+    config->reset_operator_token = reset_operator_token_;
     set_up_logging(*config);
     try {
       return program_(*config, [this] { waitForTerminationRequest(); });
@@ -191,6 +197,7 @@ class Shell final : public Poco::Util::ServerApplication {
   Program program_;
   bool help_ = false;
   bool show_version_ = false;
+  bool reset_operator_token_ = false;
   std::string file_;
   std::vector<std::string> settings_;
 };

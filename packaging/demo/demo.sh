@@ -71,7 +71,7 @@ ready() {
 }
 until_true 120 "the host" ready
 SLUICE_URL=$(sed -n 's/.*listening on \(http[^ ]*\).*/\1/p' "$directory/sluiced.out")
-SLUICE_TOKEN=$(sed -n 's/.*shown this once: //p' "$directory/sluiced.out")
+SLUICE_TOKEN=$(cat "$directory/data/operator.token")
 export SLUICE_URL SLUICE_TOKEN SLUICE_WORKSPACE=acme
 cat "$directory/sluiced.out" >&2
 

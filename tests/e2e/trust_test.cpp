@@ -252,5 +252,75 @@ TEST_F(LeavesRoot, a_user_who_is_not_there_or_is_root_stops_the_start) {
   }
 }
 
+// Where nobody reads along, what is printed may be kept for ever: then it holds no token.
+TEST_F(Trust, the_first_token_is_in_a_file_and_in_no_log) {
+  host_->start();
+  const fs::path file = data() / "operator.token";
+  ASSERT_TRUE(host_->token().starts_with("slc_")) << host_->token();
+  EXPECT_EQ(read_file(file), host_->token() + "\n");
+  EXPECT_EQ(facts_of(file).st_mode & 07777, 0600u);
+  EXPECT_EQ(facts_of(file).st_uid, facts_of(data()).st_uid);
+  for (const std::string& said : {read_file(directory_ / "host.1.out"), host_->log()}) {
+    EXPECT_EQ(said.find("slc_"), std::string::npos) << said;
+    EXPECT_NE(said.find(file.string()), std::string::npos) << said;
+  }
+  EXPECT_TRUE(has_answered());
+}
+
+TEST_F(Trust, who_lost_the_first_token_gets_another_and_the_first_is_revoked) {
+  host_->start();
+  const std::string first = host_->token();
+  json body;
+  body["name"] = "a second operator";
+  body["role"] = "operator";
+  const std::string other = host_->client().send("POST", "/tokens", body).at("token");
+  const auto reset = [this] {
+    Launch launch;
+    launch.program = std::string(SLUICE_BINARY_DIR) + "/bin/sluiced";
+    launch.arguments = {"--data", data().string(), "--reset-operator-token"};
+    launch.output = directory_ / "reset.out";
+    launch.errors = directory_ / "reset.err";
+    Process process(launch);
+    EXPECT_EQ(process.wait(), 0) << read_file(launch.errors);
+    EXPECT_EQ(read_file(launch.output).find("slc_"), std::string::npos);
+    std::string token = read_file(data() / "operator.token");
+    while (token.ends_with('\n')) token.pop_back();
+    return token;
+  };
+  const auto answers = [this](const std::string& token) {
+    Ask ask;
+    ask.path = "/v1/workspaces";
+    ask.token = token;
+    return perform(host_->url(), ask).status;
+  };
+  const std::string second = reset();  // beside the host that runs
+  EXPECT_NE(second, first);
+  EXPECT_EQ(answers(second), 200);
+  EXPECT_EQ(answers(first), 401);
+  EXPECT_EQ(answers(other), 200) << "what people made is theirs";
+  EXPECT_EQ(host_->stop(), 0);
+  const std::string third = reset();  // and without one
+  host_->start();
+  EXPECT_EQ(answers(third), 200);
+  EXPECT_EQ(answers(second), 401);
+  EXPECT_EQ(host_->count("select count(*) from sluice.audit where actor = 'sluiced' and action = "
+                         "'token.revoke'"),
+            2);
+  EXPECT_EQ(host_->count("select count(*) from sluice.audit where actor = 'sluiced' and action = "
+                         "'token.create'"),
+            3);
+}
+
+TEST_F(Trust, nothing_is_made_where_there_is_no_host_to_reset) {
+  Launch launch;
+  launch.program = std::string(SLUICE_BINARY_DIR) + "/bin/sluiced";
+  launch.arguments = {"--data", (directory_ / "nothing").string(), "--reset-operator-token"};
+  launch.output = directory_ / "reset.out";
+  launch.errors = directory_ / "reset.err";
+  Process process(launch);
+  EXPECT_EQ(process.wait(), 73) << read_file(launch.errors);
+  EXPECT_FALSE(fs::exists(directory_ / "nothing"));
+}
+
 }  // namespace
 }  // namespace sluice::e2e

@@ -228,14 +228,21 @@ void Host::start(const std::string& failpoints) {
   if (!ready || at == std::string::npos)
     throw std::runtime_error("the host does not start: " + log());
   url_ = output.substr(at + 13, output.find('\n', at) - at - 13);
-  // The token's line follows at the first start.
+  // The token's line follows at the first start: where it is, or itself from an older version.
   if (token_.empty() && first_of_its_database) {
+    const auto said = [&](const std::string& before, const std::string& behind) {
+      const std::string text = read_file(launch.output);
+      const auto begin = text.find(before);
+      const auto end = begin == std::string::npos ? begin : text.find(behind, begin);
+      if (end == std::string::npos) return std::string();
+      return text.substr(begin + before.size(), end - begin - before.size());
+    };
     eventually(std::chrono::seconds(5), [&] {
-      return read_file(launch.output).find("shown this once: ") != std::string::npos;
+      const std::string file = said("admin token: in ", " (");
+      token_ = file.empty() ? said("shown this once: ", "\n") : read_file(file);
+      while (token_.ends_with('\n')) token_.pop_back();
+      return !token_.empty();
     });
-    const std::string with_token = read_file(launch.output);
-    const auto token_at = with_token.find("shown this once: ") + 17;
-    token_ = with_token.substr(token_at, with_token.find('\n', token_at) - token_at);
   }
 }
 
