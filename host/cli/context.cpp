@@ -10,6 +10,7 @@
 #include <iostream>
 
 #include "base/exact_json.hpp"
+#include "cli/in_clear.hpp"
 
 namespace sluice::cli {
 
@@ -77,6 +78,13 @@ Client Context::client() const {
   if (token.empty()) {
     throw Failure(Error(ErrorKind::denied, "token.missing", "no token",
                         "Use --token, SLUICE_TOKEN or ~/.config/sluice/token"));
+  }
+  if (!insecure && goes_in_clear(url)) {
+    throw Failure(Error(ErrorKind::denied, "cli.token_in_clear",
+                        "the token would go to " + url +
+                            " without TLS, for everybody on the way to read, so nothing was sent",
+                        "Use https://… (listen.tls_certificate at the host), or a tunnel to "
+                        "127.0.0.1; or say --insecure or SLUICE_INSECURE=1"));
   }
   return Client({url, token, workspace, ca_file});
 }

@@ -28,6 +28,7 @@ struct Context {
   std::string workspace = environment("SLUICE_WORKSPACE", "main");
   std::string ca_file = environment("SLUICE_CA_FILE", "");
   bool as_json = false;
+  bool insecure = !environment("SLUICE_INSECURE", "").empty();  ///< the token may go in clear
   int exit = 0;  ///< what the program ends with when nothing failed; a command may set it
 
   [[nodiscard]] Client client() const;

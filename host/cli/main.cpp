@@ -22,6 +22,8 @@ int run(int argc, char** argv) {
   app.add_option("--ca-file", context.ca_file,
                  "SLUICE_CA_FILE; who vouches for the host's certificate, if not the system");
   app.add_option("-w,--workspace", context.workspace, "SLUICE_WORKSPACE; main otherwise");
+  app.add_flag("--insecure", context.insecure,
+               "send the token in clear also to another machine; SLUICE_INSECURE=1");
   app.add_flag("--json", context.as_json, "print the host's JSON");
   add_connector(app, context);
   add_connection(app, context);

@@ -381,9 +381,9 @@ Result<Config> read_config(const std::filesystem::path& file,
                            const std::vector<std::string>& settings) {
   // Variables of ours that are no settings.
   static constexpr std::string_view kNotSettings[] = {
-      "SLUICE_ROOT_KEY", "SLUICE_FAILPOINTS", "SLUICE_FAIL_STATEMENT",
-      "SLUICE_TOKEN",    "SLUICE_URL",        "SLUICE_WORKSPACE",
-      "SLUICE_CONFIG",   "SLUICE_PRESET",     "SLUICE_TEST_PG"};
+      "SLUICE_ROOT_KEY", "SLUICE_FAILPOINTS", "SLUICE_FAIL_STATEMENT", "SLUICE_TOKEN",
+      "SLUICE_URL",      "SLUICE_WORKSPACE",  "SLUICE_CONFIG",         "SLUICE_PRESET",
+      "SLUICE_TEST_PG",  "SLUICE_INSECURE",   "SLUICE_CA_FILE"};
   Config config;
   config.data_directory = default_data_directory(environment);
   std::filesystem::path chosen = file;

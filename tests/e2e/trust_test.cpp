@@ -322,5 +322,32 @@ TEST_F(Trust, nothing_is_made_where_there_is_no_host_to_reset) {
   EXPECT_FALSE(fs::exists(directory_ / "nothing"));
 }
 
+// The token would be read on its way: nothing is even dialled (192.0.2.0/24 is nobody's).
+TEST_F(Trust, the_command_line_sends_no_token_in_clear_to_another_machine) {
+  const auto said = [this](const std::string& url, std::vector<std::string> more = {},
+                           std::map<std::string, std::string> environment = {}) {
+    more.insert(more.begin(), "status");
+    return run_sluice(directory_, url, "slc_1_1_x", std::move(more), std::move(environment));
+  };
+  for (const char* url :
+       {"http://192.0.2.1:1", "http://sluice.example.com:1", "HTTP://192.0.2.1:1", "192.0.2.1:1",
+        "http://127.0.0.1@192.0.2.1:1", "http://127.0.0.1.example.com:1", "http://[2001:db8::1]:1",
+        "http://[::ffff:192.0.2.1]:1", "http://localhost.example.com:1"}) {
+    const Said refused = said(url);
+    EXPECT_EQ(refused.code, 77) << url << refused.errors;
+    EXPECT_NE(refused.errors.find("cli.token_in_clear"), std::string::npos)
+        << url << refused.errors;
+    EXPECT_EQ(refused.errors.find("slc_1_1_x"), std::string::npos);
+  }
+  for (const char* url : {"http://127.0.0.1:1", "http://localhost:1", "http://[::1]:1",
+                          "http://127.8.9.1:1", "https://127.0.0.1:1"}) {
+    const Said tried = said(url);
+    EXPECT_EQ(tried.code, 69) << url << tried.errors;
+  }
+  // Asked for by the word: it is tried.
+  EXPECT_EQ(said("http://sluice.invalid:1", {"--insecure"}).code, 69);
+  EXPECT_EQ(said("http://sluice.invalid:1", {}, {{"SLUICE_INSECURE", "1"}}).code, 69);
+}
+
 }  // namespace
 }  // namespace sluice::e2e
