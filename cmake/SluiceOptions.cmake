@@ -16,6 +16,11 @@ if(NOT CMAKE_BUILD_TYPE)
   set(CMAKE_BUILD_TYPE RelWithDebInfo CACHE STRING "" FORCE)
 endif()
 
+option(SLUICE_FAILPOINTS "Places where tests let the host crash (SLUICE_FAILPOINTS=…); a package has none" ON)
+if(NOT SLUICE_FAILPOINTS)
+  add_compile_definitions(SLUICE_NO_FAILPOINTS)
+endif()
+
 set(SLUICE_SANITIZE "" CACHE STRING "Sanitizers, as GCC names them: address,undefined or thread")
 option(SLUICE_WERROR "Warnings are errors (the ci preset)" OFF)
 
@@ -26,6 +31,23 @@ if(SLUICE_CCACHE)
   set(CMAKE_CXX_COMPILER_LAUNCHER "${CMAKE_COMMAND}" -E env
       CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime
       "${SLUICE_CCACHE}")
+endif()
+
+# What makes a fault of ours harder to use, in everything that is built without sanitizers (which do more, and do
+# not go with some of it). packaging/check-hardening.sh looks whether it arrived.
+if(NOT SLUICE_SANITIZE)
+  include(CheckCXXCompilerFlag)
+  foreach(flag -fstack-protector-strong -fstack-clash-protection -fcf-protection)
+    string(MAKE_C_IDENTIFIER "SLUICE_HAS${flag}" has)
+    check_cxx_compiler_flag(${flag} ${has})  # the last one is for x86 alone
+    if(${has})
+      add_compile_options(${flag})
+    endif()
+  endforeach()
+  # Level 3 needs GCC 12 or Clang 9, and glibc 2.34; it counts with optimisation only.
+  add_compile_options($<$<NOT:$<CONFIG:Debug>>:-U_FORTIFY_SOURCE> $<$<NOT:$<CONFIG:Debug>>:-D_FORTIFY_SOURCE=3>)
+  add_link_options(-Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack
+    $<$<STREQUAL:$<TARGET_PROPERTY:TYPE>,EXECUTABLE>:-pie>)
 endif()
 
 # Carried by every target of ours through sluice_warnings / sluice_sanitizers (INTERFACE libraries).

@@ -33,9 +33,15 @@ struct Armed {
   std::atomic<int> passed{0};
 };
 
+#ifndef SLUICE_NO_FAILPOINTS
+const char* from_environment() { return std::getenv("SLUICE_FAILPOINTS"); }
+#else
+const char* from_environment() { return nullptr; }
+#endif
+
 std::list<Armed> read_environment() {
   std::list<Armed> points;
-  const char* text = std::getenv("SLUICE_FAILPOINTS");
+  const char* text = from_environment();
   if (text == nullptr) return points;
   std::string_view rest(text);
   while (!rest.empty()) {
@@ -65,7 +71,7 @@ std::function<void(std::string_view)>& observer() {
   return current;
 }
 
-bool armed_by_environment() { return std::getenv("SLUICE_FAILPOINTS") != nullptr; }
+bool armed_by_environment() { return from_environment() != nullptr; }
 
 }  // namespace
 

@@ -45,7 +45,9 @@ Wanted& wanted() {
 
 }  // namespace
 
+#ifndef SLUICE_NO_FAILPOINTS
 bool watches_statements() { return wanted_file() != nullptr; }
+#endif
 
 StatementFault next_statement(std::string_view sql) {
   Wanted& current = wanted();

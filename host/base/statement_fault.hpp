@@ -17,7 +17,11 @@ enum class StatementFault {
 ///   is
 ///                    free, so that the same can be asked for again
 /// Which one it was is written into a file beside it, ".hit". Without the variable: false.
+#ifndef SLUICE_NO_FAILPOINTS
 [[nodiscard]] bool watches_statements();
+#else
+[[nodiscard]] constexpr bool watches_statements() { return false; }  // as in base/failpoint.hpp
+#endif
 [[nodiscard]] StatementFault next_statement(std::string_view sql);
 
 }  // namespace sluice::failpoint

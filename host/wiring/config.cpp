@@ -384,6 +384,16 @@ Result<Config> read_config(const std::filesystem::path& file,
       "SLUICE_ROOT_KEY", "SLUICE_FAILPOINTS", "SLUICE_FAIL_STATEMENT", "SLUICE_TOKEN",
       "SLUICE_URL",      "SLUICE_WORKSPACE",  "SLUICE_CONFIG",         "SLUICE_PRESET",
       "SLUICE_TEST_PG",  "SLUICE_INSECURE",   "SLUICE_CA_FILE"};
+#ifdef SLUICE_NO_FAILPOINTS
+  for (const char* const name : {"SLUICE_FAILPOINTS", "SLUICE_FAIL_STATEMENT"}) {
+    if (!environment.contains(name)) continue;
+    return fail(ErrorKind::bad_input, "config.no_failpoints",
+                fmt::format("environment variable {}: this build has no failpoints, which are for "
+                            "tests",
+                            name),
+                "Leave it out");
+  }
+#endif
   Config config;
   config.data_directory = default_data_directory(environment);
   std::filesystem::path chosen = file;

@@ -25,6 +25,16 @@ class ConfigFile : public ::testing::Test {
   std::filesystem::path path_;
 };
 
+TEST_F(ConfigFile, a_package_refuses_failpoints_and_a_build_for_tests_takes_them) {
+  const auto config = read_config({}, {{"SLUICE_FAILPOINTS", "a.name=kill"}}, {});
+#ifdef SLUICE_NO_FAILPOINTS
+  ASSERT_FALSE(config);
+  EXPECT_EQ(config.error().code, "config.no_failpoints");
+#else
+  EXPECT_TRUE(config);
+#endif
+}
+
 TEST_F(ConfigFile, without_anything_every_setting_has_its_default) {
   const auto config = read_config({}, {{"HOME", "/home/ann"}}, {});
   ASSERT_TRUE(config);
