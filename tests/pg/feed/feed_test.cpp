@@ -63,7 +63,9 @@ TEST_F(FeedTest, APageOfLargeChangesEndsWhereItIsFull) {
       found.push_back(page->changes.size());
       query.cursor = page->cursor;
       more = page->has_more;
-      if (!page->changes.empty()) EXPECT_EQ(page->changes.front().changed.size(), 1'000'018U);
+      if (!page->changes.empty()) {
+        EXPECT_EQ(page->changes.front().changed.size(), 1'000'018U);
+      }
     }
     EXPECT_EQ(found, (std::vector<std::size_t>{5, 5, 2}));
   }
