@@ -21,8 +21,14 @@ constexpr std::uint32_t v4(std::uint32_t a, std::uint32_t b, std::uint32_t c, st
   return a << 24 | b << 16 | c << 8 | d;
 }
 
-// IANA special-purpose registry, the parts a vendor can never live in.
+constexpr std::string_view kMetadata = "cloud metadata";
+
+// First the services that hand a machine its own credentials, wherever a cloud put them: some stand
+// in networks that an admin may open, one is public. Then the IANA special-purpose registry, the
+// parts a vendor can never live in.
 constexpr std::array kRangesV4 = {
+    RangeV4{v4(100, 100, 100, 200), 32, kMetadata},  // Alibaba
+    RangeV4{v4(168, 63, 129, 16), 32, kMetadata},    // Azure
     RangeV4{v4(0, 0, 0, 0), 8, "this network"},
     RangeV4{v4(10, 0, 0, 0), 8, "private network", Opened::by_private},
     RangeV4{v4(100, 64, 0, 0), 10, "carrier-grade NAT", Opened::by_private},
@@ -47,8 +53,29 @@ struct RangeV6 {
   Opened opened = Opened::never;
 };
 
+/// fd00:<second>:<third>::<last>
+constexpr std::array<std::uint8_t, 16> metadata_v6(std::uint16_t second, std::uint16_t third,
+                                                   std::uint16_t last) {
+  std::array<std::uint8_t, 16> out{0xfd, 0x00};
+  const auto put = [&out](std::size_t at, std::uint16_t part) {
+    out[at] = static_cast<std::uint8_t>(part >> 8);
+    out[at + 1] = static_cast<std::uint8_t>(part & 0xff);
+  };
+  put(2, second);
+  put(4, third);
+  put(14, last);
+  return out;
+}
+
 // More specific ranges first: the first that matches names the reason.
 constexpr std::array kRangesV6 = {
+    RangeV6{metadata_v6(0x0ec2, 0, 0x0254), 128, kMetadata},       // Amazon
+    RangeV6{metadata_v6(0x0ec2, 0, 0x0023), 128, kMetadata},       // Amazon, of a pod
+    RangeV6{metadata_v6(0x0042, 0, 0x0042), 128, kMetadata},       // Scaleway
+    RangeV6{metadata_v6(0xa9fe, 0xa9fe, 0x0001), 128, kMetadata},  // Akamai
+    RangeV6{{0xfd, 0x20, 0x00, 0xce, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x02, 0x54},
+            128,
+            kMetadata},  // Google
     RangeV6{{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1}, 128, "loopback", Opened::by_loopback},
     RangeV6{{0}, 128, "unspecified"},
     RangeV6{{0}, 96, "v4-compatible"},

@@ -38,8 +38,8 @@ class Nat64Prefix {
 /// Why `address` must not be dialled ("loopback", "link-local (cloud metadata)", …); nullopt: it
 /// may be. Addresses that carry another one inside are judged by that one: v4-mapped, and those of
 /// `nat64`, which must be public, whatever was allowed here, since they lie in another network.
-/// Tunnels (other NAT64, Teredo, 6to4), documentation, multicast, link-local and reserved ranges
-/// are refused whatever was allowed.
+/// Clouds' metadata services, tunnels (other NAT64, Teredo, 6to4), documentation, multicast,
+/// link-local and reserved ranges are refused whatever was allowed.
 [[nodiscard]] std::optional<std::string_view> address_refusal(
     const asio::ip::address& address, AddressAllowance allowance,
     std::span<const Nat64Prefix> nat64 = {});

@@ -130,6 +130,24 @@ TEST(EgressPolicy, OpensOnlyWhatTheAllowanceNames) {
   EXPECT_TRUE(address_refusal(asio::ip::make_address("169.254.169.254"), own)) << "never opened";
 }
 
+// They stand in the very networks that an admin opens, or among public addresses.
+TEST(EgressPolicy, NoAllowanceOpensTheMetadataOfACloud) {
+  AddressAllowance all;
+  all.loopback = all.private_networks = true;
+  for (const AddressAllowance& allowance : {AddressAllowance(), all}) {
+    for (const char* text :
+         {"100.100.100.200", "168.63.129.16", "::ffff:100.100.100.200", "::ffff:168.63.129.16",
+          "fd00:ec2::254", "fd00:ec2::23", "fd20:ce::254", "fd00:42::42", "fd00:a9fe:a9fe::1"})
+      EXPECT_EQ(address_refusal(asio::ip::make_address(text), allowance), "cloud metadata") << text;
+  }
+  const std::vector<Nat64Prefix> nat64 = {Nat64Prefix::well_known()};
+  EXPECT_EQ(address_refusal(asio::ip::make_address("64:ff9b::a83f:8110"), all, nat64),
+            "cloud metadata");
+  for (const char* beside : {"100.100.100.199", "168.63.129.17", "fd00:ec2::255", "fd20:ce::253",
+                             "fd00:42::43", "fd00:a9fe:a9fe::2"})
+    EXPECT_FALSE(address_refusal(asio::ip::make_address(beside), all)) << beside;
+}
+
 TEST(EgressPolicy, JudgesTheAddressInsideANat64OneAndOnlyBehindAPrefixOfThisNetwork) {
   const auto own = Nat64Prefix::parse("2001:db8:64::/48");
   ASSERT_TRUE(own);
