@@ -14,116 +14,38 @@
 namespace sluice::fetch {
 namespace {
 
+using Byte = unsigned char;
+using Fold = std::array<Byte, 256>;
+
 bool is_base64(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '+' ||
          c == '/' || c == '-' || c == '_';
 }
 
-/// One character of a text, as somebody wrote it.
-struct Written {
-  Utf8 character;
-  std::size_t length = 0;  ///< of how it is written; 0: it is not written so
-};
-
-Written one_character(char c, std::size_t length) {
-  Written out;
-  out.character.bytes[0] = c;
-  out.character.size = 1;
-  out.length = length;
-  return out;
-}
-
-constexpr std::size_t kBackslashesMax = 16;  ///< JSON within JSON within JSON within JSON
-
-/// \uXXXX or a pair of them, \/, \\, \" and the like; behind further backslashes.
-Written json_escape(std::string_view text) {
-  Written out;
-  text = text.substr(0, 2 * kBackslashesMax + 10);
-  std::size_t at = text.find_first_not_of('\\');
-  if (at != std::string_view::npos && at > kBackslashesMax) return out;
-  if (at == 0 || text.empty() || text.front() != '\\') return out;
-  if (at == std::string_view::npos || text[at] == '"' || text[at] == '/') {
-    // A run of backslashes that ends here stands for one.
-    const bool is_backslash = at == std::string_view::npos;
-    return is_backslash ? one_character('\\', text.size()) : one_character(text[at], at + 1);
-  }
-  if (text[at] != 'u' || text.size() < at + 5) return one_character('\\', at);
-  auto code = hex_number(text.substr(at + 1, 4));
-  if (!code) return out;
-  std::size_t end = at + 5;
-  if (is_high_half(*code)) {
-    const std::string_view rest = text.substr(end);
-    const std::size_t next = rest.find_first_not_of('\\');
-    if (next == 0 || next == std::string_view::npos || rest.size() < next + 5 || rest[next] != 'u')
-      return out;
-    const auto low = hex_number(rest.substr(next + 1, 4));
-    if (!low || !is_low_half(*low)) return out;
-    code = of_halves(*code, *low);
-    end += next + 5;
-  }
-  out.character = utf8_of(*code);
-  out.length = end;
-  return out;
-}
-
-constexpr int kPercentsMax = 3;
-
-/// %XX, or %25XX, where a '%' was encoded again, so many times.
-Written percent_escape(std::string_view text, int again) {
-  Written out;
-  if (text.empty() || text.front() != '%') return out;
-  std::size_t at = 1;
-  for (int time = 0; time < again; ++time, at += 2)
-    if (text.substr(at, 2) != "25") return out;
-  if (text.size() < at + 2) return out;
-  const auto byte = hex_number(text.substr(at, 2));
-  if (!byte) return out;
-  return one_character(static_cast<char>(static_cast<unsigned char>(*byte)), at + 2);
-}
-
-char base64_standard(char c) {
+constexpr char base64_standard(char c) {
   if (c == '-') return '+';
   return c == '_' ? '/' : c;
 }
 
-char lower_hex(char c) { return c >= 'A' && c <= 'F' ? static_cast<char>(c - 'A' + 'a') : c; }
+constexpr char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
 
-/// How much of `text` is the needle, its characters written in any way; 0: it does not begin with
-/// it. `same`
-/// makes of a character what is compared; `work` counts the looks.
-template <class Same>
-std::size_t length_of(std::string_view text, std::string_view needle, Same same,
-                      std::size_t& work) {
-  std::size_t at = 0, matched = 0;
-  while (matched < needle.size()) {
-    ++work;
-    if (at >= text.size()) return 0;
-    const std::string_view rest = text.substr(at);
-    const auto take = [&](const Written& written) {
-      const Utf8& character = written.character;
-      if (written.length == 0 || character.size > needle.size() - matched) return false;
-      for (std::size_t i = 0; i < character.size; ++i) {
-        if (same(character.bytes[i]) != same(needle[matched + i])) return false;
-      }
-      matched += character.size;
-      at += written.length;
-      return true;
-    };
-    if (rest.front() == '\\' && take(json_escape(rest))) continue;
-    bool is_percent = false;  // "%2561" may be "%61" or "a"
-    for (int again = kPercentsMax; again >= 0 && !is_percent && rest.front() == '%'; --again)
-      is_percent = take(percent_escape(rest, again));
-    if (is_percent) continue;
-    if (rest.front() == '\0' && matched > 0) {  // UTF-16
-      ++at;
-      continue;
-    }
-    if (same(rest.front()) != same(needle[matched])) return 0;
-    ++at;
-    ++matched;
-  }
-  return at;
+template <class Of>
+constexpr Fold fold_by(Of of) {
+  Fold fold{};
+  for (std::size_t i = 0; i < fold.size(); ++i)
+    fold[i] = static_cast<Byte>(of(static_cast<char>(i)));
+  return fold;
 }
+
+/// What is compared of a character, by Masks::Kind.
+constexpr std::array<Fold, 3> kFolds = {fold_by([](char c) { return c; }), fold_by(base64_standard),
+                                        fold_by(lower)};
+/// The same for all kinds, for a first look.
+constexpr Fold kAnyFold = fold_by([](char c) { return lower(base64_standard(c)); });
+
+const Fold& fold_of(Masks::Kind kind) { return kFolds[static_cast<std::size_t>(kind)]; }
+
+Byte byte_at(std::string_view text, std::size_t at) { return static_cast<Byte>(text[at]); }
 
 /// The characters at the ends of an encoded text hold bits of it, too. One that is the end of an
 /// escape stays, so that JSON stays JSON.
@@ -138,27 +60,694 @@ void cover(std::string& text, std::size_t from, std::size_t to, bool with_ends) 
   std::memset(text.data() + from, '*', to - from);
 }
 
-/// Of a text of n bytes n times this, and a million: a vendor's answer that takes more was made to.
-constexpr std::size_t kLooksOfAByte = 8;
-constexpr std::size_t kLooksFree = 1'000'000;
+/// Finds needles in characters that are handed in block by block. A look at the last eight
+/// characters says where a needle may begin; from there on it is followed as Knuth, Morris and
+/// Pratt do, which looks at no character twice for one needle but where it falls back over what it
+/// had matched. So what a vendor makes up costs no more than twice what any text does.
+class Finder {
+ public:
+  enum class Of { text_as_it_is, decoded };
+
+  Finder(const std::vector<Masks::Needle>& needles, Of of) {
+    for (const Masks::Needle& needle : needles) {
+      if (of == Of::decoded ? !needle.decoded : !needle.as_it_is) continue;
+      const std::string_view text = needle.text.view();
+      Followed followed;
+      followed.needle = &needle;
+      for (std::size_t i = 0; i < kMaskBytesMin; ++i)
+        followed.anchor = followed.anchor << 8 | kAnyFold[byte_at(text, i)];
+      const std::size_t hash = hash_of(followed.anchor);
+      maybe_[hash / 64] |= std::uint64_t{1} << hash % 64;
+      std::uint16_t& bucket = buckets_[hash % kBuckets];
+      followed.next_in_bucket = bucket;
+      size_max_ = std::max(size_max_, text.size());
+      followed_.push_back(followed);
+      bucket = static_cast<std::uint16_t>(followed_.size());
+    }
+  }
+
+  [[nodiscard]] std::size_t size_max() const { return size_max_; }  ///< of the longest needle
+  [[nodiscard]] std::uint64_t looked() const { return looked_; }
+
+  /// Goes on with chars[from] to chars[end - 1]; those before are the last that it had.
+  /// `found(needle, i)`: one ends with chars[i].
+  template <class Found>
+  void scan(const Byte* chars, std::size_t from, std::size_t end, Found found) {
+    looked_ += end - from;
+    std::uint64_t window = window_;
+    for (std::size_t i = from; i < end; ++i) {
+      if (active_.empty()) i = likely(chars, i, end, window);
+      if (active_.size() == 1) i = along(chars, i, end, window);
+      if (i == end) break;
+      const Byte c = chars[i];
+      window = window << 8 | kAnyFold[c];
+      if (!active_.empty()) follow(c, i, found);
+      const std::size_t hash = hash_of(window);
+      if (is_likely(hash)) begin(window, hash, chars, i, found);
+    }
+    window_ = window;
+  }
+
+ private:
+  static constexpr std::size_t kBuckets = 256;
+  struct Followed {
+    const Masks::Needle* needle = nullptr;
+    std::uint64_t anchor = 0;  ///< its first eight characters, folded for all kinds
+    std::uint16_t next_in_bucket = 0;
+    std::size_t matched = 0;  ///< 0: not followed
+  };
+
+  /// So many bits that nobody makes up a text of which every place looks like a beginning.
+  static std::size_t hash_of(std::uint64_t window) { return window * 0x9E3779B97F4A7C15u >> 48; }
+
+  [[nodiscard]] bool is_likely(std::size_t hash) const {
+    return (maybe_[hash / 64] >> hash % 64 & 1) != 0;
+  }
+
+  /// The next with which eight characters end that a needle may begin with, or `end`; `window`: the
+  /// eight before it.
+  std::size_t likely(const Byte* chars, std::size_t i, std::size_t end,
+                     std::uint64_t& window) const {
+    std::uint64_t before = window;
+    for (; i < end; ++i) {
+      const std::uint64_t next = before << 8 | kAnyFold[chars[i]];
+      if (is_likely(hash_of(next))) break;
+      before = next;
+    }
+    window = before;
+    return i;
+  }
+
+  /// Goes on with the one needle that is followed while nothing else happens.
+  std::size_t along(const Byte* chars, std::size_t i, std::size_t end, std::uint64_t& window) {
+    Followed& followed = followed_[active_.front()];
+    const std::string_view text = followed.needle->text.view();
+    const Fold& fold = fold_of(followed.needle->kind);
+    std::size_t matched = followed.matched;
+    std::uint64_t before = window;
+    for (; i < end && matched + 1 < text.size(); ++i, ++matched) {
+      const Byte c = chars[i];
+      const std::uint64_t next = before << 8 | kAnyFold[c];
+      if (fold[c] != byte_at(text, matched) || is_likely(hash_of(next))) break;
+      before = next;
+    }
+    looked_ += matched - followed.matched;
+    followed.matched = matched;
+    window = before;
+    return i;
+  }
+
+  template <class Found>
+  void follow(Byte c, std::size_t i, Found& found) {
+    std::size_t kept = 0;
+    for (const std::uint16_t at : active_) {
+      Followed& followed = followed_[at];
+      const Masks::Needle& needle = *followed.needle;
+      const std::string_view text = needle.text.view();
+      const Byte wanted = fold_of(needle.kind)[c];
+      std::size_t matched = followed.matched;
+      ++looked_;
+      while (matched >= kMaskBytesMin && byte_at(text, matched) != wanted) {
+        matched = needle.borders[matched];
+        ++looked_;
+      }
+      if (matched >= kMaskBytesMin) ++matched;
+      if (matched == text.size()) {
+        found(needle, i);
+        matched = needle.borders[matched];
+      }
+      // With less than that it is begin() that sees when it goes on.
+      followed.matched = matched >= kMaskBytesMin ? matched : 0;
+      if (followed.matched != 0) active_[kept++] = at;
+    }
+    active_.resize(kept);
+  }
+
+  template <class Found>
+  void begin(std::uint64_t window, std::size_t hash, const Byte* chars, std::size_t i,
+             Found& found) {
+    for (std::size_t at = buckets_[hash % kBuckets]; at != 0;
+         at = followed_[at - 1].next_in_bucket) {
+      Followed& followed = followed_[at - 1];
+      if (followed.matched != 0 || followed.anchor != window || i + 1 < kMaskBytesMin) continue;
+      const Masks::Needle& needle = *followed.needle;
+      const std::string_view text = needle.text.view();
+      const Fold& fold = fold_of(needle.kind);
+      bool same = true;
+      for (std::size_t k = 0; k < kMaskBytesMin && same; ++k)
+        same = fold[chars[i + 1 - kMaskBytesMin + k]] == byte_at(text, k);
+      looked_ += kMaskBytesMin;
+      if (!same) continue;
+      followed.matched = kMaskBytesMin;
+      if (text.size() == kMaskBytesMin) {
+        found(needle, i);
+        followed.matched = 0;
+        continue;
+      }
+      active_.push_back(static_cast<std::uint16_t>(at - 1));
+    }
+  }
+
+  std::vector<Followed> followed_;
+  std::vector<std::uint16_t> active_;  ///< of followed_
+  std::array<std::uint64_t, 65536 / 64> maybe_{};
+  std::array<std::uint16_t, kBuckets> buckets_{};  ///< 0: none; otherwise the one behind it
+  std::uint64_t window_ = 0;
+  std::size_t size_max_ = 0;
+  std::uint64_t looked_ = 0;
+};
+
+struct Entity {
+  std::string_view name;
+  char c;
+};
+constexpr std::array kEntities = {
+    Entity{"amp", '&'},    Entity{"lt", '<'},     Entity{"gt", '>'},     Entity{"quot", '"'},
+    Entity{"apos", '\''},  Entity{"sol", '/'},    Entity{"bsol", '\\'},  Entity{"plus", '+'},
+    Entity{"equals", '='}, Entity{"percnt", '%'}, Entity{"num", '#'},    Entity{"lowbar", '_'},
+    Entity{"hyphen", '-'}, Entity{"period", '.'}, Entity{"comma", ','},  Entity{"colon", ':'},
+    Entity{"semi", ';'},   Entity{"excl", '!'},   Entity{"quest", '?'},  Entity{"commat", '@'},
+    Entity{"dollar", '$'}, Entity{"ast", '*'},    Entity{"verbar", '|'}, Entity{"vert", '|'},
+    Entity{"Hat", '^'},    Entity{"grave", '`'},  Entity{"lpar", '('},   Entity{"rpar", ')'},
+    Entity{"lsqb", '['},   Entity{"rsqb", ']'},   Entity{"lcub", '{'},   Entity{"rcub", '}'},
+    Entity{"lbrack", '['}, Entity{"rbrack", ']'}, Entity{"lbrace", '{'}, Entity{"rbrace", '}'}};
+constexpr std::size_t kEntityNameMax = 6;
+constexpr std::size_t kEntityBytesMax = 10;  ///< "#x0010FFFF"
+
+/// What "&…;" stands for.
+std::optional<std::uint32_t> code_of_entity(std::string_view within) {
+  if (within.size() < 2) return std::nullopt;
+  if (within.front() != '#') {
+    if (within.size() > kEntityNameMax) return std::nullopt;
+    for (const Entity& entity : kEntities)
+      if (entity.name == within) return static_cast<Byte>(entity.c);
+    return std::nullopt;
+  }
+  within.remove_prefix(1);
+  std::uint32_t code = 0;
+  if (within.front() == 'x' || within.front() == 'X') {
+    within.remove_prefix(1);
+    const auto number = hex_number(within.substr(0, 8));
+    if (!number || within.empty()) return std::nullopt;
+    code = *number;
+  } else {
+    for (const char c : within) {
+      if (c < '0' || c > '9') return std::nullopt;
+      code = code * 10 + static_cast<std::uint32_t>(c - '0');
+      if (code > 0x10FFFF) return std::nullopt;
+    }
+  }
+  return code <= 0x10FFFF ? std::optional(code) : std::nullopt;
+}
+
+enum class Class : Byte { plain, nul, backslash, opens, quote, hex, closes };
+
+constexpr std::array<Class, 256> kClasses = [] {
+  std::array<Class, 256> classes{};
+  const auto are = [&classes](std::string_view chars, Class is) {
+    for (const char c : chars) classes[static_cast<Byte>(c)] = is;
+  };
+  are("0123456789abcdefABCDEF", Class::hex);
+  are("%&", Class::opens);
+  are("\"'/", Class::quote);
+  are(";", Class::closes);
+  are("\\", Class::backslash);
+  are(std::string_view("\0", 1), Class::nul);
+  return classes;
+}();
+
+/// A text without its escapes: whenever a character completes one, that character stands in its
+/// place, and may complete another. A run of backslashes is one while it may begin an escape;
+/// settle() drops it. Each character knows from where to where in the text it is written.
+class Decoded {
+ public:
+  explicit Decoded(std::size_t room) : room_(room + kAtOnce), chars_(room_), places_(room_) {}
+
+  /// Takes of the text from `at` on what there is room for; answers where it goes on.
+  std::size_t take(std::string_view text, std::size_t at) {
+    const std::size_t begin = at;
+    while (at < text.size() && size_ + kAtOnce <= room_) {
+      const Byte c = byte_at(text, at);
+      std::size_t end = at + 1;
+      const Class is = kClasses[c];
+      if (is == Class::plain || (is > Class::opens && size_ >= watched_)) {
+        at = take_plain(text, at);
+        continue;
+      }
+      if (is == Class::nul || is == Class::backslash)
+        while (end < text.size() && byte_at(text, end) == c) ++end;
+      if (may_be_escape(text, c, end)) {
+        if (const std::size_t whole = take_escape(text, at, end); whole != 0) {
+          at = whole;
+          continue;
+        }
+      }
+      if (is == Class::opens) {
+        open(c, at, end);
+      } else if (is == Class::hex ? !may_complete()
+                                  : is == Class::closes && ampersand_ == kNowhere) {
+        put(c, at, end);
+      } else {
+        push(c, at, end);
+      }
+      at = end;
+    }
+    looked_ += at - begin;
+    return at;
+  }
+
+  /// Drops the backslashes from all but the last few, which may still be within an escape.
+  void settle(bool all) {
+    const std::size_t until =
+        all || size_ < settled_ + kUnsettled ? (all ? size_ : settled_) : size_ - kUnsettled;
+    if (!has_backslashes_) {
+      settled_ = until;
+      return;
+    }
+    std::size_t kept = settled_;
+    Stored* const chars = chars_.data();
+    Place* const places = places_.data();
+    for (std::size_t i = settled_; i < until; ++i) {
+      const Byte c = chars[i];
+      chars[kept] = c;
+      places[kept] = places[i];
+      kept += c != '\\' ? 1 : 0;
+    }
+    const std::size_t dropped = until - kept;
+    settled_ = kept;
+    for (std::size_t i = until; i < size_; ++i) move(i, kept++);
+    leave(dropped);
+    has_backslashes_ = std::memchr(chars_.data() + settled_, '\\', size_ - settled_) != nullptr;
+  }
+
+  /// Forgets all that is settled but the last so many.
+  void forget(std::size_t keep) {
+    if (settled_ <= keep) return;
+    const std::size_t gone = settled_ - keep;
+    std::memmove(chars_.data(), chars_.data() + gone, size_ - gone);
+    std::memmove(places_.data(), places_.data() + gone, (size_ - gone) * sizeof(Place));
+    settled_ -= gone;
+    leave(gone);
+  }
+
+  [[nodiscard]] const Byte* chars() const { return reinterpret_cast<const Byte*>(chars_.data()); }
+  [[nodiscard]] std::string_view view() const {
+    return {reinterpret_cast<const char*>(chars_.data()), size_};
+  }
+  [[nodiscard]] std::size_t from(std::size_t i) const { return places_[i].from; }
+  [[nodiscard]] std::size_t to(std::size_t i) const { return places_[i].to; }
+  [[nodiscard]] std::size_t settled() const { return settled_; }
+  [[nodiscard]] std::uint64_t looked() const { return looked_; }
+
+  static constexpr std::size_t kUnsettled = 48;  ///< escapes within escapes, five deep and more
+
+ private:
+  static constexpr std::size_t kReach = kEntityBytesMax + 2;  ///< from its first character on
+
+  static constexpr std::size_t kAtOnce = 4;  ///< of one escape
+
+  /// Aliases nothing else, as Byte would.
+  using Stored = char8_t;
+  struct Place {
+    std::uint32_t from, to;
+  };
+
+  void move(std::size_t from, std::size_t to) {
+    chars_[to] = chars_[from];
+    places_[to] = places_[from];
+  }
+  void leave(std::size_t gone) {
+    size_ -= gone;
+    watched_ = watched_ > gone ? watched_ - gone : 0;
+    ampersand_ = ampersand_ != kNowhere && ampersand_ >= gone ? ampersand_ - gone : kNowhere;
+  }
+  void put(Byte c, std::size_t from, std::size_t to) {
+    chars_[size_] = c;
+    places_[size_].from = static_cast<std::uint32_t>(from);
+    places_[size_++].to = static_cast<std::uint32_t>(to);
+  }
+
+  void open(Byte c, std::size_t from, std::size_t to) {
+    if (c == '&') ampersand_ = size_;
+    put(c, from, to);
+    watched_ = std::max(watched_, size_ + kReach);
+  }
+
+  /// Up to the next that begins an escape, or may complete one.
+  std::size_t take_plain(std::string_view text, std::size_t at) {
+    std::size_t size = size_;
+    const std::size_t watched = watched_, room = room_ - kAtOnce;
+    Stored* const chars = chars_.data();
+    Place* const places = places_.data();
+    for (; at < text.size() && size <= room; ++at, ++size) {
+      const Byte c = byte_at(text, at);
+      const Class is = kClasses[c];
+      if (is != Class::plain && (is <= Class::opens || size < watched)) break;
+      chars[size] = c;
+      places[size].from = static_cast<std::uint32_t>(at);
+      places[size].to = static_cast<std::uint32_t>(at + 1);
+    }
+    size_ = size;
+    return at;
+  }
+
+  static bool may_be_escape(std::string_view text, Byte c, std::size_t end) {
+    if (end >= text.size()) return false;
+    const Byte next = byte_at(text, end);
+    if (c == '%') return kClasses[next] == Class::hex;
+    if (c == '&') return next == '#' || is_base64(static_cast<char>(next));
+    return c == '\\' && (next == 'x' || next == 'u');
+  }
+
+  /// An escape that stands there whole, without the way over its characters; answers its end, or 0.
+  /// `end`: of the '%', the '&', or the run of backslashes.
+  std::size_t take_escape(std::string_view text, std::size_t at, std::size_t end) {
+    const Byte c = byte_at(text, at);
+    std::optional<std::uint32_t> code;
+    bool is_byte = true;
+    std::size_t whole = end + 2;
+    if (c == '%') {
+      if (whole <= text.size()) code = hex_number(text.substr(end, 2));
+    } else if (c == '&') {
+      const std::string_view within = text.substr(end, kEntityBytesMax + 1);
+      const std::size_t size = within.find(';');
+      if (size == std::string_view::npos) return 0;
+      code = code_of_entity(within.substr(0, size));
+      whole = end + size + 1;
+      is_byte = false;
+    } else {
+      is_byte = text[end] == 'x';
+      whole = end + (is_byte ? 3 : 5);
+      if (whole <= text.size()) code = hex_number(text.substr(end + 1, is_byte ? 2 : 4));
+      if (code && is_back(1, '\\')) at = places_[--size_].from;  // of the same run
+    }
+    if (!code) return 0;
+    if (!is_byte && *code >= 0x80) {
+      put_code(*code, at, whole);
+    } else {
+      push(static_cast<Byte>(*code), at, whole);
+    }
+    return whole;
+  }
+  [[nodiscard]] Byte back(std::size_t by) const { return chars_[size_ - by]; }
+  [[nodiscard]] bool is_back(std::size_t by, Byte c) const {
+    return size_ - settled_ >= by && back(by) == c;
+  }
+  /// The number of the last `digits` - 1 characters and of `c`; nullopt: some are no digits.
+  [[nodiscard]] std::optional<std::uint32_t> number(std::size_t digits, Byte c) const {
+    std::uint32_t value = 0;
+    for (std::size_t by = digits - 1; by > 0; --by) {
+      const int digit = hex_digit(static_cast<char>(back(by)));
+      if (digit < 0) return std::nullopt;
+      value = value << 4 | static_cast<std::uint32_t>(digit);
+    }
+    return value << 4 | static_cast<std::uint32_t>(hex_digit(static_cast<char>(c)));
+  }
+  /// Whether a digit that comes now may be the last of an escape.
+  [[nodiscard]] bool may_complete() const {
+    return (is_back(2, '%') && kClasses[back(1)] == Class::hex) || is_back(3, '\\') ||
+           is_back(5, '\\');
+  }
+  static bool is_octal(Byte c, Byte last) { return c >= '0' && c <= last; }
+
+  struct Escape {
+    std::size_t length = 0;  ///< of what stands before the last character; 0: none
+    std::uint32_t code = 0;
+    bool is_byte = false;
+  };
+  [[nodiscard]] Escape completed_by_digit(Byte c) const {
+    Escape out;
+    const auto is = [&out](std::size_t length, std::optional<std::uint32_t> code, bool is_byte) {
+      if (!code) return false;
+      out.length = length;
+      out.code = *code;
+      out.is_byte = is_byte;
+      return true;
+    };
+    if (is_back(2, '%') && is(2, number(2, c), true)) return out;
+    if (is_back(3, '\\')) {
+      if (back(2) == 'x' && is(3, number(2, c), true)) return out;
+      if (is_octal(back(2), '3') && is_octal(back(1), '7') && is_octal(c, '7')) {
+        is(3, static_cast<std::uint32_t>((back(2) - '0') << 6 | (back(1) - '0') << 3 | (c - '0')),
+           true);
+        return out;
+      }
+    }
+    if (is_back(5, '\\') && back(4) == 'u') is(5, number(4, c), false);
+    return out;
+  }
+  [[nodiscard]] Escape completed_by_semicolon() {
+    Escape out;
+    const std::size_t ampersand = ampersand_;
+    ampersand_ = kNowhere;  // nothing else could begin what ends here
+    if (ampersand < settled_ || ampersand >= size_ || chars_[ampersand] != '&') return out;
+    const std::size_t length = size_ - ampersand;
+    if (length > kEntityBytesMax + 1) return out;
+    looked_ += length;
+    const auto code = code_of_entity(view().substr(ampersand + 1));
+    if (!code) return out;
+    out.length = length;
+    out.code = *code;
+    for (std::size_t at = ampersand; at > settled_ && ampersand - at < kEntityBytesMax; --at) {
+      ++looked_;  // what it stands for may be within another
+      if (chars_[at - 1] == ';') break;
+      if (chars_[at - 1] != '&') continue;
+      ampersand_ = at - 1;
+      break;
+    }
+    return out;
+  }
+
+  void push(Byte c, std::size_t from, std::size_t to) {
+    for (;;) {
+      Escape escape;
+      switch (kClasses[c]) {
+        case Class::nul:
+          return;
+        case Class::backslash:
+          has_backslashes_ = true;
+          if (is_back(1, '\\')) {
+            places_[size_ - 1].to = static_cast<std::uint32_t>(to);
+            return;
+          }
+          [[fallthrough]];
+        case Class::opens:
+          open(c, from, to);
+          return;
+        case Class::quote:
+          if (is_back(1, '\\')) from = places_[--size_].from;
+          break;
+        case Class::hex:
+          escape = completed_by_digit(c);
+          break;
+        case Class::closes:
+          escape = completed_by_semicolon();
+          break;
+        case Class::plain:
+          break;
+      }
+      if (escape.length == 0) {
+        put(c, from, to);
+        return;
+      }
+      size_ -= escape.length;
+      from = places_[size_].from;
+      ++looked_;
+      if (!escape.is_byte && escape.code >= 0x80) {
+        put_code(escape.code, from, to);
+        return;
+      }
+      c = static_cast<Byte>(escape.code);
+    }
+  }
+
+  /// The halves of a pair stand one behind the other, each as if it were a character.
+  void put_code(std::uint32_t code, std::size_t from, std::size_t to) {
+    if (is_low_half(code) && size_ - settled_ >= 3 && back(3) == 0xED && back(2) >= 0xA0 &&
+        back(2) <= 0xAF) {
+      const std::uint32_t high = 0xD000u | (back(2) & 0x3Fu) << 6 | (back(1) & 0x3Fu);
+      size_ -= 3;
+      from = places_[size_].from;
+      code = of_halves(high, code);
+    }
+    const Utf8 character = utf8_of(code);
+    for (const char byte : character.view()) put(static_cast<Byte>(byte), from, to);
+  }
+
+  std::size_t room_;
+  std::vector<Stored, WipingAllocator<Stored>> chars_;
+  std::vector<Place> places_;
+  std::size_t size_ = 0;
+  std::size_t settled_ = 0;  ///< those before stay as they are
+  static constexpr std::size_t kNowhere = static_cast<std::size_t>(-1);
+  std::size_t ampersand_ = kNowhere;  ///< the last one
+  std::size_t watched_ = 0;  ///< with fewer characters than that the next may complete an escape
+  bool has_backslashes_ = false;
+  std::uint64_t looked_ = 0;
+};
+
+/// Whether what follows could make one escape of it all.
+bool is_half_escape(std::string_view text) {
+  const auto all_of = [](std::string_view part, auto is) { return std::ranges::all_of(part, is); };
+  const auto is_hex = [](char c) { return hex_digit(c) >= 0; };
+  const std::string_view rest = text.substr(1);
+  if (text.front() == '%') return rest.size() < 2 && all_of(rest, is_hex);
+  if (text.front() == '&') {
+    if (rest.starts_with('#'))
+      return all_of(rest.substr(1), [&](char c) { return is_hex(c) || c == 'x' || c == 'X'; });
+    return std::ranges::any_of(kEntities,
+                               [&](const Entity& e) { return e.name.starts_with(rest); });
+  }
+  if (text.front() != '\\') return false;
+  if (rest.empty()) return true;
+  if (rest.front() == 'u') return rest.size() < 5 && all_of(rest.substr(1), is_hex);
+  if (rest.front() == 'x') return rest.size() < 3 && all_of(rest.substr(1), is_hex);
+  return rest.size() < 3 && all_of(rest, [](char c) { return c >= '0' && c <= '7'; });
+}
+
+/// The secret as it stands in a decoded text. Of a half escape at its end nobody knows what becomes
+/// of it there; it is left out where enough remains.
+Masks::Needle decoded_of(std::string_view secret) {
+  Decoded decoded(secret.size());
+  decoded.take(secret, 0);
+  std::string_view text = decoded.view();
+  for (std::size_t by = std::min(kEntityBytesMax + 1, text.size()); by > 0; --by) {
+    if (!is_half_escape(text.substr(text.size() - by))) continue;
+    if (text.size() - by >= kMaskBytesMin) text.remove_suffix(by);
+    break;
+  }
+  Masks::Needle needle;
+  needle.as_it_is = false;
+  for (const char c : text) {
+    if (c == '\\') {
+      needle.shortened = true;
+    } else {
+      needle.text += c;
+    }
+  }
+  return needle;
+}
+
+std::vector<std::uint32_t> borders_of(std::string_view text) {
+  std::vector<std::uint32_t> borders(text.size() + 1);
+  std::uint32_t border = 0;
+  for (std::size_t i = 1; i < text.size(); ++i) {
+    while (border > 0 && text[border] != text[i]) border = borders[border];
+    if (text[border] == text[i]) ++border;
+    borders[i + 1] = border;
+  }
+  return borders;
+}
+
+/// Covers what was found, behind whoever reads the text from its beginning to its end.
+class Covers {
+ public:
+  explicit Covers(std::string& text) : text_(text) {}
+  ~Covers() { cover_end(); }
+  Covers(const Covers&) = delete;
+  Covers& operator=(const Covers&) = delete;
+
+  void add(const Masks::Needle& needle, std::size_t from, std::size_t to) {
+    if (needle.shortened && to - from <= needle.text.size()) return;
+    if (end_ < to) cover_end();
+    found_ = true;
+    const bool with_ends = needle.kind == Masks::Kind::base64;
+    cover(text_, from, to, with_ends);
+    if (with_ends) end_ = to;
+  }
+  [[nodiscard]] bool found() const { return found_; }
+
+ private:
+  /// The character behind is not read yet where the needle is found.
+  void cover_end() {
+    if (end_ != 0 && end_ < text_.size() && is_base64(text_[end_])) text_[end_] = '*';
+    end_ = 0;
+  }
+
+  std::string& text_;
+  std::size_t end_ = 0;
+  bool found_ = false;
+};
+
+bool mask_as_it_is(const std::vector<Masks::Needle>& needles, std::string& text,
+                   std::uint64_t& looked) {
+  Finder finder(needles, Finder::Of::text_as_it_is);
+  Covers covers(text);
+  finder.scan(reinterpret_cast<const Byte*>(text.data()), 0, text.size(),
+              [&covers](const Masks::Needle& needle, std::size_t i) {
+                covers.add(needle, i + 1 - needle.text.size(), i + 1);
+              });
+  looked += finder.looked();
+  return covers.found();
+}
+
+constexpr std::size_t kBlock = 8 << 10;  ///< characters that fit into a cache
+
+bool mask_decoded(const std::vector<Masks::Needle>& needles, std::string& text,
+                  std::uint64_t& looked) {
+  Finder finder(needles, Finder::Of::decoded);
+  Covers covers(text);
+  const std::size_t room = 2 * finder.size_max() + kBlock;
+  Decoded decoded(std::min(room, text.size()));
+  for (std::size_t at = 0; at < text.size();) {
+    at = decoded.take(text, at);
+    const std::size_t before = decoded.settled();
+    decoded.settle(at == text.size());
+    finder.scan(decoded.chars(), before, decoded.settled(),
+                [&](const Masks::Needle& needle, std::size_t i) {
+                  covers.add(needle, decoded.from(i + 1 - needle.text.size()), decoded.to(i));
+                });
+    decoded.forget(finder.size_max());
+  }
+  looked += finder.looked() + decoded.looked();
+  return covers.found();
+}
 
 }  // namespace
 
-void Masks::add(Kind kind, std::string_view text) {
-  if (text.size() < kMaskBytesMin) return;
+void Masks::add(Needle needle) {
+  if (needle.text.size() < kMaskBytesMin) return;
+  needle.borders = borders_of(needle.text.view());
+  needles_.push_back(std::move(needle));
+}
+
+void Masks::add_text(std::string_view secret) {
+  Needle decoded = decoded_of(secret);
+  Needle needle;
+  needle.text = WipedText(secret);
+  needle.decoded = decoded.text.view() == secret;
+  const bool is_other = !needle.decoded;
+  add(std::move(needle));
+  if (!is_other) return;
+  if (decoded.text.size() < kMaskBytesMin) {  // at least as JSON has it
+    decoded = Needle();
+    decoded.decoded = false;
+    for (const char c : secret)
+      decoded.text += c == '\\' ? std::string_view("\\\\") : std::string_view(&c, 1);
+  }
+  add(std::move(decoded));
+}
+
+void Masks::add_coded(Kind kind, std::string_view text) {
   Needle needle;
   needle.kind = kind;
   needle.text = WipedText(text);
-  needles_.push_back(std::move(needle));
+  add(std::move(needle));
 }
 
 void Masks::add(std::string_view secret) {
   if (secret.size() < kMaskBytesMin) return;
-  add(Kind::text, secret);
+  add_text(secret);
+  if (secret.find(' ') != std::string_view::npos) {  // as a form writes it
+    WipedText form(secret);
+    std::replace(form.data(), form.data() + form.size(), ' ', '+');
+    add_text(form.view());
+  }
   // What stands before it in the encoded text moves it by 0, 1 or 2 bytes. The characters at its
   // ends hold bits of its neighbours, too, and are not searched for.
   for (std::size_t before = 0; before < 3; ++before) {
-    WipedText shifted(std::string_view("\0\0", before));
+    WipedText shifted;
+    shifted.resize(before);
     shifted += secret;
     WipedText coded;
     coded.resize(sodium_base64_encoded_len(shifted.size(), sodium_base64_VARIANT_ORIGINAL));
@@ -167,86 +756,23 @@ void Masks::add(std::string_view secret) {
                       sodium_base64_VARIANT_ORIGINAL);
     const std::size_t first = (before * 8 + 5) / 6;
     const std::size_t end = shifted.size() * 8 / 6;
-    add(Kind::base64, coded.view().substr(first, end - first));
+    add_coded(Kind::base64, coded.view().substr(first, end - first));
   }
   WipedText hex;
   hex.resize(secret.size() * 2 + 1);
   sodium_bin2hex(hex.data(), hex.size(), reinterpret_cast<const unsigned char*>(secret.data()),
                  secret.size());
-  add(Kind::hex, hex.view().substr(0, secret.size() * 2));
+  add_coded(Kind::hex, hex.view().substr(0, secret.size() * 2));
 }
 
-/// Without a character that something could be escaped with.
-bool Masks::mask_plain(std::string& text) const {
-  bool found = false;
-  const auto search = [&](std::string_view wanted, bool with_ends) {
-    for (std::size_t at = 0; at < text.size();) {
-      const void* const hit =
-          ::memmem(text.data() + at, text.size() - at, wanted.data(), wanted.size());
-      if (hit == nullptr) break;
-      at = static_cast<std::size_t>(static_cast<const char*>(hit) - text.data());
-      cover(text, at, at + wanted.size(), with_ends);
-      at += wanted.size();
-      found = true;
-    }
-  };
-  for (const Needle& needle : needles_) {
-    search(needle.text.view(), needle.kind == Kind::base64);
-    if (needle.kind == Kind::text) continue;
-    WipedText other(needle.text.view());  // in the other alphabet
-    for (std::size_t i = 0; i < other.size(); ++i) {
-      char& c = other.data()[i];
-      if (needle.kind == Kind::hex && c >= 'a' && c <= 'f') c = static_cast<char>(c - 'a' + 'A');
-      if (needle.kind == Kind::base64 && c == '+') c = '-';
-      if (needle.kind == Kind::base64 && c == '/') c = '_';
-    }
-    if (other.view() != needle.text.view()) search(other.view(), needle.kind == Kind::base64);
-  }
-  return found;
-}
-
-bool Masks::mask_escaped(std::string& text) const {
-  std::array<bool, 256> begins{};
-  for (const char c : std::string_view("\\%")) begins[static_cast<unsigned char>(c)] = true;
-  const auto begin_with = [&begins](char c) { begins[static_cast<unsigned char>(c)] = true; };
-  for (const Needle& needle : needles_) {
-    const char first = needle.text.view().front();
-    begin_with(first);
-    if (needle.kind == Kind::base64 && first == '+') begin_with('-');
-    if (needle.kind == Kind::base64 && first == '/') begin_with('_');
-    if (needle.kind == Kind::hex && first >= 'a' && first <= 'f')
-      begin_with(static_cast<char>(first - 'a' + 'A'));
-  }
-  bool found = false;
-  std::size_t work = 0;
-  for (std::size_t at = 0; at < text.size(); ++at) {
-    if (work > kLooksFree && work / kLooksOfAByte > text.size()) {
-      std::memset(text.data(), '*', text.size());
-      return true;
-    }
-    if (!begins[static_cast<unsigned char>(text[at])]) continue;
-    const std::string_view rest = std::string_view(text).substr(at);
-    for (const Needle& needle : needles_) {
-      const std::string_view wanted = needle.text.view();
-      const std::size_t length =
-          needle.kind == Kind::text ? length_of(
-                                          rest, wanted, [](char c) { return c; }, work)
-          : needle.kind == Kind::base64 ? length_of(rest, wanted, base64_standard, work)
-                                        : length_of(rest, wanted, lower_hex, work);
-      if (length == 0) continue;
-      cover(text, at, at + length, needle.kind == Kind::base64);
-      found = true;
-      at += length - 1;
-      break;
-    }
-  }
-  return found;
-}
-
-bool Masks::mask(std::string& text) const {
-  if (needles_.empty() || text.empty()) return false;
+bool Masks::mask(std::string& text, std::uint64_t* looked) const {
+  if (needles_.empty() || text.size() < kMaskBytesMin) return false;
+  std::uint64_t bytes = 0;
+  bool found = mask_as_it_is(needles_, text, bytes);
   const auto has = [&text](char c) { return std::memchr(text.data(), c, text.size()) != nullptr; };
-  return has('\\') || has('%') || has('\0') ? mask_escaped(text) : mask_plain(text);
+  if (has('\\') || has('%') || has('&') || has('\0')) found |= mask_decoded(needles_, text, bytes);
+  if (looked != nullptr) *looked += bytes;
+  return found;
 }
 
 int redact(contract::Headers& headers, std::string& body, const Masks& masks) {
