@@ -23,6 +23,10 @@ using std::chrono::nanoseconds;
 
 constexpr std::chrono::seconds kLookupMax{5};
 
+constexpr std::size_t kMaskedOnLoopBytesMax = 64 << 10;
+/// Bodies that are masked at once; as many places as leave one free for a second workspace.
+constexpr std::size_t kMaskingThreads = 4;
+
 std::string_view path_of(std::string_view target) { return target.substr(0, target.find('?')); }
 
 /// The request after the policy's word: where it goes and with which slot.
@@ -203,7 +207,9 @@ struct Client::State {
       if (!wait) {
         if (!result && result.error().code == kNoAddress)
           co_await tell_a_wrong_name(state, planned.destination.host, result);
-        co_return handed_on(request, std::move(result), *authentication);
+        auto handed =
+            co_await handed_on(state, request, std::move(result), *authentication, context);
+        co_return std::move(handed);
       }
       ++number;
       state->count(context, [](FetchStats& stats) { ++stats.retries; });
@@ -340,27 +346,90 @@ struct Client::State {
     return wait;
   }
 
-  static Result<contract::Response> handed_on(const contract::Request& request,
-                                              Result<RawResponse> result,
-                                              const Authentication& authentication) {
+  static Task<Result<contract::Response>> handed_on(std::shared_ptr<State> state,
+                                                    const contract::Request& request,
+                                                    Result<RawResponse> result,
+                                                    Authentication& authentication,
+                                                    const SendContext& context) {
     contract::Response response;
     response.request_id = request.id;
     if (!result) {
       const Error& error = result.error();
       response.transport_error = error.code + ": " + error.message;
       authentication.masks.mask(response.transport_error);
-      return response;
+      co_return std::move(response);
     }
     response.status = result->status;
     response.unframed = result->unframed;
     response.headers = std::move(result->headers);
     response.body = std::move(result->body);
-    if (const int places = redact(response.headers, response.body, authentication.masks);
-        places > 0) {
+    int places = 0;
+    if (response.body.size() <= kMaskedOnLoopBytesMax || authentication.masks.empty()) {
+      places = redact(response.headers, response.body, authentication.masks);
+    } else {
+      const auto masked =
+          co_await masked_aside(state, response, authentication.masks, context.asker.workspace);
+      if (!masked) co_return std::unexpected(masked.error());
+      places = *masked;
+    }
+    if (places > 0) {
       log::warning("fetch.credential_echoed",
                    {{"path", path_of(request.target)}, {"places", places}});
     }
-    return response;
+    co_return std::move(response);
+  }
+
+  /// A large answer on its way to a thread that masks it and back. Of one of them at a time: what
+  /// it holds belongs to the loop again when the bell has rung. It keeps its place until then, also
+  /// when who asked for it is gone.
+  struct Masking {
+    Masking(const Executor& executor, RequestShares::Place p, contract::Response r, Masks m)
+        : place(std::move(p)),
+          response(std::move(r)),
+          masks(std::move(m)),
+          bell(executor, std::chrono::steady_clock::time_point::max()) {}
+    RequestShares::Place place;
+    contract::Response response;
+    Masks masks;
+    int places = 0;
+    std::exception_ptr surprise;
+    bool is_done = false;  ///< of the loop
+    asio::steady_timer bell;
+  };
+
+  /// Answers in how many places something was. Who is cancelled takes nothing with him; then
+  /// response and masks are gone.
+  static Task<Result<int>> masked_aside(std::shared_ptr<State> state, contract::Response& response,
+                                        Masks& masks, WorkspaceId workspace) {
+    RequestShares::Place place = co_await state->masking_shares.acquire(workspace);
+    if (!state->transport)  // the threads end with it
+      co_return fail(ErrorKind::cancelled, "fetch.cancelled", "the client was shut down");
+    if (!state->maskers) state->maskers.emplace(kMaskingThreads);
+    const Executor executor = co_await asio::this_coro::executor;
+    const auto masking = std::make_shared<Masking>(executor, std::move(place), std::move(response),
+                                                   std::move(masks));
+    // Moved on at each step, so that it ends on the loop, where its place is given back.
+    asio::post(*state->maskers, [executor, job = masking]() mutable {
+      try {
+        job->places = redact(job->response.headers, job->response.body, job->masks);
+      } catch (...) {
+        job->surprise = std::current_exception();
+      }
+      asio::post(executor, [job = std::move(job)] {
+        job->is_done = true;
+        job->bell.cancel();
+      });
+    });
+    while (!masking->is_done) {
+      boost::system::error_code rang;
+      co_await masking->bell.async_wait(asio::redirect_error(asio::use_awaitable, rang));
+      const auto asked = co_await asio::this_coro::cancellation_state;
+      if (asked.cancelled() != asio::cancellation_type::none)
+        throw boost::system::system_error(asio::error::operation_aborted);
+    }
+    if (masking->surprise) std::rethrow_exception(masking->surprise);
+    response = std::move(masking->response);
+    co_return masking->places;
   }
 
   ClientOptions options;
@@ -369,8 +438,10 @@ struct Client::State {
   Delay& delay;
   std::unique_ptr<Transport> transport;  ///< null once the Client is gone
   FetchStats totals;
-  std::optional<asio::thread_pool> names;  ///< where DNS is asked; made for the first question
+  std::optional<asio::thread_pool> names;    ///< where DNS is asked; made for the first question
+  std::optional<asio::thread_pool> maskers;  ///< where large answers are masked; made for the first
   RequestShares shares{options.requests_max};
+  RequestShares masking_shares{kMaskingThreads};
 };
 
 Client::Client(Executor executor, ClientOptions options, const Clock& clock, Entropy& entropy,
@@ -387,6 +458,7 @@ Client::Client(std::unique_ptr<Transport> transport, ClientOptions options, cons
 Client::~Client() {
   state_->transport.reset();
   if (state_->names) state_->names->join();  // what is asked there ends soon, and on the loop
+  if (state_->maskers) state_->maskers->join();
 }
 
 Task<Result<contract::Response>> Client::send(contract::Request request,

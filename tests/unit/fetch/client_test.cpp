@@ -7,6 +7,9 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <functional>
+
 #include "base/log.hpp"
 #include "fakes.hpp"
 #include "hostile_server.hpp"
@@ -407,6 +410,103 @@ TEST_F(ClientTest, MasksTheCredentialThatAVendorEchoesAndDropsItsCookies) {
   EXPECT_EQ(server_.seen[0].headers.at("authorization"), fmt::format("Bearer {}", kSecret));
   EXPECT_EQ(server_.seen[1].target, "/echo-auth?a=1&token=sk_test_abcdefgh%2F12345678");
   EXPECT_TRUE(server_.seen[2].headers.at("authorization").starts_with("Basic "));
+}
+
+/// Answers at once with a body, and says when.
+class LargeAnswer final : public Transport {
+ public:
+  LargeAnswer(std::string body, std::function<void()> answered)
+      : body_(std::move(body)), answered_(std::move(answered)) {}
+  Task<Result<RawResponse>> perform(RawRequest /*request*/) override {
+    Result<RawResponse> answer = RawResponse();
+    answer->status = 200;
+    answer->body = std::move(body_);
+    answered_();
+    co_return answer;
+  }
+  std::size_t in_flight() const override { return 0; }
+
+ private:
+  std::string body_;
+  std::function<void()> answered_;
+};
+
+class MaskingTest : public ClientTest {
+ protected:
+  /// The largest that a vendor may answer, and all of it is to be looked at.
+  static std::string hostile() {
+    std::string body;
+    body.reserve(31 << 20);
+    while (body.size() < (31 << 20)) body += "%73";
+    return body + kSecret;
+  }
+
+  void begin(std::string body) {
+    auto vendor =
+        std::make_unique<LargeAnswer>(std::move(body), [this] { turns_at_answer_ = turns_; });
+    large_.emplace(std::move(vendor), options_, clock_, entropy_, delay_);
+    turn();
+    asio::co_spawn(loop_, send_large(),
+                   asio::bind_cancellation_slot(signal_.slot(),
+                                                [this](std::exception_ptr) { ended_ = true; }));
+  }
+  [[nodiscard]] int turns_since_answer() const {
+    return turns_at_answer_ ? turns_ - *turns_at_answer_ : 0;
+  }
+
+  asio::cancellation_signal signal_;
+  std::optional<Client> large_;
+  std::optional<Result<Response>> out_;
+  bool ended_ = false;
+
+ private:
+  Task<> send_large() {
+    Request request = get("/large");
+    request.auth_slot = 0;
+    const SendContext where = context();
+    auto result = co_await large_->send(std::move(request), where);
+    out_.emplace(std::move(result));
+  }
+  /// What else there is to do on the loop.
+  void turn() {
+    ++turns_;
+    if (!ended_) asio::post(loop_, [this] { turn(); });
+  }
+
+  int turns_ = 0;
+  std::optional<int> turns_at_answer_;
+};
+
+TEST_F(MaskingTest, TheLoopGoesOnWhileALargeAnswerIsMasked) {
+  begin(hostile());
+  ASSERT_TRUE(run_until([this] { return ended_; }));
+  ASSERT_TRUE(out_ && *out_);
+  EXPECT_GT(turns_since_answer(), 100);
+  const std::string& body = (*out_)->body;
+  EXPECT_TRUE(body.ends_with("%73" + std::string(std::string_view(kSecret).size(), '*')));
+  EXPECT_EQ(static_cast<std::size_t>(std::ranges::count(body, '*')),
+            std::string_view(kSecret).size());
+}
+
+TEST_F(MaskingTest, WhoIsCancelledMeanwhileLeavesNothingBehindAndNobodyWaiting) {
+  begin(hostile());
+  ASSERT_TRUE(run_until([this] { return turns_since_answer() > 10; }));
+  ASSERT_FALSE(ended_);
+  signal_.emit(asio::cancellation_type::terminal);
+  ASSERT_TRUE(run_until([this] { return ended_; }));
+  if (out_) {
+    ASSERT_FALSE(*out_);
+    EXPECT_EQ(out_->error().code, "fetch.cancelled");
+  }
+  large_.reset();
+}
+
+TEST_F(MaskingTest, AClientThatEndsMeanwhileLetsTheAnswerEnd) {
+  begin(hostile());
+  ASSERT_TRUE(run_until([this] { return turns_since_answer() > 10; }));
+  large_.reset();
+  ASSERT_TRUE(run_until([this] { return ended_; }));
+  ASSERT_TRUE(out_);
 }
 
 TEST_F(ClientTest, TriesThePreviousCredentialOnceOn401) {
