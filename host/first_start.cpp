@@ -32,7 +32,8 @@ constexpr const char* kFirst = "first start";
 constexpr const char* kReset = "reset";
 
 constexpr std::string_view kOursToRevoke =
-    "update sluice.token set revoked_at = now() where role = 'operator' and revoked_at is null and "
+    "update sluice.token set revoked_at = now() where workspace_id = (select workspace_id from "
+    "sluice.workspace order by 1 limit 1) and role = 'operator' and revoked_at is null and "
     "name in ('first start', 'reset') returning workspace_id, token_id, name";
 
 std::unexpected<Error> not_written(const fs::path& file, const char* what) {

@@ -80,7 +80,8 @@ const pg::Statement kResumeRefetch{"changes_resume_refetch", R"(
   delete from sluice.refetch_pause
   where workspace_id = $1 and connection_id = $2 and type = '' and error_class = 'HELD')"};
 
-// Goes on from its checkpoint. A snapshot that was read to its end has nothing to go on with.
+// Goes on from its checkpoint. A snapshot that was read to its end has nothing to go on with: it is
+// read again when it would have been.
 const pg::Statement kResume{"changes_resume", R"(
   update sluice.stream s set enabled = true, reason = '',
          state = case when s.error_class = 'HELD' then 'waiting' else s.state end,
@@ -89,6 +90,8 @@ const pg::Statement kResume{"changes_resume", R"(
          next_run_at = case when c.state in ('DISCONNECTING','DISCONNECTED') then null
                             when s.enabled then s.next_run_at
                             when s.mode = 'snapshot' and s.snapshot_done and s.interval_seconds = 0 then null
+                            when s.mode = 'snapshot' and s.snapshot_done then
+                              greatest(now(), s.last_success_at + s.interval_seconds * interval '1 second')
                             else now() end
   from sluice.connection c
   where s.workspace_id = $1 and s.connection_id = $2 and s.stream = $3

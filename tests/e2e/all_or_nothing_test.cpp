@@ -64,7 +64,10 @@ constexpr const char* kEntered = R"(
 
 class AllOrNothing : public HotPlug {
  protected:
-  AllOrNothing() : fault_file_(directory_ / "fault") {
+  AllOrNothing() : fault_file_(directory_ / "faults" / "fault") {
+    // The host writes beside it, as the user that it becomes.
+    std::filesystem::create_directory(fault_file_.parent_path());
+    std::filesystem::permissions(fault_file_.parent_path(), std::filesystem::perms::all);
     host_->environment["SLUICE_FAIL_STATEMENT"] = fault_file_.string();
   }
 

@@ -245,6 +245,8 @@ TEST_F(Copies, over_tls_no_copy_of_a_secret_is_in_the_memory_of_the_host) {
   testing::TlsFront vendor(
       static_cast<unsigned short>(std::stoi(plain.substr(plain.rfind(':') + 1))));
   testing::Certificate ours(testing::Certificate::Age::valid, "IP:127.0.0.1");
+  // Whoever the host becomes reads it.
+  std::filesystem::permissions(ours.key_path, static_cast<std::filesystem::perms>(0444));
   host_->settings = {"listen.tls_certificate=" + ours.path, "listen.tls_key=" + ours.key_path,
                      "fetch.ca_file=" + vendor.certificate().path};
   host_->ca_file = ours.path;
