@@ -13,9 +13,8 @@ enum class StatementFault {
 };
 
 /// SLUICE_FAIL_STATEMENT names a file, which a test writes and takes away:
-///   "3 refused 17"   the third of the statements that are passed here from now on; the last word
-///   is
-///                    free, so that the same can be asked for again
+///   "3 refused 17"   the third of the statements that are passed here from now on
+/// The last word is free, so that the same can be asked for again.
 /// Which one it was is written into a file beside it, ".hit". Without the variable: false.
 #ifndef SLUICE_NO_FAILPOINTS
 [[nodiscard]] bool watches_statements();

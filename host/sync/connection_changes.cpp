@@ -128,7 +128,7 @@ Result<void> secrets_needed(const LoadedConnection& connection, const json& befo
   for (const contract::AuthSlot& slot : manifest.auth) {
     if (given.contains(slot.secret)) continue;
     const vault::Purpose was = purpose_of(manifest, before, allowance, slot.secret);
-    const vault::Purpose will = purpose_of(manifest, connection.config, allowance, slot.secret);
+    const vault::Purpose will = leads_to(connection, slot.secret);
     if (was == will) continue;
     return fail(ErrorKind::bad_input, "connection.secret_needed",
                 fmt::format("the secret '{}' was entered for {}, and this leads it to {}",
@@ -143,14 +143,11 @@ Result<void> secrets_needed(const LoadedConnection& connection, const json& befo
 /// Whoever changed the connection by SQL gets no new value either.
 Error to_be_stated(const LoadedConnection& connection, const std::string& secret,
                    const Error& elsewhere) {
-  const fetch::EgressAllowance allowance = expect(read_allowance(connection.egress));
-  const vault::Purpose will =
-      purpose_of(connection.manifest(), connection.config, allowance, secret);
   const char* const who = connection.egress.empty() ? "say so" : "an operator says so";
   return Error(
       ErrorKind::denied, "connection.secret_leads_elsewhere",
-      fmt::format("'{}' would go to {}, and nothing was sent: {}", secret, will.describe(),
-                  elsewhere.message),
+      fmt::format("'{}' would go to {}, and nothing was sent: {}", secret,
+                  leads_to(connection, secret).describe(), elsewhere.message),
       fmt::format("Find out who changed the connection. Where that is where it is to go, "
                   "{}: {{\"value\": …, \"to_new_destination\": true}}, or sluice connection "
                   "set-secret {} {} --to-new-destination",
@@ -207,11 +204,9 @@ Task<std::optional<Error>> configure(pg::Pool& pool, vault::Vault& vault,
 
 Task<std::optional<Error>> Connections::leads_elsewhere(const LoadedConnection& connection,
                                                         std::string secret) {
-  const fetch::EgressAllowance allowance = expect(read_allowance(connection.egress));
-  const vault::Purpose will =
-      purpose_of(connection.manifest(), connection.config, allowance, secret);
+  const std::vector<vault::Wanted> each = leads_to(connection, secret).each();
   try {
-    for (const vault::Wanted& wanted : will.each()) {
+    for (const vault::Wanted& wanted : each) {
       const auto value =
           co_await services_.vault.use(connection.workspace, connection.id, secret, wanted);
       if (value && value->refused) co_return value->refused;
@@ -297,14 +292,12 @@ Task<Result<CheckOutcome>> Connections::set_secret(WorkspaceId workspace, std::s
 
 Task<Result<std::vector<vault::SecretInfo>>> Connections::stage(const LoadedConnection& connection,
                                                                 SecretValues secrets) {
-  const fetch::EgressAllowance allowance = expect(read_allowance(connection.egress));
   std::vector<vault::SecretInfo> staged;
   bool gone = false;
   std::exception_ptr surprise;
   try {
     for (auto& [name, value] : secrets) {
-      vault::Purpose purpose =
-          purpose_of(connection.manifest(), connection.config, allowance, name);
+      vault::Purpose purpose = leads_to(connection, name);
       staged.push_back(co_await services_.vault.stage(connection.workspace, connection.id, name,
                                                       std::move(value), std::move(purpose)));
     }

@@ -13,6 +13,7 @@ namespace sluice::sync {
 /// connection.state. The four in the middle are what its enabled streams add up to (refresh).
 ///
 ///   connected ──the first CHECK answers──> syncing <──refresh──> healthy, degraded, failed (stale)
+///   connected, half made ──an admin deletes it: nothing reads it yet──> disconnected
 ///   any of those ──an admin turns it off──> disconnecting ──everything buried: disconnected──> disconnected
 ///   disconnected ──disconnected (a holder that died may have left its streams on)──> disconnected
 ///   disconnected ──an admin turns it on: its streams begin again──> connected

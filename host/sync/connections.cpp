@@ -547,9 +547,8 @@ Task<Result<CheckOutcome>> Connections::create(WorkspaceId workspace, NewConnect
   try {
     refused = co_await put_half_made(pool, connection);
     if (!refused) {
-      const fetch::EgressAllowance allowance = expect(read_allowance(connection.egress));
       for (auto& [name, value] : wanted.secrets) {
-        vault::Purpose purpose = purpose_of(manifest, connection.config, allowance, name);
+        vault::Purpose purpose = leads_to(connection, name);
         co_await services_.vault.put(workspace, connection.id, name, std::move(value),
                                      std::move(purpose));
       }
@@ -650,8 +649,7 @@ Task<Result<CheckOutcome>> Connections::check(WorkspaceId workspace, std::string
 Task<Result<std::vector<std::string>>> Connections::request_sync(WorkspaceId workspace,
                                                                  std::string name,
                                                                  std::vector<std::string> streams,
-                                                                 ReadAgain again,
-                                                                 Actor actor) {
+                                                                 ReadAgain again, Actor actor) {
   auto connection = co_await load(workspace, name);
   if (!connection) co_return std::unexpected(connection.error());
   if (connection->state == "DISCONNECTING" || connection->state == "DISCONNECTED") {

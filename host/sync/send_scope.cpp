@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "sync/run.hpp"
+#include "sync/secret_purpose.hpp"
 
 namespace sluice::sync {
 namespace {
@@ -54,6 +55,11 @@ Task<Result<fetch::Credential>> VaultCredentials::credential(fetch::SecretUse us
                    "no earlier version of " + secret_name + " is valid");
   }
   co_return fetch::Credential(value->previous.front().expose_text());
+}
+
+vault::Purpose leads_to(const LoadedConnection& connection, std::string_view secret) {
+  return purpose_of(connection.manifest(), connection.config,
+                    expect(read_allowance(connection.egress)), secret);
 }
 
 Result<fetch::EgressAllowance> read_allowance(const nlohmann::json& egress) {

@@ -8,6 +8,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "fetch/client.hpp"
@@ -74,6 +75,9 @@ class SendScope {
 /// {"base_urls":{"api":"http://127.0.0.1:4010"},"allow_loopback":true,"allow_private":false}; what
 /// is unknown or ill-typed is an Error "egress.invalid".
 Result<fetch::EgressAllowance> read_allowance(const nlohmann::json& egress);
+
+/// purpose_of() a secret of a connection as it is set up now.
+[[nodiscard]] vault::Purpose leads_to(const LoadedConnection& connection, std::string_view secret);
 
 /// The budgets of this host, one for each account of a connector at one destination in one
 /// workspace: its connections share it. Who an account is, is said by the vendor's side, and where

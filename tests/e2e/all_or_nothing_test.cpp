@@ -231,12 +231,7 @@ std::vector<Operation> AllOrNothing::all_operations() {
   const auto email = [](int n) { return json{{"email", nth("m", n) + "@example.org"}}; };
   const auto connection = [](int n) { return "/connections/" + nth("d", n); };
   const auto wants = [this](int n) {
-    json body;
-    body["connector"] = "harbour";
-    body["name"] = nth("c", n);
-    body["secrets"]["api_key"] = kKey;
-    body["egress"]["base_urls"]["api"] = fake_->url();
-    body["egress"]["allow_loopback"] = true;
+    json body = harbour(nth("c", n));
     body["second_connection"] = true;
     return body;
   };
@@ -416,12 +411,7 @@ TEST_F(AllOrNothing, whichever_statement_fails_the_tables_say_what_the_answer_sa
   install("harbour", json::object());
   send("POST", "/link-rules", json::parse(R"({"name":"switched","source":"harbour.customer.email",
       "target":"person.email","kind":"email"})"));
-  json base;
-  base["connector"] = "harbour";
-  base["name"] = "base";
-  base["secrets"]["api_key"] = kKey;
-  base["egress"]["base_urls"]["api"] = fake_->url();
-  base["egress"]["allow_loopback"] = true;
+  json base = harbour("base");
   send("POST", "/connections", base);
   ASSERT_TRUE(is_read("base", "customers"));
   // One whose connector can read a single record again.
@@ -474,12 +464,7 @@ TEST_F(AllOrNothing, what_a_killed_host_left_half_made_is_shown_and_can_be_delet
   drop(version("harbour_110"), "harbour-1.1.so");
   start_host();
   install("harbour", json::object());
-  json base;
-  base["connector"] = "harbour";
-  base["name"] = "base";
-  base["secrets"]["api_key"] = kKey;
-  base["egress"]["base_urls"]["api"] = fake_->url();
-  base["egress"]["allow_loopback"] = true;
+  json base = harbour("base");
   fake_->control("POST", "latency", json{{"ms", 25'000}});
   const std::string body = base.dump();
   RawClient making(host_->url());

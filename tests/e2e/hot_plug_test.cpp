@@ -118,12 +118,7 @@ TEST_F(HotPlug, an_account_is_connected_once_unless_somebody_asks_for_it_by_word
   ASSERT_TRUE(becomes("harbour.so", "admitted"));
   install("harbour", json::object());
   connect_harbour("pier", json::object());
-  json body;
-  body["connector"] = "harbour";
-  body["name"] = "quay";
-  body["secrets"]["api_key"] = kKey;
-  body["egress"]["base_urls"]["api"] = fake_->url();
-  body["egress"]["allow_loopback"] = true;
+  json body = harbour("quay");
   const Error twice = refusal("POST", "/connections", body);
   EXPECT_EQ(twice.code, "connection.account_connected");
   EXPECT_NE(twice.message.find("'pier'"), std::string::npos) << twice.message;

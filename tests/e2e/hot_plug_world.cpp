@@ -67,15 +67,20 @@ json HotPlug::install(const std::string& id, const json& body) {
   return send("POST", "/connectors/" + id + "/install", body);
 }
 
-json HotPlug::connect_harbour(const std::string& name, const json& config) {
+json HotPlug::harbour(const std::string& name) const {
   json body;
   body["connector"] = "harbour";
   body["name"] = name;
-  body["config"] = config;
-  body["second_connection"] = true;
   body["secrets"]["api_key"] = kKey;
   body["egress"]["base_urls"]["api"] = fake_->url();
   body["egress"]["allow_loopback"] = true;
+  return body;
+}
+
+json HotPlug::connect_harbour(const std::string& name, const json& config) {
+  json body = harbour(name);
+  body["config"] = config;
+  body["second_connection"] = true;
   return send("POST", "/connections", body);
 }
 

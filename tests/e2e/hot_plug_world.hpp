@@ -30,6 +30,8 @@ class HotPlug : public World {
   nlohmann::json listed(const std::string& id, const std::string& version);
 
   nlohmann::json install(const std::string& id, const nlohmann::json& body);
+  /// What connects it, without a configuration.
+  [[nodiscard]] nlohmann::json harbour(const std::string& name) const;
   nlohmann::json connect_harbour(const std::string& name, const nlohmann::json& config);
   /// Asks the host, expects a refusal, returns its code.
   Error refusal(const std::string& method, const std::string& path, const nlohmann::json& body);

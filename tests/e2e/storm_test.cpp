@@ -418,12 +418,7 @@ std::vector<Gust> EveryRoute::all_gusts() {
       {"post " + w + "/connections",
        "connection.create",
        [this](int n) {
-         json body;
-         body["connector"] = "harbour";
-         body["name"] = nth("c", n);
-         body["secrets"]["api_key"] = kKey;
-         body["egress"]["base_urls"]["api"] = fake_->url();
-         body["egress"]["allow_loopback"] = true;
+         json body = harbour(nth("c", n));
          body["second_connection"] = true;
          return in("POST", "/connections", body);
        },
