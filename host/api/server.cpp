@@ -27,6 +27,7 @@
 #include <list>
 #include <optional>
 #include <utility>
+#include <vector>
 
 namespace sluice::api {
 namespace {
@@ -124,6 +125,9 @@ struct ServerState {
   Peers at_work;    ///< its request is under way
   Peers sending;    ///< its answer is
   std::size_t unsent = 0;
+  /// Where unwanted bytes of all connections go: thousands may close at once.
+  std::vector<char, WipingAllocator<char>> dropped =
+      std::vector<char, WipingAllocator<char>>(kPieceBytes);
 
   [[nodiscard]] std::size_t open() const {
     return strangers.size() + idle.size() + at_work.size() + sending.size();
@@ -415,13 +419,12 @@ Task<bool> serve_one(ServerState& state, Peers::iterator peer) {
 
 /// Closing a socket with unread bytes resets the connection, and the client would never see our
 /// answer.
-Task<void> linger(ClientStream& stream, std::chrono::seconds timeout) {
+Task<void> linger(ServerState& state, ClientStream& stream) {
   boost::system::error_code error;
-  stream.expires_after(timeout);
+  stream.expires_after(state.limits.linger_timeout);
   co_await stream.close_notify();
-  std::string dropped(kPieceBytes, '\0');
   for (std::size_t total = 0; !error && total < kLingerBytesMax;) {
-    total += co_await stream.async_read_some(asio::buffer(dropped),
+    total += co_await stream.async_read_some(asio::buffer(state.dropped),
                                              asio::redirect_error(asio::use_awaitable, error));
   }
 }
@@ -449,9 +452,9 @@ Task<void> serve(std::shared_ptr<ServerState> state, Peers::iterator peer) {
     peer->buffer.shrink_to_fit();  // what was read is not kept until the next request
     if (!again) break;
   }
-  if (!peer->stream.socket().is_open()) co_return;
+  if (!peer->answered || !peer->stream.socket().is_open()) co_return;
   state->wait(peer);
-  co_await linger(peer->stream, state->limits.linger_timeout);
+  co_await linger(*state, peer->stream);
 }
 
 /// One that is ended is out of the way when its coroutine has met that. With nobody to end, the new
