@@ -1,8 +1,10 @@
 // A connector appears, changes its version and disappears on a running host, with no restart.
 #include <signal.h>
 
+#include <atomic>
 #include <fstream>
 #include <set>
+#include <thread>
 
 #include "e2e/hot_plug_world.hpp"
 #include "e2e/rest.hpp"
@@ -259,6 +261,45 @@ TEST_F(HotPlug, a_newer_version_serves_new_sessions_while_the_running_one_ends_w
   EXPECT_EQ(host_->count("select count(*) from sluice.audit where action = 'connector.install' and "
                          "actor like 'token %'"),
             4);
+  expect_no_restart();
+}
+
+/// Somebody's report reads a table for as long as it likes; a new column would wait for its end,
+/// and every page of every workspace behind that.
+TEST_F(HotPlug, an_upgrade_waits_for_no_report_and_keeps_no_page_waiting) {
+  start_fake(5);
+  start_host();
+  drop(version("harbour_110"), "harbour.so");
+  ASSERT_TRUE(becomes("harbour.so", "admitted"));
+  install("harbour", json::object());
+  connect_harbour("pier", json::object());
+  ASSERT_TRUE(is_read("pier", "customers")) << host_->log();
+  drop(version("harbour_build"), "build.so");
+  ASSERT_TRUE(becomes("build.so", "admitted"));
+  std::atomic<bool> is_over = false;
+  std::thread report([&] {
+    host_->sql("begin; select count(*) from vendor.harbour_customer; select pg_sleep(25); commit");
+    is_over = true;
+  });
+  const char* const reads =
+      "select count(*) from pg_stat_activity where wait_event = 'PgSleep' and query like "
+      "'%harbour_customer%'";
+  EXPECT_TRUE(eventually(std::chrono::seconds(10), [&] { return host_->count(reads) == 1; }));
+  std::thread upgrade([&] {
+    const auto began = std::chrono::steady_clock::now();
+    EXPECT_EQ(refusal("POST", "/connectors/harbour/install", {{"version", "1.1.0+b2"}}).code,
+              "type.table_busy");
+    EXPECT_LT(std::chrono::steady_clock::now() - began, std::chrono::seconds(12));
+  });
+  fake_->control("POST", "create", json::parse(R"({"type":"customer","set":{"name":"Late"}})"));
+  send("POST", "/connections/pier/sync", {{"full", true}});
+  EXPECT_TRUE(eventually(std::chrono::seconds(15), [&] {
+    return host_->count("select count(*) from acme.harbour_customer where name = 'Late'") == 1;
+  })) << host_->log();
+  upgrade.join();
+  EXPECT_FALSE(is_over) << "the test must ask while the report reads";
+  report.join();
+  EXPECT_EQ(install("harbour", {{"version", "1.1.0+b2"}})["version"], "1.1.0+b2");
   expect_no_restart();
 }
 
