@@ -1,5 +1,5 @@
 # sluice_add_connector(NAME <name> MANIFEST <manifest.json> SOURCES <file>... [LIBRARIES <target>...]
-#                      [REQUIRED_MINOR <n>] [OUTPUT_DIRECTORY <dir>])
+#                      [REQUIRED_MINOR <n>] [OUTPUT_DIRECTORY <dir>] [UNCHECKED])
 #
 # Builds <name>.so, a connector as a Sluice host admits it:
 #   · exports one symbol, sluice_connector_v1 (version script, hidden visibility, no unique symbols)   SLP-L02
@@ -7,6 +7,9 @@
 #   · carries manifest.json in an ELF note that survives --gc-sections, LTO and strip                 SLP-L01
 #   · is not built by GCC below 13 while a coroutine in it has a shape that this compiler breaks, which it names by
 #     file and line (SluiceCoroutineShapes.cmake)
+#   · is looked at as a host looks at it before loading it (sluice-check-connector: the file and the manifest, by the
+#     host's own code), and is not built when a host would refuse it; the place in the manifest is named. Not so with
+#     UNCHECKED, with -DSLUICE_CHECK_CONNECTORS=OFF, or where the build is for another machine
 #   · sources may include "<name>_manifest.hpp": the manifest's types, attributes, hosts and auth slots as numbers
 #
 # Works in this repository and, installed, in anybody's:
@@ -20,6 +23,29 @@
 if(NOT CMAKE_SCRIPT_MODE_FILE)
   include_guard(GLOBAL)
   set_property(GLOBAL PROPERTY SLUICE_CONNECTOR_SCRIPT "${CMAKE_CURRENT_LIST_FILE}")
+  option(SLUICE_CHECK_CONNECTORS "Look at each connector that is built as a host would" ON)
+
+  # Has what `target` makes looked at. Within Sluice's own tree the program is built first; elsewhere it lies beside the
+  # installed package, and where it does not a word says so.
+  function(sluice_check_connector_file target)
+    if(NOT SLUICE_CHECK_CONNECTORS OR CMAKE_CROSSCOMPILING)
+      return()
+    endif()
+    if(TARGET sluice_check_connector)
+      set(checker sluice_check_connector)
+    else()
+      get_property(script GLOBAL PROPERTY SLUICE_CONNECTOR_SCRIPT)
+      get_filename_component(prefix "${script}" DIRECTORY)
+      find_program(SLUICE_CHECK_CONNECTOR sluice-check-connector
+        HINTS "${prefix}/../../../bin" "${prefix}/../../../../bin")
+      if(NOT SLUICE_CHECK_CONNECTOR)
+        message(STATUS "sluice-check-connector was not found: what is built is not looked at")
+        return()
+      endif()
+      set(checker "${SLUICE_CHECK_CONNECTOR}")
+    endif()
+    add_custom_command(TARGET ${target} POST_BUILD COMMAND "${checker}" "$<TARGET_FILE:${target}>" VERBATIM)
+  endfunction()
 
   # Makes `stamp` of sources whose coroutines GCC 12 compiles rightly, anew whenever one of them or of what they include
   # changes.
@@ -44,7 +70,7 @@ if(NOT CMAKE_SCRIPT_MODE_FILE)
   endfunction()
 
   function(sluice_add_connector)
-    cmake_parse_arguments(C "" "NAME;MANIFEST;REQUIRED_MINOR;OUTPUT_DIRECTORY" "SOURCES;LIBRARIES" ${ARGN})
+    cmake_parse_arguments(C "UNCHECKED" "NAME;MANIFEST;REQUIRED_MINOR;OUTPUT_DIRECTORY" "SOURCES;LIBRARIES" ${ARGN})
     if(NOT C_NAME OR NOT C_MANIFEST OR NOT C_SOURCES)
       message(FATAL_ERROR "sluice_add_connector: NAME, MANIFEST and SOURCES are needed")
     endif()
@@ -109,6 +135,9 @@ if(NOT CMAKE_SCRIPT_MODE_FILE)
         target_link_libraries(${target} PRIVATE ${ours})
       endif()
     endforeach()
+    if(NOT C_UNCHECKED)
+      sluice_check_connector_file(${target})
+    endif()
   endfunction()
   return()
 endif()

@@ -146,4 +146,44 @@ TEST(SdkFile, the_template_builds_outside_the_tree_against_installed_headers) {
   }
 }
 
+/// What a command said; `ok`: whether it ended with 0.
+std::string tried(const std::string& command, bool& ok) {
+  std::string out;
+  FILE* pipe = popen((command + " 2>&1").c_str(), "r");
+  char buffer[4096];
+  for (std::size_t n = 0; (n = fread(buffer, 1, sizeof(buffer), pipe)) > 0;) out.append(buffer, n);
+  ok = pclose(pipe) == 0;
+  return out;
+}
+
+TEST(SdkFile, a_manifest_that_a_host_would_refuse_ends_the_build_and_its_place_is_named) {
+  const fs::path place = SLUICE_SDK_TEST_DIR "/refused";
+  fs::remove_all(place);
+  fs::create_directories(place);
+  fs::copy(SLUICE_SOURCE_DIR "/plugin-api/template", place / "acme", fs::copy_options::recursive);
+  shell(std::string(SLUICE_CMAKE) +
+        " --install " SLUICE_BINARY_DIR " --component plugin-sdk --prefix " +
+        (place / "sdk").string());
+  // One that the schema lets through and the host does not: a type that no stream lists.
+  std::string manifest = read_all(place / "acme/manifest.json");
+  const std::string types = "\"entity_types\": [\n    {";
+  const std::size_t at = manifest.find(types);
+  ASSERT_NE(at, std::string::npos) << manifest;
+  manifest.insert(at + types.size() - 1,
+                  R"({"name": "stray", "attributes": [{"name": "x", "type": "text"}]}, )");
+  std::ofstream(place / "acme/manifest.json") << manifest;
+  const std::string configure = std::string(SLUICE_CMAKE) + " -S " + (place / "acme").string() +
+                                " -B " + (place / "build").string() +
+                                " -DCMAKE_PREFIX_PATH=" + (place / "sdk").string();
+  const std::string build = std::string(SLUICE_CMAKE) + " --build " + (place / "build").string();
+  shell(configure);
+  bool ok = true;
+  const std::string said = tried(build, ok);
+  EXPECT_FALSE(ok) << said;
+  EXPECT_NE(said.find("stray"), std::string::npos) << said;
+  EXPECT_NE(said.find("/entity_types/"), std::string::npos) << said;
+  shell(configure + " -DSLUICE_CHECK_CONNECTORS=OFF");
+  shell(build);
+}
+
 }  // namespace
