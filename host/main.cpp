@@ -156,10 +156,18 @@ Task<vault::RootKeyring> claim_database(pg::Connection& connection, const wiring
 }
 
 /// Where the database answers, which no connector may reach. Its names may lead elsewhere later.
-Task<void> close_database(pg::Connection& connection, fetch::OwnEndpoints& own) {
-  const auto endpoints = co_await pg::server_endpoints(connection);
+Task<void> close_database(std::vector<pg::ServerName> names, fetch::OwnEndpoints& own) {
+  const auto endpoints = co_await pg::server_endpoints(std::move(names));
   for (const auto& endpoint : endpoints)
     own.add_server("this host's database", endpoint.address(), endpoint.port());
+}
+
+/// Gives the connection back before any name is looked up.
+Task<std::vector<pg::ServerName>> look_at_server(pg::Pool& pool) {
+  auto connection = co_await pool.acquire();
+  co_await pg::require_safe_settings(*connection);
+  auto names = co_await pg::server_names(*connection);
+  co_return names;
 }
 
 Task<void> watch_settings(pg::Pool& pool, fetch::OwnEndpoints& own) {
@@ -168,9 +176,8 @@ Task<void> watch_settings(pg::Pool& pool, fetch::OwnEndpoints& own) {
     timer.expires_after(kSafeSettingsInterval);
     co_await timer.async_wait(asio::use_awaitable);
     try {
-      auto connection = co_await pool.acquire();
-      co_await pg::require_safe_settings(*connection);
-      co_await close_database(*connection, own);
+      auto names = co_await look_at_server(pool);
+      co_await close_database(std::move(names), own);
     } catch (const pg::QueryError& error) {
       log::warning("database.away", {{"error", error.what()}});
     } catch (const Failure& unsafe) {
@@ -433,7 +440,8 @@ class Host {
     if (outcome.from != outcome.to)
       log::info("database.migrated", {{"from", outcome.from}, {"to", outcome.to}});
     co_await feed::check_origin(*connection);
-    co_await close_database(*connection, own_);
+    auto names = co_await pg::server_names(*connection);
+    co_await close_database(std::move(names), own_);
     co_return co_await claim_database(*connection, config_, clock_);
   }
 

@@ -111,14 +111,9 @@ std::uint16_t port_of(const std::string& text) {
   return port;
 }
 
-struct ServerName {
-  std::string host;  // a name or an address
-  std::uint16_t port;
-};
-
 /// Of what libpq was given: each host and each address, with the port that stands in its place.
-std::vector<ServerName> server_names(const std::string& hosts, const std::string& addresses,
-                                     const std::string& ports) {
+std::vector<ServerName> names_in(const std::string& hosts, const std::string& addresses,
+                                 const std::string& ports) {
   const std::vector<std::string> port_list = split_list(ports);
   std::vector<ServerName> names;
   for (const std::string* list : {&addresses, &hosts}) {
@@ -246,10 +241,10 @@ Task<void> Client::configure_session() {
   }
 }
 
-Task<std::vector<asio::ip::tcp::endpoint>> server_endpoints(Connection& connection) {
+Task<std::vector<ServerName>> server_names(Connection& connection) {
   const auto& client = static_cast<const Client&>(connection);
   std::vector<ServerName> names =
-      server_names(client.option("host"), client.option("hostaddr"), client.option("port"));
+      names_in(client.option("host"), client.option("hostaddr"), client.option("port"));
   const auto said = co_await connection.query(kWhereIsIt);
   const auto own = said.get<std::optional<std::string>>(0, 0);
   if (own) {
@@ -262,6 +257,10 @@ Task<std::vector<asio::ip::tcp::endpoint>> server_endpoints(Connection& connecti
       if (!listens.empty()) names.push_back({std::move(listens), port});
     }
   }
+  co_return names;
+}
+
+Task<std::vector<asio::ip::tcp::endpoint>> server_endpoints(std::vector<ServerName> names) {
   const Deadline deadline = std::chrono::steady_clock::now() + kAddressLookupMax;
   std::vector<asio::ip::tcp::endpoint> endpoints;
   for (const ServerName& name : names) {

@@ -126,7 +126,7 @@ TEST_F(OutcomeTest, WhereTheServerAnswersIsKnownForEveryWayToIt) {
     ConnectOptions options;
     options.conninfo = conninfo + " user=postgres dbname=" + database_name();
     const auto connection = run(Connection::connect(executor(), std::move(options)));
-    return run(server_endpoints(*connection));
+    return run(server_endpoints(run(server_names(*connection))));
   };
   const std::string socket = server_socket();
   const std::string by_socket = "host=" + socket.substr(0, socket.rfind("/.s.PGSQL.")) +
