@@ -47,7 +47,11 @@ const pg::Statement kStreams{"api_streams", R"(
          s.enabled and s.checkpoint is null and s.last_success_at is not null
            and (s.mode = 'changes' or s.mode = 'poll' and coalesce(l.records, 0) > 0),
          case when s.mode = 'snapshot' and s.enabled and not s.snapshot_done and s.last_full_records = 0
-           then coalesce(extract(epoch from clock_timestamp() - s.enumeration_from), 0) else 0 end::bigint
+           then coalesce(extract(epoch from clock_timestamp() - s.enumeration_from), 0) else 0 end::bigint,
+         (select (h.waits ->> ('stream ' || s.stream))::bigint - (extract(epoch from clock_timestamp()) * 1000)::bigint
+          from sluice.lease_hold h
+          where h.workspace_id = s.workspace_id and h.name = 'connection/' || s.connection_id
+            and h.expires_at > clock_timestamp())
   from unnest($2::bigint[]) as wanted (connection_id)
   join sluice.stream s on s.workspace_id = $1 and s.connection_id = wanted.connection_id
   left join lateral (
@@ -121,23 +125,11 @@ struct StreamColumns {
                        kRun = 19, kRunKind = 20, kRunRecords = 21, kRunPages = 22,
                        kRunRequests = 23, kRunQuarantined = 24, kRunningMs = 25, kNow = 26,
                        kRereadFound = 27, kRereadMissing = 28, kLastOlder = 29, kNoCheckpoint = 30,
-                       kFirstReadSeconds = 31;
+                       kFirstReadSeconds = 31, kHeldMs = 32;
 };
 
-/// What waits for its vendor's rate on this host: how long at least, by connection and asker.
-using Held = std::map<std::pair<std::int64_t, std::string>, std::chrono::milliseconds>;
-
-Held held_of(const Call& call) {
-  Held held;
-  for (const auto& request : call.services.engine.held()) {
-    if (request.asker.workspace == call.workspace)
-      held.emplace(std::pair(request.asker.connection.value, request.asker.what), request.left);
-  }
-  return held;
-}
-
 StreamFacts facts_of(Call& call, const pg::QueryResult& rows, int row, const json& connection,
-                     const contract::Manifest* manifest, const Held& held) {
+                     const contract::Manifest* manifest) {
   using C = StreamColumns;
   StreamFacts facts;
   facts.connection = connection["name"];
@@ -179,9 +171,8 @@ StreamFacts facts_of(Call& call, const pg::QueryResult& rows, int row, const jso
     running.since = std::chrono::milliseconds(rows.get<std::int64_t>(row, C::kRunningMs));
     running.records_per_second =
         call.state.progress.note(running.run, running.records, running.since);
-    const auto waits =
-        held.find(std::pair(rows.get<std::int64_t>(row, C::kConnection), "stream " + facts.name));
-    if (waits != held.end()) running.held = waits->second;
+    if (const auto held = count_at(rows, row, C::kHeldMs); held && *held > 0)
+      running.held = std::chrono::milliseconds(*held);
     facts.running = running;
   }
   return facts;
@@ -361,12 +352,11 @@ Task<json> statuses(Call& call, StatusQuery wanted) {
   }
   pg::Params stream_params(call.workspace, ids);
   const auto streams = co_await call.services.pool.query(kStreams, std::move(stream_params));
-  const Held held = held_of(call);
   for (int row = 0; row < streams.rows(); ++row) {
     const std::size_t at = index.at(streams.get<std::int64_t>(row, 0));
     const contract::Manifest* manifest =
         manifest_of(call, rows.get<std::string>(static_cast<int>(at), 10));
-    const StreamFacts facts = facts_of(call, streams, row, all[at], manifest, held);
+    const StreamFacts facts = facts_of(call, streams, row, all[at], manifest);
     all[at]["streams"].push_back(stream_json(streams, row, facts));
   }
   pg::Params quarantine_params(call.workspace, ids, kCountedMax);

@@ -82,6 +82,7 @@ Engine::Engine(Services services, Connections& connections, EngineOptions option
   pg::Uuid holder;
   services_.entropy.fill(holder.bytes);
   leases_ = std::make_unique<Leases>(services_.leases, services_.clock, options_.lease, holder);
+  leases_->on_renewal([this] { return held(); });
   leases_->on_lost([this](WorkspaceId workspace, const std::string& name) {
     const auto active = active_.find(key_of(workspace, name));
     if (active != active_.end() && active->second.work != nullptr) active->second.work->wake();
@@ -133,7 +134,15 @@ std::vector<Trouble> Engine::troubles() const {
   return all;
 }
 
-std::vector<fetch::HeldRequest> Engine::held() const { return services_.budgets.held(); }
+/// What waits for its vendor's rate.
+Leases::Waits Engine::held() const {
+  Leases::Waits waits;
+  for (const fetch::HeldRequest& one : services_.budgets.held()) {
+    const std::pair lease(one.asker.workspace, connection_lease(one.asker.connection));
+    waits[lease].emplace(one.asker.what, one.left);
+  }
+  return waits;
+}
 
 void Engine::add_hung(std::vector<Trouble>& all) const {
   struct Hung {

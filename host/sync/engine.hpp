@@ -71,8 +71,6 @@ class Engine {
   [[nodiscard]] const EngineStats& stats() const { return stats_; }
   /// What fails at the moment, or hangs in a connector's code or at a vendor, of all workspaces.
   [[nodiscard]] std::vector<Trouble> troubles() const;
-  /// Requests of this host, of all workspaces, that wait for their vendor's rate.
-  [[nodiscard]] std::vector<fetch::HeldRequest> held() const;
 
  private:
   Task<void> look_for_work();
@@ -87,6 +85,7 @@ class Engine {
                     ConnectionId connection = ConnectionId());
   void spawn(WorkspaceId workspace, std::string name, Task<void> task,
              ConnectionId connection = ConnectionId());
+  [[nodiscard]] Leases::Waits held() const;
   void add_hung(std::vector<Trouble>& all) const;
   [[nodiscard]] bool may_start(const std::string& key) const;
   void ended(const std::string& key, std::exception_ptr surprise);

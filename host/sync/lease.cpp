@@ -1,5 +1,6 @@
 #include "sync/lease.hpp"
 
+#include "base/exact_json.hpp"
 #include "base/log.hpp"
 #include "base/outage.hpp"
 
@@ -28,15 +29,16 @@ const pg::Statement kNextEpoch{"lease_next_epoch", R"(
   update sluice.lease_epoch set epoch = epoch + 1 where workspace_id = $1 and name = $2 returning epoch)"};
 
 const pg::Statement kTake{"lease_take", R"(
-  update sluice.lease_hold set holder = $3, expires_at = clock_timestamp() + $4 * interval '1 millisecond'
+  update sluice.lease_hold
+  set holder = $3, expires_at = clock_timestamp() + $4 * interval '1 millisecond', waits = null
   where workspace_id = $1 and name = $2)"};
 
 // A row that somebody locks is being taken, after its expiry: it is not waited for, since all
 // others would wait with it.
 const pg::Statement kRenew{"lease_renew", R"(
   with mine as (
-    select h.workspace_id, h.name
-    from unnest($1::bigint[], $2::text[], $5::bigint[]) as asked (workspace_id, name, epoch)
+    select h.workspace_id, h.name, asked.waits
+    from unnest($1::bigint[], $2::text[], $5::bigint[], $6::jsonb[]) as asked (workspace_id, name, epoch, waits)
     cross join lateral (
       select l.workspace_id, l.name from sluice.lease_hold l
       where l.workspace_id = asked.workspace_id and l.name = asked.name and l.holder = $3
@@ -44,7 +46,10 @@ const pg::Statement kRenew{"lease_renew", R"(
         and exists (select 1 from sluice.lease_epoch e
                     where e.workspace_id = asked.workspace_id and e.name = asked.name and e.epoch = asked.epoch)
       offset 0 for update skip locked) h)
-  update sluice.lease_hold h set expires_at = clock_timestamp() + $4 * interval '1 millisecond'
+  update sluice.lease_hold h
+  set expires_at = clock_timestamp() + $4 * interval '1 millisecond',
+      waits = (select jsonb_object_agg(key, (extract(epoch from clock_timestamp()) * 1000)::bigint + value::bigint)
+               from jsonb_each_text(mine.waits))
   from mine where h.workspace_id = mine.workspace_id and h.name = mine.name
   returning h.workspace_id, h.name)"};
 
@@ -70,6 +75,12 @@ const pg::Statement kEndFormerHolders{"lease_end_former_holders", R"(
     and other.application_name like 'sluice%' and other.xact_start < me.xact_start
     and exists (select 1 from pg_locks l where l.pid = waiting.pid and not l.granted
                 and l.locktype in ('transactionid', 'tuple')))"};
+
+std::string as_json(const std::map<std::string, std::chrono::milliseconds>& waits) {
+  auto document = nlohmann::json::object();
+  for (const auto& [what, left] : waits) document[what] = left.count();
+  return write_json(document);
+}
 
 constexpr std::size_t kAcquiresAtOnce = 2;
 /// An acquire waits so long for a former holder's transaction, and is tried again by who wants it.
@@ -121,6 +132,8 @@ class Leases::Turn {
 
 Leases::Leases(pg::Pool& pool, const Clock& clock, LeaseOptions options, pg::Uuid holder)
     : pool_(pool), clock_(clock), options_(options), holder_(holder), tick_(pool.executor()) {}
+
+void Leases::on_renewal(std::function<Waits()> waits) { waits_ = std::move(waits); }
 
 void Leases::on_lost(std::function<void(WorkspaceId, const std::string&)> told) {
   told_ = std::move(told);
@@ -234,17 +247,22 @@ void Leases::lose(const Key& key, std::string_view how) {
 
 Task<void> Leases::renew_all() {
   if (holds_.empty()) co_return;
-  pg::Array workspaces(pg::Oid::int8), names(pg::Oid::text), epochs(pg::Oid::int8);
+  pg::Array workspaces(pg::Oid::int8), names(pg::Oid::text), epochs(pg::Oid::int8),
+      waiting(pg::Oid::jsonb);
   std::map<Key, Epoch> asked;
+  Waits waits;
+  if (waits_) waits = waits_();
   for (const auto& [key, hold] : holds_) {
     workspaces.add(key.first.value);
     names.add(std::string_view(key.second));
     epochs.add(hold.epoch.value);
+    waiting.add(std::string_view(as_json(waits[key])));
     asked.emplace(key, hold.epoch);
   }
   const auto asked_at = clock_.steady();
   const auto ttl_ms = static_cast<std::int64_t>(options_.ttl.count());
-  pg::Params params(std::move(workspaces), std::move(names), holder_, ttl_ms, std::move(epochs));
+  pg::Params params(std::move(workspaces), std::move(names), holder_, ttl_ms, std::move(epochs),
+                    std::move(waiting));
   const auto renewed = co_await pool_.query(kRenew, std::move(params));
   for (int row = 0; row < renewed.rows(); ++row) {
     const Key key(renewed.get<WorkspaceId>(row, 0), renewed.get<std::string>(row, 1));

@@ -69,6 +69,11 @@ class Leases {
   void lost(const LeaseGrant& grant);
   /// Somebody else's by now, as far as we know; not only unsafe because it was not renewed in time.
   [[nodiscard]] bool is_lost(const LeaseGrant& grant) const;
+  /// Asked at each renewal what is done under the leases and waits for its vendor's rate: it stands
+  /// in sluice.lease_hold then, for whichever host is asked.
+  using Waits = std::map<std::pair<WorkspaceId, std::string>,
+                         std::map<std::string, std::chrono::milliseconds>>;
+  void on_renewal(std::function<Waits()> waits);
   /// Called when a lease turns out to be somebody else's.
   void on_lost(std::function<void(WorkspaceId, const std::string&)> told);
 
@@ -94,6 +99,7 @@ class Leases {
   pg::Uuid holder_;
   std::map<Key, Hold> holds_;
   std::function<void(WorkspaceId, const std::string&)> told_;
+  std::function<Waits()> waits_;
   asio::steady_timer tick_;
   std::multiset<int> blocked_;                     ///< backends of ours that wait to raise an epoch
   std::chrono::steady_clock::time_point look_at_;  ///< … what for

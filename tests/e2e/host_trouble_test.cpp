@@ -148,6 +148,36 @@ TEST_F(HostTrouble, a_database_whose_disk_is_full_is_told_as_that_until_there_is
       << errors(*host_).output;
 }
 
+/// No trouble of a host, but of the vendor's: only the host that works on it knows, and any may be
+/// asked.
+TEST_F(HostTrouble, each_host_says_what_waits_for_the_vendors_rate_and_until_when) {
+  host_->settings.clear();
+  start_both();
+  json fault = json::parse(
+      R"({"match":"/v1/products*","times":0,"kind":"429","headers":{"Retry-After":"40"}})");
+  host_->client().send("POST", "/connections", billing());
+  ASSERT_TRUE(eventually(seconds(60), [&] { return all_is_read(); })) << host_->log();
+  fake_->control("POST", "faults", json::array({fault}));
+  read_again({"products"});
+  const auto held_ms = [&](Host& host) {
+    const json billing = host.client(host_->token()).get("/connections/billing");
+    for (const json& stream : billing["streams"]) {
+      if (stream["name"] == "products" && stream["run"].is_object() &&
+          stream["run"]["held_ms"].is_number())
+        return stream["run"]["held_ms"].get<std::int64_t>();
+    }
+    return std::int64_t{0};
+  };
+  for (Host* host : {host_.get(), &other_}) {
+    EXPECT_TRUE(eventually(seconds(30), [&] { return held_ms(*host) > 5'000; })) << host->log();
+    EXPECT_LE(held_ms(*host), 41'000);
+    const Said said = run_sluice(directory_, host->url(), host_->token(), {"status", "billing"});
+    EXPECT_NE(said.output.find("waits for the vendor's rate, the next request goes in"),
+              std::string::npos)
+        << said.output;
+  }
+}
+
 TEST_F(HostTrouble, name_servers_of_which_one_host_hears_nothing) {
   for (Host* host : {host_.get(), &other_}) preload(*host, SLUICE_NO_DNS_SHIM, "NO_DNS_WHILE");
   host_->environment.erase("NO_DNS_WHILE");

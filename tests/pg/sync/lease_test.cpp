@@ -105,6 +105,44 @@ TEST_F(LeaseTest, is_not_trusted_beyond_half_its_time_without_a_renewal) {
   EXPECT_FALSE(leases.held(*grant));
 }
 
+TEST_F(LeaseTest, says_what_waits_under_it_as_of_the_last_renewal_and_a_next_holder_nothing) {
+  SystemClock clock;
+  Leases mine(pool(), clock, options_, holder(1));
+  const auto grant = acquire(mine);
+  bool waits = true;
+  mine.on_renewal([&] {
+    Leases::Waits all;
+    if (waits) all[std::pair(WorkspaceId(1), "work")]["stream charges"] = std::chrono::seconds(30);
+    all[std::pair(WorkspaceId(1), "others'")]["stream charges"] = std::chrono::seconds(90);
+    return all;
+  });
+  asio::cancellation_signal stop;
+  asio::co_spawn(pool().executor(), mine.keep_renewing(),
+                 asio::bind_cancellation_slot(stop.slot(), asio::detached));
+  const auto left = [&] {
+    return run(pool().query(
+                   "select coalesce(round((waits->>'stream charges')::numeric / 1000 - "
+                   "extract(epoch from clock_timestamp()))::int, -1) from sluice.lease_hold"))
+        .get<std::int32_t>(0, 0);
+  };
+  EXPECT_EQ(left(), -1);
+  run(wait(std::chrono::milliseconds(500)));
+  EXPECT_GE(left(), 29);
+  EXPECT_LE(left(), 30);
+  waits = false;
+  run(wait(std::chrono::milliseconds(500)));
+  EXPECT_EQ(left(), -1);
+  waits = true;
+  run(wait(std::chrono::milliseconds(500)));
+  stop.emit(asio::cancellation_type::terminal);
+  run(wait(std::chrono::milliseconds(50)));
+  expire_all();
+  EXPECT_GE(left(), 28);
+  Leases next(pool(), clock, options_, holder(2));
+  ASSERT_TRUE(acquire(next));
+  EXPECT_EQ(left(), -1) << "the next holder waits for nothing yet";
+}
+
 TEST_F(LeaseTest, lives_on_while_it_is_renewed) {
   SystemClock clock;
   Leases mine(pool(), clock, options_, holder(1));
