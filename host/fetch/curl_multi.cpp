@@ -14,6 +14,8 @@
 #include <boost/asio/use_awaitable.hpp>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
+#include <tuple>
 #include <unordered_set>
 
 #include "base/check.hpp"
@@ -73,9 +75,20 @@ Value info(CURL* easy, CURLINFO what) {
   return value;
 }
 
-/// Where a TLS session keeps its transfer; one for the process, as OpenSSL has it.
+/// Whether the peer ended its side of TLS by close_notify. The session has a part in it, which may
+/// outlive its transfer: newer libcurls go on ending a connection when nobody needs it any more.
+struct Goodbye {
+  bool said = false;
+};
+using SharedGoodbye = std::shared_ptr<Goodbye>;
+
+void forget_goodbye(void*, void* shared, CRYPTO_EX_DATA*, int, long, void*) {
+  delete static_cast<SharedGoodbye*>(shared);
+}
+
+/// Where a TLS session keeps its part; one for the process, as OpenSSL has it.
 int tls_slot() {
-  static const int slot = SSL_get_ex_new_index(0, nullptr, nullptr, nullptr, nullptr);
+  static const int slot = SSL_get_ex_new_index(0, nullptr, nullptr, nullptr, &forget_goodbye);
   return slot;
 }
 
@@ -122,7 +135,7 @@ struct Transfer {
   RawResponse response;
   AnswerHead head;
   std::size_t header_bytes = 0;
-  bool said_goodbye = false;           ///< the peer ended its side of TLS by close_notify
+  SharedGoodbye goodbye;               ///< once it was listened for
   std::optional<Inflater> inflater;    ///< when the body is compressed
   std::vector<curl_socket_t> dialled;  ///< one after the other, or IPv6 and IPv4 side by side
   std::optional<Error> failure;        ///< why a callback ended it
@@ -210,8 +223,8 @@ int on_request(void* user, char* peer, char*, int port, int) noexcept {
 void on_tls_event(const SSL* tls, int where, int what) noexcept {
   if ((where & SSL_CB_READ_ALERT) != SSL_CB_READ_ALERT || (what & 0xff) != SSL_AD_CLOSE_NOTIFY)
     return;
-  if (auto* const transfer = static_cast<Transfer*>(SSL_get_ex_data(tls, tls_slot())))
-    transfer->said_goodbye = true;
+  if (auto* const shared = static_cast<SharedGoodbye*>(SSL_get_ex_data(tls, tls_slot())))
+    (*shared)->said = true;
 }
 
 /// For an answer that ends where its connection does: no other transfer follows on that one.
@@ -221,8 +234,12 @@ void listen_for_goodbye(Transfer& transfer) {
       session->internals == nullptr)
     return;
   auto* const tls = static_cast<SSL*>(session->internals);
-  if ((SSL_get_shutdown(tls) & SSL_RECEIVED_SHUTDOWN) != 0) transfer.said_goodbye = true;
-  if (SSL_set_ex_data(tls, tls_slot(), &transfer) == 1) SSL_set_info_callback(tls, &on_tls_event);
+  transfer.goodbye = std::make_shared<Goodbye>();
+  transfer.goodbye->said = (SSL_get_shutdown(tls) & SSL_RECEIVED_SHUTDOWN) != 0;
+  auto shared = std::make_unique<SharedGoodbye>(transfer.goodbye);
+  if (SSL_set_ex_data(tls, tls_slot(), shared.get()) != 1) return;
+  std::ignore = shared.release();  // the session's
+  SSL_set_info_callback(tls, &on_tls_event);
 }
 
 void stop_at_response_bytes_max(Transfer& transfer) {
@@ -625,7 +642,7 @@ struct CurlMulti::Core : std::enable_shared_from_this<Core> {
           return "the answer is not as long as it says";
         break;
       case Framing::connection_end:
-        if (is_tls(transfer) && !transfer.said_goodbye)
+        if (is_tls(transfer) && !(transfer.goodbye && transfer.goodbye->said))
           return "the answer says nowhere how long it is, and its connection ended without TLS's "
                  "close_notify";
         if (transfer.inflater && !transfer.inflater->has_member())
