@@ -60,6 +60,48 @@ void cover(std::string& text, std::size_t from, std::size_t to, bool with_ends) 
   std::memset(text.data() + from, '*', to - from);
 }
 
+/// Four characters, whichever case letters have.
+std::uint32_t gram_at(const Byte* chars) {
+  std::uint32_t gram = 0;
+  std::memcpy(&gram, chars, sizeof gram);
+  return gram | 0x20202020u;
+}
+
+/// Which four characters stand within the first eight of a needle. Of any five places where those
+/// eight may end, one gram is in all five: a look at every fifth place says that there is nothing.
+class Grams {
+ public:
+  void add(const Masks::Needle& needle) {
+    for (std::size_t from = 0; from + 4 <= kMaskBytesMin; ++from) {
+      std::array<Byte, 4> gram{};
+      std::memcpy(gram.data(), needle.text.view().data() + from, gram.size());
+      add(gram, 0, needle.kind == Masks::Kind::base64);
+    }
+  }
+  [[nodiscard]] bool may_have(std::uint32_t gram) const {
+    const std::uint32_t hash = hash_of(gram);
+    return (bits_[hash / 64] >> hash % 64 & 1) != 0;
+  }
+
+ private:
+  static std::uint32_t hash_of(std::uint32_t gram) { return gram * 0x9E3779B1u >> 16; }
+
+  /// As it is, and in the other alphabet of base64.
+  void add(std::array<Byte, 4> gram, std::size_t at, bool is_base64) {
+    if (at == gram.size()) {
+      const std::uint32_t hash = hash_of(gram_at(gram.data()));
+      bits_[hash / 64] |= std::uint64_t{1} << hash % 64;
+      return;
+    }
+    add(gram, at + 1, is_base64);
+    if (!is_base64 || (gram[at] != '+' && gram[at] != '/')) return;
+    gram[at] = gram[at] == '+' ? '-' : '_';
+    add(gram, at + 1, is_base64);
+  }
+
+  std::array<std::uint64_t, 65536 / 64> bits_{};
+};
+
 /// Finds needles in characters that are handed in block by block. A look at the last eight
 /// characters says where a needle may begin; from there on it is followed as Knuth, Morris and
 /// Pratt do, which looks at no character twice for one needle but where it falls back over what it
@@ -68,7 +110,9 @@ class Finder {
  public:
   enum class Of { text_as_it_is, decoded };
 
-  Finder(const std::vector<Masks::Needle>& needles, Of of) {
+  /// `size`: of the text; a short one is not worth the preparation.
+  Finder(const std::vector<Masks::Needle>& needles, Of of, std::size_t size) {
+    if (size >= kWorthGrams) grams_.emplace();
     for (const Masks::Needle& needle : needles) {
       if (of == Of::decoded ? !needle.decoded : !needle.as_it_is) continue;
       const std::string_view text = needle.text.view();
@@ -76,6 +120,7 @@ class Finder {
       followed.needle = &needle;
       for (std::size_t i = 0; i < kMaskBytesMin; ++i)
         followed.anchor = followed.anchor << 8 | kAnyFold[byte_at(text, i)];
+      if (grams_) grams_->add(needle);
       const std::size_t hash = hash_of(followed.anchor);
       maybe_[hash / 64] |= std::uint64_t{1} << hash % 64;
       std::uint16_t& bucket = buckets_[hash % kBuckets];
@@ -110,6 +155,8 @@ class Finder {
 
  private:
   static constexpr std::size_t kBuckets = 256;
+  static constexpr std::size_t kStep = kMaskBytesMin - 3;  ///< places with one gram in common
+  static constexpr std::size_t kWorthGrams = 2048;
   struct Followed {
     const Masks::Needle* needle = nullptr;
     std::uint64_t anchor = 0;  ///< its first eight characters, folded for all kinds
@@ -128,14 +175,28 @@ class Finder {
   /// eight before it.
   std::size_t likely(const Byte* chars, std::size_t i, std::size_t end,
                      std::uint64_t& window) const {
-    std::uint64_t before = window;
-    for (; i < end; ++i) {
-      const std::uint64_t next = before << 8 | kAnyFold[chars[i]];
-      if (is_likely(hash_of(next))) break;
-      before = next;
+    while (i < end) {
+      if (grams_ && i >= kMaskBytesMin) {
+        const std::size_t began = i;
+        while (i < end && !grams_->may_have(gram_at(chars + i - 3))) i += kStep;
+        i = std::min(i, end);
+        if (i != began) window = window_before(chars + i);
+      }
+      const std::size_t until = grams_ ? std::min(i + kStep, end) : end;
+      for (; i < until; ++i) {
+        const std::uint64_t next = window << 8 | kAnyFold[chars[i]];
+        if (is_likely(hash_of(next))) return i;
+        window = next;
+      }
     }
-    window = before;
-    return i;
+    return end;
+  }
+
+  static std::uint64_t window_before(const Byte* chars) {
+    std::uint64_t window = 0;
+    for (std::size_t i = 0; i < kMaskBytesMin; ++i)
+      window = window << 8 | kAnyFold[*(chars - kMaskBytesMin + i)];
+    return window;
   }
 
   /// Goes on with the one needle that is followed while nothing else happens.
@@ -211,6 +272,7 @@ class Finder {
   std::vector<Followed> followed_;
   std::vector<std::uint16_t> active_;  ///< of followed_
   std::array<std::uint64_t, 65536 / 64> maybe_{};
+  std::optional<Grams> grams_;
   std::array<std::uint16_t, kBuckets> buckets_{};  ///< 0: none; otherwise the one behind it
   std::uint64_t window_ = 0;
   std::size_t size_max_ = 0;
@@ -278,10 +340,13 @@ constexpr std::array<Class, 256> kClasses = [] {
 
 /// A text without its escapes: whenever a character completes one, that character stands in its
 /// place, and may complete another. A run of backslashes is one while it may begin an escape;
-/// settle() drops it. Each character knows from where to where in the text it is written.
+/// settle() drops it. Each character knows from where to where in the text it is written. What
+/// stands farther than `near` characters from any escape is left out: a NUL is there instead, which
+/// nothing else becomes.
 class Decoded {
  public:
-  explicit Decoded(std::size_t room) : room_(room + kAtOnce), chars_(room_), places_(room_) {}
+  Decoded(std::size_t room, std::size_t near)
+      : room_(room + kAtOnce), near_(std::max(near, kReach)), chars_(room_), places_(room_) {}
 
   /// Takes of the text from `at` on what there is room for; answers where it goes on.
   std::size_t take(std::string_view text, std::size_t at) {
@@ -291,7 +356,9 @@ class Decoded {
       std::size_t end = at + 1;
       const Class is = kClasses[c];
       if (is == Class::plain || (is > Class::opens && size_ >= watched_)) {
-        at = take_plain(text, at);
+        const std::size_t far = at + near_;
+        at = take_plain(text.substr(0, far), at);
+        if (at == far && size_ >= watched_) at = leave_out(text, at);
         continue;
       }
       if (is == Class::nul || is == Class::backslash)
@@ -365,6 +432,7 @@ class Decoded {
   static constexpr std::size_t kReach = kEntityBytesMax + 2;  ///< from its first character on
 
   static constexpr std::size_t kAtOnce = 4;  ///< of one escape
+  static constexpr std::size_t kNowhere = static_cast<std::size_t>(-1);
 
   /// Aliases nothing else, as Byte would.
   using Stored = char8_t;
@@ -409,6 +477,19 @@ class Decoded {
     }
     size_ = size;
     return at;
+  }
+
+  /// Of plain characters, after near_ of them: all that have as many behind them.
+  std::size_t leave_out(std::string_view text, std::size_t at) {
+    std::size_t end = text.size();
+    for (Next& next : next_) {
+      if (next.at < at || next.at == kNowhere)
+        next.at = std::min(text.find(next.c, at), text.size());
+      end = std::min(end, next.at);
+    }
+    if (end - at <= near_ + 1) return at;
+    put(0, at, at);
+    return end - near_;
   }
 
   static bool may_be_escape(std::string_view text, Byte c, std::size_t end) {
@@ -574,12 +655,16 @@ class Decoded {
     for (const char byte : character.view()) put(static_cast<Byte>(byte), from, to);
   }
 
-  std::size_t room_;
+  struct Next {
+    char c;
+    std::size_t at = kNowhere;
+  };
+  std::size_t room_, near_;
+  std::array<Next, 4> next_ = {Next{'\\'}, Next{'%'}, Next{'&'}, Next{'\0'}};
   std::vector<Stored, WipingAllocator<Stored>> chars_;
   std::vector<Place> places_;
   std::size_t size_ = 0;
-  std::size_t settled_ = 0;  ///< those before stay as they are
-  static constexpr std::size_t kNowhere = static_cast<std::size_t>(-1);
+  std::size_t settled_ = 0;           ///< those before stay as they are
   std::size_t ampersand_ = kNowhere;  ///< the last one
   std::size_t watched_ = 0;  ///< with fewer characters than that the next may complete an escape
   bool has_backslashes_ = false;
@@ -608,7 +693,7 @@ bool is_half_escape(std::string_view text) {
 /// The secret as it stands in a decoded text. Of a half escape at its end nobody knows what becomes
 /// of it there; it is left out where enough remains.
 Masks::Needle decoded_of(std::string_view secret) {
-  Decoded decoded(secret.size());
+  Decoded decoded(secret.size(), secret.size());
   decoded.take(secret, 0);
   std::string_view text = decoded.view();
   for (std::size_t by = std::min(kEntityBytesMax + 1, text.size()); by > 0; --by) {
@@ -671,7 +756,7 @@ class Covers {
 
 bool mask_as_it_is(const std::vector<Masks::Needle>& needles, std::string& text,
                    std::uint64_t& looked) {
-  Finder finder(needles, Finder::Of::text_as_it_is);
+  Finder finder(needles, Finder::Of::text_as_it_is, text.size());
   Covers covers(text);
   finder.scan(reinterpret_cast<const Byte*>(text.data()), 0, text.size(),
               [&covers](const Masks::Needle& needle, std::size_t i) {
@@ -685,10 +770,10 @@ constexpr std::size_t kBlock = 8 << 10;  ///< characters that fit into a cache
 
 bool mask_decoded(const std::vector<Masks::Needle>& needles, std::string& text,
                   std::uint64_t& looked) {
-  Finder finder(needles, Finder::Of::decoded);
+  Finder finder(needles, Finder::Of::decoded, text.size());
   Covers covers(text);
   const std::size_t room = 2 * finder.size_max() + kBlock;
-  Decoded decoded(std::min(room, text.size()));
+  Decoded decoded(std::min(room, text.size()), finder.size_max());
   for (std::size_t at = 0; at < text.size();) {
     at = decoded.take(text, at);
     const std::size_t before = decoded.settled();

@@ -219,6 +219,39 @@ TEST(Redact, WhatIsFoundStandsBetweenAnyBlocks) {
   }
 }
 
+// Only the neighbourhood of escapes is decoded, and only every fifth place is looked at first.
+TEST(Redact, FindsEachFormWhereverTheNextEscapeIs) {
+  ASSERT_GE(sodium_init(), 0);
+  const std::string key = "sk_live_51H8abc+DEF/hiJKLmnoPQRstuVWXyz0123456789";
+  const std::string escaped = each(key, [](unsigned char c) { return fmt::format("%{:02X}", c); });
+  const std::vector<std::string> forms = {
+      key,
+      hex(key),
+      base64(key, sodium_base64_VARIANT_ORIGINAL),
+      base64("x" + key, sodium_base64_VARIANT_URLSAFE),
+      all_escaped(key + "xx").substr(0, key.size() * 6),
+      escaped,
+      "%73" + key.substr(1),
+      key.substr(0, 20) + fmt::format("&#{};", static_cast<int>(key[20])) + key.substr(21),
+      key.substr(0, key.size() - 1) + "%2539",
+      "&amp;amp;amp;amp;amp;#115;" + key.substr(1)};
+  const Masks made = masks(key);
+  for (const std::string& form : forms) {
+    for (std::size_t distance = 0; distance < 300; distance += 7) {
+      for (std::size_t before = 3'000; before < 3'005; ++before) {
+        const std::string left = std::string(before, 'x') + "&lt;" + std::string(distance, 'y');
+        const std::string right = std::string(distance, 'z') + "\\u0041" + std::string(900, 'w');
+        std::string body = left + "<" + form + ">" + right;
+        ASSERT_TRUE(made.mask(body)) << form << " " << distance;
+        // Of base64 the ends may stay, which hold a part of a character each.
+        ASSERT_EQ(body.find(form.substr(4, 6)), std::string::npos) << body;
+        ASSERT_EQ(body.find(form.substr(form.size() - 10, 6)), std::string::npos) << body;
+        ASSERT_TRUE(body.starts_with(left) && body.ends_with(right)) << body;
+      }
+    }
+  }
+}
+
 TEST(Redact, FindsWhatPagesFormsAndProgramsWrite) {
   const auto left = [](std::string_view secret, std::string_view coded) {
     std::string body = "<p>you sent " + std::string(coded) + "</p>";
