@@ -788,6 +788,41 @@ bool mask_decoded(const std::vector<Masks::Needle>& needles, std::string& text,
   return covers.found();
 }
 
+enum class Alphabet { standard, url };
+
+/// What stands before it in the encoded text moves it by 0, 1 or 2 bytes. The characters at its
+/// ends hold bits of its neighbours, too, and are left out.
+std::array<WipedText, 3> in_base64(std::string_view bytes, Alphabet alphabet) {
+  const int variant =
+      alphabet == Alphabet::url ? sodium_base64_VARIANT_URLSAFE : sodium_base64_VARIANT_ORIGINAL;
+  std::array<WipedText, 3> all;
+  for (std::size_t before = 0; before < all.size(); ++before) {
+    WipedText shifted;
+    shifted.resize(before);
+    shifted += bytes;
+    WipedText coded;
+    coded.resize(sodium_base64_encoded_len(shifted.size(), variant));
+    sodium_bin2base64(coded.data(), coded.size(),
+                      reinterpret_cast<const unsigned char*>(shifted.data()), shifted.size(),
+                      variant);
+    const std::size_t first = (before * 8 + 5) / 6;
+    const std::size_t end = shifted.size() * 8 / 6;
+    all[before] = WipedText(coded.view().substr(first, end - first));
+  }
+  return all;
+}
+
+/// A NUL at this place of each pair: enough for keys, which are ASCII.
+WipedText in_utf16(std::string_view text, int nul_at) {
+  WipedText wide;
+  for (const char c : text) {
+    if (nul_at == 0) wide += '\0';
+    wide += c;
+    if (nul_at == 1) wide += '\0';
+  }
+  return wide;
+}
+
 }  // namespace
 
 void Masks::add(Needle needle) {
@@ -828,26 +863,31 @@ void Masks::add(std::string_view secret) {
     std::replace(form.data(), form.data() + form.size(), ' ', '+');
     add_text(form.view());
   }
-  // What stands before it in the encoded text moves it by 0, 1 or 2 bytes. The characters at its
-  // ends hold bits of its neighbours, too, and are not searched for.
-  for (std::size_t before = 0; before < 3; ++before) {
-    WipedText shifted;
-    shifted.resize(before);
-    shifted += secret;
-    WipedText coded;
-    coded.resize(sodium_base64_encoded_len(shifted.size(), sodium_base64_VARIANT_ORIGINAL));
-    sodium_bin2base64(coded.data(), coded.size(),
-                      reinterpret_cast<const unsigned char*>(shifted.data()), shifted.size(),
-                      sodium_base64_VARIANT_ORIGINAL);
-    const std::size_t first = (before * 8 + 5) / 6;
-    const std::size_t end = shifted.size() * 8 / 6;
-    add_coded(Kind::base64, coded.view().substr(first, end - first));
+  for (const Alphabet alphabet : {Alphabet::standard, Alphabet::url}) {
+    for (const WipedText& coded : in_base64(secret, alphabet)) {
+      if (alphabet == Alphabet::standard) add_coded(Kind::base64, coded.view());
+      add_base64(coded.view());
+    }
   }
+  add_base64(in_utf16(secret, 0).view());
+  add_base64(in_utf16(secret, 1).view());
   WipedText hex;
   hex.resize(secret.size() * 2 + 1);
   sodium_bin2hex(hex.data(), hex.size(), reinterpret_cast<const unsigned char*>(secret.data()),
                  secret.size());
-  add_coded(Kind::hex, hex.view().substr(0, secret.size() * 2));
+  const std::string_view digits = hex.view().substr(0, secret.size() * 2);
+  add_coded(Kind::hex, digits);
+  WipedText by_colons;
+  for (std::size_t at = 0; at < digits.size(); at += 2) {
+    if (at > 0) by_colons += ':';
+    by_colons += digits.substr(at, 2);
+  }
+  add_coded(Kind::hex, by_colons.view());
+}
+
+void Masks::add_base64(std::string_view bytes) {
+  for (const WipedText& coded : in_base64(bytes, Alphabet::standard))
+    add_coded(Kind::base64, coded.view());
 }
 
 bool Masks::mask(std::string& text, std::uint64_t* looked) const {
@@ -865,8 +905,12 @@ int redact(contract::Headers& headers, std::string& body, const Masks& masks) {
     return ::strcasecmp(header.first.c_str(), "set-cookie") == 0 ||
            ::strcasecmp(header.first.c_str(), "set-cookie2") == 0;
   });
+  // Mostly there is nothing in any of them, which one look says.
+  std::string all;
+  for (const auto& [name, value] : headers) all.append(value).push_back('\n');
   int places = 0;
-  for (auto& [name, value] : headers) places += masks.mask(value) ? 1 : 0;
+  if (masks.mask(all))
+    for (auto& [name, value] : headers) places += masks.mask(value) ? 1 : 0;
   places += masks.mask(body) ? 1 : 0;
   return places;
 }

@@ -15,9 +15,10 @@ namespace sluice::fetch {
 inline constexpr std::size_t kMaskBytesMin = 8;
 
 /// Secrets as they may come back. Each is found as it is; in base64 of either alphabet, wherever it
-/// stands in what was encoded; in hex; with '+' for its spaces; and each of these with any of its
-/// characters written as somebody else may write them: as JSON and programs do (\/, \", \u0041,
-/// \x41, \101, also within JSON within JSON), percent-encoded, as HTML does (&amp;, &#38;,
+/// stands in what was encoded, also twice, and as UTF-16; in hex, also with colons; with '+' for
+/// its spaces; and each of these with any of its characters written as somebody else may write
+/// them: as JSON and programs do (\/, \", \u0041, \x41, \101, also within JSON within JSON),
+/// percent-encoded, as HTML does (&amp;, &#38;,
 /// &#x26;), one within the other as often as one likes, or as UTF-16. Not found: what is encoded
 /// otherwise, and an escaped one directly behind a half escape that its own characters complete.
 /// Of one that has fewer than kMaskBytesMin characters when its own backslashes and escapes are
@@ -50,6 +51,7 @@ class Masks {
   void add(Needle needle);
   void add_text(std::string_view secret);
   void add_coded(Kind kind, std::string_view text);
+  void add_base64(std::string_view bytes);
 
   std::vector<Needle> needles_;
 };

@@ -69,6 +69,9 @@ TEST(Redact, FindsASecretInEveryEncodingOfIt) {
                         return std::string(1, static_cast<char>(c)) + std::string(1, '\0');
                       })},
   };
+  forms.emplace_back("hex with colons", each(text, [](unsigned char c) {
+                                          return fmt::format("{:02X}:", c);
+                                        }).substr(0, text.size() * 3 - 1));
   std::string upper = hex(text);
   for (char& c : upper) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
   forms.emplace_back("HEX", upper);
@@ -86,6 +89,13 @@ TEST(Redact, FindsASecretInEveryEncodingOfIt) {
       std::string percent;
       for (const char c : coded) percent += c == '+' ? "%2B" : c == '/' ? "%2F" : std::string(1, c);
       forms.emplace_back("base64 with %2B", percent);
+      for (const char* around : {"", "x", "xy"})
+        forms.emplace_back("base64 twice", base64(around + coded, variant));
+      std::string wide;
+      for (const char c : text) wide += std::string(1, c) + std::string(1, '\0');
+      forms.emplace_back("base64 of UTF-16", base64(before + wide, variant));
+      wide.insert(0, 1, '\0');
+      forms.emplace_back("base64 of UTF-16", base64(before + wide, variant));
     }
   }
   const Masks of_most = masks(kSecret.substr(0, 30));
