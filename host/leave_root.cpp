@@ -42,6 +42,21 @@ void make_data_directory(const fs::path& directory) {
   }
 }
 
+/// Root's, or of the user that the host is. Anybody else could put a root key and a database of his
+/// own there, whoever may write to it now.
+void check_owner(const fs::path& directory, uid_t user) {
+  struct stat facts {};
+  if (::stat(directory.c_str(), &facts) != 0 || facts.st_uid == 0 || facts.st_uid == user) return;
+  throw Failure(
+      Error(ErrorKind::denied, "data_directory.foreign",
+            fmt::format(
+                "the data directory {} belongs to user {}, and Sluice works as user {}: what lies "
+                "there may not be its own",
+                directory.string(), facts.st_uid, user),
+            fmt::format("Name another with --data; or, if what lies there is right, chown {} {}",
+                        user, directory.string())));
+}
+
 wiring::Owner owner_of(pg::ServiceUser user) {
   wiring::Owner owner;
   owner.name = std::move(user.name);
@@ -123,10 +138,12 @@ BoundListeners leave_root(const wiring::Config& config, Listening listening) {
   if (::geteuid() != 0) {
     check_user(config);
     make_data_directory(config.data_directory);
+    check_owner(config.data_directory, ::geteuid());
     return {};
   }
   const wiring::Owner owner = owner_of(user_to_become(config));
   make_data_directory(config.data_directory);
+  check_owner(config.data_directory, owner.uid);
   BoundListeners bound;
   if (listening == Listening::soon) bound = bind_listeners(config);
   give_directory(config.data_directory, owner);

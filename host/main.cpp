@@ -529,6 +529,7 @@ void block_stop_signals() {
 int run_host(const wiring::Config& config, const std::function<void()>& wait_for_stop) {
   if (config.reset_operator_token) return reset_operator_token(config);
   const BoundListeners bound = leave_root(config);
+  expect(connector::Store(config.data_directory / "connectors").check());
   expect(vault::harden_process());
   std::signal(SIGPIPE, SIG_IGN);
   // Pages of records come and go by the megabyte: keep that memory instead of asking the kernel for

@@ -31,26 +31,34 @@ std::unexpected<Error> refuse(std::string code, std::string message, std::string
   return fail(ErrorKind::bad_input, std::move(code), std::move(message), std::move(hint));
 }
 
+/// The loader's words, with the connector's name in the place of a descriptor's.
+std::string in_words(std::string why, const SealedFile& file) {
+  const auto at = why.find(file.path());
+  return at == std::string::npos ? why : why.replace(at, file.path().size(), file.name());
+}
+
 /// Maps it for good (NODELETE), then lets Boost.DLL hold a reference of its own: its load modes do
 /// not know NODELETE, and its errors lose the loader's words.
-Result<dll::shared_library> map(const std::filesystem::path& path) {
+Result<dll::shared_library> map(const SealedFile& file) {
   const std::lock_guard lock(loading);
   ::dlerror();
-  void* const mapped = ::dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+  void* const mapped = ::dlopen(file.path().c_str(), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
   if (mapped == nullptr) {
     const char* why = ::dlerror();
-    return refuse(
-        "connector.load_failed",
-        fmt::format("the dynamic loader refused it: {}", why != nullptr ? why : "no reason given"),
-        "A connector must resolve every symbol by itself and the C and C++ run time");
+    return refuse("connector.load_failed",
+                  fmt::format("the dynamic loader refused it: {}",
+                              why != nullptr ? in_words(why, file) : "no reason given"),
+                  "A connector must resolve every symbol by itself and the C and C++ run time");
   }
+  file.keep_for_good();
   std::error_code failed;
-  dll::shared_library library(path, dll::load_mode::rtld_now | dll::load_mode::rtld_local, failed);
+  dll::shared_library library(file.path(), dll::load_mode::rtld_now | dll::load_mode::rtld_local,
+                              failed);
   const bool same = !failed && library.native() == mapped;
   // Our own reference stays: what was mapped once is never given back.
   if (!same) {
     return refuse("connector.load_failed",
-                  fmt::format("{} could not be opened twice", path.string()));
+                  fmt::format("{} could not be opened twice", file.name()));
   }
   return library;
 }
@@ -144,7 +152,7 @@ Result<void> check_manifest(const sluice_entry_v1& entry, const Segments& segmen
 }
 
 Result<void> check_entry(const sluice_entry_v1* entry, const Admitted& admitted) {
-  if (auto origin = check_origin(entry, admitted.path); !origin) return origin;
+  if (auto origin = check_origin(entry, admitted.sealed->path()); !origin) return origin;
   const Segments segments(entry);
   if (!segments.hold(entry, SLUICE_ENTRY_SIZE_1_0, PF_R)) {
     return invalid("itself", "does not lie in the library's data");
@@ -175,7 +183,7 @@ Library::Library(std::unique_ptr<Handle> handle, const sluice_entry_v1* entry)
 Library::~Library() = default;
 
 Result<std::unique_ptr<const Library>> Library::load(const Admitted& admitted) {
-  Result<dll::shared_library> mapped = map(admitted.path);
+  Result<dll::shared_library> mapped = map(*admitted.sealed);
   if (!mapped) return std::unexpected(std::move(mapped.error()));
   if (!mapped->has(SLUICE_ENTRY_SYMBOL)) {
     return refuse("connector.entry_missing",

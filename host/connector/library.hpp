@@ -16,7 +16,7 @@ namespace sluice::connector {
 /// refers to it (SLP-L04). Disabling a connector means to open no more sessions.
 class Library {
  public:
-  /// Maps the stored file and checks what only the mapping shows: that the entry is this file's
+  /// Maps the sealed bytes and checks what only the mapping shows: that the entry is this file's
   /// own, its version and sizes, that the manifest in memory is the one in the note, and that the
   /// functions lie in the library's code. Its initialisers run here. Errors: connector.load_failed
   /// (the dynamic loader's words), connector.entry_missing, connector.entry_foreign,

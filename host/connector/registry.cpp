@@ -23,12 +23,16 @@ Result<std::shared_ptr<const ConnectorCode>> Registry::load(Result<Admitted> adm
     return fail(ErrorKind::denied, "connector.held", held->second,
                 "Install a version that mends it; the same one again tries it all the same");
   }
+  if (const auto unfit = unfit_.find(sha256); unfit != unfit_.end())
+    return std::unexpected(unfit->second);
   Result<std::shared_ptr<const ConnectorCode>> code =
       load_in_process(std::move(*admitted), recorder_);
   if (code) {
     loaded_.emplace(sha256, *code);
   } else {
     shelf_.refuse(sha256, code.error());
+    // What was mapped stays mapped, and would be refused again for the same reason.
+    if (code.error().code != "connector.load_failed") unfit_.emplace(sha256, code.error());
   }
   return code;
 }

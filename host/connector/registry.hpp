@@ -99,6 +99,7 @@ class Registry {
   mutable std::mutex mutex_;
   std::map<std::string, std::shared_ptr<const ConnectorCode>, std::less<>> loaded_;  // by sha256
   std::map<std::string, std::string, std::less<>> held_;  // why, by sha256
+  std::map<std::string, Error, std::less<>> unfit_;       // mapped once, and refused then
 };
 
 }  // namespace sluice::connector

@@ -12,25 +12,11 @@
 #include <utility>
 
 #include "base/log.hpp"
+#include "connector/descriptor.hpp"
+#include "connector/owners.hpp"
 
 namespace sluice::connector {
 namespace {
-
-/// An open file descriptor; closes it.
-class Descriptor {
- public:
-  explicit Descriptor(int fd) : fd_(fd) {}
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  ~Descriptor() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  [[nodiscard]] int get() const { return fd_; }
-  [[nodiscard]] bool is_open() const { return fd_ >= 0; }
-
- private:
-  int fd_;
-};
 
 /// Another host may be writing to the same directory; nobody takes so long.
 constexpr std::chrono::hours kLeftoverAge{1};
@@ -70,14 +56,14 @@ std::string sha256_of(ByteView content) {
   return to_hex(digest);
 }
 
-bool write_all(int fd, ByteView content) {
-  while (!content.empty()) {
-    const ssize_t written = ::write(fd, content.data(), content.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) return false;
-    content = content.subspan(static_cast<std::size_t>(written));
-  }
-  return true;
+std::unexpected<Error> foreign(const std::filesystem::path& directory, const std::string& why) {
+  return fail(ErrorKind::denied, "connector.store_foreign",
+              fmt::format("the connector store {} {}: whoever can write there is not to have a say "
+                          "in what this host loads",
+                          directory.string(), why),
+              fmt::format("Move it away: it is made anew from the files in connectors.directories. "
+                          "Or, if it is right: chown -R {} {}",
+                          user_name(::geteuid()), directory.string()));
 }
 
 /// Durable and whole, or not there at all.
@@ -107,7 +93,7 @@ bool is_temporary(std::string_view name) {
          name.find_first_not_of("0123456789abcdef") == kStem;
 }
 
-Result<Admitted> judge(Bytes content, const std::filesystem::path& origin,
+Result<Admitted> judge(const Bytes& content, const std::filesystem::path& origin,
                        const std::filesystem::path& directory, contract::Admission admission) {
   Result<Inspected> inspected = inspect(content, admission);
   if (!inspected) {
@@ -120,6 +106,11 @@ Result<Admitted> judge(Bytes content, const std::filesystem::path& origin,
   admitted.path = directory / (admitted.sha256 + ".so");
   admitted.size = content.size();
   admitted.inspected = std::move(*inspected);
+  const contract::Manifest& manifest = admitted.inspected.manifest;
+  auto sealed = SealedFile::of(content, fmt::format("{}-{}-{}.so", manifest.id, manifest.version,
+                                                    admitted.sha256.substr(0, 12)));
+  if (!sealed) return std::unexpected(std::move(sealed.error()));
+  admitted.sealed = std::move(*sealed);
   return admitted;
 }
 
@@ -156,6 +147,23 @@ Result<Bytes> read_connector_file(const std::filesystem::path& path) {
 Store::Store(std::filesystem::path directory)
     : directory_(std::filesystem::absolute(std::move(directory)).lexically_normal()) {}
 
+Result<void> Store::check() const {
+  const Descriptor opened(
+      ::open(directory_.c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  if (!opened.is_open() && errno == ENOENT) return {};
+  if (!opened.is_open() && errno == ENOTDIR) return foreign(directory_, "is no directory");
+  struct stat facts {};
+  if (!opened.is_open() || ::fstat(opened.get(), &facts) != 0)
+    return store_failed(directory_, last_error());
+  if (facts.st_uid != ::geteuid())
+    return foreign(directory_, "belongs to " + user_name(facts.st_uid));
+  if ((facts.st_mode & 07777) == 0700) return {};
+  // By the descriptor: what was looked at is what is changed.
+  const std::string by_descriptor = fmt::format("/proc/self/fd/{}", opened.get());
+  if (::chmod(by_descriptor.c_str(), 0700) != 0) return store_failed(directory_, last_error());
+  return {};
+}
+
 Result<Admitted> Store::admit(const std::filesystem::path& file,
                               contract::Admission admission) const {
   Result<Bytes> content = read_connector_file(file);
@@ -163,8 +171,11 @@ Result<Admitted> Store::admit(const std::filesystem::path& file,
   Result<Admitted> admitted = judge(*content, file, directory_, admission);
   if (!admitted) return admitted;
   std::error_code failed;
-  std::filesystem::create_directories(directory_, failed);
+  std::filesystem::create_directories(directory_.parent_path(), failed);
   if (failed) return store_failed(directory_, failed.message());
+  if (::mkdir(directory_.c_str(), 0700) != 0 && errno != EEXIST)
+    return store_failed(directory_, last_error());
+  if (auto ours = check(); !ours) return std::unexpected(std::move(ours.error()));
   if (std::filesystem::exists(std::filesystem::symlink_status(admitted->path, failed))) {
     Result<Admitted> stored = open(admitted->sha256);
     if (stored || stored.error().code != "connector.store_damaged") return stored;
@@ -183,6 +194,7 @@ Result<Admitted> Store::open(std::string_view sha256) const {
     return fail(ErrorKind::bad_input, "connector.not_found",
                 "a stored connector is named by 64 lower-case hex digits");
   }
+  if (auto ours = check(); !ours) return std::unexpected(std::move(ours.error()));
   const std::filesystem::path path = directory_ / fmt::format("{}.so", sha256);
   Result<Bytes> content = read_connector_file(path);
   if (!content) return std::unexpected(std::move(content.error()));
@@ -192,7 +204,7 @@ Result<Admitted> Store::open(std::string_view sha256) const {
                 "Someone changed the store, or its disk did. Copy the connector's file into a "
                 "directory of connectors.directories on this host: it is taken from there");
   }
-  return judge(std::move(*content), path, directory_, contract::Admission::before);
+  return judge(*content, path, directory_, contract::Admission::before);
 }
 
 std::size_t Store::remove_leftovers(Micros now) const {

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <string>
 #include <string_view>
 
@@ -10,6 +11,7 @@
 #include "base/clock.hpp"
 #include "base/error.hpp"
 #include "connector/inspect.hpp"
+#include "connector/sealed_file.hpp"
 
 namespace sluice::connector {
 
@@ -21,12 +23,13 @@ struct Admitted {
   std::string sha256;
   std::uint64_t size = 0;
   Inspected inspected;
+  /// Those bytes themselves: what is loaded, whatever becomes of the file.
+  std::shared_ptr<const SealedFile> sealed;
 };
 
-/// A directory of <sha256>.so. Loading happens only from here: a path that never changes its
-/// content keeps the dynamic loader from handing back an older library of the same name, and nobody
-/// can swap the file between the look and the load. Any thread, also several hosts on one
-/// directory: files appear by rename.
+/// A directory of <sha256>.so, the host's own: mode 0700. It is a memory, and no word on what a
+/// file holds: each is read once, and what was read is what is judged and what is loaded. Any
+/// thread, also several hosts on one directory: files appear by rename.
 class Store {
  public:
   /// Makes the directory at the first admission.
@@ -34,11 +37,16 @@ class Store {
 
   [[nodiscard]] const std::filesystem::path& directory() const { return directory_; }
 
+  /// It belongs to the user that this process is; then others are kept out, should they not be. One
+  /// that is not there is fine. Said at the start, and before each use. Error:
+  /// connector.store_foreign (denied): it is somebody else's, or no directory, and stays as it is.
+  [[nodiscard]] Result<void> check() const;
+
   /// Reads the file once, judges those bytes and keeps them. Admitting the same content again is
   /// the same, and heals a copy that was damaged: these bytes have the hash that names it. Nothing
   /// is left behind for a refused file. Errors: those of inspect(), connector.not_found,
   /// connector.not_regular (also a symbolic link), connector.too_large, connector.store (the
-  /// directory).
+  /// directory), connector.store_memory, those of check().
   Result<Admitted> admit(const std::filesystem::path& file,
                          contract::Admission admission = contract::Admission::now) const;
 
@@ -48,7 +56,7 @@ class Store {
 
   /// A file that was admitted before, e.g. by an earlier process. Its hash is checked again:
   /// connector.store_damaged when it is not what its name says, connector.not_found when it is not
-  /// there.
+  /// there; and those of check().
   Result<Admitted> open(std::string_view sha256) const;
 
  private:

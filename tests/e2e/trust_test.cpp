@@ -139,6 +139,17 @@ class LeavesRoot : public Trust {
       EXPECT_EQ(facts_of(entry.path()).st_uid, uid_) << entry.path();
   }
 
+  /// What the host says that does not start.
+  std::string refusal() {
+    try {
+      host_->start();
+    } catch (const std::runtime_error& refused) {
+      return refused.what();
+    }
+    ADD_FAILURE() << "it started";
+    return "";
+  }
+
   uid_t uid_ = 0;
 };
 
@@ -217,6 +228,42 @@ TEST_F(LeavesRoot, a_directory_that_is_not_sluices_is_given_to_nobody) {
   }
   EXPECT_EQ(facts_of(theirs).st_uid, 0u);
   EXPECT_EQ(facts_of(theirs / "passwd").st_uid, 0u);
+}
+
+/// Whoever owns it can put a root key, a database and connectors of his own there.
+TEST_F(LeavesRoot, a_data_directory_of_another_user_than_the_hosts_is_not_used) {
+  const passwd* other = ::getpwnam("daemon");
+  ASSERT_NE(other, nullptr);
+  host_->settings = {"data.user=nobody"};
+  host_->start();
+  EXPECT_EQ(host_->stop(), 0);
+  ASSERT_EQ(::chown(data().c_str(), other->pw_uid, other->pw_gid), 0);
+  EXPECT_NE(refusal().find("data_directory.foreign"), std::string::npos) << host_->log();
+  EXPECT_EQ(host_->process().wait(), 73);
+  EXPECT_EQ(facts_of(data()).st_uid, other->pw_uid) << "it is not given away";
+  ASSERT_EQ(::chown(data().c_str(), 0, 0), 0);
+  host_->start();  // root's may be given
+  expect_all_is_theirs();
+}
+
+TEST_F(LeavesRoot, the_hosts_store_of_connectors_is_its_own_directory_or_it_does_not_start) {
+  start_fake(1);
+  host_->settings = {"data.user=nobody"};
+  host_->start();
+  install();
+  EXPECT_EQ(facts_of(data() / "connectors").st_mode & 07777, 0700u);
+  EXPECT_EQ(facts_of(data() / "connectors").st_uid, uid_);
+  const std::string maps = read_file("/proc/" + std::to_string(host_->process().pid()) + "/maps");
+  EXPECT_NE(maps.find("stripe-"), std::string::npos) << "a debugger sees whose code it is";
+  EXPECT_EQ(host_->stop(), 0);
+  ASSERT_EQ(::chmod((data() / "connectors").c_str(), 0755), 0) << "as older versions left it";
+  host_->start();
+  EXPECT_EQ(facts_of(data() / "connectors").st_mode & 07777, 0700u);
+  EXPECT_EQ(host_->stop(), 0);
+  fs::rename(data() / "connectors", directory_ / "elsewhere");
+  fs::create_directory_symlink(directory_ / "elsewhere", data() / "connectors");
+  EXPECT_NE(refusal().find("connector.store_foreign"), std::string::npos) << host_->log();
+  EXPECT_EQ(host_->process().wait(), 77);
 }
 
 TEST_F(LeavesRoot, a_port_that_only_root_may_bind_is_bound_before) {

@@ -238,11 +238,64 @@ TEST_F(ShelfTest, a_directory_that_everybody_may_rename_is_not_looked_into) {
     const auto open = Owners().check_directory(asked);
     ASSERT_FALSE(open) << asked;
     EXPECT_EQ(open.error().code, "connector.untrusted_directory");
-    EXPECT_NE(open.error().hint.find("chmod o-w"), std::string::npos) << open.error().hint;
+    EXPECT_NE(open.error().hint.find("chmod go-w"), std::string::npos) << open.error().hint;
     fs::permissions(directory_ / "open", fs::perms(01777));  // as /tmp: only its owner renames it
     EXPECT_TRUE(Owners().check_directory(asked)) << asked;
   }
   fs::remove_all(outside);
+}
+
+/// Who can write to a directory above, or owns it, can put another one in this one's place.
+TEST_F(ShelfTest, a_directory_whose_way_belongs_to_somebody_else_is_not_looked_into) {
+  const fs::path above = directory_ / "above";
+  const fs::path inner = above / "deeper" / "connectors";
+  const fs::path elsewhere = directory_ / "elsewhere";
+  fs::create_directories(inner);
+  fs::create_directories(elsewhere);
+  fs::create_directory_symlink("../above/deeper/connectors", elsewhere / "link");
+  const auto refusal = [](const fs::path& asked) {
+    const auto judged = Owners().check_directory(asked);
+    if (judged) return std::string();
+    EXPECT_EQ(judged.error().code, "connector.untrusted_directory");
+    return judged.error().describe();
+  };
+  for (const fs::path& asked : {inner, elsewhere / "link", elsewhere / ".." / "elsewhere/./link"})
+    EXPECT_EQ(refusal(asked), "") << asked;
+
+  // By its mode: of the group alone, too.
+  for (const int mode : {0775, 0757, 0777}) {
+    fs::permissions(above, fs::perms(mode));
+    for (const fs::path& asked : {inner, elsewhere / "link"}) {
+      EXPECT_NE(refusal(asked).find(above.string() + ", where others may write"), std::string::npos)
+          << std::oct << mode << asked << refusal(asked);
+    }
+    EXPECT_NE(refusal(inner).find("chmod go-w " + above.string()), std::string::npos);
+  }
+  fs::permissions(above, fs::perms(0755));
+  // Where the link stands, though where it leads is well.
+  fs::permissions(elsewhere, fs::perms(0777));
+  EXPECT_EQ(refusal(inner), "");
+  EXPECT_NE(refusal(elsewhere / "link").find(elsewhere.string() + ", where others"),
+            std::string::npos);
+  fs::permissions(elsewhere, fs::perms(0755));
+
+  if (::geteuid() != 0) GTEST_SKIP() << "only root can give directories away";
+  constexpr uid_t kNobody = 65534;
+  for (const fs::path& given : {above, above / "deeper"}) {
+    ASSERT_EQ(::chown(given.c_str(), kNobody, kNobody), 0);
+    for (const fs::path& asked : {inner, elsewhere / "link"}) {
+      EXPECT_NE(refusal(asked).find(given.string() + ", which belongs to nobody"),
+                std::string::npos)
+          << asked << refusal(asked);
+    }
+    EXPECT_TRUE(expect(Owners::besides({"nobody"})).check_directory(inner)) << "who is named";
+    ASSERT_EQ(::chown(given.c_str(), 0, 0), 0);
+  }
+  // In a sticky place everybody may make links, and lead his own elsewhere.
+  fs::permissions(elsewhere, fs::perms(01777));
+  EXPECT_EQ(refusal(elsewhere / "link"), "");
+  ASSERT_EQ(::lchown((elsewhere / "link").c_str(), kNobody, kNobody), 0);
+  EXPECT_NE(refusal(elsewhere / "link").find("by the link"), std::string::npos);
 }
 
 TEST_F(ShelfTest, files_of_somebody_else_are_loaded_when_the_configuration_names_him) {

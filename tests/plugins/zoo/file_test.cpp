@@ -5,9 +5,13 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <atomic>
 #include <fstream>
+#include <functional>
 #include <set>
+#include <thread>
 
+#include "connector/in_process.hpp"
 #include "plugins/zoo/zoo.hpp"
 
 namespace sluice::connector {
@@ -18,6 +22,12 @@ using zoo::animal;
 using zoo::ZooTest;
 
 Bytes content_of(const std::filesystem::path& file) { return expect(read_connector_file(file)); }
+
+/// What is mapped into this process, and under which names.
+std::string maps() {
+  std::ifstream file("/proc/self/maps");
+  return {std::istreambuf_iterator<char>(file), {}};
+}
 
 struct Misdeed {
   const char* name;
@@ -291,9 +301,160 @@ TEST_F(ZooTest, a_library_stays_mapped_after_its_code_is_gone) {
   const contract::Input start{};
   EXPECT_TRUE(session->step(start)) << "a session keeps what it needs";
   session.reset();
-  void* const mapped = ::dlopen(stored.c_str(), RTLD_NOW | RTLD_NOLOAD);
-  EXPECT_NE(mapped, nullptr);
-  if (mapped != nullptr) ::dlclose(mapped);
+  EXPECT_THAT(maps(), HasSubstr("toy-1.2.3-" + stored.stem().string().substr(0, 12)))
+      << "and whoever looks at the process sees whose code it is";
+}
+
+/// Whether the twin of the toy that says so has been loaded into this process.
+bool says_loaded() { return ::getenv("ZOO_SAYS_LOADED") != nullptr; }
+
+/// By rename: whole, and at once.
+void put_in_place(const std::filesystem::path& file, const std::filesystem::path& place) {
+  const std::filesystem::path beside = place.string() + ".beside";
+  std::filesystem::copy_file(file, beside, std::filesystem::copy_options::overwrite_existing);
+  std::filesystem::rename(beside, place);
+}
+
+TEST_F(ZooTest, what_was_judged_is_what_is_loaded) {
+  ASSERT_EQ(::unsetenv("ZOO_SAYS_LOADED"), 0);
+  const Bytes other = content_of(animal("says_loaded"));
+  using Change = std::function<void(const std::filesystem::path&)>;
+  const std::pair<const char*, Change> changes[] = {
+      {"another file in its place",
+       [](const auto& stored) { put_in_place(animal("says_loaded"), stored); }},
+      {"other bytes in the same file",
+       [&other](const auto& stored) {
+         ASSERT_EQ(::chmod(stored.c_str(), 0644), 0);
+         std::ofstream(stored, std::ios::binary | std::ios::trunc) << as_text(other);
+       }},
+      {"a link in its place",
+       [](const auto& stored) {
+         std::filesystem::remove(stored);
+         std::filesystem::create_symlink(animal("says_loaded"), stored);
+       }},
+      {"nothing in its place", [](const auto& stored) { std::filesystem::remove(stored); }},
+  };
+  int number = 0;
+  for (const auto& [name, change] : changes) {
+    SCOPED_TRACE(name);
+    // A directory each: the loader would answer a name that it knows with what it has.
+    const Store store(directory_ / ("store" + std::to_string(number++)));
+    const Admitted admitted = expect(store.admit(animal("toy")));
+    change(admitted.path);
+    const auto code = load_in_process(admitted, nullptr);
+    EXPECT_TRUE(code) << code.error().describe();
+    EXPECT_FALSE(says_loaded());
+    ::unsetenv("ZOO_SAYS_LOADED");
+  }
+}
+
+TEST_F(ZooTest, whoever_swaps_the_file_as_fast_as_he_can_has_nothing_of_his_loaded) {
+  ASSERT_EQ(::unsetenv("ZOO_SAYS_LOADED"), 0);
+  const std::string sha256 = expect(Store(directory_ / "first").admit(animal("toy"))).sha256;
+  std::atomic<int> round{0};
+  std::atomic<bool> over{false};
+  const auto place = [&](int n) { return directory_ / std::to_string(n) / (sha256 + ".so"); };
+  constexpr int kRounds = 60;
+  for (int n = 0; n < kRounds; ++n) {
+    std::filesystem::create_directory(directory_ / std::to_string(n));
+    for (const char* name : {"toy", "says_loaded"})
+      std::filesystem::copy_file(animal(name), place(n).parent_path() / name);
+    std::filesystem::create_hard_link(place(n).parent_path() / "toy", place(n));
+  }
+  std::thread swaps([&] {
+    for (std::size_t at = 0; !over; ++at) {
+      const std::filesystem::path stored = place(round);
+      const std::filesystem::path beside = stored.string() + ".beside";
+      std::error_code ignored;
+      std::filesystem::create_hard_link(
+          stored.parent_path() / (at % 2 == 0 ? "says_loaded" : "toy"), beside, ignored);
+      std::filesystem::rename(beside, stored, ignored);
+    }
+  });
+  int loaded = 0;
+  for (int n = 0; n < kRounds; ++n) {
+    round = n;
+    Registry registry(Store(directory_ / std::to_string(n)));
+    for (int look = 0; look < 20; ++look) {
+      const auto code = registry.load_stored(sha256);
+      if (code) {
+        ++loaded;
+        break;
+      }
+      EXPECT_EQ(code.error().code, "connector.store_damaged") << "read in a moment of the other";
+    }
+    if (says_loaded()) break;
+  }
+  over = true;
+  swaps.join();
+  EXPECT_FALSE(says_loaded()) << "in round " << loaded;
+  EXPECT_GT(loaded, kRounds / 2) << "it was hardly ever tried";
+  ::unsetenv("ZOO_SAYS_LOADED");
+}
+
+TEST_F(ZooTest, the_store_is_its_hosts_alone) {
+  const std::filesystem::path place = directory_ / "store";
+  const auto mode = [&] {
+    struct stat facts {};
+    EXPECT_EQ(::lstat(place.c_str(), &facts), 0);
+    return facts.st_mode & 07777;
+  };
+  const Store store(place);
+  EXPECT_TRUE(store.check()) << "there is none yet";
+  const mode_t mask = ::umask(0);
+  const std::string sha256 = expect(store.admit(animal("toy"))).sha256;
+  ::umask(mask);
+  EXPECT_EQ(mode(), 0700u);
+  // Ours, as the versions before left it.
+  for (const int open : {0755, 0775, 0777, 01777}) {
+    ASSERT_EQ(::chmod(place.c_str(), static_cast<mode_t>(open)), 0);
+    EXPECT_TRUE(store.open(sha256)) << std::oct << open;
+    EXPECT_EQ(mode(), 0700u);
+  }
+  const auto refused = [&](const std::string& why) {
+    const auto looked = store.check();
+    const auto opened = store.open(sha256);
+    const auto admitted = store.admit(animal("toy"));
+    ASSERT_FALSE(looked || opened || admitted) << why;
+    for (const Error& said : {looked.error(), opened.error(), admitted.error()}) {
+      EXPECT_EQ(said.code, "connector.store_foreign");
+      EXPECT_EQ(said.kind, ErrorKind::denied);
+      EXPECT_THAT(said.message, HasSubstr(place.string() + " " + why));
+    }
+  };
+  const std::filesystem::path aside = directory_ / "aside";
+  std::filesystem::rename(place, aside);
+  std::filesystem::create_directory_symlink(aside, place);
+  refused("is no directory");
+  std::filesystem::remove(place);
+  std::ofstream(place) << "a file";
+  refused("is no directory");
+  std::filesystem::remove(place);
+  std::filesystem::rename(aside, place);
+  if (::geteuid() != 0) GTEST_SKIP() << "only root can give directories away";
+  constexpr uid_t kNobody = 65534;
+  for (const int given : {0700, 0755, 0777}) {
+    ASSERT_EQ(::chmod(place.c_str(), static_cast<mode_t>(given)), 0);
+    ASSERT_EQ(::chown(place.c_str(), kNobody, kNobody), 0);
+    refused("belongs to nobody");
+    EXPECT_EQ(mode(), static_cast<mode_t>(given)) << "it stays as it is";
+    ASSERT_EQ(::chown(place.c_str(), 0, 0), 0);
+  }
+  EXPECT_TRUE(store.open(sha256));
+}
+
+TEST_F(ZooTest, a_file_that_is_mapped_and_refused_is_not_mapped_again) {
+  Registry registry = this->registry();
+  const auto descriptors = [] {
+    return std::distance(std::filesystem::directory_iterator("/proc/self/fd"), {});
+  };
+  for (const char* name : {"manifest_differs", "undefined_symbol"}) {
+    const Error first = registry.load_file(animal(name)).error();
+    const auto before = descriptors();
+    for (int again = 0; again < 5; ++again)
+      EXPECT_EQ(registry.load_file(animal(name)).error().code, first.code);
+    EXPECT_EQ(descriptors(), before) << name;
+  }
 }
 
 }  // namespace
