@@ -63,6 +63,7 @@ constexpr auto kSafeSettingsInterval = std::chrono::minutes(1);
 /// is, then the process.
 constexpr std::chrono::seconds kStopMax{7};
 constexpr std::chrono::milliseconds kLoopStopMax{500};
+constexpr std::chrono::milliseconds kCallsLookGap{20};
 constexpr std::chrono::seconds kStopDeadline{10};
 /// From the first sign of a change in a connector directory to the look; a copy gives many signs.
 constexpr auto kTouchedPause = std::chrono::milliseconds(200);
@@ -401,13 +402,25 @@ class Host {
     if (ended.wait_for(kStopMax) != std::future_status::ready) stop_by_force(ended);
     thread.join();
     // Their threads cannot be waited for, and must not outlive what they use.
-    if (!steps_->slow_now().empty()) stop_by_force(ended);
+    if (!steps_->slow_now().empty() || !calls_have_ended()) stop_by_force(ended);
     watch_.reset();  // its threads post to the loop
     pools_.close();
     if (first) std::rethrow_exception(first);
   }
 
  private:
+  /// Steps end soon after they are asked to. One that was begun a moment ago is not slow yet, and
+  /// may never return all the same.
+  bool calls_have_ended() {
+    std::promise<void> never;
+    const std::future<void> pause = never.get_future();
+    while (!recorder_->under_way().empty()) {
+      if (std::chrono::steady_clock::now() - told_to_stop_ > kStopMax) return false;
+      pause.wait_for(kCallsLookGap);
+    }
+    return true;
+  }
+
   /// Something does not end, such as a connector that computes for ever. What was committed stays,
   /// and the next host goes on from there.
   [[noreturn]] void stop_by_force(const std::future<void>& loop_ended) {

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <pthread.h>
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -248,9 +249,10 @@ class FlightRecorder::Seat {
  public:
   /// Of the calling thread in that memory; nullptr when all are taken.
   static Slot* of(const std::shared_ptr<Memory>& memory) {
-    thread_local Seat seat;
-    if (seat.memory_ != memory) seat.change_to(memory);
-    return seat.slot_;
+    thread_local Seat* seat = nullptr;
+    if (seat == nullptr) seat = take();
+    if (seat->memory_ != memory) seat->change_to(memory);
+    return seat->slot_;
   }
   ~Seat() { change_to(nullptr); }
   Seat(const Seat&) = delete;
@@ -258,6 +260,19 @@ class FlightRecorder::Seat {
 
  private:
   Seat() { watch_exit(); }
+  /// For this thread, which gives it back at its end by a key: to have a destructor of C++ run
+  /// there takes the lock of the dynamic loader, and an initialiser that does not return keeps
+  /// that.
+  static Seat* take() {
+    static const pthread_key_t key = [] {
+      pthread_key_t made{};
+      ::pthread_key_create(&made, [](void* seat) { delete static_cast<Seat*>(seat); });
+      return made;
+    }();
+    auto* const seat = new Seat;  // NOLINT: the key's
+    ::pthread_setspecific(key, seat);
+    return seat;
+  }
   void change_to(const std::shared_ptr<Memory>& memory) {
     if (slot_ != nullptr) memory_->taken[static_cast<std::size_t>(slot_ - slots())] = false;
     slot_ = nullptr;

@@ -13,26 +13,35 @@
 
 namespace sluice::connector {
 
+std::optional<Result<std::shared_ptr<const ConnectorCode>>> Registry::known(
+    std::string_view sha256) const {
+  const std::lock_guard lock(mutex_);
+  if (const auto found = loaded_.find(sha256); found != loaded_.end()) return found->second;
+  if (const auto held = held_.find(sha256); held != held_.end())
+    return fail(ErrorKind::denied, "connector.held", held->second, std::string(kHeldHint));
+  if (const auto unfit = unfit_.find(sha256); unfit != unfit_.end())
+    return std::unexpected(unfit->second);
+  return std::nullopt;
+}
+
 Result<std::shared_ptr<const ConnectorCode>> Registry::load(Result<Admitted> admitted) {
   if (!admitted) return std::unexpected(std::move(admitted.error()));
   const std::string sha256 = admitted->sha256;
-  // Held while loading, so that two callers of the same file get the same code.
-  const std::lock_guard lock(mutex_);
-  if (const auto found = loaded_.find(sha256); found != loaded_.end()) return found->second;
-  if (const auto held = held_.find(sha256); held != held_.end()) {
-    return fail(ErrorKind::denied, "connector.held", held->second,
-                "Install a version that mends it; the same one again tries it all the same");
-  }
-  if (const auto unfit = unfit_.find(sha256); unfit != unfit_.end())
-    return std::unexpected(unfit->second);
+  if (auto answer = known(sha256)) return *answer;
+  // So that two callers of the same file get the same code. Not under the lock of what is known:
+  // an initialiser may take its time, and may never return.
+  const std::lock_guard one_at_a_time(loading_);
+  if (auto answer = known(sha256)) return *answer;
   Result<std::shared_ptr<const ConnectorCode>> code =
       load_in_process(std::move(*admitted), recorder_);
+  if (!code) shelf_.refuse(sha256, code.error());
+  const std::lock_guard lock(mutex_);
   if (code) {
     loaded_.emplace(sha256, *code);
-  } else {
-    shelf_.refuse(sha256, code.error());
+    held_.erase(sha256);  // it came back after all
+  } else if (code.error().code != "connector.load_failed") {
     // What was mapped stays mapped, and would be refused again for the same reason.
-    if (code.error().code != "connector.load_failed") unfit_.emplace(sha256, code.error());
+    unfit_.emplace(sha256, code.error());
   }
   return code;
 }
@@ -40,7 +49,7 @@ Result<std::shared_ptr<const ConnectorCode>> Registry::load(Result<Admitted> adm
 Registry::~Registry() { reader_.join(); }
 
 Result<std::shared_ptr<const ConnectorCode>> Registry::obtain(std::string_view sha256) {
-  if (auto code = find(sha256)) return code;
+  if (auto answer = known(sha256)) return *answer;
   auto stored = load(store_.open(sha256));
   if (stored) return stored;
   const bool damaged = stored.error().code == "connector.store_damaged";
@@ -79,6 +88,13 @@ void Registry::hold(std::string sha256, std::string why) {
 void Registry::release(std::string_view sha256) {
   const std::lock_guard lock(mutex_);
   if (const auto held = held_.find(sha256); held != held_.end()) held_.erase(held);
+}
+
+std::optional<Error> Registry::held(std::string_view sha256) const {
+  const std::lock_guard lock(mutex_);
+  const auto held = held_.find(sha256);
+  if (held == held_.end() || loaded_.contains(sha256)) return std::nullopt;
+  return Error(ErrorKind::denied, "connector.held", held->second, std::string(kHeldHint));
 }
 
 bool Registry::has(std::string_view sha256) const {

@@ -21,6 +21,10 @@
 
 namespace sluice::connector {
 
+/// What an admin can do about a content that is held.
+inline constexpr std::string_view kHeldHint =
+    "Install a version that mends it; the same one again tries it all the same";
+
 /// One file of a directory that was looked at once: what it is, or why it would be refused. Nothing
 /// of it ran. (The shelf remembers; this does not.)
 struct Scanned {
@@ -58,13 +62,15 @@ class Registry {
   /// shelf (then it goes into the store first, and stays usable when its file is removed). A copy
   /// in the store that is damaged is replaced by the shelf's. For a content that is installed, or
   /// that was chosen on the shelf: by today's rules it is not judged again. Reads and maps a file
-  /// at most once. Errors: connector.not_on_this_host (not_found), and those of load_file() and
-  /// open().
+  /// at most once. Runs its initialisers, which may not return: not for the loop (sync/loader.hpp).
+  /// Errors: connector.not_on_this_host (not_found), and those of load_file() and open().
   Result<std::shared_ptr<const ConnectorCode>> obtain(std::string_view sha256);
   /// Not to be loaded any more: `why`, which load_file() and obtain() answer with then
   /// ("connector.held"). What is loaded already goes on.
   void hold(std::string sha256, std::string why);
   void release(std::string_view sha256);
+  /// The error of a content that is held, and is not loaded.
+  [[nodiscard]] std::optional<Error> held(std::string_view sha256) const;
   /// The store or the shelf has it, or it is loaded; nothing is read.
   [[nodiscard]] bool has(std::string_view sha256) const;
 
@@ -88,6 +94,9 @@ class Registry {
 
  private:
   Result<std::shared_ptr<const ConnectorCode>> load(Result<Admitted> admitted);
+  /// What there is to say of it without looking: its code, or why it is not loaded.
+  [[nodiscard]] std::optional<Result<std::shared_ptr<const ConnectorCode>>> known(
+      std::string_view sha256) const;
   /// Where a file with that content lies, also one whose manifest is refused by today's rules.
   [[nodiscard]] std::optional<std::filesystem::path> on_shelf(std::string_view sha256) const;
   Task<bool> rescan_here(Micros now, Shelf::Haste haste);
@@ -96,7 +105,8 @@ class Registry {
   Shelf shelf_;
   FlightRecorder* recorder_;
   boost::asio::thread_pool reader_{1};
-  mutable std::mutex mutex_;
+  std::mutex loading_;        ///< for as long as an initialiser takes
+  mutable std::mutex mutex_;  ///< for what follows, never for long
   std::map<std::string, std::shared_ptr<const ConnectorCode>, std::less<>> loaded_;  // by sha256
   std::map<std::string, std::string, std::less<>> held_;  // why, by sha256
   std::map<std::string, Error, std::less<>> unfit_;       // mapped once, and refused then

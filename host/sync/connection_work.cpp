@@ -628,6 +628,12 @@ Task<SessionEnd> ConnectionWork::drive(const LoadedConnection& connection,
     end.failure.emplace();
     end.failure->failure_class = FailureClass::cancelled;
   }
+  if (end.failure && end.failure->vendor_code == kStepGivenUp) {
+    if (const std::optional<Error> why = connections_.loader().stands()) {
+      end.failure->vendor_code = why->code;  // this host's trouble, and not this connector's
+      end.failure->message = why->message;
+    }
+  }
   co_return end;
 }
 

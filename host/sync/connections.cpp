@@ -348,18 +348,20 @@ StepOwner step_owner(const LoadedConnection& connection, const contract::Session
   return owner;
 }
 
-Connections::Connections(Services services) : services_(services) {}
+Connections::Connections(Services services) : services_(services), loader_(services) {}
 
 Task<Result<std::shared_ptr<const connector::ConnectorCode>>> Connections::code_of(
-    pg::Pool& pool, WorkspaceId workspace, std::string connector) {
-  const auto installed = co_await pool.query(kInstalled, pg::Params(workspace, connector));
+    pg::Pool& pool, StepOwner owner) {
+  const std::string connector = owner.connector;
+  const auto installed = co_await pool.query(kInstalled, pg::Params(owner.workspace, connector));
   if (installed.empty()) {
     co_return fail(ErrorKind::not_found, "installation.missing",
                    "connector '" + connector + "' is not installed in this workspace",
                    "sluice connector install " + connector);
   }
   const auto sha256 = installed.get<std::string>(0, 0);
-  auto code = services_.registry.obtain(sha256);
+  ConnectorFile file(connector, installed.get<std::string>(0, 2), sha256);
+  auto code = co_await loader_.obtain(std::move(file), std::move(owner));
   if (!code && code.error().code == "connector.not_on_this_host") {
     co_return fail(
         ErrorKind::not_found, "connector.not_on_this_host",
@@ -387,7 +389,12 @@ Task<Result<LoadedConnection>> Connections::loaded(pg::Pool& pool, const pg::Que
   connection.egress = stored_json(row.text(0, 7));
   connection.workspace = row.get<WorkspaceId>(0, 8);
   connection.state_reason = row.get<std::string>(0, 9);
-  auto code = co_await code_of(pool, connection.workspace, connection.connector);
+  StepOwner owner;
+  owner.workspace = connection.workspace;
+  owner.connection = connection.id;
+  owner.connector = connection.connector;
+  owner.connection_name = connection.name;
+  auto code = co_await code_of(pool, std::move(owner));
   if (!code) co_return std::unexpected(code.error());
   connection.code = std::move(*code);
   co_return connection;
@@ -511,7 +518,11 @@ Task<std::optional<Error>> Connections::refusal_of(pg::Transaction& transaction,
 Task<Result<CheckOutcome>> Connections::create(WorkspaceId workspace, NewConnection wanted,
                                                Actor actor) {
   pg::Pool pool = changing(workspace);
-  auto code = co_await code_of(pool, workspace, wanted.connector);
+  StepOwner owner;
+  owner.workspace = workspace;
+  owner.connector = wanted.connector;
+  owner.connection_name = wanted.name;
+  auto code = co_await code_of(pool, owner);
   if (!code) co_return std::unexpected(code.error());
   const contract::Manifest& manifest = (*code)->manifest();
   if (auto fits = contract::check_config(manifest, wanted.config); !fits)
@@ -558,7 +569,11 @@ Task<Result<CheckOutcome>> Connections::create(WorkspaceId workspace, NewConnect
         refused = outcome.error();
       }
     }
+    // While the vendor answered another version may have been installed: loaded before anything is
+    // locked.
     if (!refused) {
+      code = co_await code_of(pool, std::move(owner));
+      if (code) connection.code = *code;
       auto lease = co_await pool.acquire();
       auto transaction = co_await pg::Transaction::begin(*lease);
       // While the vendor answered, the connector may have been disabled, or another version
@@ -575,8 +590,7 @@ Task<Result<CheckOutcome>> Connections::create(WorkspaceId workspace, NewConnect
         co_await take_back(transaction, workspace, connection.id);
       } else {
         if (installed.text(0, 0) != connection.code->sha256()) {
-          auto other = services_.registry.obtain(installed.text(0, 0));
-          if (other) connection.code = *other;
+          if (auto other = services_.registry.find(installed.text(0, 0))) connection.code = other;
         }
         refused = co_await put_made(transaction, connection, wanted, *outcome, std::move(actor));
       }

@@ -14,6 +14,7 @@
 #include "contract/manifest.hpp"
 #include "fetch/client.hpp"
 #include "sync/audit.hpp"
+#include "sync/loader.hpp"
 #include "sync/services.hpp"
 #include "sync/step_pool.hpp"
 #include "work/queue.hpp"
@@ -122,7 +123,7 @@ class Connections {
   /// the code they have; new ones use this. Connections get the streams that are new, streams that
   /// it lacks are turned off, no stream is begun again. Errors: connector.unknown (with what there
   /// is), connector.refused_file (why), connector.version_unknown, connector.version_ambiguous,
-  /// connector.version_lacks, connector.not_approved, those of Registry::obtain() and
+  /// connector.version_lacks, connector.not_approved, those of Loader::obtain() and
   /// model::install_types() (type.name_taken, …).
   Task<Result<InstallOutcome>> install(WorkspaceId workspace, InstallRequest wanted, Actor actor);
 
@@ -215,6 +216,8 @@ class Connections {
   Task<Result<LoadedConnection>> load(WorkspaceId workspace, std::string name);
   Task<Result<LoadedConnection>> load(WorkspaceId workspace, ConnectionId id);
 
+  [[nodiscard]] const Loader& loader() const { return loader_; }
+
   /// Called with the workspace after a change that makes work due or changes what may be stored.
   void on_change(std::function<void(WorkspaceId)> callback) { changed_ = std::move(callback); }
 
@@ -256,9 +259,10 @@ class Connections {
   static Result<CheckOutcome> require_same(const LoadedConnection& connection,
                                            Result<CheckOutcome> outcome);
   Task<Result<LoadedConnection>> loaded(pg::Pool& pool, const pg::QueryResult& row);
+  /// Of the version that is installed; `owner` says for which workspace and connector, and who
+  /// waits while it is loaded.
   Task<Result<std::shared_ptr<const connector::ConnectorCode>>> code_of(pg::Pool& pool,
-                                                                        WorkspaceId workspace,
-                                                                        std::string connector);
+                                                                        StepOwner owner);
   /// What an admin of the workspace asks for goes by its share of the connections for changing.
   [[nodiscard]] pg::Pool changing(WorkspaceId workspace) const {
     return services_.changing.share(workspace.value);
@@ -273,6 +277,7 @@ class Connections {
                                                const CheckOutcome& outcome, AccountUse use);
 
   Services services_;
+  Loader loader_;
   std::function<void(WorkspaceId)> changed_;
 };
 

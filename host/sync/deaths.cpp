@@ -39,7 +39,9 @@ const pg::Statement kRun{"deaths_run", R"(
   where workspace_id = $1 and run_id = $2 and connection_id = $4 and stream = $5)"};
 
 const pg::Statement kHeldLoads{"deaths_held_loads", R"(
-  select subject, count(*), max(connector || ' ' || version) from sluice.connector_death
+  select subject, count(*), max(connector || ' ' || version), string_agg(how, ', ' order by at, death),
+         bool_or(how = 'no return')
+  from sluice.connector_death
   where workspace_id = 0 and connection_id = 0 group by subject having count(*) >= $1)"};
 
 const pg::Statement kOfNew{"deaths_of_new", R"(
@@ -66,6 +68,8 @@ const pg::Statement kForgetLoads{"deaths_forget_loads", R"(
   where workspace_id = 0 and connection_id = 0 and operation = 'load' and subject = $1)"};
 
 constexpr std::string_view kLoad = "load";
+/// Of a host that lived on, but could load nothing else any more.
+constexpr std::string_view kNoReturn = "no return";
 
 /// "its connector (acme 1.2.0) ended the host 2 times while reading the stream orders: SIGSEGV in
 /// step(), exit(3) in step()"
@@ -173,6 +177,22 @@ Task<void> count_load(pg::Pool& pool, const RecordedDeath& death) {
   if (is_new) say(death, all.times);
 }
 
+}  // namespace
+
+Task<void> count_hung_load(pg::Pool& pool, ConnectorFile file, std::string death, Micros at) {
+  RecordedDeath hung;
+  hung.id = std::move(death);
+  hung.how = kNoReturn;
+  hung.at = at;
+  hung.call.connector = std::move(file.connector);
+  hung.call.version = std::move(file.version);
+  hung.call.sha256 = std::move(file.sha256);
+  hung.call.function = kLoad;
+  co_await count_load(pool, hung);
+}
+
+namespace {
+
 Task<void> count(pg::Pool& pool, const RecordedDeath& death) {
   const RecordedCall& call = death.call;
   auto connection = co_await pool.acquire();
@@ -219,8 +239,9 @@ Task<void> hold_loads(pg::Pool& pool, connector::Registry& registry) {
   const auto held = co_await pool.query(kHeldLoads, pg::Params(kDeathsMax));
   for (int row = 0; row < held.rows(); ++row) {
     registry.hold(held.get<std::string>(row, 0),
-                  fmt::format("loading {} ended the host {} times", held.text(row, 2),
-                              held.get<std::int64_t>(row, 1)));
+                  fmt::format("loading {} ended the host{} {} times: {}", held.text(row, 2),
+                              held.get<bool>(row, 4) ? ", or did not come back," : "",
+                              held.get<std::int64_t>(row, 1), held.text(row, 3)));
   }
 }
 

@@ -12,6 +12,7 @@
 #include "connector/registry.hpp"
 #include "pg/connection.hpp"
 #include "pg/pool.hpp"
+#include "sync/loader.hpp"
 
 namespace sluice::sync {
 
@@ -33,6 +34,9 @@ inline constexpr std::int64_t kDeathsMax = 2;
 /// elsewhere counts nothing: when that host dies of it too, its own file says so.
 Task<void> count_deaths(pg::Pool& pool, connector::Registry& registry,
                         connector::FlightRecorder& recorder);
+
+/// A file whose loading did not come back, to be counted as one that ended the host there.
+Task<void> count_hung_load(pg::Pool& pool, ConnectorFile file, std::string death, Micros at);
 
 /// Why no CHECK is made of a connection any more.
 Task<std::optional<Error>> held_check(pg::Pool& pool, WorkspaceId workspace,

@@ -15,6 +15,7 @@ constexpr std::string_view kOwn[] = {
     "vault.memory",                // no locked memory left
     "connector.load_failed",       // a library is missing here
     "connector.not_on_this_host",  //
+    "connector.loading_stands",    // another one's, which does not return
     "connector.not_readable",      //
     "connector.store",             // the host's own copies: damaged, or the disk is full
 };

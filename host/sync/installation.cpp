@@ -485,7 +485,11 @@ Task<Result<InstallOutcome>> Connections::install(WorkspaceId workspace, Install
                     wanted.connector, chosen->sha256.substr(0, 12)));
   }
   services_.registry.release(chosen->sha256);  // whoever installs it wants it tried
-  const auto code = services_.registry.obtain(chosen->sha256);
+  ConnectorFile file(wanted.connector, chosen->version, chosen->sha256);
+  StepOwner owner;
+  owner.workspace = workspace;
+  owner.connector = wanted.connector;
+  const auto code = co_await loader_.obtain(std::move(file), std::move(owner));
   if (!code) co_return std::unexpected(code.error());
   InstallOutcome outcome;
   outcome.connector = wanted.connector;

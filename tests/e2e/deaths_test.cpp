@@ -5,6 +5,8 @@
 #include <curl/curl.h>
 
 #include <cstdlib>
+#include <functional>
+#include <future>
 #include <thread>
 
 #include "e2e/rest.hpp"
@@ -83,6 +85,24 @@ class Deaths : public World {
     fs::copy_file(fs::path(SLUICE_BINARY_DIR) / "zoo/dies.so", cage / "dies.so");
     fs::last_write_time(cage / "dies.so", fs::file_time_type::clock::now() - std::chrono::hours(1));
     host_->settings = {"connectors.directories=" + json::array({cage.string()}).dump()};
+  }
+
+  /// Another connector's file, where the host looks for them.
+  void put_beside(const std::string& file) {
+    const fs::path from = fs::path(SLUICE_BINARY_DIR) / file;
+    const fs::path to = directory_ / "cage" / from.filename();
+    fs::copy_file(from, to);
+    fs::last_write_time(to, fs::file_time_type::clock::now() - std::chrono::hours(1));
+  }
+
+  static Error refusal_of(const std::function<void()>& ask) {
+    try {
+      ask();
+    } catch (const Failure& refused) {
+      return refused.error();
+    }
+    ADD_FAILURE() << "it was done";
+    return Error();
   }
 
   void install() { host_->client().send("POST", "/connectors/toy/install", json::object()); }
@@ -445,16 +465,61 @@ TEST_F(Deaths, a_connector_that_does_not_come_back_is_named_and_held_and_the_res
   EXPECT_EQ(host_->stop(), 0) << host_->log();
 }
 
-TEST_F(Deaths, a_host_whose_loop_stands_ends_in_time_all_the_same_with_a_code_of_its_own) {
+TEST_F(Deaths, a_file_that_does_not_come_back_from_its_loading_is_held_and_the_loop_goes_on) {
+  put_beside("connectors/stripe.so");
+  put_beside("versions/harbour_100.so");
+  host_->environment["TOY_LOADS"] = "hang";
+  host_->settings.emplace_back("sync.step_seconds_max=7");
+  start_fake(3);
+  host_->start();
+  connect();
+  ASSERT_TRUE(settled()) << unsettled();
+  auto admin =
+      std::async(std::launch::async, [this] { return refusal_of([this] { install(); }).code; });
+  const bool hangs = eventually(seconds(60), [&] {
+    EXPECT_TRUE(answers_within(host_->url() + "/healthz", std::chrono::milliseconds(2000)));
+    return !problem("", "loading toy 1.2.3").is_null();
+  });
+  EXPECT_TRUE(hangs) << host_->client().get("/errors");
+  // Whoever wants to load another one meanwhile waits his turn, and hears then that none comes.
+  const auto install_other = [this] {
+    host_->client().send("POST", "/connectors/harbour/install", json::object());
+  };
+  const Error other = refusal_of(install_other);
+  EXPECT_EQ(other.code, "connector.loading_stands") << other.describe();
+  EXPECT_NE(other.message.find("toy 1.2.3 has not come back from being loaded"), std::string::npos);
+  EXPECT_EQ(admin.get(), "connector.held");
+  EXPECT_EQ(refusal_of(install_other).code, "connector.loading_stands") << "at once";
+  const auto runs = [this] {
+    return host_->count("select count(*) from sluice.sync_run where outcome = 'done'");
+  };
+  const std::int64_t before = runs();
+  EXPECT_TRUE(eventually(seconds(30), [&] { return runs() > before + 2; })) << host_->log();
+  EXPECT_EQ(host_->sql("select string_agg(how || ' in ' || function || ' of ' || connector, ', ') "
+                       "from sluice.connector_death"),
+            "no return in load of toy");
+  EXPECT_NE(host_->log().find("connector.step_given_up"), std::string::npos);
+  int ended = 0;
+  EXPECT_LT(end_of(host_->process(), ended), kStopMax);
+  EXPECT_EQ(ended, kForced);
+  EXPECT_NE(host_->log().find("toy 1.2.3 in load()"), std::string::npos) << host_->log();
+  // Another try is another thread and another hour of nobody else; so there is one only.
+  host_->start();
+  EXPECT_EQ(refusal_of([this] { install(); }).code, "connector.held");
+  EXPECT_LT(end_of(host_->process(), ended), kStopMax);
+  host_->start();
+  install_other();
+}
+
+TEST_F(Deaths, a_host_that_is_told_to_stop_while_a_file_is_loaded_ends_in_time) {
   host_->environment["TOY_LOADS"] = "hang";
   host_->start();
   Process& process = host_->process();
   std::thread admin([this] { EXPECT_THROW(install(), Failure); });
-  // Loading stands on the loop's thread: nobody is answered any more.
-  const bool stands = eventually(seconds(60), [&] {
-    return !answers_within(host_->url() + "/healthz", std::chrono::milliseconds(500));
-  });
-  EXPECT_TRUE(stands);
+  ASSERT_TRUE(eventually(seconds(60), [&] {
+    return read_file("/proc/" + std::to_string(process.pid()) + "/maps").find("memfd:toy-") !=
+           std::string::npos;
+  }));
   int code = 0;
   EXPECT_LT(end_of(process, code), kStopMax);
   admin.join();
