@@ -58,6 +58,13 @@ struct File {
 };
 static_assert(std::atomic<std::uint32_t>::is_always_lock_free);
 
+/// Whose calls are recorded. What a connector forks has the mapping, the handlers and the slot of
+/// its thread, too, and none of them is about it: it looks whether it is that process.
+constinit std::atomic<pid_t> recorded{0};
+/// It is not, by fork(): asked before and after each call, where a system call is too much. A child
+/// of vfork() shares our memory, cannot come back from a call, and is known by its number alone.
+constinit std::atomic<bool> is_child{false};
+
 /// The slot of this thread, while a connector's code is on it. All that a handler looks at.
 thread_local std::atomic<Slot*> on_this_thread{nullptr};
 
@@ -67,6 +74,7 @@ constinit std::array<struct sigaction, kFatal.size()> former{};
 void mark(std::uint32_t how, std::int32_t detail) {
   Slot* slot = on_this_thread.load(std::memory_order_relaxed);
   if (slot == nullptr || slot->mark.load(std::memory_order_relaxed) != kNone) return;
+  if (::getpid() != recorded.load(std::memory_order_relaxed)) return;
   timespec now{};
   ::clock_gettime(CLOCK_REALTIME, &now);
   slot->died_at_us = std::int64_t{now.tv_sec} * 1'000'000 + now.tv_nsec / 1000;
@@ -304,7 +312,7 @@ FlightRecorder::Entry::~Entry() = default;
 
 FlightRecorder::OnThread::OnThread(FlightRecorder* recorder, const Entry& entry,
                                    Function function) {
-  if (recorder == nullptr) return;
+  if (recorder == nullptr || is_child.load(std::memory_order_relaxed)) return;
   slot_ = Seat::of(recorder->memory_);
   if (slot_ == nullptr) return;
   slot_->words = entry.words();
@@ -314,7 +322,7 @@ FlightRecorder::OnThread::OnThread(FlightRecorder* recorder, const Entry& entry,
 }
 
 FlightRecorder::OnThread::~OnThread() {
-  if (slot_ == nullptr) return;
+  if (slot_ == nullptr || is_child.load(std::memory_order_relaxed)) return;
   on_this_thread.store(nullptr, std::memory_order_release);
   slot_->under_way.store(0, std::memory_order_release);
 }
@@ -340,6 +348,8 @@ Result<std::unique_ptr<FlightRecorder>> FlightRecorder::open(const std::filesyst
                         is_ours ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS, descriptor, 0);
   if (mapped == MAP_FAILED) return unusable(file, "mapped");
   auto memory = std::make_shared<Memory>(descriptor, mapped);
+  recorded = ::getpid();
+  is_child = false;
   LeftBehind left;
   if (fits && memory->file->magic == kMagic) left = read_left(*memory->file);
   std::unique_ptr<FlightRecorder> recorder(
@@ -381,6 +391,7 @@ void FlightRecorder::watch_process() {
       ::sigaction(kFatal[at], &ours, nullptr);
     }
     ::at_quick_exit(&on_quick_exit);
+    ::pthread_atfork(nullptr, nullptr, [] { is_child = true; });
     watching = true;
     watch_exit();
   });

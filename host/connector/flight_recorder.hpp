@@ -49,7 +49,8 @@ struct LeftBehind {
 ///   a fatal signal ──handler, on an alternate stack──┐ the slot of its own thread, and of
 ///   exit(), quick_exit() ──hook──────────────────────┘ no other; then it goes on as ever
 ///
-/// exit() ends there, with its status. A signal of another process is no connector's, nor is one on
+/// exit() ends there, with its status. What a child does that a connector forks is no call of its
+/// host's, and marks nothing. A signal of another process is no connector's, nor is one on
 /// another thread. SIGKILL, a power cut and _exit() mark nothing.
 ///
 /// One a process, owned by main; outlives the registry that has it.

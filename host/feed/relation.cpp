@@ -185,10 +185,16 @@ void read_preset(const StoredType& type, const pg::QueryResult& rows, int row, i
 json own_attributes(const StoredType& type, std::string_view data) {
   auto values = model::stored_values(type, data);
   if (!values) {
-    throw Failure(Error(ErrorKind::internal, "entity.unreadable",
-                        fmt::format("what is stored of this {} is no JSON object", type.name),
-                        "somebody else wrote it into sluice.own_entity; PATCH it with all its "
-                        "values, or delete it"));
+    // Sluice writes objects alone; but an older one took what is beyond the limits of today.
+    const JsonCheck check = check_json(data);
+    throw Failure(Error(
+        ErrorKind::internal, "entity.unreadable",
+        fmt::format("what is stored of this {} {}", type.name,
+                    check.ok() ? "is no JSON object"
+                               : fmt::format("is not read any more: {}", check.problem)),
+        fmt::format("{} PATCH it with all its values, or delete it",
+                    check.ok() ? "Somebody else wrote it into sluice.own_entity;"
+                               : "An older Sluice may have taken it, which had other limits;")));
   }
   json attributes = json::object();
   for (const StoredAttribute& attribute : type.attributes) {

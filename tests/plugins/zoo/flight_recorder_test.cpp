@@ -8,6 +8,7 @@
 
 #include <cstdlib>
 #include <functional>
+#include <optional>
 #include <thread>
 
 namespace sluice::connector {
@@ -127,6 +128,55 @@ TEST_F(FlightRecorderTest, what_is_not_the_connectors_doing_marks_nothing) {
     EXPECT_EQ(recorder->left_behind().unfinished.front().subject, "orders");
     recorder->forget_left_behind();
   }
+}
+
+/// What a connector forks has the mapping, the handlers and the thread's slot, and they are its
+/// host's. The host is killed afterwards, in the middle of the call.
+TEST_F(FlightRecorderTest, what_a_forked_child_does_is_no_call_of_its_hosts) {
+  const std::pair<const char*, std::function<void()>> table[] = {
+      {"aborts", [] { ::abort(); }},       {"crashes", [] { ::raise(SIGSEGV); }},
+      {"exits", [] { std::exit(3); }},     {"exits quickly", [] { std::quick_exit(3); }},
+      {"comes back into the host", [] {}},
+  };
+  for (const auto& [name, end] : table) {
+    SCOPED_TRACE(name);
+    live([&end = end](FlightRecorder& recorder) {
+      const Entry entry(call("orders")), other(call("customers"));
+      std::optional<OnThread> here(std::in_place, &recorder, entry, Function::step);
+      const pid_t child = ::fork();
+      if (child == 0) {
+        end();
+        here.reset();
+        const OnThread again(&recorder, other, Function::open);
+        ::_exit(0);
+      }
+      int status = 0;
+      ::waitpid(child, &status, 0);
+      ::raise(SIGKILL);
+    });
+    const auto recorder = open();
+    EXPECT_TRUE(recorder->left_behind().deaths.empty()) << "it was not the host that ended";
+    EXPECT_EQ(recorder->left_behind().unfinished.size(), 1U);
+    if (!recorder->left_behind().unfinished.empty()) {
+      EXPECT_EQ(recorder->left_behind().unfinished.front().subject, "orders");
+      EXPECT_EQ(recorder->left_behind().unfinished.front().function, "step");
+    }
+    recorder->forget_left_behind();
+  }
+}
+
+/// A child that shares all memory until it becomes another program.
+TEST_F(FlightRecorderTest, a_child_that_does_not_become_a_program_is_no_death_of_the_hosts) {
+  live([](FlightRecorder& recorder) {
+    const Entry entry(call("orders"));
+    const OnThread here(&recorder, entry, Function::step);
+    if (::vfork() == 0) ::abort();
+    ::raise(SIGKILL);
+  });
+  const LeftBehind left = open()->left_behind();
+  EXPECT_TRUE(left.deaths.empty());
+  ASSERT_EQ(left.unfinished.size(), 1U);
+  EXPECT_EQ(left.unfinished.front().subject, "orders");
 }
 
 TEST_F(FlightRecorderTest, a_death_is_kept_under_its_id_until_it_is_forgotten_and_then_is_gone) {
