@@ -284,7 +284,7 @@ class Host {
         connector::Store(config_.data_directory / "connectors"), connector_directories(config_),
         expect(connector::Owners::besides(config_.connector_owners)), recorder_.get());
     registry_->store().remove_leftovers(clock_.now());
-    run_now(sync::count_deaths(pools_.changing, *registry_, *recorder_));
+    run_now(sync::count_deaths(pools_.changing, *recorder_));
     connector::FlightRecorder::watch_process();
     registry_->shelf().rescan(clock_.now(), connector::Shelf::Haste::immediate);
     log_connectors(*registry_->shelf().shelved());

@@ -30,6 +30,9 @@ const pg::Statement kWorkspace{"api_workspace",
 const pg::Statement kSchema{"api_schema",
                             "select coalesce(max(version), 0) from sluice.schema_version"};
 
+const pg::Statement kHeld{"api_held", R"(
+  select reason from sluice.connector_hold order by sha256 limit 100)"};
+
 constexpr std::chrono::seconds kRecordsPause{1};
 constexpr std::size_t kTextMax = 64 * 1024;  ///< bytes of one text in a body
 
@@ -37,6 +40,9 @@ Task<SchemaState> read_schema(pg::Pool& pool) {
   const auto rows = co_await pool.query(kSchema);
   SchemaState state;
   state.version = rows.get<int>(0, 0);
+  if (state.version != static_cast<int>(pg::migrations().size())) co_return state;
+  const auto held = co_await pool.query(kHeld);
+  for (int row = 0; row < held.rows(); ++row) state.held.push_back(held.get<std::string>(row, 0));
   co_return state;
 }
 

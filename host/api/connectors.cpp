@@ -4,6 +4,7 @@
 #include "base/error_json.hpp"
 #include "base/exact_json.hpp"
 #include "connector/version.hpp"
+#include "sync/deaths.hpp"
 
 #include <algorithm>
 #include <array>
@@ -26,6 +27,10 @@ const pg::Statement kInstalled{"api_installed", R"(
 const pg::Statement kApproved{"api_connectors_approved", R"(
   select encode(a.sha256, 'hex') from sluice.connector_approval a
   join unnest($1::text[]) wanted (sha256) on a.sha256 = decode(wanted.sha256, 'hex'))"};
+
+const pg::Statement kHeld{"api_connectors_held", R"(
+  select encode(h.sha256, 'hex'), h.connector, h.version, h.code, h.reason from sluice.connector_hold h
+  join unnest($1::text[]) wanted (sha256) on h.sha256 = decode(wanted.sha256, 'hex'))"};
 
 json file_json(const ShelfFile& file) {
   json document;
@@ -121,6 +126,13 @@ Task<json> versions(Call& call, std::optional<std::string> id) {
   for (auto& [sha256, one] : by_sha256) {
     one["approved"] = false;
     contents.add(std::string_view(sha256));
+  }
+  const auto held = co_await call.services.pool.query(kHeld, pg::Params(contents));
+  for (int row = 0; row < held.rows(); ++row) {
+    const sync::ConnectorFile file(held.get<std::string>(row, 1), held.get<std::string>(row, 2),
+                                   held.get<std::string>(row, 0));
+    by_sha256[file.sha256]["problem"] = error_json(
+        sync::held_file(file, held.get<std::string>(row, 3), held.get<std::string>(row, 4)));
   }
   const auto approved =
       co_await call.services.pool.query(kApproved, pg::Params(std::move(contents)));
@@ -218,6 +230,24 @@ Task<HttpResponse> approve(Call& call) {
   co_return HttpResponse::json(document, 201);
 }
 
+Task<HttpResponse> revoke(Call& call) {
+  const json body = co_await call.body();
+  only_fields(body, {"version", "sha256"});
+  sync::InstallRequest wanted = wanted_version(call, body);
+  const std::vector<sync::ApprovedVersion> revoked =
+      expect(co_await call.services.connections.revoke(call.principal.workspace, std::move(wanted),
+                                                       call.actor()));
+  json document;
+  document["connector"] = call.part("connector");
+  document["revoked"] = json::array();
+  for (const sync::ApprovedVersion& version : revoked) {
+    json& one = document["revoked"].emplace_back();
+    one["version"] = version.version;
+    one["sha256"] = version.sha256;
+  }
+  co_return HttpResponse::json(document);
+}
+
 Task<HttpResponse> disable(Call& call) {
   const json body = co_await call.body();
   only_fields(body, {});
@@ -257,7 +287,7 @@ Task<HttpResponse> rescan(Call& call) {
   co_return HttpResponse::json(document);
 }
 
-constexpr std::array<Route, 8> kRoutes = {{
+constexpr std::array<Route, 9> kRoutes = {{
     {"GET", "/v1/connectors", Access::operator_,
      "Connector files in this host's directories: admitted, incomplete, or refused and why",
      host_files},
@@ -265,8 +295,12 @@ constexpr std::array<Route, 8> kRoutes = {{
      "Looks at the directories now, and answers what is there", rescan},
     {"POST", "/v1/connectors/{connector}/approve", Access::operator_,
      "Lets the code of a version {version, sha256} run: the newest when none is named; workspaces "
-     "install only what is approved",
+     "install only what is approved. A content that is held goes on",
      approve},
+    {"POST", "/v1/connectors/{connector}/revoke", Access::operator_,
+     "Takes the approval of a version {version, sha256} back, of all when none is named: nobody "
+     "installs it any more, and where it is installed nothing of it runs",
+     revoke},
     {"GET", "/v1/workspaces/{workspace}/connectors", Access::reader,
      "Versions that this host offers and that the workspace has installed; for operators the "
      "files too",

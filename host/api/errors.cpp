@@ -4,6 +4,7 @@
 #include "feed/views.hpp"
 #include "link/rules.hpp"
 #include "model/own_entities.hpp"
+#include "sync/deaths.hpp"
 #include "work/queue.hpp"
 
 #include <fmt/format.h>
@@ -68,8 +69,9 @@ const pg::Statement kIsStream{"api_is_stream", R"(
   where workspace_id = $1 and connection_id = $2 and stream = $3)"};
 
 const pg::Statement kInstalledManifests{"api_errors_manifests", R"(
-  select i.connector, v.version, v.manifest::text, encode(i.sha256, 'hex')
+  select i.connector, v.version, v.manifest::text, encode(i.sha256, 'hex'), h.code, h.reason
   from sluice.installation i join sluice.connector_version v using (connector, sha256)
+  left join sluice.connector_hold h on h.sha256 = i.sha256
   where i.workspace_id = $1 order by i.connector)"};
 
 struct Problems {
@@ -281,12 +283,20 @@ std::vector<contract::ManifestFlaw> flaws_of(const connector::Registry& registry
   return std::move(parsed->flaws);
 }
 
-/// What today's rules would refuse in a connector that an older host admitted.
+/// What runs no more, and what today's rules would refuse in a connector that an older host
+/// admitted.
 Task<void> add_connectors(Call& call, Problems& problems) {
   const auto rows =
       co_await call.services.pool.query(kInstalledManifests, pg::Params(call.workspace));
   for (int row = 0; row < rows.rows(); ++row) {
     const auto connector = rows.get<std::string>(row, 0);
+    if (!rows.is_null(row, 4)) {
+      const sync::ConnectorFile file(connector, rows.get<std::string>(row, 1),
+                                     rows.get<std::string>(row, 3));
+      const Error held =
+          sync::held_file(file, rows.get<std::string>(row, 4), rows.get<std::string>(row, 5));
+      problems.add(problem_of("connector", "", connector, held.code, held.message, held.hint));
+    }
     for (const contract::ManifestFlaw& flaw :
          flaws_of(call.services.registry, rows.get<std::string>(row, 3), rows.text(row, 2))) {
       problems.add(problem_of(

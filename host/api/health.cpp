@@ -23,10 +23,9 @@ constexpr auto kGaugesWait = std::chrono::seconds(2);
 Task<HttpResponse> healthz(Call&) { co_return HttpResponse::json(json{{"status", "alive"}}); }
 
 /// What keeps the host from its work; nothing when it is ready.
-Task<std::vector<std::string>> not_ready(Call& call) {
+std::vector<std::string> not_ready(Call& call, const Cached<SchemaState>::Answer& schema) {
   std::vector<std::string> reasons;
   if (call.state.stopping) reasons.emplace_back("the host is stopping");
-  const auto schema = co_await call.state.schema.get(kReadyAge, kReadyWait);
   const auto newest = static_cast<int>(pg::migrations().size());
   if (!schema.failure.empty()) {
     // Anybody may ask here: what exactly failed is for the log.
@@ -36,14 +35,17 @@ Task<std::vector<std::string>> not_ready(Call& call) {
     reasons.push_back(fmt::format("the database's schema is version {}, this program's is {}",
                                   schema.value->version, newest));
   }
-  co_return reasons;
+  return reasons;
 }
 
 Task<HttpResponse> readyz(Call& call) {
-  const std::vector<std::string> reasons = co_await not_ready(call);
+  const auto schema = co_await call.state.schema.get(kReadyAge, kReadyWait);
+  const std::vector<std::string> reasons = not_ready(call, schema);
   json document;
   document["status"] = reasons.empty() ? "ready" : "not ready";
   document["reasons"] = reasons;
+  // Of connectors: the host is well, and does the rest of its work.
+  document["held"] = schema.value ? json(schema.value->held) : json::array();
   document["version"] = call.services.version;
   HttpResponse answer = HttpResponse::json(document, reasons.empty() ? 200 : 503);
   if (!reasons.empty()) answer.headers.emplace_back("Retry-After", "5");

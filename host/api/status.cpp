@@ -26,9 +26,10 @@ const pg::Statement kConnections{"api_connections", R"(
          coalesce(encode(i.sha256, 'hex'), ''),
          exists (select 1 from sluice.lease_hold h
                  where h.workspace_id = c.workspace_id and h.name = 'connection/' || c.connection_id
-                   and h.expires_at > clock_timestamp())
+                   and h.expires_at > clock_timestamp()), coalesce(o.reason, '')
   from sluice.connection c
   left join sluice.installation i on i.workspace_id = c.workspace_id and i.connector = c.connector
+  left join sluice.connector_hold o on o.sha256 = i.sha256
   where c.workspace_id = $1 and ($2::text is null or c.name = $2) and ($3::text is null or c.name > $3)
   order by c.name limit $4)"};
 
@@ -134,6 +135,7 @@ StreamFacts facts_of(Call& call, const pg::QueryResult& rows, int row, const jso
   StreamFacts facts;
   facts.connection = connection["name"];
   facts.connection_state = connection["state"];
+  if (connection["held"].is_string()) facts.held = connection["held"];
   facts.name = rows.get<std::string>(row, C::kName);
   facts.mode = rows.get<std::string>(row, C::kMode);
   facts.state = rows.get<std::string>(row, C::kState);
@@ -263,6 +265,7 @@ json connection_json(const pg::QueryResult& rows, int row) {
   if (rows.text(row, 8) != "{}") one["egress"] = ready_json(rows.text(row, 8));
   one["created_at"] = time_or_null(rows, row, 9);
   one["worked_on"] = rows.get<bool>(row, 11);
+  one["held"] = rows.text(row, 12).empty() ? json(nullptr) : json(rows.get<std::string>(row, 12));
   one["trouble"] = nullptr;
   one["refetch"] = {
       {"waiting", 0}, {"due", 0}, {"failing", 0}, {"reason", ""}, {"at_least", false}};

@@ -135,6 +135,17 @@ StreamWords running(const StreamFacts& stream) {
   return words;
 }
 
+/// Of the whole file, everywhere.
+StreamWords connector_held(const StreamFacts& stream) {
+  StreamWords words;
+  words.health = "needs_action";
+  words.summary = with_reason("its connector is held", stream.held);
+  words.action =
+      "install another version of it; or an operator lets this one run again: sluice connector "
+      "approve";
+  return words;
+}
+
 StreamWords abandoned() {
   StreamWords words;
   words.health = "waiting";
@@ -284,6 +295,7 @@ StreamWords describe(const StreamFacts& stream) {
     return off("its connection is disabled",
                "sluice connection enable " + stream.connection + " brings it and its rows back");
   }
+  if (!stream.held.empty()) return connector_held(stream);
   if (!stream.enabled && stream.error_class == "HELD") return held(stream);
   if (!stream.enabled) return off("switched off", "");
   StreamWords words = without_reconcile(stream);

@@ -27,6 +27,7 @@ struct RunningFacts {
 struct StreamFacts {
   std::string connection;
   std::string connection_state;
+  std::string held;  ///< why its connector runs for nobody; empty: it may
   std::string name;
   std::string mode;         ///< "snapshot", "changes", "poll"
   std::string state;        ///< sluice.stream.state

@@ -136,6 +136,21 @@ void approve_connector(const Context& context, const InstallOptions& options) {
                                   cell(answer["version"]), cell(answer["sha256"])));
 }
 
+void revoke_connector(const Context& context, const InstallOptions& options) {
+  const json body = wanted_version(options);
+  const json answer = context.client().global(
+      "POST", "/v1/connectors/" + Client::escape(options.id) + "/revoke", body);
+  std::string text;
+  for (const json& one : answer["revoked"]) {
+    if (!text.empty()) text += '\n';
+    text += fmt::format(
+        "revoked {} {} ({}): nobody installs it, and where it is installed it runs "
+        "no more; what it stored stays",
+        options.id, cell(one["version"]), cell(one["sha256"]));
+  }
+  context.say(answer, text);
+}
+
 std::string joined(const json& names) {
   std::string text;
   for (const json& name : names) text += (text.empty() ? "" : ", ") + cell(name);
@@ -188,6 +203,12 @@ void add_connector(CLI::App& app, Context& context) {
   approve->add_option("--version", options->version, "the newest when there is none");
   approve->add_option("--sha256", options->sha256, "its content, the first 8 digits or more");
   approve->callback([&context, options] { approve_connector(context, *options); });
+  auto* revoke = group->add_subcommand(
+      "revoke", "Take an approval back: its code runs nowhere any more (operators)");
+  revoke->add_option("id", options->id)->required();
+  revoke->add_option("--version", options->version, "all that are approved when there is none");
+  revoke->add_option("--sha256", options->sha256, "its content, the first 8 digits or more");
+  revoke->callback([&context, options] { revoke_connector(context, *options); });
   auto* disable = group->add_subcommand(
       "disable", "Turn a connector and its connections off; their rows are soft-deleted");
   disable->add_option("id", *id)->required();

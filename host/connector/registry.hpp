@@ -23,7 +23,8 @@ namespace sluice::connector {
 
 /// What an admin can do about a content that is held.
 inline constexpr std::string_view kHeldHint =
-    "Install a version that mends it; the same one again tries it all the same";
+    "Install a version that mends it; an operator has this one tried again: sluice connector "
+    "approve";
 
 /// One file of a directory that was looked at once: what it is, or why it would be refused. Nothing
 /// of it ran. (The shelf remembers; this does not.)

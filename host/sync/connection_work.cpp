@@ -40,7 +40,9 @@ const pg::Statement kStreams{"work_streams", R"(
          interval_seconds, consecutive_failures,
          coalesce(next_run_at <= now(), false) as due, enumeration, reconcile, coalesce(error_class, ''),
          coalesce(extract(epoch from next_run_at - now()) * 1000, 0)::bigint, reason, reading,
-         last_full_records > 0, trust_vendor
+         last_full_records > 0, trust_vendor,
+         coalesce((select string_agg(encode(few.sha256, 'hex'), ' ')
+                   from (select sha256 from sluice.connector_hold order by sha256 limit 1000) few), '')
   from sluice.stream where workspace_id = $1 and connection_id = $2 and enabled
   order by (mode = 'snapshot'), (mode <> 'changes'), stream)"};
 
@@ -544,6 +546,7 @@ Task<std::vector<ConnectionWork::StreamRow>> ConnectionWork::read_streams() {
     stream.reading = rows.get<std::int64_t>(row, 13);
     stream.was_read = rows.get<bool>(row, 14);
     stream.trusts_vendor = rows.get<bool>(row, 15);
+    held_files_ = rows.text(row, 16);
     streams.push_back(std::move(stream));
   }
   co_return streams;
@@ -609,7 +612,9 @@ Task<SessionEnd> ConnectionWork::drive(const LoadedConnection& connection,
                    .entropy = services_.entropy,
                    .checkpoint_format = connection.manifest().checkpoint_writes,
                    .stopping =
-                       [this, &sink, &args] {
+                       [this, &sink, &args, &connection] {
+                         if (held_files_.find(connection.code->sha256()) != std::string::npos)
+                           return true;
                          const bool paused =
                              !args.stream.empty() && !enabled_.contains(args.stream);
                          return paused || sink.superseded || !may_go_on();

@@ -144,6 +144,7 @@ class ConnectionWork {
   TaskGroup group_;
   std::set<std::string> running_;  ///< keys of started tasks: a stream's name, "refetch", …
   std::set<std::string> reading_;  ///< those of them that are snapshots or polls
+  std::string held_files_;         ///< whose code is to run no more, by sha256, when last read
   std::set<std::string> enabled_;  ///< streams that no admin has paused, when last read
   std::exception_ptr surprise_;    ///< the first; ends the work
   bool started_anything_ = false;

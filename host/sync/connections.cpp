@@ -133,8 +133,9 @@ const pg::Statement kLoadById{"connections_by_id",
                               std::string(kLoadColumns) + "connection_id = $2"};
 
 const pg::Statement kInstalled{"connections_installed", R"(
-  select encode(i.sha256, 'hex'), i.state, v.version
+  select encode(i.sha256, 'hex'), i.state, v.version, h.code, h.reason
   from sluice.installation i join sluice.connector_version v using (connector, sha256)
+  left join sluice.connector_hold h on h.sha256 = i.sha256
   where i.workspace_id = $1 and i.connector = $2)"};
 
 /// Somebody waits for the answer, or a whole connection does; what hangs is tried again soon.
@@ -361,6 +362,10 @@ Task<Result<std::shared_ptr<const connector::ConnectorCode>>> Connections::code_
   }
   const auto sha256 = installed.get<std::string>(0, 0);
   ConnectorFile file(connector, installed.get<std::string>(0, 2), sha256);
+  if (!installed.is_null(0, 3)) {
+    co_return std::unexpected(
+        held_file(file, installed.get<std::string>(0, 3), installed.get<std::string>(0, 4)));
+  }
   auto code = co_await loader_.obtain(std::move(file), std::move(owner));
   if (!code && code.error().code == "connector.not_on_this_host") {
     co_return fail(

@@ -123,14 +123,22 @@ class Connections {
   /// the code they have; new ones use this. Connections get the streams that are new, streams that
   /// it lacks are turned off, no stream is begun again. Errors: connector.unknown (with what there
   /// is), connector.refused_file (why), connector.version_unknown, connector.version_ambiguous,
-  /// connector.version_lacks, connector.not_approved, those of Loader::obtain() and
-  /// model::install_types() (type.name_taken, …).
+  /// connector.version_lacks, connector.not_approved, connector.held, connector.revoked, those of
+  /// Loader::obtain() and model::install_types() (type.name_taken, …).
   Task<Result<InstallOutcome>> install(WorkspaceId workspace, InstallRequest wanted, Actor actor);
 
   /// An operator lets a version's code run, in every workspace; nothing of it runs yet. Again: the
-  /// same. The audit's line is in `workspace`, the operator's own. Errors: those of choosing in
-  /// install().
+  /// same. What was held of it (sync/deaths.hpp) is so no more. The audit's line is in `workspace`,
+  /// the operator's own. Errors: those of choosing in install().
   Task<Result<ApprovedVersion>> approve(WorkspaceId workspace, InstallRequest wanted, Actor actor);
+
+  /// An operator takes that back: of the contents that `wanted` names, all of the connector where
+  /// it names none. Nobody installs them any more, and where they are installed nothing of them is
+  /// begun: sessions end at their next step, on each host; what they stored stays. Until one of
+  /// them is approved again, or another version is installed. The audit's line is in `workspace`,
+  /// the operator's own. Error: connector.nothing_to_revoke (not_found).
+  Task<Result<std::vector<ApprovedVersion>>> revoke(WorkspaceId workspace, InstallRequest wanted,
+                                                    Actor actor);
 
   /// Turns it off: its connections become DISCONNECTING, which the engine works off (sessions end
   /// at a step's boundary, rows are soft-deleted), then DISCONNECTED. Returns their names. Again:
@@ -225,8 +233,8 @@ class Connections {
   struct Choice;
   /// Of what this host has: the shelf first, then versions that lie in its store only.
   Task<Result<Choice>> choose(pg::Pool& pool, const InstallRequest& wanted);
-  /// Whether its code may run here; an operator's install makes it so.
-  static Task<bool> may_run(pg::Pool& pool, const std::string& sha256);
+  static Task<std::optional<Error>> may_not_run(pg::Pool& pool, const ConnectorFile& file,
+                                                Approval approval);
   /// Whether it is new.
   static Task<bool> put_approval(pg::Transaction& transaction, const ApprovedVersion& version,
                                  Actor actor);

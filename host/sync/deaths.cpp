@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/bytes.hpp"
 #include "base/log.hpp"
 #include "sync/audit.hpp"
 #include "sync/connection_state.hpp"
@@ -38,11 +39,26 @@ const pg::Statement kRun{"deaths_run", R"(
          error = case when outcome is distinct from 'done' then coalesce(error, $3) end
   where workspace_id = $1 and run_id = $2 and connection_id = $4 and stream = $5)"};
 
-const pg::Statement kHeldLoads{"deaths_held_loads", R"(
-  select subject, count(*), max(connector || ' ' || version), string_agg(how, ', ' order by at, death),
-         bool_or(how = 'no return')
-  from sluice.connector_death
-  where workspace_id = 0 and connection_id = 0 group by subject having count(*) >= $1)"};
+const pg::Statement kCountForFile{"deaths_count_for_file", R"(
+  insert into sluice.connector_file_death (sha256, death, what, how, is_load, at)
+  values (decode($1, 'hex'), $2, $3, $4, $5, $6) on conflict do nothing returning death)"};
+
+const pg::Statement kOfFile{"deaths_of_file", R"(
+  select count(*), count(*) filter (where is_load), string_agg(how || ' while ' || what, ', ' order by at, death)
+  from sluice.connector_file_death where sha256 = decode($1, 'hex'))"};
+
+const pg::Statement kHoldFile{"deaths_hold_file", R"(
+  insert into sluice.connector_hold (sha256, connector, version, code, reason)
+  values (decode($1, 'hex'), $2, $3, $4, $5) on conflict do nothing returning true)"};
+
+const pg::Statement kLiftHold{"deaths_lift_hold", R"(
+  delete from sluice.connector_hold where sha256 = decode($1, 'hex') returning true)"};
+
+const pg::Statement kForgetFile{"deaths_forget_file", R"(
+  delete from sluice.connector_file_death where sha256 = decode($1, 'hex'))"};
+
+const pg::Statement kForgetContent{"deaths_forget_content", R"(
+  delete from sluice.connector_death where sha256 = $1)"};
 
 const pg::Statement kOfNew{"deaths_of_new", R"(
   select count(*), string_agg(how || ' in ' || function || '()', ', ' order by at, death), max(connector || ' ' || version)
@@ -60,14 +76,12 @@ const pg::Statement kForgetConnections{"deaths_forget_connections", R"(
 const pg::Statement kOfConnector{"deaths_of_connector", R"(
   select connection_id from sluice.connection where workspace_id = $1 and connector = $2)"};
 
-const pg::Statement kForgetConnector{"deaths_forget_connector", R"(
-  delete from sluice.connector_death where workspace_id = $1 and connector = $2)"};
-
-const pg::Statement kForgetLoads{"deaths_forget_loads", R"(
-  delete from sluice.connector_death
-  where workspace_id = 0 and connection_id = 0 and operation = 'load' and subject = $1)"};
+const pg::Statement kForgetOthers{"deaths_forget_others", R"(
+  delete from sluice.connector_death where workspace_id = $1 and connector = $2 and sha256 <> $3)"};
 
 constexpr std::string_view kLoad = "load";
+constexpr std::string_view kFileHeld = "connector.held";
+constexpr std::size_t kSha256Digits = 64;
 /// Of a host that lived on, but could load nothing else any more.
 constexpr std::string_view kNoReturn = "no return";
 
@@ -80,6 +94,7 @@ std::string sentence(std::int64_t times, std::string_view connector, std::string
 }
 
 std::string doing(std::string_view operation, const std::string& subject) {
+  if (operation.empty()) return "being loaded";
   if (operation == "check") return "checking the key";
   if (operation == "fetch") return fmt::format("reading objects of type {} again", subject);
   return fmt::format("reading the stream {}", subject);
@@ -177,22 +192,6 @@ Task<void> count_load(pg::Pool& pool, const RecordedDeath& death) {
   if (is_new) say(death, all.times);
 }
 
-}  // namespace
-
-Task<void> count_hung_load(pg::Pool& pool, ConnectorFile file, std::string death, Micros at) {
-  RecordedDeath hung;
-  hung.id = std::move(death);
-  hung.how = kNoReturn;
-  hung.at = at;
-  hung.call.connector = std::move(file.connector);
-  hung.call.version = std::move(file.version);
-  hung.call.sha256 = std::move(file.sha256);
-  hung.call.function = kLoad;
-  co_await count_load(pool, hung);
-}
-
-namespace {
-
 Task<void> count(pg::Pool& pool, const RecordedDeath& death) {
   const RecordedCall& call = death.call;
   auto connection = co_await pool.acquire();
@@ -235,14 +234,41 @@ Task<void> count(pg::Pool& pool, const RecordedDeath& death) {
   say(death, all.times);
 }
 
-Task<void> hold_loads(pg::Pool& pool, connector::Registry& registry) {
-  const auto held = co_await pool.query(kHeldLoads, pg::Params(kDeathsMax));
-  for (int row = 0; row < held.rows(); ++row) {
-    registry.hold(held.get<std::string>(row, 0),
-                  fmt::format("loading {} ended the host{} {} times: {}", held.text(row, 2),
-                              held.get<bool>(row, 4) ? ", or did not come back," : "",
-                              held.get<std::int64_t>(row, 1), held.text(row, 3)));
+/// Whoever it worked for: the same file is everybody's.
+Task<void> count_for_file(pg::Pool& pool, const RecordedDeath& death) {
+  const RecordedCall& call = death.call;
+  auto connection = co_await pool.acquire();
+  auto transaction = co_await pg::Transaction::begin(*connection);
+  const std::string what = doing(call.operation, call.subject);
+  const std::string how = fmt::format("{} in {}()", death.how, call.function);
+  pg::Params params(call.sha256, death.id, what, how, call.operation.empty(), death.at);
+  const auto counted = co_await transaction.query(kCountForFile, std::move(params));
+  const auto all = co_await transaction.query(kOfFile, pg::Params(call.sha256));
+  const auto times = all.get<std::int64_t>(0, 0);
+  const bool holds = times >= kFileDeathsMax || all.get<std::int64_t>(0, 1) >= kDeathsMax;
+  if (!counted.empty() && holds) {
+    const std::string reason = fmt::format(
+        "{} {} ended hosts {} times ({}); it runs for nobody until an operator approves it again",
+        call.connector, call.version, times, all.text(0, 2));
+    log::error("connector.file_held", {{"connector", call.connector},
+                                       {"version", call.version},
+                                       {"sha256", call.sha256},
+                                       {"times", times},
+                                       {"reason", reason}});
+    ConnectorFile file(call.connector, call.version, call.sha256);
+    std::string code(kFileHeld), why(reason);
+    co_await hold_file(transaction, std::move(file), std::move(code), std::move(why));
+    if (call.workspace.has_value()) {
+      json detail = json::object();
+      detail["version"] = call.version;
+      detail["sha256"] = call.sha256;
+      detail["reason"] = reason;
+      std::string subject = call.connector;
+      co_await audit(transaction, call.workspace, "sluiced", "connector.held", std::move(subject),
+                     std::move(detail));
+    }
   }
+  co_await transaction.commit();
 }
 
 Error held(std::string message, std::string hint) {
@@ -251,8 +277,20 @@ Error held(std::string message, std::string hint) {
 
 }  // namespace
 
-Task<void> count_deaths(pg::Pool& pool, connector::Registry& registry,
-                        connector::FlightRecorder& recorder) {
+Task<void> count_hung_load(pg::Pool& pool, ConnectorFile file, std::string death, Micros at) {
+  RecordedDeath hung;
+  hung.id = std::move(death);
+  hung.how = kNoReturn;
+  hung.at = at;
+  hung.call.connector = std::move(file.connector);
+  hung.call.version = std::move(file.version);
+  hung.call.sha256 = std::move(file.sha256);
+  hung.call.function = kLoad;
+  co_await count_load(pool, hung);
+  co_await count_for_file(pool, hung);
+}
+
+Task<void> count_deaths(pg::Pool& pool, connector::FlightRecorder& recorder) {
   for (const RecordedCall& call : recorder.left_behind().unfinished) {
     log::warning("connector.call_unfinished", {{"connector", call.connector},
                                                {"version", call.version},
@@ -270,8 +308,10 @@ Task<void> count_deaths(pg::Pool& pool, connector::Registry& registry,
     } else {
       co_await count(pool, death);
     }
+    // What a crash left is not trusted to be a hash.
+    const std::string& sha256 = death.call.sha256;
+    if (sha256.size() == kSha256Digits && from_hex(sha256)) co_await count_for_file(pool, death);
   }
-  co_await hold_loads(pool, registry);
   recorder.forget_left_behind();
 }
 
@@ -294,9 +334,9 @@ Task<std::optional<Error>> held_creation(pg::Pool& pool, WorkspaceId workspace,
   if (times < kDeathsMax) co_return std::nullopt;
   co_return held(
       sentence(times, row.text(0, 2), "checking the key of a new connection", row.text(0, 1)),
-      fmt::format("Install a version that mends it; the same one again tries it all the "
-                  "same: sluice connector install {}",
-                  connector));
+      fmt::format("Install a version that mends it; an operator has this one tried again: sluice "
+                  "connector approve {} --sha256 {}",
+                  connector, sha256.substr(0, 12)));
 }
 
 Task<void> forget_deaths(pg::Transaction& transaction, WorkspaceId workspace,
@@ -311,14 +351,34 @@ Task<void> forget_deaths(pg::Transaction& transaction, WorkspaceId workspace,
   co_await transaction.query(*release.statement, std::move(release.params));
 }
 
-Task<void> forget_deaths_of_connector(pg::Transaction& transaction, WorkspaceId workspace,
-                                      std::string connector, std::string sha256) {
+Task<void> forget_deaths_of_others(pg::Transaction& transaction, WorkspaceId workspace,
+                                   std::string connector, std::string sha256) {
   const auto rows = co_await transaction.query(kOfConnector, pg::Params(workspace, connector));
   pg::Array connections(pg::Oid::int8);
   for (int row = 0; row < rows.rows(); ++row) connections.add(rows.get<ConnectionId>(row, 0).value);
-  co_await transaction.query(kForgetConnector, pg::Params(workspace, connector));
-  co_await transaction.query(kForgetLoads, pg::Params(sha256));
-  co_await forget_deaths(transaction, workspace, std::move(connections));
+  co_await transaction.query(kForgetOthers, pg::Params(workspace, connector, sha256));
+  pg::Call release = stream_state::release(workspace, std::move(connections));
+  co_await transaction.query(*release.statement, std::move(release.params));
+}
+
+Task<bool> lift_hold(pg::Transaction& transaction, std::string sha256) {
+  const auto lifted = co_await transaction.query(kLiftHold, pg::Params(sha256));
+  co_await transaction.query(kForgetFile, pg::Params(sha256));
+  co_await transaction.query(kForgetContent, pg::Params(sha256));
+  co_return !lifted.empty();
+}
+
+Task<void> hold_file(pg::Transaction& transaction, ConnectorFile file, std::string code,
+                     std::string reason) {
+  pg::Params params(file.sha256, file.connector, file.version, code, reason);
+  co_await transaction.query(kHoldFile, std::move(params));
+}
+
+Error held_file(const ConnectorFile& file, std::string code, std::string reason) {
+  return Error(ErrorKind::denied, std::move(code), std::move(reason),
+               fmt::format("Install another version; or an operator lets this one run again: "
+                           "sluice connector approve {} --sha256 {}",
+                           file.connector, file.sha256.substr(0, 12)));
 }
 
 }  // namespace sluice::sync

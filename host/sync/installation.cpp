@@ -28,12 +28,18 @@ const pg::Statement kAdmit{"installation_admit", R"(
   insert into sluice.connector_version (connector, version, sha256, manifest)
   values ($1, $2, decode($3, 'hex'), $4) on conflict (connector, sha256) do nothing)"};
 
-const pg::Statement kApproved{"installation_approved", R"(
-  select exists (select 1 from sluice.connector_approval where sha256 = decode($1, 'hex')))"};
+const pg::Statement kMayRun{"installation_may_run", R"(
+  select exists (select 1 from sluice.connector_approval where sha256 = decode($1, 'hex')), h.code, h.reason
+  from (select 1) one left join sluice.connector_hold h on h.sha256 = decode($1, 'hex'))"};
 
 const pg::Statement kApprove{"installation_approve", R"(
   insert into sluice.connector_approval (connector, version, sha256, approved_by)
   values ($1, $2, decode($3, 'hex'), $4) on conflict (sha256) do nothing returning true)"};
+
+const pg::Statement kRevoke{"installation_revoke", R"(
+  delete from sluice.connector_approval
+  where connector = $1 and ($2 = '' or version = $2) and starts_with(encode(sha256, 'hex'), $3)
+  returning encode(sha256, 'hex'), version)"};
 
 const pg::Statement kKept{"installation_kept", R"(
   select encode(sha256, 'hex'), version from sluice.connector_version
@@ -199,6 +205,15 @@ json detail_of(const ApprovedVersion& version) {
   return detail;
 }
 
+/// Empty, or the beginning of a hash.
+Result<void> check_content(const std::string& sha256) {
+  if (sha256.empty() || (sha256.size() >= kSha256DigitsMin &&
+                         sha256.find_first_not_of("0123456789abcdef") == std::string::npos))
+    return {};
+  return fail(ErrorKind::bad_input, "connector.bad_sha256",
+              "sha256 must be 8 to 64 lower-case hex digits", "sluice connector list");
+}
+
 std::unexpected<Error> not_installed(const std::string& connector) {
   return fail(ErrorKind::not_found, "installation.missing",
               "connector '" + connector + "' is not installed in this workspace",
@@ -234,12 +249,8 @@ struct Connections::Choice {
 
 Task<Result<Connections::Choice>> Connections::choose(pg::Pool& pool,
                                                       const InstallRequest& wanted) {
-  if (!wanted.sha256.empty() &&
-      (wanted.sha256.size() < kSha256DigitsMin ||
-       wanted.sha256.find_first_not_of("0123456789abcdef") != std::string::npos)) {
-    co_return fail(ErrorKind::bad_input, "connector.bad_sha256",
-                   "sha256 must be 8 to 64 lower-case hex digits", "sluice connector list");
-  }
+  if (auto content = check_content(wanted.sha256); !content)
+    co_return std::unexpected(std::move(content.error()));
   const auto fits = [&](std::string_view version, std::string_view sha256) {
     return (wanted.version.empty() || version == wanted.version) &&
            sha256.starts_with(wanted.sha256);
@@ -440,9 +451,20 @@ Task<Result<void>> Connections::change_catalogue(pg::Transaction& transaction,
   co_return Result<void>();
 }
 
-Task<bool> Connections::may_run(pg::Pool& pool, const std::string& sha256) {
-  const auto approved = co_await pool.query(kApproved, pg::Params(sha256));
-  co_return approved.get<bool>(0, 0);
+/// Why its code may not run here; an operator's install approves it, and lifts no hold.
+Task<std::optional<Error>> Connections::may_not_run(pg::Pool& pool, const ConnectorFile& file,
+                                                    Approval approval) {
+  const auto said = co_await pool.query(kMayRun, pg::Params(file.sha256));
+  if (!said.is_null(0, 1))
+    co_return held_file(file, said.get<std::string>(0, 1), said.get<std::string>(0, 2));
+  if (approval == Approval::given || said.get<bool>(0, 0)) co_return std::nullopt;
+  co_return Error(
+      ErrorKind::denied, "connector.not_approved",
+      fmt::format("no operator has approved {} {} ({}…) yet", file.connector, file.version,
+                  file.sha256.substr(0, 12)),
+      fmt::format("A connector is code that runs in the host: ask an operator for sluice "
+                  "connector approve {} --sha256 {}",
+                  file.connector, file.sha256.substr(0, 12)));
 }
 
 Task<bool> Connections::put_approval(pg::Transaction& transaction, const ApprovedVersion& version,
@@ -461,12 +483,56 @@ Task<Result<ApprovedVersion>> Connections::approve(WorkspaceId workspace, Instal
   auto lease = co_await pool.acquire();
   auto transaction = co_await pg::Transaction::begin(*lease);
   const bool is_new = co_await put_approval(transaction, version, actor);
+  std::string sha256 = version.sha256;
+  const bool lifted = co_await lift_hold(transaction, std::move(sha256));
   json detail = detail_of(version);
   detail["before"] = !is_new;
+  if (lifted) detail["lifted"] = true;
   co_await audit(transaction, workspace, std::move(actor), "connector.approve", version.connector,
                  std::move(detail));
   co_await transaction.commit();
+  services_.registry.release(version.sha256);
+  if (lifted && changed_) changed_(workspace);
   co_return version;
+}
+
+Task<Result<std::vector<ApprovedVersion>>> Connections::revoke(WorkspaceId workspace,
+                                                               InstallRequest wanted, Actor actor) {
+  if (auto content = check_content(wanted.sha256); !content)
+    co_return std::unexpected(std::move(content.error()));
+  pg::Pool pool = changing(workspace);
+  auto lease = co_await pool.acquire();
+  auto transaction = co_await pg::Transaction::begin(*lease);
+  pg::Params which(wanted.connector, wanted.version, wanted.sha256);
+  const auto rows = co_await transaction.query(kRevoke, std::move(which));
+  if (rows.empty()) {
+    co_await transaction.rollback();
+    co_return fail(
+        ErrorKind::not_found, "connector.nothing_to_revoke",
+        fmt::format("no content of connector '{}' that is named so is approved", wanted.connector),
+        "sluice connector list");
+  }
+  std::vector<ApprovedVersion> revoked;
+  for (int row = 0; row < rows.rows(); ++row) {
+    ApprovedVersion version{wanted.connector, rows.get<std::string>(row, 1),
+                            rows.get<std::string>(row, 0)};
+    ConnectorFile file(version.connector, version.version, version.sha256);
+    std::string code = "connector.revoked";
+    std::string reason = fmt::format(
+        "an operator took back the approval of {} {} ({}…): it runs for nobody until one approves "
+        "it again",
+        version.connector, version.version, version.sha256.substr(0, 12));
+    co_await hold_file(transaction, std::move(file), std::move(code), std::move(reason));
+    revoked.push_back(std::move(version));
+  }
+  json detail = json::object();
+  detail["contents"] = json::array();
+  for (const ApprovedVersion& version : revoked) detail["contents"].push_back(detail_of(version));
+  co_await audit(transaction, workspace, std::move(actor), "connector.revoke", wanted.connector,
+                 std::move(detail));
+  co_await transaction.commit();
+  if (changed_) changed_(workspace);
+  co_return revoked;
 }
 
 Task<Result<InstallOutcome>> Connections::install(WorkspaceId workspace, InstallRequest wanted,
@@ -474,18 +540,9 @@ Task<Result<InstallOutcome>> Connections::install(WorkspaceId workspace, Install
   pg::Pool pool = changing(workspace);
   const auto chosen = co_await choose(pool, wanted);
   if (!chosen) co_return std::unexpected(chosen.error());
-  const bool approved_before = co_await may_run(pool, chosen->sha256);
-  if (wanted.approval == Approval::needed && !approved_before) {
-    co_return fail(
-        ErrorKind::denied, "connector.not_approved",
-        fmt::format("no operator has approved {} {} ({}…) yet", wanted.connector, chosen->version,
-                    chosen->sha256.substr(0, 12)),
-        fmt::format("A connector is code that runs in the host: ask an operator for sluice "
-                    "connector approve {} --sha256 {}",
-                    wanted.connector, chosen->sha256.substr(0, 12)));
-  }
-  services_.registry.release(chosen->sha256);  // whoever installs it wants it tried
   ConnectorFile file(wanted.connector, chosen->version, chosen->sha256);
+  std::optional<Error> refused = co_await may_not_run(pool, file, wanted.approval);
+  if (refused) co_return std::unexpected(std::move(*refused));
   StepOwner owner;
   owner.workspace = workspace;
   owner.connector = wanted.connector;
@@ -508,9 +565,11 @@ Task<Result<InstallOutcome>> Connections::install(WorkspaceId workspace, Install
     co_await transaction.rollback();
     co_return std::unexpected(changed.error());
   }
-  std::string connector = outcome.connector, sha256 = outcome.sha256;
-  co_await forget_deaths_of_connector(transaction, workspace, std::move(connector),
-                                      std::move(sha256));
+  if (!outcome.replaced.empty()) {
+    std::string connector = outcome.connector, sha256 = outcome.sha256;
+    co_await forget_deaths_of_others(transaction, workspace, std::move(connector),
+                                     std::move(sha256));
+  }
   const ApprovedVersion approved{wanted.connector, outcome.version, outcome.sha256};
   json detail = detail_of(approved);
   if (wanted.approval == Approval::given) {

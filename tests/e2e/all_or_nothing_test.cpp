@@ -49,6 +49,7 @@ constexpr const char* kEntered = R"(
     'installations', (select string_agg(i::text, ' ' order by i::text) from sluice.installation i),
     'versions', (select count(*) from sluice.connector_version),
     'approvals', (select count(*) from sluice.connector_approval),
+    'holds', (select string_agg(encode(sha256, 'hex') || code, ' ' order by sha256) from sluice.connector_hold),
     'connections', (select string_agg(concat_ws(' ', name, config, egress, state in ('DISCONNECTING', 'DISCONNECTED')), ' '
                        order by connection_id) from sluice.connection where state_reason <> 'is being deleted'),
     'secrets', (select string_agg(concat_ws(' ', connection_id, name, version, state), ', ' order by connection_id, name, version)
@@ -322,6 +323,11 @@ std::vector<Operation> AllOrNothing::all_operations() {
        [this, nothing](int) { return in("POST", "/views/refresh", nothing); }},
       {"post /v1/connectors/rescan", "",
        [this](int) { return global("POST", "/v1/connectors/rescan"); }},
+      {"post /v1/connectors/{connector}/revoke", "connector.revoke",
+       [this](int) {
+         return global("POST", "/v1/connectors/harbour/revoke", json{{"version", "1.1.0"}});
+       },
+       [this](int) { ask(global("POST", "/v1/connectors/harbour/approve")); }},
       {"post /v1/connectors/{connector}/approve", "connector.approve",
        [this](int) { return global("POST", "/v1/connectors/harbour/approve"); },
        [this](int) { host_->sql("delete from sluice.connector_approval"); }},

@@ -407,6 +407,14 @@ std::vector<Gust> EveryRoute::all_gusts() {
          return what;
        },
        {}},
+      {"post /v1/connectors/{connector}/revoke",
+       "connector.revoke",
+       [this](int) {
+         Ask what = get("/v1/connectors/harbour/revoke");
+         what.method = "POST";
+         return what;
+       },
+       {}},
       {"post /v1/connectors/{connector}/approve",
        "connector.approve",
        [this](int) {

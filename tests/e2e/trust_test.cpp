@@ -113,6 +113,79 @@ TEST_F(Trust, a_connector_never_reaches_its_hosts_own_listeners_nor_its_database
   relay.join();
 }
 
+/// What an operator takes back runs no more, wherever it is installed, and nobody brings it anew.
+TEST_F(Trust, a_connector_whose_approval_is_taken_back_ends_and_is_installed_by_nobody) {
+  start_fake(300);
+  host_->start();
+  connect();
+  ASSERT_TRUE(settled()) << unsettled();
+  const auto command = [this](std::vector<std::string> words) {
+    return run_sluice(directory_, host_->url(), host_->token(), std::move(words));
+  };
+  const auto running = [this] {
+    return host_->count("select count(*) from sluice.sync_run where finished_at is null");
+  };
+  const std::string rows = "select count(*) from acme.stripe_customer";
+  const std::int64_t before = host_->count(rows);
+  // In the midst of reading: its session ends at a step, it is not waited for to be done.
+  fake_->control("POST", "latency", json{{"ms", 1000}});
+  // And by itself: no other stream fails meanwhile and takes it along.
+  host_->sql("update sluice.stream set enabled = stream = 'customers'");
+  host_->client().send("POST", "/connections/billing/sync",
+                       json{{"full", true}, {"streams", {"customers"}}});
+  const std::string of_customers = " from sluice.sync_run where stream = 'customers'";
+  ASSERT_TRUE(eventually(seconds(30), [&] {
+    return host_->count("select count(*)" + of_customers + " and finished_at is null") > 0;
+  })) << host_->log();
+  const Said revoked = command({"connector", "revoke", "stripe"});
+  EXPECT_EQ(revoked.code, 0) << revoked.errors;
+  EXPECT_NE(revoked.output.find("revoked stripe "), std::string::npos) << revoked.output;
+  EXPECT_TRUE(eventually(seconds(15), [&] { return running() == 0; })) << host_->log();
+  EXPECT_NE(host_->sql("select outcome" + of_customers + " order by run_id desc limit 1"), "done");
+  fake_->control("POST", "latency", json{{"ms", 0}});
+  const json customers = stream("customers");
+  EXPECT_EQ(customers["health"], "needs_action") << customers;
+  EXPECT_NE(customers["summary"].get<std::string>().find("took back the approval of stripe"),
+            std::string::npos)
+      << customers;
+  EXPECT_NE(host_->client().get("/errors").dump().find("\"connector.revoked\""), std::string::npos);
+  EXPECT_EQ(host_->count(rows), before) << "what it stored stays";
+
+  host_->client().global("POST", "/v1/workspaces", json{{"name", "globex"}});
+  const std::string admin =
+      host_->client().send("POST", "/tokens", json{{"name", "a"}, {"role", "admin"}}).at("token");
+  const auto code_of = [&](const std::string& token, const std::string& path) {
+    Ask ask;
+    ask.method = "POST";
+    ask.path = path;
+    ask.token = token;
+    return perform(host_->url(), ask).code();
+  };
+  EXPECT_EQ(code_of(admin, "/v1/workspaces/acme/connectors/stripe/install"), "connector.revoked");
+  EXPECT_EQ(code_of(admin, "/v1/workspaces/acme/connections/billing/check"), "connector.revoked");
+  for (const char* workspace : {"acme", "globex"}) {
+    EXPECT_EQ(code_of(host_->token(),
+                      std::string("/v1/workspaces/") + workspace + "/connectors/stripe/install"),
+              "connector.revoked")
+        << "an install is no word on that";
+  }
+  EXPECT_EQ(code_of(admin, "/v1/connectors/stripe/revoke"), "token.role") << "an operator's to say";
+  EXPECT_NE(command({"connector", "revoke", "stripe"}).errors.find("connector.nothing_to_revoke"),
+            std::string::npos);
+  EXPECT_EQ(host_->count("select count(*) from sluice.audit where action = 'connector.revoke'"), 1);
+  EXPECT_EQ(host_->stop(), 0);
+  host_->start();
+  const std::string runs = "select count(*) from sluice.sync_run";
+  const std::int64_t ran = host_->count(runs);
+  EXPECT_FALSE(eventually(seconds(4), [&] { return host_->count(runs) > ran; })) << host_->log();
+
+  host_->sql("update sluice.stream set enabled = true");
+  EXPECT_EQ(command({"connector", "approve", "stripe"}).code, 0);
+  ASSERT_TRUE(settled()) << unsettled();
+  EXPECT_GT(host_->count(runs), ran);
+  EXPECT_EQ(stream("customers")["health"], "ok") << stream("customers");
+}
+
 class LeavesRoot : public Trust {
  protected:
   void SetUp() override {

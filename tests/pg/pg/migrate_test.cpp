@@ -2,6 +2,8 @@
 
 #include <gmock/gmock.h>
 
+#include <algorithm>
+
 #include "support/pg_fixture.hpp"
 
 namespace sluice::pg {
@@ -114,6 +116,40 @@ TEST_F(MigrateTest, OurOwnMigrationsApply) {
   ASSERT_FALSE(migrations().empty());
   EXPECT_EQ(migrate_to(migrations()).to, static_cast<int>(migrations().size()));
   EXPECT_EQ(migrate_to(migrations()).from, static_cast<int>(migrations().size()));
+}
+
+// Each host held it for itself, by the deaths that were counted.
+TEST_F(MigrateTest, AFileThatEndedItsHostTwiceWhileItWasLoadedStaysHeld) {
+  const auto all = migrations();
+  const auto holds = std::find_if(all.begin(), all.end(), [](const Migration& one) {
+    return one.name.find("connector_holds") != std::string_view::npos;
+  });
+  ASSERT_NE(holds, all.end());
+  migrate_to(all.first(static_cast<std::size_t>(holds - all.begin())));
+  run(pool().query(
+      "insert into sluice.connector_death (workspace_id, connection_id, operation, subject, death, "
+      "connector, version, sha256, function, how, half_made, run_id, at) "
+      "select 0, 0, 'load', repeat(one.digit, 64), n::text, 'acme', '1.2', repeat(one.digit, 64), "
+      "'load', 'SIGILL', false, 0, now() from (values ('a', 2), ('b', 1)) one (digit, times), "
+      "generate_series(1, one.times) n union all "
+      "select 1, 2, 'read', 'orders', n::text, 'acme', '1.3', repeat('c', 64), 'step', 'exit(3)', "
+      "false, 7, now() from generate_series(1, 3) n union all "
+      "select 1, 2, 'check', '', 'torn', 'acme', '1.3', 'no hash', 'step', 'exit(3)', false, 7, "
+      "now()"));
+  migrate_to(all);
+  const auto held = run(
+      pool().query("select string_agg(left(encode(sha256, 'hex'), 1) || ': ' || reason, '; ') from "
+                   "sluice.connector_hold"));
+  EXPECT_EQ(held.text(0, 0),
+            "a: acme 1.2 ended hosts 2 times while being loaded; it runs for nobody until an "
+            "operator approves it again");
+  const auto counted = run(pool().query(
+      "select string_agg(digit || times || ' ' || what, ', ' order by digit) from (select "
+      "left(encode(sha256, 'hex'), 1) digit, count(*) times, min(what || ': ' || how) what from "
+      "sluice.connector_file_death group by sha256) f"));
+  EXPECT_EQ(counted.text(0, 0),
+            "a2 being loaded: SIGILL in load(), b1 being loaded: SIGILL in load(), c3 reading the "
+            "stream orders: exit(3) in step()");
 }
 
 class MigratedTest : public testing::PgTest {};

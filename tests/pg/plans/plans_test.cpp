@@ -138,6 +138,8 @@ constexpr NotRun kNotRun[] = {
     {"audit_so_far", "22012", kStops},
     {"catalog_guard", "2201F", kStops},
     {"connections_insert", "23514", kChecked},
+    {"deaths_count_for_file", "23514", kChecked},
+    {"deaths_hold_file", "23514", kChecked},
     {"feed_forget_partition", "42P01", "no part of the feed is called so"},
     {"fence_guard", "22012", kStops},
     {"ingest_refetch", "23514", kChecked},

@@ -28,6 +28,7 @@ TEST(HostTrouble, is_what_another_host_may_not_have) {
       {FailureClass::internal, "connector.not_on_this_host", "", "connector.not_on_this_host"},
       {FailureClass::internal, "connector.load_failed", "", "connector.load_failed"},
       {FailureClass::internal, "connector.store.full", "", "connector.store.full"},
+      {FailureClass::internal, "connector.loading_stands", "", "connector.loading_stands"},
       {FailureClass::internal, "vault.root_key.missing", "", "vault.root_key.missing"},
       {FailureClass::upstream_transient, "", "fetch.transport.resolve: no", "host.no_dns"},
       {FailureClass::upstream_permanent, "", "fetch.transport.resolve: no", "host.no_dns"},
