@@ -350,7 +350,10 @@ Task<void> add_troubles(Call& call, Problems& problems) {
     }
     const bool hangs = trouble.failures == 0;
     json one = problem_of("work", connection, connection.empty() ? trouble.work : connection,
-                          hangs ? "work.hangs" : "work.failed", trouble.message,
+                          !trouble.code.empty() ? trouble.code
+                          : hangs               ? "work.hangs"
+                                                : "work.failed",
+                          trouble.message,
                           trouble.action.empty() ? "it is tried again by itself, with growing "
                                                    "pauses; the host's log says more"
                                                  : trouble.action);

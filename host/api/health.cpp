@@ -38,12 +38,39 @@ std::vector<std::string> not_ready(Call& call, const Cached<SchemaState>::Answer
   return reasons;
 }
 
+/// What some of its work stands for, though the host can do the rest. Anybody may ask: no names.
+std::vector<std::string> degraded(const sync::StepPoolNow& steps) {
+  std::vector<std::string> reasons;
+  if (!steps.at_bound.empty()) {
+    reasons.push_back(fmt::format(
+        "{} workspaces get no more threads for their connectors: steps that do not come back keep "
+        "{}; /metrics and sluice errors say whose",
+        steps.at_bound.size(), steps.lost));
+  }
+  if (steps.full) {
+    reasons.push_back(
+        fmt::format("{} threads for connectors are kept by slow steps, and no more are replaced",
+                    sync::kStepThreadsMoreMax));
+  }
+  if (steps.longest_wait >= sync::kStepSecondsWarn) {
+    reasons.push_back(fmt::format("steps of connectors have waited for a thread for {} s",
+                                  steps.longest_wait.count() / 1000));
+  }
+  return reasons;
+}
+
 Task<HttpResponse> readyz(Call& call) {
   const auto schema = co_await call.state.schema.get(kReadyAge, kReadyWait);
-  const std::vector<std::string> reasons = not_ready(call, schema);
+  std::vector<std::string> reasons = not_ready(call, schema);
+  const sync::StepPoolNow steps = call.services.steps.now();
+  if (steps.none_left) {
+    reasons.emplace_back(
+        "no thread is left for connectors: all are kept by steps that do not come back");
+  }
   json document;
   document["status"] = reasons.empty() ? "ready" : "not ready";
   document["reasons"] = reasons;
+  document["degraded"] = degraded(steps);
   // Of connectors: the host is well, and does the rest of its work.
   document["held"] = schema.value ? json(schema.value->held) : json::array();
   document["version"] = call.services.version;

@@ -157,6 +157,17 @@ void add_memory(Exposition& out, const Services& services) {
             static_cast<std::int64_t>(steps.threads));
   out.gauge("sluice_steps_under_way", "Steps begun or queued.",
             static_cast<std::int64_t>(steps.under_way));
+  const sync::StepPoolNow now = services.steps.now();
+  out.gauge("sluice_steps_waiting", "Steps that wait for a thread.",
+            static_cast<std::int64_t>(now.waiting));
+  out.gauge("sluice_steps_longest_wait_seconds", "The longest of them, of who may have one.",
+            static_cast<double>(now.longest_wait.count()) / 1000);
+  out.gauge("sluice_step_threads_lost", "Threads that steps keep which were given up.",
+            static_cast<std::int64_t>(now.lost));
+  out.gauge("sluice_step_threads_full", "1 when no thread is replaced any more.",
+            std::int64_t{now.full ? 1 : 0});
+  out.gauge("sluice_step_workspaces_at_bound", "Workspaces that have lost as many as they may.",
+            static_cast<std::int64_t>(now.at_bound.size()));
   out.counter("sluice_steps_total", "Steps that ended.", steps.steps);
   out.counter("sluice_steps_slow_total", "Steps that took longer than five seconds.", steps.slow);
   out.counter("sluice_steps_given_up_total", "Steps that did not come back.", steps.given_up);

@@ -245,6 +245,7 @@ Task<Result<CheckOutcome>> Connections::set_secret(WorkspaceId workspace, std::s
     std::set<std::string> only;
     only.insert(secret);
     Result<CheckOutcome> answered = co_await run_check(*connection, std::move(only));
+    co_await hold_given_up(*connection, answered);
     outcome = require_same(*connection, std::move(answered));
   } catch (...) {
     surprise = std::current_exception();
@@ -341,6 +342,7 @@ Task<Result<CheckOutcome>> Connections::set_config(WorkspaceId workspace, std::s
     std::set<std::string> names;
     for (const vault::SecretInfo& one : *staged) names.insert(one.name);
     Result<CheckOutcome> answered = co_await run_check(*connection, std::move(names));
+    co_await hold_given_up(*connection, answered);
     outcome = require_same(*connection, std::move(answered));
   } catch (...) {
     surprise = std::current_exception();

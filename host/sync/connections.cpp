@@ -5,6 +5,7 @@
 #include "base/within.hpp"
 #include "contract/config.hpp"
 #include "sync/audit.hpp"
+#include "sync/connection_state.hpp"
 #include "sync/deaths.hpp"
 #include "sync/half_made.hpp"
 #include "sync/host_trouble.hpp"
@@ -143,7 +144,25 @@ constexpr fetch::Patience kCheckPatience{
     .headers = std::chrono::seconds(15), .tries = 2, .rate = std::chrono::seconds(10)};
 constexpr std::chrono::seconds kCheckMax{60};
 
-Task<void> run_into(SessionRun run, SessionEnd& end) { end = co_await run_session(std::move(run)); }
+/// What is known of a CHECK under way.
+struct Checking {
+  bool opened = false;
+  std::optional<Error> refused;  ///< no session
+  SessionEnd end;
+};
+
+/// With a session of its own, which `run` lacks; all of it in the time of a CHECK.
+Task<void> check_into(std::shared_ptr<const connector::ConnectorCode> code,
+                      const contract::SessionArgs& args, SessionRun run, Checking& checking) {
+  auto session = co_await open_session(*run.steps, std::move(code), args, run.owner);
+  if (!session) {
+    checking.refused = session.error();
+    co_return;
+  }
+  checking.opened = true;
+  run.session = std::move(*session);
+  checking.end = co_await run_session(std::move(run));
+}
 
 /// "again in 45 s, at 2026-11-23T05:16:54Z".
 std::string again_in(const Clock& clock, std::chrono::milliseconds span) {
@@ -274,6 +293,22 @@ Error no_answer(const Clock& clock, std::chrono::milliseconds held_for) {
       ErrorKind::retry_later, "check.no_answer", std::move(message),
       "Ask again; what hangs at the vendor, or waits for its rate, stands in sluice errors "
       "and sluice status");
+}
+
+Error no_thread() {
+  return Error(ErrorKind::retry_later, std::string(kStepNotBegun),
+               fmt::format("no thread was free for the connector within {} s: other steps of this "
+                           "workspace's connectors compute all the while",
+                           kCheckMax.count()),
+               "sluice errors names those that do not come to an end");
+}
+
+/// The time of a CHECK was over while its connector computed.
+Error given_up(const LoadedConnection& connection) {
+  return Error(ErrorKind::internal, std::string(kStepGivenUp),
+               fmt::format("its connector ({}) has not come back within the {} s of a check "
+                           "(checking the key)",
+                           connection.connector, kCheckMax.count()));
 }
 
 /// The row that secrets and the vendor's answer belong to. A refusal: there is none then.
@@ -437,13 +472,13 @@ Task<Result<CheckOutcome>> Connections::run_check(const LoadedConnection& connec
   options.staged_secrets = std::move(staged_secrets);
   SendScope send(services_.vault, services_.budgets, connection, std::move(options));
   StepOwner owner = step_owner(connection, args, "checking the key");
-  std::optional<Error> refused;
-  SessionEnd end;
+  Checking checking;
+  std::optional<Error>& refused = checking.refused;
+  SessionEnd& end = checking.end;
+  const std::size_t lost_before = services_.steps.lost_of(connection.id);
   bool in_time = true;
   try {
-    auto session = co_await open_session(services_.steps, connection.code, args, owner);
-    if (!session) co_return std::unexpected(session.error());
-    SessionRun run{.session = std::move(*session),
+    SessionRun run{.session = nullptr,
                    .client = services_.client,
                    .send = send.context(),
                    .sink = nullptr,
@@ -453,15 +488,18 @@ Task<Result<CheckOutcome>> Connections::run_check(const LoadedConnection& connec
                    .stopping = std::move(stopping),
                    .steps = &services_.steps,
                    .owner = std::move(owner)};
-    Task<void> checking = run_into(std::move(run), end);
-    in_time = co_await within(kCheckMax, std::move(checking));
-    if (in_time) send.heed(end);
+    Task<void> task = check_into(connection.code, args, std::move(run), checking);
+    in_time = co_await within(kCheckMax, std::move(task));
+    if (in_time && !refused) send.heed(end);
   } catch (const pg::QueryError&) {
     throw;
   } catch (const Failure& failure) {
     refused = failure.error();  // an address that is not allowed, a key that does not open
   }
   if (refused) co_return std::unexpected(std::move(*refused));
+  if (!in_time && services_.steps.lost_of(connection.id) > lost_before)
+    co_return std::unexpected(given_up(connection));
+  if (!in_time && !checking.opened) co_return std::unexpected(no_thread());
   if (!in_time) co_return std::unexpected(no_answer(services_.clock, send.account().held_for));
   if (const std::optional<Error> own = host_trouble(end)) co_return std::unexpected(*own);
   co_return read_outcome(end, services_.clock);
@@ -484,6 +522,25 @@ Result<CheckOutcome> Connections::require_same(const LoadedConnection& connectio
                 "Use a key of the same mode, or make another connection for this one");
   }
   return outcome;
+}
+
+Task<void> Connections::hold_given_up(const LoadedConnection& connection,
+                                      const Result<CheckOutcome>& outcome) {
+  if (outcome || outcome.error().code != kStepGivenUp) co_return;
+  pg::Pool pool = changing(connection.workspace);
+  auto lease = co_await pool.acquire();
+  auto transaction = co_await pg::Transaction::begin(*lease);
+  pg::Call held =
+      stream_state::hold_all(connection.workspace, connection.id, outcome.error().message);
+  co_await transaction.query(*held.statement, std::move(held.params));
+  pg::Call state = connection_state::refresh(connection.workspace, connection.id);
+  co_await transaction.query(*state.statement, std::move(state.params));
+  json detail = json::object();
+  detail["reason"] = outcome.error().message;
+  co_await audit(transaction, connection.workspace, "sluiced", "connection.held", connection.name,
+                 std::move(detail));
+  co_await transaction.commit();
+  if (changed_) changed_(connection.workspace);
 }
 
 Task<std::optional<Error>> Connections::confirm_account(const LoadedConnection& connection,
@@ -635,6 +692,7 @@ Task<Result<CheckOutcome>> Connections::check(WorkspaceId workspace, std::string
   auto connection = co_await load(workspace, name);
   if (!connection) co_return std::unexpected(connection.error());
   Result<CheckOutcome> answered = co_await run_check(*connection);
+  co_await hold_given_up(*connection, answered);
   Result<CheckOutcome> outcome = require_same(*connection, std::move(answered));
   pg::Pool pool = changing(workspace);
   auto lease = co_await pool.acquire();

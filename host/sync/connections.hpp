@@ -255,6 +255,9 @@ class Connections {
       std::set<std::string> staged_secrets = std::set<std::string>()) {
     return run_check(connection, std::move(staged_secrets), std::function<bool()>());
   }
+  /// A connector that does not come back from a CHECK is not to be run again by itself: all of the
+  /// connection is held, as with a CHECK that the engine makes (confirm_account).
+  Task<void> hold_given_up(const LoadedConnection& connection, const Result<CheckOutcome>& outcome);
   /// New values beside those in use, for where `connection` leads. Error: connection.unknown when
   /// it was deleted meanwhile.
   /// Why the value in use is not opened for where the connection leads; null when it is, or when

@@ -131,6 +131,16 @@ std::vector<Trouble> Engine::troubles() const {
                         "it is for is held; report it to the connector's author, or install the "
                         "version before";
   }
+  for (const WorkspaceId workspace : services_.steps.now().at_bound) {
+    const std::optional<Error> refusal = services_.steps.refusal_of(workspace);
+    if (!refusal) continue;
+    Trouble& trouble = all.emplace_back();
+    trouble.workspace = workspace;
+    trouble.work = "threads";
+    trouble.code = refusal->code;
+    trouble.message = refusal->message;
+    trouble.action = refusal->hint;
+  }
   add_hung(all);
   return all;
 }

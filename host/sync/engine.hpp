@@ -36,7 +36,8 @@ struct EngineOptions {
 /// a connector file is missing. Its row may be out of reach, so it is kept here, too.
 struct Trouble {
   WorkspaceId workspace;
-  std::string work;         ///< "connection/7", "link", "work"
+  std::string work;         ///< "connection/7", "link", "work", "threads"
+  std::string code;         ///< when it has one of its own
   ConnectionId connection;  ///< of the first kind
   std::string message;
   std::string action;         ///< when there is something to do besides waiting for the next try

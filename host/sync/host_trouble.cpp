@@ -5,6 +5,7 @@
 
 #include "fetch/lookup.hpp"
 #include "pg/error.hpp"
+#include "sync/step_pool.hpp"
 
 namespace sluice::sync {
 namespace {
@@ -18,6 +19,8 @@ constexpr std::string_view kOwn[] = {
     "connector.loading_stands",    // another one's, which does not return
     "connector.not_readable",      //
     "connector.store",             // the host's own copies: damaged, or the disk is full
+    kStepsLost,                    // its threads are kept by steps that do not come back
+    kStepNotBegun,                 //
 };
 
 bool gave_up(const contract::ConnectorFailure& failure) {

@@ -209,14 +209,19 @@ Task<void> store_page(std::shared_ptr<PageUnderWay> under_way, PageSink& sink, A
 class Drive {
  public:
   Drive(const Executor& executor, SessionRun run)
-      : run_(std::move(run)),
+      : executor_(executor),
+        run_(std::move(run)),
         outstanding_(executor, run_.client, run_.send, run_.pages),
         writing_(executor) {}
 
   Task<void> to_the_end();
   /// Until the page under way is stored; throws what its write threw.
   Task<void> settle();
-  void give_up_writing() { writing_.cancel(); }
+  /// The caller is cancelled: what is under way is given up, and nothing is waited for.
+  void give_up() {
+    gave_up_ = true;
+    writing_.cancel();
+  }
   Task<void> give_up_requests() { return outstanding_.give_up(); }
   [[nodiscard]] SessionEnd take_end() { return std::move(end_); }
   /// After everything else.
@@ -234,6 +239,7 @@ class Drive {
   Task<void> sleep(std::int64_t wake_at_ms);
   Task<Outstanding::Answer> wait_for_answer();
 
+  Executor executor_;
   SessionRun run_;
   SessionEnd end_;
   Outstanding outstanding_;
@@ -245,6 +251,7 @@ class Drive {
   std::size_t bytes_of_a_step_ = 0;  ///< the last one: what the next is expected to take
   int idle_steps_ = 0;
   bool cancelled_ = false;
+  bool gave_up_ = false;
   bool list_in_doubt_ = false;  ///< an unframed answer that is no error
   TaskGroup writing_;           ///< of at most one page
   std::shared_ptr<PageUnderWay> under_way_;
@@ -392,12 +399,16 @@ Task<void> Drive::next_input(const contract::StepOutput& output) {
   input_.response = nullptr;
 }
 
+/// Waits for it where a thread is free. Who is cancelled, or has none, leaves it behind: it is
+/// never closed on the loop, and nobody stands in a line for it.
 Task<void> Drive::close() {
   StepPool::Step work = [session = std::move(run_.session)]() mutable { session.reset(); };
-  if (run_.steps != nullptr) {
-    co_await run_.steps->run_code(std::move(work), run_.owner);
-  } else {
+  if (run_.steps == nullptr) {
     work();
+  } else if (gave_up_ || !run_.steps->has_place(run_.owner.workspace)) {
+    run_.steps->run_behind(executor_, std::move(work), run_.owner);
+  } else {
+    co_await run_.steps->run_code(std::move(work), run_.owner);
   }
 }
 
@@ -449,6 +460,7 @@ Task<Result<std::shared_ptr<connector::Session>>> open_session(
   co_await steps.run_code(std::move(work), std::move(owner));
   if (!*job->opened) co_return std::unexpected(std::move(job->opened->error()));
   std::shared_ptr<connector::Session> session = std::move(**job->opened);
+  co_await asio::this_coro::throw_if_cancelled(false);  // dropped on its way, it would close here
   co_return session;
 }
 
@@ -457,6 +469,7 @@ Task<SessionEnd> run_session(SessionRun run) {
   Drive drive(executor, std::move(run));
   std::exception_ptr surprise;
   try {
+    co_await asio::this_coro::throw_if_cancelled(true);  // see open_session()
     co_await drive.to_the_end();
   } catch (...) {
     surprise = std::current_exception();
@@ -464,7 +477,7 @@ Task<SessionEnd> run_session(SessionRun run) {
   // The page under way uses the caller's sink, so it ends before we do, also when we are cancelled.
   const auto state = co_await asio::this_coro::cancellation_state;
   if (state.cancelled() != asio::cancellation_type::none) {
-    drive.give_up_writing();
+    drive.give_up();
     if (!surprise) {
       surprise =
           std::make_exception_ptr(boost::system::system_error(asio::error::operation_aborted));

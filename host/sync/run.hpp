@@ -69,7 +69,9 @@ inline constexpr int kIdleStepsMax =
     10'000;  ///< steps without a request or a record: "sync.no_progress"
 
 /// Opens a session, on one of the threads: that is the connector's code already. Errors: those of
-/// ConnectorCode::open(); kStepGivenUp is thrown.
+/// ConnectorCode::open(); what StepPool::run_code() throws is thrown. A session must not be closed
+/// on the loop, so it is to be handed to run_session() at once: also of a caller that was
+/// cancelled, who hears of it there.
 Task<Result<std::shared_ptr<connector::Session>>> open_session(
     StepPool& steps, std::shared_ptr<const connector::ConnectorCode> code,
     const contract::SessionArgs& args, StepOwner owner);
@@ -92,9 +94,10 @@ Task<Result<std::shared_ptr<connector::Session>>> open_session(
 /// status, such as 404, still speaks for itself), and PageEffects::unframed says so with each page.
 ///
 /// Throws what the writer throws (pg::QueryError, Failure "lease.lost"), and Failure(kStepGivenUp):
-/// then a thread keeps the session. What was written by then stays, and the checkpoint in the store
-/// says from where to go on. Returns and throws only when nothing else of it is under way, no step,
-/// no write and no request; a cancelled caller's page and requests are given up.
+/// then a thread keeps the session; kStepsLost and kStepNotBegun: it got none. What was written by
+/// then stays, and the checkpoint in the store says from where to go on. Returns and throws only
+/// when nothing else of it is under way, no step, no write and no request; a cancelled caller's
+/// page and requests are given up.
 Task<SessionEnd> run_session(SessionRun run);
 
 }  // namespace sluice::sync

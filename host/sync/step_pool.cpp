@@ -1,5 +1,6 @@
 #include "sync/step_pool.hpp"
 
+#include <boost/asio/co_spawn.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/steady_timer.hpp>
@@ -8,49 +9,32 @@
 #include <boost/asio/use_awaitable.hpp>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <atomic>
+#include <list>
+#include <map>
+#include <set>
 #include <thread>
 
-#include "base/error.hpp"
+#include "base/fair_share.hpp"
 #include "base/log.hpp"
 
 namespace sluice::sync {
 namespace {
 
 using std::chrono::microseconds;
+using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
 /// Between looks at a slow step. Each counts for so long, however late it comes.
-constexpr std::chrono::milliseconds kLookGap{1000};
+constexpr milliseconds kLookGap{1000};
+constexpr std::size_t kNamedMax = 3;
+/// Times as long as a step may take: those before in the line are given up first.
+constexpr int kStandsStill = 2;
 
-/// One step, shared by the coroutine that waits and the thread that works. `ended`, `woken` and
-/// `came_back` belong to the loop; the rest is the thread's until its message has reached the loop.
-struct Job {
-  Job(const Executor& executor, StepPool::Step step) : work(std::move(step)), woken(executor) {}
-  StepPool::Step work;
-  std::atomic<steady_clock::rep> begun{0};  ///< 0: it waits for a thread
-  std::exception_ptr surprise;
-  microseconds took{0};
-  bool ended = false;
-  asio::steady_timer woken;         ///< cancelled when ended
-  std::function<void()> came_back;  ///< of one that was given up
-};
-
-void work_off(Job& job) {
-  const auto begun = steady_clock::now();
-  job.begun = begun.time_since_epoch().count();
-  try {
-    job.work();
-  } catch (...) {
-    job.surprise = std::current_exception();
-  }
-  job.work = nullptr;
-  job.took = std::chrono::duration_cast<microseconds>(steady_clock::now() - begun);
-}
-
-Failure given_up(const StepOwner& owner, std::chrono::milliseconds after) {
+Failure given_up(const StepOwner& owner, milliseconds after) {
   return Failure(Error(
       ErrorKind::internal, std::string(kStepGivenUp),
       fmt::format("its connector ({}) has not come back from one step for {} s ({})",
@@ -58,7 +42,57 @@ Failure given_up(const StepOwner& owner, std::chrono::milliseconds after) {
                   owner.what)));
 }
 
+Failure not_begun(const StepOwner& owner, milliseconds after) {
+  return Failure(Error(
+      ErrorKind::retry_later, std::string(kStepNotBegun),
+      fmt::format("no thread was free for {} for {} s: other steps of this workspace's connectors "
+                  "compute all the while",
+                  owner.what, std::chrono::duration_cast<std::chrono::seconds>(after).count()),
+      "sluice errors names those that do not come to an end"));
+}
+
 }  // namespace
+
+/// One step, shared by who waits and the thread that works. `work`, `surprise` and `took` are the
+/// thread's while it has it; the rest belongs to the loop.
+struct StepPool::Job {
+  enum class At { line, thread, ended, refused };
+  Job(const Executor& of, Step step, StepOwner whose, Patience how)
+      : executor(of),
+        work(std::move(step)),
+        owner(std::move(whose)),
+        patience(how),
+        entered(steady_clock::now()),
+        woken(of) {}
+  Executor executor;
+  Step work;
+  StepOwner owner;
+  Patience patience;
+  At at = At::line;
+  steady_clock::time_point entered, begun;
+  std::atomic<steady_clock::rep> taken_up{0};  ///< by its thread; 0: not yet
+  std::exception_ptr surprise;
+  microseconds took{0};
+  std::optional<std::list<SlowStep>::iterator> slow;
+  asio::steady_timer woken;  ///< cancelled when `at` changes
+
+  /// On a thread.
+  void work_off() {
+    const auto from = steady_clock::now();
+    taken_up = from.time_since_epoch().count();
+    try {
+      work();
+    } catch (...) {
+      surprise = std::current_exception();
+    }
+    work = nullptr;
+    took = std::chrono::duration_cast<microseconds>(steady_clock::now() - from);
+  }
+  void go(At to) {
+    at = to;
+    woken.cancel();
+  }
+};
 
 struct StepPool::Threads {
   explicit Threads(std::size_t count) : pool(count) {}
@@ -68,108 +102,356 @@ struct StepPool::Threads {
     for (std::thread& thread : more) thread.join();
   }
   asio::thread_pool pool;
-  std::vector<std::thread> more;  ///< in the place of those that a slow step keeps
+  std::vector<std::thread> more;  ///< in the place of those that slow steps keep
 };
+
+struct StepPool::State : std::enable_shared_from_this<StepPool::State> {
+  State(std::size_t count, milliseconds warn, milliseconds give_up)
+      : share(count), warn_after(warn), give_up_after(give_up) {
+    stats.threads = count;
+  }
+
+  /// What slow steps of it keep besides its share.
+  [[nodiscard]] std::size_t kept_by(WorkspaceId workspace) const {
+    return static_cast<std::size_t>(std::ranges::count_if(slow, [&](const SlowStep& one) {
+      return one.replaced && one.owner.workspace == workspace;
+    }));
+  }
+  [[nodiscard]] std::size_t lost_by(WorkspaceId workspace) const {
+    return static_cast<std::size_t>(std::ranges::count_if(slow, [&](const SlowStep& one) {
+      return one.given_up && one.owner.workspace == workspace;
+    }));
+  }
+  [[nodiscard]] bool refuses(WorkspaceId workspace) const {
+    if (slow.empty()) return false;
+    const std::size_t lost = lost_by(workspace);
+    return lost >= kStepsLostMax || (lost > 0 && replaced >= kStepThreadsMoreMax);
+  }
+  /// No more at once than can be replaced when none of them comes back.
+  [[nodiscard]] bool may_begin(WorkspaceId workspace) const {
+    if (!share.may_take(workspace)) return false;
+    if (slow.empty()) return true;
+    const std::size_t kept = kept_by(workspace);
+    return !refuses(workspace) && (kept == 0 || kept + share.of(workspace) < kStepsLostMax);
+  }
+  [[nodiscard]] Failure refusal(WorkspaceId workspace) const;
+
+  void enter(const std::shared_ptr<Job>& job) {
+    const WorkspaceId workspace = job->owner.workspace;
+    if (!lines.contains(workspace)) turns.push_back(workspace);
+    Line& line = lines[workspace];
+    if (line.jobs.empty()) line.moved = job->entered;
+    line.jobs.push_back(job);
+    serve();
+  }
+  /// Who stands in the line goes.
+  void leave(const std::shared_ptr<Job>& job) {
+    if (job->at != Job::At::line) return;
+    const WorkspaceId workspace = job->owner.workspace;
+    lines[workspace].jobs.remove(job);
+    drop_if_empty(workspace);
+  }
+  void drop_if_empty(WorkspaceId workspace) {
+    const auto line = lines.find(workspace);
+    if (line == lines.end() || !line->second.jobs.empty()) return;
+    lines.erase(line);
+    turns.remove(workspace);
+  }
+  /// Whose turn it is, and who may, begins.
+  void serve() {
+    std::size_t passed = 0;  // in a row
+    while (threads != nullptr && share.free() > 0 && passed < turns.size()) {
+      const WorkspaceId next = turns.front();
+      turns.splice(turns.end(), turns, turns.begin());
+      if (!may_begin(next)) {
+        ++passed;
+        continue;
+      }
+      passed = 0;
+      Line& line = lines[next];
+      const std::shared_ptr<Job> job = line.jobs.front();
+      line.jobs.pop_front();
+      line.moved = steady_clock::now();
+      drop_if_empty(next);
+      begin(job);
+    }
+  }
+  void begin(const std::shared_ptr<Job>& job) {
+    share.take(job->owner.workspace);
+    job->begun = steady_clock::now();
+    job->go(Job::At::thread);
+    asio::post(threads->pool, [state = shared_from_this(), job] {
+      job->work_off();
+      asio::post(job->executor, [state, job] { state->ended(*job); });
+    });
+  }
+  /// Also of one that was given up.
+  void ended(Job& job) {
+    const WorkspaceId workspace = job.owner.workspace;
+    const bool was_replaced = job.slow && (*job.slow)->replaced;
+    if (was_replaced) {
+      --replaced;
+    } else {
+      share.give_back(workspace);
+    }
+    if (job.slow) slow.erase(*job.slow);
+    job.slow.reset();
+    job.go(Job::At::ended);
+    replace_threads();
+    serve();
+  }
+  /// It goes on, and keeps its thread.
+  void is_slow(Job& job) {
+    job.slow = slow.emplace(slow.end());
+    (*job.slow)->owner = job.owner;
+    (*job.slow)->begun = job.begun;
+    ++stats.slow;
+    log::warning("connector.step_slow", {{"milliseconds", warn_after.count()},
+                                         {"connector", job.owner.connector},
+                                         {"workspace", job.owner.workspace.value},
+                                         {"connection", job.owner.connection_name},
+                                         {"connection_id", job.owner.connection.value},
+                                         {"stream", job.owner.stream},
+                                         {"run", job.owner.run.value},
+                                         {"what", job.owner.what}});
+    replace_threads();
+    serve();
+  }
+  void replace_threads() {
+    for (SlowStep& one : slow) {
+      if (threads == nullptr || replaced >= kStepThreadsMoreMax) return;
+      if (one.replaced) continue;
+      one.replaced = true;
+      ++replaced;
+      share.give_back(one.owner.workspace);
+      if (threads->more.size() >= replaced) continue;
+      threads->more.emplace_back([&pool = threads->pool] { pool.attach(); });
+      ++stats.threads;
+    }
+  }
+  /// Nobody waits for it any more. Those in a line that gets no more threads are told.
+  void is_lost(Job& job) {
+    const WorkspaceId workspace = job.owner.workspace;
+    const bool was_refused = refuses(workspace);
+    (*job.slow)->given_up = true;
+    ++stats.given_up;
+    log::error("connector.step_given_up", {{"connector", job.owner.connector},
+                                           {"workspace", workspace.value},
+                                           {"connection", job.owner.connection_name},
+                                           {"connection_id", job.owner.connection.value},
+                                           {"stream", job.owner.stream},
+                                           {"run", job.owner.run.value},
+                                           {"what", job.owner.what}});
+    if (!was_refused && refuses(workspace)) {
+      log::error("connector.threads_lost", {{"workspace", workspace.value},
+                                            {"lost", lost_by(workspace)},
+                                            {"connectors", connectors_of(workspace)}});
+    }
+    std::vector<WorkspaceId> emptied;
+    for (auto& [whose, line] : lines) {
+      if (!refuses(whose)) continue;
+      std::erase_if(line.jobs, [](const std::shared_ptr<Job>& one) {
+        if (one->patience == Patience::behind) return false;
+        one->go(Job::At::refused);
+        return true;
+      });
+      emptied.push_back(whose);
+    }
+    for (const WorkspaceId whose : emptied) drop_if_empty(whose);
+  }
+  [[nodiscard]] std::string connectors_of(WorkspaceId workspace) const {
+    std::set<std::string> names;
+    for (const SlowStep& one : slow) {
+      if (one.given_up && one.owner.workspace == workspace) names.insert(one.owner.connector);
+    }
+    return fmt::format("{}", fmt::join(names, ", "));
+  }
+
+  struct Line {
+    std::list<std::shared_ptr<Job>> jobs;
+    steady_clock::time_point moved;  ///< when one of it began, or it came to be
+  };
+  FairShare share;  ///< of the threads, without those that slow steps keep
+  milliseconds warn_after, give_up_after;
+  Threads* threads = nullptr;  ///< nullptr when they are gone
+  StepPoolStats stats;
+  std::list<SlowStep> slow;  ///< under way
+  std::size_t replaced = 0;  ///< of them
+  std::map<WorkspaceId, Line> lines;
+  std::list<WorkspaceId> turns;  ///< of the lines
+};
+
+Failure StepPool::State::refusal(WorkspaceId workspace) const {
+  std::set<std::string> steps;
+  for (const SlowStep& one : slow) {
+    if (one.given_up && one.owner.workspace == workspace && steps.size() < kNamedMax) {
+      steps.insert(fmt::format("{}: {} of {}", one.owner.connector, one.owner.what,
+                               one.owner.connection_name));
+    }
+  }
+  const std::size_t lost = lost_by(workspace);
+  return Failure(Error(
+      ErrorKind::retry_later, std::string(kStepsLost),
+      fmt::format("{} steps of this workspace's connectors ({}) have not come back and keep a "
+                  "thread of this host each{}: it gets no more",
+                  lost, connectors_of(workspace),
+                  lost < kStepsLostMax ? ", and the host has none to replace them with" : ""),
+      fmt::format("Install a version that mends it, or disable it (sluice connector disable {}), "
+                  "and have the host started again: its threads are free then ({})",
+                  connectors_of(workspace), fmt::join(steps, "; "))));
+}
 
 std::size_t StepPool::default_threads() {
   return std::clamp<std::size_t>(std::thread::hardware_concurrency(), kStepThreadsMin,
                                  kStepThreadsMax);
 }
 
-StepPool::StepPool(std::size_t threads, std::chrono::milliseconds warn_after,
-                   std::chrono::milliseconds give_up_after)
-    : warn_after_(warn_after),
-      give_up_after_(std::max(warn_after, give_up_after)),
-      threads_(std::make_unique<Threads>(threads)),
-      slow_(std::make_shared<std::list<SlowStep>>()) {
-  stats_.threads = threads;
+StepPool::StepPool(std::size_t threads, milliseconds warn_after, milliseconds give_up_after)
+    : state_(std::make_shared<State>(threads, warn_after, std::max(warn_after, give_up_after))),
+      threads_(std::make_unique<Threads>(threads)) {
+  state_->threads = threads_.get();
 }
 
-StepPool::~StepPool() = default;
+StepPool::~StepPool() { state_->threads = nullptr; }
 
-void StepPool::replace_thread() {
-  if (threads_->more.size() >= std::min(slow_->size(), kStepThreadsMoreMax)) return;
-  threads_->more.emplace_back([&pool = threads_->pool] { pool.attach(); });
-  ++stats_.threads;
+const StepPoolStats& StepPool::stats() const { return state_->stats; }
+
+std::vector<SlowStep> StepPool::slow_now() const {
+  return {state_->slow.begin(), state_->slow.end()};
 }
 
-Task<void> StepPool::run(Step step, StepOwner owner, Patience patience) {
-  const Executor executor = co_await asio::this_coro::executor;
-  const auto job = std::make_shared<Job>(executor, std::move(step));
-  asio::post(threads_->pool, [job, executor] {
-    work_off(*job);
-    asio::post(executor, [job] {
-      job->ended = true;
-      job->woken.cancel();
-      if (job->came_back) job->came_back();
-    });
-  });
-  ++stats_.under_way;
-  auto warn_at = steady_clock::now() + warn_after_;
-  auto slow = slow_->end();
-  std::chrono::milliseconds looked_at_for = warn_after_;
-  const auto gap = std::clamp((give_up_after_ - warn_after_) / 4, std::chrono::milliseconds(1),
-                              std::chrono::milliseconds(kLookGap));
-  bool cancelled = false;
-  // Who is cancelled waits all the same, but for a connector that does not come back.
-  co_await asio::this_coro::throw_if_cancelled(false);
-  while (!job->ended) {
-    const bool warned = slow != slow_->end();
-    const auto look_at = steady_clock::now() + gap;
-    const auto next = !warned                         ? warn_at
-                      : patience == Patience::limited ? look_at
-                                                      : steady_clock::time_point::max();
+StepPoolNow StepPool::now() const {
+  StepPoolNow now;
+  std::set<WorkspaceId> at_bound;
+  std::size_t in_others_place = 0;
+  for (const SlowStep& one : state_->slow) {
+    if (!one.given_up) continue;
+    ++now.lost;
+    if (!one.replaced) ++in_others_place;
+    if (state_->refuses(one.owner.workspace)) at_bound.insert(one.owner.workspace);
+  }
+  now.at_bound.assign(at_bound.begin(), at_bound.end());
+  now.full = state_->replaced >= kStepThreadsMoreMax;
+  now.none_left = in_others_place >= state_->share.whole();
+  for (const auto& [workspace, line] : state_->lines) {
+    now.waiting += line.jobs.size();
+    if (at_bound.contains(workspace)) continue;
+    const auto waits = steady_clock::now() - line.jobs.front()->entered;
+    now.longest_wait = std::max(now.longest_wait, std::chrono::duration_cast<milliseconds>(waits));
+  }
+  return now;
+}
+
+std::size_t StepPool::lost_of(ConnectionId connection) const {
+  return static_cast<std::size_t>(std::ranges::count_if(state_->slow, [&](const SlowStep& one) {
+    return one.given_up && one.owner.connection == connection;
+  }));
+}
+
+std::optional<Error> StepPool::refusal_of(WorkspaceId workspace) const {
+  if (!state_->refuses(workspace)) return std::nullopt;
+  return state_->refusal(workspace).error();
+}
+
+bool StepPool::has_place(WorkspaceId workspace) const {
+  return !state_->lines.contains(workspace) && state_->may_begin(workspace);
+}
+
+void StepPool::run_behind(const Executor& executor, Step step, StepOwner owner) {
+  asio::co_spawn(executor, run(state_, std::move(step), std::move(owner), Patience::behind),
+                 [](const std::exception_ptr&) {});  // what is to be said of it, run() has logged
+}
+
+Task<void> StepPool::wait_for_turn(std::shared_ptr<State> state, std::shared_ptr<Job> job) {
+  struct Leaves {
+    State& state;
+    const std::shared_ptr<Job>& job;
+    ~Leaves() { state.leave(job); }
+  } leaves{*state, job};
+  while (job->at == Job::At::line) {
+    const auto asked = co_await asio::this_coro::cancellation_state;
+    if (asked.cancelled() != asio::cancellation_type::none)
+      throw boost::system::system_error(asio::error::operation_aborted);
+    auto at_most = steady_clock::time_point::max();
+    if (job->patience != Patience::behind) {
+      const auto moved = state->lines[job->owner.workspace].moved;
+      const auto still = state->give_up_after * kStandsStill;
+      at_most = std::max(job->entered, moved) + still;
+      if (steady_clock::now() >= at_most) throw not_begun(job->owner, still);
+    }
+    job->woken.expires_at(at_most);
+    boost::system::error_code ignored;
+    co_await job->woken.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+  }
+  if (job->at == Job::At::refused) throw state->refusal(job->owner.workspace);
+}
+
+/// Returns when it has ended, or nobody is to wait for it any more.
+Task<void> StepPool::wait_for_end(std::shared_ptr<State> state, std::shared_ptr<Job> job) {
+  const auto gap = std::clamp((state->give_up_after - state->warn_after) / 4, milliseconds(1),
+                              milliseconds(kLookGap));
+  milliseconds looked_at_for = state->warn_after;
+  while (job->at != Job::At::ended) {
+    const bool watched = job->slow && job->patience != Patience::endless;
+    const auto next = !job->slow ? job->begun + state->warn_after
+                      : watched  ? steady_clock::now() + gap
+                                 : steady_clock::time_point::max();
     job->woken.expires_at(next);
     boost::system::error_code ignored;
     co_await job->woken.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
-    const auto state = co_await asio::this_coro::cancellation_state;
-    cancelled = state.cancelled() != asio::cancellation_type::none;
-    if (!job->ended && warned && cancelled && patience == Patience::limited) break;
-    if (job->ended || steady_clock::now() < next) continue;
-    if (warned) {
-      looked_at_for += gap;
-      if (looked_at_for >= give_up_after_) break;
+    if (job->at == Job::At::ended) co_return;
+    const auto asked = co_await asio::this_coro::cancellation_state;
+    if (watched && asked.cancelled() != asio::cancellation_type::none) co_return;
+    if (steady_clock::now() < next) continue;
+    if (!job->slow) {
+      // A machine under load may take its time to wake the thread.
+      const steady_clock::rep taken_up = job->taken_up;
+      job->begun = taken_up == 0 ? steady_clock::now()
+                                 : steady_clock::time_point(steady_clock::duration(taken_up));
+      if (steady_clock::now() >= job->begun + state->warn_after) state->is_slow(*job);
       continue;
     }
-    // A step that waits for a thread is not slow; others are.
-    const steady_clock::time_point begun{steady_clock::duration(job->begun.load())};
-    const bool waits = begun == steady_clock::time_point();
-    warn_at = (waits ? steady_clock::now() : begun) + warn_after_;
-    if (steady_clock::now() < warn_at) continue;
-    slow = slow_->emplace(slow_->end());
-    slow->owner = owner;
-    slow->begun = begun;
-    ++stats_.slow;
-    log::warning("connector.step_slow", {{"milliseconds", warn_after_.count()},
-                                         {"connector", owner.connector},
-                                         {"workspace", owner.workspace.value},
-                                         {"connection", owner.connection_name},
-                                         {"connection_id", owner.connection.value},
-                                         {"stream", owner.stream},
-                                         {"run", owner.run.value},
-                                         {"what", owner.what}});
-    replace_thread();
+    looked_at_for += gap;
+    if (looked_at_for >= state->give_up_after) co_return;
   }
-  co_await asio::this_coro::throw_if_cancelled(true);
-  --stats_.under_way;
-  if (!job->ended) {
-    slow->given_up = true;
-    job->came_back = [all = slow_, slow] { all->erase(slow); };
-    ++stats_.given_up;
+}
+
+Task<void> StepPool::run(std::shared_ptr<State> state, Step step, StepOwner owner,
+                         Patience patience) {
+  const Executor executor = co_await asio::this_coro::executor;
+  const auto job = std::make_shared<Job>(executor, std::move(step), std::move(owner), patience);
+  if (patience != Patience::behind && state->refuses(job->owner.workspace))
+    throw state->refusal(job->owner.workspace);
+  struct UnderWay {
+    explicit UnderWay(StepPoolStats& s) : stats(s) { ++stats.under_way; }
+    ~UnderWay() { --stats.under_way; }
+    StepPoolStats& stats;
+  };
+  std::optional<UnderWay> under_way(state->stats);
+  state->enter(job);
+  // Who is cancelled waits all the same, but in the line, and for a connector that does not come
+  // back.
+  const bool throws = co_await asio::this_coro::throw_if_cancelled();
+  co_await asio::this_coro::throw_if_cancelled(false);
+  std::exception_ptr left;
+  try {
+    co_await wait_for_turn(state, job);
+    co_await wait_for_end(state, job);
+  } catch (...) {
+    left = std::current_exception();
+  }
+  const auto asked = co_await asio::this_coro::cancellation_state;
+  const bool cancelled = asked.cancelled() != asio::cancellation_type::none;
+  co_await asio::this_coro::throw_if_cancelled(throws);
+  under_way.reset();
+  if (left) std::rethrow_exception(left);
+  if (job->at != Job::At::ended) {
+    state->is_lost(*job);
     if (cancelled) throw boost::system::system_error(asio::error::operation_aborted);
-    Failure failure = given_up(owner, give_up_after_);
-    log::error("connector.step_given_up", {{"connector", owner.connector},
-                                           {"workspace", owner.workspace.value},
-                                           {"connection", owner.connection_name},
-                                           {"connection_id", owner.connection.value},
-                                           {"stream", owner.stream},
-                                           {"run", owner.run.value},
-                                           {"what", owner.what}});
-    throw failure;
+    throw given_up(job->owner, state->give_up_after);
   }
-  if (slow != slow_->end()) slow_->erase(slow);
-  ++stats_.steps;
-  stats_.busy += job->took;
+  ++state->stats.steps;
+  state->stats.busy += job->took;
   if (job->surprise) std::rethrow_exception(job->surprise);
 }
 

@@ -9,6 +9,7 @@
 #include <future>
 #include <thread>
 
+#include "e2e/neighbour.hpp"
 #include "e2e/rest.hpp"
 #include "e2e/world.hpp"
 
@@ -555,6 +556,106 @@ TEST_F(Deaths, a_connector_that_does_not_come_back_is_named_and_held_and_the_res
     EXPECT_EQ(stream(one.name, "widgets")["health"], "needs_action") << one.name;
   EXPECT_EQ(deaths(), 0);
   EXPECT_EQ(host_->stop(), 0) << host_->log();
+}
+
+TEST_F(Deaths,
+       a_tenant_whose_checks_do_not_come_back_costs_itself_some_threads_and_others_nothing) {
+  host_->settings.emplace_back("sync.step_seconds_max=5");
+  host_->start();
+  const auto ask = [this](std::string method, const std::string& path, const json& body) {
+    Ask what;
+    what.method = std::move(method);
+    what.path = path;
+    what.token = host_->token();
+    if (!body.is_null()) what.body = body.dump();
+    return what;
+  };
+  const auto of_globex = [&](const std::string& method, const std::string& path, const json& body) {
+    return perform(host_->url(), ask(method, "/v1/workspaces/globex" + path, body));
+  };
+  const auto create_hanging = [&](const std::string& name) {
+    const json config = {{"colour", "check hang"}, {"shop", name}};
+    const json body = {{"connector", "toy"},
+                       {"name", name},
+                       {"config", config},
+                       {"secrets", json{{"api_key", "some"}}}};
+    return perform(host_->url(), ask("POST", "/v1/workspaces/acme/connections", body));
+  };
+  install();
+  host_->client().global("POST", "/v1/workspaces", json{{"name", "globex"}});
+  ASSERT_EQ(of_globex("POST", "/connectors/toy/install", json::object()).status, 201);
+  const json good = {{"connector", "toy"},
+                     {"name", "well"},
+                     {"config", json{{"colour", "red"}, {"shop", "well"}}},
+                     {"secrets", json{{"api_key", "some"}}}};
+  ASSERT_LT(of_globex("POST", "/connections", good).status, 300);
+
+  // An admin's check holds the connection as one of the engine's does.
+  json rare = good;
+  rare["name"] = rare["config"]["shop"] = "shop";
+  rare["intervals"] = {{"widgets", 3600}, {"boxes", 3600}};  // the engine does not check it, too
+  host_->client().send("POST", "/connections", rare);
+  ASSERT_TRUE(eventually(seconds(30), [&] {
+    return host_->count(
+               "select count(*) from sluice.stream join sluice.connection c using "
+               "(workspace_id, connection_id) where c.name = 'shop' and next_run_at > "
+               "now() + interval '5 minutes' and stream.state = 'idle'") == 2;
+  })) << stream("shop", "widgets");
+  paint("shop", "check hang");
+  const Reply checked = perform(
+      host_->url(), ask("POST", "/v1/workspaces/acme/connections/shop/check", json::object()));
+  EXPECT_EQ(checked.code(), "connector.step_given_up") << checked.text;
+  EXPECT_EQ(stream("shop", "widgets")["error_class"], "HELD") << stream("shop", "widgets");
+  EXPECT_EQ(host_->count("select count(*) from sluice.audit where action = 'connection.held'"), 1);
+
+  // So does one of a configuration that an admin gives it, though the old one stays.
+  rare["name"] = rare["config"]["shop"] = "other";
+  host_->client().send("POST", "/connections", rare);
+  const Reply changed =
+      perform(host_->url(), ask("PATCH", "/v1/workspaces/acme/connections/other",
+                                json{{"config", json{{"colour", "check hang"}}}}));
+  EXPECT_EQ(changed.code(), "connector.step_given_up") << changed.text;
+  EXPECT_EQ(stream("other", "widgets")["error_class"], "HELD") << stream("other", "widgets");
+
+  constexpr int kChecks = 20;
+  std::vector<Reply> replies(kChecks);
+  std::vector<std::thread> admins;
+  for (int i = 0; i < kChecks; ++i) {
+    admins.emplace_back([&, i] {
+      replies[static_cast<std::size_t>(i)] = create_hanging("gone" + std::to_string(i));
+    });
+  }
+  Neighbour neighbour([&] {
+    return perform_timed(
+        host_->url(), ask("POST", "/v1/workspaces/globex/connections/well/check", json::object()));
+  });
+  for (std::thread& admin : admins) admin.join();
+  EXPECT_LT(neighbour.stop(), 4) << "less than a step may take before its thread is replaced";
+  EXPECT_EQ(neighbour.refused(), 0);
+  std::map<std::string, int> codes;
+  for (const Reply& reply : replies) ++codes[reply.code()];
+  EXPECT_EQ(codes["connector.step_given_up"], 6) << json(codes);
+  EXPECT_EQ(codes["connector.threads_lost"], kChecks - 6) << json(codes);
+
+  const Reply next = create_hanging("next");
+  EXPECT_EQ(next.code(), "connector.threads_lost") << next.text;
+  EXPECT_EQ(next.status, 503);
+  EXPECT_NE(next.text.find("toy"), std::string::npos) << next.text;
+  EXPECT_NE(host_->client().get("/errors").dump().find("connector.threads_lost"),
+            std::string::npos);
+  EXPECT_EQ(of_globex("GET", "/errors", nullptr).text.find("threads_lost"), std::string::npos);
+  const Reply ready = perform(host_->url(), ask("GET", "/readyz", nullptr));
+  EXPECT_EQ(ready.status, 200) << "others can work";
+  EXPECT_EQ(ready.document()["degraded"].size(), 1U) << ready.text;
+  const Reply metrics = perform(host_->url(), ask("GET", "/metrics", nullptr));
+  for (const char* line : {"sluice_step_threads_lost 8", "sluice_step_workspaces_at_bound 1",
+                           "sluice_step_threads_full 0"})
+    EXPECT_NE(metrics.text.find(line), std::string::npos) << line;
+  EXPECT_NE(host_->log().find("connector.threads_lost"), std::string::npos);
+  EXPECT_EQ(of_globex("POST", "/connections/well/check", json::object()).status, 200);
+  int code = 0;
+  EXPECT_LT(end_of(host_->process(), code), kStopMax);
+  EXPECT_EQ(code, kForced);
 }
 
 TEST_F(Deaths, a_file_that_does_not_come_back_from_its_loading_is_held_and_the_loop_goes_on) {

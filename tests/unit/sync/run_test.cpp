@@ -11,6 +11,7 @@
 #include <functional>
 #include <mutex>
 #include <set>
+#include <thread>
 
 #include "unit/sync/loop.hpp"
 
@@ -342,6 +343,60 @@ TEST_F(RunTest, a_cancelled_caller_leaves_no_step_and_no_write_under_way) {
   EXPECT_FALSE(sink.writing);
   EXPECT_TRUE(sink.stored.empty());
   EXPECT_EQ(pages_.stats().pages, 0U);
+}
+
+/// Opens sessions when it is let, which note on which thread they are closed.
+class GatedCode final : public connector::ConnectorCode {
+ public:
+  class Closing final : public connector::Session {
+   public:
+    explicit Closing(std::atomic<std::thread::id>& where) : where_(where) {}
+    ~Closing() override { where_ = std::this_thread::get_id(); }
+    Result<contract::StepOutput> step(const contract::Input&) override {
+      return contract::StepOutput();
+    }
+    [[nodiscard]] bool ended() const override { return false; }
+
+   private:
+    std::atomic<std::thread::id>& where_;
+  };
+  [[nodiscard]] const contract::Manifest& manifest() const override { return manifest_; }
+  [[nodiscard]] const std::string& sha256() const override { return sha256_; }
+  Result<std::unique_ptr<connector::Session>> open(const contract::SessionArgs&) const override {
+    opening = true;
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    while (!let && std::chrono::steady_clock::now() < end) std::this_thread::yield();
+    return std::make_unique<Closing>(closed_on);
+  }
+  mutable std::atomic<bool> opening{false}, let{false};
+  mutable std::atomic<std::thread::id> closed_on{std::thread::id()};
+
+ private:
+  contract::Manifest manifest_;
+  std::string sha256_;
+};
+
+TEST_F(RunTest, a_session_that_was_opened_for_a_cancelled_caller_is_closed_on_a_thread) {
+  CountingSession unused(1);
+  GatedSink sink(loop_.executor());
+  const auto code = std::make_shared<GatedCode>();
+  const auto open_and_run = [](StepPool& steps, std::shared_ptr<GatedCode> opened,
+                               SessionRun run) -> Task<void> {
+    const contract::SessionArgs args;
+    auto session = co_await open_session(steps, std::move(opened), args, run.owner);
+    run.session = std::move(*session);
+    (void)co_await run_session(std::move(run));
+  };
+  asio::cancellation_signal cancel;
+  bool over = false;
+  asio::co_spawn(loop_.executor(), open_and_run(steps_, code, run_of(unused, sink)),
+                 asio::bind_cancellation_slot(cancel.slot(),
+                                              [&over](const std::exception_ptr&) { over = true; }));
+  ASSERT_TRUE(loop_.until([&] { return code->opening.load(); }));
+  cancel.emit(asio::cancellation_type::terminal);
+  code->let = true;
+  ASSERT_TRUE(loop_.until([&] { return over && code->closed_on.load() != std::thread::id(); }));
+  EXPECT_NE(code->closed_on.load(), std::this_thread::get_id());
 }
 
 TEST_F(RunTest, a_request_that_fails_before_it_waits_for_anything_is_the_sessions_failure) {

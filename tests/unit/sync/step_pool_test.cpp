@@ -2,15 +2,21 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <condition_variable>
 #include <functional>
+#include <memory>
+#include <mutex>
 #include <stdexcept>
+#include <string>
 #include <thread>
+#include <vector>
 
 #include "connector/session.hpp"
 
@@ -203,6 +209,277 @@ TEST_F(StepPoolTest, a_cancelled_caller_waits_for_its_step_and_hears_of_it_after
   ASSERT_TRUE(loop_.until([&ended] { return ended; }));
   EXPECT_EQ(answer_, 42);
   EXPECT_TRUE(error != nullptr);
+}
+
+/// Steps that do not come back until they are let go, at the latest when the test ends: before
+/// the pool, which waits for them.
+struct Door {
+  std::mutex mutex;
+  std::condition_variable opened;
+  bool open = false;
+  std::atomic<int> inside{0};
+  void hold() {
+    std::unique_lock lock(mutex);
+    ++inside;
+    opened.wait(lock, [this] { return open; });
+    --inside;
+  }
+  void let_go() {
+    const std::lock_guard lock(mutex);
+    open = true;
+    opened.notify_all();
+  }
+};
+struct Opener {
+  Door& door;
+  ~Opener() { door.let_go(); }
+};
+
+using std::chrono::milliseconds;
+
+class SharedStepPoolTest : public ::testing::Test {
+ protected:
+  /// A call, from its beginning to its outcome.
+  struct Asked {
+    sluice::testing::Loop::Outcome outcome;
+    asio::cancellation_signal cancel;
+    [[nodiscard]] std::string code() const {
+      if (!outcome.ended) return "under way";
+      if (!outcome.error) return "done";
+      try {
+        std::rethrow_exception(outcome.error);
+      } catch (const Failure& failure) {
+        return failure.error().code;
+      } catch (const boost::system::system_error& error) {
+        return error.code() == asio::error::operation_aborted ? "cancelled" : error.what();
+      }
+    }
+    [[nodiscard]] std::string words() const {
+      try {
+        std::rethrow_exception(outcome.error);
+      } catch (const std::exception& error) {
+        return error.what();
+      }
+    }
+  };
+
+  static StepOwner owner(std::int64_t workspace) {
+    StepOwner owner;
+    owner.workspace = WorkspaceId(workspace);
+    owner.connection = ConnectionId(workspace * 10);
+    owner.connector = "acme" + std::to_string(workspace);
+    owner.connection_name = "shop";
+    owner.what = "stream coal";
+    return owner;
+  }
+
+  enum class How { code, own };
+  std::shared_ptr<Asked> ask(StepPool& pool, std::int64_t workspace, StepPool::Step step,
+                             How how = How::code) {
+    auto asked = std::make_shared<Asked>();
+    StepOwner whose = owner(workspace);
+    Task<void> task = how == How::code ? pool.run_code(std::move(step), std::move(whose))
+                                       : pool.run(std::move(step), std::move(whose));
+    asio::co_spawn(loop_.executor(), std::move(task),
+                   asio::bind_cancellation_slot(asked->cancel.slot(),
+                                                [asked](const std::exception_ptr& error) {
+                                                  asked->outcome.ended = true;
+                                                  asked->outcome.error = error;
+                                                }));
+    return asked;
+  }
+  std::shared_ptr<Asked> hang(StepPool& pool, std::int64_t workspace) {
+    return ask(pool, workspace, [this] { door_.hold(); });
+  }
+  /// Until the workspace gets no more threads.
+  void lose_all(StepPool& pool, std::int64_t workspace) {
+    while (!pool.refusal_of(WorkspaceId(workspace))) {
+      const auto asked = hang(pool, workspace);
+      ASSERT_TRUE(loop_.until([&] { return asked->outcome.ended; }));
+    }
+  }
+
+  sluice::testing::Loop loop_;
+  Door door_;
+};
+
+TEST_F(SharedStepPoolTest, a_hundred_steps_that_do_not_return_do_not_keep_a_neighbour_waiting) {
+  StepPool pool(4, std::chrono::seconds(5), std::chrono::seconds(60));
+  const Opener opener{door_};
+  std::vector<std::shared_ptr<Asked>> hundred;
+  for (int i = 0; i < 100; ++i) hundred.push_back(hang(pool, 1));
+  loop_.settle();
+  const auto before = std::chrono::steady_clock::now();
+  const auto neighbour = ask(pool, 2, [] {});
+  ASSERT_TRUE(loop_.until([&] { return neighbour->outcome.ended; }));
+  EXPECT_EQ(neighbour->code(), "done");
+  EXPECT_LT(std::chrono::steady_clock::now() - before, std::chrono::seconds(4))
+      << "before any of them is even slow";
+  EXPECT_EQ(pool.now().waiting, 97U);
+  door_.let_go();
+  ASSERT_TRUE(loop_.until([&] {
+    return std::ranges::all_of(hundred, [](const auto& one) { return one->outcome.ended; });
+  }));
+}
+
+TEST_F(SharedStepPoolTest, lines_are_served_in_turn_whoever_came_first) {
+  StepPool pool(1);
+  const Opener opener{door_};
+  std::vector<int> order;
+  std::mutex mutex;
+  const auto note = [&](int whose) {
+    return [&order, &mutex, whose] {
+      const std::lock_guard lock(mutex);
+      order.push_back(whose);
+    };
+  };
+  const auto first = hang(pool, 9);
+  std::vector<std::shared_ptr<Asked>> all;
+  for (int i = 0; i < 3; ++i) all.push_back(ask(pool, 1, note(1)));
+  for (int i = 0; i < 2; ++i) all.push_back(ask(pool, 2, note(2)));
+  loop_.settle();
+  door_.let_go();
+  ASSERT_TRUE(loop_.until([&] {
+    return std::ranges::all_of(all, [](const auto& one) { return one->outcome.ended; });
+  }));
+  EXPECT_EQ(order, (std::vector<int>{1, 2, 1, 2, 1}));
+}
+
+TEST_F(SharedStepPoolTest,
+       a_workspace_loses_so_many_threads_and_no_more_and_is_told_whose_they_are) {
+  StepPool pool(4, milliseconds(1), milliseconds(20));
+  const Opener opener{door_};
+  std::vector<std::shared_ptr<Asked>> hundred;
+  for (int i = 0; i < 100; ++i) hundred.push_back(hang(pool, 1));
+  ASSERT_TRUE(loop_.until([&] {
+    return std::ranges::all_of(hundred, [](const auto& one) { return one->outcome.ended; });
+  }));
+  const auto with = [&](std::string_view code) {
+    return std::ranges::count_if(hundred, [&](const auto& one) { return one->code() == code; });
+  };
+  EXPECT_EQ(with(kStepGivenUp), static_cast<std::ptrdiff_t>(kStepsLostMax));
+  EXPECT_EQ(with(kStepsLost), 100 - static_cast<std::ptrdiff_t>(kStepsLostMax));
+  EXPECT_EQ(door_.inside, static_cast<int>(kStepsLostMax));
+  EXPECT_LE(pool.stats().threads, 4 + kStepsLostMax);
+  EXPECT_EQ(pool.now().lost, kStepsLostMax);
+  EXPECT_EQ(pool.now().at_bound, std::vector<WorkspaceId>{WorkspaceId(1)});
+  EXPECT_EQ(pool.now().waiting, 0U);
+  EXPECT_FALSE(pool.now().full || pool.now().none_left);
+  // The next one hears it at once, of Sluice's own steps for it, too, and whose connector it is.
+  for (const How how : {How::code, How::own}) {
+    const auto next = ask(
+        pool, 1, [] {}, how);
+    loop_.settle();
+    EXPECT_EQ(next->code(), kStepsLost);
+    EXPECT_NE(next->words().find("acme1"), std::string::npos) << next->words();
+  }
+  const auto neighbour = ask(pool, 2, [] {});
+  ASSERT_TRUE(loop_.until([&] { return neighbour->outcome.ended; }));
+  EXPECT_EQ(neighbour->code(), "done");
+}
+
+TEST_F(SharedStepPoolTest, one_that_comes_back_after_all_gives_its_place_back) {
+  StepPool pool(4, milliseconds(1), milliseconds(20));
+  Door own;
+  const Opener opener{door_}, opener_of_own{own};
+  const auto one = ask(pool, 1, [&own] { own.hold(); });
+  ASSERT_TRUE(loop_.until([&] { return one->outcome.ended; }));
+  lose_all(pool, 1);
+  EXPECT_EQ(pool.now().lost, kStepsLostMax);
+  own.let_go();
+  ASSERT_TRUE(loop_.until([&] { return pool.now().lost == kStepsLostMax - 1; }));
+  EXPECT_FALSE(pool.refusal_of(WorkspaceId(1)));
+  const auto next = ask(pool, 1, [] {});
+  ASSERT_TRUE(loop_.until([&] { return next->outcome.ended; }));
+  EXPECT_EQ(next->code(), "done");
+  door_.let_go();
+  EXPECT_TRUE(loop_.until([&] { return pool.slow_now().empty(); }));
+  EXPECT_EQ(pool.lost_of(ConnectionId(10)), 0U);
+}
+
+TEST_F(SharedStepPoolTest, all_workspaces_together_lose_so_many_and_who_lost_none_goes_on) {
+  StepPool pool(4, milliseconds(1), milliseconds(20));
+  const Opener opener{door_};
+  constexpr std::int64_t kWorkspaces = kStepThreadsMoreMax / kStepsLostMax;
+  for (std::int64_t workspace = 1; workspace <= kWorkspaces; ++workspace) lose_all(pool, workspace);
+  EXPECT_TRUE(pool.now().full);
+  EXPECT_FALSE(pool.now().none_left);
+  EXPECT_EQ(pool.stats().threads, 4 + kStepThreadsMoreMax);
+  const auto good = ask(pool, 50, [] {});
+  ASSERT_TRUE(loop_.until([&] { return good->outcome.ended; }));
+  EXPECT_EQ(good->code(), "done");
+  // One more of each keeps a thread that is not replaced, and it gets no second.
+  for (std::int64_t workspace = 51; workspace <= 54; ++workspace) {
+    EXPECT_FALSE(pool.now().none_left);
+    lose_all(pool, workspace);
+    EXPECT_EQ(pool.lost_of(ConnectionId(workspace * 10)), 1U);
+  }
+  EXPECT_TRUE(pool.now().none_left);
+  EXPECT_EQ(pool.stats().threads, 4 + kStepThreadsMoreMax) << "without end";
+  door_.let_go();
+  EXPECT_TRUE(loop_.until([&] { return pool.slow_now().empty(); }));
+  EXPECT_FALSE(pool.now().full || pool.now().none_left);
+}
+
+TEST_F(SharedStepPoolTest, who_is_cancelled_in_the_line_leaves_it_and_its_step_never_begins) {
+  StepPool pool(1);
+  const Opener opener{door_};
+  const auto first = hang(pool, 1);
+  for (const How how : {How::code, How::own}) {
+    std::atomic<bool> began{false};
+    const auto waits = ask(
+        pool, 1, [&began] { began = true; }, how);
+    loop_.settle();
+    EXPECT_EQ(pool.now().waiting, 1U);
+    waits->cancel.emit(asio::cancellation_type::terminal);
+    loop_.settle();
+    EXPECT_EQ(waits->code(), "cancelled");
+    EXPECT_EQ(pool.now().waiting, 0U);
+    EXPECT_FALSE(began);
+  }
+  door_.let_go();
+  ASSERT_TRUE(loop_.until([&] { return first->outcome.ended; }));
+  EXPECT_EQ(pool.stats().steps, 1);
+}
+
+TEST_F(SharedStepPoolTest, who_waits_in_a_line_that_stands_still_hears_of_it) {
+  StepPool pool(1, milliseconds(50), milliseconds(50));
+  const Opener opener{door_};
+  const auto first = ask(
+      pool, 1, [this] { door_.hold(); }, How::own);
+  std::vector<std::shared_ptr<Asked>> held;
+  for (std::size_t i = 0; i + 1 < kStepsLostMax; ++i)
+    held.push_back(ask(
+        pool, 1, [this] { door_.hold(); }, How::own));
+  ASSERT_TRUE(loop_.until([&] { return door_.inside == static_cast<int>(kStepsLostMax); }));
+  const auto waits = ask(pool, 1, [] {});
+  ASSERT_TRUE(loop_.until([&] { return waits->outcome.ended; }));
+  EXPECT_EQ(waits->code(), kStepNotBegun);
+  EXPECT_EQ(pool.now().waiting, 0U);
+  door_.let_go();
+  ASSERT_TRUE(loop_.until([&] { return first->outcome.ended; }));
+}
+
+TEST_F(SharedStepPoolTest,
+       what_is_left_behind_waits_for_its_turn_also_of_who_gets_no_more_threads) {
+  StepPool pool(4, milliseconds(1), milliseconds(20));
+  const Opener opener{door_};
+  lose_all(pool, 1);
+  EXPECT_FALSE(pool.has_place(WorkspaceId(1)));
+  EXPECT_TRUE(pool.has_place(WorkspaceId(2)));
+  std::atomic<bool> closed{false};
+  std::thread::id where;
+  StepPool::Step close = [&] {
+    where = std::this_thread::get_id();
+    closed = true;
+  };
+  pool.run_behind(loop_.executor(), std::move(close), owner(1));
+  loop_.settle();
+  EXPECT_FALSE(closed);
+  EXPECT_EQ(pool.now().waiting, 1U);
+  door_.let_go();
+  ASSERT_TRUE(loop_.until([&] { return closed.load() && pool.stats().under_way == 0; }));
+  EXPECT_NE(where, std::this_thread::get_id());
 }
 
 }  // namespace
