@@ -23,7 +23,7 @@ using model::quote_text;
 constexpr const char* kBusyCode = "views.busy";
 constexpr std::string_view kOurMark = "sluice workspace ";
 /// Rises with the way views are made: all are made anew then.
-constexpr int kFormat = 3;
+constexpr int kFormat = 4;
 /// Each of these indexes costs every write of every workspace; names beyond are found by reading.
 constexpr std::int64_t kOwnIndexesMax = 8;
 /// An index of an own attribute is built at once up to this size of the table; it takes seconds.
@@ -59,13 +59,21 @@ constexpr std::string_view kExisting =
     " where c.relnamespace = (select oid from pg_namespace where nspname = $1)"
     "   and c.relkind in ('v', 'm', 'r', 'p', 'f')";
 
-constexpr std::string_view kMayOwn = "select rolsuper from pg_roles where rolname = current_user";
+// Policies bind whoever is neither a table's owner nor free of them: only who sees all rows anyway
+// may make tables have some. And the function that makes roles makes them by its owner's rights.
+#define SLUICE_MAY_OWN                                                                        \
+  "(r.rolsuper or r.rolbypassrls) and exists (select from pg_proc p join pg_roles o on o.oid" \
+  " = p.proowner where p.oid = to_regprocedure('sluice.make_view_role(bigint,bigint)')"       \
+  " and (o.rolsuper or o.rolcreaterole))"
+constexpr std::string_view kMayOwn =
+    "select " SLUICE_MAY_OWN " from pg_roles r where r.rolname = current_user";
 
 // What a dump does not carry along (the owners of views), and what makes another view of the same
 // catalogue.
 constexpr std::string_view kMadeHere =
     "select format('%s in %s/%s by %s%s', $1::int, s.system_identifier, d.oid, r.rolname,"
-    " case when r.rolsuper then ' (superuser)' end)"
+    " case when " SLUICE_MAY_OWN
+    " then ' (views have owners)' end)"
     " from pg_control_system() s, pg_database d, pg_roles r"
     " where d.datname = current_database() and r.rolname = current_user";
 
@@ -75,8 +83,29 @@ constexpr std::string_view kRemember =
 constexpr std::string_view kMe = "select current_user::text";
 
 constexpr std::string_view kMissingRoles =
-    "select w.name from unnest($1::text[]) as w (name)"
-    " where not exists (select from pg_roles r where r.rolname = w.name)";
+    "select w.type from unnest($1::text[], $2::bigint[]) as w (name, type)"
+    " where not exists (select from pg_roles r where r.rolname = w.name"
+    "   and pg_has_role(r.oid, 'member'))";
+
+constexpr std::string_view kMakeRole = "select sluice.make_view_role($1, $2)";
+constexpr std::string_view kMakeReader = "select sluice.make_reader_role($1)";
+constexpr std::string_view kOpenToView = "select sluice.open_to_view($1, $2, $3)";
+constexpr std::string_view kIndexOwnText = "select sluice.index_own_text($1, $2)";
+
+// Who is to own a view must be able to make one there; and who is to read one, to look there.
+constexpr std::string_view kMayNotMake =
+    "select r.rolname::text from pg_namespace n, pg_roles r where n.nspname = $1"
+    " and r.rolname = any ($2::text[]) and not has_schema_privilege(r.oid, n.oid, 'create')";
+constexpr std::string_view kMayNotLook =
+    "select 1 from pg_namespace n, pg_roles r where n.nspname = $1 and r.rolname = $2"
+    " and not has_schema_privilege(r.oid, n.oid, 'usage')";
+
+constexpr std::string_view kMayNotRead =
+    "select v.name from pg_namespace n join pg_roles r on r.rolname = $3"
+    " join sluice.sql_view v on v.workspace_id = $2 and v.hash <> ''"
+    " join pg_class c on c.relnamespace = n.oid and c.relname::text collate \"C\" = v.name"
+    "   and c.relkind = 'v'"
+    " where n.nspname = $1 and not has_table_privilege(r.oid, c.oid, 'select')";
 
 // A policy is called like the role that it is for; its comment is the condition it was made with.
 constexpr std::string_view kOpenReads =
@@ -174,6 +203,7 @@ struct Refresh {
   std::string schema;
   std::string me;                ///< the role that we are
   std::set<std::string> owners;  ///< roles whose policies all stand
+  std::string reader;            ///< who may read all views; empty: there is none of ours
   std::map<std::string, Standing> standing;
   std::vector<StaleView> stale;
 };
@@ -212,13 +242,18 @@ Task<void> claim(pg::Transaction& transaction, const std::string& name, const st
       "rename that schema, or choose another name for the workspace"));
 }
 
+struct Step {
+  std::string sql;
+  pg::Params params;
+};
+
 /// Runs a few statements in a transaction of their own. False when the database refused.
-Task<bool> try_alone(pg::Connection& connection, std::vector<std::string> statements) {
+Task<bool> try_alone(pg::Connection& connection, std::vector<Step> steps) {
   auto transaction = co_await pg::Transaction::begin(connection);
   bool done = true;
   try {
     co_await transaction.query(kShortPatience);
-    for (const std::string& sql : statements) co_await transaction.query(sql);
+    for (Step& step : steps) co_await transaction.query(step.sql, std::move(step.params));
   } catch (const pg::QueryError& error) {
     if (error.sqlstate().empty()) throw;
     done = false;
@@ -231,49 +266,90 @@ Task<bool> try_alone(pg::Connection& connection, std::vector<std::string> statem
   co_return done;
 }
 
-Task<void> make_roles(pg::Connection& connection, const std::vector<View>& views) {
-  std::set<std::string> names;
-  for (const View& view : views) names.insert(view.owner);
-  pg::Array wanted(pg::Oid::text);
-  for (const std::string& name : names) wanted.add(std::string_view(name));
-  pg::Params params(std::move(wanted));
+Task<bool> try_alone(pg::Connection& connection, std::string_view sql, pg::Params params) {
+  std::vector<Step> steps(1);
+  steps[0].sql = sql;
+  steps[0].params = std::move(params);
+  const bool done = co_await try_alone(connection, std::move(steps));
+  co_return done;
+}
+
+Task<void> make_roles(pg::Connection& connection, WorkspaceId workspace,
+                      const std::vector<View>& views) {
+  std::map<std::string, std::int64_t> owners;
+  for (const View& view : views) owners.emplace(view.owner, view.owner_type);
+  pg::Array names(pg::Oid::text), types(pg::Oid::int8);
+  for (const auto& [name, type] : owners) {
+    names.add(std::string_view(name));
+    types.add(type);
+  }
+  pg::Params params(std::move(names), std::move(types));
   const auto missing = co_await connection.query(kMissingRoles, std::move(params));
   for (int row = 0; row < missing.rows(); ++row) {
     // Roles are the server's: another database of it may make the same one at this moment.
-    std::vector<std::string> create = {
-        fmt::format("create role {} nologin", quote_name(missing.text(row, 0)))};
-    co_await try_alone(connection, std::move(create));
+    pg::Params which(workspace, missing.get<std::int64_t>(row, 0));
+    co_await try_alone(connection, kMakeRole, std::move(which));
   }
 }
 
-Task<bool> open_read(pg::Connection& connection, std::string owner, ViewRead read) {
+/// The role that people are granted, or nothing: we may not make it, or it is somebody else's.
+Task<std::string> reader_of(pg::Connection& connection, WorkspaceId workspace) {
+  std::string reader;
+  bool refused = false;
+  auto transaction = co_await pg::Transaction::begin(connection);
+  try {
+    const auto made = co_await transaction.query(kMakeReader, pg::Params(workspace));
+    if (!made.is_null(0, 0)) reader = made.get<std::string>(0, 0);
+  } catch (const pg::QueryError& error) {
+    if (error.sqlstate().empty()) throw;
+    refused = true;
+  }
+  if (refused) {
+    co_await transaction.rollback();
+  } else {
+    co_await transaction.commit();
+  }
+  co_return reader;
+}
+
+/// A table of the core is its owner's to open, by a function; one of vendor is ours.
+Task<bool> open_read(pg::Connection& connection, WorkspaceId workspace, std::string owner,
+                     std::int64_t owner_type, ViewRead read) {
+  constexpr std::string_view kCore = "sluice.";
+  if (read.table.starts_with(kCore)) {
+    pg::Params which(read.table.substr(kCore.size()), workspace, owner_type);
+    const bool done = co_await try_alone(connection, kOpenToView, std::move(which));
+    co_return done;
+  }
   pg::Params params(read.table);
   const auto on = co_await connection.query(kHasRowSecurity, std::move(params));
   if (on.empty()) co_return false;
-  std::vector<std::string> statements;
-  if (!on.get<bool>(0, 0))
-    statements.push_back(fmt::format("alter table {} enable row level security", read.table));
-  statements.push_back(fmt::format("drop policy if exists {} on {}", owner, read.table));
-  statements.push_back(fmt::format("create policy {0} on {1} for select to {0} using ({2})", owner,
-                                   read.table, read.condition));
-  statements.push_back(fmt::format("comment on policy {} on {} is {}", owner, read.table,
-                                   quote_text(read.condition)));
-  statements.push_back(fmt::format("grant select on {} to {}", read.table, owner));
-  const bool done = co_await try_alone(connection, std::move(statements));
+  std::vector<Step> steps;
+  const auto add = [&steps](std::string sql) { steps.emplace_back().sql = std::move(sql); };
+  if (!on.get<bool>(0, 0)) add(fmt::format("alter table {} enable row level security", read.table));
+  add(fmt::format("drop policy if exists {} on {}", owner, read.table));
+  add(fmt::format("create policy {0} on {1} for select to {0} using ({2})", owner, read.table,
+                  read.condition));
+  add(fmt::format("comment on policy {} on {} is {}", owner, read.table,
+                  quote_text(read.condition)));
+  add(fmt::format("grant select on {} to {}", read.table, owner));
+  const bool done = co_await try_alone(connection, std::move(steps));
   co_return done;
 }
 
 /// Makes roles and policies where they are missing, each table in a short transaction of its own,
 /// since it needs the table for itself. Returns the owners for whom every table is ready.
-Task<std::set<std::string>> ready_owners(pg::Connection& connection,
+Task<std::set<std::string>> ready_owners(pg::Connection& connection, WorkspaceId workspace,
                                          const std::vector<View>& views) {
   std::set<std::string> ready;
   const auto allowed = co_await connection.query(kMayOwn);
   if (allowed.empty() || !allowed.get<bool>(0, 0)) co_return ready;
-  co_await make_roles(connection, views);
+  co_await make_roles(connection, workspace, views);
   std::map<std::pair<std::string, std::string>, std::string> wanted;
+  std::map<std::string, std::int64_t> types;
   for (const View& view : views) {
     ready.insert(view.owner);
+    types[view.owner] = view.owner_type;
     for (const ViewRead& read : view.reads) wanted[{view.owner, read.table}] = read.condition;
   }
   std::vector<std::pair<std::string, ViewRead>> reads;
@@ -293,7 +369,7 @@ Task<std::set<std::string>> ready_owners(pg::Connection& connection,
   for (const auto& [owner, read] : reads) {
     const auto found = is_current.find(++number);
     if (found != is_current.end() && found->second) continue;
-    const bool opened = co_await open_read(connection, owner, read);
+    const bool opened = co_await open_read(connection, workspace, owner, types.at(owner), read);
     // One in the words of an older version shows the same rows, until its table is free.
     if (!opened && found == is_current.end()) ready.erase(owner);
   }
@@ -420,6 +496,38 @@ Error stale_error(const pg::QueryError& error, const std::string& view) {
                "run: sluice view refresh, once that is mended");
 }
 
+/// What the schema itself has to allow.
+Task<void> open_schema(pg::Transaction& transaction, const Refresh& refresh) {
+  const std::string schema = quote_name(refresh.schema);
+  pg::Array owners(pg::Oid::text);
+  for (const std::string& owner : refresh.owners) owners.add(std::string_view(owner));
+  pg::Params who(refresh.schema, std::move(owners));
+  const auto makers = co_await transaction.query(kMayNotMake, std::move(who));
+  for (int row = 0; row < makers.rows(); ++row) {
+    const std::string grant = fmt::format("grant create, usage on schema {} to {}", schema,
+                                          quote_name(makers.text(row, 0)));
+    co_await transaction.query(grant);
+  }
+  if (refresh.reader.empty()) co_return;
+  pg::Params reader(refresh.schema, refresh.reader);
+  const auto blind = co_await transaction.query(kMayNotLook, std::move(reader));
+  if (blind.empty()) co_return;
+  const std::string grant = fmt::format("grant usage on schema {} to {}", schema, refresh.reader);
+  co_await transaction.query(grant);
+}
+
+/// Views that came, and all of them where the reader did.
+Task<void> open_views(pg::Transaction& transaction, const Refresh& refresh) {
+  if (refresh.reader.empty()) co_return;
+  pg::Params reader(refresh.schema, refresh.workspace, refresh.reader);
+  const auto closed = co_await transaction.query(kMayNotRead, std::move(reader));
+  for (int row = 0; row < closed.rows(); ++row) {
+    const std::string grant = fmt::format("grant select on {}.{} to {}", quote_name(refresh.schema),
+                                          quote_name(closed.text(row, 0)), refresh.reader);
+    co_await transaction.query(grant);
+  }
+}
+
 /// One view's work; what goes wrong with it undoes it alone, and is remembered.
 Task<void> in_its_savepoint(pg::Transaction& transaction, Refresh& refresh, std::string name,
                             Task<void> work) {
@@ -470,21 +578,15 @@ Task<void> make_own_indexes(pg::Connection& connection, const model::Catalog& ca
     for (const model::StoredAttribute& attribute : type.attributes) {
       if (!type.own || !attribute.unique || attribute.type != contract::AttributeType::text)
         continue;
-      const std::string index =
-          quote_name(model::fitted_name(fmt::format("own_entity_at_{}", attribute.name)));
-      pg::Params params("sluice." + index);
+      const std::string index = model::fitted_name(fmt::format("own_entity_at_{}", attribute.name));
+      pg::Params params("sluice." + quote_name(index));
       const auto there =
           co_await connection.query("select to_regclass($1) is not null", std::move(params));
       if (there.get<bool>(0, 0)) continue;
       const auto all = co_await connection.query(kOwnIndexes);
       if (all.get<std::int64_t>(0, 0) >= kOwnIndexesMax) co_return;
-      const std::string value =
-          fmt::format("sluice.short_text_of(data, {})", quote_text(attribute.name));
-      std::vector<std::string> create = {fmt::format(
-          "create index if not exists {0} on sluice.own_entity (workspace_id, type_id, ({1}))"
-          " where ({1}) is not null",
-          index, value)};
-      co_await try_alone(connection, std::move(create));
+      pg::Params which(index, attribute.name);
+      co_await try_alone(connection, kIndexOwnText, std::move(which));
     }
   }
 }
@@ -497,7 +599,8 @@ Task<bool> refresh_by(pg::Connection& connection, const model::Catalog& catalog,
   refresh.me = me.get<std::string>(0, 0);
   const std::string made_here = co_await views_made_here(connection);
   co_await make_own_indexes(connection, catalog);
-  refresh.owners = co_await ready_owners(connection, views);
+  refresh.owners = co_await ready_owners(connection, catalog.workspace, views);
+  refresh.reader = co_await reader_of(connection, catalog.workspace);
 
   auto transaction = co_await pg::Transaction::begin(connection);
   co_await transaction.query(kLock, pg::Params(catalog.workspace));
@@ -509,6 +612,7 @@ Task<bool> refresh_by(pg::Connection& connection, const model::Catalog& catalog,
   co_await transaction.query(kPatience);
   const std::string mark = mark_of(catalog.workspace);
   co_await claim(transaction, refresh.schema, mark);
+  co_await open_schema(transaction, refresh);
   co_await look(transaction, refresh);
 
   for (View& view : views) {
@@ -534,6 +638,7 @@ Task<bool> refresh_by(pg::Connection& connection, const model::Catalog& catalog,
     Task<void> work = drop_view(transaction, refresh, name, standing);
     co_await in_its_savepoint(transaction, refresh, name, std::move(work));
   }
+  co_await open_views(transaction, refresh);
   pg::Params made(catalog.workspace, made_here);
   co_await transaction.query(kRemember, std::move(made));
   co_await transaction.commit();

@@ -180,6 +180,7 @@ View own_view(const Catalog& catalog, const StoredType& type) {
       " where e.workspace_id = {} and e.type_id = {} and {}",
       catalog.workspace.value, type.id.value, alive("e.deleted_at"));
   view.owner = fmt::format("{}_t{}", workspace_owner(catalog), type.id.value);
+  view.owner_type = type.id.value;
   view.reads = {{"sluice.own_entity", rows}};
   return view;
 }

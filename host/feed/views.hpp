@@ -27,6 +27,7 @@ struct View {
   std::vector<ViewColumn> columns;
   std::string rest;                       ///< "from … where …"
   std::string owner;                      ///< a role without login, which sees what `reads` says
+  std::int64_t owner_type = 0;            ///< the own type that the owner is for; 0: the workspace
   std::vector<ViewRead> reads;            ///< every table in it
   [[nodiscard]] std::string sql() const;  ///< the SELECT
 };
@@ -68,6 +69,7 @@ struct StaleView {
 ///   conflict "views.name_taken"     somebody's own view stands under its name
 ///   retry_later "views.busy"        somebody reads it, or locks it, for longer than we wait
 ///   and what the database said
+/// sluice_reader_w<workspace> may read each of them, where that role could be made and is ours.
 /// Grants on a view, its owner's grant options and people's comments outlive every change of it.
 /// What a reader's own functions see, docs/decisions/0008 says: nothing but the view's rows.
 ///

@@ -7,11 +7,11 @@ namespace {
 
 // The head's row is locked and, but for retention and a new generation, never written: the last
 // transaction that locked it stands in its xmax. A transaction id has a lock of its own as long as
-// its transaction runs.
+// its transaction runs. Of another role's session we may see whose it is, and no more.
 const pg::Statement kHolder{
     "journal_holder",
     "select l.pid, a.application_name, coalesce(host(a.client_addr), 'a local socket'), a.state, "
-    "extract(epoch from clock_timestamp() - a.xact_start)::bigint "
+    "extract(epoch from clock_timestamp() - a.xact_start)::bigint, a.usename::text "
     "from sluice.feed_head h join pg_locks l on l.locktype = 'transactionid' and l.granted "
     "and l.transactionid = h.xmax join pg_stat_activity a on a.pid = l.pid "
     "where h.workspace_id = $1"};
@@ -70,10 +70,15 @@ Task<Error> who_holds_the_head(pg::Connection& connection, WorkspaceId workspace
   pg::Params params(workspace);
   const pg::QueryResult holder = co_await connection.query(kHolder, std::move(params));
   std::string who = "whoever held it has let it go since";
-  if (!holder.empty()) {
-    who = fmt::format("process {} of the database ('{}' from {}, {}) has held it for {} s",
-                      holder.get<std::int64_t>(0, 0), holder.text(0, 1), holder.text(0, 2),
-                      holder.text(0, 3), holder.get<std::int64_t>(0, 4));
+  if (!holder.empty() && holder.is_null(0, 4)) {
+    who = fmt::format("process {} of the database ('{}', of the role {}) holds it",
+                      holder.get<std::int64_t>(0, 0), holder.text(0, 1),
+                      holder.is_null(0, 5) ? "?" : holder.text(0, 5));
+  } else if (!holder.empty()) {
+    who =
+        fmt::format("process {} of the database ('{}' from {}, {}) has held it for {} s",
+                    holder.get<std::int64_t>(0, 0), holder.text(0, 1), holder.text(0, 2),
+                    holder.is_null(0, 3) ? "" : holder.text(0, 3), holder.get<std::int64_t>(0, 4));
   }
   co_return Error(ErrorKind::retry_later, "feed.busy",
                   fmt::format("the head of workspace {}'s change feed was not free in time: {}",
