@@ -16,6 +16,7 @@
 #include "base/log.hpp"
 #include "connector/flight_recorder.hpp"
 #include "connector/registry.hpp"
+#include "database_roles.hpp"
 #include "feed/upkeep.hpp"
 #include "fetch/client.hpp"
 #include "fetch/network.hpp"
@@ -188,14 +189,6 @@ Task<void> watch_settings(pg::Pool& pool, fetch::OwnEndpoints& own) {
   }
 }
 
-pg::ConnectOptions connect_options(const wiring::Config& config,
-                                   const std::optional<pg::Cluster>& cluster) {
-  pg::ConnectOptions options;
-  options.conninfo = cluster ? cluster->conninfo() : config.database_url;
-  options.application_name = "sluiced";
-  return options;
-}
-
 /// The private database is ours to look after: when its postmaster is killed, it is started again,
 /// and everything that waits for it goes on from what was committed.
 Task<void> keep_alive(pg::Cluster& cluster) {
@@ -266,13 +259,16 @@ class StopWatchdog {
 class Host {
  public:
   Host(const wiring::Config& config, fetch::ClientOptions fetching,
-       std::optional<pg::Cluster>& cluster, BoundListeners bound)
+       std::optional<pg::Cluster>& cluster, PreparedDatabase prepared, BoundListeners bound)
       : config_(config),
         fetching_(std::move(fetching)),
         cluster_(cluster),
+        database_(std::move(prepared)),
         bound_(bound),
-        pools_(loop_.get_executor(), connect_options(config, cluster), config.database_pool_size) {
+        pools_(loop_.get_executor(), database_.connect, config.database_pool_size) {
     fetching_.curl.own = &own_;
+    for (const auto& endpoint : database_.endpoints)
+      own_.add_server("this host's database", endpoint.address(), endpoint.port());
   }
 
   /// Blocks until the database is ready and everything is built. Throws Failure.
@@ -378,7 +374,7 @@ class Host {
     asio::co_spawn(loop_, api_->keep_records(), remember);
     asio::co_spawn(loop_, watch_settings(pools_.asking, own_), remember);
     asio::co_spawn(loop_,
-                   feed::keep_feed(loop_.get_executor(), connect_options(config_, cluster_),
+                   feed::keep_feed(loop_.get_executor(), database_.connect,
                                    std::chrono::days(config_.retention_changes_days)),
                    remember);
     if (cluster_) asio::co_spawn(loop_, keep_alive(*cluster_), remember);
@@ -442,16 +438,12 @@ class Host {
   }
 
   Task<void> open_database() {
-    vault::RootKeyring keyring = co_await prepare_database();
+    vault::RootKeyring keyring = co_await claim();
     vault_ = co_await vault::Vault::open(pools_.work, clock_, std::move(keyring));
   }
 
-  Task<vault::RootKeyring> prepare_database() {
+  Task<vault::RootKeyring> claim() {
     auto connection = co_await pools_.work.acquire();
-    co_await pg::require_safe_settings(*connection);
-    const pg::MigrationOutcome outcome = co_await pg::migrate(*connection, pg::migrations());
-    if (outcome.from != outcome.to)
-      log::info("database.migrated", {{"from", outcome.from}, {"to", outcome.to}});
     co_await feed::check_origin(*connection);
     auto names = co_await pg::server_names(*connection);
     co_await close_database(std::move(names), own_);
@@ -501,6 +493,7 @@ class Host {
   fetch::ClientOptions fetching_;
   fetch::OwnEndpoints own_;  ///< closed to connectors
   std::optional<pg::Cluster>& cluster_;
+  const PreparedDatabase database_;
   const BoundListeners bound_;
   SystemClock clock_;
   SystemEntropy entropy_;
@@ -558,7 +551,8 @@ int run_host(const wiring::Config& config, const std::function<void()>& wait_for
     cluster.emplace(expect(pg::Cluster::start(options)));
   }
   block_stop_signals();
-  Host host(config, std::move(fetching), cluster, bound);
+  PreparedDatabase database = prepare_database(config, cluster);
+  Host host(config, std::move(fetching), cluster, std::move(database), bound);
   host.start();
   host.run(wait_for_stop);
   return kExitOk;

@@ -4,10 +4,12 @@
 #include "feed/views.hpp"
 #include "link/rules.hpp"
 #include "model/own_entities.hpp"
+#include "pg/roles.hpp"
 #include "sync/deaths.hpp"
 #include "work/queue.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <array>
 #include <set>
@@ -336,6 +338,19 @@ Task<void> add_pauses(Call& call, Problems& problems) {
   }
 }
 
+/// Where whoever can send SQL as the host may do more than a host does.
+Task<void> add_rights(Call& call, Problems& problems) {
+  auto connection = co_await call.services.pool.acquire();
+  const auto too_many = co_await pg::rights_too_many(*connection);
+  if (too_many.empty()) co_return;
+  problems.add(problem_of(
+      "host", "", "database", "database.second_line_off",
+      fmt::format("the host's database role may more than a host needs: {}",
+                  fmt::join(too_many, "; ")),
+      "name a login without rights in database.url and the owner's in database.owner_url, and "
+      "start again; docs/operating/README.md has the statements"));
+}
+
 /// What this host itself cannot do: the database's disk is full, a connector's file is missing.
 Task<void> add_troubles(Call& call, Problems& problems) {
   constexpr std::string_view kConnection = "connection/";
@@ -390,6 +405,7 @@ Task<HttpResponse> list(Call& call) {
   co_await add_quarantine(call, problems);
   co_await add_catalogue(call, problems);
   co_await add_connectors(call, problems);
+  co_await add_rights(call, problems);
   json document;
   document["ok"] = problems.all.empty();
   document["truncated"] = problems.truncated;

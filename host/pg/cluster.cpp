@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <libpq-fe.h>
 #include <poll.h>
+#include <pwd.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -15,9 +16,12 @@
 #include <cstring>
 #include <fstream>
 #include <optional>
+#include <set>
+#include <sstream>
 
 #include "base/log.hpp"
 #include "pg/process.hpp"
+#include "pg/roles.hpp"
 #include "pg/service_user.hpp"
 
 namespace sluice::pg {
@@ -251,6 +255,48 @@ std::string configuration(const ClusterOptions& options, bool lz4) {
   return text;
 }
 
+std::string name_of_user(uid_t uid) {
+  const passwd* entry = ::getpwuid(uid);
+  return entry != nullptr ? entry->pw_name : std::to_string(uid);
+}
+
+std::string in_quotes(const std::string& name) { return '"' + name + '"'; }
+
+constexpr const char* kMap = "sluice_superuser";
+
+/// Before what initdb and people wrote: the superuser is whom the system says he is. initdb's rule
+/// lets everybody who reaches the socket (its directory is its owner's alone) be anybody.
+std::string entry_of_superuser(const std::string& superuser) {
+  return fmt::format(
+      "# Written by Sluice: its superuser comes in as root or as PostgreSQL's own user alone.\n"
+      "local all {0} peer map={1}\nlocal replication {0} peer map={1}\n",
+      in_quotes(superuser), kMap);
+}
+
+/// Who in the system is the superuser: root, as whom PostgreSQL runs, and who starts it.
+std::string names_of_superuser(const std::string& superuser,
+                               const std::optional<Identity>& identity) {
+  std::set<std::string> users = {"root", name_of_user(::geteuid())};
+  if (identity) users.insert(name_of_user(identity->uid));
+  std::string text;
+  for (const std::string& user : users)
+    text += fmt::format("{} {} {}\n", kMap, in_quotes(user), in_quotes(superuser));
+  return text;
+}
+
+std::string text_of(const fs::path& path) {
+  std::ifstream stream(path);
+  return {std::istreambuf_iterator<char>(stream), {}};
+}
+
+std::string without_lines_of(std::string_view first_word, const std::string& text) {
+  std::istringstream lines(text);
+  std::string line, kept;
+  while (std::getline(lines, line))
+    if (!line.starts_with(first_word)) kept += line + "\n";
+  return kept;
+}
+
 std::string conninfo_at(const fs::path& socket, const std::string& user,
                         const std::string& database) {
   return fmt::format("host={} port=5432 user={} dbname={}", quoted(socket.string()), quoted(user),
@@ -303,6 +349,20 @@ struct Server {
       return bad_directory(options.directory, "cannot put the new cluster there");
     }
     return {};
+  }
+
+  /// What people wrote into these files stays.
+  Result<void> close_superuser() const {
+    const fs::path names = options.directory / "pg_ident.conf";
+    auto named = write_file(
+        names,
+        without_lines_of(kMap, text_of(names)) + names_of_superuser(options.superuser, identity),
+        identity);
+    if (!named) return named;
+    const fs::path rules = options.directory / "pg_hba.conf";
+    const std::string before = text_of(rules);
+    if (before.find(kMap) != std::string::npos) return {};
+    return write_file(rules, entry_of_superuser(options.superuser) + before, identity);
   }
 
   // Not every build of PostgreSQL has it.
@@ -461,7 +521,7 @@ struct Cluster::State {
   Server server;
   Process process;
   Descriptor lock;
-  std::string conninfo;
+  std::string conninfo, app_conninfo;
   bool running = true;
 };
 
@@ -496,11 +556,15 @@ Result<Cluster> Cluster::start(ClusterOptions options) {
                             configuration(options, server.takes_lz4()), *identity);
   if (!written) return std::unexpected(written.error());
 
+  if (auto closed = server.close_superuser(); !closed) return std::unexpected(closed.error());
+
   fs::path socket_directory = options.socket_directory;
   auto process = bring_up(server, socket_directory);
   if (!process) return std::unexpected(process.error());
+  process->signal(SIGHUP);  // one that ran already has read the older rules
   auto state = std::make_unique<State>(std::move(server), std::move(*process), std::move(*lock));
   state->conninfo = state->server.conninfo(socket_directory, options.database);
+  state->app_conninfo = conninfo_at(socket_directory, kAppRole, options.database);
   const Server& kept = state->server;
   const std::string why =
       make_database(kept.conninfo(socket_directory, "postgres"), options.database);
@@ -544,6 +608,8 @@ Cluster::~Cluster() {
 }
 
 const std::string& Cluster::conninfo() const { return state_->conninfo; }
+
+const std::string& Cluster::app_conninfo() const { return state_->app_conninfo; }
 
 int Cluster::postmaster_pid() const { return state_->process.pid(); }
 

@@ -53,8 +53,11 @@ class Cluster {
   Cluster& operator=(Cluster&&) = delete;
   ~Cluster();
 
-  /// For libpq: host, dbname, user.
+  /// For libpq: host, dbname, user. As the superuser, whom the socket lets in by who we are in the
+  /// system: for migrations, and for roles.
   [[nodiscard]] const std::string& conninfo() const;
+  /// As kAppRole, who is there once settle_roles() has made it.
+  [[nodiscard]] const std::string& app_conninfo() const;
   [[nodiscard]] int postmaster_pid() const;
   /// False once the postmaster has ended: killed, or out of memory. Looks, and does not wait.
   [[nodiscard]] bool alive();

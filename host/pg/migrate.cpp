@@ -21,6 +21,10 @@ constexpr const char* kApplied =
     "SELECT version, name, checksum FROM sluice.schema_version ORDER BY version";
 constexpr const char* kRecord =
     "INSERT INTO sluice.schema_version (version, name, checksum) VALUES ($1, $2, $3)";
+// Whose the schema is to be, where there is none.
+constexpr const char* kMayMigrate =
+    "SELECT coalesce((SELECT pg_has_role(current_user, c.relowner, 'member') FROM pg_class c"
+    " WHERE c.oid = to_regclass('sluice.schema_version')), true)";
 constexpr const char* kDurability =
     "SELECT name, setting FROM pg_settings"
     " WHERE name IN ('fsync', 'full_page_writes', 'synchronous_commit') AND setting = 'off' ORDER "
@@ -153,6 +157,22 @@ Task<MigrationOutcome> migrate(Connection& connection, std::span<const Migration
     std::rethrow_exception(failure);
   }
   co_return outcome;
+}
+
+Task<bool> may_migrate(Connection& connection) {
+  const QueryResult rows = co_await connection.query(kMayMigrate);
+  co_return rows.get<bool>(0, 0);
+}
+
+Task<void> require_current(Connection& connection, std::span<const Migration> all) {
+  const QueryResult applied = co_await connection.query(kApplied);
+  const int version = require_known(applied, all);
+  if (version == static_cast<int>(all.size())) co_return;
+  refuse(ErrorKind::bad_input, "schema.too_old",
+         fmt::format("the database's schema is version {}, this program needs {}, and the role of "
+                     "database.url does not own it",
+                     version, all.size()),
+         "start one host with database.owner_url, the login that may change the schema");
 }
 
 Task<void> require_safe_settings(Connection& connection) {

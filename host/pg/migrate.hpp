@@ -36,6 +36,13 @@ struct MigrationOutcome {
 /// absent. A step may take kMigrationTimeout.
 Task<MigrationOutcome> migrate(Connection& connection, std::span<const Migration> all);
 
+/// Whether the connection's role owns the schema, or may make it where there is none.
+Task<bool> may_migrate(Connection& connection);
+
+/// For a role that may not: throws Failure(bad_input, "schema.too_old") where a migration is
+/// missing, and as migrate() does where the database is newer or another.
+Task<void> require_current(Connection& connection, std::span<const Migration> all);
+
 /// G11: reads fsync, full_page_writes, synchronous_commit. Throws Failure(bad_input,
 /// "database.unsafe_setting") that names each bad setting, its value and the value it must have.
 /// Every synchronous_commit but off waits for this server's disk, and is good.

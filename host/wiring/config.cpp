@@ -114,15 +114,17 @@ std::string set_workspace(Config& config, const Json& value) {
   return "a name of a-z, 0-9 and _ that begins with a letter, at most 63 long";
 }
 
-std::string set_database_url(Config& config, const Json& value) {
-  if (!value.is_string()) return "a PostgreSQL connection string";
-  const auto url = value.get<std::string>();
-  if (!url.empty() && !url.starts_with("postgres://") && !url.starts_with("postgresql://") &&
-      url.find('=') == std::string::npos) {
-    return "a PostgreSQL connection string such as postgresql://user@host/database";
-  }
-  config.database_url = url;
-  return {};
+auto connection_string(std::string Config::*member) {
+  return [member](Config& config, const Json& value) -> std::string {
+    if (!value.is_string()) return "a PostgreSQL connection string";
+    const auto url = value.get<std::string>();
+    if (!url.empty() && !url.starts_with("postgres://") && !url.starts_with("postgresql://") &&
+        url.find('=') == std::string::npos) {
+      return "a PostgreSQL connection string such as postgresql://user@host/database";
+    }
+    config.*member = url;
+    return {};
+  };
 }
 
 const std::vector<Setting>& settings_table() {
@@ -153,7 +155,11 @@ const std::vector<Setting>& settings_table() {
        number(&Config::watch_port, -1, 65535)},
       {{"database.url", "string", "(a private cluster)",
         "PostgreSQL 15 or newer to use instead of a private one"},
-       set_database_url},
+       connection_string(&Config::database_url)},
+      {{"database.owner_url", "string", "(none)",
+        "the same database by the login that owns it, used at the start alone; database.url is "
+        "then one with fewer rights"},
+       connection_string(&Config::database_owner_url)},
       {{"database.pool_size", "integer", "22",
         "connections of this host at most, by purpose: 4 leases, 10 work, 4 changes, 4 questions"},
        number(&Config::database_pool_size, 4, 500)},
@@ -267,7 +273,8 @@ Result<void> apply(Config& config, std::string_view key, const Json& value,
   if (wanted.empty()) return {};
   // A connection string may hold a password: say its type, not its text.
   const std::string found =
-      key == "database.url" && value.is_string() ? "another string" : value.dump();
+      (key == "database.url" || key == "database.owner_url") && value.is_string() ? "another string"
+                                                                                  : value.dump();
   return fail(ErrorKind::bad_input, "config.bad_value",
               fmt::format("{}: {} is {}, but must be {}", where, key, found, wanted),
               "Correct it and start again");
@@ -425,6 +432,12 @@ Result<Config> read_config(const std::filesystem::path& file,
     if (!applied) return std::unexpected(applied.error());
   }
   if (config.root_key_file.empty()) config.root_key_file = config.data_directory / "root.key";
+  if (!config.database_owner_url.empty() && config.database_url.empty()) {
+    return fail(
+        ErrorKind::bad_input, "config.bad_value",
+        "database.owner_url is set, and database.url is not",
+        "Name the login with fewer rights in database.url; a private cluster needs neither");
+  }
   if (auto listens = check_listeners(config); !listens) return std::unexpected(listens.error());
   return config;
 }
@@ -432,7 +445,7 @@ Result<Config> read_config(const std::filesystem::path& file,
 ExitCode exit_code(const Error& error) {
   const std::string_view code = error.code;
   if (code.starts_with("config.") || code == "database.unsafe_setting" ||
-      code.starts_with("schema."))
+      code == "database.row_security" || code.starts_with("schema."))
     return kExitConfig;
   if (code.starts_with("usage.")) return kExitUsage;
   if (code.starts_with("data_directory.") || code.starts_with("cluster.initdb") ||

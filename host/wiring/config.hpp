@@ -23,8 +23,9 @@ struct Config {
   std::string listen_tls_certificate, listen_tls_key;  ///< PEM files; both or none
   bool listen_insecure = false;  ///< in clear also where others than this machine can listen in
   std::string watch_address = "127.0.0.1";
-  std::int64_t watch_port = -1;  ///< of the listener without tokens; -1: none, 0: any free port
-  std::string database_url;      ///< empty: the private cluster in the data directory
+  std::int64_t watch_port = -1;    ///< of the listener without tokens; -1: none, 0: any free port
+  std::string database_url;        ///< empty: the private cluster in the data directory
+  std::string database_owner_url;  ///< the same one by its owner's login; empty: by database_url
   std::size_t database_pool_size = 22;
   std::vector<std::filesystem::path> connector_directories;
   std::vector<std::string> connector_owners;   ///< besides root and this host's user

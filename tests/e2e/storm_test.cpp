@@ -198,7 +198,8 @@ TEST_F(Storm, a_host_that_is_told_to_end_gives_back_the_lease_of_durable_work) {
   ASSERT_TRUE(eventually(std::chrono::seconds(20), [&] { return host_->count(waiting) < 20'000; }))
       << host_->log();
   host_->sql(
-      "create table public.given_back (name text, waiting bigint); create function "
+      "create table public.given_back (name text, waiting bigint); grant all on public.given_back "
+      "to sluice_app; create function "
       "public.witness() "
       "returns trigger language plpgsql as $$ begin insert into public.given_back select new.name, "
       "count(*) from sluice.work where state = 'waiting' and kind = 'keys.make'; return null; end "

@@ -17,6 +17,7 @@ using nlohmann::json;
 /// Each row of a connection that is written says by which host, and who had the lease just then.
 constexpr const char* kWitness = R"(
   create table public.written (who text, holder uuid, tab text, at timestamptz default clock_timestamp());
+  grant all on public.written to sluice_app;
   create function public.witness() returns trigger language plpgsql as $$
     begin
       insert into public.written (who, holder, tab)

@@ -209,7 +209,14 @@ void Host::start(const std::string& failpoints) {
     more.push_back("connectors.owners=[\"" + std::to_string(built_by.st_uid) + "\"]");
   }
   more.insert(more.end(), settings.begin(), settings.end());
-  if (!database.empty()) more.push_back("database.url=" + database);
+  if (!database.empty() && as_app) {
+    sql("do $$ begin create role sluice_app login; exception when duplicate_object or "
+        "unique_violation then null; end $$");
+    more.push_back("database.owner_url=" + database);
+    more.push_back("database.url=" + database + " user=sluice_app");
+  } else if (!database.empty()) {
+    more.push_back("database.url=" + database);
+  }
   for (const std::string& setting : more) {
     launch.arguments.emplace_back("--set");
     launch.arguments.push_back(setting);

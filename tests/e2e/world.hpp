@@ -47,6 +47,7 @@ class Host {
   std::vector<std::string> settings;
   /// Uses this database instead of a private cluster, from the next start on (libpq's words).
   std::string database;
+  bool as_app = true;  ///< there works as sluice_app, and `database` is its owner; else as that
   bool first_of_its_database = true;  ///< a host that comes later is given no token
   std::map<std::string, std::string> environment;
   std::string ca_file;  ///< who vouches for the host, where it speaks TLS

@@ -7,6 +7,7 @@
 #include <boost/asio/detached.hpp>
 
 #include "pg/migrate.hpp"
+#include "pg/roles.hpp"
 #include "support/pg_test_cluster.hpp"
 
 namespace sluice::testing {
@@ -63,7 +64,8 @@ std::string template_name() {
     for (const char c : migration.sql)
       hash = (hash ^ static_cast<std::uint8_t>(c)) * 1099511628211ull;
   }
-  return fmt::format("sluice_template_{:016x}", hash);
+  // And what was done with it besides: 1.
+  return fmt::format("sluice_template_1_{:016x}", hash);
 }
 
 // Made under another name and renamed when it is complete.
@@ -77,6 +79,8 @@ std::string migrated_template() {
   const auto work = [](Executor executor, pg::ConnectOptions options) -> Task<void> {
     const auto connection = co_await pg::Connection::connect(executor, options);
     co_await pg::migrate(*connection, pg::migrations());
+    const auto denied = co_await pg::settle_roles(*connection, pg::kAppRole, pg::AppLogin::make);
+    if (!denied.empty()) throw std::runtime_error("the test cluster's role may not: " + denied[0]);
   };
   on_server(fresh, work);
   // The server counts our connection until its process is gone.
@@ -105,29 +109,56 @@ void PgTest::SetUp() {
                              : migrated.empty()       ? migrated_template()
                                                       : migrated;
   execute(fmt::format("CREATE DATABASE {} TEMPLATE {}", name_, source));
+  // A copy of a database has not its grants.
+  if (kind_ == Database::migrated) {
+    execute(
+        fmt::format("GRANT CREATE, CONNECT, TEMPORARY ON DATABASE {} TO {}", name_, pg::kAppRole));
+  }
 }
 
 void PgTest::TearDown() {
   if (pool_) pool_->close();
+  if (superuser_pool_) superuser_pool_->close();
   io_.reset();  // destroys what still waits
   pool_.reset();
+  superuser_pool_.reset();
   if (!name_.empty()) execute(fmt::format("DROP DATABASE IF EXISTS {} WITH (FORCE)", name_));
 }
 
 pg::Pool& PgTest::pool() {
   if (!pool_) {
     pg::PoolOptions options;
-    options.connect.conninfo = conninfo();
+    options.connect.conninfo = kind_ == Database::migrated ? app_conninfo() : conninfo();
     options.size_max = 8;
     pool_ = std::make_unique<pg::Pool>(executor(), std::move(options));
   }
   return *pool_;
 }
 
+pg::Pool& PgTest::superuser_pool() {
+  if (!superuser_pool_) {
+    pg::PoolOptions options;
+    options.connect.conninfo = conninfo();
+    options.size_max = 2;
+    superuser_pool_ = std::make_unique<pg::Pool>(executor(), std::move(options));
+  }
+  return *superuser_pool_;
+}
+
 std::unique_ptr<pg::Connection> PgTest::connect() {
   pg::ConnectOptions options;
   options.conninfo = conninfo();
   return run(pg::Connection::connect(executor(), std::move(options)));
+}
+
+std::unique_ptr<pg::Connection> PgTest::connect_as_app() {
+  pg::ConnectOptions options;
+  options.conninfo = app_conninfo();
+  return run(pg::Connection::connect(executor(), std::move(options)));
+}
+
+std::string PgTest::app_conninfo() const {
+  return fmt::format("{} user={}", conninfo(), pg::kAppRole);
 }
 
 std::string PgTest::conninfo() const { return conninfo_of(name_); }

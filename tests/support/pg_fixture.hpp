@@ -48,12 +48,18 @@ class PgTest : public ::testing::Test {
 
   asio::io_context& io() { return *io_; }
   Executor executor() { return io_->get_executor(); }
-  /// Of this test's database; opened when first used, at most 8 connections.
+  /// Of this test's database; opened when first used, at most 8 connections. As the role that a
+  /// host works as (pg::kAppRole), so that a statement which lacks a right fails here; of an empty
+  /// database as superuser.
   pg::Pool& pool();
-  /// A connection beside the pool.
+  /// The same as superuser: for what no host does.
+  pg::Pool& superuser_pool();
+  /// A connection beside the pools, as superuser.
   std::unique_ptr<pg::Connection> connect();
+  std::unique_ptr<pg::Connection> connect_as_app();
   /// For libpq: this test's database, as superuser.
   [[nodiscard]] std::string conninfo() const;
+  [[nodiscard]] std::string app_conninfo() const;
   [[nodiscard]] const std::string& database_name() const { return name_; }
 
   /// Runs the loop until the task has ended and returns or throws what it did. Throws
@@ -109,7 +115,7 @@ class PgTest : public ::testing::Test {
   Database kind_;
   std::string name_;
   std::unique_ptr<asio::io_context> io_;
-  std::unique_ptr<pg::Pool> pool_;
+  std::unique_ptr<pg::Pool> pool_, superuser_pool_;
 };
 
 }  // namespace sluice::testing

@@ -181,9 +181,13 @@ TEST_F(EntitiesTest, APageOfLargeEntitiesEndsWhereItIsFull) {
 
 TEST_F(EntitiesTest, APageOfLargeOwnEntitiesEndsWhereItIsFull) {
   const std::string type = std::to_string(catalog_->find("customer")->id.value);
-  sql("insert into sluice.own_entity (workspace_id, type_id, data) select {w}, " + type +
+  // By the pool: each connection has ids of its own in hand, and these come behind the first.
+  const std::string large =
+      "insert into sluice.own_entity (workspace_id, type_id, data) select " +
+      std::to_string(workspace_.value) + ", " + type +
       ", jsonb_build_object('email', n || '@large', 'info', repeat('i', 1000000)) from "
-      "generate_series(1, 9) n");
+      "generate_series(1, 9) n";
+  run(pool().query(large));
   ListQuery query;
   const auto first = run(list_entities(pool(), catalog_, "customer", query));
   ASSERT_TRUE(first) << first.error().describe();

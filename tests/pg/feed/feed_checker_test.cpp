@@ -44,7 +44,8 @@ class FeedCheckerTest : public sluice::testing::FeedWorld {
         script(fmt::format("create table thing (id bigint primary key, value bigint not null);"
                            "insert into thing select n, 0 from generate_series(1, {}) n;"
                            "create table checkpoint (writer int primary key, n bigint not null);"
-                           "insert into checkpoint select n, 0 from generate_series(0, {}) n",
+                           "insert into checkpoint select n, 0 from generate_series(0, {}) n;"
+                           "grant all on thing, checkpoint to sluice_app",
                            kEntities, kWriters)));
   }
 
@@ -96,7 +97,7 @@ class FeedCheckerTest : public sluice::testing::FeedWorld {
 
   pg::ConnectOptions options() {
     pg::ConnectOptions options;
-    options.conninfo = conninfo();
+    options.conninfo = app_conninfo();
     return options;
   }
   void start(Task<void> task) {

@@ -62,7 +62,7 @@ class FeedHeadTest : public sluice::testing::FeedWorld {
   /// As a host does it.
   void look_after_the_feed() {
     pg::ConnectOptions options;
-    options.conninfo = conninfo();
+    options.conninfo = app_conninfo();
     upkeep_.spawn(keep_feed(executor(), options, std::chrono::days(0), kPatience));
   }
   void begin_write(std::string email) {
@@ -111,7 +111,7 @@ class FeedHeadTest : public sluice::testing::FeedWorld {
   /// Holds the head, by whatever this statement does, longer than anybody has patience for.
   void expect_left_alone(const std::string& statement) {
     look_after_the_feed();
-    auto holder = connect();
+    auto holder = connect_as_app();
     const int backend = backend_of(*holder);
     run(holder->query("begin"));
     run(holder->query(statement));
@@ -132,7 +132,7 @@ class FeedHeadTest : public sluice::testing::FeedWorld {
 };
 
 TEST_F(FeedHeadTest, AHostThatFrozeInMidPipelineIsEndedByWhoeverHasWaitedForIt) {
-  FrozenHost frozen(conninfo());
+  FrozenHost frozen(app_conninfo());
   ASSERT_TRUE(run_until_true([&] {
     return number(fmt::format("select count(*) from pg_stat_activity where pid = {} and state = "
                               "'active' and wait_event = 'ClientRead'",
@@ -152,7 +152,7 @@ TEST_F(FeedHeadTest, AHostThatFrozeInMidPipelineIsEndedByWhoeverHasWaitedForIt) 
 }
 
 TEST_F(FeedHeadTest, AHostAllOfWhoseConnectionsWaitAtTheHeadGoesOnAsWell) {
-  auto frozen = connect();
+  auto frozen = connect_as_app();
   const int backend = backend_of(*frozen);
   run(frozen->query("begin"));
   run(frozen->query("select 1 from sluice.feed_head for update"));
@@ -166,7 +166,7 @@ TEST_F(FeedHeadTest, AHostAllOfWhoseConnectionsWaitAtTheHeadGoesOnAsWell) {
 
 TEST_F(FeedHeadTest, AHolderThatIsWaitedForLessIsLeftAlone) {
   look_after_the_feed();
-  auto holder = connect();
+  auto holder = connect_as_app();
   for (int n = 0; n < 4; ++n) {  // in all longer than anybody has patience for
     run(holder->query("begin"));
     run(holder->query("select 1 from sluice.feed_head for update"));
@@ -180,7 +180,7 @@ TEST_F(FeedHeadTest, AHolderThatIsWaitedForLessIsLeftAlone) {
 
 TEST_F(FeedHeadTest, AHolderThatWorksIsLeftAlone) {
   look_after_the_feed();
-  auto holder = connect();
+  auto holder = connect_as_app();
   bool worked = false;
   run(holder->query("begin"));
   run(holder->query("select 1 from sluice.feed_head for update"));

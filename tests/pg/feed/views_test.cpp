@@ -258,7 +258,7 @@ TEST_F(ViewsTest, GrantsCommentsAndOwnershipOutliveAViewThatIsMadeAgain) {
 
 TEST_F(ViewsTest, AViewOfSomebodyUnderOurNameStaysAndIsNamed) {
   sql("create schema acme; create view acme.customer as select 1 as one");
-  sql("comment on schema acme is 'sluice workspace {w}'");
+  sql("comment on schema acme is 'sluice workspace {w}'; alter schema acme owner to sluice_app");
   EXPECT_EQ(refresh(), "views.name_taken");
   EXPECT_EQ(text("select one from acme.customer"), "1");
   EXPECT_EQ(text("select count(*) from acme.acme_customer"), "0");
@@ -762,6 +762,7 @@ TEST_F(ViewsTest, ReferencesComeBehindTheColumnsOfAnOlderViewAndNoGrantOrDependa
   sql("drop view acme.acme_invoice; create view acme.acme_invoice as select e.id, e.external_id, "
       "c.name as connection_name, e.number, e.customer collate \"C\" as customer from "
       "vendor.acme_invoice e left join sluice.connection c on c.connection_id = e.connection_id;"
+      "alter view acme.acme_invoice owner to sluice_app;"
       "update sluice.sql_view set hash = 'older' where name = 'acme_invoice';"
       "create schema bi; create view bi.v as select number, customer from acme.acme_invoice;"
       "grant select on acme.acme_invoice to " +

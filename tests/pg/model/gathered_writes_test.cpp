@@ -216,8 +216,8 @@ TEST_F(GatheredWritesTest, SixteenWritersNeedAFewCommits) {
 
 TEST_F(GatheredWritesTest, OneThatTheDatabaseRefusesHasItsOwnErrorAndTheOthersAreWritten) {
   run(
-      pool().query("alter table sluice.own_entity add constraint no_thirteen check "
-                   "((data->>'code') is distinct from '13')"));
+      superuser_pool().query("alter table sluice.own_entity add constraint no_thirteen check "
+                             "((data->>'code') is distinct from '13')"));
   for (int n = 0; n < 16; ++n) begin(customer(n));
   ASSERT_TRUE(all_answered());
   for (std::size_t n = 0; n < answers_.size(); ++n) {
@@ -290,12 +290,12 @@ TEST_F(GatheredWritesTest, WhenTheirSessionEndsBeforeTheCommitAllAreWrittenByAno
 }
 
 TEST_F(GatheredWritesTest, WhenTheAnswerToTheirCommitIsLostEachIsToldThatItIsInDoubt) {
-  run(pool().query(
+  run(superuser_pool().query(
       "create function end_me() returns trigger language plpgsql as $$ begin perform "
       "pg_terminate_backend(pg_backend_pid()); perform pg_sleep(1); return null; end $$"));
-  run(
-      pool().query("create constraint trigger at_commit after insert on sluice.own_entity "
-                   "deferrable initially deferred for each row execute function end_me()"));
+  run(superuser_pool().query(
+      "create constraint trigger at_commit after insert on sluice.own_entity "
+      "deferrable initially deferred for each row execute function end_me()"));
   for (int n = 0; n < 4; ++n) begin(customer(n));
   ASSERT_TRUE(all_answered());
   for (const Answer& answer : answers_) EXPECT_EQ(answer.code, "pg.unknown_outcome");

@@ -140,6 +140,8 @@ constexpr NotRun kNotRun[] = {
     {"connections_insert", "23514", kChecked},
     {"deaths_count_for_file", "23514", kChecked},
     {"deaths_hold_file", "23514", kChecked},
+    {"feed/view_refresh.cpp kIndexOwnText", "P0001", "no index of own texts is called so"},
+    {"feed/view_refresh.cpp kOpenToView", "P0001", "no table that views read is called so"},
     {"feed_forget_partition", "42P01", "no part of the feed is called so"},
     {"fence_guard", "22012", kStops},
     {"ingest_refetch", "23514", kChecked},
@@ -191,9 +193,18 @@ class PlansTest : public sluice::testing::FeedWorld {
     FeedWorld::TearDown();
   }
 
+  /// With the rights of the role that a host works as: a statement that lacks one cannot be
+  /// planned.
+  std::unique_ptr<pg::Connection> as_host(std::string_view before = "select 1") {
+    auto connection = connect();
+    run(connection->query(before));
+    run(connection->query("set role sluice_app"));
+    return connection;
+  }
+
   /// The catalogue stays (the planner does not look at it); everything that FeedWorld wrote goes.
   Task<void> empty() {
-    auto lease = co_await pool().acquire();
+    auto lease = co_await superuser_pool().acquire();
     const auto rows = co_await lease->query(
         "select string_agg(format('%I.%I', schemaname, tablename), ', ') from pg_tables "
         "where schemaname in ('sluice', 'vendor') and tablename <> 'migration'");
@@ -501,7 +512,7 @@ class PlansTest : public sluice::testing::FeedWorld {
 };
 
 TEST_F(PlansTest, EveryStatementOfTheHostIsPlannedAsIndexLookupsOnly) {
-  connection_ = connect();
+  connection_ = as_host();
   ASSERT_EQ(
       text("select count(*) from pg_statistic s join pg_class c on c.oid = s.starelid join "
            "pg_namespace n on n.oid = c.relnamespace where n.nspname in ('sluice', 'vendor')"),
@@ -538,7 +549,7 @@ TEST_F(PlansTest, EveryStatementOfTheHostIsPlannedAsIndexLookupsOnly) {
 
 /// Statements that are made for a type, from the functions that make them.
 TEST_F(PlansTest, StatementsThatAreMadeForATypeAreIndexLookupsToo) {
-  connection_ = connect();
+  connection_ = as_host();
   bool filled = false;
   for (const Made& one : made_for_types()) {
     // Those that are not prepared are planned for the tables as they are, which have rows then,
@@ -556,10 +567,9 @@ TEST_F(PlansTest, StatementsThatAreMadeForATypeAreIndexLookupsToo) {
 /// have there. Both with the plan that was made while the tables were empty, and with the one for
 /// full tables without statistics.
 TEST_F(PlansTest, NoStatementReadsWhatOthersHave) {
-  connection_ = connect();
-  keep_unanalysed();
   // Rows of the samples' workspace refer to what is not there.
-  run(connection_->query("set session_replication_role = replica"));
+  connection_ = as_host("set session_replication_role = replica");
+  keep_unanalysed();
   std::vector<Made> all;
   for (const SourceStatement& one : statements_of_host(SLUICE_SOURCE_DIR).found) {
     const bool skipped =
@@ -643,7 +653,7 @@ TEST_F(PlansTest, NoStatementReadsWhatOthersHave) {
 /// In the order of the positions as the index has them, whatever month it is: a plan that was made
 /// while a month was empty, and that sorts, would be kept until the month is full.
 TEST_F(PlansTest, TheFeedIsReadAndAppendedToInTheOrderOfItsIndex) {
-  connection_ = connect();
+  connection_ = as_host();
   std::vector<std::pair<std::string, std::string>> asked;
   for (const SourceStatement& statement : statements_of_host(SLUICE_SOURCE_DIR).found) {
     if (statement.name.starts_with("feed_read")) asked.emplace_back(statement.name, statement.sql);
@@ -684,7 +694,7 @@ TEST_F(PlansTest, TheFeedIsReadAndAppendedToInTheOrderOfItsIndex) {
 
 /// The judge itself, on plans that must not pass.
 TEST_F(PlansTest, ScansAreRecognised) {
-  connection_ = connect();
+  connection_ = as_host();
   const auto faults = [&](const char* sql) {
     const auto found = run(plan(*connection_, sql));
     return fmt::format("{}", fmt::join(found, ", "));

@@ -23,7 +23,7 @@ class DueTest : public sluice::testing::PgTest {
   }
 
   Task<void> script(std::string sql) {
-    auto connection = co_await pool().acquire();
+    auto connection = co_await superuser_pool().acquire();
     co_await connection->script(sql);
   }
 

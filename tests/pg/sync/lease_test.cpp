@@ -224,7 +224,7 @@ TEST_F(LeaseTest, a_row_that_is_being_taken_holds_up_no_renewal_of_the_others) {
   Leases mine(pool(), clock, options_, holder(1));
   const auto taken = acquire(mine, "taken");
   const auto other = acquire(mine, "other");
-  auto taker = connect();
+  auto taker = connect_as_app();
   run(taker->query("begin"));
   run(taker->query("select 1 from sluice.lease_hold where name = 'taken' for update"));
   run(
@@ -248,9 +248,11 @@ class TakingOver : public LeaseTest {
     options_.ttl = std::chrono::seconds(30);
     frozen_ = std::make_unique<Leases>(pool(), clock_, options_, holder(1));
     next_ = std::make_unique<Leases>(pool(), system_, options_, holder(2));
-    run(pool().query("create table public.written (by text)"));
+    run(
+        connect()->script("create table public.written (by text); grant all on public.written to "
+                          "sluice_app"));
     grant_ = *acquire(*frozen_);
-    connection_ = connect();
+    connection_ = connect_as_app();
     fenced_ = std::make_unique<pg::Fenced>(*connection_, grant_);
     run(fenced_->query(std::string("insert into public.written values ('frozen')")));
   }

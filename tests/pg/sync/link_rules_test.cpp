@@ -165,9 +165,9 @@ TEST_F(LinkRules, no_link_is_missed_and_none_is_left_wherever_a_host_dies) {
       for (int commits = 1; commits <= 4; ++commits) {
         for (const bool old_catalog : {true, false}) {
           for (const bool resolver_first : {true, false}) {
-            run(
-                pool().query("truncate sluice.link, sluice.link_rule, sluice.link_key, "
-                             "sluice.link_queue, sluice.own_entity, sluice.work cascade"));
+            run(superuser_pool().query(
+                "truncate sluice.link, sluice.link_rule, sluice.link_key, "
+                "sluice.link_queue, sluice.own_entity, sluice.work cascade"));
             HostParts first(pool()), second(pool());
             if (what != "made") {
               EXPECT_TRUE(run(make_rule(pool(), WorkspaceId(1), rule(), "t")));
@@ -243,7 +243,7 @@ TEST_F(LinkRules, at_any_statement_of_the_resolver_a_former_holder_writes_nothin
   ASSERT_TRUE(run(make_rule(pool(), WorkspaceId(1), rule(), "t")));
   HostParts host(pool());
   Stop stop;
-  stop.conninfo = conninfo();
+  stop.conninfo = app_conninfo();
   stop.workspace = WorkspaceId(1);
   stop.lease = "link";
   stop.everything =
@@ -304,7 +304,7 @@ TEST_F(LinkRules, links_of_a_rule_that_is_switched_off_go_and_none_is_left_by_a_
   const int count = is_long ? 1'000'000 : 30'000;
   ASSERT_TRUE(run(make_rule(pool(), WorkspaceId(1), rule(), "t")));
   // As they are without statistics: autoanalyze is told to stay away.
-  run(pool().query("alter table sluice.link set (autovacuum_enabled = off)"));
+  run(superuser_pool().query("alter table sluice.link set (autovacuum_enabled = off)"));
   run(pool().query(
       fmt::format("insert into sluice.link (workspace_id, rule_id, source_id, source_type_id, "
                   "state, target_id, target_type_id, kind) select 1, r.rule_id, n, 1, 'linked', "
@@ -636,7 +636,7 @@ TEST_F(StoppedWork, at_any_statement_of_durable_work_a_former_holder_writes_noth
   put("test.stumbles", "");
   put("test.recurs", "");
   Stop stop;
-  stop.conninfo = conninfo();
+  stop.conninfo = app_conninfo();
   stop.workspace = workspace_;
   stop.lease = "work";
   stop.everything = kEverything;

@@ -527,7 +527,7 @@ TEST_F(Stopped, before_or_after_any_statement_of_its_life_a_former_holder_writes
     SCOPED_TRACE(passages[at] + ", passage " + std::to_string(at));
     stopped_at.insert(passages[at]);
     begin_anew();
-    NextHost next(conninfo());
+    NextHost next(app_conninfo());
     std::string at_takeover;
     std::size_t passed = 0;
     std::string ended_with;

@@ -329,7 +329,7 @@ TEST_F(StatesTest, ids_of_what_is_still_to_be_compared_are_not_forgotten) {
     for (const int enumeration : {7, 8}) {
       SCOPED_TRACE(fmt::format("{} of {}", to_string(from), enumeration));
       set(fmt::format("reconcile = '{}', enumeration = {}", to_string(from), enumeration));
-      run(pool().query("truncate sluice.seen"));
+      run(superuser_pool().query("truncate sluice.seen"));
       run(pool().query(
           "insert into sluice.seen (workspace_id, connection_id, stream, enumeration, type, "
           "hashes) values (1, 1, 'people', 7, 'person', '{1}')"));

@@ -69,7 +69,7 @@ class VaultTest : public testing::PgTest {
   /// One statement, or several with ';' between them.
   void sql(const std::string& text) {
     std::istringstream statements(text);
-    for (std::string one; std::getline(statements, one, ';');) run(pool().query(one));
+    for (std::string one; std::getline(statements, one, ';');) run(superuser_pool().query(one));
   }
   std::string scalar(const std::string& statement) {
     const auto rows = run(pool().query(statement));
@@ -134,12 +134,12 @@ class VaultTest : public testing::PgTest {
   /// Every row of every table of ours, as text.
   std::string dump() {
     std::string all;
-    const auto tables =
-        run(pool().query("SELECT schemaname || '.' || tablename FROM pg_tables"
-                         " WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"));
+    const auto tables = run(
+        superuser_pool().query("SELECT schemaname || '.' || tablename FROM pg_tables"
+                               " WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"));
     for (int i = 0; i < tables.rows(); ++i) {
-      const auto rows =
-          run(pool().query("SELECT t::text FROM " + std::string(tables.text(i, 0)) + " t"));
+      const auto rows = run(
+          superuser_pool().query("SELECT t::text FROM " + std::string(tables.text(i, 0)) + " t"));
       for (int row = 0; row < rows.rows(); ++row) all += std::string(rows.text(row, 0)) + "\n";
     }
     return all;
@@ -641,8 +641,9 @@ TEST_F(VaultTest, OneUpdateOfAnyColumnOpensNothingThatItShouldNot) {
       said = "refused";  // by the table itself
     }
     EXPECT_EQ(said, column.told);
-    if (said != "refused" && said != "vault.root_key.mismatch")
+    if (said != "refused" && said != "vault.root_key.mismatch") {
       EXPECT_EQ(told(*open_with(root_)), column.told) << "by a host that has just started";
+    }
     sql("DELETE FROM sluice.secret; DELETE FROM sluice.data_key;"
         "INSERT INTO sluice.data_key SELECT * FROM public.now_key;"
         "INSERT INTO sluice.secret SELECT * FROM public.now_secret");
@@ -969,9 +970,9 @@ TEST_F(VaultTest, ManyPromotionsAtOnceDoNotStarveEachOther) {
 
 TEST_F(VaultTest, ACommitThatTheServerDiedInIsLookedUp) {
   put("api_key", "one");
-  run(
-      pool().query("CREATE FUNCTION public.die() RETURNS trigger LANGUAGE plpgsql AS"
-                   " 'BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END'"));
+  run(superuser_pool().query(
+      "CREATE FUNCTION public.die() RETURNS trigger LANGUAGE plpgsql AS"
+      " 'BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END'"));
   sql("CREATE CONSTRAINT TRIGGER die AFTER INSERT ON sluice.secret DEFERRABLE INITIALLY DEFERRED"
       " FOR EACH ROW EXECUTE FUNCTION public.die()");
   const Error error = error_of([&] { put("api_key", "two"); });

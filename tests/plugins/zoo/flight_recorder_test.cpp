@@ -191,7 +191,9 @@ TEST_F(FlightRecorderTest, a_death_is_kept_under_its_id_until_it_is_forgotten_an
     ASSERT_EQ(recorder->left_behind().deaths.size(), 1U);
     const RecordedDeath& death = recorder->left_behind().deaths.front();
     EXPECT_EQ(death.how, "quick_exit");
-    if (look > 0) EXPECT_EQ(death.id, id);
+    if (look > 0) {
+      EXPECT_EQ(death.id, id);
+    }
     id = death.id;
   }
   open()->forget_left_behind();

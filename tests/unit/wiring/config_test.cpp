@@ -100,10 +100,20 @@ INSTANTIATE_TEST_SUITE_P(
     [](const auto& crash) { return std::string(crash.param.name); });
 
 TEST_F(ConfigFile, a_connection_string_that_is_refused_is_not_quoted) {
-  const auto config = read_config({}, {}, {"database.url=hunter2"});
-  ASSERT_FALSE(config);
-  EXPECT_EQ(config.error().describe().find("hunter2"), std::string::npos)
-      << config.error().describe();
+  for (const char* setting : {"database.url=hunter2", "database.owner_url=hunter2"}) {
+    const auto config = read_config({}, {}, {setting});
+    ASSERT_FALSE(config);
+    EXPECT_EQ(config.error().describe().find("hunter2"), std::string::npos)
+        << config.error().describe();
+  }
+}
+
+TEST_F(ConfigFile, an_owner_of_a_private_database_is_refused) {
+  const std::string owner = "database.owner_url=postgresql://sluice_dba@db/sluice";
+  const auto alone = read_config({}, {}, {owner});
+  ASSERT_FALSE(alone);
+  EXPECT_EQ(alone.error().code, "config.bad_value");
+  EXPECT_TRUE(read_config({}, {}, {owner, "database.url=postgresql://sluice_app@db/sluice"}));
 }
 
 TEST_F(ConfigFile, an_unknown_variable_of_ours_is_refused_like_an_unknown_key) {

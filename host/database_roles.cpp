@@ -1,0 +1,110 @@
+#include "database_roles.hpp"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "base/log.hpp"
+#include "pg/migrate.hpp"
+#include "pg/roles.hpp"
+#include "pg/server_endpoints.hpp"
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/use_future.hpp>
+
+namespace sluice {
+namespace {
+
+constexpr const char* kWhatToDo =
+    "name a login without rights in database.url, and the present one in database.owner_url; "
+    "docs/operating/README.md has the statements";
+
+pg::ConnectOptions options_for(const std::string& conninfo) {
+  pg::ConnectOptions options;
+  options.conninfo = conninfo;
+  options.application_name = "sluiced";
+  return options;
+}
+
+Task<std::unique_ptr<pg::Connection>> connected(const std::string& conninfo) {
+  const auto executor = co_await asio::this_coro::executor;
+  pg::ConnectOptions options = options_for(conninfo);
+  auto connection = co_await pg::Connection::connect(executor, std::move(options));
+  co_return connection;
+}
+
+/// As the owner, or as who is all there is.
+Task<void> bring_up_to_date(pg::Connection& connection) {
+  co_await pg::require_safe_settings(connection);
+  const bool may = co_await pg::may_migrate(connection);
+  if (!may) {
+    co_await pg::require_current(connection, pg::migrations());
+    co_return;
+  }
+  const pg::MigrationOutcome outcome = co_await pg::migrate(connection, pg::migrations());
+  if (outcome.from != outcome.to)
+    log::info("database.migrated", {{"from", outcome.from}, {"to", outcome.to}});
+}
+
+/// Whether the role of the pools has got what it needs.
+Task<bool> give_rights(pg::Connection& owner, std::string app, pg::AppLogin login) {
+  const std::string me = co_await pg::session_role(owner);
+  if (me == app) co_return true;
+  const auto missing = co_await pg::settle_roles(owner, app, login);
+  if (missing.empty()) co_return true;
+  log::warning(
+      "database.roles_missing",
+      {{"owner", me},
+       {"role", app},
+       {"statements", fmt::format("{}", fmt::join(missing, "; "))},
+       {"do", "run them as a superuser and start again; until then all is done as owner"}});
+  co_return false;
+}
+
+Task<void> look_at_rights(const std::string& conninfo) {
+  const auto connection = co_await connected(conninfo);
+  co_await pg::require_all_rows(*connection);
+  const auto too_many = co_await pg::rights_too_many(*connection);
+  if (too_many.empty()) co_return;
+  const std::string me = co_await pg::session_role(*connection);
+  log::warning(
+      "database.second_line_off",
+      {{"role", me}, {"because", fmt::format("{}", fmt::join(too_many, "; "))}, {"do", kWhatToDo}});
+}
+
+Task<PreparedDatabase> prepare(const wiring::Config& config, const pg::Cluster* cluster) {
+  std::string owner = cluster != nullptr ? cluster->conninfo() : config.database_owner_url;
+  std::string app = cluster != nullptr ? cluster->app_conninfo() : config.database_url;
+  PreparedDatabase prepared;
+  const bool alone = owner.empty();
+  const auto connection = co_await connected(alone ? app : owner);
+  co_await bring_up_to_date(*connection);
+  if (!alone) {
+    auto names = co_await pg::server_names(*connection);
+    prepared.endpoints = co_await pg::server_endpoints(std::move(names));
+    std::string name = pg::kAppRole;
+    if (cluster == nullptr) {
+      const auto as_app = co_await connected(app);
+      name = co_await pg::session_role(*as_app);
+    }
+    const pg::AppLogin login = cluster != nullptr ? pg::AppLogin::make : pg::AppLogin::is_there;
+    const bool given = co_await give_rights(*connection, std::move(name), login);
+    if (!given) app = owner;
+  }
+  co_await look_at_rights(app);
+  prepared.connect = options_for(app);
+  co_return prepared;
+}
+
+}  // namespace
+
+PreparedDatabase prepare_database(const wiring::Config& config,
+                                  const std::optional<pg::Cluster>& cluster) {
+  asio::io_context loop(1);
+  auto prepared =
+      asio::co_spawn(loop, prepare(config, cluster ? &*cluster : nullptr), asio::use_future);
+  loop.run();
+  return prepared.get();
+}
+
+}  // namespace sluice

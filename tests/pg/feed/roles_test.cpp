@@ -1,0 +1,418 @@
+// What the role that a host works as, and who was given a workspace's views, may not: each by name.
+#include "pg/roles.hpp"
+
+#include <gmock/gmock.h>
+#include <unistd.h>
+
+#include "feed/upkeep.hpp"
+#include "feed/views.hpp"
+#include "pg/error.hpp"
+#include "pg/feed/world.hpp"
+#include "pg/migrate.hpp"
+
+namespace sluice::feed {
+namespace {
+
+using ::testing::Contains;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+constexpr const char* kDenied = "42501";
+constexpr const char* kRaised = "P0001";
+
+/// The SQLSTATE that a statement ends with; "" when it is done.
+template <class Test>
+std::string state_of(Test& test, pg::Connection& connection, const std::string& sql) {
+  std::string state;
+  try {
+    test.run(connection.script(sql));
+  } catch (const pg::QueryError& error) {
+    state = error.sqlstate();
+  }
+  if (connection.in_transaction()) test.run(connection.query("rollback"));
+  return state;
+}
+
+class RolesTest : public sluice::testing::FeedWorld {
+ public:
+  using FeedWorld::run;
+
+ protected:
+  void SetUp() override {
+    // Roles are the server's, and other tests have workspaces, too.
+    static int count = 0;
+    PgTest::SetUp();
+    first_ = 1'000'000 + 1'000 * std::int64_t{::getpid()} + 10 * ++count;
+    sql_alone(
+        fmt::format("alter table sluice.workspace alter workspace_id restart with {}", first_));
+    run(build());
+    customer("cus_1", "a@x");
+    own("a@x");
+    refresh(workspace_, "acme");
+    reader_ = "sluice_reader_w" + std::to_string(workspace_.value);
+  }
+  void TearDown() override {
+    person_.reset();
+    app_.reset();
+    if (!login_.empty()) sql("drop owned by " + login_ + "; drop role " + login_);
+    for (int n = 0; n < 3; ++n) {
+      const std::string drop = text(
+          fmt::format("select coalesce(string_agg(format('drop owned by %1$I cascade; drop role "
+                      "%1$I', rolname), ';'), 'select 1') from pg_roles where rolname ~ "
+                      "'^sluice_(view|reader)_w{}(_|$)'",
+                      first_ + n));
+      sql_alone(drop);
+    }
+    FeedWorld::TearDown();
+  }
+  void sql_alone(const std::string& statements) { run(script(statements)); }
+  Task<std::vector<StaleView>> refresh_task(WorkspaceId workspace, std::string name) {
+    auto lease = co_await pool().acquire();
+    const auto catalog = co_await model::load_catalog(*lease, workspace);
+    co_return co_await refresh_views(*lease, *catalog, std::move(name));
+  }
+  void refresh(WorkspaceId workspace, const std::string& name) {
+    for (const StaleView& stale : run(refresh_task(workspace, name)))
+      ADD_FAILURE() << stale.name << " " << stale.error.describe();
+  }
+  pg::Connection& app() {
+    if (!app_) app_ = connect_as_app();
+    return *app_;
+  }
+  /// Somebody who was granted the workspace's reader.
+  pg::Connection& person() {
+    if (!person_) {
+      login_ = "person_" + database_name();
+      sql(fmt::format("create role {0} login; grant {1} to {0}", login_, reader_));
+      pg::ConnectOptions options;
+      options.conninfo = conninfo() + " user=" + login_;
+      person_ = run(pg::Connection::connect(executor(), std::move(options)));
+    }
+    return *person_;
+  }
+
+  std::int64_t first_ = 0;  ///< workspace's id
+  std::string reader_, login_;
+  std::unique_ptr<pg::Connection> app_, person_;
+};
+
+TEST_F(RolesTest, the_hosts_role_is_refused_what_no_host_does) {
+  const std::string owner = "sluice_view_w" + std::to_string(workspace_.value);
+  const std::string statements[] = {
+      // The server's machine.
+      "copy (select 1) to program 'true'", "copy (select 1) to '/tmp/sluice_roles_test'",
+      "select pg_read_file('/etc/passwd')", "select pg_ls_dir('/')",
+      "select lo_import('/etc/passwd')", "alter system set fsync = off",
+      "create function public.f() returns void language c as 'libc', 'abort'",
+      "create function acme.f(text) returns int language internal as 'textoctetlen'",
+      // Other roles.
+      "create role another_one", "alter role sluice_app superuser",
+      "alter role sluice_app createrole", "alter role postgres password 'x'", "set role postgres",
+      "set session authorization postgres", "set role sluice_owner", "set role sluice_roles",
+      "grant sluice_owner to sluice_app", "grant pg_execute_server_program to sluice_app",
+      "drop role " + reader_, "grant " + reader_ + " to sluice_app", "set role " + reader_,
+      // The core.
+      "create table sluice.mine (a int)", "alter table sluice.secret add column a int",
+      "drop table sluice.audit", "truncate sluice.audit", "drop schema sluice cascade",
+      "alter table sluice.secret disable trigger all",
+      "alter table sluice.workspace disable trigger begin_feed",
+      "drop trigger begin_feed on sluice.workspace",
+      "create trigger mine after insert on sluice.secret execute function sluice.begin_feed()",
+      "create policy mine on sluice.secret using (true)",
+      "drop policy " + owner + " on sluice.connection",
+      "alter policy " + owner + " on sluice.connection using (true)",
+      "alter table sluice.connection disable row level security",
+      "create index on sluice.secret (workspace_id)", "drop function sluice.begin_feed() cascade",
+      "alter function sluice.make_reader_role(bigint) security invoker",
+      "create or replace function sluice.fresh_generation() returns bigint language sql as "
+      "'select 1::bigint'",
+      "insert into sluice.schema_version (version, name, checksum) values (9999, 'x', 'x')",
+      "select * from sluice.change_later", "select setval('sluice.entity_id', 1)",
+      "set session_replication_role = replica"};
+  for (const std::string& sql : statements) EXPECT_EQ(state_of(*this, app(), sql), kDenied) << sql;
+  EXPECT_THAT(run(pg::rights_too_many(app())), IsEmpty());
+}
+
+TEST_F(RolesTest, who_reads_a_workspace_reads_its_views_and_nothing_else) {
+  const auto other = run(
+      pool().query("insert into sluice.workspace (name) values ('other') returning workspace_id"));
+  refresh(other.get<WorkspaceId>(0, 0), "other");
+  for (const char* view : {"acme_customer", "acme_invoice", "customer", "link", "change"})
+    EXPECT_EQ(state_of(*this, person(), fmt::format("select * from acme.{}", view)), "") << view;
+  EXPECT_EQ(run(person().query("select * from acme.acme_customer")).rows(), 1);
+  const std::string owner = "sluice_view_w" + std::to_string(workspace_.value);
+  const std::string statements[] = {"select * from other.change",
+                                    "select * from other.link",
+                                    "select * from sluice.secret",
+                                    "select * from sluice.connection",
+                                    "select * from vendor.acme_customer",
+                                    "select * from sluice.own_entity",
+                                    "delete from acme.customer",
+                                    "create table acme.mine ()",
+                                    "create view acme.mine as select 1",
+                                    "drop view acme.customer",
+                                    "set role " + owner,
+                                    "set role sluice_app",
+                                    "copy (select 1) to program 'true'",
+                                    "select pg_read_file('/etc/passwd')",
+                                    "select lo_import('/etc/passwd')",
+                                    "alter table sluice.secret disable trigger all",
+                                    "select sluice.make_reader_role(1)",
+                                    "select sluice.make_view_role(1, 0)",
+                                    "select sluice.open_to_view('connection', 1, 0)",
+                                    "select sluice.index_own_text('own_entity_at_x', 'x')",
+                                    "select sluice.ensure_change_partitions(2)"};
+  for (const std::string& sql : statements)
+    EXPECT_EQ(state_of(*this, person(), sql), kDenied) << sql;
+}
+
+TEST_F(RolesTest, a_view_that_comes_later_is_its_readers_too_and_what_people_granted_stays) {
+  person();
+  sql("grant select on acme.customer to " + login_ +
+      "; alter table vendor.acme_customer add "
+      "segment text; insert into sluice.attribute (workspace_id, type_id, name, type, position) "
+      "select workspace_id, type_id, 'segment', 'text', 90 from sluice.entity_type where name = "
+      "'acme.customer'");
+  refresh(workspace_, "acme");
+  EXPECT_EQ(state_of(*this, person(), "select segment from acme.acme_customer"), "");
+  sql("revoke " + reader_ + " from " + login_ + "; grant usage on schema acme to " + login_);
+  EXPECT_EQ(state_of(*this, person(), "select segment from acme.acme_customer"), kDenied);
+  EXPECT_EQ(state_of(*this, person(), "select email from acme.customer"), "");
+}
+
+// Roles are the server's: what was granted for another database must not open this one.
+TEST_F(RolesTest, a_reader_of_another_database_gets_nothing_here) {
+  const auto made = run(
+      pool().query("insert into sluice.workspace (name) values ('third') returning workspace_id"));
+  const auto third = made.get<WorkspaceId>(0, 0);
+  const std::string theirs = "sluice_reader_w" + std::to_string(third.value);
+  const std::string mark = fmt::format(
+      "comment on role {} is 'sluice reader of workspace {} in "
+      "database ",
+      theirs, third.value);
+  const std::string opened = fmt::format(
+      "select has_schema_privilege('{0}', 'third', 'usage'), has_table_privilege('{0}', "
+      "'third.change', 'select')",
+      theirs);
+  sql("create role " + theirs + "; " + mark + "postgres'");
+  refresh(third, "third");
+  EXPECT_EQ(text(opened), "f|f");
+  sql("comment on role " + theirs + " is null");  // somebody's own
+  refresh(third, "third");
+  EXPECT_EQ(text(opened), "f|f");
+  person();
+  sql(mark + "that_is_gone'; grant " + theirs + " to " + login_);
+  refresh(third, "third");
+  EXPECT_EQ(text(opened), "f|f") << "somebody was granted it for that one";
+  sql("revoke " + theirs + " from " + login_);
+  refresh(third, "third");
+  EXPECT_EQ(text(opened), "t|t");
+}
+
+TEST_F(RolesTest, a_table_of_ones_own_deceives_no_function_of_the_owner) {
+  // Under the name of a table of the server, which the function reads as its owner.
+  const std::string trap =
+      "create function pg_temp.heard() returns oid language plpgsql as $f$ begin raise exception "
+      "'run as %', current_user using errcode = 'ZZ001'; end $f$; create temp view pg_inherits as "
+      "select pg_temp.heard() as inhrelid, pg_temp.heard() as inhparent offset 0; grant all on "
+      "pg_temp.pg_inherits to public";
+  EXPECT_EQ(state_of(*this, app(), trap), "");
+  const std::string forget = "select sluice.forget_change_partition('sluice.secret')";
+  EXPECT_EQ(state_of(*this, app(), forget), kRaised);
+  sql("alter function sluice.forget_change_partition(regclass) set search_path = ''");
+  EXPECT_EQ(state_of(*this, app(), forget), "ZZ001") << "the trap is none";
+  EXPECT_EQ(text("select to_regclass('sluice.secret') is not null"), "t");
+  const std::string w = std::to_string(workspace_.value);
+  for (const std::string& sql : {"select sluice.open_to_view('secret', " + w + ", 0)",
+                                 "select sluice.open_to_view('own_entity', " + w + ", 0)",
+                                 "select sluice.open_to_view(null, " + w + ", 0)",
+                                 std::string("select sluice.make_view_role(999, 0)"),
+                                 std::string("select sluice.make_reader_role(999)"),
+                                 std::string("select sluice.index_own_text('secret_pkey', 'x')")})
+    EXPECT_EQ(state_of(*this, app(), sql), kRaised) << sql;
+}
+
+// Each would take its table for itself, at every refresh.
+TEST_F(RolesTest, policies_that_stand_are_left_as_they_are) {
+  const std::string policies =
+      "select count(*), string_agg(p.oid::text, ' ' order by p.oid) from pg_policy p";
+  const std::string before = text(policies);
+  EXPECT_THAT(before, ::testing::Not(::testing::StartsWith("0|")));
+  refresh(workspace_, "acme");
+  EXPECT_EQ(text(policies), before);
+}
+
+TEST_F(RolesTest, a_role_whose_rows_are_hidden_is_refused_instead_of_believed) {
+  person();
+  try {
+    run(pg::require_all_rows(person()));
+    FAIL() << "was believed";
+  } catch (const Failure& failure) {
+    EXPECT_EQ(failure.error().code, "database.row_security");
+    EXPECT_THAT(failure.error().describe(), HasSubstr("alter role \"" + login_ + "\" bypassrls"));
+  }
+  run(pg::require_all_rows(app()));
+}
+
+class RoleUpgrade : public sluice::testing::PgTest {
+ public:
+  RoleUpgrade() : PgTest(Database::empty) {}
+  using PgTest::run;
+
+ protected:
+  void TearDown() override {
+    others_.clear();
+    for (const std::string& role : roles_) {
+      run(connect()->script(fmt::format(
+          "reassign owned by {0} to postgres; drop owned by {0}; drop role {0}", role)));
+    }
+    PgTest::TearDown();
+  }
+  /// A login of this test's own.
+  std::string role(const std::string& word) {
+    std::string name = word + "_" + database_name();
+    run(connect()->script("create role " + name + " login"));
+    roles_.push_back(name);
+    return name;
+  }
+  pg::Connection& as(const std::string& role) {
+    pg::ConnectOptions options;
+    options.conninfo = conninfo() + " user=" + role;
+    others_.push_back(run(pg::Connection::connect(executor(), std::move(options))));
+    return *others_.back();
+  }
+  std::string text(const std::string& query) {
+    const auto rows = run(pool().query(query));
+    return rows.empty() || rows.is_null(0, 0) ? "" : std::string(rows.text(0, 0));
+  }
+  /// Whose the things in schemas sluice and vendor are.
+  std::string owners() {
+    return text(
+        "select string_agg(distinct n.nspname || ' ' || pg_get_userbyid(c.relowner), ', ' order by "
+        "n.nspname || ' ' || pg_get_userbyid(c.relowner)) from pg_class c join pg_namespace n on "
+        "n.oid = c.relnamespace where n.nspname in ('sluice', 'vendor', 'acme')");
+  }
+  /// As a host of before left it: everything is the one role's.
+  void older(pg::Connection& connection) {
+    run(pg::migrate(connection, pg::migrations().first(28)));
+    run(connection.script(
+        "insert into sluice.workspace (name) values ('acme'); create table vendor.acme_thing (a "
+        "int); create schema acme; comment on schema acme is 'sluice workspace 1'; create view "
+        "acme.thing as select 1 as one; insert into sluice.sql_view (workspace_id, name, hash) "
+        "values (1, 'thing', 'x'); create view acme.theirs as select 2 as two; create view "
+        "acme.older as select 3 as three; comment on view acme.older is 'sluice "
+        "0123456789abcdef'"));
+  }
+
+  std::vector<std::unique_ptr<pg::Connection>> others_;
+  std::vector<std::string> roles_;
+};
+
+TEST_F(RoleUpgrade, what_one_role_owned_is_handed_over_by_a_superuser) {
+  const auto owner = connect();
+  older(*owner);
+  EXPECT_EQ(owners(), "acme postgres, sluice postgres, vendor postgres");
+  run(pg::migrate(*owner, pg::migrations()));
+  EXPECT_THAT(run(pg::settle_roles(*owner, pg::kAppRole, pg::AppLogin::make)), IsEmpty());
+  EXPECT_EQ(owners(), "acme postgres, acme sluice_app, sluice sluice_owner, vendor sluice_app");
+  EXPECT_EQ(text("select pg_get_userbyid(relowner) from pg_class where oid = "
+                 "'acme.theirs'::regclass"),
+            "postgres")
+      << "somebody's own";
+  EXPECT_EQ(text("select string_agg(relname, ' ' order by relname) from pg_class where relowner = "
+                 "'sluice_app'::regrole and relnamespace = 'acme'::regnamespace"),
+            "older thing")
+      << "one of before 0007 says in its comment that it is ours";
+  pg::Connection& app = as(pg::kAppRole);
+  EXPECT_THAT(run(pg::rights_too_many(app)), IsEmpty());
+  EXPECT_EQ(state_of(*this, app, "insert into sluice.workspace (name) values ('b')"), "");
+  EXPECT_EQ(state_of(*this, app, "alter table vendor.acme_thing add b int"), "");
+  EXPECT_EQ(state_of(*this, app, "create index concurrently on vendor.acme_thing (a)"), "");
+  EXPECT_EQ(state_of(*this, app, "create or replace view acme.thing as select 1 as one, 2 as two"),
+            "");
+  run(ensure_partitions(app, 6));
+  EXPECT_EQ(owners(), "acme postgres, acme sluice_app, sluice sluice_owner, vendor sluice_app")
+      << "a month that the host asked for is the owner's";
+}
+
+TEST_F(RoleUpgrade, where_nothing_is_missing_nothing_is_written_or_waited_for) {
+  const auto owner = connect();
+  run(pg::migrate(*owner, pg::migrations()));
+  run(pg::settle_roles(*owner, pg::kAppRole, pg::AppLogin::make));
+  const auto holder = connect();
+  run(holder->query("begin"));
+  run(holder->query("select * from sluice.workspace, sluice.secret"));
+  const std::string rows = "select sum(xmin::text::bigint) from pg_class";
+  const std::string before = text(rows);
+  EXPECT_THAT(run(pg::settle_roles(*owner, pg::kAppRole, pg::AppLogin::make)), IsEmpty());
+  EXPECT_EQ(text(rows), before);
+}
+
+TEST_F(RoleUpgrade, an_owner_without_the_right_is_told_the_statements_and_changes_nothing) {
+  const std::string plain = role("plain_owner");
+  const std::string app = role("plain_app");
+  run(pool().query("alter database " + database_name() + " owner to " + plain));
+  pg::Connection& owner = as(plain);
+  older(owner);
+  run(pg::migrate(owner, pg::migrations()));
+  const auto missing = run(pg::settle_roles(owner, app, pg::AppLogin::is_there));
+  EXPECT_THAT(missing, Contains(fmt::format("grant {} to {}", app, plain)));
+  EXPECT_EQ(owners(), fmt::format("acme {0}, sluice {0}, vendor {0}", plain)) << "as before";
+  EXPECT_THAT(run(pg::rights_too_many(as(plain))),
+              ElementsAre("it owns the tables of schema sluice"));
+  EXPECT_EQ(text(fmt::format("select has_table_privilege('{}', 'sluice.secret', 'select')", app)),
+            "f");
+
+  // Somebody who may runs them.
+  for (const std::string& sql : missing)
+    if (sql.starts_with("grant " + app)) run(pool().query(sql));
+  EXPECT_THAT(run(pg::settle_roles(owner, app, pg::AppLogin::is_there)), IsEmpty());
+  EXPECT_EQ(owners(), fmt::format("acme {1}, acme {0}, sluice {0}, vendor {1}", plain, app))
+      << "acme.theirs is nobody's of us";
+  EXPECT_THAT(run(pg::rights_too_many(as(app))), IsEmpty());
+  EXPECT_EQ(state_of(*this, as(app), "drop table sluice.audit"), kDenied);
+  EXPECT_EQ(state_of(*this, as(app), "insert into sluice.workspace (name) values ('b')"), "");
+  run(pg::require_all_rows(as(app)));
+  run(pg::require_current(as(app), pg::migrations()));
+  EXPECT_FALSE(run(pg::may_migrate(as(app))));
+  EXPECT_TRUE(run(pg::may_migrate(owner)));
+}
+
+TEST_F(RoleUpgrade, a_host_that_may_not_migrate_says_who_may) {
+  const auto owner = connect();
+  older(*owner);
+  const std::string app = role("plain_app");
+  run(pool().query("grant usage on schema sluice to " + app));
+  run(pool().query("grant select on sluice.schema_version to " + app));
+  try {
+    run(pg::require_current(as(app), pg::migrations()));
+    FAIL() << "went on with an older schema";
+  } catch (const Failure& failure) {
+    EXPECT_EQ(failure.error().code, "schema.too_old");
+    EXPECT_THAT(failure.error().describe(), HasSubstr("database.owner_url"));
+  }
+}
+
+TEST_F(RoleUpgrade, many_hosts_may_begin_at_once) {
+  const auto first = connect();
+  run(pg::migrate(*first, pg::migrations()));
+  const std::string app = role("crowd_app");
+  std::vector<std::unique_ptr<pg::Connection>> connections;
+  for (int i = 0; i < 6; ++i) connections.push_back(connect());
+  int ended = 0;
+  for (const auto& connection : connections) {
+    asio::co_spawn(io(), pg::settle_roles(*connection, app, pg::AppLogin::is_there),
+                   [&](std::exception_ptr error, const std::vector<std::string>& missing) {
+                     EXPECT_FALSE(error);
+                     EXPECT_THAT(missing, IsEmpty());
+                     ++ended;
+                   });
+  }
+  ASSERT_TRUE(run_until_true([&] { return ended == 6; }));
+  EXPECT_EQ(owners(), "sluice sluice_owner");
+  EXPECT_THAT(run(pg::rights_too_many(*first)), ElementsAre("it is a superuser"));
+}
+
+}  // namespace
+}  // namespace sluice::feed
