@@ -258,12 +258,12 @@ class Connections {
   /// A connector that does not come back from a CHECK is not to be run again by itself: all of the
   /// connection is held, as with a CHECK that the engine makes (confirm_account).
   Task<void> hold_given_up(const LoadedConnection& connection, const Result<CheckOutcome>& outcome);
-  /// New values beside those in use, for where `connection` leads. Error: connection.unknown when
-  /// it was deleted meanwhile.
   /// Why the value in use is not opened for where the connection leads; null when it is, or when
   /// there is none.
   Task<std::optional<Error>> leads_elsewhere(const LoadedConnection& connection,
                                              std::string secret);
+  /// New values beside those in use, for where `connection` leads. Error: connection.unknown when
+  /// it was deleted meanwhile.
   Task<Result<std::vector<vault::SecretInfo>>> stage(const LoadedConnection& connection,
                                                      SecretValues secrets);
   /// Refuses an answer from another account, or in another mode, than the connection holds data of.

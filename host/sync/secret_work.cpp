@@ -55,7 +55,8 @@ class TidySecrets final : public work::Kind {
       co_return;
     }
     for (const auto& [whose, name] : names) {
-      vault::Purpose purpose = co_await leads_to(connection, item.workspace, whose, name);
+      vault::Purpose purpose =
+          co_await purpose_by_manifest(connection, item.workspace, whose, name);
       const bool all =
           co_await vault_.seal_anew(fenced, item.workspace, whose, name, std::move(purpose));
       if (all) continue;
@@ -70,8 +71,8 @@ class TidySecrets final : public work::Kind {
 
   /// Where the connection leads as it is set up; by its manifest alone, so that any host can say
   /// it.
-  static Task<vault::Purpose> leads_to(pg::Connection& connection, WorkspaceId workspace,
-                                       ConnectionId whose, std::string name) {
+  static Task<vault::Purpose> purpose_by_manifest(pg::Connection& connection, WorkspaceId workspace,
+                                                  ConnectionId whose, std::string name) {
     const auto leads = co_await connection.query(kLeads, pg::Params(workspace, whose));
     if (leads.empty()) co_return vault::Purpose::of_use("workspace");
     const auto manifest = contract::parse_manifest(leads.text(0, 2));
