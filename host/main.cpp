@@ -157,11 +157,17 @@ Task<vault::RootKeyring> claim_database(pg::Connection& connection, const wiring
   co_return keyring;
 }
 
-/// Where the database answers, which no connector may reach. Its names may lead elsewhere later.
-Task<void> close_database(std::vector<pg::ServerName> names, fetch::OwnEndpoints& own) {
-  const auto endpoints = co_await pg::server_endpoints(std::move(names));
+/// No connector may reach these.
+void close_database(const std::vector<asio::ip::tcp::endpoint>& endpoints,
+                    fetch::OwnEndpoints& own) {
   for (const auto& endpoint : endpoints)
     own.add_server("this host's database", endpoint.address(), endpoint.port());
+}
+
+/// Where the database answers. Its names may lead elsewhere later.
+Task<void> close_database(std::vector<pg::ServerName> names, fetch::OwnEndpoints& own) {
+  const auto endpoints = co_await pg::server_endpoints(std::move(names));
+  close_database(endpoints, own);
 }
 
 /// Gives the connection back before any name is looked up.
@@ -267,8 +273,7 @@ class Host {
         bound_(bound),
         pools_(loop_.get_executor(), database_.connect, config.database_pool_size) {
     fetching_.curl.own = &own_;
-    for (const auto& endpoint : database_.endpoints)
-      own_.add_server("this host's database", endpoint.address(), endpoint.port());
+    close_database(database_.endpoints, own_);
   }
 
   /// Blocks until the database is ready and everything is built. Throws Failure.

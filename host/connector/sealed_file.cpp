@@ -9,7 +9,7 @@
 #include <system_error>
 #include <utility>
 
-#include "connector/descriptor.hpp"
+#include "base/descriptor.hpp"
 
 namespace sluice::connector {
 namespace {

@@ -11,8 +11,8 @@
 #include <system_error>
 #include <utility>
 
+#include "base/descriptor.hpp"
 #include "base/log.hpp"
-#include "connector/descriptor.hpp"
 #include "connector/owners.hpp"
 
 namespace sluice::connector {

@@ -21,6 +21,8 @@
 #include <string_view>
 #include <utility>
 
+#include "base/descriptor.hpp"
+
 namespace sluice::wiring {
 namespace {
 
@@ -36,20 +38,6 @@ constexpr std::size_t kKeptNamedMax = 20;
 constexpr int kDepthMax = 32;
 /// Keys stay in memory also when they are not root's any more.
 constexpr rlim_t kLockedBytes = 64u << 20;
-
-class Descriptor {
- public:
-  explicit Descriptor(int number) : number_(number) {}
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  ~Descriptor() {
-    if (number_ >= 0) ::close(number_);
-  }
-  [[nodiscard]] int get() const { return number_; }
-
- private:
-  int number_;
-};
 
 std::unexpected<Error> unusable(const fs::path& path, const char* what) {
   return fail(ErrorKind::bad_input, "data_directory.unusable",

@@ -52,6 +52,15 @@ class Roles : public World {
       if (one.at("code") == "database.second_line_off") return one.at("what");
     return "";
   }
+  /// Starts the host, and lets it read three customers.
+  void read_three() {
+    start_fake(3);
+    host_->start();
+    connect();
+    ASSERT_TRUE(eventually(std::chrono::seconds(30), [&] {
+      return host_->sql("select count(*) from acme.stripe_customer") == "3";
+    })) << host_->log();
+  }
   bool logged(const std::string& text) { return host_->log().find(text) != std::string::npos; }
 
   std::optional<pg::Cluster> cluster_;
@@ -59,12 +68,7 @@ class Roles : public World {
 };
 
 TEST_F(Roles, in_its_own_database_a_host_is_no_superuser_and_owns_no_table_of_the_core) {
-  start_fake(3);
-  host_->start();
-  connect();
-  ASSERT_TRUE(eventually(std::chrono::seconds(30), [&] {
-    return host_->sql("select count(*) from acme.stripe_customer") == "3";
-  })) << host_->log();
+  ASSERT_NO_FATAL_FAILURE(read_three());
   EXPECT_EQ(host_->sql(kWho), "sluice_app");
   EXPECT_EQ(
       host_->sql("select rolsuper or rolcreaterole or rolcreatedb from pg_roles where rolname "
@@ -86,12 +90,7 @@ TEST_F(Roles, in_its_own_database_a_host_is_no_superuser_and_owns_no_table_of_th
 }
 
 TEST_F(Roles, a_private_database_of_before_is_handed_over_at_the_first_start) {
-  start_fake(3);
-  host_->start();
-  connect();
-  ASSERT_TRUE(eventually(std::chrono::seconds(30), [&] {
-    return host_->sql("select count(*) from acme.stripe_customer") == "3";
-  }));
+  ASSERT_NO_FATAL_FAILURE(read_three());
   host_->stop();
   const fs::path data = directory_ / "data";
   {

@@ -7,7 +7,7 @@
 
 #include "base/bytes.hpp"
 
-namespace sluice::connector {
+namespace sluice {
 
 /// Closes it.
 class Descriptor {
@@ -36,4 +36,4 @@ inline bool write_all(int fd, ByteView content) {
   return true;
 }
 
-}  // namespace sluice::connector
+}  // namespace sluice
