@@ -78,6 +78,43 @@ TEST_F(SdkRecord, the_wrong_kind_is_passed_on_as_it_is_for_the_host_to_judge) {
   EXPECT_EQ(find(large, 4)->kind, SLUICE_INT64) << "a second beyond the year 9999 is no timestamp";
 }
 
+SLUICE_FIELDS(kCore, {"z", As::json, 2}, {"on", As::boolean, 3});
+SLUICE_FIELDS(kNested, {"x", As::text, 0}, {"y", As::decimal, 1}, {"core", kCore});
+SLUICE_FIELDS(kOuter, {"nested", kNested}, {"name", As::text, 4});
+
+/// No attribute takes what it is given here, so that the host puts the record aside by their names.
+TEST_F(SdkRecord, what_should_be_an_object_and_is_none_is_given_to_all_that_would_stand_in_it) {
+  for (const char* odd : {"[]", R"("")", R"("text")", "0", "1.5", "false", R"([ {"x": "1"} ])"}) {
+    record_.begin(0, "id");
+    map_object(record_, kOuter,
+               document_.parse(std::string(R"({"name":"n","nested":)") + odd + "}"));
+    view_ = record_.view();
+    ASSERT_EQ(view_.value_count, 5U) << odd;
+    for (const std::uint32_t attribute : {0U, 1U, 3U})
+      EXPECT_EQ(find(view_, attribute)->kind, SLUICE_JSON) << odd << " " << attribute;
+    EXPECT_EQ(find(view_, 2)->kind, SLUICE_RAW) << "JSON takes whatever is JSON: " << odd;
+    EXPECT_EQ(text_of(0), odd[0] == '[' && odd[1] != ']' ? R"([{"x":"1"}])" : odd);
+    EXPECT_EQ(text_of(4), "n");
+  }
+}
+
+TEST_F(SdkRecord, an_object_that_is_mapped_by_hand_is_looked_at_the_same_way) {
+  const json::Value root = document_.parse(R"({"list":[],"null":null})");
+  record_.begin(0, "id");
+  map_object(record_, kNested, root["list"]);
+  view_ = record_.view();
+  ASSERT_EQ(view_.value_count, 4U);
+  EXPECT_EQ(find(view_, 0)->kind, SLUICE_JSON);
+  record_.begin(0, "id");
+  map_object(record_, kNested, root["null"]);
+  view_ = record_.view();
+  ASSERT_EQ(view_.value_count, 4U);
+  EXPECT_EQ(find(view_, 0)->kind, SLUICE_NULL);
+  record_.begin(0, "id");
+  map_object(record_, kNested, root["absent"]);
+  EXPECT_EQ(record_.view().value_count, 0U) << "what is absent stays as it is in the store";
+}
+
 TEST_F(SdkRecord, an_attribute_set_twice_keeps_the_later_value) {
   record_.begin(0, "id");
   record_.text(3, "first");

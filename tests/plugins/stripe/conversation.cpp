@@ -113,7 +113,10 @@ void take(Outcome& outcome, contract::StepOutput& output) {
   }
   for (const auto& notice : output.page.notices)
     keep(outcome, outcome.notices, notice.type, notice.external_id);
-  for (const auto& rejected : output.page.rejected) outcome.rejected.push_back(rejected.code);
+  for (const auto& rejected : output.page.rejected) {
+    outcome.rejected.push_back(rejected.code);
+    outcome.reasons.push_back(rejected.reason);
+  }
   if (output.checkpoint) {
     outcome.checkpoints.push_back(*output.checkpoint);
     outcome.before.push_back(outcome.puts);

@@ -45,6 +45,7 @@ struct Outcome {
   std::unordered_map<std::string, std::map<std::string, std::string>> discovered;
   std::set<std::string> whole;        ///< "type id" whose last record said all its properties
   std::vector<std::string> rejected;  ///< codes
+  std::vector<std::string> reasons;   ///< of them, in their order
   std::vector<std::string> checkpoints;
   /// How many records and notices there were when checkpoint i was written.
   std::vector<std::size_t> before;

@@ -246,6 +246,31 @@ TEST(StripeHostile, an_object_or_a_child_without_an_id_costs_itself_and_not_its_
   }
 }
 
+/// An empty list for an empty object, a text for none: what lies in it would be left out in
+/// silence.
+TEST(StripeHostile, a_part_that_should_be_an_object_and_is_none_puts_its_record_aside_by_name) {
+  for (const std::string odd : {"[]", R"("")", "0", R"([{"city":"Rome"}])"}) {
+    const Outcome outcome = converse(
+        reading("customers"),
+        [&](const std::string& target) {
+          Answer answer;
+          answer.body = R"({"has_more":false,"data":[]})";
+          if (target.find("test_clock") != std::string::npos) return answer;
+          answer.body =
+              R"({"has_more":false,"data":[{"id":"cus_2","object":"customer","created":2,"address":)" +
+              odd + R"(},{"id":"cus_1","object":"customer","created":1,"address":null}]})";
+          return answer;
+        },
+        kNow, 2'000);
+    EXPECT_EQ(outcome.broken, "");
+    EXPECT_TRUE(outcome.done) << odd;
+    EXPECT_EQ(outcome.records.count("customer cus_1"), 1u) << odd;
+    EXPECT_EQ(outcome.records.count("customer cus_2"), 0u) << odd;
+    ASSERT_EQ(outcome.rejected, std::vector<std::string>{"record.wrong_kind"}) << odd;
+    EXPECT_EQ(outcome.reasons[0], "attribute 'address_city' is text, but the record has json");
+  }
+}
+
 TEST(StripeHostile, a_page_without_any_id_that_promises_more_cannot_be_continued) {
   const Outcome outcome = converse(
       reading("coupons"),

@@ -260,7 +260,7 @@ enum class As : std::uint8_t {
   date,          ///< string -> date
   json,          ///< anything, compact
   reference,     ///< an id, or an object that has one under "id" -> text
-  fields,        ///< an object whose members are fields in turn; null sets them all to null
+  fields,        ///< an object whose members are fields in turn; see map_object()
 };
 
 struct Fields;
@@ -310,8 +310,7 @@ consteval std::array<Field, N> sorted_fields(std::array<Field, N> rows) {
   return value.is_object() ? value["id"].text() : value.text();
 }
 
-namespace detail {
-
+/// What the mapping names is null, as if null stood in the object's place.
 inline void set_null(Record& record, const Fields& fields) {
   for (std::size_t i = 0; i < fields.count; ++i) {
     if (fields.rows[i].as == As::fields) {
@@ -322,16 +321,30 @@ inline void set_null(Record& record, const Fields& fields) {
   }
 }
 
+namespace detail {
+
+/// Each attribute gets `json` as a kind that it does not take: JSON, and bytes where it is JSON.
+inline void set_odd(Record& record, const Fields& fields, std::string_view json) {
+  for (std::size_t i = 0; i < fields.count; ++i) {
+    const Field& field = fields.rows[i];
+    if (field.as == As::fields) {
+      set_odd(record, *field.inner, json);
+    } else if (field.as == As::json) {
+      record.raw(field.attribute, json);
+    } else {
+      record.json(field.attribute, json);
+    }
+  }
+}
+
 }  // namespace detail
 
 inline void map_object(Record& record, const Fields& fields, const json::Value& object);
 
 inline void map_value(Record& record, const Field& field, const json::Value& value) {
   const std::uint32_t attribute = field.attribute;
-  if (value.is_null()) {
-    if (field.as == As::fields) return detail::set_null(record, *field.inner);
-    return record.null(attribute);
-  }
+  if (field.as == As::fields) return map_object(record, *field.inner, value);
+  if (value.is_null()) return record.null(attribute);
   switch (field.as) {
     case As::text:
       if (value.is_string()) return record.text(attribute, value.text());
@@ -373,15 +386,25 @@ inline void map_value(Record& record, const Field& field, const json::Value& val
       if (value["id"].is_string()) return record.text(attribute, value["id"].text());
       break;
     case As::fields:
-      if (value.is_object()) return map_object(record, *field.inner, value);
-      return;
+      break;
   }
   record.natural(attribute, value);
 }
 
 /// Every member that the mapping names becomes a value; the others are passed over. A member that
-/// is not there leaves its attribute out of the record, hence as it is in the store.
+/// is not there leaves its attribute out of the record, hence as it is in the store; so does an
+/// object that is not there. Null instead of the object sets all of them to null. Anything else, an
+/// empty list or text too, is given to each of them as what it does not take: the host puts the
+/// record aside and names the first. Where a vendor writes `[]` for none, leave the row out of the
+/// mapping and say so yourself:
+///   const json::Value address = one["address"];
+///   if (address.is_array()) set_null(record(), kAddress);
+///   else map_object(record(), kAddress, address);
 inline void map_object(Record& record, const Fields& fields, const json::Value& object) {
+  if (object.is_null()) return set_null(record, fields);
+  if (object.exists() && !object.is_object()) {
+    return detail::set_odd(record, fields, object.compact(record.scratch()));
+  }
   std::size_t next = 0;  // vendors mostly keep one order: look there first
   for (const json::Value::Member member : object.members()) {
     if (next >= fields.count || fields.rows[next].key != member.name) {
