@@ -42,13 +42,17 @@ class Acme final : public Connector {
       if (!after.empty()) target.add("after", after);
       Reply reply = co_await get(target.text());
       if (reply.status() != 200) throw failure_of(reply, "Acme");
-      for (const json::Value one : reply.json()["people"].items()) {
+      // list() and cursor() throw where the answer is not what Acme promises: a page that cannot be
+      // read is neither empty nor the last one.
+      const json::Value page = reply.json();
+      const json::Value::Items people = page.list("people");
+      const auto next = page.cursor("next", after);
+      for (const json::Value one : people) {
         fill(one);
         co_await emit(record());
       }
-      const std::string_view next = reply.json()["next"].text();
-      if (next.empty() || next == after) co_return;
-      after = next;
+      if (!next) co_return;
+      after = *next;
       co_await checkpoint(after);
     }
   }

@@ -5,6 +5,7 @@
 
 #include <cstring>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace {
@@ -42,7 +43,10 @@ class SdkSession : public testing::Test {
       self(ctx).targets_.push_back(text(r->target));
       return self(ctx).stop_requests_ ? SLUICE_STOP : SLUICE_OK;
     };
-    sink_.checkpoint = [](void*, sluice_bytes) -> sluice_status { return SLUICE_OK; };
+    sink_.checkpoint = [](void* ctx, sluice_bytes c) -> sluice_status {
+      self(ctx).checkpoints_.push_back(text(c));
+      return SLUICE_OK;
+    };
     sink_.fail = [](void* ctx, const sluice_failure* f) -> sluice_status {
       self(ctx).failure_class_ = f->failure_class;
       self(ctx).message_ = text(f->message);
@@ -91,6 +95,7 @@ class SdkSession : public testing::Test {
   bool stop_requests_ = false;
   std::int64_t wake_at_ms_ = 0;
   std::vector<std::string> records_;
+  std::vector<std::string> checkpoints_;
   std::vector<std::string> targets_;
   std::vector<sluice_request> requests_;
   sluice_failure_class failure_class_ = 0;
@@ -261,6 +266,54 @@ TEST_F(SdkSession, the_template_reads_pages_until_there_is_no_next_one) {
   EXPECT_EQ(answer(requests_.back().id, R"({"people":[{"id":"p2"}],"next":null})"),
             SLUICE_STEP_DONE);
   EXPECT_EQ(records_, (std::vector<std::string>{"p1", "p2"}));
+}
+
+/// Everybody copies it: "0 records, complete" is what deletes where a stream enumerates.
+TEST_F(SdkSession, the_template_takes_no_answer_without_its_list_for_an_empty_list) {
+  connector_ = &entry_of(SLUICE_SDK_TEST_DIR "/acme.so");
+  const std::pair<const char*, const char*> answers[] = {
+      {R"({"next":null})", "expected an array under \"people\", found nothing"},
+      {R"({})", "expected an array under \"people\", found nothing"},
+      {R"({"people":null,"next":null})", "expected an array under \"people\", found null"},
+      {R"({"people":{},"next":null})", "expected an array under \"people\", found an object"},
+      {R"({"people":"","next":null})", "expected an array under \"people\", found a string"},
+      {R"([])", "expected an object with \"people\" in it, found an array"},
+      {R"("ok")", "expected an object with \"people\" in it, found a string"},
+  };
+  for (const auto& [body, said] : answers) {
+    open("people", R"({"subdomain":"x"})");
+    ASSERT_EQ(step(SLUICE_INPUT_START), SLUICE_STEP_WAIT);
+    EXPECT_EQ(answer(requests_.back().id, body), SLUICE_STEP_FAILED) << body;
+    EXPECT_EQ(failure_class_, SLUICE_FAIL_BAD_DATA) << body;
+    EXPECT_EQ(message_, said) << body;
+    connector_->close(std::exchange(session_, nullptr));
+  }
+}
+
+TEST_F(SdkSession, the_template_ends_at_null_and_fails_at_a_cursor_that_leads_nowhere) {
+  connector_ = &entry_of(SLUICE_SDK_TEST_DIR "/acme.so");
+  const std::pair<const char*, const char*> answers[] = {
+      {R"({"people":[{"id":"p1"}]})", "found nothing"},
+      {R"({"people":[{"id":"p1"}],"next":7})", "found a number"},
+      {R"({"people":[{"id":"p1"}],"next":false})", "found a boolean"},
+      {R"({"people":[{"id":"p1"}],"next":{"cursor":"c2"}})", "found an object"},
+      {R"({"people":[{"id":"p1"}],"next":""})", "found an empty text"},
+      {R"({"people":[{"id":"p1"}],"next":"c1"})", "found the cursor of this page again"},
+  };
+  for (const auto& [body, said] : answers) {
+    args_.checkpoint = bytes("c1");
+    open("people", R"({"subdomain":"x"})");
+    ASSERT_EQ(step(SLUICE_INPUT_START), SLUICE_STEP_WAIT);
+    ASSERT_EQ(targets_.back(), "/v1/people?after=c1");
+    EXPECT_EQ(answer(requests_.back().id, body), SLUICE_STEP_FAILED) << body;
+    EXPECT_EQ(failure_class_, SLUICE_FAIL_BAD_DATA) << body;
+    EXPECT_EQ(message_, std::string("expected the cursor of another page, or null behind the last "
+                                    "one, under \"next\", ") +
+                            said);
+    connector_->close(std::exchange(session_, nullptr));
+  }
+  EXPECT_TRUE(records_.empty()) << "the page failed, not its end";
+  EXPECT_TRUE(checkpoints_.empty());
 }
 
 }  // namespace

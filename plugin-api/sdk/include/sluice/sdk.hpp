@@ -5,19 +5,21 @@
 //   class Acme final : public sluice::sdk::Connector {
 //     Task<> read(std::string_view, std::string_view checkpoint_text, std::uint32_t) override {
 //       std::string next(checkpoint_text);
-//       for (bool more = true; more;) {
+//       for (;;) {
 //         Target target("/v1/people");
 //         if (!next.empty()) target.add("after", next);
 //         Reply reply = co_await get(target.text());
 //         if (reply.status() != 200) throw failure_of(reply, "Acme");
-//         for (const json::Value person : reply.json()["people"].items()) {
+//         const json::Value page = reply.json();
+//         for (const json::Value person : page.list("people")) {
 //           record().begin(manifest::types::person, person["id"].text());
 //           map_object(record(), kPerson, person);
 //           co_await emit(record());
 //         }
-//         next = reply.json()["next"].text();
-//         more = !next.empty();
-//         if (more) co_await checkpoint(next);
+//         const auto cursor = page.cursor("next", next);
+//         if (!cursor) co_return;
+//         next = *cursor;
+//         co_await checkpoint(next);
 //       }
 //     }
 //   };

@@ -28,9 +28,11 @@
 
 namespace sluice::sdk::json {
 
-/// The text is no JSON. what() says why and at which byte.
+/// The text is no JSON, and what() says why and at which byte; or it is not of the shape that was
+/// asked for, and what() says what was expected and what was found. Ends an operation in BAD_DATA.
 class Error : public std::runtime_error {
  public:
+  explicit Error(const std::string& what) : std::runtime_error(what) {}
   Error(const std::string& what, std::size_t at)
       : std::runtime_error(what + " at byte " + std::to_string(at)) {}
 };
@@ -123,7 +125,18 @@ class Value {
   [[nodiscard]] Members members() const;  ///< of an object; of anything else: none
   [[nodiscard]] Items items() const;      ///< of an array; of anything else: none
 
+  /// The items of the array under `name`. Throws Error where something else stands, or nothing: an
+  /// answer without its list is no empty list.
+  [[nodiscard]] Items list(std::string_view name) const;
+  /// The text under `name` that leads to the page behind this one; nullopt where null stands, which
+  /// is the end. `after` is what this page was asked for by, empty for the first. Throws Error for
+  /// whatever leads to no other page: no text or an empty one, nothing at all, `after` again.
+  [[nodiscard]] std::optional<std::string_view> cursor(std::string_view name,
+                                                       std::string_view after) const;
+
  private:
+  /// The member, for whoever cannot do without.
+  [[nodiscard]] Value member(std::string_view name) const;
   friend class Document;
   [[nodiscard]] const detail::Node& node() const;
   const Document* document_ = nullptr;
@@ -652,6 +665,31 @@ inline Value Value::operator[](std::string_view name) const {
     if (member.name == name) return member.value;
   }
   return {};
+}
+
+inline Value Value::member(std::string_view name) const {
+  if (is_object()) return (*this)[name];
+  throw Error("expected an object with \"" + std::string(name) + "\" in it, found " +
+              std::string(to_string(kind())));
+}
+
+inline Value::Items Value::list(std::string_view name) const {
+  const Value list = member(name);
+  if (list.is_array()) return list.items();
+  throw Error("expected an array under \"" + std::string(name) + "\", found " +
+              std::string(to_string(list.kind())));
+}
+
+inline std::optional<std::string_view> Value::cursor(std::string_view name,
+                                                     std::string_view after) const {
+  const Value next = member(name);
+  if (next.is_null()) return std::nullopt;
+  const std::string_view text = next.text();
+  if (!text.empty() && text != after) return text;
+  std::string found(to_string(next.kind()));
+  if (next.is_string()) found = text.empty() ? "an empty text" : "the cursor of this page again";
+  throw Error("expected the cursor of another page, or null behind the last one, under \"" +
+              std::string(name) + "\", found " + found);
 }
 
 inline std::string_view Value::text() const {
