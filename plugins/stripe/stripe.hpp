@@ -27,8 +27,8 @@
 
 namespace stripe {
 
-using sluice::sdk::Arena;
 using sluice::sdk::Failure;
+using sluice::sdk::Ids;
 using sluice::sdk::Reply;
 using sluice::sdk::Target;
 using sluice::sdk::Task;
@@ -232,8 +232,7 @@ class Stripe final : public sluice::sdk::Connector {
   std::vector<Face> faces_;  ///< of the page at hand, in its order
 
   // Of the parent whose children are being emitted; reused.
-  Arena child_memory_;
-  std::vector<std::string_view> child_ids_;
+  Ids child_ids_;
   bool children_named_ = true;  ///< each of them had an id
   std::optional<std::int64_t> period_start_;
   std::optional<std::int64_t> period_end_;

@@ -62,7 +62,7 @@ Task<> Stripe::fetch_one(std::uint32_t type, std::string_view id, Reply reply) {
 Task<> Stripe::emit_gone(std::uint32_t type, std::string_view id) {
   record().begin(type, id).deleted();
   co_await emit(record());
-  const std::vector<std::string_view> none;
+  const Ids none;
   if (type == types::subscription) {
     co_await complete_set(kItems.type, kItems.parent_attribute, id, none);
   } else if (type == types::invoice) {
@@ -111,7 +111,7 @@ void Stripe::begin_child(const ChildKind& kind, std::string_view parent, const j
   record().text(kind.parent_attribute, parent);
   put_page(record(), how, parent, dashboard_);
   children_named_ = children_named_ && !id.empty();
-  if (is_storable_id(id)) child_ids_.push_back(child_memory_.keep(id));
+  if (is_storable_id(id)) child_ids_.add(id);
   if (kind.type != types::subscription_item) return;
   const auto plausible = [](std::optional<std::int64_t> second) {
     return second && *second >= 0 && *second <= kYear9999;
@@ -162,7 +162,6 @@ Task<> Stripe::emit_children(const ChildKind& kind, std::string_view parent, jso
 
 void Stripe::forget_children() {
   child_ids_.clear();
-  child_memory_.clear();
   children_named_ = true;
 }
 

@@ -22,6 +22,7 @@ class Odd final : public Connector {
     if (stream == "large_checkpoint") return large_checkpoint();
     if (stream == "long_failure") return long_failure();
     if (stream == "deep") return deep();
+    if (stream == "set_over_pages") return set_over_pages();
     return many_requests();
   }
 
@@ -61,6 +62,18 @@ class Odd final : public Connector {
       record().integer(manifest::thing::size, size);
       co_await emit(record());
     }
+  }
+  /// Its ids come page by page, and each page is gone when the next is there.
+  Task<> set_over_pages() {
+    Ids ids;
+    for (const char* const page : {"/1", "/2", "/3"}) {
+      Reply reply = co_await get(page);
+      for (const json::Value one : reply.json().list("ids")) ids.add(one.text());
+    }
+    co_await complete_set(manifest::types::thing, manifest::thing::class_, "parent", ids);
+    ids.clear();
+    ids.add("another");
+    co_await complete_set(manifest::types::thing, manifest::thing::class_, "parent", ids);
   }
   Task<int> measured(int i) { co_return co_await doubled(i) / 2; }
   Task<int> doubled(int i) { co_return 2 * i; }

@@ -43,6 +43,11 @@ class SdkSession : public testing::Test {
       self(ctx).targets_.push_back(text(r->target));
       return self(ctx).stop_requests_ ? SLUICE_STOP : SLUICE_OK;
     };
+    sink_.complete_set = [](void* ctx, const sluice_complete_set* s) -> sluice_status {
+      auto& ids = self(ctx).sets_.emplace_back();
+      for (std::uint32_t i = 0; i < s->id_count; ++i) ids.push_back(text(s->ids[i]));
+      return SLUICE_OK;
+    };
     sink_.checkpoint = [](void* ctx, sluice_bytes c) -> sluice_status {
       self(ctx).checkpoints_.push_back(text(c));
       return SLUICE_OK;
@@ -96,6 +101,7 @@ class SdkSession : public testing::Test {
   std::int64_t wake_at_ms_ = 0;
   std::vector<std::string> records_;
   std::vector<std::string> checkpoints_;
+  std::vector<std::vector<std::string>> sets_;
   std::vector<std::string> targets_;
   std::vector<sluice_request> requests_;
   sluice_failure_class failure_class_ = 0;
@@ -314,6 +320,16 @@ TEST_F(SdkSession, the_template_ends_at_null_and_fails_at_a_cursor_that_leads_no
   }
   EXPECT_TRUE(records_.empty()) << "the page failed, not its end";
   EXPECT_TRUE(checkpoints_.empty());
+}
+
+TEST_F(SdkSession, a_complete_set_holds_the_ids_of_pages_that_are_gone) {
+  open("set_over_pages");
+  ASSERT_EQ(step(SLUICE_INPUT_START), SLUICE_STEP_WAIT);
+  EXPECT_EQ(answer(requests_.back().id, R"({"ids":["a\u00e9","b"]})"), SLUICE_STEP_WAIT);
+  EXPECT_EQ(answer(requests_.back().id, R"({"ids":["c"]})"), SLUICE_STEP_WAIT);
+  EXPECT_EQ(answer(requests_.back().id, R"({"ids":[]})"), SLUICE_STEP_DONE);
+  const std::vector<std::vector<std::string>> expected = {{"a\xC3\xA9", "b", "c"}, {"another"}};
+  EXPECT_EQ(sets_, expected);
 }
 
 }  // namespace

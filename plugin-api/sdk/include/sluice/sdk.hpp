@@ -177,6 +177,24 @@ struct [[nodiscard]] Slept {
   void await_resume() const noexcept {}
 };
 
+/// The external ids of a complete set, collected over as many pages as it takes: each is copied.
+/// Move only.
+class Ids {
+ public:
+  void add(std::string_view id) { bytes_.push_back(to_bytes(memory_.keep(id))); }
+  /// For the next set; keeps the memory.
+  void clear() {
+    bytes_.clear();
+    memory_.clear();
+  }
+  [[nodiscard]] std::size_t size() const { return bytes_.size(); }
+  [[nodiscard]] std::span<const sluice_bytes> bytes() const { return bytes_; }
+
+ private:
+  Arena memory_;
+  std::vector<sluice_bytes> bytes_;
+};
+
 /// Base of every connector: one object per session, made by open(), destroyed by close(). What it
 /// asks of the author are the operations; what it offers are the protected functions.
 class Connector {
@@ -219,7 +237,12 @@ class Connector {
   inline Sent notify(std::uint32_t type, std::string_view external_id, std::int32_t kind,
                      std::int64_t observed_at_us, std::string_view merged_into = {});
   inline Sent complete_set(std::uint32_t type, std::uint32_t attribute, std::string_view equals,
-                           std::span<const std::string_view> ids);
+                           const Ids& ids);
+  /// Texts of a page are gone with its reply, and the set is put out behind the last page: collect
+  /// its ids in Ids, which copies them.
+  template <class Borrowed>
+  Sent complete_set(std::uint32_t type, std::uint32_t attribute, std::string_view equals,
+                    const Borrowed& ids) = delete;
   inline Sent checkpoint(std::string_view text);
   inline Sent result(std::string_view json);
   inline Sent log(std::int32_t level, std::string_view message);
@@ -613,18 +636,14 @@ inline Sent Connector::notify(std::uint32_t type, std::string_view external_id, 
 
 /// These are all entities of `type` whose `attribute` equals `equals`.
 inline Sent Connector::complete_set(std::uint32_t type, std::uint32_t attribute,
-                                    std::string_view equals,
-                                    std::span<const std::string_view> ids) {
-  std::vector<sluice_bytes> bytes;
-  bytes.reserve(ids.size());
-  for (const std::string_view id : ids) bytes.push_back(to_bytes(id));
+                                    std::string_view equals, const Ids& ids) {
   sluice_complete_set set{};
   set.struct_size = sizeof(set);
   set.type = type;
   set.attribute = attribute;
-  set.id_count = static_cast<std::uint32_t>(bytes.size());
+  set.id_count = static_cast<std::uint32_t>(ids.size());
   set.equals = to_bytes(equals);
-  set.ids = bytes.data();
+  set.ids = ids.bytes().data();
   session_->goes_on(session_->sink_->complete_set(session_->sink_->ctx, &set));
   return Sent{session_};
 }
