@@ -22,6 +22,7 @@ class Odd final : public Connector {
     if (stream == "large_checkpoint") return large_checkpoint();
     if (stream == "long_failure") return long_failure();
     if (stream == "deep") return deep();
+    if (stream == "whole") return whole();
     if (stream == "set_over_pages") return set_over_pages();
     return many_requests();
   }
@@ -74,6 +75,13 @@ class Odd final : public Connector {
     ids.clear();
     ids.add("another");
     co_await complete_set(manifest::types::thing, manifest::thing::class_, "parent", ids);
+  }
+  Task<> whole() {
+    record().begin(manifest::types::thing, "t1").whole();
+    co_await emit(record());
+    record().begin(manifest::types::thing, "t2").whole();
+    record().deleted();
+    co_await emit(record());
   }
   Task<int> measured(int i) { co_return co_await doubled(i) / 2; }
   Task<int> doubled(int i) { co_return 2 * i; }

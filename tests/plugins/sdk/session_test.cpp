@@ -36,6 +36,7 @@ class SdkSession : public testing::Test {
     sink_.ctx = this;
     sink_.record = [](void* ctx, const sluice_record* r) {
       self(ctx).records_.push_back(text(r->external_id));
+      self(ctx).flags_.push_back(r->flags);
       return self(ctx).verdict();
     };
     sink_.request = [](void* ctx, const sluice_request* r) {
@@ -100,6 +101,7 @@ class SdkSession : public testing::Test {
   bool stop_requests_ = false;
   std::int64_t wake_at_ms_ = 0;
   std::vector<std::string> records_;
+  std::vector<std::uint32_t> flags_;
   std::vector<std::string> checkpoints_;
   std::vector<std::vector<std::string>> sets_;
   std::vector<std::string> targets_;
@@ -330,6 +332,18 @@ TEST_F(SdkSession, a_complete_set_holds_the_ids_of_pages_that_are_gone) {
   EXPECT_EQ(answer(requests_.back().id, R"({"ids":[]})"), SLUICE_STEP_DONE);
   const std::vector<std::vector<std::string>> expected = {{"a\xC3\xA9", "b", "c"}, {"another"}};
   EXPECT_EQ(sets_, expected);
+}
+
+TEST_F(SdkSession, what_an_older_host_does_not_know_is_not_sent_to_it) {
+  for (std::uint16_t minor = 0; minor < 4; ++minor) {
+    host_.abi_minor = minor;
+    flags_.clear();
+    open("whole");
+    EXPECT_EQ(step(SLUICE_INPUT_START), SLUICE_STEP_DONE);
+    const std::uint32_t whole = minor < 2 ? 0U : SLUICE_RECORD_WHOLE;
+    EXPECT_EQ(flags_, (std::vector<std::uint32_t>{whole, whole | SLUICE_RECORD_DELETED})) << minor;
+    connector_->close(std::exchange(session_, nullptr));
+  }
 }
 
 }  // namespace

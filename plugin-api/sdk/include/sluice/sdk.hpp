@@ -279,8 +279,9 @@ class Connector {
 /// The state machine between the C contract and a Connector's coroutine. Authors do not meet it.
 class Session {
  public:
-  Session(const sluice_open_args& args, std::unique_ptr<Connector> connector)
-      : args_(args), connector_(std::move(connector)) {
+  Session(const sluice_host& host, const sluice_open_args& args,
+          std::unique_ptr<Connector> connector)
+      : host_minor_(host.abi_minor), args_(args), connector_(std::move(connector)) {
     connector_->session_ = this;
     ids_.reserve(args.id_count);
     for (std::uint32_t i = 0; i < args.id_count; ++i) ids_.push_back(to_view(args.ids[i]));
@@ -478,6 +479,11 @@ class Session {
     return false;
   }
 
+  void put(sluice_record record) {
+    if (host_minor_ < kMinorOfWhole) record.flags &= ~SLUICE_RECORD_WHOLE;
+    goes_on(sink_->record(sink_->ctx, &record));
+  }
+
   struct HeldBack {
     sluice_request request{};
     std::string target;
@@ -540,6 +546,9 @@ class Session {
     return status < 0 ? status : SLUICE_STEP_FAILED;
   }
 
+  static constexpr std::uint16_t kMinorOfWhole = 2;
+
+  std::uint16_t host_minor_;
   sluice_open_args args_;
   std::vector<std::string_view> ids_;
   json::Document config_;
@@ -615,8 +624,7 @@ inline Awaited Connector::send(const sluice_request& request) {
 
 /// Puts the record out. It was copied when this returns: the record may begin() anew.
 inline Sent Connector::emit(const Record& record) {
-  const sluice_record view = record.view();
-  session_->goes_on(session_->sink_->record(session_->sink_->ctx, &view));
+  session_->put(record.view());
   return Sent{session_};
 }
 
@@ -773,7 +781,8 @@ sluice_status open(const sluice_host* host, const sluice_open_args* args,
       status != SLUICE_OK)
     return status;
   try {
-    auto made = std::make_unique<Session>(known_args, std::make_unique<ConnectorType>());
+    auto made =
+        std::make_unique<Session>(known_host, known_args, std::make_unique<ConnectorType>());
     *session = reinterpret_cast<sluice_session*>(made.release());
     return SLUICE_OK;
   } catch (const std::bad_alloc&) {

@@ -140,7 +140,8 @@ class Record {
   void source_version(std::int64_t version) { source_version_ = version; }
   void deleted() { flags_ |= SLUICE_RECORD_DELETED; }
   /// The vendor's whole object was at hand: discovered attributes and a source URL that this record
-  /// does not have are gone. Needs REQUIRED_MINOR 2.
+  /// does not have are gone. Hosts before 1.2 do not know it and are not told: they keep both. Who
+  /// cannot do with that says REQUIRED_MINOR 2.
   void whole() { flags_ |= SLUICE_RECORD_WHOLE; }
 
   [[nodiscard]] Arena& scratch() { return scratch_; }
