@@ -860,9 +860,12 @@ sluice_status Sink::request(const sluice_request* request) {
     return broken(SLUICE_E_ARG, "SLP-R02",
                   fmt::format("request.id {} is zero or outstanding already", from.id));
   }
-  if (outstanding_.size() + output_.requests.size() >= kRequestsOutstandingMax) {
-    return broken(SLUICE_E_LIMIT, "SLP-R02",
-                  fmt::format("more than {} requests outstanding", kRequestsOutstandingMax));
+  if (outstanding_.size() + output_.requests.size() >= SLUICE_REQUESTS_OUTSTANDING_MAX) {
+    return broken(
+        SLUICE_E_LIMIT, "SLP-R02",
+        fmt::format("more than {} requests of a session out at once; await one before the "
+                    "next is made",
+                    SLUICE_REQUESTS_OUTSTANDING_MAX));
   }
   if (from.host >= manifest_.hosts.size()) {
     return broken(SLUICE_E_POLICY, "SLP-R01",

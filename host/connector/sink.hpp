@@ -27,7 +27,6 @@ inline constexpr std::uint64_t kRecordBytesMax = 16ull << 20;
 inline constexpr std::uint32_t kNamedValuesMax = 1000;
 inline constexpr std::uint64_t kSourceUrlBytesMax = 2048;
 inline constexpr std::uint32_t kSetIdsMax = 100'000;
-inline constexpr std::size_t kRequestsOutstandingMax = 64;
 inline constexpr std::uint32_t kRequestHeadersMax = 64;
 inline constexpr std::uint64_t kRequestHeaderBytesMax = 32 * 1024;
 inline constexpr std::uint64_t kRequestTargetBytesMax = 16 * 1024;

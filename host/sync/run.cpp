@@ -103,8 +103,6 @@ class Outstanding {
     co_await fetching_.wait();
   }
 
-  [[nodiscard]] std::size_t size() const { return slots_.size(); }
-
   struct Answer {
     Answer() = default;
     contract::Response response;
@@ -232,7 +230,7 @@ class Drive {
   /// Takes out of the page what an answer that may have been cut does not prove.
   void doubt(contract::Page& page);
   Task<void> check(const contract::Page& page);
-  [[nodiscard]] std::optional<Error> too_much(const contract::StepOutput& output);
+  [[nodiscard]] std::optional<Error> no_progress(const contract::StepOutput& output);
   void send_requests(contract::StepOutput& output);
   void hand_over(contract::StepOutput& output);
   Task<void> next_input(const contract::StepOutput& output);
@@ -317,15 +315,11 @@ Task<void> Drive::check(const contract::Page& page) {
   }
 }
 
-std::optional<Error> Drive::too_much(const contract::StepOutput& output) {
+std::optional<Error> Drive::no_progress(const contract::StepOutput& output) {
   idle_steps_ = output.requests.empty() && output.page.empty() ? idle_steps_ + 1 : 0;
-  if (outstanding_.size() + output.requests.size() <= kOutstandingMax &&
-      idle_steps_ <= kIdleStepsMax)
-    return std::nullopt;
-  const bool many = idle_steps_ <= kIdleStepsMax;
-  return Error(ErrorKind::internal, many ? "sync.too_many_requests" : "sync.no_progress",
-               many ? "the connector asked for more than 16 requests at once"
-                    : "the connector made 10000 steps without a request or a record",
+  if (idle_steps_ <= kIdleStepsMax) return std::nullopt;
+  return Error(ErrorKind::internal, "sync.no_progress",
+               "the connector made 10000 steps without a request or a record",
                "This is a defect of the connector; report it with this code to its author");
 }
 
@@ -421,7 +415,7 @@ Task<void> Drive::to_the_end() {
     }
     contract::StepOutput& output = *stepped;
     log_lines(output.log, run_.owner);
-    if (const std::optional<Error> defect = too_much(output)) {
+    if (const std::optional<Error> defect = no_progress(output)) {
       end_.failure = internal_failure(*defect);
       co_return;
     }

@@ -64,7 +64,6 @@ struct SessionRun {
   AtWork* at_work = nullptr;       ///< busy by the caller; not while the session waits
 };
 
-inline constexpr int kOutstandingMax = 16;  ///< "sync.too_many_requests"
 inline constexpr int kIdleStepsMax =
     10'000;  ///< steps without a request or a record: "sync.no_progress"
 

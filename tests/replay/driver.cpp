@@ -127,6 +127,7 @@ class Host {
     if (!pinned) text += "UNPINNED ";
     add(text + target, false);
     if (r.id == 0 || !outstanding_.insert(r.id).second) broke("SLP-R02 request id 0 or used twice");
+    if (outstanding_.size() > SLUICE_REQUESTS_OUTSTANDING_MAX) broke("SLP-R02 too many requests");
     if (r.host != 0 || r.auth_slot != 0)
       broke("SLP-R01 host or auth slot that the manifest does not have");
     if (view(r.target).find_first_of(" []\"<>\\") != std::string_view::npos)

@@ -140,6 +140,8 @@ typedef struct sluice_request {
   int64_t not_before_ms;           /* milliseconds since the epoch; 0: now */
 } sluice_request;
 #define SLUICE_NO_AUTH 0xFFFFFFFFu
+/* So many requests of a session are out at once; one more is SLUICE_E_LIMIT, and ends the run.            SLP-R02 */
+#define SLUICE_REQUESTS_OUTSTANDING_MAX 16u
 
 /* ---- failures -------------------------------------------------------------------------------------------------- */
 

@@ -1,6 +1,7 @@
 // Sessions: the toy's whole way, and what the host says to each broken rule.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sluice/connector.h>
 
 #include <thread>
 
@@ -248,6 +249,17 @@ TEST_F(SessionTest, each_broken_rule_is_named_and_ends_the_session) {
     EXPECT_THAT(output.error().message, HasSubstr(broken.said)) << broken.name;
     EXPECT_TRUE(session->ended()) << broken.name;
   }
+}
+
+TEST_F(SessionTest, so_many_requests_are_out_at_once_and_one_more_breaks_a_rule) {
+  auto session = open("too_many_requests");
+  const StepOutput output = expect(session->step(Input{}));
+  ASSERT_EQ(output.requests.size(), std::size_t{SLUICE_REQUESTS_OUTSTANDING_MAX});
+  const Result<StepOutput> more = answer(*session, output.requests[3].id, "");
+  ASSERT_FALSE(more) << more->requests.size();
+  EXPECT_EQ(more.error().code, "connector.contract");
+  EXPECT_THAT(more.error().message, HasSubstr("rule SLP-R02: more than 16 requests of a session"));
+  EXPECT_TRUE(session->ended());
 }
 
 TEST_F(SessionTest, stop_is_answered_at_the_limit_and_a_little_more_is_taken) {

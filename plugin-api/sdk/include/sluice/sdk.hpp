@@ -601,7 +601,8 @@ inline Reply::~Reply() {
 }
 
 /// Sends GET `target` to the manifest's first host with its first credential, at once; co_await
-/// gives the Reply. Several may be under way: start them all, then await each.
+/// gives the Reply. SLUICE_REQUESTS_OUTSTANDING_MAX may be under way: start so many, and the next
+/// when one was awaited.
 inline Awaited Connector::get(std::string_view target) {
   sluice_request request{};
   request.method = SLUICE_GET;
