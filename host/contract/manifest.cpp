@@ -550,7 +550,19 @@ void check_type(const Manifest& manifest, const EntityType& type, const std::str
   }
 }
 
-void check_streams(const Manifest& manifest) {
+/// Forgotten, a stream that is to be read again and again would be read once, and nobody would hear
+/// of it; so that it is only read when somebody asks has to be said, too.
+void check_interval(const json& declared, StreamMode mode, const std::string& pointer,
+                    Verdict& verdict) {
+  if (mode == StreamMode::snapshot || declared.contains("interval_seconds")) return;
+  verdict.younger(
+      pointer + "/interval_seconds",
+      fmt::format("missing: a '{}' stream says how often it is read, or 0 for only when "
+                  "somebody asks (SLP-M01)",
+                  declared.at("mode").get<std::string>()));
+}
+
+void check_streams(const Manifest& manifest, Verdict& verdict) {
   Unique names;
   std::set<std::string> read_types;
   for (std::size_t i = 0; i < manifest.streams.size(); ++i) {
@@ -578,6 +590,7 @@ void check_streams(const Manifest& manifest) {
              "a 'changes' stream says only what changed, and the truth is read by "
              "'fetch', which /operations does not list");
     }
+    check_interval(manifest.document.at("streams").at(i), stream.mode, pointer, verdict);
   }
   if (!manifest.streams.empty() && !manifest.supports("read")) {
     refuse("/operations", "there are streams, but 'read' is not listed");
@@ -614,7 +627,7 @@ void check_references(const Manifest& manifest, Verdict& verdict) {
     types.add(manifest.entity_types[i].name, pointer + "/name");
     check_type(manifest, manifest.entity_types[i], pointer, verdict);
   }
-  check_streams(manifest);
+  check_streams(manifest, verdict);
   check_rules(manifest);
   const auto& reads = manifest.checkpoint_reads;
   if (std::find(reads.begin(), reads.end(), manifest.checkpoint_writes) == reads.end()) {

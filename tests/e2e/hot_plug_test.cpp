@@ -381,6 +381,34 @@ TEST_F(HotPlug, what_todays_rules_would_refuse_of_an_installed_connector_is_list
       << one;
 }
 
+/// All goes well, and nothing is read: the other streams wait for where the changes begin.
+TEST_F(HotPlug, a_stream_of_changes_that_ends_without_a_checkpoint_is_told) {
+  start_fake(5);
+  start_host();
+  drop(version("harbour_adrift"), "a.so");
+  ASSERT_TRUE(becomes("a.so", "admitted")) << host_->log();
+  install("harbour", json::object());
+  connect_harbour("pier", json::object());
+  json told;
+  ASSERT_TRUE(eventually(std::chrono::seconds(30),
+                         [&] {
+                           const json answer = host_->client().get("/errors");
+                           for (const json& one : answer["errors"])
+                             if (one["code"] == "stream.no_checkpoint") told = one;
+                           return told.is_object();
+                         }))
+      << host_->client().get("/errors") << host_->client().get("/connections/pier");
+  EXPECT_EQ(told["subject"], "news") << told;
+  EXPECT_EQ(told["connection"], "pier") << told;
+  EXPECT_NE(told["what"].get<std::string>().find("the other streams wait for it"),
+            std::string::npos)
+      << told;
+  EXPECT_NE(told["action"].get<std::string>().find("tell the connector's author"),
+            std::string::npos)
+      << told;
+  EXPECT_EQ(host_->count("select count(*) from acme.harbour_customer"), 0) << "as it says";
+}
+
 TEST_F(HotPlug, a_version_that_cannot_read_the_checkpoint_begins_that_stream_again) {
   start_fake(40);
   start_host();

@@ -247,6 +247,21 @@ TEST_F(ZooTest, what_is_installed_is_loaded_although_a_younger_rule_would_refuse
   EXPECT_EQ(expect(restarted.obtain(sha256))->manifest().flaws.size(), 1U);
 }
 
+/// As an author meets it, by the program that the build runs.
+TEST_F(ZooTest, the_checker_names_the_rule_that_a_manifest_breaks) {
+  const std::string command = std::string(SLUICE_BINARY_DIR "/bin/sluice-check-connector ") +
+                              animal("manifest_forgets_interval").string() + " 2>&1";
+  FILE* pipe = ::popen(command.c_str(), "r");
+  ASSERT_NE(pipe, nullptr);
+  std::string said;
+  char buffer[4096];
+  for (std::size_t n = 0; (n = std::fread(buffer, 1, sizeof(buffer), pipe)) > 0;)
+    said.append(buffer, n);
+  EXPECT_NE(::pclose(pipe), 0) << said;
+  EXPECT_THAT(said, HasSubstr("/streams/1/interval_seconds"));
+  EXPECT_THAT(said, HasSubstr("SLP-M01"));
+}
+
 TEST_F(ZooTest, only_regular_files_of_a_bearable_size_are_read) {
   const Store store(directory_ / "store");
   std::filesystem::create_symlink(animal("toy"), directory_ / "link.so");

@@ -242,6 +242,30 @@ TEST(Manifest, a_changes_stream_needs_fetch) {
   EXPECT_THAT(refusal(document.dump()), HasSubstr("/streams/0/mode"));
 }
 
+/// Forgotten, the stream would be read once and then never again, and nobody would hear of it.
+TEST(Manifest, a_stream_that_is_read_again_and_again_says_how_often) {
+  const auto streams = [](const char* mode, const json& interval) {
+    json document = toy();
+    json& stream = document["streams"][1];
+    stream["mode"] = mode;
+    stream.erase("interval_seconds");
+    if (!interval.is_null()) stream["interval_seconds"] = interval;
+    return document.dump();
+  };
+  for (const char* mode : {"poll", "changes"}) {
+    const std::string said = refusal(streams(mode, nullptr));
+    EXPECT_THAT(said, HasSubstr("/streams/1/interval_seconds: ")) << mode;
+    EXPECT_THAT(said, HasSubstr("'" + std::string(mode) + "' stream says how often it is read"));
+    EXPECT_THAT(said, HasSubstr("(SLP-M01)"));
+    EXPECT_EQ(refusal(streams(mode, 60)), "accepted");
+    EXPECT_EQ(refusal(streams(mode, 0)), "accepted") << "only when somebody asks: said, too";
+    const Manifest before = expect(parse_manifest(streams(mode, nullptr), Admission::before));
+    ASSERT_EQ(before.flaws.size(), 1U) << "what is installed goes on";
+    EXPECT_EQ(before.flaws[0].pointer, "/streams/1/interval_seconds");
+  }
+  EXPECT_EQ(refusal(streams("snapshot", nullptr)), "accepted") << "once, and when somebody asks";
+}
+
 TEST(Manifest, json_is_bounded_before_anything_looks_at_it) {
   EXPECT_THAT(refusal(""), HasSubstr("no valid JSON"));
   EXPECT_THAT(refusal("{\"id\": \"\xff\"}"), HasSubstr("no valid JSON"));
