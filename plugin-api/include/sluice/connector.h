@@ -36,7 +36,7 @@ typedef int32_t sluice_kind;
 #define SLUICE_BOOL 1      /* number: 0 or 1 */
 #define SLUICE_INT64 2     /* number */
 #define SLUICE_DOUBLE 3    /* real; finite */
-#define SLUICE_DECIMAL 4   /* text: [-]digits[.digits], at most 131072 digits before and 16383 after the point */
+#define SLUICE_DECIMAL 4   /* text: [-]digits[.digits], at most 1000 characters */
 #define SLUICE_STRING 5    /* text: UTF-8 */
 #define SLUICE_RAW 6       /* text: any bytes */
 #define SLUICE_TIMESTAMP 7 /* number: microseconds since 1970-01-01T00:00:00Z */
@@ -137,7 +137,7 @@ typedef struct sluice_request {
   uint32_t auth_slot;              /* index into the manifest's auth slots, from 0; SLUICE_NO_AUTH for none */
   sluice_bytes body;               /* [borrowed] */
   uint64_t response_bytes_max;     /* 0: the host's own limit */
-  int64_t not_before_ms;           /* milliseconds since the epoch; 0: now */
+  int64_t not_before_ms;           /* leaves no earlier: milliseconds since the epoch, 15 minutes ahead at most; 0: now */
 } sluice_request;
 #define SLUICE_NO_AUTH 0xFFFFFFFFu
 /* So many requests of a session are out at once; one more is SLUICE_E_LIMIT, and ends the run.            SLP-R02 */
