@@ -315,7 +315,8 @@ SLUICE_FIELDS(kSubscriptionItemDetails, {"invoice_item", As::reference, a::invoi
 
 inline void more(Record& record, const json::Value& object) {
   const json::Value parent = object["parent"];
-  if (!parent.is_object()) return;
+  if (!parent.has_value()) return;
+  if (!parent.is_object()) return map_object(record, kSubscriptionItemDetails, parent);  // odd
   const std::string_view type = parent["type"].text();
   record.text(a::parent_type, type);
   if (type == "subscription_item_details") {

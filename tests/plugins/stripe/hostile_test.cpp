@@ -271,6 +271,29 @@ TEST(StripeHostile, a_part_that_should_be_an_object_and_is_none_puts_its_record_
   }
 }
 
+TEST(StripeHostile, a_line_that_is_for_something_odd_is_put_aside_too) {
+  for (const std::string odd : {"[]", R"("")", "7"}) {
+    const std::string invoices =
+        R"({"has_more":false,"data":[{"id":"in_1","object":"invoice","created":1,"lines":)"
+        R"({"has_more":false,"data":[{"id":"il_1","object":"line_item","parent":null},)"
+        R"({"id":"il_2","object":"line_item","parent":)" +
+        odd + "}]}}]}";
+    const Outcome outcome = converse(
+        reading("invoices"),
+        [&](const std::string&) {
+          Answer answer;
+          answer.body = invoices;
+          return answer;
+        },
+        kNow, 2'000);
+    EXPECT_EQ(outcome.broken, "");
+    EXPECT_TRUE(outcome.done) << odd;
+    EXPECT_EQ(outcome.records.count("invoice_line il_1"), 1u) << odd;
+    ASSERT_EQ(outcome.rejected, std::vector<std::string>{"record.wrong_kind"}) << odd;
+    EXPECT_EQ(outcome.reasons[0], "attribute 'invoice_item' is text, but the record has json");
+  }
+}
+
 TEST(StripeHostile, a_page_without_any_id_that_promises_more_cannot_be_continued) {
   const Outcome outcome = converse(
       reading("coupons"),
