@@ -320,8 +320,9 @@ class Host {
     const api::Services api_services{pools_,     pools_.asking, clock_,        *registry_, *vault_,
                                      *catalogs_, writes_,       *connections_, *engine_,   *client_,
                                      *pages_,    *steps_,       kVersion};
-    api_ = std::make_unique<api::Api>(api_services);
-    listen();
+    const std::size_t clients_max = std::min(config_.listen_clients_max, descriptors_for_clients());
+    api_ = std::make_unique<api::Api>(api_services, clients_max);
+    listen(clients_max);
     const std::optional<ShownToken> token = run_now(first_token(pools_.changing, config_));
     run_now(sync::renew_views_left_behind(pools_.changing));
     fmt::print("sluiced {} listening on {}://{}:{}\n", kVersion,
@@ -335,9 +336,9 @@ class Host {
     std::fflush(stdout);
   }
 
-  void listen() {
+  void listen(std::size_t clients_max) {
     api::ServerLimits limits;
-    limits.connections_max = std::min(limits.connections_max, descriptors_for_clients());
+    limits.connections_max = clients_max;
     api::ListenAt at{config_.listen_address, config_.listen_port, config_.listen_tls_certificate,
                      config_.listen_tls_key, bound_.api};
     server_ = expect(api::Server::listen(

@@ -300,7 +300,7 @@ std::vector<Route> all_routes() {
   return all;
 }
 
-Api::Api(Services services) : services_(services), routes_(all_routes()) {
+Api::Api(Services services, std::size_t requests_max) : services_(services), routes_(all_routes()) {
   pg::Pool& pool = services_.pools.asking;
   const Clock& clock = services_.clock;
   state_.reset(
@@ -308,7 +308,7 @@ Api::Api(Services services) : services_(services), routes_(all_routes()) {
                 Cached<DatabaseGauges>(pool.executor(), clock,
                                        [&pool, &clock] { return read_gauges(pool, clock); }),
                 Cached<SchemaState>(pool.executor(), clock, [&pool] { return read_schema(pool); }),
-                Refusals(clock, RefusalLimits{}), false});
+                Refusals(clock, RefusalLimits{}), Places(requests_max), false});
 }
 
 Api::~Api() = default;
@@ -379,6 +379,10 @@ Task<HttpResponse> Api::handle(HttpRequest& request) {
   if (route->access != Access::open) {
     pg::Pool& pool = services_.pools.asking;
     Refusals& refusals = state_->refusals;
+    Places& places = state_->places;
+    const WorkspaceId known = refusals.workspace_of(request.authorization);
+    if (const auto placed = places.take(request.place, known); !placed)
+      co_return problem(placed.error());
     const Result<void> admitted = co_await refusals.admit(request.authorization, request.peer);
     if (!admitted) co_return problem(admitted.error());
     Result<Principal> principal = co_await authenticate(pool, request.authorization);
@@ -389,6 +393,8 @@ Task<HttpResponse> Api::handle(HttpRequest& request) {
     asking = std::move(*principal);
     asking.peer = request.peer;
     refusals.accepted(request.authorization, asking);
+    if (const auto placed = places.take(request.place, asking.workspace); !placed)
+      co_return problem(placed.error());
     const auto refuse = [&](Error why) {
       refusals.refused(asking, fmt::format("{} {}", route->method, route->pattern), why.code);
       return problem(why);

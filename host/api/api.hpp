@@ -124,11 +124,12 @@ void check_parameters(const Route& route, const HttpRequest& request);
 [[nodiscard]] std::span<const Route> change_routes();
 [[nodiscard]] std::vector<Route> all_routes();
 
-/// Finds the route, checks the token and the workspace, runs the handler. A workspace that the
-/// token may not see answers exactly as one that does not exist.
+/// Finds the route and a place, checks the token and the workspace, runs the handler. A workspace
+/// that the token may not see answers exactly as one that does not exist.
 class Api {
  public:
-  explicit Api(Services services);
+  /// `requests_max`: of all clients at once (places.hpp).
+  Api(Services services, std::size_t requests_max);
   ~Api();
   Task<HttpResponse> handle(HttpRequest& request);
   /// /metrics, /healthz and /readyz, without a token: for a listener that only who watches this

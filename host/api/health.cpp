@@ -100,7 +100,7 @@ Task<HttpResponse> health(Call& call) {
 Task<HttpResponse> metrics(Call& call) {
   Cached<DatabaseGauges>& cached = call.state.gauges;
   auto gauges = co_await cached.get(kGaugesAge, kGaugesWait);
-  std::string text = metrics_text(call.services, call.state.refusals, gauges);
+  std::string text = metrics_text(call.services, call.state.refusals, call.state.places, gauges);
   co_return HttpResponse::text(std::move(text), "text/plain; version=0.0.4; charset=utf-8");
 }
 

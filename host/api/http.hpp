@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "api/places.hpp"
 #include "base/async.hpp"
 #include "base/error.hpp"
 
@@ -34,6 +35,7 @@ struct HttpRequest {
   std::string content_type;
   std::string peer;
   BodyReader* body = nullptr;
+  Places::Place place;  ///< until the answer is sent
 
   [[nodiscard]] std::optional<std::string> parameter(std::string_view name) const;
 };

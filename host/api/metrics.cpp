@@ -309,7 +309,7 @@ Task<DatabaseGauges> read_gauges(pg::Pool& pool, const Clock& clock) {
   co_return gauges;
 }
 
-std::string metrics_text(const Services& services, const Refusals& refusals,
+std::string metrics_text(const Services& services, const Refusals& refusals, const Places& places,
                          const Cached<DatabaseGauges>::Answer& gauges) {
   Exposition out;
   add_process(out, services);
@@ -318,6 +318,11 @@ std::string metrics_text(const Services& services, const Refusals& refusals,
   out.counter("sluice_tokens_turned_away_total",
               "Requests of peers with many wrong tokens whose token was not looked at.",
               refusals.turned_away_total());
+  out.gauge("sluice_requests_under_way", "Requests of clients that have a place.",
+            static_cast<std::int64_t>(places.under_way()));
+  out.counter("sluice_requests_too_many_total",
+              "Requests that were refused because their workspace had its share of places.",
+              places.refused_total());
   add_engine(out, services.engine.stats());
   add_fetch(out, services.client);
   add_memory(out, services);

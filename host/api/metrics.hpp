@@ -17,6 +17,7 @@
 namespace sluice::api {
 
 struct Services;
+class Places;
 class Refusals;
 
 /// Builds the exposition format, version 0.0.4: families in the order in which they are begun, each
@@ -87,6 +88,7 @@ Task<DatabaseGauges> read_gauges(pg::Pool& pool, const Clock& clock);
 
 /// Counters of this process, and the gauges as far as they are there.
 [[nodiscard]] std::string metrics_text(const Services& services, const Refusals& refusals,
+                                       const Places& places,
                                        const Cached<DatabaseGauges>::Answer& gauges);
 
 }  // namespace sluice::api

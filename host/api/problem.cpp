@@ -10,12 +10,13 @@ struct Special {
   int status;
 };
 
-constexpr std::array<Special, 14> kSpecial = {{
+constexpr std::array<Special, 15> kSpecial = {{
     {"token.missing", 401},
     {"token.unknown", 401},
     {"token.revoked", 401},
     {"token.too_many", 429},
     {"request.too_large", 413},
+    {"request.too_many", 429},
     {"request.header_too_large", 431},
     {"request.cut", 408},
     {"request.method_not_allowed", 405},
@@ -151,7 +152,8 @@ HttpResponse problem(const Error& error) {
   response.content_type = "application/problem+json";
   if (status == 503 && error.kind != ErrorKind::unknown_outcome)
     response.headers.emplace_back("Retry-After", "5");
-  if (status == 429) response.headers.emplace_back("Retry-After", "60");
+  if (status == 429)  // wrong tokens are counted by the minute
+    response.headers.emplace_back("Retry-After", error.code == "token.too_many" ? "60" : "5");
   if (status == 401) response.headers.emplace_back("WWW-Authenticate", "Bearer");
   return response;
 }

@@ -44,13 +44,15 @@ std::int64_t Refusals::wrong_of(const std::string& peer) const {
   return found == peers_.end() ? 0 : found->second.wrong;
 }
 
-bool Refusals::is_known(const Bytes& hash) const {
-  const auto found = known_.find(hash);
-  return found != known_.end() && clock_.steady() - found->second < kKnownFor;
+WorkspaceId Refusals::workspace_of(std::string_view authorization) const {
+  const auto found = known_.find(token_hash(authorization));
+  const bool is_known =
+      found != known_.end() && clock_.steady() - found->second.accepted < kKnownFor;
+  return is_known ? found->second.workspace : WorkspaceId();
 }
 
 Task<Result<void>> Refusals::admit(std::string authorization, std::string peer) {
-  if (wrong_of(peer) <= limits_.free_a_minute || is_known(token_hash(authorization)))
+  if (wrong_of(peer) <= limits_.free_a_minute || workspace_of(authorization).has_value())
     co_return Result<void>();
   if (waiting_ >= limits_.waiting_max) {
     ++turned_away_total_;
@@ -76,9 +78,9 @@ Task<Result<void>> Refusals::admit(std::string authorization, std::string peer) 
 void Refusals::accepted(std::string_view authorization, const Principal& principal) {
   const auto now = clock_.steady();
   if (known_.size() >= limits_.known_max)
-    std::erase_if(known_, [now](const auto& one) { return now - one.second >= kKnownFor; });
+    std::erase_if(known_, [now](const auto& one) { return now - one.second.accepted >= kKnownFor; });
   if (known_.size() >= limits_.known_max) known_.clear();
-  known_[token_hash(authorization)] = now;
+  known_[token_hash(authorization)] = Known{principal.workspace, now};
   used_.emplace(principal.workspace.value, principal.token_id);
 }
 

@@ -51,6 +51,8 @@ class Refusals {
   /// Waits for its turn where the peer has sent too many wrong ones. Error: token.too_many
   /// (retry_later): nothing was looked up.
   Task<Result<void>> admit(std::string authorization, std::string peer);
+  /// Of a token that was accepted within the last ten minutes; nobody's for any other.
+  [[nodiscard]] WorkspaceId workspace_of(std::string_view authorization) const;
   void accepted(std::string_view authorization, const Principal& principal);
   void wrong(const std::string& peer);
   /// `what`: "POST /v1/workspaces/{workspace}/types".
@@ -74,6 +76,10 @@ class Refusals {
     std::int64_t written = 0;
     std::int64_t line = 0;  ///< its id in the audit; 0: none yet
   };
+  struct Known {
+    WorkspaceId workspace;
+    std::chrono::steady_clock::time_point accepted;
+  };
   struct Refused {
     WorkspaceId workspace;
     std::string actor, what, code;
@@ -84,7 +90,6 @@ class Refusals {
   /// Where a peer is counted: by its own name, or among the others.
   [[nodiscard]] std::pair<Minute, std::string> entry_of(const std::string& peer) const;
   [[nodiscard]] std::int64_t wrong_of(const std::string& peer) const;  ///< in this minute
-  [[nodiscard]] bool is_known(const Bytes& hash) const;
   Task<void> write_wrong(pg::Pool& pool);
   Task<void> write_refused(pg::Pool& pool);
   Task<void> write_used(pg::Pool& pool);
@@ -92,7 +97,7 @@ class Refusals {
   const Clock& clock_;
   const RefusalLimits limits_;
   std::map<std::pair<Minute, std::string>, OfPeer> peers_;
-  std::map<Bytes, std::chrono::steady_clock::time_point> known_;  ///< by token_hash()
+  std::map<Bytes, Known> known_;  ///< by token_hash()
   std::chrono::steady_clock::time_point next_turn_{};
   std::size_t waiting_ = 0;
   std::vector<Refused> lines_;

@@ -120,6 +120,7 @@ struct ServerState {
   ServerLimits limits;
   bool stopping = false;
   // Each connection is in one of these, at its end when it came there last.
+  Peers leaving;    ///< had its last answer, and has not closed yet
   Peers strangers;  ///< no request, and never an answer
   Peers idle;       ///< no request
   Peers at_work;    ///< its request is under way
@@ -130,16 +131,18 @@ struct ServerState {
       std::vector<char, WipingAllocator<char>>(kPieceBytes);
 
   [[nodiscard]] std::size_t open() const {
-    return strangers.size() + idle.size() + at_work.size() + sending.size();
+    return leaving.size() + strangers.size() + idle.size() + at_work.size() + sending.size();
   }
   static void move(Peers::iterator peer, Peers& to) {
     to.splice(to.end(), *peer->in, peer);
     peer->in = &to;
   }
   void wait(Peers::iterator peer) { move(peer, peer->answered ? idle : strangers); }
-  /// Ends the connection that has been without a request for longest; false when there is none.
+  /// Ends the connection that is missed least; false when each has a request. Those that leave go
+  /// before all others: refused requests that come again and again must not push out who has just
+  /// connected.
   bool end_one() {
-    Peers& from = !strangers.empty() ? strangers : idle;
+    Peers& from = !leaving.empty() ? leaving : !strangers.empty() ? strangers : idle;
     if (from.empty()) return false;
     end(from.begin());
     return true;
@@ -453,7 +456,7 @@ Task<void> serve(std::shared_ptr<ServerState> state, Peers::iterator peer) {
     if (!again) break;
   }
   if (!peer->answered || !peer->stream.socket().is_open()) co_return;
-  state->wait(peer);
+  ServerState::move(peer, state->leaving);
   co_await linger(*state, peer->stream);
 }
 

@@ -22,8 +22,8 @@ struct ServerLimits {
   std::chrono::seconds idle_timeout{75};   ///< between two requests
   std::chrono::seconds linger_timeout{5};  ///< for what a client still sends after a refusal
   /// Of clients at once. For a further one the connection goes that has been without a request for
-  /// longest, one that never had an answer before all others; where each is at work, it waits in
-  /// the kernel's queue.
+  /// longest: of those that had their last answer and are being closed, then of those that never
+  /// had one, then of the others. Where each is at work, it waits in the kernel's queue.
   std::size_t connections_max = 10'000;
   /// Of answers that clients have not taken yet, all together: beyond it those go, the earliest
   /// first, whose clients took nothing for slow_client; beyond twice of it, whoever took nothing

@@ -6,6 +6,7 @@
 
 #include "api/cached.hpp"
 #include "api/metrics.hpp"
+#include "api/places.hpp"
 #include "api/progress.hpp"
 #include "api/refusals.hpp"
 
@@ -23,6 +24,7 @@ struct State {
   Cached<DatabaseGauges> gauges;
   Cached<SchemaState> schema;
   Refusals refusals;
+  Places places;
   bool stopping = false;
 };
 

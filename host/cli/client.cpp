@@ -51,6 +51,7 @@ Error error_of(const json& answer, long status) {
                          : status == 404                ? ErrorKind::not_found
                          : status == 409                ? ErrorKind::conflict
                          : status == 501                ? ErrorKind::unsupported
+                         : status == 429                ? ErrorKind::retry_later
                          : status == 503                ? ErrorKind::retry_later
                          : status >= 500                ? ErrorKind::internal
                                                         : ErrorKind::bad_input;

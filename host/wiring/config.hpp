@@ -22,6 +22,7 @@ struct Config {
   std::uint16_t listen_port = 8420;                    ///< 0: any free port, printed at start
   std::string listen_tls_certificate, listen_tls_key;  ///< PEM files; both or none
   bool listen_insecure = false;  ///< in clear also where others than this machine can listen in
+  std::size_t listen_clients_max = 10'000;  ///< connected to the REST API at once
   std::string watch_address = "127.0.0.1";
   std::int64_t watch_port = -1;    ///< of the listener without tokens; -1: none, 0: any free port
   std::string database_url;        ///< empty: the private cluster in the data directory

@@ -236,5 +236,38 @@ TEST_F(Torture, an_honest_client_is_served_beside_all_that_mean_no_good) {
   EXPECT_EQ(host_->log().find("lease.lost"), std::string::npos) << host_->log();
 }
 
+// A connection whose request's body does not come is at work, and nobody may end it: without a
+// share, one admin's took the host from everybody for as long as a body is waited for, again and
+// again.
+TEST_F(Torture, bodies_that_do_not_come_keep_no_neighbour_out) {
+  host_->settings = {"listen.clients_max=60"};
+  host_->start();
+  host_->client().global("POST", "/v1/workspaces", json{{"name", "evil"}});
+  cli::ClientOptions options;
+  options.url = host_->url();
+  options.token = host_->token();
+  options.workspace = "evil";
+  const std::string admin =
+      cli::Client(options).send("POST", "/tokens", {{"name", "admin"}, {"role", "admin"}})["token"];
+  const std::string honest =
+      host_->client().send("POST", "/tokens", {{"name", "reader"}, {"role", "reader"}})["token"];
+  const std::string start =
+      " HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\nAuthorization: Bearer " + admin + "\r\n\r\n";
+  Sockets::Behaviour starts;
+  starts.request = "POST /v1/workspaces/evil/types" + start + "{";
+  starts.bytes_a_turn = 4096;  // whoever is refused comes again
+  Sockets crowd(host_->url(), 200, starts);
+  // The host takes no more of them than it has room for; the others wait in the kernel.
+  ASSERT_TRUE(eventually(seconds(20), [&] { return crowd.open() == 200; }));
+  const Ask question = get("/v1/workspaces/acme/types", honest);
+  Neighbour beside([&] { return perform_timed(host_->url(), question); });
+  eventually(seconds(8), [] { return false; });
+  const double longest = beside.stop();
+  std::printf("beside: p99 %.1f ms, %.1f ms at most; %lld of theirs were ended\n",
+              beside.p99() * 1000, longest * 1000, static_cast<long long>(crowd.closed_by_host()));
+  EXPECT_EQ(beside.refused(), 0);
+  EXPECT_LE(longest, 3.0);
+}
+
 }  // namespace
 }  // namespace sluice::e2e

@@ -340,6 +340,22 @@ TEST_F(FullServerTest, who_says_nothing_makes_room_for_who_asks) {
       << "who had an answer before stays while strangers can go";
 }
 
+TEST_F(FullServerTest, who_had_their_last_answer_go_before_who_has_just_connected) {
+  tcp::socket fresh = open();
+  std::vector<tcp::socket> leaving;
+  for (int n = 0; n < 7; ++n) {
+    leaving.push_back(open());
+    // Nobody wants that body, so it is this connection's last request.
+    boost::asio::write(leaving.back(), boost::asio::buffer("POST /a HTTP/1.1\r\n" + kHost +
+                                                           "Content-Length: 3\r\n\r\n"));
+    std::string answer;
+    boost::asio::read_until(leaving.back(), boost::asio::dynamic_buffer(answer), ">");
+  }
+  tcp::socket other = open();
+  EXPECT_NE(ask(other).find("<GET /a 0>"), std::string::npos);
+  EXPECT_NE(ask(fresh).find("<GET /a 0>"), std::string::npos);
+}
+
 TEST_F(FullServerTest, half_a_head_is_no_request_either) {
   std::vector<tcp::socket> half;
   for (int n = 0; n < 20; ++n) {
