@@ -101,6 +101,13 @@ bool has_nul(const nlohmann::json& value) {
   return false;
 }
 
+/// Who waits for their turn with a wrong token must not fill nobody's share of the places.
+RefusalLimits refusal_limits(std::size_t requests_max) {
+  RefusalLimits limits;
+  limits.waiting_max = std::min(limits.waiting_max, requests_max / 8);
+  return limits;
+}
+
 /// As a message may quote it: not a screenful.
 std::string_view beginning_of(std::string_view text) { return text.substr(0, 100); }
 
@@ -303,12 +310,15 @@ std::vector<Route> all_routes() {
 Api::Api(Services services, std::size_t requests_max) : services_(services), routes_(all_routes()) {
   pg::Pool& pool = services_.pools.asking;
   const Clock& clock = services_.clock;
-  state_.reset(
-      new State{ProgressMeter(clock),
-                Cached<DatabaseGauges>(pool.executor(), clock,
-                                       [&pool, &clock] { return read_gauges(pool, clock); }),
-                Cached<SchemaState>(pool.executor(), clock, [&pool] { return read_schema(pool); }),
-                Refusals(clock, RefusalLimits{}), Places(requests_max), false});
+  state_.reset(new State{
+      ProgressMeter(clock),
+      Cached<DatabaseGauges>(pool.executor(), clock,
+                             [&pool, &clock] { return read_gauges(pool, clock); }),
+      Cached<SchemaState>(pool.executor(), clock, [&pool] { return read_schema(pool); }),
+      Refusals(
+          clock, refusal_limits(requests_max),
+          [&pool](std::vector<TokenKey> tokens) { return hashes_of(pool, std::move(tokens)); }),
+      Places(requests_max), false});
 }
 
 Api::~Api() = default;
@@ -387,7 +397,8 @@ Task<HttpResponse> Api::handle(HttpRequest& request) {
     if (!admitted) co_return problem(admitted.error());
     Result<Principal> principal = co_await authenticate(pool, request.authorization);
     if (!principal) {
-      if (principal.error().code == "token.unknown") refusals.wrong(request.peer);
+      if (principal.error().code == "token.unknown")
+        refusals.wrong(request.peer, request.authorization);
       co_return problem(principal.error());
     }
     asking = std::move(*principal);

@@ -5,6 +5,9 @@
 
 #include <fmt/format.h>
 
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/redirect_error.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
@@ -17,6 +20,8 @@ namespace {
 using std::chrono::steady_clock;
 
 constexpr const char* kOthers = "others";
+/// Then who waits for a hash takes their turn like others.
+constexpr std::chrono::seconds kCompareWaitMax{10};
 
 // Whose it is nobody knows: it is told where the operators' own workspace is.
 const pg::Statement kFirstWorkspace{"refusals_first_workspace",
@@ -28,6 +33,15 @@ const pg::Statement kUsed{"refusals_used", R"(
   where t.workspace_id = used.w and t.token_id = used.i)"};
 
 }  // namespace
+
+/// Tokens whose hashes are read by one statement, and who waits for that.
+struct Refusals::Compare {
+  explicit Compare(const Executor& executor) : bell(executor, kCompareWaitMax) {}
+  std::set<TokenKey> tokens;
+  std::map<TokenKey, Bytes> hashes;
+  bool is_read = false;
+  asio::steady_timer bell;
+};
 
 Refusals::Minute Refusals::minute() const {
   return std::chrono::duration_cast<std::chrono::minutes>(clock_.now()).count();
@@ -44,17 +58,69 @@ std::int64_t Refusals::wrong_of(const std::string& peer) const {
   return found == peers_.end() ? 0 : found->second.wrong;
 }
 
+bool Refusals::is_known(const TokenClaim& claim) const {
+  const auto found = known_.find(claim.key);
+  return found != known_.end() && clock_.steady() - found->second.accepted < kKnownFor &&
+         is_same_hash(found->second.hash, claim.hash);
+}
+
 WorkspaceId Refusals::workspace_of(std::string_view authorization) const {
-  const auto found = known_.find(token_hash(authorization));
-  const bool is_known =
-      found != known_.end() && clock_.steady() - found->second.accepted < kKnownFor;
-  return is_known ? found->second.workspace : WorkspaceId();
+  const auto claim = claim_of(authorization);
+  return claim && is_known(*claim) ? WorkspaceId(claim->key.first) : WorkspaceId();
+}
+
+std::shared_ptr<Refusals::Compare> Refusals::compare_of(const Executor& executor,
+                                                        const TokenKey& token) {
+  if (due_.empty() || due_.back()->tokens.size() >= limits_.compared_together) {
+    if (due_.size() >= limits_.compares_max) return nullptr;
+    due_.push_back(std::make_shared<Compare>(executor));
+  }
+  due_.back()->tokens.insert(token);
+  return due_.back();
+}
+
+Task<void> Refusals::read_hashes(Executor executor) {
+  asio::steady_timer pause(executor);
+  while (!due_.empty()) {
+    const std::shared_ptr<Compare> compare = due_.front();
+    due_.pop_front();
+    std::vector<TokenKey> tokens(compare->tokens.begin(), compare->tokens.end());
+    try {
+      compare->hashes = co_await read_(std::move(tokens));
+    } catch (const std::exception& error) {
+      // Who waits takes their turn, and is told of the database then.
+      log::debug("token.not_compared", {{"error", error.what()}});
+    }
+    compare->is_read = true;
+    compare->bell.cancel();
+    pause.expires_after(limits_.compare_pause);
+    co_await pause.async_wait(asio::use_awaitable);
+  }
+  reading_ = false;
+}
+
+Task<bool> Refusals::is_right(TokenClaim claim) {
+  const Executor executor = co_await asio::this_coro::executor;
+  const std::shared_ptr<Compare> compare = compare_of(executor, claim.key);
+  if (!compare) co_return false;
+  if (!std::exchange(reading_, true))
+    asio::co_spawn(executor, read_hashes(executor), asio::detached);
+  if (!compare->is_read) {
+    boost::system::error_code ignored;
+    co_await compare->bell.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+  }
+  const auto found = compare->hashes.find(claim.key);
+  co_return found != compare->hashes.end() && is_same_hash(found->second, claim.hash);
 }
 
 Task<Result<void>> Refusals::admit(std::string authorization, std::string peer) {
-  if (wrong_of(peer) <= limits_.free_a_minute || workspace_of(authorization).has_value())
-    co_return Result<void>();
-  if (waiting_ >= limits_.waiting_max) {
+  if (wrong_of(peer) <= limits_.free_a_minute) co_return Result<void>();
+  if (auto claim = claim_of(authorization)) {
+    if (is_known(*claim)) co_return Result<void>();
+    const bool right = co_await is_right(std::move(*claim));
+    if (right) co_return Result<void>();
+  }
+  if (*waiting_ >= limits_.waiting_max) {
     ++turned_away_total_;
     co_return fail(ErrorKind::retry_later, "token.too_many",
                    fmt::format("too many wrong tokens came from {} in this minute; this one was "
@@ -63,9 +129,9 @@ Task<Result<void>> Refusals::admit(std::string authorization, std::string peer) 
                    "Ask again in a minute; mend whoever sends the wrong ones");
   }
   struct Count {
-    std::size_t& waiting;
-    explicit Count(std::size_t& w) : waiting(++w) {}
-    ~Count() { --waiting; }
+    std::shared_ptr<std::size_t> waiting;
+    explicit Count(std::shared_ptr<std::size_t> w) : waiting(std::move(w)) { ++*waiting; }
+    ~Count() { --*waiting; }
   } count(waiting_);
   const auto now = clock_.steady();
   next_turn_ = std::max(next_turn_, now) + limits_.pause;
@@ -78,13 +144,17 @@ Task<Result<void>> Refusals::admit(std::string authorization, std::string peer) 
 void Refusals::accepted(std::string_view authorization, const Principal& principal) {
   const auto now = clock_.steady();
   if (known_.size() >= limits_.known_max)
-    std::erase_if(known_, [now](const auto& one) { return now - one.second.accepted >= kKnownFor; });
+    std::erase_if(known_,
+                  [now](const auto& one) { return now - one.second.accepted >= kKnownFor; });
   if (known_.size() >= limits_.known_max) known_.clear();
-  known_[token_hash(authorization)] = Known{principal.workspace, now};
+  if (auto claim = claim_of(authorization)) known_[claim->key] = Known{std::move(claim->hash), now};
   used_.emplace(principal.workspace.value, principal.token_id);
 }
 
-void Refusals::wrong(const std::string& peer) {
+void Refusals::wrong(const std::string& peer, std::string_view authorization) {
+  // It was right, and was revoked since.
+  if (const auto claim = claim_of(authorization); claim && is_known(*claim))
+    known_.erase(claim->key);
   ++wrong_total_;
   if (++peers_[entry_of(peer)].wrong == 1)
     log::warning("token.wrong", {{"peer", peer}, {"more", "counted in the audit, by the minute"}});
@@ -168,8 +238,8 @@ Task<void> Refusals::write_refused(pg::Pool& pool) {
 Task<void> Refusals::write_used(pg::Pool& pool) {
   const Minute now = minute();
   pg::Array workspaces(pg::Oid::int8), tokens(pg::Oid::int8);
-  std::vector<TokenId> written;
-  for (const TokenId& token : used_) {
+  std::vector<TokenKey> written;
+  for (const TokenKey& token : used_) {
     const auto last = used_written_.find(token);
     if (last != used_written_.end() && last->second == now) continue;
     workspaces.add(token.first);
@@ -180,7 +250,7 @@ Task<void> Refusals::write_used(pg::Pool& pool) {
   pg::Params params(std::move(workspaces), std::move(tokens));
   co_await pool.query(kUsed, std::move(params));
   std::erase_if(used_written_, [now](const auto& entry) { return entry.second < now; });
-  for (const TokenId& token : written) {
+  for (const TokenKey& token : written) {
     used_written_[token] = now;
     used_.erase(token);
   }

@@ -21,11 +21,11 @@ const pg::Statement kInsert{"token_insert", R"(
 const pg::Statement kFind{"token_find", R"(
   select hash, role, name from sluice.token where workspace_id = $1 and token_id = $2 and revoked_at is null)"};
 
-struct Parsed {
-  std::int64_t workspace = 0;
-  std::int64_t token = 0;
-  std::string secret;
-};
+const pg::Statement kHashes{"token_hashes", R"(
+  select t.workspace_id, t.token_id, t.hash
+  from unnest($1::bigint[], $2::bigint[]) claimed (w, i)
+  join sluice.token t on t.workspace_id = claimed.w and t.token_id = claimed.i
+  where t.revoked_at is null)"};
 
 std::optional<std::int64_t> take_number(std::string_view& text) {
   std::int64_t number = 0;
@@ -35,17 +35,9 @@ std::optional<std::int64_t> take_number(std::string_view& text) {
   return number;
 }
 
-std::optional<Parsed> parse(std::string_view text) {
-  if (!text.starts_with("slc_")) return std::nullopt;
-  text.remove_prefix(4);
-  Parsed parsed;
-  const auto workspace = take_number(text);
-  const auto token = workspace ? take_number(text) : std::nullopt;
-  if (!token || text.empty()) return std::nullopt;
-  parsed.workspace = *workspace;
-  parsed.token = *token;
-  parsed.secret = text;
-  return parsed;
+/// The scheme's name is case-insensitive (RFC 9110).
+bool is_bearer(std::string_view authorization) {
+  return authorization.size() >= 7 && strncasecmp(authorization.data(), "Bearer ", 7) == 0;
 }
 
 }  // namespace
@@ -68,6 +60,37 @@ Bytes token_hash(std::string_view secret) {
   return hash;
 }
 
+std::optional<TokenClaim> claim_of(std::string_view authorization) {
+  if (!is_bearer(authorization)) return std::nullopt;
+  std::string_view text = authorization.substr(7);
+  if (!text.starts_with("slc_")) return std::nullopt;
+  text.remove_prefix(4);
+  const auto workspace = take_number(text);
+  const auto token = workspace ? take_number(text) : std::nullopt;
+  if (!token || text.empty()) return std::nullopt;
+  return TokenClaim{{*workspace, *token}, token_hash(text)};
+}
+
+bool is_same_hash(const Bytes& a, const Bytes& b) {
+  return a.size() == b.size() && sodium_memcmp(a.data(), b.data(), a.size()) == 0;
+}
+
+Task<std::map<TokenKey, Bytes>> hashes_of(pg::Pool& pool, std::vector<TokenKey> tokens) {
+  pg::Array workspaces(pg::Oid::int8), numbers(pg::Oid::int8);
+  for (const auto& [workspace, number] : tokens) {
+    workspaces.add(workspace);
+    numbers.add(number);
+  }
+  pg::Params params(std::move(workspaces), std::move(numbers));
+  const auto rows = co_await pool.query(kHashes, std::move(params));
+  std::map<TokenKey, Bytes> hashes;
+  for (int row = 0; row < rows.rows(); ++row) {
+    const TokenKey key(rows.get<std::int64_t>(row, 0), rows.get<std::int64_t>(row, 1));
+    hashes.emplace(key, rows.get<Bytes>(row, 2));
+  }
+  co_return hashes;
+}
+
 std::string Principal::text() const {
   std::string all = fmt::format("token {} '{}'", token_id, printable(name));
   if (!peer.empty()) all += " from " + peer;
@@ -85,8 +108,7 @@ Task<std::string> create_token(pg::Connection& connection, WorkspaceId workspace
 }
 
 Task<Result<Principal>> authenticate(pg::Pool& pool, std::string authorization) {
-  // The scheme's name is case-insensitive (RFC 9110).
-  if (authorization.size() < 7 || strncasecmp(authorization.data(), "Bearer ", 7) != 0) {
+  if (!is_bearer(authorization)) {
     co_return fail(ErrorKind::denied, "token.missing", "this needs a token",
                    "Send 'Authorization: Bearer slc_…'");
   }
@@ -94,19 +116,16 @@ Task<Result<Principal>> authenticate(pg::Pool& pool, std::string authorization) 
     return fail(ErrorKind::denied, "token.unknown", "the token is not valid here",
                 "Ask an admin for a token");
   };
-  const auto parsed = parse(std::string_view(authorization).substr(7));
-  if (!parsed) co_return unknown();
-  const auto found = co_await pool.query(kFind, pg::Params(parsed->workspace, parsed->token));
+  const auto claim = claim_of(authorization);
+  if (!claim) co_return unknown();
+  const auto [workspace, number] = claim->key;
+  const auto found = co_await pool.query(kFind, pg::Params(workspace, number));
   if (found.empty()) co_return unknown();
   const Bytes expected = found.get<Bytes>(0, 0);
-  const Bytes actual = token_hash(parsed->secret);
-  if (expected.size() != actual.size() ||
-      sodium_memcmp(expected.data(), actual.data(), actual.size()) != 0) {
-    co_return unknown();
-  }
+  if (!is_same_hash(expected, claim->hash)) co_return unknown();
   Principal principal;
-  principal.workspace = WorkspaceId(parsed->workspace);
-  principal.token_id = parsed->token;
+  principal.workspace = WorkspaceId(workspace);
+  principal.token_id = number;
   principal.role = role_of(found.text(0, 1)).value_or(Role::reader);
   principal.name = found.get<std::string>(0, 2);
   co_return principal;

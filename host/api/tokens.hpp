@@ -2,9 +2,12 @@
 // the secret.
 #pragma once
 
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "base/async.hpp"
 #include "base/bytes.hpp"
@@ -35,6 +38,23 @@ struct Principal {
 
 /// What is kept of a secret: BLAKE2b, 32 bytes.
 [[nodiscard]] Bytes token_hash(std::string_view secret);
+
+/// Which token: workspace, number in it.
+using TokenKey = std::pair<std::int64_t, std::int64_t>;
+
+/// What a token says of itself. Nothing of it is proved.
+struct TokenClaim {
+  TokenKey key;
+  Bytes hash;  ///< token_hash() of its secret
+};
+/// `authorization` is the header's value. Nothing when it is no token of ours by its form.
+[[nodiscard]] std::optional<TokenClaim> claim_of(std::string_view authorization);
+/// In constant time.
+[[nodiscard]] bool is_same_hash(const Bytes& a, const Bytes& b);
+
+/// What the database has of those tokens that are valid; others are left out. One statement, by the
+/// primary key.
+Task<std::map<TokenKey, Bytes>> hashes_of(pg::Pool& pool, std::vector<TokenKey> tokens);
 
 /// Makes a token; the returned text is the only copy.
 Task<std::string> create_token(pg::Connection& connection, WorkspaceId workspace, std::string name,

@@ -236,6 +236,37 @@ TEST_F(Torture, an_honest_client_is_served_beside_all_that_mean_no_good) {
   EXPECT_EQ(host_->log().find("lease.lost"), std::string::npos) << host_->log();
 }
 
+// Behind a reverse proxy all callers are one peer: here, all of this test.
+TEST_F(Torture, wrong_tokens_of_one_peer_keep_no_valid_token_out_that_was_not_used_lately) {
+  host_->start();
+  std::vector<std::string> unused;
+  for (int n = 0; n < 10; ++n) {
+    unused.push_back(host_->client().send(
+        "POST", "/tokens", {{"name", "app " + std::to_string(n)}, {"role", "reader"}})["token"]);
+  }
+  const Ask numbers = get("/metrics", host_->token());
+  const auto turned_away = [&] {
+    const std::string text = perform(host_->url(), numbers).text;
+    const std::string name = "\nsluice_tokens_turned_away_total ";
+    const auto at = text.find(name);
+    return at == std::string::npos ? -1 : std::stoll(text.substr(at + name.size()));
+  };
+  WrongTokens tokens(host_->url());
+  // More than may wait for their turn.
+  Askers guessing(80, 0, [&](std::int64_t n) { return tokens.ask(n); });
+  ASSERT_TRUE(eventually(seconds(60), [&] { return turned_away() > 100; }));
+  for (const std::string& token : unused) {
+    const Timed asked = perform_timed(host_->url(), get("/v1/workspaces/acme/types", token));
+    EXPECT_EQ(asked.reply.status, 200) << asked.reply.text;
+    EXPECT_LE(asked.seconds, 3.0);
+  }
+  auto answers = guessing.stop();
+  std::printf("wrong tokens: %s\n", in_words(answers).c_str());
+  EXPECT_GT(answers["429"], 100) << "wrong ones stay slowed";
+  EXPECT_GT(answers["401"], 0);
+  EXPECT_EQ(answers["200"], 0);
+}
+
 // A connection whose request's body does not come is at work, and nobody may end it: without a
 // share, one admin's took the host from everybody for as long as a body is waited for, again and
 // again.

@@ -7,6 +7,8 @@
 #include <boost/asio/detached.hpp>
 #include <boost/asio/io_context.hpp>
 
+#include <algorithm>
+
 namespace sluice::api {
 namespace {
 
@@ -27,14 +29,17 @@ class RefusalsTest : public ::testing::Test {
   static RefusalLimits limits() {
     RefusalLimits some;
     some.free_a_minute = 3;
-    some.pause = milliseconds(10);
+    some.pause = milliseconds(100);
+    some.compare_pause = milliseconds(1);
     some.waiting_max = 2;
     some.peers_max = 4;
     return some;
   }
   void spoil(const std::string& peer, int times = 4) {
-    for (int n = 0; n < times; ++n) refusals_.wrong(peer);
+    for (int n = 0; n < times; ++n) refusals_.wrong(peer, header("x"));
   }
+  /// Of the token 7 of workspace 1, with that secret.
+  static std::string header(const std::string& secret) { return "Bearer slc_1_7_" + secret; }
   /// What becomes of so many that come at once: "in" or the code of the refusal, in the order in
   /// which they were answered.
   std::vector<std::string> admit(const std::string& peer, std::vector<std::string> tokens) {
@@ -43,7 +48,8 @@ class RefusalsTest : public ::testing::Test {
     const auto one = [](Refusals& refusals, std::string token, std::string from,
                         std::vector<std::string>& out) -> Task<void> {
       const std::string name = token;
-      const auto admitted = co_await refusals.admit(std::move(token), std::move(from));
+      std::string authorization = header(token);
+      const auto admitted = co_await refusals.admit(std::move(authorization), std::move(from));
       out.push_back(name + (admitted ? " in" : " " + admitted.error().code));
     };
     for (const std::string& token : tokens)
@@ -54,12 +60,27 @@ class RefusalsTest : public ::testing::Test {
   void knows(const std::string& token) {
     Principal principal;
     principal.workspace = WorkspaceId(1);
-    principal.token_id = 1;
-    refusals_.accepted(token, principal);
+    principal.token_id = 7;
+    refusals_.accepted(header(token), principal);
   }
+  Task<std::map<TokenKey, Bytes>> read(std::vector<TokenKey> tokens) {
+    reads_.push_back(tokens.size());
+    if (fails_) throw std::runtime_error("the database is away");
+    std::map<TokenKey, Bytes> hashes;
+    for (const TokenKey& token : tokens) {
+      const auto found = stored_.find(token);
+      if (found != stored_.end()) hashes.insert(*found);
+    }
+    co_return hashes;
+  }
+  void stores(const std::string& token) { stored_[TokenKey(1, 7)] = token_hash(token); }
 
   StoppedClock clock_;
-  Refusals refusals_{clock_, limits()};
+  std::map<TokenKey, Bytes> stored_;
+  std::vector<std::size_t> reads_;  ///< of so many tokens each
+  bool fails_ = false;
+  Refusals refusals_{clock_, limits(),
+                     [this](std::vector<TokenKey> tokens) { return read(std::move(tokens)); }};
 };
 
 TEST_F(RefusalsTest, a_peer_with_too_many_wrong_ones_waits_and_then_is_turned_away) {
@@ -77,9 +98,47 @@ TEST_F(RefusalsTest, a_token_that_was_good_does_not_wait_behind_wrong_ones_of_it
   spoil("proxy");
   knows("good");
   EXPECT_EQ(admit("proxy", {"a", "b", "c", "good"}),
-            (std::vector<std::string>{"c token.too_many", "good in", "a in", "b in"}));
+            (std::vector<std::string>{"good in", "c token.too_many", "a in", "b in"}));
   clock_.ahead = Refusals::kKnownFor;
   EXPECT_EQ(admit("proxy", {"a", "b", "good"}).front(), "good token.too_many");
+}
+
+// Behind a reverse proxy all callers are one peer.
+TEST_F(RefusalsTest, a_valid_token_that_was_not_used_lately_does_not_wait_behind_them_either) {
+  spoil("proxy");
+  stores("good");
+  EXPECT_EQ(admit("proxy", {"a", "b", "c", "good", "d"}),
+            (std::vector<std::string>{"c token.too_many", "good in", "d token.too_many", "a in",
+                                      "b in"}));
+  EXPECT_EQ(refusals_.turned_away_total(), 2);
+}
+
+TEST_F(RefusalsTest, all_who_wait_are_compared_by_few_statements) {
+  spoil("proxy");
+  stores("good");
+  std::vector<std::string> many(200, "guess");
+  many.emplace_back("good");
+  const auto answers = admit("proxy", many);
+  EXPECT_EQ(std::count(answers.begin(), answers.end(), "good in"), 1);
+  EXPECT_LE(reads_.size(), 2U);
+}
+
+TEST_F(RefusalsTest, a_token_that_was_revoked_since_waits_like_others) {
+  spoil("proxy");
+  knows("good");
+  refusals_.wrong("proxy", header("guess"));
+  EXPECT_TRUE(refusals_.workspace_of(header("good")).has_value()) << "a guess took it away";
+  EXPECT_FALSE(refusals_.workspace_of(header("guess")).has_value());
+  refusals_.wrong("proxy", header("good"));
+  EXPECT_FALSE(refusals_.workspace_of(header("good")).has_value());
+  EXPECT_EQ(admit("proxy", {"a", "b", "good"}).front(), "good token.too_many");
+}
+
+TEST_F(RefusalsTest, while_the_database_is_away_all_take_their_turn) {
+  spoil("proxy");
+  fails_ = true;
+  EXPECT_EQ(admit("proxy", {"a", "b", "c"}),
+            (std::vector<std::string>{"c token.too_many", "a in", "b in"}));
 }
 
 TEST_F(RefusalsTest, the_next_minute_is_a_new_one) {
