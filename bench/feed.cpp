@@ -46,7 +46,7 @@ class Host {
     directory_ = pattern;
     fs::permissions(directory_, static_cast<fs::perms>(0711));
     const std::string second = launch(program);
-    const std::string file = after(second, "admin token: in ");
+    const std::string file = after(second, "operator token: in ");
     std::ifstream(file.substr(0, file.find(" ("))) >> options_.token;
     options_.workspace = "acme";
     stop();

@@ -69,13 +69,13 @@ bool is_shown_to_a_person() {
 ShownToken shown(const std::string& token, const wiring::Config& config) {
   ShownToken said;
   if (is_shown_to_a_person()) {
-    said.text = "admin token, shown this once: " + token;
+    said.text = "operator token, shown this once: " + token;
     return said;
   }
   const fs::path file = fs::absolute(config.data_directory / "operator.token");
   expect(write_private(file, token + "\n"));
   log::info("token.written", {{"file", file.string()}});
-  said.text = fmt::format("admin token: in {} (its owner alone may read it)", file.string());
+  said.text = fmt::format("operator token: in {} (its owner alone may read it)", file.string());
   return said;
 }
 

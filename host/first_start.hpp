@@ -31,11 +31,11 @@ struct ShownToken {
   std::string text;
 };
 
-/// An operator's token for whoever started us, when the database has none yet. The file is there
+/// An operator token for whoever started us, when the database has none yet. The file is there
 /// before the commit: a host that dies between the two makes another token and another file.
 Task<std::optional<ShownToken>> first_token(pg::Pool& pool, const wiring::Config& config);
 
-/// For who has lost it (`sluiced --reset-operator-token`): makes a new operator's token, revokes
+/// For who has lost it (`sluiced --reset-operator-token`): makes a new operator token, revokes
 /// the one of the first start and those that this made before, and prints the new one as above.
 /// Works beside a host that runs and without one; whoever may work as the data directory's owner
 /// may do it. Throws Failure.

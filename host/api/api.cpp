@@ -122,7 +122,9 @@ std::optional<Error> refused_role(const Principal& principal, Access access) {
   return Error(ErrorKind::denied, "token.role",
                fmt::format("this token is {}'s, and this needs {}'s", with_article(principal.role),
                            with_article(needed)),
-               "Use a token with that role");
+               needed == Role::operator_
+                   ? fmt::format("Use an operator token; {}", kLostOperatorToken)
+                   : "Use a token with that role");
 }
 
 }  // namespace

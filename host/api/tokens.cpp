@@ -110,11 +110,12 @@ Task<std::string> create_token(pg::Connection& connection, WorkspaceId workspace
 Task<Result<Principal>> authenticate(pg::Pool& pool, std::string authorization) {
   if (!is_bearer(authorization)) {
     co_return fail(ErrorKind::denied, "token.missing", "this needs a token",
-                   "Send 'Authorization: Bearer slc_…'");
+                   fmt::format("Send 'Authorization: Bearer slc_…'; {}", kLostOperatorToken));
   }
   const auto unknown = [] {
     return fail(ErrorKind::denied, "token.unknown", "the token is not valid here",
-                "Ask an admin for a token");
+                fmt::format("Ask an admin of your workspace, or an operator, for a token; {}",
+                            kLostOperatorToken));
   };
   const auto claim = claim_of(authorization);
   if (!claim) co_return unknown();
@@ -135,7 +136,7 @@ Error revoked_meanwhile() {
   return Error(ErrorKind::denied, "token.revoked",
                "the token was revoked while this request went on; what it had stored by then "
                "stays, and nothing more was",
-               "Go on with another token");
+               fmt::format("Go on with another token; {}", kLostOperatorToken));
 }
 
 }  // namespace sluice::api

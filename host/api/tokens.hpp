@@ -64,6 +64,11 @@ Task<std::string> create_token(pg::Connection& connection, WorkspaceId workspace
 /// (wrong, revoked or malformed: one answer for all, in constant time over the secret).
 Task<Result<Principal>> authenticate(pg::Pool& pool, std::string authorization);
 
+/// For refusals that whoever has lost the only operator token may meet.
+inline constexpr std::string_view kLostOperatorToken =
+    "whoever has lost the only operator token makes a new one where sluiced runs: sluiced "
+    "--reset-operator-token";
+
 /// Error(denied, "token.revoked"): for a transaction of which sync::was_revoked() is true.
 [[nodiscard]] Error revoked_meanwhile();
 

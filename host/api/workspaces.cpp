@@ -153,15 +153,15 @@ Task<HttpResponse> revoke(Call& call) {
   const bool is_operator = found.text(0, 1) == "operator";
   if (is_operator && call.principal.role != Role::operator_) {
     throw Failure(Error(ErrorKind::denied, "token.role",
-                        "only an operator may revoke an operator's token",
-                        "Use a token with that role"));
+                        "only an operator may revoke an operator token",
+                        fmt::format("Use an operator token; {}", kLostOperatorToken)));
   }
   if (is_operator && !found.get<bool>(0, 2)) {
     const auto others = co_await transaction.query(kOtherOperators, pg::Params(*id));
     if (others.get<std::int64_t>(0, 0) == 0) {
       throw Failure(
           Error(ErrorKind::conflict, "token.last_operator",
-                "this is the last operator's token: nobody could make another",
+                "this is the last operator token: nobody could make another",
                 "sluice token create NAME --role operator, then revoke this one with it"));
     }
   }

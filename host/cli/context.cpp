@@ -77,7 +77,9 @@ void flush_output() {
 Client Context::client() const {
   if (token.empty()) {
     throw Failure(Error(ErrorKind::denied, "token.missing", "no token",
-                        "Use --token, SLUICE_TOKEN or ~/.config/sluice/token"));
+                        "Use --token, SLUICE_TOKEN or ~/.config/sluice/token; whoever has lost the "
+                        "only operator token makes a new one where sluiced runs: sluiced "
+                        "--reset-operator-token"));
   }
   if (!insecure && goes_in_clear(url)) {
     throw Failure(Error(ErrorKind::denied, "cli.token_in_clear",

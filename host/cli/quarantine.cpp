@@ -60,7 +60,7 @@ void show(const Context& context, const std::string& id) {
     std::cout << fmt::format("{:<14} {}\n", member, cell(answer[member]));
   }
   if (answer["record_withheld"].get<bool>()) {
-    std::cout << "record         (only an admin's token shows it)\n";
+    std::cout << "record         (only the token of an admin or operator shows it)\n";
   } else if (!answer["record"].is_null()) {
     std::cout << "record\n" << write_json_lines(answer["record"]) << '\n';
   }

@@ -71,8 +71,8 @@ void print_help(const std::string& version) {
       "sluiced {} - pulls vendors' data into one linked store\n\n"
       "  sluiced [--config FILE] [--data DIRECTORY] [--listen ADDRESS:PORT] [--set "
       "KEY=VALUE]...\n"
-      "  sluiced [--data DIRECTORY] --reset-operator-token    makes a new operator's token for who "
-      "lost the first\n\n"
+      "  sluiced [--data DIRECTORY] --reset-operator-token    makes a new operator token for who "
+      "lost the only one\n\n"
       "Without any configuration it runs a private PostgreSQL in its data directory. Settings come "
       "from a JSON\n"
       "file, from SLUICE_… variables (SLUICE_DATABASE_URL) and from --set, in this order; the last "
@@ -131,7 +131,7 @@ class Shell final : public Poco::Util::ServerApplication {
     add(options, "listen", "ADDRESS:PORT", "listen.address and listen.port");
     add(options, "set", "KEY=VALUE", "any setting");
     add(options, "reset-operator-token", "",
-        "make a new operator's token for who has lost the first, which is revoked");
+        "make a new operator token for who has lost the only one; the first is revoked");
   }
 
   void handleOption(const std::string& name, const std::string& value) override {

@@ -57,7 +57,7 @@ until_true 60 "the fake Stripe" test -s "$directory/fake.json"
 fake="http://$(jq -r .listening "$directory/fake.json")"
 truth() { curl -fsS --noproxy '*' "$fake/_control/truth" | jq -r "$1"; }
 
-say "2  The host, with no configuration: a private PostgreSQL, a root key and an admin token are made"
+say "2  The host, with no configuration: a private PostgreSQL, a root key and an operator token are made"
 cp -r "$build/connectors" "$directory/connectors" # a host that root starts is another user, who may not get at the build
 chmod -R go+rX,go-w "$directory/connectors"
 "$build/bin/sluiced" --data "$directory/data" --listen 127.0.0.1:0 --set workspace.default=acme --set sync.poll_ms=200 \
@@ -67,7 +67,7 @@ children+=($!)
 host_pid=$!
 ready() {
   kill -0 "$host_pid" 2>/dev/null || { cat "$directory/sluiced.log" >&2; fail "the host ended"; }
-  grep -q 'admin token' "$directory/sluiced.out"
+  grep -q 'operator token' "$directory/sluiced.out"
 }
 until_true 120 "the host" ready
 SLUICE_URL=$(sed -n 's/.*listening on \(http[^ ]*\).*/\1/p' "$directory/sluiced.out")

@@ -431,6 +431,30 @@ TEST_F(Trust, who_lost_the_first_token_gets_another_and_the_first_is_revoked) {
             3);
 }
 
+TEST_F(Trust, whoever_lost_the_only_operator_token_is_told_where_he_is_refused) {
+  host_->start();
+  const std::string how = "sluiced --reset-operator-token";
+  const std::string said = read_file(host_->directory() / "host.1.out");
+  EXPECT_NE(said.find("operator token: in "), std::string::npos) << said;
+  const std::string reader =
+      host_->client().send("POST", "/tokens", {{"name", "dashboard"}, {"role", "reader"}})["token"];
+  const std::string revoked =
+      host_->client().send("POST", "/tokens", {{"name", "gone"}, {"role", "operator"}})["token"];
+  host_->client().send("DELETE", "/tokens/" + host_->sql("select max(token_id) from sluice.token"),
+                       nullptr);
+  for (const std::string& token : {std::string(), std::string("slc_1_1_wrong"), revoked, reader}) {
+    Ask ask;
+    ask.path = "/v1/workspaces";
+    ask.token = token;
+    const Reply reply = perform(host_->url(), ask);
+    EXPECT_EQ(reply.status, token == reader ? 403 : 401) << token;
+    EXPECT_NE(reply.document().value("hint", "").find(how), std::string::npos) << reply.text;
+  }
+  const Said without = run_sluice(directory_, host_->url(), "", {"status"},
+                                  {{"HOME", (directory_ / "nobody").string()}});
+  EXPECT_NE(without.errors.find(how), std::string::npos) << without.errors;
+}
+
 TEST_F(Trust, nothing_is_made_where_there_is_no_host_to_reset) {
   Launch launch;
   launch.program = std::string(SLUICE_BINARY_DIR) + "/bin/sluiced";

@@ -245,7 +245,7 @@ void Host::start(const std::string& failpoints) {
       return text.substr(begin + before.size(), end - begin - before.size());
     };
     eventually(std::chrono::seconds(5), [&] {
-      const std::string file = said("admin token: in ", " (");
+      const std::string file = said("token: in ", " (");
       token_ = file.empty() ? said("shown this once: ", "\n") : read_file(file);
       while (token_.ends_with('\n')) token_.pop_back();
       return !token_.empty();
