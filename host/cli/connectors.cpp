@@ -229,9 +229,36 @@ void add_connector(CLI::App& app, Context& context) {
 
 namespace {
 
+/// Values of secrets, in the ways in which each command takes them.
+struct SecretOptions {
+  std::vector<std::string> given;  ///< "name=value", "name=@VARIABLE"
+  std::string from_stdin;          ///< a name
+};
+
+std::shared_ptr<SecretOptions> add_secret_options(CLI::App* command) {
+  auto options = std::make_shared<SecretOptions>();
+  command->add_option("--secret", options->given, "name=value, or name=@VARIABLE")
+      ->allow_extra_args(false);
+  command->add_option("--secret-stdin", options->from_stdin,
+                      "name of a secret whose value is read from standard input");
+  return options;
+}
+
+/// Their values by name; empty when there are none.
+json secrets_of(const SecretOptions& options) {
+  json secrets = json::object();
+  for (const std::string& text : options.given) {
+    const auto [name, value] = split(text, "--secret");
+    secrets[name] = secret_value(value);
+  }
+  if (!options.from_stdin.empty()) secrets[options.from_stdin] = secret_line();
+  return secrets;
+}
+
 struct CreateOptions {
-  std::string name, connector, secret_stdin;
-  std::vector<std::string> secrets, config, base_urls, intervals;
+  std::string name, connector;
+  std::vector<std::string> config, base_urls, intervals;
+  std::shared_ptr<SecretOptions> secrets;
   bool allow_loopback = false;
   bool second_connection = false;
 };
@@ -240,11 +267,8 @@ void create_connection(const Context& context, const CreateOptions& options) {
   json body;
   body["name"] = options.name;
   body["connector"] = options.connector;
-  for (const std::string& text : options.secrets) {
-    const auto [name, value] = split(text, "--secret");
-    body["secrets"][name] = secret_value(value);
-  }
-  if (!options.secret_stdin.empty()) body["secrets"][options.secret_stdin] = secret_line();
+  if (json secrets = secrets_of(*options.secrets); !secrets.empty())
+    body["secrets"] = std::move(secrets);
   for (const std::string& text : options.config) {
     const auto [name, value] = split(text, "--config");
     body["config"][name] = value_of(value);
@@ -276,9 +300,8 @@ void add_connection(CLI::App& app, Context& context) {
       "create", "Connect an account; the key is checked with the vendor first");
   create->add_option("name", options->name)->required();
   create->add_option("--connector", options->connector)->required();
-  create->add_option("--secret", options->secrets, "name=value, or name=@VARIABLE");
-  create->add_option("--secret-stdin", options->secret_stdin,
-                     "name of a secret whose value is read from standard input");
+  options->secrets = add_secret_options(create);
+  create->get_option("--secret")->allow_extra_args();  // several behind one, as ever
   create->add_option("--config", options->config, "name=value");
   create->add_option("--interval", options->intervals, "stream=seconds");
   create->add_option("--base-url", options->base_urls,
@@ -306,22 +329,32 @@ void add_connection(CLI::App& app, Context& context) {
         "POST", "/connections/" + Client::escape(*name) + "/check", json::object());
     context.say(answer, "the key works: account " + cell(answer["account"]["id"]));
   });
-  auto secret = std::make_shared<std::string>();
-  auto* set_secret =
-      group->add_subcommand("set-secret", "A new value of a secret, read from standard input");
+  auto* set_secret = group->add_subcommand(
+      "set-secret", "A new value of a secret; checked with the vendor before it counts");
   set_secret->add_option("name", *name)->required();
-  set_secret->add_option("secret", *secret)->required();
+  auto new_secret = add_secret_options(set_secret);
+  set_secret->add_option("secret_name", new_secret->from_stdin, "the same as --secret-stdin")
+      ->excludes("--secret-stdin");
   auto moves = std::make_shared<bool>(false);
   set_secret->add_flag("--to-new-destination", *moves,
                        "it may go to where the connection leads now, though the value before was "
                        "stored for something else");
-  set_secret->callback([&context, name, secret, moves] {
+  set_secret->callback([&context, name, new_secret, moves] {
+    if (new_secret->given.size() + (new_secret->from_stdin.empty() ? 0 : 1) != 1) {
+      throw CLI::ValidationError(
+          "set-secret",
+          "needs one secret: its name alone, whose value is read from standard "
+          "input, --secret name=value or --secret name=@VARIABLE");
+    }
+    const json secrets = secrets_of(*new_secret);
     json body;
-    body["value"] = secret_line();
+    body["value"] = secrets.begin().value();
     if (*moves) body["to_new_destination"] = true;
-    const json answer = context.client().send(
-        "PUT", "/connections/" + Client::escape(*name) + "/secrets/" + Client::escape(*secret),
-        body);
+    const json answer =
+        context.client().send("PUT",
+                              "/connections/" + Client::escape(*name) + "/secrets/" +
+                                  Client::escape(secrets.begin().key()),
+                              body);
     context.say(answer, "stored and checked: account " + cell(answer["account"]["id"]));
   });
   auto stream = std::make_shared<std::string>();
@@ -360,13 +393,10 @@ void add_connection(CLI::App& app, Context& context) {
       "config", "Change the configuration; checked with the vendor before it counts");
   config->add_option("name", *name)->required();
   config->add_option("settings", *changes, "name=value, or name= to take it away")->required();
-  auto again = std::make_shared<std::string>();
-  config->add_option("--secret-stdin", *again,
-                     "name of a secret that the change leads elsewhere; its value is read from "
-                     "standard input");
+  auto again = add_secret_options(config);  // those that the change leads elsewhere
   config->callback([&context, path, changes, again] {
     json body;
-    if (!again->empty()) body["secrets"][*again] = secret_line();
+    if (json secrets = secrets_of(*again); !secrets.empty()) body["secrets"] = std::move(secrets);
     for (const std::string& text : *changes) {
       const auto [member, value] = split(text, "settings");
       body["config"][member] = value.empty() ? json(nullptr) : value_of(value);

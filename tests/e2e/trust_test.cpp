@@ -455,6 +455,65 @@ TEST_F(Trust, whoever_lost_the_only_operator_token_is_told_where_he_is_refused) 
   EXPECT_NE(without.errors.find(how), std::string::npos) << without.errors;
 }
 
+TEST_F(Trust, each_command_takes_a_secret_in_the_same_ways) {
+  start_fake(1);
+  host_->start();
+  connect();
+  const std::string key = kKey;
+  const std::string program = std::string(SLUICE_BINARY_DIR) + "/bin/sluice";
+  const auto run = [&](std::vector<std::string> words) {
+    words.insert(words.begin(), "connection");
+    return run_sluice(directory_, host_->url(), host_->token(), std::move(words),
+                      {{"STRIPE_KEY", key}});
+  };
+  const auto run_with_input = [&](const std::string& words) {
+    Launch launch;
+    launch.program = "/bin/sh";
+    launch.arguments = {"-c", "echo \"$STRIPE_KEY\" | " + program + " connection " + words};
+    launch.environment = {{"STRIPE_KEY", key},
+                          {"SLUICE_URL", host_->url()},
+                          {"SLUICE_TOKEN", host_->token()},
+                          {"SLUICE_WORKSPACE", "acme"}};
+    launch.output = directory_ / "piped.out";
+    launch.errors = directory_ / "piped.err";
+    Process process(launch);
+    Said said;
+    said.code = process.wait(std::chrono::seconds(120));
+    said.output = read_file(launch.output);
+    said.errors = read_file(launch.errors);
+    return said;
+  };
+  const auto versions = [this] {
+    return host_->count("select count(*) from sluice.audit where action = 'connection.set_secret'");
+  };
+  for (const Said& said : {run({"set-secret", "billing", "--secret", "api_key=" + key}),
+                           run({"set-secret", "billing", "--secret", "api_key=@STRIPE_KEY"}),
+                           run({"set-secret", "--secret", "api_key=@STRIPE_KEY", "billing"}),
+                           run_with_input("set-secret billing api_key"),
+                           run_with_input("set-secret billing --secret-stdin api_key")}) {
+    EXPECT_EQ(said.code, 0) << said.errors;
+    EXPECT_NE(said.output.find("stored and checked"), std::string::npos) << said.output;
+  }
+  EXPECT_EQ(versions(), 5);
+  for (const Said& said :
+       {run({"config", "billing", "--secret", "api_key=@STRIPE_KEY", "event_lag_seconds=1"}),
+        run_with_input("config billing event_lag_seconds=0 --secret-stdin api_key")}) {
+    EXPECT_EQ(said.code, 0) << said.errors;
+    EXPECT_NE(said.output.find("changed and checked"), std::string::npos) << said.output;
+  }
+  // Of one secret exactly, which is never shown.
+  for (const std::vector<std::string>& words : std::vector<std::vector<std::string>>{
+           {"set-secret", "billing"},
+           {"set-secret", "billing", "api_key", "--secret", "api_key=" + key},
+           {"set-secret", "billing", "--secret", "api_key=" + key, "--secret", "other=" + key},
+           {"set-secret", "billing", "--secret", key}}) {
+    const Said said = run(words);
+    EXPECT_EQ(said.code, 64) << said.output;
+    EXPECT_EQ((said.output + said.errors).find(key), std::string::npos) << said.errors;
+  }
+  EXPECT_EQ(versions(), 5);
+}
+
 TEST_F(Trust, nothing_is_made_where_there_is_no_host_to_reset) {
   Launch launch;
   launch.program = std::string(SLUICE_BINARY_DIR) + "/bin/sluiced";
