@@ -41,6 +41,27 @@ const pg::Statement kLookupIds{
     "   where r.workspace_id = $1 and r.type_id = $2 and r.id = k.id and r.deleted_at is null"
     "   for update) e"};
 
+// What the tables of keys say of these entities, which are locked: a statement of its own behind
+// the lock, so that it sees what the writer before us left. Not taken from the values: somebody
+// else may have changed those, or made them unreadable.
+const pg::Statement kHeldValues{
+    "own_held_values",
+    "select k.id, h.attribute, h.value, false from unnest($3::bigint[]) as k(id)"
+    " cross join lateral (select u.type_id, u.attribute, u.value from sluice.own_unique u"
+    "   where u.workspace_id = $1 and u.id = k.id offset 0) h where h.type_id = $2"
+    " union all select k.id, h.attribute, h.value, true"
+    " from unnest($3::bigint[]) as k(id), unnest($4::text[]) as a(name)"
+    " cross join lateral (select s.attribute, s.value from sluice.own_shared s"
+    "   where s.workspace_id = $1 and s.type_id = $2 and s.attribute = a.name and s.id = k.id"
+    "   offset 0) h"};
+
+const pg::Statement kHeldKeys{
+    "own_held_keys",
+    "select k.id, h.kind, h.digest, h.attribute from unnest($3::bigint[]) as k(id)"
+    " cross join lateral (select l.kind::int, l.digest, l.attribute::int, l.type_id"
+    "   from sluice.link_key l where l.workspace_id = $1 and l.entity_id = k.id offset 0) h"
+    " where h.type_id = $2"};
+
 const pg::Statement kNewIds{"own_new_ids",
                             "select nextval('sluice.entity_id') from generate_series(1, $1::int)"};
 
@@ -201,23 +222,29 @@ Prepared prepare(const StoredType& type, const json& given) {
   return out;
 }
 
-using UniqueValue = std::pair<std::string, std::string>;  // attribute, unique_form
+using UniqueValue = std::pair<std::string, std::string>;       // attribute, unique_form
+using Key = std::tuple<std::int32_t, pg::Uuid, std::int32_t>;  // kind, digest, attribute position
 
 /// An entity as it is in the database and as this batch leaves it.
 struct Entity {
   EntityId id;  // 0 until ids are drawn for the new ones
   bool stored = false;
+  bool readable = true;  // when not, `before` is empty, and its keys are known from the tables only
   bool removed = false;
   json before = json::object();
   json after = json::object();
+  std::set<UniqueValue> holds;  // as played so far: the forms that nobody else may have
+  // What the tables hold of it: own_unique, own_shared, link_key.
+  std::set<UniqueValue> unique, shared;
+  std::set<Key> keys;
+
+  [[nodiscard]] bool changed() const { return !stored || removed || !same_json(before, after); }
 };
 
 /// What cannot be read has no values: so it can be written anew.
 json values_of(const StoredType& type, std::string_view data) {
   return stored_values(type, data).value_or(json::object());
 }
-
-using Key = std::tuple<std::int32_t, pg::Uuid, std::int32_t>;  // kind, digest, attribute position
 
 std::set<Key> keys_of(const StoredType& type, const json& data) {
   std::set<Key> keys;
@@ -336,17 +363,35 @@ class Batch {
   explicit Batch(const StoredType& type) : type_(type) {}
 
   /// `data` is the entity as locked: its values may be others than the one by which it was found.
-  void found(EntityId id, json data) {
+  /// None where they cannot be read.
+  void found(EntityId id, std::optional<json> data) {
     if (by_id_.contains(id)) return;
-    by_id_[id] = entities_.size();
+    const std::size_t at = entities_.size();
+    by_id_[id] = at;
     Entity& entity = entities_.emplace_back();
     entity.id = id;
     entity.stored = true;
-    for (UniqueValue& value : unique_values(type_, data))
-      holders_[std::move(value)].insert(by_id_.at(id));
-    entity.before = data;
-    entity.after = std::move(data);
+    entity.readable = data.has_value();
+    if (!data) return;
+    for (UniqueValue& value : unique_values(type_, *data)) hold(at, std::move(value));
+    entity.before = *data;
+    entity.after = std::move(*data);
   }
+  [[nodiscard]] std::vector<EntityId> found_ids() const {
+    std::vector<EntityId> ids;
+    for (const Entity& entity : entities_) ids.push_back(entity.id);
+    return ids;
+  }
+  /// One that cannot be read has what the table says, so that it is found by it and replaced.
+  void found_value(EntityId id, UniqueValue value, bool shared) {
+    const std::size_t at = by_id_.at(id);
+    Entity& entity = entities_[at];
+    const StoredAttribute* attribute = type_.find(value.first);
+    if (!entity.readable && attribute != nullptr && attribute->unique)
+      hold(at, UniqueValue(value.first, unique_form(*attribute, json(value.second))));
+    (shared ? entity.shared : entity.unique).insert(std::move(value));
+  }
+  void found_key(EntityId id, Key key) { entities_[by_id_.at(id)].keys.insert(std::move(key)); }
 
   Applied apply(const OwnItem& item, const std::string& key, const Prepared& row) {
     Applied applied;
@@ -367,11 +412,10 @@ class Batch {
       return applied;
     }
     if (inserts) entities_.emplace_back();
-    for (const UniqueValue& value : unique_values(type_, before))
-      holders_[value].erase(applied.entity);
-    for (UniqueValue& value : unique_values(type_, after))
-      holders_[std::move(value)].insert(applied.entity);
     Entity& entity = entities_[applied.entity];
+    for (const UniqueValue& value : entity.holds) holders_[value].erase(applied.entity);
+    entity.holds.clear();
+    for (UniqueValue& value : unique_values(type_, after)) hold(applied.entity, std::move(value));
     entity.after = after;
     entity.removed = removes;
     if (removes) by_id_.erase(entity.id);
@@ -400,6 +444,11 @@ class Batch {
   [[nodiscard]] const std::vector<Step>& steps() const { return steps_; }
 
  private:
+  void hold(std::size_t entity, UniqueValue value) {
+    holders_[value].insert(entity);
+    entities_[entity].holds.insert(std::move(value));
+  }
+
   std::optional<std::size_t> find_target(const OwnItem& item, const std::string& key,
                                          const json& values,
                                          std::vector<FieldError>& errors) const {
@@ -424,7 +473,8 @@ class Batch {
     if (holders->second.size() == 1) return *holders->second.begin();
     std::vector<std::int64_t> ids;
     for (const std::size_t holder : holders->second) {
-      if (entities_[holder].after.at(key) == *value) return holder;
+      const json& after = entities_[holder].after;
+      if (const auto its = after.find(key); its != after.end() && *its == *value) return holder;
       ids.push_back(entities_[holder].id.value);
     }
     std::sort(ids.begin(), ids.end());
@@ -490,10 +540,9 @@ class Effects {
     if (update_ids_.size() > 0)
       out.add(kUpdate, pg::Params(workspace_, type_.id, update_ids_, update_data_));
     if (removed_ids_.size() > 0) out.add(kDelete, pg::Params(workspace_, type_.id, removed_ids_));
-    if (!unique_lost_.empty()) {
-      out.add(kDropUnique, unique_lost_.params(workspace_, type_.id));
-      out.add(kDropShared, unique_lost_.without_values(workspace_, type_.id));
-    }
+    if (!unique_lost_.empty()) out.add(kDropUnique, unique_lost_.params(workspace_, type_.id));
+    if (!shared_lost_.empty())
+      out.add(kDropShared, shared_lost_.without_values(workspace_, type_.id));
     if (!unique_gained_.empty()) out.add(kPutUnique, unique_gained_.params(workspace_, type_.id));
     if (!keys_lost_.empty()) out.add(kDropKeys, keys_lost_.params(workspace_, type_.id));
     if (!keys_gained_.empty()) out.add(kPutKeys, keys_gained_.params(workspace_, type_.id));
@@ -502,48 +551,66 @@ class Effects {
 
  private:
   void add(const Entity& entity) {
-    if (entity.stored && !entity.removed && same_json(entity.before, entity.after)) return;
     if (entity.removed) {
       removed_ids_.add(entity.id.value);
-    } else {
+    } else if (entity.changed()) {
       pg::Array& ids = entity.stored ? update_ids_ : insert_ids_;
       pg::Array& data = entity.stored ? update_data_ : insert_data_;
       ids.add(entity.id.value);
       data.add(std::string_view(write_json(entity.after)));
     }
-    move_keys(entity);
+    // One that stays as it is has what its values say, and no other row is refused for more.
+    if (entity.changed() || entity.readable) move_keys(entity);
   }
 
   void move_keys(const Entity& entity) {
-    const auto old_unique = unique_values(type_, entity.before);
-    const auto new_unique = unique_values(type_, entity.after);
-    std::set<std::string> lost;
-    for (const UniqueValue& value : old_unique) {
-      if (std::find(new_unique.begin(), new_unique.end(), value) == new_unique.end()) {
-        unique_lost_.add(value, entity.id);
-        lost.insert(value.first);
-      }
-    }
-    for (const UniqueValue& value : unformed_values(type_, entity.before)) {
-      if (lost.contains(value.first)) unique_lost_.add(value, entity.id);
-    }
-    for (const UniqueValue& value : new_unique) {
-      if (std::find(old_unique.begin(), old_unique.end(), value) == old_unique.end()) {
-        unique_gained_.add(value, entity.id);
-      }
-    }
-    const auto old_keys = keys_of(type_, entity.before);
-    const auto new_keys = keys_of(type_, entity.after);
-    for (const Key& key : old_keys) {
-      if (new_keys.contains(key)) continue;
+    move_values(entity);
+    const auto wanted = keys_of(type_, entity.after);
+    for (const Key& key : entity.keys) {
+      if (wanted.contains(key) || !goes(entity, attribute_at(std::get<2>(key)))) continue;
       keys_lost_.add(key, entity.id);
       keys_queued_.add(key, entity.id);
     }
-    for (const Key& key : new_keys) {
-      if (old_keys.contains(key)) continue;
+    for (const Key& key : wanted) {
+      if (entity.keys.contains(key)) continue;
       keys_gained_.add(key, entity.id);
       keys_queued_.add(key, entity.id);
     }
+  }
+
+  void move_values(const Entity& entity) {
+    const auto wanted = unique_values(type_, entity.after);
+    const auto before = unique_values(type_, entity.before);
+    const auto unformed = unformed_values(type_, entity.after);
+    const auto is_in = [](const std::vector<UniqueValue>& values, const UniqueValue& value) {
+      return std::find(values.begin(), values.end(), value) != values.end();
+    };
+    for (const UniqueValue& value : entity.unique) {
+      if (is_in(wanted, value) || is_in(unformed, value)) continue;
+      if (goes(entity, type_.find(value.first))) unique_lost_.add(value, entity.id);
+    }
+    for (const UniqueValue& value : entity.shared) {
+      if (is_in(wanted, value)) continue;
+      if (goes(entity, type_.find(value.first))) shared_lost_.add(value, entity.id);
+    }
+    // What it had by its values and not by the table is durable work's to put there.
+    for (const UniqueValue& value : wanted) {
+      if (is_in(before, value) || entity.unique.contains(value) || entity.shared.contains(value))
+        continue;
+      unique_gained_.add(value, entity.id);
+    }
+  }
+
+  /// Whether a key that its values do not have goes. Not that of an attribute which another host
+  /// added, and of which this one does not know yet what its keys are: its value stays, too.
+  static bool goes(const Entity& entity, const StoredAttribute* attribute) {
+    const bool has_keys = attribute != nullptr && (attribute->unique || attribute->key_kind);
+    return entity.removed || !entity.readable || has_keys;
+  }
+  [[nodiscard]] const StoredAttribute* attribute_at(std::int32_t position) const {
+    for (const StoredAttribute& attribute : type_.attributes)
+      if (attribute.position == position) return &attribute;
+    return nullptr;
   }
 
   WorkspaceId workspace_;
@@ -551,7 +618,7 @@ class Effects {
   pg::Array insert_ids_{pg::Oid::int8}, insert_data_{pg::Oid::jsonb};
   pg::Array update_ids_{pg::Oid::int8}, update_data_{pg::Oid::jsonb};
   pg::Array removed_ids_{pg::Oid::int8};
-  UniqueColumns unique_lost_, unique_gained_;
+  UniqueColumns unique_lost_, shared_lost_, unique_gained_;
   KeyColumns keys_lost_, keys_gained_, keys_queued_;
 };
 
@@ -589,7 +656,37 @@ class Together {
       const pg::QueryResult& found = looks[look];
       Batch& batch = *looks_[look];
       for (int i = 0; i < found.rows(); ++i)
-        batch.found(found.get<EntityId>(i, 0), values_of(batch.type(), found.text(i, 1)));
+        batch.found(found.get<EntityId>(i, 0), stored_values(batch.type(), found.text(i, 1)));
+    }
+  }
+  /// What the tables of keys hold of the entities that the looks found.
+  void add_held(pg::Pipeline& out) {
+    for (auto& [type, batch] : batches_) {
+      pg::Array ids(pg::Oid::int8);
+      for (const EntityId id : batch.found_ids()) ids.add(id.value);
+      if (ids.size() == 0) continue;
+      pg::Array names(pg::Oid::text);
+      for (const StoredAttribute& attribute : batch.type().attributes)
+        if (attribute.unique) names.add(std::string_view(attribute.name));
+      out.add(kHeldValues, pg::Params(workspace_, type, ids, names));
+      out.add(kHeldKeys, pg::Params(workspace_, type, ids));
+      held_.push_back(&batch);
+    }
+  }
+  void take_held(std::span<const pg::QueryResult> held) {
+    for (std::size_t i = 0; i < held_.size(); ++i) {
+      const pg::QueryResult& values = held[2 * i];
+      for (int row = 0; row < values.rows(); ++row) {
+        UniqueValue value(values.get<std::string>(row, 1), values.get<std::string>(row, 2));
+        held_[i]->found_value(values.get<EntityId>(row, 0), std::move(value),
+                              values.get<bool>(row, 3));
+      }
+      const pg::QueryResult& keys = held[2 * i + 1];
+      for (int row = 0; row < keys.rows(); ++row) {
+        Key key(keys.get<std::int32_t>(row, 1), keys.get<pg::Uuid>(row, 2),
+                keys.get<std::int32_t>(row, 3));
+        held_[i]->found_key(keys.get<EntityId>(row, 0), std::move(key));
+      }
     }
   }
 
@@ -680,7 +777,7 @@ class Together {
   const std::vector<Prepared>& prepared_;
   const std::vector<std::string>& keys_;
   std::map<EntityTypeId, Batch> batches_;
-  std::vector<Batch*> looks_;
+  std::vector<Batch*> looks_, held_;
   std::vector<Applied> applied_;
 };
 
@@ -695,6 +792,12 @@ Task<std::vector<OwnOutcome>> write_once(pg::Connection& connection, Together to
   together.add_looks(looks);
   const std::vector<pg::QueryResult> found = co_await connection.run(std::move(looks));
   together.take(std::span(found).subspan(opening));
+  pg::Pipeline holding;
+  together.add_held(holding);
+  if (holding.size() > 0) {
+    const std::vector<pg::QueryResult> held = co_await connection.run(std::move(holding));
+    together.take_held(held);
+  }
   together.play();
   if (const std::size_t fresh = together.new_entities(); fresh > 0) {
     pg::Params params(static_cast<std::int32_t>(fresh));

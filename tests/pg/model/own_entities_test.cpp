@@ -5,6 +5,7 @@
 #include "link/normalise.hpp"
 #include "model/own_types.hpp"
 #include "pg/fenced.hpp"
+#include "pg/migrate.hpp"
 #include "pg/model/manifests.hpp"
 #include "support/pg_fixture.hpp"
 
@@ -314,6 +315,107 @@ TEST_F(OwnEntitiesTest, ADeletedEntityFreesItsValues) {
   const auto second = write(R"([{"email":"a@x.com","plan":"p"}])");
   EXPECT_EQ(actions(second), "i");
   EXPECT_NE(second[0].id, first[0].id);
+}
+
+/// A row that somebody else nested deeper than we read: what it was is known by its keys.
+class Unreadable : public OwnEntitiesTest {
+ protected:
+  void SetUp() override {
+    OwnEntitiesTest::SetUp();
+    id_ = write(R"([{"email":"A@x.com","code":7,"plan":"p"}])")[0].id;
+    run(
+        pool().query("update sluice.own_entity set data = data || jsonb_build_object('info', "
+                     "(repeat('[', 600) || repeat(']', 600))::jsonb)"));
+    run(pool().query("delete from sluice.link_queue"));
+  }
+  std::string keys() {
+    return text("select attribute || '=' || value from sluice.own_unique order by 1") + " and " +
+           text("select count(*)::text from sluice.link_key");
+  }
+  EntityId id_;
+};
+
+TEST_F(Unreadable, WhatIsDeletedLeavesNoKey) {
+  ASSERT_TRUE(run(remove(id_)));
+  EXPECT_EQ(keys(), " and 0");
+  EXPECT_EQ(text("select count(*)::text from sluice.link_queue"), "1") << "the key that went";
+  EXPECT_EQ(actions(write(R"([{"email":"a@x.com","code":7,"plan":"q"}])")), "i");
+}
+
+TEST_F(Unreadable, WhatIsReplacedLeavesNoKey) {
+  const auto update = write(fmt::format(R"([{{"id":{},"email":"b@x.com","plan":"q"}}])", id_.value),
+                            OwnMode::update);
+  EXPECT_EQ(actions(update), "u");
+  EXPECT_EQ(keys(), "email=b@x.com and 1");
+  EXPECT_EQ(text("select count(*)::text from sluice.link_queue"), "2");
+  EXPECT_EQ(actions(write(R"([{"email":"a@x.com","code":7,"plan":"q"}])")), "i");
+}
+
+TEST_F(Unreadable, ItsValuesAreTakenUntilItIsReplacedAndItIsFoundByThem) {
+  EXPECT_EQ(actions(write(R"([{"email":"a@x.com","plan":"q"}])", OwnMode::insert)),
+            "!(email:duplicate_key)");
+  const auto found = write(R"([{"email":"a@x.com","plan":"q"}])");
+  EXPECT_EQ(actions(found), "u");
+  EXPECT_EQ(found[0].id, id_);
+  EXPECT_EQ(keys(), "email=a@x.com and 1") << "its code is not known any more";
+  EXPECT_EQ(text("select data::text from sluice.own_entity"),
+            R"({"plan": "q", "email": "a@x.com"})");
+}
+
+TEST_F(Unreadable, OneThatIsLeftAsItIsKeepsItsKeys) {
+  const auto outcomes =
+      write(fmt::format(R"([{{"id":{},"name":null}}])", id_.value), OwnMode::update);
+  EXPECT_EQ(actions(outcomes), "!(plan:missing_value)");
+  EXPECT_EQ(actions(write(R"([{"email":"b@x.com","code":7,"plan":"q"}])")),
+            "!(code:duplicate_key)");
+  EXPECT_EQ(keys(), "code=7;email=a@x.com and 1");
+}
+
+/// What hosts of before left of rows that they could not read.
+class LeftKeys : public sluice::testing::PgTest {
+ protected:
+  LeftKeys() : PgTest(Database::empty) {}
+};
+
+TEST_F(LeftKeys, OfDeletedRowsGoWithTheMigration) {
+  const auto owner = connect();
+  run(pg::migrate(*owner, pg::migrations().first(29)));
+  run(owner->script(
+      "insert into sluice.workspace (name) values ('w');"
+      "insert into sluice.entity_type (workspace_id, type_id, name, origin, relation, declaration)"
+      " overriding system value values (1, 5, 'customer', 'own', 'sluice.own_entity', '{}');"
+      "insert into sluice.own_entity (workspace_id, type_id, id, data, deleted_at)"
+      " values (1, 5, 1, '{}', now()), (1, 5, 2, '{}', null);"
+      "insert into sluice.own_unique (workspace_id, type_id, attribute, value, id)"
+      " values (1, 5, 'code', '7', 1), (1, 5, 'code', '8', 2);"
+      "insert into sluice.own_shared (workspace_id, type_id, attribute, value, id)"
+      " values (1, 5, 'code', '9', 1), (1, 5, 'code', '9', 2);"
+      "insert into sluice.link_key (workspace_id, kind, digest, type_id, attribute, entity_id)"
+      " values (1, 1, gen_random_uuid(), 5, 0, 1), (1, 1, gen_random_uuid(), 5, 0, 2),"
+      " (1, 1, gen_random_uuid(), 6, 0, 1)"));
+  run(pg::migrate(*owner, pg::migrations()));
+  const auto one = [&](const std::string& sql) {
+    return run(owner->query(sql)).get<std::string>(0, 0);
+  };
+  EXPECT_EQ(one("select string_agg(value, ' ') from sluice.own_unique"), "8");
+  EXPECT_EQ(one("select string_agg(id::text, ' ') from sluice.own_shared"), "2");
+  EXPECT_EQ(one("select string_agg(type_id || '/' || entity_id, ' ' order by type_id) from "
+                "sluice.link_key"),
+            "5/2 6/1")
+      << "6/1 is a vendor's";
+  EXPECT_EQ(one("select string_agg(type_id || '/' || entity_id, ' ') from sluice.link_queue"),
+            "5/1");
+}
+
+/// Whatever a row's values are by now, another may have those that it has not.
+TEST_F(OwnEntitiesTest, AKeyThatItsRowDoesNotHaveAnyMoreKeepsNobodyOut) {
+  write(R"([{"email":"a@x.com","code":7,"plan":"p"}])");
+  run(pool().query("update sluice.own_entity set data = data || '{\"code\": 8}'"));
+  EXPECT_EQ(actions(write(R"([{"email":"b@x.com","code":7,"plan":"q"}])")), "i");
+  EXPECT_EQ(
+      text("select o.value || ' ' || (e.data->>'email') from sluice.own_unique o join "
+           "sluice.own_entity e using (workspace_id, type_id, id) where o.attribute = 'code'"),
+      "7 b@x.com");
 }
 
 TEST_F(OwnEntitiesTest, InsertModeRefusesWhatExistsAndUpdateModeWhatDoesNot) {
