@@ -74,6 +74,12 @@ std::string imported(const json& answer) {
     text += table(answer["repeats"],
                   {{"LINE", "/line", true}, {"IS ONE WITH LINE", "/first_line", true}});
   }
+  if (!answer["unkeyed"].empty()) {
+    text += fmt::format("\n{} values are stored and give no key: nothing is linked by them\n",
+                        cell(answer["without_key"]));
+    text += table(answer["unkeyed"],
+                  {{"LINE", "/line", true}, {"ATTRIBUTE", "/attribute"}, {"IS NO", "/kind"}});
+  }
   if (!answer["rejects"].empty()) {
     text += "\n" + table(answer["rejects"], {{"LINE", "/line", true},
                                              {"ATTRIBUTE", "/attribute"},

@@ -12,6 +12,7 @@
 #include "base/bytes.hpp"
 #include "base/check.hpp"
 #include "base/exact_json.hpp"
+#include "link/normalise.hpp"
 #include "model/csv.hpp"
 #include "model/ndjson.hpp"
 #include "model/own_entities.hpp"
@@ -65,7 +66,20 @@ std::pair<std::string, std::string> described(const CsvRecord& record) {
 struct Place {
   std::int64_t line = 0;
   std::int64_t lines = 1;
+  std::vector<const StoredAttribute*> unkeyed;  ///< of which it has values that give no key
 };
+
+std::vector<const StoredAttribute*> unkeyed_in(const StoredType& type, const json& values) {
+  std::vector<const StoredAttribute*> unkeyed;
+  for (const StoredAttribute& attribute : type.attributes) {
+    if (!attribute.key_kind) continue;
+    const auto value = values.find(attribute.name);
+    if (value == values.end() || !value->is_string()) continue;
+    if (!link::normalise(*attribute.key_kind, value->get_ref<const std::string&>()))
+      unkeyed.push_back(&attribute);
+  }
+  return unkeyed;
+}
 
 Place place_of(const CsvRecord& record) {
   Place place;
@@ -124,9 +138,10 @@ struct Importer::State {
   }
 
   void accept(const Place& place, json values, std::size_t bytes) {
+    places.push_back(place);
+    places.back().unkeyed = unkeyed_in(type, values);
     OwnRow& row = rows.emplace_back();
     row.values = std::move(values);
-    places.push_back(place);
     batch_bytes += bytes;
   }
 
@@ -243,6 +258,17 @@ struct Importer::State {
     accept(place, std::move(*values), line.text.size());
   }
 
+  void tell_unkeyed(const Place& place) {
+    for (const StoredAttribute* attribute : place.unkeyed) {
+      ++result.without_key;
+      if (result.unkeyed.size() >= kImportUnkeyedMax) continue;
+      ImportUnkeyed& one = result.unkeyed.emplace_back();
+      one.line = place.line;
+      one.attribute = attribute->name;
+      one.kind = *attribute->key_kind;
+    }
+  }
+
   /// Tells of a row that is one with an earlier one.
   void compare(const Place& place, EntityId entity) {
     const auto first = first_lines.find(entity.value);
@@ -268,6 +294,7 @@ struct Importer::State {
       const bool refused = outcomes[i].action == OwnAction::rejected;
       (refused ? result.lines.refused : result.lines.rows) += places[i].lines;
       if (!refused && !key.empty()) compare(places[i], outcomes[i].id);
+      if (!refused) tell_unkeyed(places[i]);
       ++result.rows;
       switch (outcomes[i].action) {
         case OwnAction::inserted:
@@ -365,6 +392,15 @@ json to_json(const ImportResult& result) {
     item["line"] = repeat.line;
     item["first_line"] = repeat.first_line;
     out["repeats"].push_back(std::move(item));
+  }
+  out["without_key"] = result.without_key;
+  out["unkeyed"] = json::array();
+  for (const ImportUnkeyed& unkeyed : result.unkeyed) {
+    json item = json::object();
+    item["line"] = unkeyed.line;
+    item["attribute"] = unkeyed.attribute;
+    item["kind"] = contract::to_string(unkeyed.kind);
+    out["unkeyed"].push_back(std::move(item));
   }
   out["rejects"] = json::array();
   for (const ImportReject& reject : result.rejects) {

@@ -16,6 +16,7 @@
 namespace sluice::model {
 
 inline constexpr std::size_t kImportRejectsMax = 1000;  ///< rejects kept; all are counted
+inline constexpr std::size_t kImportUnkeyedMax = 100;  ///< of values without a key; all are counted
 inline constexpr std::size_t kImportComparedMax =
     250'000;  ///< entities of a file whose lines are remembered, to tell which of them are one
 inline constexpr std::size_t kImportBatchBytesMax =
@@ -66,6 +67,14 @@ struct ImportRepeat {
   std::int64_t first_line = 0;
 };
 
+/// A value of a link key's attribute that gives no key, such as an e-mail address without an '@':
+/// it is stored, and nothing is linked by it.
+struct ImportUnkeyed {
+  std::int64_t line = 0;  ///< where the row begins
+  std::string attribute;
+  contract::KeyKind kind = contract::KeyKind::email;  ///< what it is none of
+};
+
 struct ImportResult {
   std::int64_t rows = 0;  ///< data rows seen = inserted + updated + unchanged + rejected
   std::int64_t inserted = 0, updated = 0, unchanged = 0, rejected = 0;
@@ -73,9 +82,11 @@ struct ImportResult {
   std::vector<ImportReject>
       rejects;               ///< the first kImportRejectsMax reasons (a row may have several)
   std::int64_t reasons = 0;  ///< all reasons: larger than rejects.size() when some are left out
-  std::vector<ImportRepeat> repeats;  ///< the first kImportRejectsMax
-  std::int64_t repeated = 0;          ///< all of them; of a larger file than …
-  std::int64_t compared = 0;          ///< … so many entities: those that repeat one of these
+  std::vector<ImportRepeat> repeats;   ///< the first kImportRejectsMax
+  std::int64_t repeated = 0;           ///< all of them; of a larger file than …
+  std::int64_t compared = 0;           ///< … so many entities: those that repeat one of these
+  std::vector<ImportUnkeyed> unkeyed;  ///< the first kImportUnkeyedMax, of rows that are stored
+  std::int64_t without_key = 0;        ///< all of them
 };
 [[nodiscard]] nlohmann::json to_json(const ImportResult& result);
 

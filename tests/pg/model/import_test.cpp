@@ -275,6 +275,37 @@ TEST_F(ImportTest, AnAddressIsOneHoweverItIsSpelt) {
   EXPECT_EQ(counts(rows), "3: 1+ 2~ 0= 0!");
 }
 
+TEST_F(ImportTest, ValuesThatGiveNoKeyAreStoredCountedAndTold) {
+  const auto unkeyed = [](const ImportResult& result) {
+    std::string out;
+    const json document = to_json(result);
+    for (const json& one : document["unkeyed"])
+      out += fmt::format("{} {} {};", one["line"].dump(), one["attribute"].get<std::string>(),
+                         one["kind"].get<std::string>());
+    return out;
+  };
+  const std::string csv =
+      "email,name,seats\nann@x.com,Ann,1\nno address,Bob,2\n\"two\nlines\",Cy,3\n,Di,4\n"
+      "at@,Ed,many\nann.x.com,Flo,6\n";
+  for (const char* time : {"new", "unchanged"}) {
+    const ImportResult result = import(csv);
+    EXPECT_EQ(result.without_key, 3) << time;
+    EXPECT_EQ(unkeyed(result), "3 email email;4 email email;8 email email;") << time;
+    EXPECT_EQ(to_json(result)["without_key"], 3);
+  }
+  EXPECT_NE(stored(*catalog_).find("no address"), std::string::npos);
+  ImportOptions lines;
+  lines.format = ImportFormat::ndjson;
+  EXPECT_EQ(unkeyed(import("{\"email\":\"b@x.com\"}\n{\"email\":\"nobody\"}\n", lines)),
+            "2 email email;");
+  std::string many = "email\n";
+  for (int i = 0; i < 250; ++i) many += "nobody " + std::to_string(i) + "\n";
+  const ImportResult result = import(many);
+  EXPECT_EQ(result.without_key, 250);
+  EXPECT_EQ(result.unkeyed.size(), kImportUnkeyedMax);
+  EXPECT_EQ(result.unkeyed.back().line, 101);
+}
+
 TEST_F(ImportTest, OnlyOwnTypesCanBeImportedInto) {
   Catalog catalog = *catalog_;
   catalog.types[0].own = false;
