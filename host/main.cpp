@@ -35,6 +35,7 @@
 #include "sync/connections.hpp"
 #include "sync/deaths.hpp"
 #include "sync/engine.hpp"
+#include "sync/other_hosts.hpp"
 #include "sync/page_budget.hpp"
 #include "sync/send_scope.hpp"
 #include "sync/step_pool.hpp"
@@ -322,7 +323,9 @@ class Host {
                                      *pages_,    *steps_,       kVersion};
     const std::size_t clients_max = std::min(config_.listen_clients_max, descriptors_for_clients());
     api_ = std::make_unique<api::Api>(api_services, clients_max);
+    others_ = std::make_unique<sync::OtherHosts>(pools_.asking, clock_, own_, new_host());
     listen(clients_max);
+    run_now(others_->beat());
     const std::optional<ShownToken> token = run_now(first_token(pools_.changing, config_));
     run_now(sync::renew_views_left_behind(pools_.changing));
     fmt::print("sluiced {} listening on {}://{}:{}\n", kVersion,
@@ -344,7 +347,7 @@ class Host {
     server_ = expect(api::Server::listen(
         loop_.get_executor(), std::move(at),
         [this](api::HttpRequest& request) { return api_->handle(request); }, limits));
-    close_to_connectors("this host's REST API", config_.listen_address, server_->port());
+    close_to_connectors("REST API", config_.listen_address, server_->port());
     if (config_.listen_tls_certificate.empty() && !wiring::is_this_machines(config_.listen_address))
       log::warning("host.listens_in_clear", {{"address", config_.listen_address}});
     if (config_.watch_port < 0) return;
@@ -354,12 +357,20 @@ class Host {
     watch_server_ = expect(api::Server::listen(
         loop_.get_executor(), std::move(watch),
         [this](api::HttpRequest& request) { return api_->watch(request); }, limits));
-    close_to_connectors("this host's listener for probes", config_.watch_address,
-                        watch_server_->port());
+    close_to_connectors("listener for probes", config_.watch_address, watch_server_->port());
   }
 
-  void close_to_connectors(std::string what, const std::string& address, std::uint16_t port) {
-    own_.add_listener(std::move(what), asio::ip::make_address(address), port);
+  /// To those of this host and of every other on this database.
+  void close_to_connectors(const std::string& what, const std::string& address,
+                           std::uint16_t port) {
+    own_.add_listener("this host's " + what, asio::ip::make_address(address), port);
+    others_->listens(what, asio::ip::make_address(address), port);
+  }
+
+  sync::OtherHosts::Options new_host() {
+    sync::OtherHosts::Options options;
+    entropy_.fill(options.host.bytes);
+    return options;
   }
 
   /// Runs the loop on a thread of its own until stop() has let everything end.
@@ -379,6 +390,7 @@ class Host {
     if (watch_server_) asio::co_spawn(loop_, watch_server_->run(), remember);
     asio::co_spawn(loop_, api_->keep_records(), remember);
     asio::co_spawn(loop_, watch_settings(pools_.asking, own_), remember);
+    asio::co_spawn(loop_, others_->keep_beating(), remember);
     asio::co_spawn(loop_,
                    feed::keep_feed(loop_.get_executor(), database_.connect,
                                    std::chrono::days(config_.retention_changes_days)),
@@ -510,6 +522,7 @@ class Host {
   std::atomic<bool> touched_ = false;  ///< something happened in a connector directory
   pg::Pools pools_;
   model::GatheredWrites writes_{pools_.changing};
+  std::unique_ptr<sync::OtherHosts> others_;
   std::unique_ptr<vault::Vault> vault_;
   std::unique_ptr<connector::FlightRecorder> recorder_;
   std::unique_ptr<connector::Registry> registry_;

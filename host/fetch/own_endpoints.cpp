@@ -2,9 +2,12 @@
 
 #include <ifaddrs.h>
 #include <netinet/in.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
+#include <fstream>
 #include <memory>
 
 namespace sluice::fetch {
@@ -48,18 +51,47 @@ std::vector<address> interface_addresses() {
   return all;
 }
 
+std::string network_of_this_process() {
+  std::string kernel;
+  std::ifstream boot("/proc/sys/kernel/random/boot_id");
+  std::getline(boot, kernel);
+  std::array<char, 64> space{};
+  const ssize_t length = ::readlink("/proc/self/ns/net", space.data(), space.size());
+  if (kernel.empty() || length <= 0) return "";
+  return kernel + " " + std::string(space.data(), static_cast<std::size_t>(length));
+}
+
 OwnEndpoints::OwnEndpoints(Interfaces interfaces) : interfaces_(std::move(interfaces)) {}
 
 void OwnEndpoints::add_listener(std::string what, const address& where, std::uint16_t port) {
-  Endpoint endpoint{std::move(what), plain(where, {}), port, false};
+  listeners_.push_back(endpoint_of({std::move(what), where, port}));
+}
+
+OwnEndpoints::Endpoint OwnEndpoints::endpoint_of(Listener listener) {
+  Endpoint endpoint;
+  static_cast<Listener&>(endpoint) = std::move(listener);
+  endpoint.address = plain(endpoint.address, {});
   endpoint.all_of_this_machine = endpoint.address.is_unspecified();
-  listeners_.push_back(std::move(endpoint));
+  return endpoint;
+}
+
+void OwnEndpoints::set_others(std::vector<Listener> others) {
+  others_here_.clear();
+  others_.clear();
+  for (Listener& other : others) {
+    Endpoint endpoint = endpoint_of(std::move(other));
+    if (endpoint.all_of_this_machine) {
+      others_here_.push_back(std::move(endpoint));
+    } else {
+      others_.insert_or_assign(std::pair(endpoint.port, endpoint.address),
+                               std::move(endpoint.what));
+    }
+  }
 }
 
 void OwnEndpoints::add_server(std::string what, const address& where, std::uint16_t port) {
-  Endpoint endpoint{std::move(what), plain(where, {}), port, false};
-  endpoint.all_of_this_machine =
-      endpoint.address.is_unspecified() || is_this_machines(endpoint.address);
+  Endpoint endpoint = endpoint_of({std::move(what), where, port});
+  endpoint.all_of_this_machine = endpoint.all_of_this_machine || is_this_machines(endpoint.address);
   const auto is_it = [&](const Endpoint& other) {
     return other.port == port && other.address == endpoint.address;
   };
@@ -71,13 +103,15 @@ void OwnEndpoints::add_server(std::string what, const address& where, std::uint1
 std::optional<std::string_view> OwnEndpoints::at(const address& where, std::uint16_t port,
                                                  std::span<const Nat64Prefix> nat64) const {
   const address dialled = plain(where, nat64);
-  for (const auto* endpoints : {&listeners_, &servers_}) {
+  for (const auto* endpoints : {&listeners_, &servers_, &others_here_}) {
     for (const Endpoint& own : *endpoints) {
       if (own.port != port) continue;
       if (own.address == dialled) return own.what;
       if (own.all_of_this_machine && is_this_machines(dialled)) return own.what;
     }
   }
+  const auto other = others_.find(std::pair(port, dialled));
+  if (other != others_.end()) return other->second;
   return std::nullopt;
 }
 

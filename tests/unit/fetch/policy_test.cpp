@@ -234,6 +234,32 @@ TEST_F(OwnDoors, OfADatabaseOnThisMachineAreClosedAtItsOtherAddressesToo) {
   EXPECT_EQ(at("10.0.0.0", 5432), "") << "of too many the earliest went";
 }
 
+TEST_F(OwnDoors, OfOtherHostsAreClosedAsTheyWereSaidLast) {
+  const auto other = [](const char* address, std::uint16_t port) {
+    return Listener{"another host's API", asio::ip::make_address(address), port};
+  };
+  own_.set_others({other("10.0.0.7", 8420), other("::ffff:10.0.0.8", 8420), other("::", 8421)});
+  EXPECT_EQ(at("10.0.0.7", 8420), "another host's API");
+  EXPECT_EQ(at("64:ff9b::a00:7", 8420), "another host's API");
+  EXPECT_EQ(at("10.0.0.8", 8420), "another host's API");
+  EXPECT_EQ(at("10.0.0.7", 8421), "");
+  EXPECT_EQ(at("192.168.1.5", 8421), "another host's API") << "it is on this machine";
+  EXPECT_EQ(at("127.0.0.1", 8421), "another host's API");
+  listen("10.0.0.7", 9000);
+  own_.set_others({other("10.0.0.9", 8420)});
+  EXPECT_EQ(at("10.0.0.7", 8420), "") << "it has ended";
+  EXPECT_EQ(at("127.0.0.1", 8421), "");
+  EXPECT_EQ(at("10.0.0.9", 8420), "another host's API");
+  EXPECT_EQ(at("10.0.0.7", 9000), "the API");
+  own_.set_others({other("10.0.0.7", 9000)});
+  EXPECT_EQ(at("10.0.0.7", 9000), "the API") << "this one before it was started again";
+}
+
+TEST(EgressPolicy, KnowsInWhichNetworkItRuns) {
+  EXPECT_NE(network_of_this_process().find("net:["), std::string::npos);
+  EXPECT_EQ(network_of_this_process(), network_of_this_process());
+}
+
 TEST(EgressPolicy, KnowsTheAddressesOfThisMachine) {
   const auto addresses = interface_addresses();
   EXPECT_NE(std::find(addresses.begin(), addresses.end(), asio::ip::make_address("127.0.0.1")),

@@ -14,3 +14,11 @@ with gone as (
     returning k.workspace_id, k.kind, k.digest, k.type_id, k.attribute, k.entity_id)
 insert into sluice.link_queue (workspace_id, kind, digest, type_id, attribute, entity_id)
 select g.workspace_id, g.kind, g.digest, g.type_id, g.attribute, g.entity_id from gone g;
+
+-- The hosts that work on this database, and where each listens: that is closed to the connectors of all.
+create table sluice.host (
+    host    uuid primary key,               -- new at every start
+    listens jsonb not null,                 -- {"network", "addresses": [], "listeners": [{"what", "address", "port"}]}
+    beat_at timestamptz not null            -- by this clock; host/sync/other_hosts.hpp says when a host has ended
+);
+create index host_by_beat on sluice.host (beat_at);
