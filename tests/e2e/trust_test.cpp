@@ -95,9 +95,11 @@ TEST_F(Trust, a_connector_never_reaches_its_hosts_own_listeners_nor_its_database
       }
       return "it was asked";
     };
+    const std::string first = after(host_->url(), "127.0.0.1:");
     const std::pair<std::string, std::string> own[] = {{api, "this host's REST API"},
                                                        {watch, "this host's listener for probes"},
-                                                       {database, "this host's database"}};
+                                                       {database, "this host's database"},
+                                                       {first, "another host's REST API"}};
     for (const auto& [port, what] : own) {
       for (const std::string name : {"127.0.0.1", "localhost", "[::ffff:127.0.0.1]"}) {
         const std::string url = "http://" + name + ":" + port + "/v1/workspaces/acme";
@@ -105,6 +107,20 @@ TEST_F(Trust, a_connector_never_reaches_its_hosts_own_listeners_nor_its_database
             << url << ": " << refusal(url);
       }
     }
+    EXPECT_EQ(host_->count("select count(*) from sluice.connection"), 0);
+    // The first host learns of the other as it beats.
+    json body = billing();
+    body["egress"]["base_urls"]["api"] = "http://localhost:" + watch;
+    std::string said_last;
+    EXPECT_TRUE(eventually(seconds(30), [&] {
+      try {
+        host_->client().send("POST", "/connections", body);
+      } catch (const Failure& failure) {
+        said_last = failure.error().message;
+      }
+      return said_last.find("port " + watch + " (another host's listener for probes)") !=
+             std::string::npos;
+    })) << said_last;
     EXPECT_EQ(host_->count("select count(*) from sluice.connection"), 0);
     other.client(host_->token()).send("POST", "/connections", billing());  // loopback, another port
     EXPECT_EQ(other.stop(), 0);
