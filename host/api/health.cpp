@@ -43,9 +43,9 @@ std::vector<std::string> degraded(const sync::StepPoolNow& steps) {
   std::vector<std::string> reasons;
   if (!steps.at_bound.empty()) {
     reasons.push_back(fmt::format(
-        "{} workspaces get no more threads for their connectors: steps that do not come back keep "
-        "{}; /metrics and sluice errors say whose",
-        steps.at_bound.size(), steps.lost));
+        "{} workspaces get no more threads for connectors of theirs: steps that do not come back "
+        "keep {}; /metrics and sluice errors say whose",
+        steps.workspaces_at_bound(), steps.lost));
   }
   if (steps.full) {
     reasons.push_back(

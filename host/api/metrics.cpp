@@ -166,8 +166,8 @@ void add_memory(Exposition& out, const Services& services) {
             static_cast<std::int64_t>(now.lost));
   out.gauge("sluice_step_threads_full", "1 when no thread is replaced any more.",
             std::int64_t{now.full ? 1 : 0});
-  out.gauge("sluice_step_workspaces_at_bound", "Workspaces that have lost as many as they may.",
-            static_cast<std::int64_t>(now.at_bound.size()));
+  out.gauge("sluice_step_workspaces_at_bound", "Workspaces with connectors that get no more.",
+            static_cast<std::int64_t>(now.workspaces_at_bound()));
   out.counter("sluice_steps_total", "Steps that ended.", steps.steps);
   out.counter("sluice_steps_slow_total", "Steps that took longer than five seconds.", steps.slow);
   out.counter("sluice_steps_given_up_total", "Steps that did not come back.", steps.given_up);

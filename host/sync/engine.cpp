@@ -131,11 +131,12 @@ std::vector<Trouble> Engine::troubles() const {
                         "it is for is held; report it to the connector's author, or install the "
                         "version before";
   }
-  for (const WorkspaceId workspace : services_.steps.now().at_bound) {
-    const std::optional<Error> refusal = services_.steps.refusal_of(workspace);
-    if (!refusal) continue;
+  std::set<std::pair<WorkspaceId, std::string>> said;  // one for all connectors of a workspace
+  for (const ConnectorOf& whose : services_.steps.now().at_bound) {
+    const std::optional<Error> refusal = services_.steps.refusal_of(whose);
+    if (!refusal || !said.emplace(whose.workspace, refusal->message).second) continue;
     Trouble& trouble = all.emplace_back();
-    trouble.workspace = workspace;
+    trouble.workspace = whose.workspace;
     trouble.work = "threads";
     trouble.code = refusal->code;
     trouble.message = refusal->message;

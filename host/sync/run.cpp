@@ -399,7 +399,7 @@ Task<void> Drive::close() {
   StepPool::Step work = [session = std::move(run_.session)]() mutable { session.reset(); };
   if (run_.steps == nullptr) {
     work();
-  } else if (gave_up_ || !run_.steps->has_place(run_.owner.workspace)) {
+  } else if (gave_up_ || !run_.steps->has_place(run_.owner.whose())) {
     run_.steps->run_behind(executor_, std::move(work), run_.owner);
   } else {
     co_await run_.steps->run_code(std::move(work), run_.owner);

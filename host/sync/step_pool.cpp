@@ -111,35 +111,73 @@ struct StepPool::State : std::enable_shared_from_this<StepPool::State> {
     stats.threads = count;
   }
 
+  /// Slow steps of one workspace, by connector.
+  struct OfWorkspace {
+    std::map<std::string_view, std::size_t> by_connector;
+    void add(const SlowStep& one) { ++by_connector[one.owner.connector]; }
+    [[nodiscard]] std::size_t of(std::string_view connector) const {
+      const auto found = by_connector.find(connector);
+      return found == by_connector.end() ? 0 : found->second;
+    }
+    /// As they count against the workspace.
+    [[nodiscard]] std::size_t counted() const {
+      std::size_t all = 0;
+      for (const auto& [connector, steps] : by_connector)
+        all += std::min(steps, kStepsLostOfConnectorMax);
+      return all;
+    }
+    [[nodiscard]] std::size_t all() const {
+      std::size_t all = 0;
+      for (const auto& [connector, steps] : by_connector) all += steps;
+      return all;
+    }
+  };
   /// What slow steps of it keep besides its share.
-  [[nodiscard]] std::size_t kept_by(WorkspaceId workspace) const {
-    return static_cast<std::size_t>(std::ranges::count_if(slow, [&](const SlowStep& one) {
-      return one.replaced && one.owner.workspace == workspace;
-    }));
+  [[nodiscard]] OfWorkspace kept_by(WorkspaceId workspace) const {
+    OfWorkspace kept;
+    for (const SlowStep& one : slow)
+      if (one.replaced && one.owner.workspace == workspace) kept.add(one);
+    return kept;
   }
-  [[nodiscard]] std::size_t lost_by(WorkspaceId workspace) const {
-    return static_cast<std::size_t>(std::ranges::count_if(slow, [&](const SlowStep& one) {
-      return one.given_up && one.owner.workspace == workspace;
-    }));
+  [[nodiscard]] OfWorkspace lost_by(WorkspaceId workspace) const {
+    OfWorkspace lost;
+    for (const SlowStep& one : slow)
+      if (one.given_up && one.owner.workspace == workspace) lost.add(one);
+    return lost;
   }
-  [[nodiscard]] bool refuses(WorkspaceId workspace) const {
+  [[nodiscard]] bool is_full() const { return replaced >= kStepThreadsMoreMax; }
+  /// Every connector of the workspace.
+  [[nodiscard]] bool refuses_all_of(const OfWorkspace& lost) const {
+    return lost.counted() >= kStepsLostOfWorkspaceMax || (lost.all() > 0 && is_full());
+  }
+  [[nodiscard]] bool refuses(const ConnectorOf& whose) const {
     if (slow.empty()) return false;
-    const std::size_t lost = lost_by(workspace);
-    return lost >= kStepsLostMax || (lost > 0 && replaced >= kStepThreadsMoreMax);
+    const OfWorkspace lost = lost_by(whose.workspace);
+    return refuses_all_of(lost) || lost.of(whose.connector) >= kStepsLostOfConnectorMax;
   }
   /// No more at once than can be replaced when none of them comes back.
-  [[nodiscard]] bool may_begin(WorkspaceId workspace) const {
-    if (!share.may_take(workspace)) return false;
+  [[nodiscard]] bool may_begin(const ConnectorOf& whose) const {
+    if (!share.may_take(whose.workspace)) return false;
     if (slow.empty()) return true;
-    const std::size_t kept = kept_by(workspace);
-    return !refuses(workspace) && (kept == 0 || kept + share.of(workspace) < kStepsLostMax);
+    if (refuses(whose)) return false;
+    const OfWorkspace kept = kept_by(whose.workspace);
+    const auto fits = [](std::size_t of_them, std::size_t busy, std::size_t most) {
+      return of_them == 0 || of_them + busy < most;
+    };
+    const auto here = on_threads.find(whose);
+    return fits(kept.counted(), share.of(whose.workspace), kStepsLostOfWorkspaceMax) &&
+           fits(kept.of(whose.connector), here == on_threads.end() ? 0 : here->second,
+                kStepsLostOfConnectorMax);
   }
-  [[nodiscard]] Failure refusal(WorkspaceId workspace) const;
+  [[nodiscard]] Failure refusal(const ConnectorOf& whose) const;
 
   void enter(const std::shared_ptr<Job>& job) {
     const WorkspaceId workspace = job->owner.workspace;
     if (!lines.contains(workspace)) turns.push_back(workspace);
-    Line& line = lines[workspace];
+    Lines& of_workspace = lines[workspace];
+    const std::string& connector = job->owner.connector;
+    if (!of_workspace.by_connector.contains(connector)) of_workspace.turns.push_back(connector);
+    Line& line = of_workspace.by_connector[connector];
     if (line.jobs.empty()) line.moved = job->entered;
     line.jobs.push_back(job);
     serve();
@@ -147,37 +185,61 @@ struct StepPool::State : std::enable_shared_from_this<StepPool::State> {
   /// Who stands in the line goes.
   void leave(const std::shared_ptr<Job>& job) {
     if (job->at != Job::At::line) return;
-    const WorkspaceId workspace = job->owner.workspace;
-    lines[workspace].jobs.remove(job);
-    drop_if_empty(workspace);
+    const ConnectorOf whose = job->owner.whose();
+    lines[whose.workspace].by_connector[whose.connector].jobs.remove(job);
+    drop_if_empty(whose);
   }
-  void drop_if_empty(WorkspaceId workspace) {
-    const auto line = lines.find(workspace);
-    if (line == lines.end() || !line->second.jobs.empty()) return;
-    lines.erase(line);
-    turns.remove(workspace);
+  void drop_if_empty(const ConnectorOf& whose) {
+    const auto of_workspace = lines.find(whose.workspace);
+    if (of_workspace == lines.end()) return;
+    Lines& all = of_workspace->second;
+    const auto line = all.by_connector.find(whose.connector);
+    if (line == all.by_connector.end() || !line->second.jobs.empty()) return;
+    all.by_connector.erase(line);
+    all.turns.remove(whose.connector);
+    if (!all.by_connector.empty()) return;
+    lines.erase(of_workspace);
+    turns.remove(whose.workspace);
   }
   /// Whose turn it is, and who may, begins.
   void serve() {
     std::size_t passed = 0;  // in a row
     while (threads != nullptr && share.free() > 0 && passed < turns.size()) {
-      const WorkspaceId next = turns.front();
+      const WorkspaceId workspace = turns.front();
       turns.splice(turns.end(), turns, turns.begin());
-      if (!may_begin(next)) {
+      const std::shared_ptr<Job> job = next_of(workspace);
+      if (job == nullptr) {
         ++passed;
         continue;
       }
       passed = 0;
-      Line& line = lines[next];
-      const std::shared_ptr<Job> job = line.jobs.front();
-      line.jobs.pop_front();
-      line.moved = steady_clock::now();
-      drop_if_empty(next);
       begin(job);
     }
   }
+  /// Of the workspace's connector whose turn it is, of those that may begin; nullptr when none may.
+  std::shared_ptr<Job> next_of(WorkspaceId workspace) {
+    Lines& all = lines[workspace];
+    for (auto turn = all.turns.begin(); turn != all.turns.end(); ++turn) {
+      const ConnectorOf whose{workspace, *turn};
+      if (!may_begin(whose)) continue;
+      all.turns.splice(all.turns.end(), all.turns, turn);
+      Line& line = all.by_connector[whose.connector];
+      std::shared_ptr<Job> job = line.jobs.front();
+      line.jobs.pop_front();
+      line.moved = steady_clock::now();
+      drop_if_empty(whose);
+      return job;
+    }
+    return nullptr;
+  }
+  void give_back(const StepOwner& owner) {
+    share.give_back(owner.workspace);
+    const auto here = on_threads.find(owner.whose());
+    if (--here->second == 0) on_threads.erase(here);
+  }
   void begin(const std::shared_ptr<Job>& job) {
     share.take(job->owner.workspace);
+    ++on_threads[job->owner.whose()];
     job->begun = steady_clock::now();
     job->go(Job::At::thread);
     asio::post(threads->pool, [state = shared_from_this(), job] {
@@ -187,12 +249,11 @@ struct StepPool::State : std::enable_shared_from_this<StepPool::State> {
   }
   /// Also of one that was given up.
   void ended(Job& job) {
-    const WorkspaceId workspace = job.owner.workspace;
     const bool was_replaced = job.slow && (*job.slow)->replaced;
     if (was_replaced) {
       --replaced;
     } else {
-      share.give_back(workspace);
+      give_back(job.owner);
     }
     if (job.slow) slow.erase(*job.slow);
     job.slow.reset();
@@ -219,11 +280,11 @@ struct StepPool::State : std::enable_shared_from_this<StepPool::State> {
   }
   void replace_threads() {
     for (SlowStep& one : slow) {
-      if (threads == nullptr || replaced >= kStepThreadsMoreMax) return;
+      if (threads == nullptr || is_full()) return;
       if (one.replaced) continue;
       one.replaced = true;
       ++replaced;
-      share.give_back(one.owner.workspace);
+      give_back(one.owner);
       if (threads->more.size() >= replaced) continue;
       threads->more.emplace_back([&pool = threads->pool] { pool.attach(); });
       ++stats.threads;
@@ -231,33 +292,39 @@ struct StepPool::State : std::enable_shared_from_this<StepPool::State> {
   }
   /// Nobody waits for it any more. Those in a line that gets no more threads are told.
   void is_lost(Job& job) {
-    const WorkspaceId workspace = job.owner.workspace;
-    const bool was_refused = refuses(workspace);
+    const ConnectorOf whose = job.owner.whose();
+    const bool was_refused = refuses(whose);
     (*job.slow)->given_up = true;
     ++stats.given_up;
     log::error("connector.step_given_up", {{"connector", job.owner.connector},
-                                           {"workspace", workspace.value},
+                                           {"workspace", whose.workspace.value},
                                            {"connection", job.owner.connection_name},
                                            {"connection_id", job.owner.connection.value},
                                            {"stream", job.owner.stream},
                                            {"run", job.owner.run.value},
                                            {"what", job.owner.what}});
-    if (!was_refused && refuses(workspace)) {
-      log::error("connector.threads_lost", {{"workspace", workspace.value},
-                                            {"lost", lost_by(workspace)},
-                                            {"connectors", connectors_of(workspace)}});
+    if (!was_refused && refuses(whose)) {
+      const OfWorkspace lost = lost_by(whose.workspace);
+      const bool all = refuses_all_of(lost);
+      log::error("connector.threads_lost",
+                 {{"workspace", whose.workspace.value},
+                  {"lost", all ? lost.all() : lost.of(whose.connector)},
+                  {"connectors", all ? connectors_of(whose.workspace) : whose.connector}});
     }
-    std::vector<WorkspaceId> emptied;
-    for (auto& [whose, line] : lines) {
-      if (!refuses(whose)) continue;
-      std::erase_if(line.jobs, [](const std::shared_ptr<Job>& one) {
-        if (one->patience == Patience::behind) return false;
-        one->go(Job::At::refused);
-        return true;
-      });
-      emptied.push_back(whose);
+    std::vector<ConnectorOf> emptied;
+    for (auto& [workspace, of_workspace] : lines) {
+      for (auto& [connector, line] : of_workspace.by_connector) {
+        const ConnectorOf refused{workspace, connector};
+        if (!refuses(refused)) continue;
+        std::erase_if(line.jobs, [](const std::shared_ptr<Job>& one) {
+          if (one->patience == Patience::behind) return false;
+          one->go(Job::At::refused);
+          return true;
+        });
+        emptied.push_back(refused);
+      }
     }
-    for (const WorkspaceId whose : emptied) drop_if_empty(whose);
+    for (const ConnectorOf& refused : emptied) drop_if_empty(refused);
   }
   [[nodiscard]] std::string connectors_of(WorkspaceId workspace) const {
     std::set<std::string> names;
@@ -271,34 +338,58 @@ struct StepPool::State : std::enable_shared_from_this<StepPool::State> {
     std::list<std::shared_ptr<Job>> jobs;
     steady_clock::time_point moved;  ///< when one of it began, or it came to be
   };
+  /// Of one workspace.
+  struct Lines {
+    std::map<std::string, Line> by_connector;
+    std::list<std::string> turns;
+  };
   FairShare share;  ///< of the threads, without those that slow steps keep
   milliseconds warn_after, give_up_after;
   Threads* threads = nullptr;  ///< nullptr when they are gone
   StepPoolStats stats;
-  std::list<SlowStep> slow;  ///< under way
-  std::size_t replaced = 0;  ///< of them
-  std::map<WorkspaceId, Line> lines;
+  std::list<SlowStep> slow;                       ///< under way
+  std::size_t replaced = 0;                       ///< of them
+  std::map<ConnectorOf, std::size_t> on_threads;  ///< as `share` counts
+  std::map<WorkspaceId, Lines> lines;
   std::list<WorkspaceId> turns;  ///< of the lines
 };
 
-Failure StepPool::State::refusal(WorkspaceId workspace) const {
+Failure StepPool::State::refusal(const ConnectorOf& whose) const {
+  const OfWorkspace lost = lost_by(whose.workspace);
+  const bool all = refuses_all_of(lost);
   std::set<std::string> steps;
   for (const SlowStep& one : slow) {
-    if (one.given_up && one.owner.workspace == workspace && steps.size() < kNamedMax) {
-      steps.insert(fmt::format("{}: {} of {}", one.owner.connector, one.owner.what,
-                               one.owner.connection_name));
-    }
+    if (!one.given_up || one.owner.workspace != whose.workspace || steps.size() == kNamedMax)
+      continue;
+    if (!all && one.owner.connector != whose.connector) continue;
+    steps.insert(fmt::format("{}: {} of {}", one.owner.connector, one.owner.what,
+                             one.owner.connection_name));
   }
-  const std::size_t lost = lost_by(workspace);
+  const std::string connectors = all ? connectors_of(whose.workspace) : whose.connector;
+  std::string message;
+  if (all) {
+    const bool host = lost.counted() < kStepsLostOfWorkspaceMax;
+    message = fmt::format(
+        "{} steps of this workspace's connectors ({}) have not come back and keep a thread of this "
+        "host each{}: it gets no more",
+        lost.all(), connectors, host ? ", and the host has none to replace them with" : "");
+  } else {
+    message = fmt::format(
+        "{} steps of the connector {} have not come back and keep a thread of this host each: it "
+        "gets no more in this workspace, and other connectors go on",
+        lost.of(whose.connector), connectors);
+  }
   return Failure(Error(
-      ErrorKind::retry_later, std::string(kStepsLost),
-      fmt::format("{} steps of this workspace's connectors ({}) have not come back and keep a "
-                  "thread of this host each{}: it gets no more",
-                  lost, connectors_of(workspace),
-                  lost < kStepsLostMax ? ", and the host has none to replace them with" : ""),
+      ErrorKind::retry_later, std::string(kStepsLost), std::move(message),
       fmt::format("Install a version that mends it, or disable it (sluice connector disable {}), "
                   "and have the host started again: its threads are free then ({})",
-                  connectors_of(workspace), fmt::join(steps, "; "))));
+                  connectors, fmt::join(steps, "; "))));
+}
+
+std::size_t StepPoolNow::workspaces_at_bound() const {
+  std::set<WorkspaceId> workspaces;
+  for (const ConnectorOf& one : at_bound) workspaces.insert(one.workspace);
+  return workspaces.size();
 }
 
 std::size_t StepPool::default_threads() {
@@ -322,22 +413,25 @@ std::vector<SlowStep> StepPool::slow_now() const {
 
 StepPoolNow StepPool::now() const {
   StepPoolNow now;
-  std::set<WorkspaceId> at_bound;
+  std::set<ConnectorOf> at_bound;
   std::size_t in_others_place = 0;
   for (const SlowStep& one : state_->slow) {
     if (!one.given_up) continue;
     ++now.lost;
     if (!one.replaced) ++in_others_place;
-    if (state_->refuses(one.owner.workspace)) at_bound.insert(one.owner.workspace);
+    if (state_->refuses(one.owner.whose())) at_bound.insert(one.owner.whose());
   }
   now.at_bound.assign(at_bound.begin(), at_bound.end());
-  now.full = state_->replaced >= kStepThreadsMoreMax;
+  now.full = state_->is_full();
   now.none_left = in_others_place >= state_->share.whole();
-  for (const auto& [workspace, line] : state_->lines) {
-    now.waiting += line.jobs.size();
-    if (at_bound.contains(workspace)) continue;
-    const auto waits = steady_clock::now() - line.jobs.front()->entered;
-    now.longest_wait = std::max(now.longest_wait, std::chrono::duration_cast<milliseconds>(waits));
+  for (const auto& [workspace, of_workspace] : state_->lines) {
+    for (const auto& [connector, line] : of_workspace.by_connector) {
+      now.waiting += line.jobs.size();
+      if (state_->refuses(ConnectorOf{workspace, connector})) continue;
+      const auto waits = steady_clock::now() - line.jobs.front()->entered;
+      now.longest_wait =
+          std::max(now.longest_wait, std::chrono::duration_cast<milliseconds>(waits));
+    }
   }
   return now;
 }
@@ -348,13 +442,16 @@ std::size_t StepPool::lost_of(ConnectionId connection) const {
   }));
 }
 
-std::optional<Error> StepPool::refusal_of(WorkspaceId workspace) const {
-  if (!state_->refuses(workspace)) return std::nullopt;
-  return state_->refusal(workspace).error();
+std::optional<Error> StepPool::refusal_of(const ConnectorOf& whose) const {
+  if (!state_->refuses(whose)) return std::nullopt;
+  return state_->refusal(whose).error();
 }
 
-bool StepPool::has_place(WorkspaceId workspace) const {
-  return !state_->lines.contains(workspace) && state_->may_begin(workspace);
+bool StepPool::has_place(const ConnectorOf& whose) const {
+  const auto lines = state_->lines.find(whose.workspace);
+  if (lines != state_->lines.end() && lines->second.by_connector.contains(whose.connector))
+    return false;
+  return state_->may_begin(whose);
 }
 
 void StepPool::run_behind(const Executor& executor, Step step, StepOwner owner) {
@@ -374,7 +471,8 @@ Task<void> StepPool::wait_for_turn(std::shared_ptr<State> state, std::shared_ptr
       throw boost::system::system_error(asio::error::operation_aborted);
     auto at_most = steady_clock::time_point::max();
     if (job->patience != Patience::behind) {
-      const auto moved = state->lines[job->owner.workspace].moved;
+      const auto moved =
+          state->lines[job->owner.workspace].by_connector[job->owner.connector].moved;
       const auto still = state->give_up_after * kStandsStill;
       at_most = std::max(job->entered, moved) + still;
       if (steady_clock::now() >= at_most) throw not_begun(job->owner, still);
@@ -383,7 +481,7 @@ Task<void> StepPool::wait_for_turn(std::shared_ptr<State> state, std::shared_ptr
     boost::system::error_code ignored;
     co_await job->woken.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
   }
-  if (job->at == Job::At::refused) throw state->refusal(job->owner.workspace);
+  if (job->at == Job::At::refused) throw state->refusal(job->owner.whose());
 }
 
 /// Returns when it has ended, or nobody is to wait for it any more.
@@ -420,8 +518,8 @@ Task<void> StepPool::run(std::shared_ptr<State> state, Step step, StepOwner owne
                          Patience patience) {
   const Executor executor = co_await asio::this_coro::executor;
   const auto job = std::make_shared<Job>(executor, std::move(step), std::move(owner), patience);
-  if (patience != Patience::behind && state->refuses(job->owner.workspace))
-    throw state->refusal(job->owner.workspace);
+  if (patience != Patience::behind && state->refuses(job->owner.whose()))
+    throw state->refusal(job->owner.whose());
   struct UnderWay {
     explicit UnderWay(StepPoolStats& s) : stats(s) { ++stats.under_way; }
     ~UnderWay() { --stats.under_way; }

@@ -28,8 +28,19 @@ inline constexpr std::size_t kStepThreadsMax = 16;
 /// Threads in the place of those that slow steps keep. Beyond it such a step keeps one of the
 /// others' threads, and who has lost any gets no more.
 inline constexpr std::size_t kStepThreadsMoreMax = 64;
-/// Of them, for one workspace: who has lost so many gets none until one comes back.
-inline constexpr std::size_t kStepsLostMax = 8;
+/// Of them, for one connector in one workspace: what has lost so many gets none until one comes
+/// back, and the workspace's other connectors go on.
+inline constexpr std::size_t kStepsLostOfConnectorMax = 4;
+/// … and for a workspace, with all its connectors, each of which counts with as many as above at
+/// most: so that none of them takes the others' places.
+inline constexpr std::size_t kStepsLostOfWorkspaceMax = 12;
+
+/// A connector in a workspace: what has a line of its own, and loses threads.
+struct ConnectorOf {
+  WorkspaceId workspace;
+  std::string connector;
+  friend auto operator<=>(const ConnectorOf&, const ConnectorOf&) = default;
+};
 
 /// Whose step it is, for those who look and for the log.
 struct StepOwner {
@@ -40,6 +51,7 @@ struct StepOwner {
   std::string connector, connection_name;
   std::string stream;  ///< of a READ
   RunId run;
+  [[nodiscard]] ConnectorOf whose() const { return {workspace, connector}; }
 };
 
 /// One that takes longer than the warning time, while it goes on.
@@ -53,11 +65,11 @@ struct SlowStep {
 /// What a caller hears whose step was given up: Failure(internal). Its connector is not to be run
 /// again by itself.
 inline constexpr std::string_view kStepGivenUp = "connector.step_given_up";
-/// What a workspace hears that has lost as many threads as it may: Failure(retry_later), which
-/// names the connectors that keep them. The step was not begun.
+/// What a connector, or a workspace, hears that has lost as many threads as it may:
+/// Failure(retry_later), which names the connectors that keep them. The step was not begun.
 inline constexpr std::string_view kStepsLost = "connector.threads_lost";
-/// … and who stood in the line while no step of its workspace was begun for twice as long as a step
-/// may take: Failure(retry_later).
+/// … and who stood in the line while no step of it was begun for twice as long as a step may take:
+/// Failure(retry_later).
 inline constexpr std::string_view kStepNotBegun = "connector.no_thread";
 
 /// What /metrics shows. Counters only grow.
@@ -75,16 +87,17 @@ struct StepPoolNow {
   std::size_t waiting = 0;                    ///< in the line
   std::chrono::milliseconds longest_wait{0};  ///< of those who may still have a turn
   std::size_t lost = 0;                       ///< threads that steps keep which were given up
-  std::vector<WorkspaceId> at_bound;          ///< have lost so many that they get no more
+  std::vector<ConnectorOf> at_bound;          ///< have lost some, and get no more
   bool full = false;                          ///< no thread is replaced any more
   bool none_left = false;                     ///< every thread is lost: nothing can run
+  [[nodiscard]] std::size_t workspaces_at_bound() const;
 };
 
-/// Runs the steps of sessions on a few threads. Each workspace has a line, and the lines are served
-/// in turn; of the threads a workspace has its share (FairShare), so that however much one
-/// computes, another's step begins at once:
+/// Runs the steps of sessions on a few threads. Each connector of a workspace has a line; the
+/// workspaces are served in turn, and of each its connectors. Of the threads a workspace has its
+/// share (FairShare), so that however much one computes, another's step begins at once:
 ///
-///   line ──a thread is free and its workspace may have it─► thread ──► ended
+///   line ──a thread is free and its connector may have it─► thread ──► ended
 ///     │                                                        │ kStepSecondsWarn
 ///     │ cancelled; its line stands still; too many lost        ▼
 ///     └──────────► left, not begun                           slow: another thread in its place
@@ -92,8 +105,9 @@ struct StepPoolNow {
 ///                                                              ▼
 ///                                                            lost: nobody waits for it
 ///
-/// What is lost counts against its workspace (kStepsLostMax) and the host (kStepThreadsMoreMax)
-/// until it comes back after all.
+/// What is lost counts against its connector in the workspace (kStepsLostOfConnectorMax), the
+/// workspace (kStepsLostOfWorkspaceMax) and the host (kStepThreadsMoreMax) until it comes back
+/// after all.
 ///
 /// One per host, owned by main; destroyed before the loops whose coroutines wait here, which it
 /// does after the steps under way: an owner that cannot wait for them ends the process.
@@ -130,7 +144,7 @@ class StepPool {
   /// to be closed: it is never refused, and stays in its line until it may begin.
   void run_behind(const Executor& executor, Step step, StepOwner owner);
   /// Whether a step of it would begin at once.
-  [[nodiscard]] bool has_place(WorkspaceId workspace) const;
+  [[nodiscard]] bool has_place(const ConnectorOf& whose) const;
 
   // Of the loop that calls run().
 
@@ -139,8 +153,8 @@ class StepPool {
   [[nodiscard]] std::vector<SlowStep> slow_now() const;
   /// Given up and not back yet, of one connection.
   [[nodiscard]] std::size_t lost_of(ConnectionId connection) const;
-  /// What a workspace hears that gets no more threads; nothing when it does.
-  [[nodiscard]] std::optional<Error> refusal_of(WorkspaceId workspace) const;
+  /// What a connector hears that gets no more threads there; nothing when it does.
+  [[nodiscard]] std::optional<Error> refusal_of(const ConnectorOf& whose) const;
 
  private:
   enum class Patience { endless, limited, behind };

@@ -634,8 +634,8 @@ TEST_F(Deaths,
   EXPECT_EQ(neighbour.refused(), 0);
   std::map<std::string, int> codes;
   for (const Reply& reply : replies) ++codes[reply.code()];
-  EXPECT_EQ(codes["connector.step_given_up"], 6) << json(codes);
-  EXPECT_EQ(codes["connector.threads_lost"], kChecks - 6) << json(codes);
+  EXPECT_EQ(codes["connector.step_given_up"], 2) << json(codes);
+  EXPECT_EQ(codes["connector.threads_lost"], kChecks - 2) << json(codes);
 
   const Reply next = create_hanging("next");
   EXPECT_EQ(next.code(), "connector.threads_lost") << next.text;
@@ -648,7 +648,7 @@ TEST_F(Deaths,
   EXPECT_EQ(ready.status, 200) << "others can work";
   EXPECT_EQ(ready.document()["degraded"].size(), 1U) << ready.text;
   const Reply metrics = perform(host_->url(), ask("GET", "/metrics", nullptr));
-  for (const char* line : {"sluice_step_threads_lost 8", "sluice_step_workspaces_at_bound 1",
+  for (const char* line : {"sluice_step_threads_lost 4", "sluice_step_workspaces_at_bound 1",
                            "sluice_step_threads_full 0"})
     EXPECT_NE(metrics.text.find(line), std::string::npos) << line;
   EXPECT_NE(host_->log().find("connector.threads_lost"), std::string::npos);

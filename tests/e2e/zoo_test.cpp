@@ -166,25 +166,25 @@ TEST_F(Zoo, a_connector_that_computes_for_ever_is_named_and_holds_up_neither_oth
   open_shop(50, 5, {cage_.string()});
   cli::Client client = host_->client();
   client.send("POST", "/connectors/toy/install", json::object());
-  // Two streams each: more steps than there are threads for them, and with the check below one less
-  // than the workspace may lose (kStepsLostMax).
-  constexpr int kStuck = 3;
-  for (int n = 0; n < kStuck; ++n) {
+  // Two streams each, and the check below: more steps than the connector may lose
+  // (kStepsLostOfConnectorMax).
+  const auto stick = [&client](const std::string& name, const char* how) {
     json body;
     body["connector"] = "toy";
-    body["name"] = "stuck_" + std::to_string(n);
+    body["name"] = name;
     body["second_connection"] = true;
-    body["config"]["colour"] = n == 0 ? "burn" : "hang";
+    body["config"]["colour"] = how;
     body["secrets"]["api_key"] = "some";
     client.send("POST", "/connections", body);
-  }
+  };
+  stick("stuck_0", "burn");
   const auto hanging = [&] {
     int found = 0;
     const json errors = client.get("/errors")["errors"];
     for (const json& error : errors) found += error["code"] == "work.hangs" ? 1 : 0;
     return found;
   };
-  ASSERT_TRUE(eventually(std::chrono::seconds(60), [&] { return hanging() == 2 * kStuck; }))
+  ASSERT_TRUE(eventually(std::chrono::seconds(60), [&] { return hanging() == 2; }))
       << client.get("/errors") << host_->log();
 
   // Nor does a check that hangs while an admin waits for its answer.
@@ -196,7 +196,10 @@ TEST_F(Zoo, a_connector_that_computes_for_ever_is_named_and_holds_up_neither_oth
     body["secrets"]["api_key"] = "some";
     EXPECT_THROW(host_->client().send("POST", "/connections", body), Failure);
   });
-  EXPECT_TRUE(eventually(std::chrono::seconds(30), [&] { return hanging() == 2 * kStuck + 1; }))
+  EXPECT_TRUE(eventually(std::chrono::seconds(30), [&] { return hanging() == 3; }))
+      << client.get("/errors");
+  stick("stuck_1", "hang");
+  EXPECT_TRUE(eventually(std::chrono::seconds(30), [&] { return hanging() == 4; }))
       << client.get("/errors");
   EXPECT_NE(client.get("/errors").dump().find("in one step (checking the key)"), std::string::npos);
 

@@ -263,11 +263,11 @@ class SharedStepPoolTest : public ::testing::Test {
     }
   };
 
-  static StepOwner owner(std::int64_t workspace) {
+  static StepOwner owner(std::int64_t workspace, const std::string& connector = "acme") {
     StepOwner owner;
     owner.workspace = WorkspaceId(workspace);
     owner.connection = ConnectionId(workspace * 10);
-    owner.connector = "acme" + std::to_string(workspace);
+    owner.connector = connector + std::to_string(workspace);
     owner.connection_name = "shop";
     owner.what = "stream coal";
     return owner;
@@ -275,9 +275,9 @@ class SharedStepPoolTest : public ::testing::Test {
 
   enum class How { code, own };
   std::shared_ptr<Asked> ask(StepPool& pool, std::int64_t workspace, StepPool::Step step,
-                             How how = How::code) {
+                             How how = How::code, const std::string& connector = "acme") {
     auto asked = std::make_shared<Asked>();
-    StepOwner whose = owner(workspace);
+    StepOwner whose = owner(workspace, connector);
     Task<void> task = how == How::code ? pool.run_code(std::move(step), std::move(whose))
                                        : pool.run(std::move(step), std::move(whose));
     asio::co_spawn(loop_.executor(), std::move(task),
@@ -288,13 +288,15 @@ class SharedStepPoolTest : public ::testing::Test {
                                                 }));
     return asked;
   }
-  std::shared_ptr<Asked> hang(StepPool& pool, std::int64_t workspace) {
-    return ask(pool, workspace, [this] { door_.hold(); });
+  std::shared_ptr<Asked> hang(StepPool& pool, std::int64_t workspace,
+                              const std::string& connector = "acme") {
+    return ask(
+        pool, workspace, [this] { door_.hold(); }, How::code, connector);
   }
-  /// Until the workspace gets no more threads.
-  void lose_all(StepPool& pool, std::int64_t workspace) {
-    while (!pool.refusal_of(WorkspaceId(workspace))) {
-      const auto asked = hang(pool, workspace);
+  /// Until the connector gets no more threads there.
+  void lose_all(StepPool& pool, std::int64_t workspace, const std::string& connector = "acme") {
+    while (!pool.refusal_of(owner(workspace, connector).whose())) {
+      const auto asked = hang(pool, workspace, connector);
       ASSERT_TRUE(loop_.until([&] { return asked->outcome.ended; }));
     }
   }
@@ -346,7 +348,7 @@ TEST_F(SharedStepPoolTest, lines_are_served_in_turn_whoever_came_first) {
 }
 
 TEST_F(SharedStepPoolTest,
-       a_workspace_loses_so_many_threads_and_no_more_and_is_told_whose_they_are) {
+       a_connector_loses_so_many_threads_and_no_more_and_is_told_whose_they_are) {
   StepPool pool(4, milliseconds(1), milliseconds(20));
   const Opener opener{door_};
   std::vector<std::shared_ptr<Asked>> hundred;
@@ -357,12 +359,12 @@ TEST_F(SharedStepPoolTest,
   const auto with = [&](std::string_view code) {
     return std::ranges::count_if(hundred, [&](const auto& one) { return one->code() == code; });
   };
-  EXPECT_EQ(with(kStepGivenUp), static_cast<std::ptrdiff_t>(kStepsLostMax));
-  EXPECT_EQ(with(kStepsLost), 100 - static_cast<std::ptrdiff_t>(kStepsLostMax));
-  EXPECT_EQ(door_.inside, static_cast<int>(kStepsLostMax));
-  EXPECT_LE(pool.stats().threads, 4 + kStepsLostMax);
-  EXPECT_EQ(pool.now().lost, kStepsLostMax);
-  EXPECT_EQ(pool.now().at_bound, std::vector<WorkspaceId>{WorkspaceId(1)});
+  EXPECT_EQ(with(kStepGivenUp), static_cast<std::ptrdiff_t>(kStepsLostOfConnectorMax));
+  EXPECT_EQ(with(kStepsLost), 100 - static_cast<std::ptrdiff_t>(kStepsLostOfConnectorMax));
+  EXPECT_EQ(door_.inside, static_cast<int>(kStepsLostOfConnectorMax));
+  EXPECT_LE(pool.stats().threads, 4 + kStepsLostOfConnectorMax);
+  EXPECT_EQ(pool.now().lost, kStepsLostOfConnectorMax);
+  EXPECT_EQ(pool.now().at_bound, std::vector<ConnectorOf>{owner(1).whose()});
   EXPECT_EQ(pool.now().waiting, 0U);
   EXPECT_FALSE(pool.now().full || pool.now().none_left);
   // The next one hears it at once, of Sluice's own steps for it, too, and whose connector it is.
@@ -378,6 +380,68 @@ TEST_F(SharedStepPoolTest,
   EXPECT_EQ(neighbour->code(), "done");
 }
 
+TEST_F(SharedStepPoolTest, a_connector_that_lost_its_threads_leaves_the_workspaces_others_theirs) {
+  StepPool pool(4, milliseconds(1), milliseconds(20));
+  const Opener opener{door_};
+  std::vector<std::shared_ptr<Asked>> many;
+  for (int i = 0; i < 20; ++i) many.push_back(hang(pool, 1));
+  const auto beside = ask(
+      pool, 1, [] {}, How::code, "other");
+  ASSERT_TRUE(loop_.until([&] { return beside->outcome.ended; }));
+  EXPECT_EQ(beside->code(), "done") << "while they are slow";
+  ASSERT_TRUE(loop_.until([&] {
+    return std::ranges::all_of(many, [](const auto& one) { return one->outcome.ended; });
+  }));
+  pool.run_behind(
+      loop_.executor(), [] {}, owner(1));  // stands first in its line, and stays
+  const auto after = ask(
+      pool, 1, [] {}, How::code, "other");
+  ASSERT_TRUE(loop_.until([&] { return after->outcome.ended; }));
+  EXPECT_EQ(after->code(), "done") << "when they are lost";
+  EXPECT_FALSE(pool.refusal_of(owner(1, "other").whose()));
+  EXPECT_TRUE(pool.has_place(owner(1, "other").whose()));
+  EXPECT_EQ(pool.now().longest_wait, milliseconds(0)) << "what was left behind may have no turn";
+}
+
+TEST_F(SharedStepPoolTest, a_workspace_loses_so_many_threads_over_all_its_connectors) {
+  StepPool pool(4, milliseconds(1), milliseconds(20));
+  const Opener opener{door_};
+  const std::string names[] = {"a", "b", "c", "d"};
+  for (std::size_t i = 0; i < 3; ++i) {
+    EXPECT_FALSE(pool.refusal_of(owner(1, "good").whose()));
+    lose_all(pool, 1, names[i]);
+    EXPECT_EQ(pool.now().lost, (i + 1) * kStepsLostOfConnectorMax);
+  }
+  EXPECT_EQ(pool.now().lost, kStepsLostOfWorkspaceMax);
+  const auto good = ask(
+      pool, 1, [] {}, How::code, "good");
+  loop_.settle();
+  EXPECT_EQ(good->code(), kStepsLost);
+  for (const char* name : {"a1", "b1", "c1"})
+    EXPECT_NE(good->words().find(name), std::string::npos) << good->words();
+  EXPECT_EQ(pool.now().at_bound.size(), 3U);
+  EXPECT_EQ(pool.now().workspaces_at_bound(), 1U);
+  const auto neighbour = ask(pool, 2, [] {});
+  ASSERT_TRUE(loop_.until([&] { return neighbour->outcome.ended; }));
+  EXPECT_EQ(neighbour->code(), "done");
+}
+
+/// Before any of them is slow, a connector has its workspace's whole share.
+TEST_F(SharedStepPoolTest, a_connector_that_lost_more_at_once_counts_as_one_for_its_workspace) {
+  StepPool pool(16, milliseconds(50), milliseconds(60));
+  const Opener opener{door_};
+  std::vector<std::shared_ptr<Asked>> many;
+  for (int i = 0; i < 20; ++i) many.push_back(hang(pool, 1));
+  ASSERT_TRUE(loop_.until([&] {
+    return std::ranges::all_of(many, [](const auto& one) { return one->outcome.ended; });
+  }));
+  EXPECT_GE(pool.now().lost, kStepsLostOfWorkspaceMax);
+  const auto other = ask(
+      pool, 1, [] {}, How::code, "other");
+  ASSERT_TRUE(loop_.until([&] { return other->outcome.ended; }));
+  EXPECT_EQ(other->code(), "done");
+}
+
 TEST_F(SharedStepPoolTest, one_that_comes_back_after_all_gives_its_place_back) {
   StepPool pool(4, milliseconds(1), milliseconds(20));
   Door own;
@@ -385,10 +449,10 @@ TEST_F(SharedStepPoolTest, one_that_comes_back_after_all_gives_its_place_back) {
   const auto one = ask(pool, 1, [&own] { own.hold(); });
   ASSERT_TRUE(loop_.until([&] { return one->outcome.ended; }));
   lose_all(pool, 1);
-  EXPECT_EQ(pool.now().lost, kStepsLostMax);
+  EXPECT_EQ(pool.now().lost, kStepsLostOfConnectorMax);
   own.let_go();
-  ASSERT_TRUE(loop_.until([&] { return pool.now().lost == kStepsLostMax - 1; }));
-  EXPECT_FALSE(pool.refusal_of(WorkspaceId(1)));
+  ASSERT_TRUE(loop_.until([&] { return pool.now().lost == kStepsLostOfConnectorMax - 1; }));
+  EXPECT_FALSE(pool.refusal_of(owner(1).whose()));
   const auto next = ask(pool, 1, [] {});
   ASSERT_TRUE(loop_.until([&] { return next->outcome.ended; }));
   EXPECT_EQ(next->code(), "done");
@@ -400,7 +464,7 @@ TEST_F(SharedStepPoolTest, one_that_comes_back_after_all_gives_its_place_back) {
 TEST_F(SharedStepPoolTest, all_workspaces_together_lose_so_many_and_who_lost_none_goes_on) {
   StepPool pool(4, milliseconds(1), milliseconds(20));
   const Opener opener{door_};
-  constexpr std::int64_t kWorkspaces = kStepThreadsMoreMax / kStepsLostMax;
+  constexpr std::int64_t kWorkspaces = kStepThreadsMoreMax / kStepsLostOfConnectorMax;
   for (std::int64_t workspace = 1; workspace <= kWorkspaces; ++workspace) lose_all(pool, workspace);
   EXPECT_TRUE(pool.now().full);
   EXPECT_FALSE(pool.now().none_left);
@@ -448,10 +512,11 @@ TEST_F(SharedStepPoolTest, who_waits_in_a_line_that_stands_still_hears_of_it) {
   const auto first = ask(
       pool, 1, [this] { door_.hold(); }, How::own);
   std::vector<std::shared_ptr<Asked>> held;
-  for (std::size_t i = 0; i + 1 < kStepsLostMax; ++i)
+  for (std::size_t i = 0; i + 1 < kStepsLostOfConnectorMax; ++i)
     held.push_back(ask(
         pool, 1, [this] { door_.hold(); }, How::own));
-  ASSERT_TRUE(loop_.until([&] { return door_.inside == static_cast<int>(kStepsLostMax); }));
+  ASSERT_TRUE(
+      loop_.until([&] { return door_.inside == static_cast<int>(kStepsLostOfConnectorMax); }));
   const auto waits = ask(pool, 1, [] {});
   ASSERT_TRUE(loop_.until([&] { return waits->outcome.ended; }));
   EXPECT_EQ(waits->code(), kStepNotBegun);
@@ -465,8 +530,9 @@ TEST_F(SharedStepPoolTest,
   StepPool pool(4, milliseconds(1), milliseconds(20));
   const Opener opener{door_};
   lose_all(pool, 1);
-  EXPECT_FALSE(pool.has_place(WorkspaceId(1)));
-  EXPECT_TRUE(pool.has_place(WorkspaceId(2)));
+  EXPECT_FALSE(pool.has_place(owner(1).whose()));
+  EXPECT_TRUE(pool.has_place(owner(1, "other").whose()));
+  EXPECT_TRUE(pool.has_place(owner(2).whose()));
   std::atomic<bool> closed{false};
   std::thread::id where;
   StepPool::Step close = [&] {
