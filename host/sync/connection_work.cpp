@@ -32,17 +32,19 @@ constexpr std::int64_t kRestartsMax = 3;  ///< of a stream whose checkpoint is r
 constexpr std::string_view kRejected = "CHECKPOINT_REJECTED";
 constexpr std::string_view kAuth = "AUTH";
 
+// … and which of the contents $3 (hex) are to run no more.
 const pg::Statement kState{"work_state", R"(
-  select state from sluice.connection where workspace_id = $1 and connection_id = $2)"};
+  select c.state, coalesce((select string_agg(code.sha256, ' ') from unnest($3::text[]) as code (sha256)
+                            cross join lateral (select from sluice.connector_hold h
+                                                where h.sha256 = decode(code.sha256, 'hex') offset 0) held), '')
+  from sluice.connection c where c.workspace_id = $1 and c.connection_id = $2)"};
 
 const pg::Statement kStreams{"work_streams", R"(
   select stream, mode, coalesce(encode(checkpoint, 'hex'), ''), checkpoint_format, snapshot_done,
          interval_seconds, consecutive_failures,
          coalesce(next_run_at <= now(), false) as due, enumeration, reconcile, coalesce(error_class, ''),
          coalesce(extract(epoch from next_run_at - now()) * 1000, 0)::bigint, reason, reading,
-         last_full_records > 0, trust_vendor,
-         coalesce((select string_agg(encode(few.sha256, 'hex'), ' ')
-                   from (select sha256 from sluice.connector_hold order by sha256 limit 1000) few), '')
+         last_full_records > 0, trust_vendor
   from sluice.stream where workspace_id = $1 and connection_id = $2 and enabled
   order by (mode = 'snapshot'), (mode <> 'changes'), stream)"};
 
@@ -410,8 +412,10 @@ Task<void> ConnectionWork::wait_for_all() {
 Task<void> ConnectionWork::schedule() {
   bool announced = false;
   while (may_go_on()) {
-    const auto state = co_await services_.pool.query(kState, pg::Params(lease_.workspace, id_));
+    pg::Params asked(lease_.workspace, id_, codes_at_work());
+    const auto state = co_await services_.pool.query(kState, std::move(asked));
     if (state.empty()) co_return;
+    heed_held(state.text(0, 1));
     const auto now = connection_state_of(state.text(0, 0));
     if (now && is_off(*now)) {
       draining_ = true;  // sessions see it at their next step's boundary
@@ -433,6 +437,17 @@ Task<void> ConnectionWork::schedule() {
     boost::system::error_code woken;
     co_await wake_.async_wait(asio::redirect_error(asio::use_awaitable, woken));
   }
+}
+
+/// Two at most: a session ends with the code that it began with.
+pg::Array ConnectionWork::codes_at_work() const {
+  pg::Array codes(pg::Oid::text);
+  for (const auto& [sha256, code] : codes_) codes.add(std::string_view(sha256));
+  return codes;
+}
+
+void ConnectionWork::heed_held(std::string_view held) {
+  for (auto& [sha256, code] : codes_) code.held = held.find(sha256) != std::string_view::npos;
 }
 
 bool ConnectionWork::key_was_refused(const std::vector<StreamRow>& streams, bool refetch_due) {
@@ -546,7 +561,6 @@ Task<std::vector<ConnectionWork::StreamRow>> ConnectionWork::read_streams() {
     stream.reading = rows.get<std::int64_t>(row, 13);
     stream.was_read = rows.get<bool>(row, 14);
     stream.trusts_vendor = rows.get<bool>(row, 15);
-    held_files_ = rows.text(row, 16);
     streams.push_back(std::move(stream));
   }
   co_return streams;
@@ -598,6 +612,18 @@ Task<SessionEnd> ConnectionWork::drive(const LoadedConnection& connection,
   options.at_work = &slots_.at_work(lane);
   SendScope send(services_.vault, services_.budgets, connection, std::move(options));
   StepOwner owner = step_owner(connection, args, step_of(args));
+  struct Counted {
+    std::map<std::string, CodeAtWork>& all;
+    std::map<std::string, CodeAtWork>::iterator code;
+    Counted(std::map<std::string, CodeAtWork>& codes, const std::string& sha256)
+        : all(codes), code(codes.try_emplace(sha256).first) {
+      ++code->second.sessions;
+    }
+    ~Counted() {
+      if (--code->second.sessions == 0) all.erase(code);
+    }
+  } counted(codes_, connection.code->sha256());
+  const bool& is_held = counted.code->second.held;
   try {
     auto session = co_await open_session(services_.steps, connection.code, args, owner);
     if (!session) {
@@ -612,12 +638,10 @@ Task<SessionEnd> ConnectionWork::drive(const LoadedConnection& connection,
                    .entropy = services_.entropy,
                    .checkpoint_format = connection.manifest().checkpoint_writes,
                    .stopping =
-                       [this, &sink, &args, &connection] {
-                         if (held_files_.find(connection.code->sha256()) != std::string::npos)
-                           return true;
+                       [this, &sink, &args, &is_held] {
                          const bool paused =
                              !args.stream.empty() && !enabled_.contains(args.stream);
-                         return paused || sink.superseded || !may_go_on();
+                         return is_held || paused || sink.superseded || !may_go_on();
                        },
                    .steps = &services_.steps,
                    .owner = std::move(owner),

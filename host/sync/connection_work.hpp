@@ -84,6 +84,9 @@ class ConnectionWork {
   Task<void> wait_for_all();
   Task<void> guarded(std::string key, Lane lane, Task<void> task);
   Task<std::vector<StreamRow>> read_streams();
+  /// The sha256 of each, to be asked after; what is said of them.
+  [[nodiscard]] pg::Array codes_at_work() const;
+  void heed_held(std::string_view held);
   /// True when snapshots may be read: every change stream has a checkpoint, or may not be read.
   Task<bool> changes_are_marked(const std::vector<StreamRow>& streams);
   /// Starts what is due and may run now.
@@ -144,9 +147,13 @@ class ConnectionWork {
   TaskGroup group_;
   std::set<std::string> running_;  ///< keys of started tasks: a stream's name, "refetch", …
   std::set<std::string> reading_;  ///< those of them that are snapshots or polls
-  std::string held_files_;         ///< whose code is to run no more, by sha256, when last read
-  std::set<std::string> enabled_;  ///< streams that no admin has paused, when last read
-  std::exception_ptr surprise_;    ///< the first; ends the work
+  struct CodeAtWork {
+    std::size_t sessions = 0;
+    bool held = false;  ///< is to run no more, when last read
+  };
+  std::map<std::string, CodeAtWork> codes_;  ///< by sha256, of the sessions under way
+  std::set<std::string> enabled_;            ///< streams that no admin has paused, when last read
+  std::exception_ptr surprise_;              ///< the first; ends the work
   bool started_anything_ = false;
   bool account_confirmed_ = false;  ///< asked since we have the lease, and not denied
   bool draining_ = false;           ///< an admin turned the connection off

@@ -295,22 +295,6 @@ Error no_answer(const Clock& clock, std::chrono::milliseconds held_for) {
       "and sluice status");
 }
 
-Error no_thread() {
-  return Error(ErrorKind::retry_later, std::string(kStepNotBegun),
-               fmt::format("no thread was free for the connector within {} s: other steps of this "
-                           "workspace's connectors compute all the while",
-                           kCheckMax.count()),
-               "sluice errors names those that do not come to an end");
-}
-
-/// The time of a CHECK was over while its connector computed.
-Error given_up(const LoadedConnection& connection) {
-  return Error(ErrorKind::internal, std::string(kStepGivenUp),
-               fmt::format("its connector ({}) has not come back within the {} s of a check "
-                           "(checking the key)",
-                           connection.connector, kCheckMax.count()));
-}
-
 /// The row that secrets and the vendor's answer belong to. A refusal: there is none then.
 Task<std::optional<Error>> put_half_made(pg::Pool& pool, const LoadedConnection& connection) {
   pg::Params params(connection.workspace, connection.id, connection.connector, connection.name,
@@ -471,7 +455,7 @@ Task<Result<CheckOutcome>> Connections::run_check(const LoadedConnection& connec
   options.patience = kCheckPatience;
   options.staged_secrets = std::move(staged_secrets);
   SendScope send(services_.vault, services_.budgets, connection, std::move(options));
-  StepOwner owner = step_owner(connection, args, "checking the key");
+  const StepOwner owner = step_owner(connection, args, "checking the key");
   Checking checking;
   std::optional<Error>& refused = checking.refused;
   SessionEnd& end = checking.end;
@@ -487,7 +471,7 @@ Task<Result<CheckOutcome>> Connections::run_check(const LoadedConnection& connec
                    .checkpoint_format = 0,
                    .stopping = std::move(stopping),
                    .steps = &services_.steps,
-                   .owner = std::move(owner)};
+                   .owner = owner};
     Task<void> task = check_into(connection.code, args, std::move(run), checking);
     in_time = co_await within(kCheckMax, std::move(task));
     if (in_time && !refused) send.heed(end);
@@ -497,9 +481,10 @@ Task<Result<CheckOutcome>> Connections::run_check(const LoadedConnection& connec
     refused = failure.error();  // an address that is not allowed, a key that does not open
   }
   if (refused) co_return std::unexpected(std::move(*refused));
+  // Its time was over while its connector computed.
   if (!in_time && services_.steps.lost_of(connection.id) > lost_before)
-    co_return std::unexpected(given_up(connection));
-  if (!in_time && !checking.opened) co_return std::unexpected(no_thread());
+    co_return std::unexpected(services_.steps.newest_lost_of(connection.id));
+  if (!in_time && !checking.opened) co_return std::unexpected(step_not_begun(owner, kCheckMax));
   if (!in_time) co_return std::unexpected(no_answer(services_.clock, send.account().held_for));
   if (const std::optional<Error> own = host_trouble(end)) co_return std::unexpected(*own);
   co_return read_outcome(end, services_.clock);

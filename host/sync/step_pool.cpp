@@ -18,6 +18,7 @@
 #include <set>
 #include <thread>
 
+#include "base/check.hpp"
 #include "base/fair_share.hpp"
 #include "base/log.hpp"
 
@@ -34,24 +35,26 @@ constexpr std::size_t kNamedMax = 3;
 /// Times as long as a step may take: those before in the line are given up first.
 constexpr int kStandsStill = 2;
 
-Failure given_up(const StepOwner& owner, milliseconds after) {
-  return Failure(Error(
-      ErrorKind::internal, std::string(kStepGivenUp),
-      fmt::format("its connector ({}) has not come back from one step for {} s ({})",
-                  owner.connector, std::chrono::duration_cast<std::chrono::seconds>(after).count(),
-                  owner.what)));
-}
-
-Failure not_begun(const StepOwner& owner, milliseconds after) {
-  return Failure(Error(
-      ErrorKind::retry_later, std::string(kStepNotBegun),
-      fmt::format("no thread was free for {} for {} s: other steps of this workspace's connectors "
-                  "compute all the while",
-                  owner.what, std::chrono::duration_cast<std::chrono::seconds>(after).count()),
-      "sluice errors names those that do not come to an end"));
+std::int64_t seconds_of(milliseconds time) {
+  return std::chrono::duration_cast<std::chrono::seconds>(time).count();
 }
 
 }  // namespace
+
+Error step_given_up(const StepOwner& owner, milliseconds after) {
+  return Error(ErrorKind::internal, std::string(kStepGivenUp),
+               fmt::format("its connector ({}) has not come back from one step for {} s ({})",
+                           owner.connector, seconds_of(after), owner.what));
+}
+
+Error step_not_begun(const StepOwner& owner, milliseconds after) {
+  return Error(
+      ErrorKind::retry_later, std::string(kStepNotBegun),
+      fmt::format("no thread was free for {} for {} s: other steps of this workspace's connectors "
+                  "compute all the while",
+                  owner.what, seconds_of(after)),
+      "sluice errors names those that do not come to an end");
+}
 
 /// One step, shared by who waits and the thread that works. `work`, `surprise` and `took` are the
 /// thread's while it has it; the rest belongs to the loop.
@@ -442,6 +445,15 @@ std::size_t StepPool::lost_of(ConnectionId connection) const {
   }));
 }
 
+Error StepPool::newest_lost_of(ConnectionId connection) const {
+  const auto newest = std::find_if(
+      state_->slow.rbegin(), state_->slow.rend(),
+      [&](const SlowStep& one) { return one.given_up && one.owner.connection == connection; });
+  SLUICE_INVARIANT(newest != state_->slow.rend());
+  const auto since = steady_clock::now() - newest->begun;
+  return step_given_up(newest->owner, std::chrono::duration_cast<milliseconds>(since));
+}
+
 std::optional<Error> StepPool::refusal_of(const ConnectorOf& whose) const {
   if (!state_->refuses(whose)) return std::nullopt;
   return state_->refusal(whose).error();
@@ -475,7 +487,7 @@ Task<void> StepPool::wait_for_turn(std::shared_ptr<State> state, std::shared_ptr
           state->lines[job->owner.workspace].by_connector[job->owner.connector].moved;
       const auto still = state->give_up_after * kStandsStill;
       at_most = std::max(job->entered, moved) + still;
-      if (steady_clock::now() >= at_most) throw not_begun(job->owner, still);
+      if (steady_clock::now() >= at_most) throw Failure(step_not_begun(job->owner, still));
     }
     job->woken.expires_at(at_most);
     boost::system::error_code ignored;
@@ -546,7 +558,7 @@ Task<void> StepPool::run(std::shared_ptr<State> state, Step step, StepOwner owne
   if (job->at != Job::At::ended) {
     state->is_lost(*job);
     if (cancelled) throw boost::system::system_error(asio::error::operation_aborted);
-    throw given_up(job->owner, state->give_up_after);
+    throw Failure(step_given_up(job->owner, state->give_up_after));
   }
   ++state->stats.steps;
   state->stats.busy += job->took;

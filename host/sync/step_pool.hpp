@@ -72,6 +72,10 @@ inline constexpr std::string_view kStepsLost = "connector.threads_lost";
 /// Failure(retry_later).
 inline constexpr std::string_view kStepNotBegun = "connector.no_thread";
 
+/// What is said of a step that is given up or not begun: kStepGivenUp, kStepNotBegun.
+[[nodiscard]] Error step_given_up(const StepOwner& owner, std::chrono::milliseconds after);
+[[nodiscard]] Error step_not_begun(const StepOwner& owner, std::chrono::milliseconds after);
+
 /// What /metrics shows. Counters only grow.
 struct StepPoolStats {
   std::size_t threads = 0;
@@ -153,6 +157,8 @@ class StepPool {
   [[nodiscard]] std::vector<SlowStep> slow_now() const;
   /// Given up and not back yet, of one connection.
   [[nodiscard]] std::size_t lost_of(ConnectionId connection) const;
+  /// step_given_up() of the newest of them, with how long it has gone on; there is one.
+  [[nodiscard]] Error newest_lost_of(ConnectionId connection) const;
   /// What a connector hears that gets no more threads there; nothing when it does.
   [[nodiscard]] std::optional<Error> refusal_of(const ConnectorOf& whose) const;
 

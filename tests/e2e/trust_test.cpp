@@ -143,6 +143,11 @@ TEST_F(Trust, a_connector_whose_approval_is_taken_back_ends_and_is_installed_by_
   };
   const std::string rows = "select count(*) from acme.stripe_customer";
   const std::int64_t before = host_->count(rows);
+  // However many others were taken back before.
+  host_->sql(
+      "insert into sluice.connector_hold (sha256, connector, version, code, reason) "
+      "select decode(lpad(to_hex(n), 64, '0'), 'hex'), 'other', '1.0.0', 'connector.revoked', "
+      "'taken back' from generate_series(1, 1000) n");
   // In the midst of reading: its session ends at a step, it is not waited for to be done.
   fake_->control("POST", "latency", json{{"ms", 1000}});
   // And by itself: no other stream fails meanwhile and takes it along.
