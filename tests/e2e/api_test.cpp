@@ -670,14 +670,15 @@ TEST_F(ApiTest, of_a_file_with_a_stray_quote_every_line_is_accounted_for) {
   const std::string csv =
       write_file("stray.csv",
                  "email;note\nu1@example.org;ok\nu2@example.org;\"never closed\n"
-                 "\nU1@Example.org;\"two\nlines\"\nu4@example.org;kept\n");
+                 "\nU1@Example.org;\"two\nlines\"\nu4@example.org;kept\nno address;kept\n");
   const Said refused = cli({"entity", "import", "note", csv});
   EXPECT_EQ(refused.code, 65);
   EXPECT_NE(refused.errors.find("--separator ';'"), std::string::npos) << refused.errors;
   const Said said = cli({"entity", "import", "note", csv, "--separator", ";"});
   EXPECT_EQ(said.code, 65) << said.errors;
-  for (const char* text : {"4 rows: 2 new, 1 changed, 0 unchanged, 1 rejected",
-                           "7 lines: 1 header, 4 of stored rows, 1 refused, 1 blank",
+  for (const char* text : {"5 rows: 3 new, 1 changed, 0 unchanged, 1 rejected",
+                           "8 lines: 1 header, 5 of stored rows, 1 refused, 1 blank",
+                           "1 values are stored and give no key", "8  email      email",
                            "1 rows have the key of an earlier row and were written over it",
                            "quotes open on line 3: text follows a closing quote"}) {
     EXPECT_NE(said.output.find(text), std::string::npos) << text << "\n" << said.output;
