@@ -2,6 +2,8 @@
 
 #include <sodium.h>
 
+#include <cstring>
+
 namespace sluice {
 
 std::string to_hex(ByteView bytes) {
@@ -50,10 +52,12 @@ bool is_utf8(std::string_view text) {
   const auto* p = reinterpret_cast<const unsigned char*>(text.data());
   const auto* const end = p + text.size();
   while (p < end) {
-    if (*p < 0x80) {
-      ++p;
-      continue;
+    for (std::uint64_t eight = 0; end - p >= 8; p += 8) {  // mostly it is ASCII
+      std::memcpy(&eight, p, sizeof(eight));
+      if ((eight & 0x8080'8080'8080'8080) != 0) break;
     }
+    while (p < end && *p < 0x80) ++p;
+    if (p == end) break;
     const int length = *p >= 0xC2 && *p <= 0xDF   ? 2
                        : (*p & 0xF0) == 0xE0      ? 3
                        : *p >= 0xF0 && *p <= 0xF4 ? 4

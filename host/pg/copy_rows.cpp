@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstring>
 #include <optional>
 #include <vector>
 
@@ -78,35 +79,34 @@ void CopyRows::begin_row() {
   SLUICE_INVARIANT(rows_ == 0 || values_ == columns_);
   char bytes[sizeof(std::uint16_t)];
   put_at(bytes, static_cast<std::uint16_t>(columns_));
-  append(bytes, sizeof(bytes));
+  buffer_.append(bytes, sizeof(bytes));
   ++rows_;
   values_ = 0;
 }
 
-void CopyRows::begin_value(std::size_t size) {
+char* CopyRows::place(std::size_t size) {
   SLUICE_INVARIANT(values_ < columns_);
-  if (buffer_.size() + size > kBytesMax) {
+  const std::size_t before = buffer_.size();
+  if (before + size > kBytesMax) {
     throw Failure(Error(ErrorKind::bad_input, "pg.copy_too_large",
                         "the rows of one COPY grew past 512 MiB", "send them in parts"));
   }
-  char bytes[sizeof(std::uint32_t)];
-  put_at(bytes, static_cast<std::uint32_t>(size));
-  append(bytes, sizeof(bytes));
+  const std::size_t length = before + sizeof(std::uint32_t) + size;
+  // GCC 12's resize_and_overwrite makes room for no more than this, each time anew.
+  if (length > buffer_.capacity()) buffer_.reserve(std::max(length, 2 * buffer_.capacity()));
+  buffer_.resize_and_overwrite(length, [](char*, std::size_t bytes) { return bytes; });
+  char* const at = buffer_.data() + before;
+  put_at(at, static_cast<std::uint32_t>(size));
   ++values_;
+  return at + sizeof(std::uint32_t);
 }
 
 template <class Unsigned>
 void CopyRows::add_fixed(Unsigned value) {
-  begin_value(sizeof(value));
-  char bytes[sizeof(value)];
-  put_at(bytes, value);
-  append(bytes, sizeof(bytes));
+  put_at(place(sizeof(value)), value);
 }
 
-void CopyRows::add_null() {
-  begin_value(0);
-  put_at(buffer_.data() + buffer_.size() - sizeof(std::uint32_t), ~std::uint32_t{0});
-}
+void CopyRows::add_null() { put_at(place(0) - sizeof(std::uint32_t), ~std::uint32_t{0}); }
 
 void CopyRows::add_boolean(bool value) { add_fixed(static_cast<std::uint8_t>(value ? 1 : 0)); }
 void CopyRows::add_int8(std::int64_t value) { add_fixed(static_cast<std::uint64_t>(value)); }
@@ -123,22 +123,18 @@ void CopyRows::put_int8(std::size_t place, std::int64_t value) {
 
 void CopyRows::add_float8(double value) { add_fixed(std::bit_cast<std::uint64_t>(value)); }
 
-void CopyRows::add_text(std::string_view value) {
-  begin_value(value.size());
-  append(value.data(), value.size());
-}
+void CopyRows::add_text(std::string_view value) { value.copy(place(value.size()), value.size()); }
 
 void CopyRows::add_bytea(std::string_view value) { add_text(value); }
 
 void CopyRows::add_jsonb(std::string_view json) {
-  begin_value(json.size() + 1);
-  buffer_.push_back(kJsonbVersion);
-  append(json.data(), json.size());
+  char* const at = place(json.size() + 1);
+  *at = kJsonbVersion;
+  json.copy(at + 1, json.size());
 }
 
 void CopyRows::add_uuid(const Uuid& value) {
-  begin_value(sizeof(value.bytes));
-  append(reinterpret_cast<const char*>(value.bytes), sizeof(value.bytes));
+  std::memcpy(place(sizeof(value.bytes)), value.bytes, sizeof(value.bytes));
 }
 
 void CopyRows::add_timestamptz(std::int64_t micros) { add_fixed(postgres_micros(micros)); }
@@ -147,12 +143,11 @@ void CopyRows::add_date(std::int32_t days) { add_fixed(postgres_days(days)); }
 bool CopyRows::add_numeric(std::string_view decimal) {
   const std::optional<Numeric> number = read_numeric(decimal);
   if (!number) return false;
-  const auto short_of = [this](std::size_t value) {
-    char bytes[sizeof(std::uint16_t)];
-    put_at(bytes, static_cast<std::uint16_t>(value));
-    append(bytes, sizeof(bytes));
+  char* at = place(sizeof(std::uint16_t) * (4 + number->groups.size()));
+  const auto short_of = [&at](std::size_t value) {
+    put_at(at, static_cast<std::uint16_t>(value));
+    at += sizeof(std::uint16_t);
   };
-  begin_value(sizeof(std::uint16_t) * (4 + number->groups.size()));
   short_of(number->groups.size());
   short_of(static_cast<std::uint16_t>(number->weight));
   short_of(number->negative ? kNumericNegative : 0);

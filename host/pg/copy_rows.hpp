@@ -46,8 +46,8 @@ class CopyRows {
   [[nodiscard]] std::string_view wire() const;
 
  private:
-  void begin_value(std::size_t size);
-  void append(const char* data, std::size_t size) { buffer_.append(data, size); }
+  /// For the next value's bytes, which the caller writes, all of them.
+  [[nodiscard]] char* place(std::size_t size);
   template <class Unsigned>
   void add_fixed(Unsigned value);
 
