@@ -78,6 +78,7 @@ Task<PreparedDatabase> prepare(const wiring::Config& config, const pg::Cluster* 
   PreparedDatabase prepared;
   const bool alone = owner.empty();
   const auto connection = co_await connected(alone ? app : owner);
+  if (!alone) co_await pg::require_own_code(*connection, pg::migrations());
   co_await bring_up_to_date(*connection);
   if (!alone) {
     auto names = co_await pg::server_names(*connection);

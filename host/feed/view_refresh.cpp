@@ -23,7 +23,7 @@ using model::quote_text;
 constexpr const char* kBusyCode = "views.busy";
 constexpr std::string_view kOurMark = "sluice workspace ";
 /// Rises with the way views are made: all are made anew then.
-constexpr int kFormat = 4;
+constexpr int kFormat = 5;
 /// Each of these indexes costs every write of every workspace; names beyond are found by reading.
 constexpr std::int64_t kOwnIndexesMax = 8;
 /// An index of an own attribute is built at once up to this size of the table; it takes seconds.
@@ -41,11 +41,12 @@ constexpr int kCatalogueChangesMax =
 
 // Behind a long query an ACCESS EXCLUSIVE lock keeps everybody else waiting, too.
 constexpr std::string_view kPatience = "select set_config('lock_timeout', '2s', true)";
-constexpr std::string_view kShortPatience = "select set_config('lock_timeout', '500ms', true)";
+// Each try for one of the core's tables, which all workspaces write.
+constexpr std::string_view kShortPatience = "select set_config('lock_timeout', '60ms', true)";
 
 constexpr std::string_view kSchema =
-    "select coalesce(obj_description(oid, 'pg_namespace'), '') from pg_namespace where nspname = "
-    "$1";
+    "select coalesce(obj_description(oid, 'pg_namespace'), ''),"
+    " pg_has_role(current_user, nspowner, 'usage') from pg_namespace where nspname = $1";
 
 constexpr std::string_view kExisting =
     "select c.relname::text, c.oid::bigint, pg_get_userbyid(c.relowner)::text,"
@@ -80,7 +81,9 @@ constexpr std::string_view kMadeHere =
 constexpr std::string_view kRemember =
     "update sluice.workspace set views_made = $2 where workspace_id = $1 and views_made <> $2";
 
-constexpr std::string_view kMe = "select current_user::text";
+// And how the owners of views are called here: roles are the server's, their names of this
+// database.
+constexpr std::string_view kMe = "select current_user::text, 'sluice_view' || sluice.role_space()";
 
 constexpr std::string_view kMissingRoles =
     "select w.type from unnest($1::text[], $2::bigint[]) as w (name, type)"
@@ -208,8 +211,10 @@ struct Refresh {
   std::vector<StaleView> stale;
 };
 
-/// The comment that versions before 0007 kept their hash in.
-bool is_old_hash(std::string_view comment) {
+/// Of a view that a version before 0007 made: the hash that it kept in the comment, or what 0005
+/// wrote there.
+bool is_old_mark(std::string_view comment) {
+  if (comment == "sluice migrated") return true;
   return comment.starts_with("sluice ") && comment.size() == 7 + 16 &&
          comment.find_first_not_of("0123456789abcdef", 7) == std::string_view::npos;
 }
@@ -235,7 +240,8 @@ Task<void> claim(pg::Transaction& transaction, const std::string& name, const st
     co_await transaction.query(comment);
     co_return;
   }
-  if (existing.text(0, 0) == mark) co_return;
+  // Anybody may write our mark on a schema of his own.
+  if (existing.text(0, 0) == mark && existing.get<bool>(0, 1)) co_return;
   throw Failure(Error(
       ErrorKind::conflict, "workspace.schema_taken",
       fmt::format("the database has a schema {} that does not belong to this workspace", name),
@@ -366,10 +372,14 @@ Task<std::set<std::string>> ready_owners(pg::Connection& connection, WorkspaceId
   for (int row = 0; row < open.rows(); ++row)
     is_current[open.get<std::int64_t>(row, 0)] = open.get<bool>(row, 1);
   std::int64_t number = 0;
+  std::set<std::string> busy;  // who waits for such a table keeps all behind him waiting, too: once
   for (const auto& [owner, read] : reads) {
     const auto found = is_current.find(++number);
     if (found != is_current.end() && found->second) continue;
-    const bool opened = co_await open_read(connection, workspace, owner, types.at(owner), read);
+    bool opened = false;
+    if (!busy.contains(read.table))
+      opened = co_await open_read(connection, workspace, owner, types.at(owner), read);
+    if (!opened) busy.insert(read.table);
     // One in the words of an older version shows the same rows, until its table is free.
     if (!opened && found == is_current.end()) ready.erase(owner);
   }
@@ -459,7 +469,7 @@ Task<void> put_view(pg::Transaction& transaction, const Refresh& refresh, View v
   const std::string create =
       fmt::format("create or replace view {} with (security_barrier = {}) as {}", name,
                   owned ? "false" : "true", view.sql());
-  if (standing != nullptr && is_old_hash(standing->comment)) {
+  if (standing != nullptr && is_old_mark(standing->comment)) {
     const std::string comment = fmt::format("comment on view {} is null", name);
     co_await transaction.query(comment);
   }
@@ -562,7 +572,7 @@ Task<void> look(pg::Transaction& transaction, Refresh& refresh) {
     one.comment = rows.get<std::string>(row, 3);
     one.barrier = rows.get<bool>(row, 4);
     one.hash = rows.get<std::string>(row, 5);
-    one.ours = (rows.get<bool>(row, 6) && !one.hash.empty()) || is_old_hash(one.comment);
+    one.ours = (rows.get<bool>(row, 6) && !one.hash.empty()) || is_old_mark(one.comment);
     one.failed = rows.get<bool>(row, 7);
     one.columns = stored_json(rows.text(row, 8)).get<std::vector<std::string>>();
     one.is_view = rows.get<bool>(row, 9);
@@ -595,8 +605,14 @@ Task<void> make_own_indexes(pg::Connection& connection, const model::Catalog& ca
 /// By an old one, views that somebody else has just made would go again.
 Task<bool> refresh_by(pg::Connection& connection, const model::Catalog& catalog, Refresh& refresh) {
   std::vector<View> views = views_of(catalog);
+  std::map<std::string, std::string> hashes;
   const auto me = co_await connection.query(kMe);
   refresh.me = me.get<std::string>(0, 0);
+  const auto owners = me.get<std::string>(0, 1);
+  for (View& view : views) {
+    hashes[view.name] = hash_of(view);
+    view.owner.insert(0, owners);
+  }
   const std::string made_here = co_await views_made_here(connection);
   co_await make_own_indexes(connection, catalog);
   refresh.owners = co_await ready_owners(connection, catalog.workspace, views);
@@ -619,7 +635,7 @@ Task<bool> refresh_by(pg::Connection& connection, const model::Catalog& catalog,
     const auto found = refresh.standing.find(view.name);
     const bool exists = found != refresh.standing.end();
     const bool owned = refresh.owners.contains(view.owner);
-    std::string hash = hash_of(view);
+    std::string hash = hashes[view.name];
     std::optional<Standing> standing;
     if (exists) standing = std::move(found->second);
     if (exists) refresh.standing.erase(found);

@@ -69,7 +69,7 @@ struct StaleView {
 ///   conflict "views.name_taken"     somebody's own view stands under its name
 ///   retry_later "views.busy"        somebody reads it, or locks it, for longer than we wait
 ///   and what the database said
-/// sluice_reader_w<workspace> may read each of them, where that role could be made and is ours.
+/// The workspace's reader (sluice.reader_of) may read each of them, where that role could be made.
 /// Grants on a view, its owner's grant options and people's comments outlive every change of it.
 /// What a reader's own functions see, docs/decisions/0008 says: nothing but the view's rows.
 ///

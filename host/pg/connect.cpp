@@ -150,7 +150,11 @@ std::string repeated(const std::string& value, std::size_t times) {
 constexpr const char* kSession =
     "SET timezone TO 'UTC'; SET datestyle TO 'ISO, MDY'; SET intervalstyle TO 'postgres'; "
     "SET bytea_output TO 'hex'; SET standard_conforming_strings TO on; SET jit TO off; "
-    "SET enable_seqscan TO off";
+    "SET idle_in_transaction_session_timeout TO '60s'; SET extra_float_digits TO 1; SET "
+    "quote_all_identifiers TO off; "
+    "SET default_transaction_isolation TO 'read committed'; "
+    "SET default_transaction_read_only TO off; SET default_transaction_deferrable TO off; "
+    "SET enable_seqscan TO off; SET search_path TO ";
 
 /// `text` as addresses: itself, or what its name stands for.
 Task<std::vector<asio::ip::address>> addresses_of(std::string text, Deadline deadline) {
@@ -229,7 +233,7 @@ Task<void> Client::open() {
 }
 
 Task<void> Client::configure_session() {
-  co_await script(kSession);
+  co_await script(kSession + options_.search_path);
   if (server_version_ < 140000) co_return;
   try {
     co_await script(

@@ -31,6 +31,11 @@ struct ConnectOptions {
   std::string application_name = "sluice";
   std::chrono::milliseconds connect_timeout = 10s;
   std::chrono::milliseconds query_timeout = 30s;  ///< default deadline of every call
+  /// Where a name without a schema is looked for. Only where nobody but a superuser can put
+  /// anything: a function whose arguments fit better than those of PostgreSQL's own would be called
+  /// in its place, with our rights. So every statement names the schema of what is not
+  /// PostgreSQL's.
+  std::string search_path = "pg_catalog, pg_temp";
 };
 
 /// Several statements in one round trip (libpq pipeline mode). Filled by the caller, run by
@@ -64,8 +69,9 @@ class CopyIn;
 /// that is cancelled, closes the connection, whereupon the server cancels the statement within half
 /// a second; the pool throws the connection away. Nothing here blocks the loop.
 ///
-/// Session settings made at connect: timezone UTC, ISO dates, jit off, application_name, client
-/// encoding UTF8, and that the server looks every half second whether we are still there.
+/// Session settings made at connect: the search path, timezone UTC, ISO dates, jit off,
+/// application_name, client encoding UTF8, and that the server looks every half second whether we
+/// are still there.
 class Connection {
  public:
   /// Throws QueryError(reconnect | denied | retry_later) saying host and database, never the

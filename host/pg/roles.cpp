@@ -20,6 +20,12 @@ constexpr const char* kDenied =
     "select s from unnest(string_to_array(current_setting('sluice.denied'), chr(1))) s"
     " where s <> ''";
 constexpr const char* kSession = "select session_user::text";
+// The login may have another name now; but hosts that still work as the former one would find
+// nothing any more.
+constexpr const char* kOthers = R"(
+  select distinct a.usename::text from pg_namespace n join pg_stat_activity a on a.usesysid = n.nspowner
+  where n.nspname = 'vendor' and a.datname = current_database()
+    and pg_get_userbyid(n.nspowner) not in ($1, 'sluice_owner', current_user) limit 1)";
 
 // In three steps, each from how things are after the one before: ownership takes grants away.
 constexpr const char* kSettle = R"(
@@ -29,6 +35,7 @@ declare
   is_super boolean := (select r.rolsuper from pg_roles r where r.rolname = current_user);
   owner text := current_user;
   maker text := current_user;
+  ours_begin text := 'sluice_view' || sluice.role_space();
   one text;
 begin
   if is_super then
@@ -60,13 +67,16 @@ begin
         from pg_class c join pg_namespace n on n.oid = c.relnamespace
         where n.nspname in ('sluice', 'vendor') and c.relkind in ('r', 'p', 'v', 'S')),
       functions as (
-        select p.oid, p.proowner, p.oid::regprocedure::text as name,
+        select p.oid, p.proowner, p.proname as short, p.oid::regprocedure::text as name,
                case when p.proname in ('make_view_role', 'make_reader_role') then maker else owner end as wanted
         from pg_proc p where p.pronamespace = 'sluice'::regnamespace),
+      -- Anybody may write a comment on a schema of his own: it counts where the schema is one of ours.
       spaces as (
-        select n.oid, n.nspname, n.nspowner,
-               substring(obj_description(n.oid, 'pg_namespace') from '^sluice workspace (\d+)$')::bigint as workspace
-        from pg_namespace n where obj_description(n.oid, 'pg_namespace') ~ '^sluice workspace \d+$'),
+        select n.oid, n.nspname, n.nspowner, w.workspace_id as workspace
+        from pg_namespace n join sluice.workspace w
+          on obj_description(n.oid, 'pg_namespace') = 'sluice workspace ' || w.workspace_id
+        where pg_get_userbyid(n.nspowner) in (app, owner, current_user)
+           or n.nspowner = (select c.relowner from pg_class c where c.oid = 'sluice.workspace'::regclass)),
       views as (
         select c.oid, c.oid::regclass::text as name, pg_get_userbyid(c.relowner)::text as owned_by
         from spaces s join pg_class c on c.relnamespace = s.oid and c.relkind = 'v'
@@ -94,10 +104,10 @@ begin
         from functions f where pg_get_userbyid(f.proowner) <> f.wanted
         union all
         select 2, 5, format('alter view %s owner to %I', v.name, app)
-        from views v where v.owned_by <> app and v.owned_by not like 'sluice\_view\_w%'
+        from views v where v.owned_by <> app and not v.owned_by ^@ ours_begin
         union all
         select distinct 2, 6, format('grant %I to %I', v.owned_by, app)
-        from views v where v.owned_by like 'sluice\_view\_w%' and not pg_has_role(app, v.owned_by, 'member')
+        from views v where v.owned_by ^@ ours_begin and not pg_has_role(app, v.owned_by, 'member')
         union all
         select 3, 1, format('grant usage on schema sluice to %I', r.name)
         from unnest(array[app, maker]) r (name) where not has_schema_privilege(r.name, 'sluice', 'usage')
@@ -120,6 +130,9 @@ begin
         union all
         select 3, 6, format('grant execute on function %s to %I', f.name, app)
         from functions f where not has_function_privilege(app, f.oid, 'execute')
+        union all
+        select 3, 7, format('grant execute on function %s to %I', f.name, maker)
+        from functions f where f.short in ('role_space', 'reader_of') and not has_function_privilege(maker, f.oid, 'execute')
       ) w where w.at = step)
     loop
       begin
@@ -131,25 +144,76 @@ begin
   end loop;
 end $settle$)";
 
+// What the role may do, and what it may become: attributes are not inherited, but `set role` leads
+// to them. And who else may become what nobody is to be.
 constexpr const char* kTooMany = R"(
   select w.what from pg_roles r cross join lateral (
     select 1, 'it is a superuser' where r.rolsuper
     union all select 2, 'it may make roles (CREATEROLE)' where r.rolcreaterole and not r.rolsuper
+    union all select 3, 'it may copy the server (REPLICATION)' where r.rolreplication and not r.rolsuper
     union all
-    select 3, 'it is a member of ' || m.name
-    from unnest(array['pg_execute_server_program', 'pg_read_server_files', 'pg_write_server_files']) m (name)
+    select 4, format('it may become %s, a role %s', m.rolname, case when m.rolsuper then 'that is a superuser'
+      when m.rolcreaterole then 'that may make roles (CREATEROLE)' else 'that may copy the server (REPLICATION)' end)
+    from pg_roles m
+    where not r.rolsuper and m.oid <> r.oid and (m.rolsuper or m.rolcreaterole or m.rolreplication)
+      and pg_has_role(r.oid, m.oid, 'member')
+    union all
+    select 5, 'it is a member of ' || m.name
+    from unnest(array['pg_execute_server_program', 'pg_read_server_files', 'pg_write_server_files', 'pg_read_all_data',
+                      'pg_write_all_data']) m (name)
     where not r.rolsuper and pg_has_role(r.oid, m.name, 'member')
     union all
-    select 4, 'it owns the tables of schema sluice'
+    select 6, 'it owns the tables of schema sluice'
     where not r.rolsuper and exists (
       select from pg_class c where c.oid in ('sluice.secret'::regclass, 'sluice.workspace'::regclass, 'sluice.schema_version'::regclass)
         and pg_has_role(r.oid, c.relowner, 'member'))
-  ) w (place, what) where r.rolname = session_user order by w.place)";
+    union all
+    select 7, format('%s may log in', m.rolname) from pg_roles m
+    where m.rolname in ('sluice_owner', 'sluice_roles') and m.rolcanlogin
+    union all
+    select 8, format('%s is a member of %s', pg_get_userbyid(a.member), pg_get_userbyid(a.roleid)) from pg_auth_members a
+    where pg_get_userbyid(a.roleid) in ('sluice_owner', 'sluice_roles')
+      and not exists (select from pg_roles s where s.oid = a.member and s.rolsuper)
+  ) w (place, what) where r.rolname = session_user order by w.place, w.what)";
 
 constexpr const char* kHidden = R"(
   select count(*) from pg_class c
   where c.relnamespace in ('sluice'::regnamespace, 'vendor'::regnamespace) and c.relkind in ('r', 'p')
     and c.relrowsecurity and row_security_active(c.oid))";
+
+// Of a database whose owner is about to change, and that owner was no superuser: what runs with the
+// rights of whoever comes after him, and is in no migration ($1, their text).
+constexpr const char* kForeignCode = R"(
+  with before as (
+    select 1 from pg_class c join pg_roles r on r.oid = c.relowner
+    where c.oid = to_regclass('sluice.schema_version') and not r.rolsuper and r.rolname <> 'sluice_owner'
+      and (select m.rolsuper from pg_roles m where m.rolname = current_user)),
+  tables as (
+    select c.oid, c.relname, n.nspname from pg_class c join pg_namespace n on n.oid = c.relnamespace
+    where n.nspname in ('sluice', 'vendor')),
+  ours as (
+    select oid from pg_proc where pronamespace in ('sluice'::regnamespace, 'pg_catalog'::regnamespace))
+  select f.what from before cross join lateral (
+    select 'function ' || p.oid::regprocedure::text from pg_proc p join pg_language l on l.oid = p.prolang
+    where p.pronamespace = 'sluice'::regnamespace
+      and (l.lanname not in ('sql', 'plpgsql') or position('function sluice.' || p.proname || '(' in $1) = 0
+           or p.prosqlbody is null and (p.prosrc = '' or position(p.prosrc in $1) = 0))
+    union all
+    select format('trigger %s on %I.%I', quote_ident(t.tgname), o.nspname, o.relname)
+    from pg_trigger t join tables o on o.oid = t.tgrelid
+    where not t.tgisinternal and not t.tgfoid in (select oid from pg_proc where pronamespace = 'sluice'::regnamespace)
+    union all
+    select format('rule %s on %I.%I', quote_ident(r.rulename), o.nspname, o.relname)
+    from pg_rewrite r join tables o on o.oid = r.ev_class where r.rulename <> '_RETURN'
+    union all
+    select distinct pg_describe_object(d.classid, d.objid, d.objsubid) || ' calls ' || d.refobjid::regprocedure::text
+    from pg_depend d
+    left join pg_attrdef a on d.classid = 'pg_attrdef'::regclass and a.oid = d.objid
+    left join pg_constraint k on d.classid = 'pg_constraint'::regclass and k.oid = d.objid
+    left join pg_index i on d.classid = 'pg_class'::regclass and i.indexrelid = d.objid
+    join tables o on o.oid = coalesce(a.adrelid, k.conrelid, i.indrelid)
+    where d.refclassid = 'pg_proc'::regclass and d.refobjid not in (select oid from ours)
+  ) f (what) order by 1 limit 10)";
 
 std::vector<std::string> texts_of(const QueryResult& rows) {
   std::vector<std::string> texts;
@@ -168,6 +232,15 @@ Task<std::vector<std::string>> settle_once(Connection& connection, const std::st
   auto transaction = co_await Transaction::begin(connection);
   co_await transaction.query(kPatience);
   co_await transaction.query(kLock);
+  const QueryResult others = co_await transaction.query(kOthers, Params(app));
+  if (!others.empty()) {
+    throw Failure(Error(ErrorKind::conflict, "database.other_login",
+                        fmt::format("hosts work in this database as {}, and this one is to work as "
+                                    "{}",
+                                    others.text(0, 0), app),
+                        "give all hosts of a database one login in database.url; or stop the "
+                        "others first, and this start hands everything over"));
+  }
   Params whom(app, login == AppLogin::make ? "yes" : "no");
   co_await transaction.query(kFor, std::move(whom));
   co_await transaction.query(kSettle);
@@ -203,6 +276,23 @@ Task<std::vector<std::string>> settle_roles(Connection& connection, std::string 
     }
     if (tries == kTriesMax) std::rethrow_exception(failure);
   }
+}
+
+Task<void> require_own_code(Connection& connection, std::span<const Migration> all) {
+  const QueryResult there =
+      co_await connection.query("select to_regnamespace('sluice') is not null");
+  if (!there.get<bool>(0, 0)) co_return;
+  std::string text;
+  for (const Migration& one : all) text.append(one.sql);
+  const QueryResult foreign = co_await connection.query(kForeignCode, Params(text));
+  if (foreign.empty()) co_return;
+  const std::vector<std::string> what = texts_of(foreign);
+  throw Failure(Error(
+      ErrorKind::conflict, "database.foreign_code",
+      fmt::format("the database is to get a superuser's help, and holds code that its owner of "
+                  "before put beside Sluice's own, which would run with those rights: {}",
+                  fmt::join(what, "; ")),
+      "look what it is for and drop it; or restore the rows into a database that Sluice made"));
 }
 
 Task<std::vector<std::string>> rights_too_many(Connection& connection) {

@@ -1,10 +1,12 @@
 // Whose the tables are, and who works with them: docs/decisions/0014-roles-of-the-database.md.
 #pragma once
 
+#include <span>
 #include <string>
 #include <vector>
 
 #include "pg/connection.hpp"
+#include "pg/migrate.hpp"
 
 namespace sluice::pg {
 
@@ -29,6 +31,12 @@ enum class AppLogin {
 /// Throws QueryError, and Failure(retry_later, "database.busy") when somebody uses a table.
 Task<std::vector<std::string>> settle_roles(Connection& connection, std::string app,
                                             AppLogin login);
+
+/// For a connection of a superuser, before it does anything in a database whose tables are still
+/// somebody else's who is none: throws Failure(conflict, "database.foreign_code") where schema
+/// sluice or vendor holds functions, triggers, rules, defaults, constraints or indexes' expressions
+/// that are in no migration of `all`. They would run as the superuser, or be given to the owner.
+Task<void> require_own_code(Connection& connection, std::span<const Migration> all);
 
 /// What the connection's role may besides what a host needs ("it is a superuser", "it owns the
 /// tables"): with any of these, whoever can send SQL as the host may do all of that, too. Empty:

@@ -100,6 +100,7 @@ class Upgrade : public World {
   void the_sealed_secret_opens_with_the_root_key_that_came_along();
   void secrets_of_the_older_format_were_sealed_anew_and_are_not_opened_any_more();
   void people_read_what_they_were_granted_and_their_own_view_stands();
+  void each_view_is_one_of_ours_and_has_its_owner();
   void references_are_readable_by_sluice_id();
   void the_demos_question_mixes_neither_accounts_nor_currencies();
 
@@ -191,6 +192,19 @@ void Upgrade::people_read_what_they_were_granted_and_their_own_view_stands() {
       "as the shop knows it");
 }
 
+/// Also `change`, which a migration made anew: taken for somebody's own, it kept the owner of the
+/// tables, and whoever might read it heard of other workspaces.
+void Upgrade::each_view_is_one_of_ours_and_has_its_owner() {
+  EXPECT_EQ(host_->sql("select count(*) from sluice.sql_view where failure is not null"), "0");
+  EXPECT_EQ(host_->sql("select string_agg(v.name, ' ') from sluice.sql_view v join "
+                       "sluice.workspace w using (workspace_id) join pg_class c on c.oid = "
+                       "to_regclass(quote_ident(w.name) || '.' || quote_ident(v.name)) where "
+                       "pg_get_userbyid(c.relowner) !~ '^sluice_view_d[0-9]+_w'"),
+            "");
+  EXPECT_EQ(host_->sql("select count(*) from sluice.sql_view where name = 'change'"),
+            host_->sql("select count(*) from sluice.workspace"));
+}
+
 void Upgrade::references_are_readable_by_sluice_id() {
   EXPECT_EQ(host_->sql("select count(c.id) > 0 and bool_and(i.customer_ref is not distinct from "
                        "c.id) from acme.stripe_invoice i left join acme.stripe_customer c on "
@@ -247,6 +261,7 @@ TEST_F(Upgrade, what_101fb78_wrote_opens_with_all_that_was_in_it) {
   secrets_of_the_older_format_were_sealed_anew_and_are_not_opened_any_more();
   the_sealed_secret_opens_with_the_root_key_that_came_along();
   people_read_what_they_were_granted_and_their_own_view_stands();  // after an install, too
+  each_view_is_one_of_ours_and_has_its_owner();
   references_are_readable_by_sluice_id();
   the_demos_question_mixes_neither_accounts_nor_currencies();
 }

@@ -129,6 +129,7 @@ pg::Pool& PgTest::pool() {
   if (!pool_) {
     pg::PoolOptions options;
     options.connect.conninfo = kind_ == Database::migrated ? app_conninfo() : conninfo();
+    if (kind_ == Database::empty) options.connect.search_path = kOfTests;
     options.size_max = 8;
     pool_ = std::make_unique<pg::Pool>(executor(), std::move(options));
   }
@@ -148,6 +149,7 @@ pg::Pool& PgTest::superuser_pool() {
 std::unique_ptr<pg::Connection> PgTest::connect() {
   pg::ConnectOptions options;
   options.conninfo = conninfo();
+  if (kind_ == Database::empty) options.search_path = kOfTests;
   return run(pg::Connection::connect(executor(), std::move(options)));
 }
 

@@ -37,6 +37,9 @@ inline constexpr const char* kOneStream =
 /// use EXPECT_…; ASSERT_… needs a function that returns void.
 class PgTest : public ::testing::Test {
  public:
+  /// Of an empty database, where a test makes tables of its own: the product looks for no name
+  /// there.
+  static constexpr const char* kOfTests = "public";
   enum class Database { migrated, empty };
   static constexpr std::chrono::seconds kRunTimeout{60};
 

@@ -22,11 +22,11 @@ constexpr int kEntities = 24;
 constexpr int kTransactions = 60;  ///< of each writer
 
 const pg::Statement kCheckpoint{"checker_checkpoint",
-                                "update checkpoint set n = n + 1 where writer = $1"};
-const pg::Statement kSet{
-    "checker_set",
-    "update thing t set value = $2 from (select id, value from thing where id = $1 for update) o "
-    "where t.id = o.id returning o.value"};
+                                "update public.checkpoint set n = n + 1 where writer = $1"};
+const pg::Statement kSet{"checker_set",
+                         "update public.thing t set value = $2 from (select id, value from "
+                         "public.thing where id = $1 for update) o "
+                         "where t.id = o.id returning o.value"};
 
 /// A follower of the feed, in pages of an odd size.
 struct Follower {
@@ -40,13 +40,13 @@ class FeedCheckerTest : public sluice::testing::FeedWorld {
  protected:
   void SetUp() override {
     FeedWorld::SetUp();
-    run(
-        script(fmt::format("create table thing (id bigint primary key, value bigint not null);"
-                           "insert into thing select n, 0 from generate_series(1, {}) n;"
-                           "create table checkpoint (writer int primary key, n bigint not null);"
-                           "insert into checkpoint select n, 0 from generate_series(0, {}) n;"
-                           "grant all on thing, checkpoint to sluice_app",
-                           kEntities, kWriters)));
+    run(script(
+        fmt::format("create table public.thing (id bigint primary key, value bigint not null);"
+                    "insert into public.thing select n, 0 from generate_series(1, {}) n;"
+                    "create table public.checkpoint (writer int primary key, n bigint not null);"
+                    "insert into public.checkpoint select n, 0 from generate_series(0, {}) n;"
+                    "grant all on public.thing, public.checkpoint to sluice_app",
+                    kEntities, kWriters)));
   }
 
   /// As a page does: writes something of its own first, then locks entities in one order, then
@@ -131,7 +131,7 @@ TEST_F(FeedCheckerTest, EveryFollowerReplaysWhatTheTableHolds) {
     EXPECT_EQ(narrow.positions, wide.positions);
     for (std::size_t i = 0; i < narrow.positions.size(); ++i)
       ASSERT_EQ(narrow.positions[i], static_cast<std::int64_t>(i) + 1);
-    const auto things = run(pool().query("select id, value from thing where value <> 0"));
+    const auto things = run(pool().query("select id, value from public.thing where value <> 0"));
     for (int row = 0; row < things.rows(); ++row) {
       EXPECT_EQ(narrow.values[things.get<std::int64_t>(row, 0)], things.get<std::int64_t>(row, 1))
           << "entity " << things.text(row, 0);

@@ -50,7 +50,7 @@ class RolesTest : public sluice::testing::FeedWorld {
     customer("cus_1", "a@x");
     own("a@x");
     refresh(workspace_, "acme");
-    reader_ = "sluice_reader_w" + std::to_string(workspace_.value);
+    reader_ = text(fmt::format("select sluice.reader_of({})", workspace_.value));
   }
   void TearDown() override {
     person_.reset();
@@ -60,7 +60,7 @@ class RolesTest : public sluice::testing::FeedWorld {
       const std::string drop = text(
           fmt::format("select coalesce(string_agg(format('drop owned by %1$I cascade; drop role "
                       "%1$I', rolname), ';'), 'select 1') from pg_roles where rolname ~ "
-                      "'^sluice_(view|reader)_w{}(_|$)'",
+                      "'^sluice_(view|reader)(_d\\d+)?_w{}(_|$)'",
                       first_ + n));
       sql_alone(drop);
     }
@@ -75,6 +75,9 @@ class RolesTest : public sluice::testing::FeedWorld {
   void refresh(WorkspaceId workspace, const std::string& name) {
     for (const StaleView& stale : run(refresh_task(workspace, name)))
       ADD_FAILURE() << stale.name << " " << stale.error.describe();
+  }
+  std::string view_role(WorkspaceId workspace) {
+    return text(fmt::format("select 'sluice_view' || sluice.role_space() || {}", workspace.value));
   }
   pg::Connection& app() {
     if (!app_) app_ = connect_as_app();
@@ -98,7 +101,7 @@ class RolesTest : public sluice::testing::FeedWorld {
 };
 
 TEST_F(RolesTest, the_hosts_role_is_refused_what_no_host_does) {
-  const std::string owner = "sluice_view_w" + std::to_string(workspace_.value);
+  const std::string owner = view_role(workspace_);
   const std::string statements[] = {
       // The server's machine.
       "copy (select 1) to program 'true'", "copy (select 1) to '/tmp/sluice_roles_test'",
@@ -141,7 +144,7 @@ TEST_F(RolesTest, who_reads_a_workspace_reads_its_views_and_nothing_else) {
   for (const char* view : {"acme_customer", "acme_invoice", "customer", "link", "change"})
     EXPECT_EQ(state_of(*this, person(), fmt::format("select * from acme.{}", view)), "") << view;
   EXPECT_EQ(run(person().query("select * from acme.acme_customer")).rows(), 1);
-  const std::string owner = "sluice_view_w" + std::to_string(workspace_.value);
+  const std::string owner = view_role(workspace_);
   const std::string statements[] = {"select * from other.change",
                                     "select * from other.link",
                                     "select * from sluice.secret",
@@ -183,31 +186,96 @@ TEST_F(RolesTest, a_view_that_comes_later_is_its_readers_too_and_what_people_gra
 
 // Roles are the server's: what was granted for another database must not open this one.
 TEST_F(RolesTest, a_reader_of_another_database_gets_nothing_here) {
+  const auto made = run(pool().query(
+      "insert into sluice.workspace (name) values ('third'), ('fourth') returning workspace_id"));
+  const auto third = made.get<WorkspaceId>(0, 0), fourth = made.get<WorkspaceId>(1, 0);
+  const auto of_before = [&](WorkspaceId workspace, const std::string& database) {
+    std::string role = "sluice_reader_w" + std::to_string(workspace.value);
+    sql(
+        fmt::format("create role {0}; comment on role {0} is 'sluice reader of workspace {1} in "
+                    "database {2}'",
+                    role, workspace.value, database));
+    return role;
+  };
+  const std::string theirs = of_before(third, "postgres");
+  const std::string ours = of_before(fourth, database_name());
+  refresh(third, "third");
+  refresh(fourth, "fourth");
+  const auto opened = [&](const std::string& role, const std::string& workspace) {
+    return text(
+        fmt::format("select has_schema_privilege('{0}', '{1}', 'usage'), "
+                    "has_table_privilege('{0}', '{1}.change', 'select')",
+                    role, workspace));
+  };
+  EXPECT_EQ(opened(theirs, "third"), "f|f");
+  const std::string reader = text("select sluice.reader_of('third')");
+  EXPECT_EQ(reader, text(fmt::format("select 'sluice_reader_d' || oid || '_w{}' from pg_database "
+                                     "where datname = current_database()",
+                                     third.value)));
+  EXPECT_EQ(opened(reader, "third"), "t|t");
+  EXPECT_EQ(text("select sluice.reader_of('fourth')"), ours) << "people have been granted it";
+  EXPECT_EQ(opened(ours, "fourth"), "t|t");
+}
+
+// Each name that a host looks for without a schema, where its own or everybody's would be found:
+// a better match than PostgreSQL's own, which would be called with the rights of whoever asks.
+TEST_F(RolesTest, what_somebody_puts_in_the_way_of_a_function_is_not_called) {
+  const char* const traps[] = {"has_schema_privilege(text, text, text) returns boolean",
+                               "obj_description(oid, text) returns text",
+                               "format(text, text) returns text",
+                               "format(text, name) returns text",
+                               "concat_ws(text, text, text) returns text",
+                               "substring(text, text) returns text"};
+  std::string all;
+  for (const char* schema : {"postgres", "sluice_app", "public"}) {
+    all += fmt::format("create schema if not exists {0}; grant usage on schema {0} to public;",
+                       schema);
+    for (const char* trap : traps) {
+      all += fmt::format(
+          "create function {}.{} language plpgsql as $f$ begin raise 'run as %', "
+          "current_user using errcode = 'ZZ001'; end $f$;",
+          schema, trap);
+    }
+  }
+  sql(all);
+  const auto superuser = connect();
+  EXPECT_EQ(state_of(*this, *superuser,
+                     "set search_path to public; select has_schema_privilege('postgres'::text, "
+                     "'sluice'::text, 'usage'::text)"),
+            "ZZ001")
+      << "the trap is none";
+  const auto owner = connect();
+  EXPECT_THAT(run(pg::settle_roles(*owner, pg::kAppRole, pg::AppLogin::make)), IsEmpty());
+  EXPECT_THAT(run(pg::rights_too_many(app())), IsEmpty());
+  refresh(workspace_, "acme");
+  EXPECT_EQ(std::string(run(app().query("show search_path")).text(0, 0)), "pg_catalog, pg_temp");
+}
+
+// Whoever may make a schema may write our mark on it.
+TEST_F(RolesTest, a_mark_on_somebodys_own_schema_is_no_word_of_ours) {
+  person();
+  sql(
+      fmt::format("create schema theirs authorization {0}; create schema twice authorization {0};"
+                  "comment on schema theirs is 'sluice workspace 99999999999999999999';"
+                  "comment on schema twice is 'sluice workspace {1}'",
+                  login_, workspace_.value));
+  const auto owner = connect();
+  EXPECT_THAT(run(pg::settle_roles(*owner, pg::kAppRole, pg::AppLogin::make)), IsEmpty());
+  EXPECT_EQ(text("select string_agg(pg_get_userbyid(nspowner)::text, ' ') from pg_namespace where "
+                 "nspname in ('theirs', 'twice')"),
+            login_ + " " + login_);
   const auto made = run(
       pool().query("insert into sluice.workspace (name) values ('third') returning workspace_id"));
-  const auto third = made.get<WorkspaceId>(0, 0);
-  const std::string theirs = "sluice_reader_w" + std::to_string(third.value);
-  const std::string mark = fmt::format(
-      "comment on role {} is 'sluice reader of workspace {} in "
-      "database ",
-      theirs, third.value);
-  const std::string opened = fmt::format(
-      "select has_schema_privilege('{0}', 'third', 'usage'), has_table_privilege('{0}', "
-      "'third.change', 'select')",
-      theirs);
-  sql("create role " + theirs + "; " + mark + "postgres'");
-  refresh(third, "third");
-  EXPECT_EQ(text(opened), "f|f");
-  sql("comment on role " + theirs + " is null");  // somebody's own
-  refresh(third, "third");
-  EXPECT_EQ(text(opened), "f|f");
-  person();
-  sql(mark + "that_is_gone'; grant " + theirs + " to " + login_);
-  refresh(third, "third");
-  EXPECT_EQ(text(opened), "f|f") << "somebody was granted it for that one";
-  sql("revoke " + theirs + " from " + login_);
-  refresh(third, "third");
-  EXPECT_EQ(text(opened), "t|t");
+  sql(
+      fmt::format("create schema third authorization {}; comment on schema third is 'sluice "
+                  "workspace {}'",
+                  login_, made.get<WorkspaceId>(0, 0).value));
+  try {
+    run(refresh_task(made.get<WorkspaceId>(0, 0), "third"));
+    FAIL() << "views were made in somebody's schema";
+  } catch (const Failure& failure) {
+    EXPECT_EQ(failure.error().code, "workspace.schema_taken");
+  }
 }
 
 TEST_F(RolesTest, a_table_of_ones_own_deceives_no_function_of_the_owner) {
@@ -309,6 +377,84 @@ class RoleUpgrade : public sluice::testing::PgTest {
   std::vector<std::string> roles_;
 };
 
+// The owners of views had one name in all databases of the server.
+TEST_F(RoleUpgrade, what_an_owner_of_views_of_before_could_read_it_reads_no_more) {
+  const auto owner = connect();
+  run(pg::migrate(*owner, pg::migrations().first(29)));
+  const std::string number = std::to_string(1'000'000'000 + ::getpid());
+  const std::string before = "sluice_view_w" + number;
+  run(owner->script("create role " + before));
+  roles_.push_back(before);
+  run(owner->script(fmt::format(
+      "insert into sluice.workspace (workspace_id, name) overriding system value values ({1}, "
+      "'acme');"
+      "insert into sluice.connector_version (connector, version, sha256, manifest) values ('c', "
+      "'1', decode(repeat('00', 32), 'hex'), '{{}}');"
+      "insert into sluice.installation (workspace_id, connector, sha256) values ({1}, 'c', "
+      "decode(repeat('00', 32), 'hex'));"
+      "insert into sluice.connection (workspace_id, connector, name) values ({1}, 'c', 'a');"
+      "create schema acme; grant create, usage on schema acme to {0};"
+      "create view acme.all_of_it as select * from sluice.connection;"
+      "alter view acme.all_of_it owner to {0};"
+      "alter table sluice.connection enable row level security;"
+      "create policy {0} on sluice.connection for select to {0} using (workspace_id = {1});"
+      "grant select on sluice.connection to {0}; grant usage on schema sluice to {0}",
+      before, number)));
+  const std::string look = "set role " + before + "; select name from ";
+  EXPECT_EQ(state_of(*this, *owner, look + "acme.all_of_it; reset role"), "");
+  run(owner->script("reset role"));
+  run(pg::migrate(*owner, pg::migrations()));
+  for (const char* what : {"acme.all_of_it", "sluice.connection"}) {
+    EXPECT_EQ(state_of(*this, *owner, look + what), kDenied) << what;
+    run(owner->script("reset role"));
+  }
+  EXPECT_EQ(text("select count(*) from pg_policy"), "0");
+  EXPECT_EQ(text("select reloptions::text from pg_class where oid = 'acme.all_of_it'::regclass"),
+            "{security_barrier=true}");
+}
+
+// What the owner of before planted would be run as the superuser by the next migration, or be given
+// to the role that makes roles.
+TEST_F(RoleUpgrade, code_that_is_not_ours_is_not_handed_over) {
+  const std::string plain = role("owner");
+  run(pool().query("alter database " + database_name() + " owner to " + plain));
+  pg::Connection& before = as(plain);
+  older(before);
+  const auto superuser = connect();
+  run(pg::require_own_code(*superuser, pg::migrations()));
+  const std::pair<const char*, const char*> planted[] = {
+      {"create function sluice.make_view_role(text) returns void security definer language plpgsql "
+       "as $$ begin execute $1; end $$",
+       "function sluice.make_view_role(text)"},
+      {"create or replace function sluice.begin_feed() returns trigger language plpgsql as $$ "
+       "begin "
+       "return null; end $$",
+       "function sluice.begin_feed()"},
+      {"create function public.t() returns trigger language plpgsql as $$ begin return new; end "
+       "$$; "
+       "create trigger t before insert on sluice.schema_version for each row execute function "
+       "public.t()",
+       "trigger t on sluice.schema_version"},
+      {"create rule r as on insert to sluice.schema_version do also notify x",
+       "rule r on sluice.schema_version"},
+      {"create function public.d() returns text language sql as $$ select 'x' $$; alter table "
+       "sluice.workspace alter name set default public.d()",
+       "sluice.workspace calls d()"},
+  };
+  for (const auto& [sql, named] : planted) {
+    run(before.query("begin"));
+    run(before.script(sql));
+    run(before.query("commit"));
+    try {
+      run(pg::require_own_code(*superuser, pg::migrations()));
+      ADD_FAILURE() << named << " was taken for ours";
+    } catch (const Failure& failure) {
+      EXPECT_EQ(failure.error().code, "database.foreign_code");
+      EXPECT_THAT(failure.error().message, HasSubstr(named));
+    }
+  }
+}
+
 TEST_F(RoleUpgrade, what_one_role_owned_is_handed_over_by_a_superuser) {
   const auto owner = connect();
   older(*owner);
@@ -371,10 +517,28 @@ TEST_F(RoleUpgrade, an_owner_without_the_right_is_told_the_statements_and_change
   EXPECT_EQ(owners(), fmt::format("acme {1}, acme {0}, sluice {0}, vendor {1}", plain, app))
       << "acme.theirs is nobody's of us";
   EXPECT_THAT(run(pg::rights_too_many(as(app))), IsEmpty());
+  // What a role may become is as good as what it is.
+  const std::string boss = role("boss"), between = role("between");
+  run(pool().query(fmt::format("alter role {} superuser", boss)));
+  run(pool().query(fmt::format("grant {} to {}", boss, between)));
+  run(pool().query(fmt::format("grant {} to {}", between, app)));
+  EXPECT_THAT(run(pg::rights_too_many(as(app))),
+              Contains(fmt::format("it may become {}, a role that is a superuser", boss)));
+  run(pool().query(fmt::format("revoke {} from {}", between, app)));
+  EXPECT_THAT(run(pg::rights_too_many(as(app))), IsEmpty());
   EXPECT_EQ(state_of(*this, as(app), "drop table sluice.audit"), kDenied);
   EXPECT_EQ(state_of(*this, as(app), "insert into sluice.workspace (name) values ('b')"), "");
   run(pg::require_all_rows(as(app)));
   run(pg::require_current(as(app), pg::migrations()));
+  // A host with another login would take everything from those that work.
+  const std::string second = role("second_app");
+  run(pool().query(fmt::format("grant {} to {}", second, plain)));
+  try {
+    run(pg::settle_roles(owner, second, pg::AppLogin::is_there));
+    FAIL() << "it was handed over";
+  } catch (const Failure& failure) {
+    EXPECT_EQ(failure.error().code, "database.other_login") << failure.error().describe();
+  }
   EXPECT_FALSE(run(pg::may_migrate(as(app))));
   EXPECT_TRUE(run(pg::may_migrate(owner)));
 }

@@ -217,9 +217,9 @@ TEST_F(ViewsTest, WhatUsesAViewThatMustBeMadeAgainIsNamedAndTheOthersGoOn) {
   reload();
   EXPECT_EQ(refresh(), "views.depended_on");
   ASSERT_EQ(stale_.size(), 1u);
-  EXPECT_NE(stale_[0].error.message.find("view report"), std::string::npos)
+  EXPECT_NE(stale_[0].error.message.find("view public.report"), std::string::npos)
       << stale_[0].error.message;
-  EXPECT_NE(stale_[0].error.message.find("function of_row"), std::string::npos);
+  EXPECT_NE(stale_[0].error.message.find("function public.of_row"), std::string::npos);
   EXPECT_EQ(text("select pg_get_viewdef('acme.customer'::regclass)"), before);
   EXPECT_EQ(remembered(), "customer views.depended_on;");
   EXPECT_EQ(text("select phone from acme.acme_customer"), "") << "another view goes on";
@@ -857,7 +857,8 @@ TEST_F(ViewsTest, AnOldCatalogueTakesNoViewAwayThatANewerOneHasMade) {
 
 TEST_F(ViewsTest, APolicyInTheWordsOfAnOlderVersionIsMadeAnew) {
   ASSERT_EQ(refresh(), "");
-  const std::string owner = "sluice_view_w" + std::to_string(workspace_.value);
+  const std::string owner =
+      text(fmt::format("select 'sluice_view' || sluice.role_space() || {}", workspace_.value));
   const std::string condition =
       "select qual from pg_policies where tablename = 'acme_customer' and policyname = '" + owner +
       "'";

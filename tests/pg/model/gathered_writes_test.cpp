@@ -291,11 +291,11 @@ TEST_F(GatheredWritesTest, WhenTheirSessionEndsBeforeTheCommitAllAreWrittenByAno
 
 TEST_F(GatheredWritesTest, WhenTheAnswerToTheirCommitIsLostEachIsToldThatItIsInDoubt) {
   run(superuser_pool().query(
-      "create function end_me() returns trigger language plpgsql as $$ begin perform "
+      "create function public.end_me() returns trigger language plpgsql as $$ begin perform "
       "pg_terminate_backend(pg_backend_pid()); perform pg_sleep(1); return null; end $$"));
   run(superuser_pool().query(
       "create constraint trigger at_commit after insert on sluice.own_entity "
-      "deferrable initially deferred for each row execute function end_me()"));
+      "deferrable initially deferred for each row execute function public.end_me()"));
   for (int n = 0; n < 4; ++n) begin(customer(n));
   ASSERT_TRUE(all_answered());
   for (const Answer& answer : answers_) EXPECT_EQ(answer.code, "pg.unknown_outcome");

@@ -46,6 +46,7 @@ class ClusterTest : public ::testing::Test {
     const auto work = [&](Executor executor) -> Task<void> {
       ConnectOptions connect;
       connect.conninfo = conninfo;
+      connect.search_path = "public";
       const auto connection = co_await Connection::connect(executor, std::move(connect));
       const auto result = co_await connection->query(sql);
       if (result.rows() > 0) answer = result.text(0, 0);

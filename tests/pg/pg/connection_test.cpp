@@ -1,3 +1,5 @@
+#include <fmt/format.h>
+
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/cancellation_signal.hpp>
 
@@ -35,6 +37,28 @@ TEST_F(ConnectionTest, TheSessionIsSetUp) {
   EXPECT_EQ(result.text(0, 3), "UTF8");
   EXPECT_EQ(result.text(0, 4), "500ms");
   EXPECT_GE(connection->server_version(), 150000);
+}
+
+// Whatever an administrator of the database set for it: each of these changes what is stored, what
+// is answered, or whether anything can be written.
+TEST_F(ConnectionTest, WhatTheDatabaseSaysOfSessionsIsOverruled) {
+  run(pool().query(fmt::format(
+      "do $$ begin execute 'alter database {0} set default_transaction_isolation to serializable';"
+      "execute 'alter database {0} set default_transaction_read_only to on';"
+      "execute 'alter database {0} set extra_float_digits to -15';"
+      "execute 'alter database {0} set quote_all_identifiers to on';"
+      "execute 'alter database {0} set search_path to public'; end $$",
+      database_name())));
+  ConnectOptions options;
+  options.conninfo = conninfo();
+  const auto connection = run(Connection::connect(executor(), std::move(options)));
+  EXPECT_EQ(run(connection->query("show transaction_isolation")).text(0, 0), "read committed");
+  EXPECT_EQ(run(connection->query("show transaction_read_only")).text(0, 0), "off");
+  EXPECT_EQ(run(connection->query("select (100.0 / 3)::float8::text")).text(0, 0),
+            "33.333333333333336");
+  EXPECT_EQ(run(connection->query("select format_type(25, null), quote_ident('a')")).text(0, 1),
+            "a");
+  EXPECT_EQ(run(connection->query("show search_path")).text(0, 0), "pg_catalog, pg_temp");
 }
 
 TEST_F(ConnectionTest, AnIdleConnectionKeepsNoLoopAlive) {

@@ -25,6 +25,7 @@ class OutcomeTest : public testing::PgTest {
     ConnectOptions options;
     options.conninfo = proxy.conninfo() + " user=postgres dbname=" + database_name();
     options.query_timeout = std::chrono::seconds(5);
+    options.search_path = kOfTests;
     return run(Connection::connect(executor(), std::move(options)));
   }
   std::int64_t rows() {

@@ -19,6 +19,7 @@ class PoolTest : public testing::PgTest {
                  std::chrono::milliseconds acquire_timeout = std::chrono::seconds(20)) {
     PoolOptions options;
     options.connect.conninfo = conninfo();
+    options.connect.search_path = kOfTests;
     options.size_max = size;
     options.acquire_timeout = acquire_timeout;
     return Pool(executor(), std::move(options));
@@ -184,6 +185,7 @@ class SharedPool : public PoolTest {
   Pool make_shared_pool(std::size_t size, std::size_t share_max, std::size_t kept_free) {
     PoolOptions options;
     options.connect.conninfo = conninfo();
+    options.connect.search_path = kOfTests;
     options.size_max = size;
     options.share_max = share_max;
     options.kept_free = kept_free;
