@@ -27,8 +27,8 @@ const pg::Statement kConnections{"api_metric_connections", R"(
   from (select * from sluice.connection order by workspace_id, connection_id limit $1) c
   join sluice.workspace w using (workspace_id)
   cross join lateral (
-    select count(*) as n from (
-      select 1 from sluice.quarantine i
+    select coalesce(sum(case when x.external_id = '' then x.times else 1 end), 0)::bigint as n from (
+      select i.external_id, i.times from sluice.quarantine i
       where i.workspace_id = c.workspace_id and i.connection_id = c.connection_id limit $2) x) q
   cross join lateral (
     select count(*) as n, count(*) filter (where x.attempts > 0) as failing from (

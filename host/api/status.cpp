@@ -65,10 +65,10 @@ const pg::Statement kStreams{"api_streams", R"(
   order by s.connection_id, (s.mode <> 'changes'), s.stream)"};
 
 const pg::Statement kQuarantined{"api_status_quarantined", R"(
-  select wanted.connection_id, q.stream, count(*)
+  select wanted.connection_id, q.stream, sum(case when q.external_id = '' then q.times else 1 end)::bigint
   from unnest($2::bigint[]) as wanted (connection_id)
   cross join lateral (
-    select n.stream from sluice.quarantine n
+    select n.stream, n.external_id, n.times from sluice.quarantine n
     where n.workspace_id = $1 and n.connection_id = wanted.connection_id limit $3) q
   group by 1, 2)"};
 
@@ -266,6 +266,11 @@ json connection_json(const pg::QueryResult& rows, int row) {
   one["created_at"] = time_or_null(rows, row, 9);
   one["worked_on"] = rows.get<bool>(row, 11);
   one["held"] = rows.text(row, 12).empty() ? json(nullptr) : json(rows.get<std::string>(row, 12));
+  // What is stored is from before: while its connector may not run, nothing changes it.
+  if (one["held"].is_string() && !one["state"].get<std::string>().starts_with("DISCONNECT")) {
+    one["state"] = "FAILED";
+    one["reason"] = "its connector is held: " + one["held"].get<std::string>();
+  }
   one["trouble"] = nullptr;
   one["refetch"] = {
       {"waiting", 0}, {"due", 0}, {"failing", 0}, {"reason", ""}, {"at_least", false}};

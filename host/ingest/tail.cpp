@@ -34,15 +34,18 @@ const pg::Statement kAddKeys{
     "insert into sluice.link_queue (workspace_id, kind, digest, type_id, attribute, entity_id) "
     "select $1, a.kind, a.digest, a.type_id, a.attribute, a.entity_id from added a"};
 
+// Of what came without an id nobody can tell which came again: it is counted by the last run.
 const pg::Statement kRefuse{
     "ingest_refuse",
     "insert into sluice.quarantine as q (workspace_id, connection_id, run_id, stream, type, "
     "external_id, code, "
-    "reason, record) select $1, $2, $3, $4, i.type, i.x, i.code, i.reason, i.record "
-    "from unnest($5::text[], $6::text[], $7::text[], $8::text[], $9::jsonb[]) as i(type, x, code, "
-    "reason, record) "
+    "reason, record, times) select $1, $2, $3, $4, i.type, i.x, i.code, i.reason, i.record, "
+    "i.times "
+    "from unnest($5::text[], $6::text[], $7::text[], $8::text[], $9::jsonb[], $10::int[]) "
+    "as i(type, x, code, reason, record, times) "
     "on conflict (workspace_id, connection_id, type, external_id, code) do update set times = "
-    "q.times + 1, "
+    "excluded.times + case when q.external_id = '' and q.run_id <> excluded.run_id then 0 else "
+    "q.times end, "
     "last_seen_at = now(), run_id = excluded.run_id, stream = excluded.stream, reason = "
     "excluded.reason, "
     "record = coalesce(excluded.record, q.record)"};
@@ -67,6 +70,15 @@ const pg::Statement kForgive{
     "cross join lateral (select o.ctid as tid from sluice.quarantine o where o.workspace_id = $1 "
     "and o.connection_id = $2 and o.type = i.type and o.external_id = i.x and o.run_id <> $3 "
     "offset 0) f))"};
+
+// A complete read of a stream has had each of its objects: what it did not refuse again is stored
+// now, or is not there any more. Also what came without an id, which nothing else could forgive.
+const pg::Statement kForgiveRead{
+    "ingest_forgive_read",
+    "delete from sluice.quarantine q using sluice.stream s "
+    "where s.workspace_id = $1 and s.connection_id = $2 and s.stream = $3 "
+    "and q.workspace_id = $1 and q.connection_id = $2 and q.last_seen_at < s.enumeration_from "
+    "and (q.stream = $3 or q.type = any($4)) and ($5::bigint is null or s.reading = $5)"};
 
 // Noticed again, an id keeps its place in the line. One that cannot be read has changed, and may be
 // readable now: it is tried soon, and still alone.
@@ -193,33 +205,43 @@ journal::Source source_of(const PageContext& context) {
   return source;
 }
 
-/// One statement may touch a quarantine row once: the last of each (type, id, code) speaks.
+/// One statement may touch a quarantine row once: the last of each (type, id, code) speaks for all
+/// of them, which may be many where they came without an id.
 void add_refusals(pg::Pipeline& pipeline, const PageContext& context,
                   const std::vector<Refusal>& refusals, const std::vector<Refusal>& warnings) {
-  std::map<std::tuple<std::string_view, std::string_view, std::string_view>, const Refusal*> last;
+  struct Alike {
+    const Refusal* last = nullptr;
+    std::int32_t times = 0;
+  };
+  std::map<std::tuple<std::string_view, std::string_view, std::string_view>, Alike> all;
   for (const auto* list : {&refusals, &warnings}) {
     for (const Refusal& refusal : *list) {
-      last[std::make_tuple(std::string_view(refusal.type), std::string_view(refusal.external_id),
-                           std::string_view(refusal.code))] = &refusal;
+      Alike& alike =
+          all[std::make_tuple(std::string_view(refusal.type), std::string_view(refusal.external_id),
+                              std::string_view(refusal.code))];
+      alike.last = &refusal;
+      ++alike.times;
     }
   }
-  if (last.empty()) return;
+  if (all.empty()) return;
   pg::Array types(pg::Oid::text), ids(pg::Oid::text), codes(pg::Oid::text), reasons(pg::Oid::text),
-      records(pg::Oid::jsonb);
-  for (const auto& [key, refusal] : last) {
-    types.add(std::string_view(refusal->type));
-    ids.add(std::string_view(refusal->external_id));
-    codes.add(std::string_view(refusal->code));
-    reasons.add(std::string_view(refusal->reason));
-    if (refusal->record.empty()) {
+      records(pg::Oid::jsonb), times(pg::Oid::int4);
+  for (const auto& [key, alike] : all) {
+    const Refusal& refusal = *alike.last;
+    types.add(std::string_view(refusal.type));
+    ids.add(std::string_view(refusal.external_id));
+    codes.add(std::string_view(refusal.code));
+    reasons.add(std::string_view(refusal.reason));
+    if (refusal.record.empty()) {
       records.add_null();
     } else {
-      records.add(std::string_view(refusal->record));
+      records.add(std::string_view(refusal.record));
     }
+    times.add(alike.times);
   }
   pg::Params params(context.workspace, context.connection, context.run, context.stream,
                     std::move(types), std::move(ids), std::move(codes), std::move(reasons),
-                    std::move(records));
+                    std::move(records), std::move(times));
   pipeline.add(kRefuse, std::move(params));
 }
 
@@ -243,6 +265,20 @@ void add_answered(pg::Pipeline& pipeline, const PageContext& context, const Page
   pg::Params forgiven(context.workspace, context.connection, context.run, std::move(full_types),
                       std::move(same_ids));
   pipeline.add(kForgive, std::move(forgiven));
+}
+
+void add_forgiven(pg::Pipeline& pipeline, const PageContext& context, const PageEffects& effects) {
+  if (!effects.snapshot_done || effects.unframed) return;
+  const contract::Stream* stream = context.manifest->find_stream(context.stream);
+  SLUICE_INVARIANT(stream != nullptr);
+  pg::Array types(pg::Oid::text);
+  for (const std::string& name : stream->enumerates) {
+    const std::string type = context.manifest->id + "." + name;
+    types.add(std::string_view(type));
+  }
+  pg::Params params(context.workspace, context.connection, context.stream, std::move(types),
+                    effects.reading);
+  pipeline.add(kForgiveRead, std::move(params));
 }
 
 void add_seen(pg::Pipeline& pipeline, const PageContext& context, const contract::Page& page,
@@ -347,6 +383,7 @@ void add_tail(pg::Pipeline& pipeline, const PageContext& context, const contract
   add_answered(pipeline, context, effects);
   add_notices(pipeline, context, page);
   add_seen(pipeline, context, page, effects);
+  add_forgiven(pipeline, context, effects);
   const PageCounts& counts = tail.counts;
   if (!context.stream.empty()) {
     if (!effects.snapshots_again.empty()) {

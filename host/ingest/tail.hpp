@@ -14,8 +14,8 @@
 
 namespace sluice::ingest {
 
-extern const pg::Statement kRemoveKeys, kAddKeys, kRefuse, kForgetAnswered, kForgive, kRefetch,
-    kSeen, kReadBeforeMark, kStream, kRun;
+extern const pg::Statement kRemoveKeys, kAddKeys, kRefuse, kForgetAnswered, kForgive, kForgiveRead,
+    kRefetch, kSeen, kReadBeforeMark, kStream, kRun;
 
 /// Keys of the entities of one round. Removing comes first.
 struct KeyBatch {

@@ -21,7 +21,7 @@ constexpr std::chrono::milliseconds kCompareTimeout = std::chrono::hours(1);
 constexpr int kExamplesMax = 5;
 
 const pg::Statement kUnknownIds{"reconcile_unknown_ids", R"(
-  select count(*) from sluice.quarantine q
+  select coalesce(sum(q.times), 0)::bigint from sluice.quarantine q
   where q.workspace_id = $1 and q.connection_id = $2 and q.type = $3 and q.external_id = ''
     and q.last_seen_at >= (select s.enumeration_from from sluice.stream s where s.workspace_id = $1
                            and s.connection_id = $2 and s.stream = $4))"};
@@ -214,6 +214,7 @@ Task<BegunEnumeration> begin_enumeration(const Store& store, pg::LeaseProof leas
   if (!row.empty()) {
     begun.number = row.get<std::int64_t>(0, 0);
     begun.reading = row.get<std::int64_t>(0, 1);
+    begun.trusts_vendor = row.get<bool>(0, 2);
   }
   co_return begun;
 }

@@ -63,6 +63,7 @@ struct BegunEnumeration {
   std::int64_t number = 0;
   std::int64_t reading = 0;
   bool recording = false;
+  bool trusts_vendor = false;  ///< asked for until now: what is asked from now on begins another
 };
 Task<BegunEnumeration> begin_enumeration(const Store& store, pg::LeaseProof lease,
                                          ConnectionId connection,

@@ -94,8 +94,8 @@ const pg::Statement kPark{"stream_park", R"(
   where s.workspace_id = $1 and s.connection_id = $2 and s.enabled and s.next_run_at is not null
     and c.workspace_id = $1 and c.connection_id = $2 and c.state not in ('DISCONNECTING','DISCONNECTED'))"};
 
-// Whoever paused it, or holds it, said why. And who took the stream over has begun a later run: what
-// becomes of the stream is that run's to say.
+// Whoever paused it, or holds it, said why. And who took the stream over has begun a later run:
+// what becomes of the stream is that run's to say.
 const pg::Statement kDied{"stream_died", R"(
   update sluice.stream set state = 'failed', error_class = 'INTERNAL', reason = $5, last_run_id = $4,
          consecutive_failures = consecutive_failures + 1
@@ -143,7 +143,7 @@ const pg::Statement kBeginEnumeration{"stream_begin_enumeration", std::string(kF
          enumeration = enumeration + 1, enumeration_from = now(), enumerated_records = 0,
          reconcile_detail = null, reconcile = case when $4 then 'recording' else 'none' end,
          reread_found = case when last_full_records > 0 then 0 end, reread_missing = null
-  where workspace_id = $1 and connection_id = $2 and stream = $3 returning enumeration, reading)"};
+  where workspace_id = $1 and connection_id = $2 and stream = $3 returning enumeration, reading, trust_vendor)"};
 
 // Those of the one that begins do not exist yet.
 const pg::Statement kForgetSeenBefore{"stream_forget_seen_before", R"(

@@ -253,6 +253,7 @@ TEST_F(StoppedAt, every_statement_of_a_connections_life_in_the_long_plan) {
                            "ingest_refetch",
                            "ingest_forget_answered",
                            "ingest_forgive",
+                           "ingest_forgive_read",
                            "ingest_seen",
                            "ingest_read_before_mark",
                            "ingest_stream",

@@ -228,6 +228,45 @@ TEST_F(ReconcileTest, a_refused_record_is_there_all_the_same) {
             "p00029");
 }
 
+// Also what came without an id, and what is not there any more.
+TEST_F(ReconcileTest, a_complete_read_forgives_what_it_did_not_refuse_again) {
+  load(30);
+  const BegunEnumeration again = begin();
+  contract::Page refused;
+  for (const char* id : {"p00029", "p00030", "", "", ""}) {
+    contract::RejectedRecord& record = refused.rejected.emplace_back();
+    record.external_id = id;
+    record.code = *id == '\0' ? "record.no_id" : "record.wrong_kind";
+    record.reason = "because";
+  }
+  ingest::PageEffects effects;
+  effects.enumeration = again.number;
+  const contract::RejectedRecord second = refused.rejected[1];
+  run(writer_->write(context_, refused, std::move(effects)));
+  page(again, 1, 28, true);
+  const std::string kept =
+      "select string_agg(external_id || ' ' || times, ', ' order by external_id) from "
+      "sluice.quarantine";
+  EXPECT_EQ(ask(kept), " 3, p00029 1, p00030 1") << "it refused them itself";
+  run(pool().query("update sluice.quarantine set last_seen_at = last_seen_at - interval '1 hour'"));
+  const BegunEnumeration third = begin();
+  contract::Page one;
+  one.rejected.push_back(second);
+  effects = ingest::PageEffects();
+  effects.enumeration = third.number;
+  run(writer_->write(context_, one, std::move(effects)));
+  EXPECT_EQ(ask(kept), " 3, p00029 1, p00030 2") << "not before its end";
+  page(third, 1, 29, true);
+  EXPECT_EQ(ask(kept), "p00030 2");
+}
+
+TEST_F(ReconcileTest, trust_that_is_asked_for_until_a_read_begins_is_that_reads) {
+  load(3);
+  EXPECT_FALSE(begin().trusts_vendor);
+  run(pool().query("update sluice.stream set trust_vendor = true"));
+  EXPECT_TRUE(begin().trusts_vendor);
+}
+
 TEST_F(ReconcileTest, records_without_a_usable_id_stop_deletions_that_nobody_can_check) {
   load(30);
   const BegunEnumeration again = begin();
@@ -584,6 +623,7 @@ TEST_F(Stopped, before_or_after_any_statement_of_its_life_a_former_holder_writes
                            "ingest_refuse",
                            "ingest_forget_answered",
                            "ingest_forgive",
+                           "ingest_forgive_read",
                            "ingest_refetch",
                            "ingest_seen",
                            "ingest_read_before_mark",
