@@ -337,6 +337,40 @@ std::string any_row_sql(const TypePlan& plan) {
       table(plan));
 }
 
+namespace {
+
+std::string_view sql_type(AttributeType type) {
+  return type == AttributeType::text ? "text" : model::column_type(type);
+}
+
+/// The reference in the collation of its index (model/storage.hpp), or it is not found there.
+std::string children_where(const TypePlan& plan, const model::StoredAttribute& reference,
+                           std::string_view condition) {
+  return fmt::format(
+      "select t.external_id, t.id, t.sync_version from {} t where t.workspace_id = $1 "
+      "and t.connection_id = $2 and t.{}{} = {} and t.deleted_at is null and {} limit {}",
+      table(plan), model::quote_name(reference.name),
+      reference.type == AttributeType::text ? " collate \"C\"" : "", condition,
+      not_observed_before(3), kMissingRowsPerLook);
+}
+
+}  // namespace
+
+std::string unlisted_children_sql(const TypePlan& plan, const model::StoredAttribute& reference) {
+  return children_where(
+      plan, reference,
+      fmt::format("$4::text::{} and t.external_id <> all($5::text[])", sql_type(reference.type)));
+}
+
+// Parent by parent: of several values at once the planner walks the connection's rows.
+std::string children_sql(const TypePlan& plan, const model::StoredAttribute& reference) {
+  return fmt::format(
+      "select f.external_id, f.id, f.sync_version from unnest($4::text[]) as parent(x) "
+      "cross join lateral ({}) f limit {}",
+      children_where(plan, reference, fmt::format("parent.x::{}", sql_type(reference.type))),
+      kMissingRowsPerLook);
+}
+
 std::string near_sql(const TypePlan& plan) {
   // In the inner look only what the index by id knows, and its order, so that no plan walks the
   // rows by another one. The limit cuts nothing off that the last line lets through.

@@ -77,6 +77,16 @@ struct Target {
 /// boolean.
 [[nodiscard]] std::string any_row_sql(const TypePlan& plan);
 
+/// Living rows that refer to one parent ($4, as text) and are none of those listed ($5), or that
+/// refer to one of several ($4): at most kMissingRowsPerLook of external_id, id, sync_version, by
+/// the index of the reference. $1 workspace, $2 connection; $3: what was observed after that is
+/// left out. Without an order, which would make the primary key's index look good.
+[[nodiscard]] std::string unlisted_children_sql(const TypePlan& plan,
+                                                const model::StoredAttribute& reference);
+[[nodiscard]] std::string children_sql(const TypePlan& plan,
+                                       const model::StoredAttribute& reference);
+inline constexpr int kMissingRowsPerLook = 10'000;
+
 /// Rows that were stored one after the other are found one after the other: by the range of ids in
 /// which a few of a page's rows (the anchors) lie, without a descent for each of them. Nothing when
 /// the anchors lie further apart than near_params says. Rows that are marked as deleted are left

@@ -98,7 +98,6 @@ RowsByType copyable(const Batch& batch, const std::vector<std::uint32_t>& round,
 
 /// Children that a complete set lacks are marked as deleted so many at a time: a parent may have
 /// lost a million.
-constexpr int kMissingRowsPerLook = 10'000;
 
 /// Fewer rows of a type are looked up each by itself.
 constexpr std::size_t kNearRowsMin = 50;
@@ -748,10 +747,6 @@ Task<void> PageWrite::write_round(pg::Fenced& fenced, const std::vector<std::uin
   }
 }
 
-std::string_view sql_type(contract::AttributeType type) {
-  return type == contract::AttributeType::text ? "text" : model::column_type(type);
-}
-
 Task<void> PageWrite::sets(pg::Fenced& fenced, std::span<const contract::CompleteSet> sets) {
   if (sets.empty()) co_return;
   for (const contract::CompleteSet& set : sets) {
@@ -790,13 +785,7 @@ std::vector<PageWrite::BuryLook> PageWrite::missing_of(
         plan.stored->attributes[static_cast<std::size_t>(plan.column_of.at(set.attribute))];
     BuryLook& look = looks.emplace_back();
     look.type = set.type;
-    look.sql = fmt::format(
-        "select t.external_id, t.id, t.sync_version from vendor.{} t where t.workspace_id = $1 "
-        "and t.connection_id = $2 and t.{} = $4::text::{} and t.deleted_at is null and "
-        "t.external_id <> all($5::text[]) "
-        "and {} limit {}",  // no order: it would make the primary key's index look good
-        model::quote_name(plan.stored->table), model::quote_name(attribute.name),
-        sql_type(attribute.type), not_observed_before(3), kMissingRowsPerLook);
+    look.sql = unlisted_children_sql(plan, attribute);
     pg::Array ids(pg::Oid::text);
     for (const std::string_view id : set.ids) ids.add(id);
     look.params =
@@ -884,12 +873,7 @@ std::vector<PageWrite::BuryLook> PageWrite::children_of(
     for (const std::string& id : of->second) ids.add(std::string_view(id));
     BuryLook& look = looks.emplace_back();
     look.type = kind.type;
-    look.sql = fmt::format(
-        "select t.external_id, t.id, t.sync_version from vendor.{} t where t.workspace_id = $1 "
-        "and t.connection_id = $2 and t.{} = any($4::text[]::{}[]) and t.deleted_at is null "
-        "and {} limit {}",
-        model::quote_name(plan.stored->table), model::quote_name(attribute.name),
-        sql_type(attribute.type), not_observed_before(3), kMissingRowsPerLook);
+    look.sql = children_sql(plan, attribute);
     look.params = pg::Params(context_.workspace, context_.connection, observed_, std::move(ids));
   }
   return looks;

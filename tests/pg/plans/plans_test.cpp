@@ -116,6 +116,8 @@ constexpr Greater kGreater[] = {
      "makes eleven months: pages of the server's own catalogue, about a thousand for each, and "
      "more "
      "where its caches are cold"},
+    {"ingest_forgive_read", 25'000,
+     "all that a connection has in quarantine, with the last page of a complete read"},
     {"link_list", 2'500, "links in one state are looked for among those of the rule"},
     {"link_summary", 2'500, "counts every link of the workspace: a person's page"},
     {"stream_forget_seen_before", 15'000, kAllOfIt},
@@ -264,6 +266,12 @@ class PlansTest : public sluice::testing::FeedWorld {
       }
       add("ingest: near", "ingest/shape.cpp", ingest::near_sql(type));
       add("ingest: any row", "ingest/shape.cpp", ingest::any_row_sql(type));
+      for (const auto& reference : stored->relationships) {
+        const model::StoredAttribute& attribute = *stored->find(reference.attribute);
+        add("ingest: unlisted children", "ingest/shape.cpp",
+            ingest::unlisted_children_sql(type, attribute));
+        add("ingest: children", "ingest/shape.cpp", ingest::children_sql(type, attribute));
+      }
     }
 
     for (const model::StoredType* one : {&customer, &own}) {
