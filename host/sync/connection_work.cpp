@@ -637,6 +637,7 @@ Task<SessionEnd> ConnectionWork::drive(const LoadedConnection& connection,
                    .clock = services_.clock,
                    .entropy = services_.entropy,
                    .checkpoint_format = connection.manifest().checkpoint_writes,
+                   .is_snapshot = sink.completes_snapshot,
                    .stopping =
                        [this, &sink, &args, &is_held] {
                          const bool paused =
@@ -689,6 +690,7 @@ Task<void> ConnectionWork::run_stream(StreamRow stream) {
     stream.enumeration = begun.number;
     stream.reading = begun.reading;
     stream.reconcile = begun.recording ? ReconcileState::recording : ReconcileState::none;
+    stream.trusts_vendor = begun.trusts_vendor;
     stream.checkpoint.clear();
     stream.checkpoint_format = 0;
   }

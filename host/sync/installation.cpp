@@ -71,12 +71,14 @@ const pg::Statement kAddStreams{"installation_add_streams", R"(
   where c.workspace_id = $1 and c.connector = $2 and c.vendor_account is not null
   on conflict do nothing returning stream)"};
 
-// The checkpoint stays: a version that has the stream again goes on from it.
+// The checkpoint stays: a version that has the stream again goes on from it. One that is held is
+// not held any more, or it would be let go on with the others.
 const pg::Statement kEndStreams{"installation_end_streams", R"(
-  update sluice.stream s set enabled = false, next_run_at = null, reason = $4
+  update sluice.stream s set enabled = false, next_run_at = null, reason = $4,
+         error_class = nullif(s.error_class, 'HELD')
   from sluice.connection c
   where c.workspace_id = $1 and c.connector = $2 and s.workspace_id = $1 and s.connection_id = c.connection_id
-    and s.enabled and not s.stream = any ($3)
+    and (s.enabled or s.error_class = 'HELD') and not s.stream = any ($3)
   returning s.stream)"};
 
 const pg::Statement kReviveStreams{"installation_revive_streams", R"(
@@ -247,6 +249,20 @@ struct Connections::Choice {
   std::string version, sha256, file;
 };
 
+namespace {
+
+/// Why a file of that name, or a whole directory, was not read.
+std::optional<Error> not_looked_at(const connector::Shelved& shelved, std::string_view connector) {
+  for (const connector::ShelfFile& file : shelved.files) {
+    if (file.manifest == nullptr && file.reason && file.file.stem() == connector)
+      return file.reason;
+  }
+  if (!shelved.errors.empty()) return shelved.errors.front();
+  return std::nullopt;
+}
+
+}  // namespace
+
 Task<Result<Connections::Choice>> Connections::choose(pg::Pool& pool,
                                                       const InstallRequest& wanted) {
   if (auto content = check_content(wanted.sha256); !content)
@@ -288,6 +304,18 @@ Task<Result<Connections::Choice>> Connections::choose(pg::Pool& pool,
   if (choices.empty() && refused != nullptr) {
     co_return fail(refused->reason->kind, refused->reason->code, refused->reason->message,
                    refused->reason->hint);
+  }
+  // A file or a directory that is not looked into may be where it lies. Whose they are is an
+  // operator's matter.
+  if (choices.empty() && !named) {
+    const std::optional<Error> unread = not_looked_at(*shelved, wanted.connector);
+    if (unread && wanted.approval == Approval::given) co_return std::unexpected(*unread);
+    if (unread) {
+      co_return fail(unread->kind, unread->code,
+                     "this host refuses a directory or file of connectors, where " +
+                         wanted.connector + " may lie",
+                     "An operator sees which, and what mends it: sluice connector list");
+    }
   }
   if (choices.empty() && !versions.empty()) {
     co_return fail(

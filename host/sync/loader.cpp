@@ -23,7 +23,9 @@ std::string title(const ConnectorFile& file) {
 
 }  // namespace
 
-Loader::Loader(Services services) : services_(services), ended_(services.pool.executor()) {}
+Loader::Loader(Services services) : services_(services), ended_(services.pool.executor()) {
+  ended_.expires_at(asio::steady_timer::time_point::max());
+}
 
 std::optional<Error> Loader::stands() const {
   if (!stands_ || stands_->came_back) return std::nullopt;
@@ -34,19 +36,25 @@ std::optional<Error> Loader::stands() const {
                "Start this host again; what is loaded already goes on meanwhile");
 }
 
-/// Until no other file is being loaded.
+/// Until no other file is being loaded. All who wait share one timer, and a new expiry would wake
+/// them all, so that it never gets one: a load that ends cancels them, and each looks again.
 Task<void> Loader::turn() {
   while (under_way_) {
-    ended_.expires_at(asio::steady_timer::time_point::max());
     boost::system::error_code ended;
     co_await ended_.async_wait(asio::redirect_error(asio::use_awaitable, ended));
   }
 }
 
+std::optional<Code> Loader::known(const ConnectorFile& file) const {
+  if (auto code = services_.registry.find(file.sha256)) return Code(std::move(code));
+  if (auto held = services_.registry.held(file.sha256)) return std::unexpected(std::move(*held));
+  return std::nullopt;
+}
+
 Task<Code> Loader::obtain(ConnectorFile file, StepOwner owner) {
+  if (std::optional<Code> code = known(file)) co_return std::move(*code);
   co_await turn();
-  if (auto code = services_.registry.find(file.sha256)) co_return code;
-  if (auto held = services_.registry.held(file.sha256)) co_return std::unexpected(std::move(*held));
+  if (std::optional<Code> code = known(file)) co_return std::move(*code);
   if (std::optional<Error> other = stands()) co_return std::unexpected(std::move(*other));
   under_way_ = true;
   struct Ended {
@@ -63,6 +71,7 @@ Task<Code> Loader::obtain(ConnectorFile file, StepOwner owner) {
       Load& load;
       ~Back() { load.came_back = true; }
     } back{*load};
+    load->began = true;
     load->code = registry.obtain(load->file.sha256);
   };
   owner.what = "loading " + title(file);
@@ -79,7 +88,8 @@ Task<Code> Loader::obtain(ConnectorFile file, StepOwner owner) {
   } catch (...) {
     surprise = std::current_exception();
   }
-  if (!load->came_back) stands_ = load;
+  // One that was refused a thread, or left the line, was never begun: it holds up nobody.
+  if (load->began && !load->came_back) stands_ = load;
   if (surprise) std::rethrow_exception(surprise);
   if (!given_up) co_return load->code;
   std::string sha256 = file.sha256;

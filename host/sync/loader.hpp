@@ -30,7 +30,7 @@ struct ConnectorFile {
 ///
 /// One file at a time. The dynamic loader has one lock, which an initialiser that does not return
 /// keeps: until it does, nothing else can be loaded in this process, and whoever wants to hears so
-/// at once. What is loaded already goes on. One loop; owned by Connections.
+/// at once. What is loaded already goes on, and waits for nobody. One loop; owned by Connections.
 class Loader {
  public:
   explicit Loader(Services services);
@@ -51,8 +51,11 @@ class Loader {
     ConnectorFile file;
     Result<std::shared_ptr<const connector::ConnectorCode>> code =
         fail(ErrorKind::internal, "connector.load_failed", "its loading did not come to an end");
-    std::atomic<bool> came_back = false;
+    std::atomic<bool> began = false, came_back = false;
   };
+  /// What there is to say without loading.
+  [[nodiscard]] std::optional<Result<std::shared_ptr<const connector::ConnectorCode>>> known(
+      const ConnectorFile& file) const;
   Task<void> turn();
 
   Services services_;

@@ -58,18 +58,21 @@ Task<void> fetch_into(std::shared_ptr<Slot> slot, fetch::Client& client,
 }
 
 /// When the vendor was asked for what is being emitted: the earliest request whose answer a step
-/// has seen since something was last emitted. It stands in for the version of objects that have
-/// none (docs/decisions/0002).
+/// has seen since something was last emitted; of a snapshot, since the run began. It stands in for
+/// the version of objects that have none (docs/decisions/0002).
 class ObservedAt {
  public:
+  explicit ObservedAt(bool as_of_the_first) : as_of_the_first_(as_of_the_first) {}
   void answered(std::int64_t sent_at_ms) {
     value_ms_ = fresh_ ? sent_at_ms : std::min(value_ms_, sent_at_ms);
     fresh_ = false;
   }
-  void emitted() { fresh_ = true; }  // kept for further steps that emit from the same answer
+  // Kept for further steps that emit from the same answer.
+  void emitted() { fresh_ = !as_of_the_first_; }
   [[nodiscard]] std::int64_t value_ms() const { return value_ms_; }
 
  private:
+  bool as_of_the_first_;
   std::int64_t value_ms_ = 0;
   bool fresh_ = true;
 };
@@ -210,6 +213,7 @@ class Drive {
       : executor_(executor),
         run_(std::move(run)),
         outstanding_(executor, run_.client, run_.send, run_.pages),
+        observed_(run_.is_snapshot),
         writing_(executor) {}
 
   Task<void> to_the_end();
@@ -233,6 +237,7 @@ class Drive {
   [[nodiscard]] std::optional<Error> no_progress(const contract::StepOutput& output);
   void send_requests(contract::StepOutput& output);
   void hand_over(contract::StepOutput& output);
+  [[nodiscard]] ConnectorFailure failure_of(contract::StepOutput& output) const;
   Task<void> next_input(const contract::StepOutput& output);
   Task<void> sleep(std::int64_t wake_at_ms);
   Task<Outstanding::Answer> wait_for_answer();
@@ -406,6 +411,19 @@ Task<void> Drive::close() {
   }
 }
 
+/// That a run was stopped is the host's to say, and is followed by no pause: a connector that says
+/// so of itself would be run again at once, for ever.
+ConnectorFailure Drive::failure_of(contract::StepOutput& output) const {
+  ConnectorFailure failure = output.failure ? std::move(*output.failure) : ConnectorFailure{};
+  if (failure.failure_class != FailureClass::cancelled || cancelled_) return failure;
+  failure.failure_class = FailureClass::internal;
+  failure.message =
+      "it ended as CANCELLED, which only answers the host's CANCEL: a defect of the connector. It "
+      "said: " +
+      failure.message;
+  return failure;
+}
+
 Task<void> Drive::to_the_end() {
   for (;;) {
     Result<contract::StepOutput> stepped = co_await step();
@@ -431,7 +449,7 @@ Task<void> Drive::to_the_end() {
     if (stores) hand_over(output);
     room_ = PageBudget::Grant();
     if (output.result_json) end_.result_json = std::move(output.result_json);
-    if (failed) end_.failure = output.failure ? std::move(*output.failure) : ConnectorFailure{};
+    if (failed) end_.failure = failure_of(output);
     if (failed || done) co_return;
     co_await next_input(output);
   }

@@ -57,6 +57,8 @@ struct SessionRun {
   Entropy& entropy;
   std::uint32_t checkpoint_format = 0;
   contract::Operation operation = contract::Operation::read;  ///< the session's
+  /// All that it emits is as of its first request: a later one may fetch what the vendor made then.
+  bool is_snapshot = false;
   std::function<bool()> stopping;  ///< asked after each step; true ends the session by CANCEL
   StepPool* steps = nullptr;       ///< nullptr: the session steps on the loop's thread
   StepOwner owner = {};            ///< whom a slow step is shown as

@@ -55,14 +55,18 @@ class TidySecrets final : public work::Kind {
       co_return;
     }
     for (const auto& [whose, name] : names) {
-      vault::Purpose purpose =
-          co_await purpose_by_manifest(connection, item.workspace, whose, name);
-      const bool all =
-          co_await vault_.seal_anew(fenced, item.workspace, whose, name, std::move(purpose));
+      auto purpose = co_await purpose_by_manifest(connection, item.workspace, whose, name);
+      bool all = false;
+      if (purpose) {
+        all = co_await vault_.seal_anew(fenced, item.workspace, whose, name, std::move(*purpose));
+      }
       if (all) continue;
-      log::warning(
-          "vault.not_sealed_anew",
-          {{"workspace", item.workspace.value}, {"connection_id", whose.value}, {"name", name}});
+      // The others go on: one that nobody can tell where it leads is entered again.
+      log::warning("vault.not_sealed_anew",
+                   {{"workspace", item.workspace.value},
+                    {"connection_id", whose.value},
+                    {"name", name},
+                    {"reason", purpose ? "" : purpose.error().describe()}});
     }
     batch.items = static_cast<std::int64_t>(names.size());
     batch.progress["connection"] = names.back().first.value;
@@ -71,12 +75,13 @@ class TidySecrets final : public work::Kind {
 
   /// Where the connection leads as it is set up; by its manifest alone, so that any host can say
   /// it.
-  static Task<vault::Purpose> purpose_by_manifest(pg::Connection& connection, WorkspaceId workspace,
-                                                  ConnectionId whose, std::string name) {
+  static Task<Result<vault::Purpose>> purpose_by_manifest(pg::Connection& connection,
+                                                          WorkspaceId workspace, ConnectionId whose,
+                                                          std::string name) {
     const auto leads = co_await connection.query(kLeads, pg::Params(workspace, whose));
     if (leads.empty()) co_return vault::Purpose::of_use("workspace");
-    const auto manifest = contract::parse_manifest(leads.text(0, 2));
-    if (!manifest) throw Failure(manifest.error());
+    const auto manifest = contract::parse_manifest(leads.text(0, 2), contract::Admission::before);
+    if (!manifest) co_return std::unexpected(manifest.error());
     const nlohmann::json config = stored_json(leads.text(0, 0));
     const nlohmann::json egress = stored_json(leads.text(0, 1));
     const fetch::EgressAllowance allowance = expect(read_allowance(egress));

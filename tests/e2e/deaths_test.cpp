@@ -7,6 +7,9 @@
 #include <cstdlib>
 #include <functional>
 #include <future>
+#include <iterator>
+#include <span>
+#include <sstream>
 #include <thread>
 
 #include "e2e/neighbour.hpp"
@@ -76,6 +79,14 @@ bool answers_within(const std::string& url, std::chrono::milliseconds most) {
   const bool answered = curl_easy_perform(curl) == CURLE_OK;
   curl_easy_cleanup(curl);
   return answered;
+}
+
+double cpu_seconds(pid_t pid) {
+  const std::string stat = read_file("/proc/" + std::to_string(pid) + "/stat");
+  std::istringstream fields(stat.substr(stat.rfind(')') + 2));
+  std::vector<std::string> all{std::istream_iterator<std::string>(fields), {}};
+  const double ticks = std::stod(all.at(11)) + std::stod(all.at(12));  // utime, stime
+  return ticks / static_cast<double>(::sysconf(_SC_CLK_TCK));
 }
 
 class Deaths : public World {
@@ -512,27 +523,42 @@ TEST_F(Deaths, a_connector_that_does_not_come_back_is_named_and_held_and_the_res
                               {"babbles", "babble on"},
                               {"opens", "open hang"},
                               {"closes", "close hang"}};
-  for (const Stuck& one : kStuck) create(one.name, one.colour);
+  const auto are_held = [this](std::span<const Stuck> all) {
+    for (const Stuck& one : all) create(one.name, one.colour);
+    for (const Stuck& one : all) {
+      SCOPED_TRACE(one.colour);
+      ASSERT_TRUE(eventually(seconds(60), [&] {
+        return stream(one.name, "widgets")["health"] == "needs_action";
+      })) << stream(one.name, "widgets");
+      const json widgets = stream(one.name, "widgets");
+      EXPECT_EQ(widgets["error_class"], "HELD");
+      EXPECT_NE(
+          widgets["summary"].get<std::string>().find("has not come back from one step for 5 s"),
+          std::string::npos)
+          << widgets;
+      EXPECT_FALSE(problem(one.name, "connection resume").is_null())
+          << host_->client().get("/errors");
+      EXPECT_FALSE(problem(one.name, "work.hangs").is_null())
+          << "its thread is gone until a restart";
+    }
+  };
+  // Of a connector no more than that many on one host, or the bound of its threads is met.
+  const std::span<const Stuck> stuck(kStuck);
+  are_held(stuck.first(2));
   create("fetches", "fetch hang");
   const Case fetch{"fetch", "hang", "", 0};
   provoke(fetch, "fetches");
-  for (const Stuck& one : kStuck) {
-    SCOPED_TRACE(one.colour);
-    ASSERT_TRUE(eventually(seconds(60), [&] {
-      return stream(one.name, "widgets")["health"] == "needs_action";
-    })) << stream(one.name, "widgets");
-    const json widgets = stream(one.name, "widgets");
-    EXPECT_EQ(widgets["error_class"], "HELD");
-    EXPECT_NE(widgets["summary"].get<std::string>().find("has not come back from one step for 5 s"),
-              std::string::npos)
-        << widgets;
-    EXPECT_FALSE(problem(one.name, "connection resume").is_null())
-        << host_->client().get("/errors");
-    EXPECT_FALSE(problem(one.name, "work.hangs").is_null()) << "its thread is gone until a restart";
-  }
   EXPECT_TRUE(eventually(seconds(60), [&] {
     return !problem("fetches", "refetch.held").is_null();
   })) << host_->client().get("/errors");
+  EXPECT_TRUE(goes_on("well")) << host_->log();
+  EXPECT_TRUE(goes_on("fetches")) << "its streams have nothing to do with it";
+  int code = 0;
+  EXPECT_LT(end_of(host_->process(), code), kStopMax);
+  EXPECT_EQ(code, kForced);
+  host_->start();
+
+  are_held(stuck.last(2));
   try {
     create("checks", "check hang");
     ADD_FAILURE() << "it was made";
@@ -540,8 +566,6 @@ TEST_F(Deaths, a_connector_that_does_not_come_back_is_named_and_held_and_the_res
     EXPECT_EQ(failure.error().code, "connector.step_given_up") << failure.what();
   }
   EXPECT_TRUE(goes_on("well")) << host_->log();
-  EXPECT_TRUE(goes_on("fetches")) << "its streams have nothing to do with it";
-  int code = 0;
   EXPECT_LT(end_of(host_->process(), code), kStopMax);
   EXPECT_EQ(code, kForced);
   const std::string log = host_->log();
@@ -560,6 +584,7 @@ TEST_F(Deaths, a_connector_that_does_not_come_back_is_named_and_held_and_the_res
 
 TEST_F(Deaths,
        a_tenant_whose_checks_do_not_come_back_costs_itself_some_threads_and_others_nothing) {
+  put_beside("versions/harbour_100.so");
   host_->settings.emplace_back("sync.step_seconds_max=5");
   host_->start();
   const auto ask = [this](std::string method, const std::string& path, const json& body) {
@@ -653,6 +678,11 @@ TEST_F(Deaths,
     EXPECT_NE(metrics.text.find(line), std::string::npos) << line;
   EXPECT_NE(host_->log().find("connector.threads_lost"), std::string::npos);
   EXPECT_EQ(of_globex("POST", "/connections/well/check", json::object()).status, 200);
+  // Another connector of the workspace is not in that line.
+  const Reply load = perform(
+      host_->url(), ask("POST", "/v1/workspaces/acme/connectors/harbour/install", json::object()));
+  EXPECT_EQ(load.status, 201) << load.text;
+  EXPECT_EQ(of_globex("POST", "/connectors/harbour/install", json::object()).status, 201);
   int code = 0;
   EXPECT_LT(end_of(host_->process(), code), kStopMax);
   EXPECT_EQ(code, kForced);
@@ -662,11 +692,14 @@ TEST_F(Deaths, a_file_that_does_not_come_back_from_its_loading_is_held_and_the_l
   put_beside("connectors/stripe.so");
   put_beside("versions/harbour_100.so");
   host_->environment["TOY_LOADS"] = "hang";
-  host_->settings.emplace_back("sync.step_seconds_max=7");
+  host_->settings.emplace_back("sync.step_seconds_max=25");
   start_fake(3);
   host_->start();
   connect();
   ASSERT_TRUE(settled()) << unsettled();
+  const auto runs = [this] {
+    return host_->count("select count(*) from sluice.sync_run where outcome = 'done'");
+  };
   auto admin =
       std::async(std::launch::async, [this] { return refusal_of([this] { install(); }).code; });
   const bool hangs = eventually(seconds(60), [&] {
@@ -674,6 +707,21 @@ TEST_F(Deaths, a_file_that_does_not_come_back_from_its_loading_is_held_and_the_l
     return !problem("", "loading toy 1.2.3").is_null();
   });
   EXPECT_TRUE(hangs) << host_->client().get("/errors");
+  // What is loaded already waits for nobody, and those who wait do nothing else.
+  std::vector<std::future<std::string>> waiting;
+  for (int n = 0; n < 2; ++n) {
+    waiting.push_back(std::async(std::launch::async, [this] {
+      return refusal_of([this] {
+               host_->client().send("POST", "/connectors/harbour/install", json::object());
+             })
+          .code;
+    }));
+  }
+  const std::int64_t meanwhile = runs();
+  const double used = cpu_seconds(host_->process().pid());
+  EXPECT_TRUE(eventually(seconds(12), [&] { return runs() > meanwhile + 2; })) << host_->log();
+  std::this_thread::sleep_for(seconds(2));
+  EXPECT_LT(cpu_seconds(host_->process().pid()) - used, 1.5);
   // Whoever wants to load another one meanwhile waits his turn, and hears then that none comes.
   const auto install_other = [this] {
     host_->client().send("POST", "/connectors/harbour/install", json::object());
@@ -683,9 +731,7 @@ TEST_F(Deaths, a_file_that_does_not_come_back_from_its_loading_is_held_and_the_l
   EXPECT_NE(other.message.find("toy 1.2.3 has not come back from being loaded"), std::string::npos);
   EXPECT_EQ(admin.get(), "connector.held");
   EXPECT_EQ(refusal_of(install_other).code, "connector.loading_stands") << "at once";
-  const auto runs = [this] {
-    return host_->count("select count(*) from sluice.sync_run where outcome = 'done'");
-  };
+  for (auto& other : waiting) EXPECT_EQ(other.get(), "connector.loading_stands");
   const std::int64_t before = runs();
   EXPECT_TRUE(eventually(seconds(30), [&] { return runs() > before + 2; })) << host_->log();
   EXPECT_EQ(host_->sql("select string_agg(how || ' in ' || function || ' of ' || connector, ', ') "
@@ -706,6 +752,25 @@ TEST_F(Deaths, a_file_that_does_not_come_back_from_its_loading_is_held_and_the_l
             "connector.held toy 1.2.3 ended hosts 2");
   install_other();
   EXPECT_EQ(host_->stop(), 0);
+}
+
+// A cancelled run is the host's own doing and begins anew at once: whoever says so of himself would
+// be run for ever, twenty times a second, and nobody told.
+TEST_F(Deaths, a_run_that_says_of_itself_that_it_was_cancelled_has_failed_and_waits) {
+  host_->start();
+  install();
+  create("well");
+  ASSERT_TRUE(goes_on("well")) << host_->log();
+  paint("well", "says cancelled");
+  ASSERT_TRUE(eventually(seconds(30), [&] {
+    return !problem("well", "the export was cancelled by its owner").is_null();
+  })) << host_->client().get("/errors").dump();
+  EXPECT_FALSE(problem("well", "a defect of the connector").is_null());
+  const auto runs = [this] { return host_->count("select count(*) from sluice.sync_run"); };
+  const std::int64_t before = runs();
+  std::this_thread::sleep_for(seconds(3));
+  EXPECT_LE(runs(), before + 6) << "the other stream's, and a try or two";
+  EXPECT_EQ(host_->count("select count(*) from sluice.sync_run where outcome = 'cancelled'"), 0);
 }
 
 TEST_F(Deaths, a_host_that_is_told_to_stop_while_a_file_is_loaded_ends_in_time) {

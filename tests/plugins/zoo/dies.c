@@ -102,6 +102,12 @@ static sluice_status step(ARGS) {
       if (!dying->of_widgets) return SLUICE_STEP_DONE;
       sink->log(sink->ctx, SLUICE_LOG_INFO, bytes_of("reads widgets"));
       die_if(dying, "read");
+      if (strcmp(dying->where, "says") == 0) { /* what only the host may ask for */
+        sluice_failure failure = {sizeof(failure), SLUICE_FAIL_CANCELLED};
+        failure.message = bytes_of("the export was cancelled by its owner");
+        const sluice_status said = sink->fail(sink->ctx, &failure);
+        return said < 0 ? said : SLUICE_STEP_FAILED;
+      }
       while (strcmp(dying->where, "babble") == 0) {
         sink->checkpoint(sink->ctx, bytes_of("1"));
         sink->log(sink->ctx, SLUICE_LOG_INFO, bytes_of("on and on"));
