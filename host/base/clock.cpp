@@ -109,6 +109,18 @@ std::string to_rfc3339(Micros time) {
   return text + 'Z';
 }
 
+namespace {
+
+/// RFC 3339 writes the years 1 to 9999, and so does what reads it: PostgreSQL has no year 0. An
+/// offset may lead out of them.
+std::optional<Micros> in_four_digits(Micros time) {
+  const std::chrono::year_month_day date{sys_days(std::chrono::floor<days>(time))};
+  const int year = static_cast<int>(date.year());
+  return year >= 1 && year <= 9999 ? std::optional(time) : std::nullopt;
+}
+
+}  // namespace
+
 std::optional<Micros> from_rfc3339(std::string_view text) {
   const int year = digits(text, 0, 4), month = digits(text, 5, 2), day = digits(text, 8, 2);
   const int hour = digits(text, 11, 2), minute = digits(text, 14, 2), second = digits(text, 17, 2);
@@ -126,14 +138,14 @@ std::optional<Micros> from_rfc3339(std::string_view text) {
     }
     if (at == first || at - first > 9) return std::nullopt;
   }
-  if (at + 1 == text.size() && (text[at] == 'Z' || text[at] == 'z')) return time;
+  if (at + 1 == text.size() && (text[at] == 'Z' || text[at] == 'z')) return in_four_digits(*time);
   if (at + 6 != text.size() || text[at + 3] != ':') return std::nullopt;
   const int offset_hours = digits(text, at + 1, 2), offset_minutes = digits(text, at + 4, 2);
   if (offset_hours < 0 || offset_minutes < 0 || offset_hours > 23 || offset_minutes > 59)
     return std::nullopt;
   const Micros offset = std::chrono::hours(offset_hours) + std::chrono::minutes(offset_minutes);
-  if (text[at] == '+') return *time - offset;
-  if (text[at] == '-') return *time + offset;
+  if (text[at] == '+') return in_four_digits(*time - offset);
+  if (text[at] == '-') return in_four_digits(*time + offset);
   return std::nullopt;
 }
 

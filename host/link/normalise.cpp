@@ -33,7 +33,10 @@ bool is_digit(char c) { return c >= '0' && c <= '9'; }
 char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; }
 
 /// What Unicode calls white space, and the invisible marks that come along with copied text.
-bool is_blank(UChar32 c) { return u_isUWhiteSpace(c) || c == 0x200B || c == 0x2060 || c == 0xFEFF; }
+bool is_blank(UChar32 c) {
+  if (c < 0x80) return c == ' ' || (c >= '\t' && c <= '\r');  // as ICU has it, and mostly
+  return u_isUWhiteSpace(c) || c == 0x200B || c == 0x2060 || c == 0xFEFF;
+}
 
 std::string_view trim(std::string_view text) {
   const auto* bytes = reinterpret_cast<const std::uint8_t*>(text.data());
@@ -90,7 +93,9 @@ std::string fold_each(std::string_view text) {
     UChar32 c = 0;
     U8_NEXT(bytes, at, size, c);
     if (u_hasBinaryProperty(c, UCHAR_DEFAULT_IGNORABLE_CODE_POINT)) continue;
-    const UChar32 folded = u_foldCase(c, U_FOLD_CASE_DEFAULT);
+    // What is a small letter stays what it is: folding makes ſ an s and ϕ a φ, which are other
+    // mailboxes to a mail server.
+    const UChar32 folded = u_islower(c) ? c : u_foldCase(c, U_FOLD_CASE_DEFAULT);
     char encoded[U8_MAX_LENGTH];
     std::int32_t length = 0;
     U8_APPEND_UNSAFE(encoded, length, folded);
@@ -276,6 +281,8 @@ std::optional<std::string> phone(std::string_view value) {
 
 std::optional<std::string> normalise(KeyKind kind, std::string_view value) {
   if (value.size() > kKeyBytesMax) return std::nullopt;
+  // U+FFFD stands for what could not be read: it is no sign of being the same.
+  if (value.find("\xEF\xBF\xBD") != std::string_view::npos) return std::nullopt;
   switch (kind) {
     case KeyKind::email:
       return email(value);
