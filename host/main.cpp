@@ -71,6 +71,7 @@ constexpr std::chrono::seconds kStopDeadline{10};
 constexpr auto kTouchedPause = std::chrono::milliseconds(200);
 /// Between looks while a file is still being copied.
 constexpr auto kUnsettledPause = std::chrono::milliseconds(500);
+constexpr auto kRefusedPause = std::chrono::seconds(2);
 
 /// Where connector files are looked for when the configuration names no place.
 std::vector<fs::path> connector_directories(const wiring::Config& config) {
@@ -476,11 +477,14 @@ class Host {
     });
     const std::chrono::seconds interval(config_.connector_rescan_seconds);
     bool unsettled = true;  // what was there at the start may still grow
+    bool refused = false;   // a directory that somebody is told to mend, of which no sign comes
     for (;;) {
       watch_->retry();
       boost::system::error_code woken;  // a sign may come while we wait for any reason
       if (!touched_) {
-        look_at_connectors_.expires_after(unsettled ? kUnsettledPause : interval);
+        look_at_connectors_.expires_after(unsettled ? kUnsettledPause
+                                          : refused ? std::min(interval, kRefusedPause)
+                                                    : interval);
         co_await look_at_connectors_.async_wait(asio::redirect_error(asio::use_awaitable, woken));
       }
       if (touched_) {
@@ -492,6 +496,7 @@ class Host {
           co_await registry_->rescan(clock_.now(), connector::Shelf::Haste::patient);
       const connector::ShelvedPtr shelved = registry_->shelf().shelved();
       unsettled = shelved->unsettled();
+      refused = !shelved->errors.empty();
       if (!changed) continue;
       log_connectors(*shelved);
       engine_->kick();  // an installed version may have arrived

@@ -251,11 +251,70 @@ Task<void> audit(pg::Transaction& transaction, const Call& call, std::string act
 }
 
 Task<model::CatalogPtr> catalog_of(Call& call) {
-  return call.services.catalogs.get(call.workspace, call.services.pool);
+  call.catalog = co_await call.services.catalogs.get(call.workspace, call.services.pool);
+  co_return call.catalog;
 }
+
+namespace {
+
+constexpr std::string_view kCatalogVersion =
+    "select version from sluice.catalog_version where workspace_id = $1";
+
+/// What was refused by a catalogue of some seconds ago may be right by the one of now, which
+/// another host has told of already: a client would take its 400 or 404 for the last word.
+Task<void> require_current_catalog(Call& call, std::string refusal) {
+  const auto now = co_await call.services.pool.query(kCatalogVersion, pg::Params(call.workspace));
+  if (now.empty() || now.get<std::int64_t>(0, 0) == call.catalog->version) co_return;
+  call.services.catalogs.invalidate(call.workspace);
+  throw Failure(Error(ErrorKind::retry_later, "catalog.changed",
+                      fmt::format("the workspace's types changed a moment ago; by those of before "
+                                  "this was refused, and nothing was done: {}",
+                                  refusal),
+                      "Send the request again"));
+}
+
+bool may_be_the_catalogs(const Failure& failure) {
+  return failure.error().kind == ErrorKind::bad_input ||
+         failure.error().kind == ErrorKind::not_found;
+}
+
+}  // namespace
+
+namespace {
+
+/// What one body has of State::body_bytes, until it is complete.
+class BodyPieces {
+ public:
+  BodyPieces(FairShare& share, WorkspaceId workspace) : share_(share), workspace_(workspace) {}
+  ~BodyPieces() {
+    for (; pieces_ > 0; --pieces_) share_.give_back(workspace_);
+  }
+  BodyPieces(const BodyPieces&) = delete;
+  BodyPieces& operator=(const BodyPieces&) = delete;
+
+  void grow_to(std::size_t bytes) {
+    for (; pieces_ < bytes / kBodyPieceBytes; ++pieces_) {
+      if (!share_.may_take(workspace_)) {
+        throw Failure(Error(ErrorKind::retry_later, "request.too_many",
+                            "bodies of this workspace's requests that have not come to their end "
+                            "take all the memory that there is for them; nothing was done",
+                            "Send fewer large ones at once, each to its end"));
+      }
+      share_.take(workspace_);
+    }
+  }
+
+ private:
+  FairShare& share_;
+  WorkspaceId workspace_;
+  std::size_t pieces_ = 0;
+};
+
+}  // namespace
 
 Task<WipedText> Call::body_text() {
   WipedText text;
+  BodyPieces pieces(state.body_bytes, principal.workspace);
   for (;;) {
     std::string piece = co_await http.body->next();
     if (piece.empty()) break;
@@ -266,6 +325,7 @@ Task<WipedText> Call::body_text() {
           fmt::format("the body is JSON here, not {}", beginning_of(media_type(http.content_type))),
           "Send 'Content-Type: application/json'");
     }
+    pieces.grow_to(text.size() + piece.size());
     text += piece;
     wipe_bytes(piece.data(), piece.size());
     if (text.size() > kJsonBodyBytesMax)
@@ -435,7 +495,17 @@ Task<HttpResponse> Api::handle(HttpRequest& request) {
   const void* flow = nullptr;
   if (failpoint::watches_statements() && route->method != "GET") flow = co_await pg::this_flow();
   const pg::Operation operation(flow);
-  co_return co_await route->handler(call);
+  std::exception_ptr refused;
+  std::string refusal;
+  try {
+    co_return co_await route->handler(call);
+  } catch (const Failure& failure) {
+    if (call.catalog == nullptr || !may_be_the_catalogs(failure)) throw;
+    refused = std::current_exception();
+    refusal = failure.error().message;
+  }
+  co_await require_current_catalog(call, std::move(refusal));
+  std::rethrow_exception(refused);
 }
 
 nlohmann::json openapi(std::span<const Route> routes, const std::string& version) {

@@ -60,6 +60,7 @@ struct Call {
   Principal principal;
   WorkspaceId workspace;  ///< of /v1/workspaces/{workspace}/…
   std::string workspace_name;
+  model::CatalogPtr catalog = {};  ///< the one that catalog_of() gave last
 
   [[nodiscard]] const std::string& part(std::string_view name) const {
     return path.find(name)->second;

@@ -153,8 +153,11 @@ Task<HttpResponse> list(Call& call) {
   json all = co_await versions(call, std::nullopt);
   json document;
   document["connectors"] = std::move(all);
-  if (call.principal.role >= Role::operator_)
-    document["files"] = shelf_json(call.services.registry.shelf())["files"];
+  if (call.principal.role >= Role::operator_) {
+    json shelf = shelf_json(call.services.registry.shelf());
+    document["files"] = std::move(shelf["files"]);
+    document["errors"] = std::move(shelf["errors"]);
+  }
   co_return HttpResponse::json(document);
 }
 

@@ -27,6 +27,39 @@ std::vector<std::string> split_list(const std::string& text) {
   return parts;
 }
 
+/// The values of an [in], between commas. One that has a comma stands in quotation marks, which are
+/// doubled within, as in CSV; so does an empty one.
+std::vector<std::string> split_values(const std::string& name, const std::string& text) {
+  std::vector<std::string> values;
+  const auto refuse = [&name](const char* what) {
+    bad_request("filter.bad_value",
+                fmt::format("filter {}: {}. Values stand between commas; one with a comma in it, "
+                            "or an empty one, in quotation marks: \"a, b\",c,\"\"",
+                            name.substr(0, 100), what));
+  };
+  for (std::size_t at = 0;; ++at) {
+    std::string value;
+    if (at < text.size() && text[at] == '"') {
+      for (++at;; ++at) {
+        if (at == text.size()) refuse("a quotation mark is not closed");
+        if (text[at] == '"' && (at + 1 == text.size() || text[at + 1] != '"')) break;
+        if (text[at] == '"') ++at;
+        value += text[at];
+      }
+      ++at;
+      if (at < text.size() && text[at] != ',')
+        refuse("something stands behind a closing quotation mark");
+    } else {
+      const auto comma = std::min(text.find(',', at), text.size());
+      value = text.substr(at, comma - at);
+      at = comma;
+      if (value.empty()) refuse("a value is empty");
+    }
+    values.push_back(std::move(value));
+    if (at >= text.size()) return values;
+  }
+}
+
 std::vector<std::string> expansions(const HttpRequest& request) {
   std::vector<std::string> paths;
   for (const auto& [name, value] : request.query) {
@@ -52,7 +85,7 @@ std::vector<feed::Filter> filters(const HttpRequest& request) {
     if (std::find(kOwn.begin(), kOwn.end(), name) != kOwn.end()) continue;
     const bool is_list = name.ends_with("[in]");
     all.push_back(expect(feed::parse_filter(
-        name, is_list ? split_list(value) : std::vector<std::string>(1, value))));
+        name, is_list ? split_values(name, value) : std::vector<std::string>(1, value))));
   }
   return all;
 }

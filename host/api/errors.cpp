@@ -61,7 +61,10 @@ const pg::Statement kPauses{"api_errors_refetch_pauses", R"(
   where p.workspace_id = $1 order by p.connection_id, p.type limit $2)"};
 
 const pg::Statement kConnectionName{"api_connection_name", R"(
-  select name from sluice.connection where workspace_id = $1 and connection_id = $2)"};
+  select c.name, h.sha256 is not null from sluice.connection c
+  left join sluice.installation i on i.workspace_id = c.workspace_id and i.connector = c.connector
+  left join sluice.connector_hold h on h.sha256 = i.sha256
+  where c.workspace_id = $1 and c.connection_id = $2)"};
 
 // And how many entities wait there for a person's decision.
 const pg::Statement kIsStream{"api_is_stream", R"(
@@ -338,6 +341,18 @@ Task<void> add_pauses(Call& call, Problems& problems) {
   }
 }
 
+/// Directories of connectors that are not looked into; where they lie is an operator's matter.
+void add_directories(Call& call, Problems& problems) {
+  const connector::ShelvedPtr shelved = call.services.registry.shelf().shelved();
+  for (const Error& error : shelved->errors) {
+    const bool may_see = call.principal.role >= Role::operator_;
+    problems.add(problem_of(
+        "host", "", "connectors.directories", error.code,
+        may_see ? error.message : "a directory of connectors is not looked into on this host",
+        may_see ? error.hint : "an operator sees which: sluice connector list"));
+  }
+}
+
 /// Where whoever can send SQL as the host may do more than a host does.
 Task<void> add_rights(Call& call, Problems& problems) {
   auto connection = co_await call.services.pool.acquire();
@@ -362,6 +377,8 @@ Task<void> add_troubles(Call& call, Problems& problems) {
       const auto named =
           co_await call.services.pool.query(kConnectionName, pg::Params(call.workspace, id));
       if (!named.empty()) connection = named.get<std::string>(0, 0);
+      // That its connector is held is told of the connector, with what to do; no time mends it.
+      if (!named.empty() && named.get<bool>(0, 1)) continue;
     }
     const bool hangs = trouble.failures == 0;
     json one = problem_of("work", connection, connection.empty() ? trouble.work : connection,
@@ -406,6 +423,7 @@ Task<HttpResponse> list(Call& call) {
   co_await add_catalogue(call, problems);
   co_await add_connectors(call, problems);
   co_await add_rights(call, problems);
+  add_directories(call, problems);
   json document;
   document["ok"] = problems.all.empty();
   document["truncated"] = problems.truncated;

@@ -9,8 +9,14 @@
 #include "api/places.hpp"
 #include "api/progress.hpp"
 #include "api/refusals.hpp"
+#include "base/fair_share.hpp"
 
 namespace sluice::api {
+
+/// JSON bodies that are still coming: what they have brought is kept, so a client that brings all
+/// but the end costs memory for as long as it is waited for. Of small ones nothing is counted.
+inline constexpr std::size_t kBodyPieceBytes = 64 << 10;
+inline constexpr std::size_t kBodyPiecesMax = 1024;  ///< 64 MiB
 
 /// What /readyz asks of the database.
 struct SchemaState {
@@ -26,6 +32,7 @@ struct State {
   Refusals refusals;
   Places places;
   bool stopping = false;
+  FairShare body_bytes{kBodyPiecesMax};  ///< of JSON bodies that are not complete yet, in pieces
 };
 
 }  // namespace sluice::api

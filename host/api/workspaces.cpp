@@ -165,10 +165,11 @@ Task<HttpResponse> revoke(Call& call) {
                 "sluice token create NAME --role operator, then revoke this one with it"));
     }
   }
-  co_await transaction.query(kRevoke, pg::Params(call.workspace, *id));
   json detail;
   detail["name"] = found.get<std::string>(0, 0);
+  // Before it is revoked: the line asks for the caller's token, which may be the very one.
   co_await audit(transaction, call, "token.revoke", call.part("id"), std::move(detail));
+  co_await transaction.query(kRevoke, pg::Params(call.workspace, *id));
   co_await transaction.commit();
   json document;
   document["revoked"] = *id;

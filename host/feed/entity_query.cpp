@@ -114,6 +114,11 @@ class Conditions {
                       fmt::format("it has {}", names()));
   }
 
+  void only_the_living() {
+    of_the_living_ = true;
+    require("e.deleted_at is null");
+  }
+
   [[nodiscard]] const std::string& sql() const { return sql_; }
   [[nodiscard]] pg::Params take_params() { return std::move(params_); }
 
@@ -155,7 +160,8 @@ class Conditions {
       unpin();
       return compared;
     }
-    if (type_.own && attribute.unique && filter.op == FilterOp::eq) {
+    // A row that is deleted holds its unique values no more: it is found by reading.
+    if (type_.own && attribute.unique && filter.op == FilterOp::eq && of_the_living_) {
       const auto value = model::stored_value_of_text(attribute, filter.values[0]);
       if (!value) return bad_value(filter, value.error());
       // By what makes it unique, and also as it is written: so rows have it whose form durable work
@@ -273,11 +279,12 @@ class Conditions {
   std::string sql_;
   std::string pinned_;
   std::string holders_;  // a query for the ids of whoever has a unique value
+  bool of_the_living_ = false;
   std::string* into_ = &sql_;
 };
 
 void add_tombstones(Conditions& conditions, Tombstones tombstones) {
-  if (tombstones == Tombstones::exclude) conditions.require("e.deleted_at is null");
+  if (tombstones == Tombstones::exclude) conditions.only_the_living();
   if (tombstones == Tombstones::only) conditions.require("e.deleted_at is not null");
 }
 

@@ -15,8 +15,10 @@ constexpr std::size_t kFourForLeasesFrom = 16;
 constexpr std::chrono::milliseconds kLeasesTimeout = 5s;
 // An API's client gets its 503 while it still listens. A change waits for others' locks, too.
 constexpr std::chrono::milliseconds kChangingAcquireTimeout = 15s;
-constexpr std::chrono::milliseconds kAskingAcquireTimeout = 5s;
-constexpr std::chrono::milliseconds kAskingStatementTimeout = 10s;
+// A statement ends before whoever waits gives up: who has no connection gets the next one that is
+// given back, and so none can be kept out by those who ask for much, however many they are.
+constexpr std::chrono::milliseconds kAskingStatementTimeout = 4s;
+constexpr std::chrono::milliseconds kAskingAcquireTimeout = 6s;
 
 PoolOptions named(const char* name, const ConnectOptions& connect, std::size_t size) {
   PoolOptions options;

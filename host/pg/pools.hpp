@@ -24,7 +24,7 @@ struct PoolSizes {
 ///   changing  what an admin asks for by the API. A workspace has half of it at most, so that one
 ///             that waits for a lock leaves the other half to the others
 ///   asking    what the API reads; tokens and readiness too, for which one is kept free. The server
-///             ends a statement after 10 s. Shared like `changing`
+///             ends a statement after 4 s, before who waits gives up. Shared like `changing`
 ///   building  indexes that are built beside who writes, an hour each at most: one connection,
 ///   which is
 ///             none of `total`, and gone while nothing is built

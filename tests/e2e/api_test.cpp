@@ -490,10 +490,29 @@ TEST_F(ApiTest, all_pages_together_are_all_entities_once) {
   }
 }
 
+// Another host tells of it at once, and this one may hear of it some seconds later: not a word that
+// a client takes for the last one.
+TEST_F(ApiTest, what_is_refused_by_a_catalogue_of_before_is_to_be_sent_again) {
+  const auto ask = [](const std::string& query) { return get("/entities/pebble?" + query); };
+  stage_->host().client().send("POST", "/types", json::parse(R"({"name":"pebble","attributes":[
+      {"name":"colour","type":"text"}]})"));
+  ASSERT_EQ(ask("colour=red").status, 200);
+  stage_->host().sql(
+      "insert into sluice.attribute (workspace_id, type_id, name, type, position) select "
+      "workspace_id, type_id, 'weight', 'integer', 50 from sluice.entity_type where name = "
+      "'pebble'; update sluice.catalog_version set version = version + 1");
+  const Reply first = ask("weight=3");
+  EXPECT_EQ(first.status, 503) << first.text;
+  EXPECT_EQ(first.code(), "catalog.changed");
+  EXPECT_EQ(ask("weight=3").status, 200);
+  EXPECT_EQ(ask("length=3").status, 400) << "and this is the last word";
+}
+
 TEST_F(ApiTest, filters_find_what_sql_finds) {
   const std::pair<const char*, const char*> all[] = {
       {"status=open", "status = 'open'"},
       {"status[in]=open,paid", "status in ('open','paid')"},
+      {"status[in]=%22open%22,%22a,%20%22%22b%22,paid", "status in ('open','paid')"},
       {"status[ne]=open", "status is distinct from 'open'"},
       {"total[gte]=5000", "total >= 5000"},
       {"total[gt]=1000&total[lt]=20000&status=paid",
@@ -511,6 +530,11 @@ TEST_F(ApiTest, filters_find_what_sql_finds) {
     found += listed.empty() ? 0 : 1;
   }
   EXPECT_GE(found, 4) << "filters that find nothing prove nothing";
+  for (const char* odd : {"", ",open", "open,", "open,,paid", "%22open", "%22open%22x"}) {
+    const Reply refused = get(std::string("/entities/stripe.invoice?status[in]=") + odd);
+    EXPECT_EQ(refused.status, 400) << odd;
+    EXPECT_EQ(refused.code(), "filter.bad_value") << odd;
+  }
   const json customer = get("/entities/customer?limit=1").document()["entities"][0];
   const std::string email = customer["attributes"]["email"];
   EXPECT_EQ(

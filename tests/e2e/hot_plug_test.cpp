@@ -25,6 +25,16 @@ TEST_F(HotPlug, a_file_dropped_into_the_directory_is_offered_installed_and_read_
   EXPECT_EQ(refusal("POST", "/connectors/harbour/install", json::object()).code,
             "connector.unknown");
   drop(version("harbour_100"), "harbour.so");
+  // A directory that others may write is not looked into, and whoever looks for its files hears it.
+  fs::permissions(plugins_, fs::perms(0777));
+  EXPECT_TRUE(eventually(std::chrono::seconds(10), [&] {
+    return refusal("POST", "/connectors/harbour/install", json::object()).hint.find("chmod go-w") !=
+           std::string::npos;
+  })) << host_->log();
+  EXPECT_NE(host_->client().get("/errors").dump().find("chmod go-w"), std::string::npos);
+  EXPECT_NE(host_->client().get("/connectors")["errors"].dump().find("chmod go-w"),
+            std::string::npos);
+  fs::permissions(plugins_, fs::perms(0755));
   ASSERT_TRUE(becomes("harbour.so", "admitted")) << host_->log();
   EXPECT_EQ(listed("harbour", "1.0.0")["newest"], true);
   EXPECT_EQ(listed("harbour", "1.0.0")["installed"], false);

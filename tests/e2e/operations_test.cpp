@@ -486,6 +486,16 @@ TEST_F(Operations, a_revoked_token_is_useless_at_once) {
   EXPECT_EQ(after.code(), "token.unknown");
   const Said rows = cli({"token", "list"});
   EXPECT_TRUE(has(rows.output, "visitor")) << rows.output;
+  // Who finds his token leaked ends it with itself.
+  const Reply made_now = ask("POST", "/v1/workspaces/acme/tokens", stage_->admin,
+                             R"({"name":"leaked","role":"admin"})");
+  const std::string leaked = made_now.document().at("token").get<std::string>();
+  const std::string itself = sql("select token_id from sluice.token where name = 'leaked'");
+  EXPECT_EQ(ask("DELETE", "/v1/workspaces/acme/tokens/" + itself, leaked, "{}").status, 200);
+  EXPECT_EQ(ask("GET", "/v1/workspaces/acme/types", leaked).status, 401);
+  EXPECT_EQ(sql("select count(*) from sluice.audit where action = 'token.revoke' and subject = '" +
+                itself + "'"),
+            "1");
   EXPECT_TRUE(eventually(std::chrono::seconds(20), [&] {
     return sql("select last_used_at is not null from sluice.token where token_id = " + id) == "t";
   }));

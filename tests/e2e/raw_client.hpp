@@ -2,6 +2,7 @@
 #pragma once
 
 #include <fmt/format.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <boost/asio/connect.hpp>
@@ -10,6 +11,7 @@
 #include <boost/asio/read.hpp>
 #include <boost/asio/write.hpp>
 
+#include <chrono>
 #include <string>
 #include <string_view>
 
@@ -55,6 +57,12 @@ class RawClient {
     std::string answer = text_.substr(0, whole);
     text_.erase(0, whole);
     return answer;
+  }
+  /// What came within that time, or was there.
+  std::string received_within(std::chrono::milliseconds most) {
+    pollfd one{socket_.native_handle(), POLLIN, 0};
+    if (::poll(&one, 1, static_cast<int>(most.count())) > 0) read_some();
+    return text_;
   }
   /// The host has closed it; false while it is open.
   bool closed() {

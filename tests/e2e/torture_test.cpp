@@ -300,5 +300,45 @@ TEST_F(Torture, bodies_that_do_not_come_keep_no_neighbour_out) {
   EXPECT_LE(longest, 3.0);
 }
 
+// And what they have brought is kept for as long: 1,200 times 900,000 bytes were a gigabyte.
+TEST_F(Torture, bodies_that_come_but_for_their_end_take_no_more_than_their_share_of_memory) {
+  host_->start();
+  host_->client().global("POST", "/v1/workspaces", json{{"name", "evil"}});
+  cli::ClientOptions options;
+  options.url = host_->url();
+  options.token = host_->token();
+  options.workspace = "evil";
+  const std::string admin =
+      cli::Client(options).send("POST", "/tokens", {{"name", "admin"}, {"role", "admin"}})["token"];
+  host_->client().send("POST", "/types", json::parse(R"({"name":"note","attributes":[
+      {"name":"text","type":"text"},{"name":"more","type":"text"}]})"));
+  const std::string most =
+      "POST /v1/workspaces/evil/types HTTP/1.1\r\nHost: x\r\nContent-Length: "
+      "1000000\r\nAuthorization: Bearer " +
+      admin + "\r\n\r\n{\"" + std::string(900'000, 'x');
+  std::vector<std::unique_ptr<RawClient>> crowd;
+  std::string refused;
+  for (int n = 0; n < 150 && refused.empty(); ++n) {
+    crowd.push_back(std::make_unique<RawClient>(host_->url()));
+    try {
+      crowd.back()->send(most);
+    } catch (const boost::system::system_error&) {
+      // Refused before it was all sent.
+    }
+    refused = crowd.back()->received_within(std::chrono::milliseconds(n < 40 ? 0 : 200));
+  }
+  EXPECT_EQ(refused.substr(0, 12), "HTTP/1.1 429") << refused;
+  EXPECT_GT(crowd.size(), 40U) << "48 MiB, three quarters of what there is, are some fifty of them";
+  // The neighbour's large body still has room.
+  Ask write;
+  write.method = "POST";
+  write.path = "/v1/workspaces/acme/entities/note";
+  write.token = host_->token();
+  write.body =
+      json{{"text", std::string(200'000, 'y')}, {"more", std::string(200'000, 'z')}}.dump();
+  const Reply stored = perform(host_->url(), write);
+  EXPECT_EQ(stored.status, 201) << stored.text;
+}
+
 }  // namespace
 }  // namespace sluice::e2e

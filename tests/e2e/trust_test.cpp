@@ -171,6 +171,11 @@ TEST_F(Trust, a_connector_whose_approval_is_taken_back_ends_and_is_installed_by_
       << customers;
   EXPECT_NE(host_->client().get("/errors").dump().find("\"connector.revoked\""), std::string::npos);
   EXPECT_EQ(host_->count(rows), before) << "what it stored stays";
+  const json billing = host_->client().get("/connections/billing");
+  EXPECT_EQ(billing["state"], "FAILED") << "not what it was before";
+  EXPECT_NE(billing["reason"].get<std::string>().find("took back the approval"), std::string::npos);
+  EXPECT_EQ(host_->client().get("/errors").dump().find("work.failed"), std::string::npos)
+      << "no time mends it";
 
   host_->client().global("POST", "/v1/workspaces", json{{"name", "globex"}});
   const std::string admin =

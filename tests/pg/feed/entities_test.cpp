@@ -232,6 +232,25 @@ TEST_F(EntitiesTest, TombstonesAreShownOnlyWhenAskedFor) {
   EXPECT_EQ(get("acme.invoice", "in_1").error().code, "entity.not_found");
 }
 
+// A tombstone holds its unique values no more.
+TEST_F(EntitiesTest, WhoAsksForADeletedRowByAUniqueValueFindsIt) {
+  Filter filter;
+  filter.attribute = "email";
+  filter.values = {"a@x.com"};
+  ListQuery query;
+  query.filters = {filter};
+  ASSERT_EQ(run(list_entities(pool(), catalog_, "customer", query))->entities.size(), 1u);
+  sql("with gone as (update sluice.own_entity set deleted_at = now() where data->>'email' = '" +
+      filter.values[0] +
+      "' returning id) delete from sluice.own_unique u using gone where u.id = "
+      "gone.id");
+  EXPECT_TRUE(run(list_entities(pool(), catalog_, "customer", query))->entities.empty());
+  for (const Tombstones shown : {Tombstones::only, Tombstones::include}) {
+    query.tombstones = shown;
+    EXPECT_EQ(run(list_entities(pool(), catalog_, "customer", query))->entities.size(), 1u);
+  }
+}
+
 TEST_F(EntitiesTest, AReferenceIsShownBySluiceIdOfItsOwnConnectionAndNullWhileItIsNotThere) {
   sql("insert into sluice.connection (workspace_id, connector, name) values ({w}, 'acme', "
       "'second');"
