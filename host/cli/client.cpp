@@ -34,6 +34,30 @@ std::size_t on_write(char* data, std::size_t size, std::size_t count, void* cont
   return size * count;
 }
 
+/// What to do about it: not each of them means that nobody is there.
+std::string hint_for(CURLcode code, const ClientOptions& options) {
+  const bool speaks_tls = options.url.starts_with("https:");
+  switch (code) {
+    case CURLE_PEER_FAILED_VERIFICATION:
+      return "Its certificate is not one that this machine trusts, or has another name: give the "
+             "file of the authority that signed it with --ca-file or SLUICE_CA_FILE, and the name "
+             "in it with --url";
+    case CURLE_SSL_CACERT_BADFILE:
+      return "--ca-file, or SLUICE_CA_FILE, cannot be read: " + options.ca_file;
+    case CURLE_SSL_CONNECT_ERROR:
+      return "No TLS is spoken there: is it http://?";
+    case CURLE_UNSUPPORTED_PROTOCOL:
+      return "An address begins with http:// or https://";
+    case CURLE_GOT_NOTHING:
+    case CURLE_RECV_ERROR:
+      if (!speaks_tls) return "Does it speak TLS? Then its address begins with https://";
+      break;
+    default:
+      break;
+  }
+  return "Is sluiced running there? Name its address with --url or SLUICE_URL";
+}
+
 std::string text_of(const json& body) {
   std::optional<std::string> text = write_utf8_json(body);
   if (text) return std::move(*text);
@@ -164,7 +188,7 @@ json Client::perform(const std::string& method, const std::string& url, const st
   if (code != CURLE_OK) {
     throw Failure(Error(ErrorKind::retry_later, "host.unreachable",
                         "no answer from " + options_.url + ": " + curl_easy_strerror(code),
-                        "Is sluiced running there? Name its address with --url or SLUICE_URL"));
+                        hint_for(code, options_)));
   }
   long status = 0;
   curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);

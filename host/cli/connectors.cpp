@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <iostream>
+#include <set>
 
 #include "base/exact_json.hpp"
 #include "cli/context.hpp"
@@ -98,6 +99,32 @@ void print_connectors(const json& answer) {
     const json& name = row.contains("file") ? row["file"] : row["id"];
     std::cout << cell(name) << ": " << cell(row["remark"]) << '\n';
   }
+  if (!answer.contains("errors")) return;
+  for (const json& error : answer["errors"]) {  // directories that were not looked into
+    std::cout << cell(error["message"]) << '\n';
+    if (!cell(error["hint"]).empty()) std::cout << "  " << cell(error["hint"]) << '\n';
+  }
+}
+
+/// What a connector's check found wanting: permissions together, so that they can be given at once.
+std::string what_it_lacks(const json& notes) {
+  std::string text, streams, permissions;
+  std::set<std::string> named;
+  for (const json& note : notes) {
+    const bool of_a_stream = note.is_object() && note.contains("stream");
+    const std::string permission = of_a_stream ? cell(note["permission"]) : "";
+    if (permission.empty()) {
+      text += "\n  note: " +
+              cell(note.is_object() && note.contains("message") ? note["message"] : note);
+      continue;
+    }
+    streams += (streams.empty() ? "" : ", ") + cell(note["stream"]);
+    if (named.insert(permission).second) permissions += "\n    " + permission;
+  }
+  if (streams.empty()) return text;
+  return text + "\n  its key may not read: " + streams +
+         "\n  these permissions are wanting; give them at the vendor, and what is due is read:" +
+         permissions;
 }
 
 struct InstallOptions {
@@ -179,7 +206,6 @@ void add_connector(CLI::App& app, Context& context) {
       return;
     }
     print_connectors(client.get("/connectors"));
-    for (const json& error : looked["errors"]) std::cout << cell(error["message"]) << '\n';
   });
   auto id = std::make_shared<std::string>();
   auto* show = group->add_subcommand("show", "One connector with its versions and its manifest");
@@ -286,8 +312,7 @@ void create_connection(const Context& context, const CreateOptions& options) {
   const json answer = context.client().send("POST", "/connections", body);
   std::string text = fmt::format("connected {} to account {} {}", options.name,
                                  cell(answer["account"]["id"]), cell(answer["account"]["name"]));
-  for (const json& note : answer["notes"]) text += "\n  note: " + cell(note);
-  context.say(answer, text);
+  context.say(answer, text + what_it_lacks(answer["notes"]));
 }
 
 }  // namespace

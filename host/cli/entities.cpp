@@ -68,6 +68,11 @@ std::string imported(const json& answer) {
       cell(answer["rows"]), cell(answer["inserted"]), cell(answer["updated"]),
       cell(answer["unchanged"]), cell(answer["rejected"]), cell(lines["total"]),
       cell(lines["header"]), cell(lines["rows"]), cell(lines["refused"]), cell(lines["blank"]));
+  if (answer["matched_by"].is_null() && answer["inserted"].get<std::int64_t>() > 0) {
+    text +=
+        "\nNo attribute of the type is unique, so each row is a new entity: the same file again "
+        "adds them all again. Make one unique to have rows matched by it";
+  }
   if (!answer["repeats"].empty()) {
     text += fmt::format("\n{} rows have the key of an earlier row and were written over it:\n",
                         cell(answer["repeated"]));

@@ -149,8 +149,11 @@ void wait_for_sync(Context& context, const SyncOptions& options, const std::set<
       const auto before = last_before.find(stream["name"].get<std::string>());
       if (!has_ended(stream, before == last_before.end() ? 0 : before->second)) return false;
     }
-    // What the events named has to be read, too.
-    return trouble || document["connections"][0]["refetch"]["due"].get<std::int64_t>() == 0;
+    // What the events named has to be read, too, but for what fails: that may take for ever.
+    const json& refetch = document["connections"][0]["refetch"];
+    const auto failing = refetch["failing"].get<std::int64_t>();
+    trouble = trouble || failing > 0;
+    return trouble || refetch["due"].get<std::int64_t>() == 0;
   };
   const std::chrono::seconds most(options.timeout_seconds);
   if (!watch(context, options.name, most, is_over)) throw not_in_time(most);

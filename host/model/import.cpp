@@ -377,6 +377,7 @@ json to_json(const ImportResult& result) {
   out["unchanged"] = result.unchanged;
   out["rejected"] = result.rejected;
   out["reasons"] = result.reasons;
+  out["matched_by"] = result.matched_by.empty() ? json(nullptr) : json(result.matched_by);
   json lines = json::object();
   lines["total"] = result.lines.total;
   lines["header"] = result.lines.header;
@@ -472,6 +473,7 @@ Task<ImportResult> Importer::finish() {
     co_await state_->store_ndjson(std::move(lines));
   }
   co_await state_->flush();
+  state_->result.matched_by = state_->key;
   const bool csv = state_->options.format == ImportFormat::csv;
   ImportLines& in_file = state_->result.lines;
   in_file.total = csv ? state_->csv.lines() : state_->ndjson.lines();

@@ -78,6 +78,7 @@ struct ImportUnkeyed {
 struct ImportResult {
   std::int64_t rows = 0;  ///< data rows seen = inserted + updated + unchanged + rejected
   std::int64_t inserted = 0, updated = 0, unchanged = 0, rejected = 0;
+  std::string matched_by;  ///< the unique attribute by which a row is one that was there; or empty
   ImportLines lines;
   std::vector<ImportReject>
       rejects;               ///< the first kImportRejectsMax reasons (a row may have several)
