@@ -123,6 +123,12 @@ void watch_exit() {
 
 void on_quick_exit() { mark(kQuickExit, 0); }
 
+/// What a connector forks would keep our listeners from the next host, and our connections open.
+void in_a_child() {
+  is_child = true;
+  if (on_this_thread.load(std::memory_order_relaxed) != nullptr) ::close_range(3, ~0U, 0);
+}
+
 /// A handler of a stack that ran over needs another one. Where there is one already, a sanitizer's,
 /// that serves.
 class AlternateStack {
@@ -391,7 +397,7 @@ void FlightRecorder::watch_process() {
       ::sigaction(kFatal[at], &ours, nullptr);
     }
     ::at_quick_exit(&on_quick_exit);
-    ::pthread_atfork(nullptr, nullptr, [] { is_child = true; });
+    ::pthread_atfork(nullptr, nullptr, &in_a_child);
     watching = true;
     watch_exit();
   });

@@ -477,6 +477,8 @@ void Sink::reject(std::uint32_t type, const sluice_bytes& id, std::string code,
                                    .reason = std::move(reason)});
 }
 
+constexpr std::string_view kUnreadable = "\xEF\xBF\xBD";  ///< U+FFFD
+
 /// True when the id is unusable, after it was put among the page's rejected.
 bool Sink::reject_bad_id(std::uint32_t type, const sluice_bytes& id) {
   if (id.size == 0 || id.size > kExternalIdBytesMax) {
@@ -485,8 +487,17 @@ bool Sink::reject_bad_id(std::uint32_t type, const sluice_bytes& id) {
                        kExternalIdBytesMax));
     return true;
   }
-  if (!is_text(id) || std::memchr(id.data, 0, id.size) != nullptr) {
-    reject(type, id, "record.bad_external_id", "the external id is no UTF-8, or holds U+0000");
+  // Under no id at all: what stands for the unreadable bytes would make two objects one, and what
+  // is stored of one of them would look as if the vendor had it no more.
+  const std::string_view text = view(id);
+  const char* flaw = !is_text(id)                                ? "is no UTF-8"
+                     : text.find('\0') != std::string_view::npos ? "holds U+0000"
+                     : text.find(kUnreadable) != std::string_view::npos
+                         ? "holds U+FFFD, which stands for what was no UTF-8"
+                         : nullptr;
+  if (flaw != nullptr) {
+    reject(type, sluice_bytes{}, "record.bad_external_id",
+           fmt::format("the external id '{}' {}", presentable(text, kExternalIdBytesMax), flaw));
     return true;
   }
   return false;

@@ -154,7 +154,7 @@ typedef int32_t sluice_failure_class;
 #define SLUICE_FAIL_BAD_DATA 6            /* the vendor answered nonsense */
 #define SLUICE_FAIL_CONFIG 7              /* the connection's configuration is wrong */
 #define SLUICE_FAIL_CHECKPOINT_REJECTED 8 /* cannot resume from here: read the stream again from its start */
-#define SLUICE_FAIL_CANCELLED 9
+#define SLUICE_FAIL_CANCELLED 9           /* the answer to SLUICE_IN_CANCEL, and to nothing else */
 #define SLUICE_FAIL_INTERNAL 10           /* the connector's own bug */
 
 typedef struct sluice_failure {

@@ -81,8 +81,8 @@ TEST(SdkJson, what_is_no_json_is_refused) {
   }
   Document document;
   EXPECT_THROW(document.parse(std::string("[1]\0", 4)), Error);
-  EXPECT_THROW(document.parse(std::string(200, '[')), Error) << "deeper than 128";
-  EXPECT_NO_THROW(document.parse(std::string(128, '[') + std::string(128, ']')));
+  EXPECT_THROW(document.parse(std::string(1100, '[')), Error) << "deeper than 1024";
+  EXPECT_NO_THROW(document.parse(std::string(1024, '[') + std::string(1024, ']')));
   EXPECT_NO_THROW(document.parse("\xEF\xBB\xBF{}")) << "a byte order mark is passed over";
 }
 

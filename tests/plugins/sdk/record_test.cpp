@@ -190,6 +190,14 @@ TEST_F(SdkRecord, texts_that_are_put_together_are_there_when_the_record_is_emitt
   EXPECT_EQ(to_view(view_.source_url), "https://example.com/Lee");
 }
 
+template <class Text>
+concept CanBeBorrowed = requires(Text&& text) {
+  to_bytes(std::forward<Text>(text));
+};
+static_assert(!CanBeBorrowed<std::string>, "it is gone before the host looks at it");
+static_assert(CanBeBorrowed<std::string&> && CanBeBorrowed<const std::string&>);
+static_assert(CanBeBorrowed<std::string_view> && CanBeBorrowed<const char*>);
+
 TEST_F(SdkRecord, views_are_borrowed_and_an_id_may_come_from_the_record_before) {
   const std::string page = "a text of the page";
   record_.begin(0, "id");

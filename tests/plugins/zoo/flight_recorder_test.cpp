@@ -1,6 +1,7 @@
 // What a process that is gone left behind: whose code ended it, and what it was in the middle of.
 #include "connector/flight_recorder.hpp"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/wait.h>
@@ -45,7 +46,8 @@ class FlightRecorderTest : public ::testing::Test {
   std::unique_ptr<FlightRecorder> open() { return expect(FlightRecorder::open(file_, entropy_)); }
 
   /// Lives and ends in a process of its own.
-  void live(const std::function<void(FlightRecorder&)>& life) {
+  /// How it ended.
+  int live(const std::function<void(FlightRecorder&)>& life) {
     const pid_t child = ::fork();
     if (child == 0) {
       auto recorder = open();
@@ -56,6 +58,7 @@ class FlightRecorderTest : public ::testing::Test {
     }
     int status = 0;
     EXPECT_EQ(::waitpid(child, &status, 0), child);
+    return status;
   }
 
   std::filesystem::path directory_, file_;
@@ -163,6 +166,26 @@ TEST_F(FlightRecorderTest, what_a_forked_child_does_is_no_call_of_its_hosts) {
     }
     recorder->forget_left_behind();
   }
+}
+
+// A daemon that it makes would keep the host's listeners, and no host could start there again.
+TEST_F(FlightRecorderTest, what_a_connector_forks_has_no_descriptor_of_the_host) {
+  const auto kept_by_a_child = [] {
+    const int held = ::open("/dev/null", O_RDONLY);
+    const pid_t child = ::fork();
+    if (child == 0) ::_exit(::fcntl(held, F_GETFD) == -1 ? 0 : 1);
+    int status = 0;
+    ::waitpid(child, &status, 0);
+    ::close(held);
+    return status != 0;
+  };
+  const int ended = live([&kept_by_a_child](FlightRecorder& recorder) {
+    const Entry entry(call("orders"));
+    const bool before = kept_by_a_child();
+    const OnThread here(&recorder, entry, Function::step);
+    ::_exit(before && !kept_by_a_child() ? 0 : 9);
+  });
+  EXPECT_TRUE(WIFEXITED(ended) && WEXITSTATUS(ended) == 0) << ended;
 }
 
 /// A child that shares all memory until it becomes another program.

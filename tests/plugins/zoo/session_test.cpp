@@ -186,7 +186,7 @@ TEST_F(SessionTest, a_bad_record_is_routed_and_the_others_arrive) {
   for (const auto& record : page.rejected) rejected.emplace_back(record.external_id, record.code);
   const std::vector<std::pair<std::string, std::string>> expected = {
       {"kind", "record.wrong_kind"},    {"utf8", "record.bad_text"},
-      {"surrogate", "record.bad_text"}, {"\\xff\\xfe", "record.bad_external_id"},
+      {"surrogate", "record.bad_text"}, {"", "record.bad_external_id"},
       {"", "record.bad_external_id"},   {std::string(1024, 'x') + "…", "record.bad_external_id"},
       {"boolean", "record.bad_value"},  {"nan", "record.bad_value"},
       {"decimal", "record.bad_value"},  {"date", "record.bad_value"},

@@ -251,9 +251,14 @@ class Connector {
 
   /// The one record that emit() is usually given; made once, reused for each.
   [[nodiscard]] Record& record() { return record_; }
-  /// A header that each later get() carries. The credential is not among them: the host adds it.
+  /// A header that each later get() carries, in the place of one of that name. The credential is
+  /// not among them: the host adds it.
   void set_header(std::string name, std::string value) {
+    clear_header(name);
     headers_.emplace_back(std::move(name), std::move(value));
+  }
+  void clear_header(std::string_view name) {
+    std::erase_if(headers_, [name](const auto& one) { return same_header_name(one.first, name); });
   }
   inline std::int64_t now_ms() const;
   inline std::span<const std::uint8_t, 16> entropy() const;
@@ -464,6 +469,9 @@ class Session {
   }
 
   void give_back(std::unique_ptr<Reply::Content> content) noexcept {
+#if defined(__SANITIZE_ADDRESS__)
+    return;  // so that who still looks into a reply that is gone is told
+#endif
     constexpr std::size_t kSpareMax = 8;
     if (spare_.size() < kSpareMax && spare_.capacity() > spare_.size())
       spare_.push_back(std::move(content));

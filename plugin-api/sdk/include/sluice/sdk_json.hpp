@@ -76,7 +76,7 @@ inline constexpr std::uint8_t kWhole = 2;    ///< number: neither fraction nor e
 inline constexpr std::uint8_t kTrue = 4;
 inline constexpr std::uint8_t kCompact =
     8;  ///< container: neither white space nor bad bytes inside
-inline constexpr std::uint32_t kDepthMax = 128;
+inline constexpr std::uint32_t kDepthMax = 1024;
 }  // namespace detail
 
 /// One value of a document; two words, cheap to copy, valid while the document holds the text. A
@@ -293,7 +293,7 @@ class Document {
     }
 
     void open(Kind kind) {
-      if (depth_ == detail::kDepthMax) fail("nested deeper than 128");
+      if (depth_ == detail::kDepthMax) fail("nested deeper than 1024");
       loose_at_open_[depth_] = loose_;
       stack_[depth_++] = static_cast<std::uint32_t>(nodes_.size());
       add(kind, at_, 0, 0);

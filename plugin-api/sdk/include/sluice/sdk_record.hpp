@@ -17,13 +17,6 @@
 
 namespace sluice::sdk {
 
-[[nodiscard]] inline sluice_bytes to_bytes(std::string_view text) {
-  sluice_bytes bytes;
-  bytes.data = reinterpret_cast<const std::uint8_t*>(text.data());
-  bytes.size = text.size();
-  return bytes;
-}
-
 [[nodiscard]] inline std::string_view to_view(sluice_bytes bytes) {
   return {reinterpret_cast<const char*>(bytes.data), bytes.size};
 }
@@ -33,6 +26,19 @@ namespace sluice::sdk {
 template <class Text>
 concept OwnsText = std::is_class_v<Text> && std::is_convertible_v<const Text&, std::string_view> &&
     !std::ranges::borrowed_range<Text>;
+
+/// Borrows: the text must live until the call that is given the bytes returns. One that owns its
+/// text and is gone by then, such as the sum of two strings, does not compile: give it a name.
+[[nodiscard]] inline sluice_bytes to_bytes(std::string_view text) {
+  sluice_bytes bytes;
+  bytes.data = reinterpret_cast<const std::uint8_t*>(text.data());
+  bytes.size = text.size();
+  return bytes;
+}
+template <class Text>
+requires(OwnsText<std::remove_cvref_t<Text>> && !std::is_lvalue_reference_v<Text>) sluice_bytes
+    to_bytes(Text&& text)
+= delete;
 
 /// One record in the making, reused for the next: begin(), values, emit. Setting an attribute twice
 /// keeps the later value.
