@@ -5,6 +5,7 @@
 #include <curl/curl.h>
 
 #include <cstdlib>
+#include <fstream>
 #include <functional>
 #include <future>
 #include <iterator>
@@ -678,6 +679,18 @@ TEST_F(Deaths,
     EXPECT_NE(metrics.text.find(line), std::string::npos) << line;
   EXPECT_NE(host_->log().find("connector.threads_lost"), std::string::npos);
   EXPECT_EQ(of_globex("POST", "/connections/well/check", json::object()).status, 200);
+  // A load that was refused a thread was never begun, and is in nobody's way.
+  const fs::path other = directory_ / "cage" / "other.so";
+  fs::copy_file(directory_ / "cage" / "dies.so", other);
+  std::ofstream(other, std::ios::app | std::ios::binary) << '\0';
+  fs::last_write_time(other, fs::file_time_type::clock::now() - std::chrono::hours(1));
+  const json seen = host_->client().global("POST", "/v1/connectors/rescan", json::object());
+  json content;
+  for (const json& one : seen["files"])
+    if (one["file"] == other.string()) content["sha256"] = one["sha256"];
+  const Reply refused =
+      perform(host_->url(), ask("POST", "/v1/workspaces/acme/connectors/toy/install", content));
+  EXPECT_EQ(refused.code(), "connector.threads_lost") << refused.text << seen;
   // Another connector of the workspace is not in that line.
   const Reply load = perform(
       host_->url(), ask("POST", "/v1/workspaces/acme/connectors/harbour/install", json::object()));
