@@ -91,6 +91,7 @@ TEST_F(ImportTest, TheSameFileAgainChangesNothing) {
       "email,name,seats,vip\r\na@x.com,\"Ann, \"\"A\"\"\nB\",5,true\r\nb@x.com,,,\r\n";
   EXPECT_EQ(counts(import(file)), "2: 2+ 0~ 0= 0!");
   EXPECT_EQ(counts(import(file)), "2: 0+ 0~ 2= 0!");
+  EXPECT_EQ(import(file).matched_by, "email") << "without it they were new ones each time";
   EXPECT_EQ(
       stored(*catalog_),
       R"({"vip": true, "name": "Ann, \"A\"\nB", "email": "a@x.com", "seats": 5};{"email": "b@x.com"})");
