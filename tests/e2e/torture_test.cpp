@@ -57,6 +57,16 @@ Plan plan() {
 
 class Torture : public World {
  protected:
+  /// Of a workspace beside acme.
+  std::string admin_of_evil() {
+    host_->client().global("POST", "/v1/workspaces", json{{"name", "evil"}});
+    cli::ClientOptions options;
+    options.url = host_->url();
+    options.token = host_->token();
+    options.workspace = "evil";
+    const json admin = {{"name", "admin"}, {"role", "admin"}};
+    return cli::Client(options).send("POST", "/tokens", admin)["token"];
+  }
   void SetUp() override {
     rlimit limit{};
     ::getrlimit(RLIMIT_NOFILE, &limit);
@@ -273,13 +283,7 @@ TEST_F(Torture, wrong_tokens_of_one_peer_keep_no_valid_token_out_that_was_not_us
 TEST_F(Torture, bodies_that_do_not_come_keep_no_neighbour_out) {
   host_->settings = {"listen.clients_max=60"};
   host_->start();
-  host_->client().global("POST", "/v1/workspaces", json{{"name", "evil"}});
-  cli::ClientOptions options;
-  options.url = host_->url();
-  options.token = host_->token();
-  options.workspace = "evil";
-  const std::string admin =
-      cli::Client(options).send("POST", "/tokens", {{"name", "admin"}, {"role", "admin"}})["token"];
+  const std::string admin = admin_of_evil();
   const std::string honest =
       host_->client().send("POST", "/tokens", {{"name", "reader"}, {"role", "reader"}})["token"];
   const std::string start =
@@ -303,13 +307,7 @@ TEST_F(Torture, bodies_that_do_not_come_keep_no_neighbour_out) {
 // And what they have brought is kept for as long: 1,200 times 900,000 bytes were a gigabyte.
 TEST_F(Torture, bodies_that_come_but_for_their_end_take_no_more_than_their_share_of_memory) {
   host_->start();
-  host_->client().global("POST", "/v1/workspaces", json{{"name", "evil"}});
-  cli::ClientOptions options;
-  options.url = host_->url();
-  options.token = host_->token();
-  options.workspace = "evil";
-  const std::string admin =
-      cli::Client(options).send("POST", "/tokens", {{"name", "admin"}, {"role", "admin"}})["token"];
+  const std::string admin = admin_of_evil();
   host_->client().send("POST", "/types", json::parse(R"({"name":"note","attributes":[
       {"name":"text","type":"text"},{"name":"more","type":"text"}]})"));
   const std::string most =
