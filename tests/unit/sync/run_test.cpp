@@ -516,6 +516,7 @@ class ScriptedTransport final : public fetch::Transport {
   explicit ScriptedTransport(std::vector<fetch::RawResponse>& answers) : answers_(answers) {}
   Task<Result<fetch::RawResponse>> perform(fetch::RawRequest) override {
     fetch::RawResponse response = std::move(answers_.at(next_++));
+    std::this_thread::sleep_for(std::chrono::milliseconds(3));  // so that no two are sent at once
     co_return response;
   }
   [[nodiscard]] std::size_t in_flight() const override { return 0; }
@@ -564,9 +565,11 @@ class ListingSink final : public PageSink {
     stored.push_back(std::to_string(page.records.size()) + " records " +
                      std::to_string(page.sets.size()) + " sets" +
                      (effects.unframed ? " unframed" : ""));
+    observed.push_back(effects.observed_version);
     co_return ingest::PageCounts();
   }
   std::vector<std::string> stored;
+  std::vector<std::int64_t> observed;
 };
 
 struct Doubt {
@@ -615,6 +618,41 @@ TEST_F(RunTest, an_answer_that_may_have_been_cut_proves_what_it_shows_and_nothin
     EXPECT_EQ(outcome_.error, nullptr);
     EXPECT_EQ(sink.stored, doubt.stored);
     EXPECT_EQ(end_.not_believed, doubt.not_believed);
+  }
+}
+
+// A vendor freezes an export when it is asked for, and its parts are fetched later: by the moment
+// of its own request each would bring back what went in between.
+TEST_F(RunTest, all_of_a_snapshot_is_as_of_its_first_request) {
+  contract::Host host;
+  host.name = "api";
+  host.url = "https://api.example.com";
+  hosts_.push_back(host);
+  for (const bool is_snapshot : {true, false}) {
+    SCOPED_TRACE(is_snapshot);
+    std::vector<fetch::RawResponse> answers(3);
+    for (fetch::RawResponse& answer : answers) answer.status = 200;
+    fetch::Client client(std::make_unique<ScriptedTransport>(answers), fetch::ClientOptions{},
+                         clock_, entropy_, delay_);
+    DeletingSession session(3);
+    ListingSink sink;
+    SessionRun run{.session = std::shared_ptr<connector::Session>(&session, [](auto*) {}),
+                   .client = client,
+                   .send = send_,
+                   .sink = &sink,
+                   .clock = clock_,
+                   .entropy = entropy_,
+                   .checkpoint_format = 1,
+                   .is_snapshot = is_snapshot,
+                   .stopping = [] { return false; }};
+    outcome_ = {};
+    loop_.spawn(drive(std::move(run), end_), outcome_);
+    ASSERT_TRUE(ended());
+    ASSERT_EQ(sink.observed.size(), 3U);
+    EXPECT_GT(sink.observed[0], 0);
+    EXPECT_EQ(sink.observed[0] == sink.observed[2], is_snapshot);
+    EXPECT_LE(sink.observed[0], sink.observed[1]);
+    EXPECT_LE(sink.observed[1], sink.observed[2]);
   }
 }
 
