@@ -6,6 +6,7 @@
 #include "base/log.hpp"
 #include "base/outage.hpp"
 #include "base/statement_fault.hpp"
+#include "model/catalog_version.hpp"
 #include "pg/holding.hpp"
 #include "pg/migrate.hpp"
 #include "pg/operation.hpp"
@@ -257,18 +258,16 @@ Task<model::CatalogPtr> catalog_of(Call& call) {
 
 namespace {
 
-constexpr std::string_view kCatalogVersion =
-    "select version from sluice.catalog_version where workspace_id = $1";
-
 /// What was refused by a catalogue of some seconds ago may be right by the one of now, which
 /// another host has told of already: a client would take its 400 or 404 for the last word.
 Task<void> require_current_catalog(Call& call, std::string refusal) {
-  const auto now = co_await call.services.pool.query(kCatalogVersion, pg::Params(call.workspace));
+  const auto now =
+      co_await call.services.pool.query(model::kCatalogVersion, pg::Params(call.workspace));
   if (now.empty() || now.get<std::int64_t>(0, 0) == call.catalog->version) co_return;
   call.services.catalogs.invalidate(call.workspace);
   throw Failure(Error(ErrorKind::retry_later, "catalog.changed",
                       fmt::format("the workspace's types changed a moment ago; by those of before "
-                                  "this was refused, and nothing was done: {}",
+                                  "this was refused: {}",
                                   refusal),
                       "Send the request again"));
 }
@@ -277,10 +276,6 @@ bool may_be_the_catalogs(const Failure& failure) {
   return failure.error().kind == ErrorKind::bad_input ||
          failure.error().kind == ErrorKind::not_found;
 }
-
-}  // namespace
-
-namespace {
 
 /// What one body has of State::body_bytes, until it is complete.
 class BodyPieces {

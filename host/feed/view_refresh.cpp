@@ -11,6 +11,7 @@
 #include "base/exact_json.hpp"
 #include "base/log.hpp"
 #include "feed/views.hpp"
+#include "model/catalog_version.hpp"
 #include "model/columns.hpp"
 #include "pg/error.hpp"
 
@@ -34,8 +35,6 @@ constexpr std::int64_t kIndexAtOnceBytes = 256 << 20;
 constexpr std::string_view kLock =
     "select 1 from sluice.workspace where workspace_id = $1 for no key update";
 
-constexpr std::string_view kVersion =
-    "select version from sluice.catalog_version where workspace_id = $1";
 constexpr int kCatalogueChangesMax =
     10;  ///< while views are being made; then somebody else does it
 
@@ -620,7 +619,8 @@ Task<bool> refresh_by(pg::Connection& connection, const model::Catalog& catalog,
 
   auto transaction = co_await pg::Transaction::begin(connection);
   co_await transaction.query(kLock, pg::Params(catalog.workspace));
-  const auto version = co_await transaction.query(kVersion, pg::Params(catalog.workspace));
+  const auto version =
+      co_await transaction.query(model::kCatalogVersion, pg::Params(catalog.workspace));
   if (!version.empty() && version.get<std::int64_t>(0, 0) != catalog.version) {
     co_await transaction.rollback();
     co_return false;

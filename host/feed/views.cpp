@@ -92,7 +92,7 @@ constexpr std::string_view kConnectionId =
     "case when e.connection_id is null then 0 else e.connection_id end";
 
 std::string workspace_owner(const Catalog& catalog) {
-  return fmt::format("{}", catalog.workspace.value);
+  return std::to_string(catalog.workspace.value);
 }
 
 View preset_view(const Catalog& catalog, const StoredType& type) {

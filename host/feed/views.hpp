@@ -25,8 +25,10 @@ struct ViewRead {
 struct View {
   std::string name;
   std::vector<ViewColumn> columns;
-  std::string rest;                       ///< "from … where …"
-  std::string owner;                      ///< a role without login, which sees what `reads` says
+  std::string rest;  ///< "from … where …"
+  /// A role without login, which sees what `reads` says. What its name ends with: the database's
+  /// own beginning (sluice.role_space) is put before it where the view is made.
+  std::string owner;
   std::int64_t owner_type = 0;            ///< the own type that the owner is for; 0: the workspace
   std::vector<ViewRead> reads;            ///< every table in it
   [[nodiscard]] std::string sql() const;  ///< the SELECT

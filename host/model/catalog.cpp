@@ -4,11 +4,10 @@
 
 #include <algorithm>
 
+#include "model/catalog_version.hpp"
+
 namespace sluice::model {
 namespace {
-
-constexpr std::string_view kVersion =
-    "select version from sluice.catalog_version where workspace_id = $1";
 
 // Of a workspace whose catalogue nobody has changed yet: who waits for a change needs a row.
 constexpr std::string_view kFirstVersion =
@@ -144,7 +143,8 @@ Task<std::vector<pg::QueryResult>> read_catalog(pg::Connection& connection, Work
   pg::Pipeline pipeline;
   // One snapshot for all, unless the caller's transaction already decides that.
   if (!joined) pipeline.add("begin isolation level repeatable read read only");
-  for (const std::string_view sql : {kVersion, kTypes, kAttributes, kRelationships, kRules}) {
+  for (const std::string_view sql :
+       {kCatalogVersion, kTypes, kAttributes, kRelationships, kRules}) {
     pipeline.add(sql, pg::Params(workspace));
   }
   if (!joined) pipeline.add("commit");

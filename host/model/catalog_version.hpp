@@ -11,6 +11,10 @@
 
 namespace sluice::model {
 
+/// The version as it is now; $1 workspace. No row: there is no such workspace.
+inline constexpr std::string_view kCatalogVersion =
+    "select version from sluice.catalog_version where workspace_id = $1";
+
 /// The SQLSTATE with which the guard fails when the catalogue is another one: the root of a
 /// negative number, which nothing else here takes. An error, because it must stop the COMMIT that
 /// is on its way already.

@@ -188,6 +188,17 @@ class RunTest : public ::testing::Test {
                       .steps = &steps_,
                       .pages = &pages_};
   }
+  /// Against a client of the test's own; on the loop, without a bound.
+  SessionRun scripted(fetch::Client& client, connector::Session& session, PageSink& sink) {
+    return SessionRun{.session = std::shared_ptr<connector::Session>(&session, [](auto*) {}),
+                      .client = client,
+                      .send = send_,
+                      .sink = &sink,
+                      .clock = clock_,
+                      .entropy = entropy_,
+                      .checkpoint_format = 1,
+                      .stopping = [] { return false; }};
+  }
   static Task<void> drive(SessionRun run, SessionEnd& end) {
     end = co_await run_session(std::move(run));
   }
@@ -603,15 +614,8 @@ TEST_F(RunTest, an_answer_that_may_have_been_cut_proves_what_it_shows_and_nothin
                          clock_, entropy_, delay_);
     DeletingSession session(static_cast<int>(doubt.statuses.size()));
     ListingSink sink;
-    SessionRun run{.session = std::shared_ptr<connector::Session>(&session, [](auto*) {}),
-                   .client = client,
-                   .send = send_,
-                   .sink = &sink,
-                   .clock = clock_,
-                   .entropy = entropy_,
-                   .checkpoint_format = 1,
-                   .operation = doubt.operation,
-                   .stopping = [] { return false; }};
+    SessionRun run = scripted(client, session, sink);
+    run.operation = doubt.operation;
     outcome_ = {};
     loop_.spawn(drive(std::move(run), end_), outcome_);
     ASSERT_TRUE(ended());
@@ -636,15 +640,8 @@ TEST_F(RunTest, all_of_a_snapshot_is_as_of_its_first_request) {
                          clock_, entropy_, delay_);
     DeletingSession session(3);
     ListingSink sink;
-    SessionRun run{.session = std::shared_ptr<connector::Session>(&session, [](auto*) {}),
-                   .client = client,
-                   .send = send_,
-                   .sink = &sink,
-                   .clock = clock_,
-                   .entropy = entropy_,
-                   .checkpoint_format = 1,
-                   .is_snapshot = is_snapshot,
-                   .stopping = [] { return false; }};
+    SessionRun run = scripted(client, session, sink);
+    run.is_snapshot = is_snapshot;
     outcome_ = {};
     loop_.spawn(drive(std::move(run), end_), outcome_);
     ASSERT_TRUE(ended());
