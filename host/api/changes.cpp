@@ -31,7 +31,7 @@ Task<HttpResponse> read(Call& call) {
     document["changes"].push_back(feed::to_json(change));
   document["cursor"] = page.cursor;
   document["has_more"] = page.has_more;
-  document["kept_from"] = page.kept_from;
+  document["kept_from"] = id_text(page.kept_from);
   co_return HttpResponse::json(document);
 }
 

@@ -197,7 +197,7 @@ Task<HttpResponse> remove(Call& call) {
       call.workspace, call.part("name"), call.actor()));
   json document;
   document["name"] = call.part("name");
-  document["work"] = work.value;
+  document["work"] = id_text(work);
   co_return HttpResponse::json(document, 202);
 }
 

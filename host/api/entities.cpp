@@ -174,7 +174,7 @@ const model::StoredType& own_type(const model::Catalog& catalog, const std::stri
 HttpResponse written(const model::OwnOutcome& outcome, model::OwnMode mode) {
   if (outcome.action == model::OwnAction::rejected) refuse(outcome, mode);
   json document;
-  document["id"] = outcome.id.value;
+  document["id"] = id_text(outcome.id);
   document["action"] = outcome.action == model::OwnAction::inserted  ? "inserted"
                        : outcome.action == model::OwnAction::updated ? "updated"
                                                                      : "unchanged";

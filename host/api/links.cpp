@@ -71,7 +71,7 @@ const model::StoredRule* find_rule(const model::Catalog& catalog, const std::str
 
 /// The rule is stored with the work that makes its links and the views follow; the work begins now.
 HttpResponse answer(Call& call, json body, Result<work::WorkId> stored, int status) {
-  body["work"] = expect(std::move(stored)).value;
+  body["work"] = id_text(expect(std::move(stored)));
   call.services.catalogs.invalidate(call.workspace);
   call.services.engine.kick();
   return HttpResponse::json(body, status);
@@ -137,7 +137,7 @@ json entity_of(const model::Catalog& catalog, EntityTypeId type, EntityId id) {
   const model::StoredType* stored = catalog.find(type);
   json entity;
   entity["type"] = stored == nullptr ? "" : stored->name;
-  entity["id"] = id.value;
+  entity["id"] = id_text(id);
   return entity;
 }
 
@@ -153,7 +153,7 @@ json describe(const model::Catalog& catalog, const link::ListedLink& link) {
   if (link.target && link.target_type)
     one["target"] = entity_of(catalog, *link.target_type, *link.target);
   one["candidates"] = json::array();
-  for (const EntityId candidate : link.candidates) one["candidates"].push_back(candidate.value);
+  for (const EntityId candidate : link.candidates) one["candidates"].push_back(id_text(candidate));
   one["candidate_count"] = link.candidate_count;
   one["evidence"] = link.evidence;
   one["decided_by"] = link.decided_by;

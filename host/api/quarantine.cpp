@@ -89,7 +89,7 @@ const pg::Statement kDismissMany{"api_quarantine_dismiss_many", R"(
 
 json row_json(const pg::QueryResult& rows, int row) {
   json one;
-  one["id"] = rows.get<std::int64_t>(row, 0);
+  one["id"] = id_text(rows.get<std::int64_t>(row, 0));
   one["connection"] = rows.get<std::string>(row, 1);
   one["stream"] = rows.get<std::string>(row, 2);
   one["type"] = rows.get<std::string>(row, 3);
@@ -99,7 +99,7 @@ json row_json(const pg::QueryResult& rows, int row) {
   one["times"] = rows.get<std::int64_t>(row, 7);
   one["first_seen_at"] = time_or_null(rows, row, 8);
   one["last_seen_at"] = time_or_null(rows, row, 9);
-  one["run"] = rows.get<std::int64_t>(row, 10);
+  one["run"] = id_text(rows.get<RunId>(row, 10));
   return one;
 }
 
@@ -132,7 +132,7 @@ Task<HttpResponse> list(Call& call) {
   if (static_cast<std::int64_t>(all.size()) == limit) {
     document["next"] = all.back()["id"];
   } else if (rows.get<std::int64_t>(0, kColumnCount) == examine) {
-    document["next"] = rows.get<std::int64_t>(0, kColumnCount + 1);
+    document["next"] = id_text(rows.get<std::int64_t>(0, kColumnCount + 1));
   }
   document["quarantine"] = std::move(all);
   co_return HttpResponse::json(document);

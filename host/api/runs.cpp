@@ -82,7 +82,7 @@ json run_json(const pg::QueryResult& rows, int row) {
       "pages",     "requests", "bytes",       "records", "inserted", "updated",
       "unchanged", "deleted",  "quarantined", "notices", "older"};
   json one;
-  one["run"] = rows.get<std::int64_t>(row, 0);
+  one["run"] = id_text(rows.get<RunId>(row, 0));
   one["connection"] = rows.get<std::string>(row, 1);
   one["stream"] = rows.get<std::string>(row, 2);
   one["kind"] = rows.get<std::string>(row, 3);
@@ -117,7 +117,7 @@ Task<HttpResponse> page(Call& call, std::optional<ConnectionId> connection) {
   if (static_cast<std::int64_t>(all.size()) == limit) {
     document["next"] = all.back()["run"];
   } else if (rows.get<std::int64_t>(0, kRunColumnCount) == examine) {
-    document["next"] = rows.get<std::int64_t>(0, kRunColumnCount + 1);
+    document["next"] = id_text(rows.get<RunId>(0, kRunColumnCount + 1));
   }
   document["runs"] = std::move(all);
   co_return HttpResponse::json(document);

@@ -193,7 +193,7 @@ json estimate_json(const Estimate& left) {
 json run_json(const pg::QueryResult& rows, int row, const RunningFacts& running) {
   using C = StreamColumns;
   json run;
-  run["run"] = running.run;
+  run["run"] = id_text(running.run);
   run["kind"] = rows.get<std::string>(row, C::kRunKind);
   run["records"] = running.records;
   run["pages"] = running.pages;
@@ -239,7 +239,7 @@ json stream_json(const pg::QueryResult& rows, int row, const StreamFacts& facts)
       facts.last_success_at ? json(std::max<std::int64_t>(
                                   0, (facts.now - *facts.last_success_at).count() / 1'000'000))
                             : json(nullptr);
-  stream["last_run"] = facts.last_run == 0 ? json(nullptr) : json(facts.last_run);
+  stream["last_run"] = facts.last_run == 0 ? json(nullptr) : json(id_text(facts.last_run));
   stream["reconcile"] = rows.get<std::string>(row, C::kReconcile);
   stream["reconcile_detail"] = rows.is_null(row, C::kReconcileDetail)
                                    ? json(nullptr)
@@ -292,7 +292,7 @@ void add_quarantined(json& connection, const std::string& stream, std::int64_t c
 
 json work_json(const work::ShownWork& work) {
   json one;
-  one["work"] = work.id.value;
+  one["work"] = id_text(work.id);
   one["kind"] = work.kind;
   one["subject"] = work.subject;
   one["state"] = work.state;

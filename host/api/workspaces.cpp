@@ -120,14 +120,14 @@ Task<HttpResponse> list_tokens(Call& call) {
   json all = json::array();
   for (int row = 0; row < rows.rows(); ++row) {
     json one;
-    one["id"] = rows.get<std::int64_t>(row, 0);
+    const auto id = rows.get<std::int64_t>(row, 0);
+    one["id"] = id_text(id);
     one["name"] = rows.get<std::string>(row, 1);
     one["role"] = rows.get<std::string>(row, 2);
     one["created_at"] = time_or_null(rows, row, 3);
     one["revoked_at"] = time_or_null(rows, row, 4);
     one["last_used_at"] = time_or_null(rows, row, 5);
-    one["this_one"] =
-        call.principal.token_id == one["id"] && call.principal.workspace == call.workspace;
+    one["this_one"] = call.principal.token_id == id && call.principal.workspace == call.workspace;
     all.push_back(std::move(one));
   }
   json document;
@@ -172,7 +172,7 @@ Task<HttpResponse> revoke(Call& call) {
   co_await transaction.query(kRevoke, pg::Params(call.workspace, *id));
   co_await transaction.commit();
   json document;
-  document["revoked"] = *id;
+  document["revoked"] = id_text(*id);
   co_return HttpResponse::json(document);
 }
 
