@@ -307,7 +307,7 @@ json work_json(const work::ShownWork& work) {
 Task<HttpResponse> list(Call& call) {
   StatusQuery wanted;
   wanted.after = call.http.parameter("after");
-  wanted.limit = call.limit(kConnectionsPageMax, kConnectionsPageMax);
+  wanted.limit = call.limit();
   const std::int64_t limit = wanted.limit;
   json all = co_await statuses(call, std::move(wanted));
   json document;
@@ -328,13 +328,28 @@ Task<HttpResponse> show(Call& call) {
   co_return HttpResponse::json(found[0]);
 }
 
+constexpr std::array kListQuery = {
+    limit_of(kConnectionsPageMax, kConnectionsPageMax),
+    Parameter{.name = "after", .says = "where to go on: the next of the page before"}};
+
 constexpr std::array<Route, 2> kRoutes = {{
-    {"GET", "/v1/workspaces/{workspace}/connections", Access::reader,
-     "All connections with their streams: health, summary and action in words, progress and "
-     "estimate; and the durable work that is under way; ?limit=&after=<next>",
-     list, "limit after"},
-    {"GET", "/v1/workspaces/{workspace}/connections/{name}", Access::reader,
-     "One connection with its streams", show},
+    {.method = "GET",
+     .pattern = "/v1/workspaces/{workspace}/connections",
+     .access = Access::reader,
+     .operation = "listConnections",
+     .summary = "All connections with their streams: health, summary and action in words, progress "
+                "and estimate; and the durable work that is under way",
+     .handler = list,
+     .query = kListQuery,
+     .answer = "ConnectionPage"},
+    {.method = "GET",
+     .pattern = "/v1/workspaces/{workspace}/connections/{name}",
+     .access = Access::reader,
+     .operation = "getConnection",
+     .summary = "One connection with its streams",
+     .handler = show,
+     .answer = "Connection",
+     .problems = "404 connection.unknown"},
 }};
 
 }  // namespace
