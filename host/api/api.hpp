@@ -123,6 +123,8 @@ void check_parameters(const Route& route, const HttpRequest& request);
 [[nodiscard]] std::span<const Route> entity_routes();
 [[nodiscard]] std::span<const Route> link_routes();
 [[nodiscard]] std::span<const Route> change_routes();
+[[nodiscard]] std::span<const Route> audit_routes();
+[[nodiscard]] std::span<const Route> row_count_routes();
 [[nodiscard]] std::vector<Route> all_routes();
 
 /// Finds the route and a place, checks the token and the workspace, runs the handler. A workspace
