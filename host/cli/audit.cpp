@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "cli/context.hpp"
+#include "cli/help.hpp"
 
 namespace sluice::cli {
 
@@ -43,7 +44,7 @@ void add_audit(CLI::App& app, Context& context) {
       if (one.at("outcome") != "done") std::cout << "  (" << cell(one.at("outcome")) << ')';
       std::cout << "\n    by " << cell(one.at("who"));
       if (!one.at("from").is_null()) std::cout << " from " << cell(one.at("from"));
-      if (!one.at("detail").empty()) std::cout << "\n    " << cell(one.at("detail"));
+      if (!one.at("detail").empty()) std::cout << "\n    " << wrapped(cell(one.at("detail")), 4, 4);
       std::cout << '\n';
     }
     context.more(answer, "--cursor");

@@ -214,6 +214,7 @@ void add_entity(CLI::App& app, Context& context) {
                   {"TYPE", "/type"},
                   {"PROTECTED", "/protected"},
                   {"REQUIRED", "/required"},
+                  {"UNIQUE", "/unique"},
                   {"LINK KEY", "/link_key"}});
   });
   auto* create = group->add_subcommand("create-type", "Make an own type");
