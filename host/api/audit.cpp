@@ -123,7 +123,7 @@ json line_of(const pg::QueryResult& rows, int row) {
 }
 
 Task<HttpResponse> list(Call& call) {
-  const std::int64_t limit = call.limit(kPage, kPageMax);
+  const std::int64_t limit = call.limit();
   const auto since = since_of(call);
   const auto after = position_of(call);
   const auto who = filter_of(call, "who");
@@ -153,11 +153,22 @@ Task<HttpResponse> list(Call& call) {
   co_return HttpResponse::json(document);
 }
 
+constexpr std::array kQuery = {
+    Parameter{.name = "who", .says = "only lines where this is part of who it was"},
+    Parameter{.name = "action", .says = "only this action, or all of a kind: connection"},
+    Parameter{.name = "since", .says = "not before this time, or this long ago: 30m, 12h, 7d"},
+    limit_of(kPage, kPageMax),
+    Parameter{.name = "cursor", .says = "where to go on: the next of the page before"}};
+
 constexpr std::array<Route, 1> kRoutes = {{
-    {"GET", "/v1/workspaces/{workspace}/audit", Access::admin,
-     "Who did what, from where, and what came of it, newest first; "
-     "?who=&action=&since=&limit=&cursor=<next>",
-     list, "who action since limit cursor"},
+    {.method = "GET",
+     .pattern = "/v1/workspaces/{workspace}/audit",
+     .access = Access::admin,
+     .operation = "listAudit",
+     .summary = "Who did what, from where, and what came of it, newest first",
+     .handler = list,
+     .query = kQuery,
+     .answer = "AuditPage"},
 }};
 
 }  // namespace

@@ -67,10 +67,15 @@ Task<HttpResponse> rows_of_connection(Call& call) {
 }
 
 constexpr std::array<Route, 1> kRoutes = {{
-    {"GET", "/v1/workspaces/{workspace}/connections/{name}/rows", Access::reader,
-     "How many rows of which types a connection has, counted to 20000 of each: what is hidden when "
-     "it is turned off, and gone when it is deleted",
-     rows_of_connection},
+    {.method = "GET",
+     .pattern = "/v1/workspaces/{workspace}/connections/{name}/rows",
+     .access = Access::reader,
+     .operation = "countConnectionRows",
+     .summary = "How many rows of which types a connection has, counted to 20000 of each: what is "
+                "hidden when it is turned off",
+     .handler = rows_of_connection,
+     .answer = "ConnectionRows",
+     .problems = "404 connection.unknown"},
 }};
 
 }  // namespace
