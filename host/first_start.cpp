@@ -151,8 +151,12 @@ std::string what_comes_next(const wiring::Config& config, const std::string& url
                             const ShownToken& token) {
   const std::string data = fs::absolute(config.data_directory).string();
   const std::string key = fs::absolute(config.root_key_file).string();
+  // All addresses of this machine are none that anybody can go to.
+  const auto any = url.find("://0.0.0.0:");
+  const std::string there =
+      any == std::string::npos ? url : url.substr(0, any) + "://127.0.0.1:" + url.substr(any + 11);
   std::string text = "\nnext, in another terminal:\n";
-  text += fmt::format("  sluice login {}{}\n", url,
+  text += fmt::format("  sluice login {}{}\n", there,
                       token.file.empty() ? "        # asks for the token" : " < " + token.file);
   text +=
       "  sluice connector install stripe                  # sluice connector list: what there is\n"

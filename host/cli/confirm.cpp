@@ -1,11 +1,15 @@
 #include "cli/confirm.hpp"
 
+#include <unistd.h>
+
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
 
 #include <iostream>
+#include <sstream>
 
 #include "base/exact_json.hpp"
+#include "cli/help.hpp"
 #include "cli/terminal.hpp"
 
 namespace sluice::cli {
@@ -16,6 +20,18 @@ std::string with_groups(std::int64_t number) {
   for (auto at = static_cast<std::ptrdiff_t>(digits.size()) - 3; at > 0; at -= 3)
     digits.insert(static_cast<std::size_t>(at), ",");
   return digits;
+}
+
+/// Sentences in lines of a terminal; what is indented is a table, and stays.
+std::string fitted(const std::string& text, int descriptor) {
+  if (::isatty(descriptor) == 0) return text;
+  std::string out;
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) {
+    if (!out.empty()) out += '\n';
+    out += line.starts_with(' ') ? line : wrapped(line, 0, 0);
+  }
+  return out;
 }
 
 }  // namespace
@@ -31,13 +47,13 @@ bool is_meant(const Context& context, const Consequence& consequence) {
   if (context.dry_run) {
     json facts = consequence.facts.is_object() ? consequence.facts : json::object();
     facts["dry_run"] = true;
-    context.say(facts, consequence.words + "\nNothing was done");
+    context.say(facts, fitted(consequence.words, STDOUT_FILENO) + "\nNothing was done");
     return false;
   }
   if (context.yes) return true;
   if (can_ask()) {
     std::cout.flush();
-    std::cerr << consequence.words << '\n';
+    std::cerr << fitted(consequence.words, STDERR_FILENO) << '\n';
     const bool yes = consequence.for_good
                          ? ask("Type " + consequence.name + " to go on:", consequence.name)
                          : ask("Go on? [y/N]", "y");

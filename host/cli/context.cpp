@@ -1,5 +1,7 @@
 #include "cli/context.hpp"
 
+#include <unistd.h>
+
 #include <CLI/CLI.hpp>
 
 #include <cctype>
@@ -11,6 +13,7 @@
 
 #include "base/exact_json.hpp"
 #include "cli/config_file.hpp"
+#include "cli/help.hpp"
 #include "cli/in_clear.hpp"
 #include "cli/terminal.hpp"
 
@@ -44,7 +47,8 @@ void take(std::string& value, const std::string& other) {
 
 void warn(const std::string& text) {
   std::cout.flush();
-  std::cerr << "sluice: warning: " << text << '\n';
+  const std::string line = "sluice: warning: " + text;
+  std::cerr << (::isatty(STDERR_FILENO) != 0 ? wrapped(line, 0, 8) : line) << '\n';
 }
 
 std::string short_path(const std::string& path) {

@@ -632,6 +632,8 @@ TEST_F(Tool, the_audit_says_who_did_what_from_where_and_what_came_of_it) {
   EXPECT_EQ(ask("?who=nobody%20of%20that%20name").document()["audit"].size(), 0U);
   EXPECT_EQ(ask("?since=yesterday").status, 400);
   EXPECT_EQ(ask("?cursor=17").status, 400);
+  said = cli({"audit", "--action", "token.create", "--limit", "1"}, stage_->admin);
+  EXPECT_NE(said.output.find("token.create test"), std::string::npos) << said.output;
   said = cli({"audit", "--action", "entity", "--limit", "1"}, stage_->admin);
   EXPECT_NE(said.output.find("entity.create customer/"), std::string::npos) << said.output;
   EXPECT_NE(said.output.find("by token "), std::string::npos) << said.output;
