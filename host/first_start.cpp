@@ -75,6 +75,7 @@ ShownToken shown(const std::string& token, const wiring::Config& config) {
   const fs::path file = fs::absolute(config.data_directory / "operator.token");
   expect(write_private(file, token + "\n"));
   log::info("token.written", {{"file", file.string()}});
+  said.file = file.string();
   said.text = fmt::format("operator token: in {} (its owner alone may read it)", file.string());
   return said;
 }
@@ -144,6 +145,37 @@ Task<std::optional<ShownToken>> first_token(pg::Pool& pool, const wiring::Config
   ShownToken said = co_await new_token(transaction, config, std::move(name));
   co_await transaction.commit();
   co_return said;
+}
+
+std::string what_comes_next(const wiring::Config& config, const std::string& url,
+                            const ShownToken& token) {
+  const std::string data = fs::absolute(config.data_directory).string();
+  const std::string key = fs::absolute(config.root_key_file).string();
+  // All addresses of this machine are none that anybody can go to.
+  const auto any = url.find("://0.0.0.0:");
+  const std::string there =
+      any == std::string::npos ? url : url.substr(0, any) + "://127.0.0.1:" + url.substr(any + 11);
+  std::string text = "\nnext, in another terminal:\n";
+  text += fmt::format("  sluice login {}{}\n", there,
+                      token.file.empty() ? "        # asks for the token" : " < " + token.file);
+  text +=
+      "  sluice connector install stripe                  # sluice connector list: what there is\n"
+      "  sluice connection create billing --connector stripe              # asks for its key\n"
+      "  sluice status\n";
+  if (config.database_url.empty()) {
+    text += fmt::format("everything lies in {}: the private PostgreSQL, the root key, connectors\n",
+                        data);
+  } else {
+    text += fmt::format("the rows lie in your database, the rest in {}\n", data);
+  }
+  if (config.root_key_command.empty()) {
+    text += fmt::format(
+        "keep a copy of {} apart from the database:\n  without it no stored key opens again\n",
+        key);
+  }
+  text += "a lost operator token is replaced here: sluiced --data " + data +
+          " --reset-operator-token\n";
+  return text;
 }
 
 int reset_operator_token(const wiring::Config& config) {

@@ -29,11 +29,17 @@ Task<Workspace> first_workspace(pg::Transaction& transaction, const wiring::Conf
 /// kept for ever and read by many, the file that holds it, <data>/operator.token with mode 0600.
 struct ShownToken {
   std::string text;
+  std::string file;  ///< empty: it was shown itself
 };
 
 /// An operator token for whoever started us, when the database has none yet. The file is there
 /// before the commit: a host that dies between the two makes another token and another file.
 Task<std::optional<ShownToken>> first_token(pg::Pool& pool, const wiring::Config& config);
+
+/// For whoever reads what the first start printed: what to type next, where the data lies, and
+/// what to keep a copy of. `url`: where the host listens; `token`: what was said of it.
+[[nodiscard]] std::string what_comes_next(const wiring::Config& config, const std::string& url,
+                                          const ShownToken& token);
 
 /// For who has lost it (`sluiced --reset-operator-token`): makes a new operator token, revokes
 /// the one of the first start and those that this made before, and prints the new one as above.

@@ -329,14 +329,15 @@ class Host {
     run_now(others_->beat());
     const std::optional<ShownToken> token = run_now(first_token(pools_.changing, config_));
     run_now(sync::renew_views_left_behind(pools_.changing));
-    fmt::print("sluiced {} listening on {}://{}:{}\n", kVersion,
-               config_.listen_tls_certificate.empty() ? "http" : "https", config_.listen_address,
-               server_->port());
+    const std::string url =
+        fmt::format("{}://{}:{}", config_.listen_tls_certificate.empty() ? "http" : "https",
+                    config_.listen_address, server_->port());
+    fmt::print("sluiced {} listening on {}\n", kVersion, url);
     if (watch_server_) {
       fmt::print("for Prometheus and probes: http://{}:{}/metrics\n", config_.watch_address,
                  watch_server_->port());
     }
-    if (token) fmt::print("{}\n", token->text);
+    if (token) fmt::print("{}\n{}", token->text, what_comes_next(config_, url, *token));
     std::fflush(stdout);
   }
 

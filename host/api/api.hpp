@@ -102,6 +102,8 @@ inline constexpr std::size_t kJsonDepthMax = 66;  ///< an attribute's value may 
 [[nodiscard]] std::span<const Route> entity_routes();
 [[nodiscard]] std::span<const Route> link_routes();
 [[nodiscard]] std::span<const Route> change_routes();
+[[nodiscard]] std::span<const Route> audit_routes();
+[[nodiscard]] std::span<const Route> row_count_routes();
 
 /// Finds the route and a place, checks the token and the workspace, runs the handler. A workspace
 /// that the token may not see answers exactly as one that does not exist.

@@ -194,7 +194,9 @@ std::vector<Area> all_areas() {
       {"types", "Entity types, own ones and imports", type_routes()},
       {"entities", "Entities of vendors and your own", entity_routes()},
       {"links", "What vendor data is linked to, and by which rule", link_routes()},
-      {"changes", "The change feed", change_routes()}};
+      {"changes", "The change feed", change_routes()},
+      {"audit", "Who did what", audit_routes()},
+      {"rows", "How many rows there are", row_count_routes()}};
 }
 
 std::vector<Route> all_routes() {

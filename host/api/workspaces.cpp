@@ -16,6 +16,7 @@ using nlohmann::json;
 
 constexpr std::int64_t kTokensPageMax = 1000;
 constexpr std::size_t kTokenNameMax = 100;
+constexpr std::int64_t kKnownMax = 100;  ///< workspaces that GET /v1/me names
 
 const pg::Statement kTokens{"api_tokens", R"(
   select token_id, name, role, (extract(epoch from created_at) * 1000000)::bigint,
@@ -38,6 +39,34 @@ const pg::Statement kOtherOperators{"api_token_operators", R"(
 const pg::Statement kRevoke{"api_token_revoke", R"(
   update sluice.token set revoked_at = coalesce(revoked_at, now())
   where workspace_id = $1 and token_id = $2)"};
+
+const pg::Statement kHome{"api_me_home", R"(
+  select name from sluice.workspace where workspace_id = $1)"};
+
+const pg::Statement kKnown{"api_me_known", R"(
+  select name from sluice.workspace order by name limit $1)"};
+
+/// Whoever asks may not know what to ask: which workspaces there are for this token.
+Task<HttpResponse> me(Call& call) {
+  const Principal& who = call.principal;
+  const auto home = co_await call.services.pool.query(kHome, pg::Params(who.workspace));
+  json document;
+  document["token"] = {
+      {"id", std::to_string(who.token_id)}, {"name", who.name}, {"role", to_string(who.role)}};
+  document["workspace"] = home.get<std::string>(0, 0);
+  document["workspaces"] = json::array();
+  document["more"] = false;
+  document["version"] = call.services.version;
+  if (who.role != Role::operator_) {
+    document["workspaces"].push_back(document["workspace"]);
+    co_return HttpResponse::json(document);
+  }
+  const auto known = co_await call.services.pool.query(kKnown, pg::Params(kKnownMax + 1));
+  document["more"] = known.rows() > kKnownMax;
+  for (int row = 0; row < known.rows() && row < kKnownMax; ++row)
+    document["workspaces"].push_back(known.get<std::string>(row, 0));
+  co_return HttpResponse::json(document);
+}
 
 Task<HttpResponse> list(Call& call) {
   const auto rows = co_await call.services.pool.query(
@@ -180,7 +209,14 @@ constexpr std::array kTokensQuery = {
               .says = "where to go on: the next of the page before",
               .kind = ParameterKind::id}};
 
-constexpr std::array<Route, 5> kRoutes = {{
+constexpr std::array<Route, 6> kRoutes = {{
+    {.method = "GET",
+     .pattern = "/v1/me",
+     .access = Access::reader,
+     .operation = "whoAmI",
+     .summary = "Whose token this is, which workspaces it knows, and the host's release",
+     .handler = me,
+     .answer = "Me"},
     {.method = "GET",
      .pattern = "/v1/workspaces",
      .access = Access::operator_,

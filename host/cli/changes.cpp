@@ -22,7 +22,7 @@ void add_changes(CLI::App& app, Context& context) {
   changes->add_option("--cursor", options->cursor, "where to go on");
   changes->add_option("--type", options->type, "only of this entity type");
   changes->add_option("--limit", options->limit, "how many in one page, 1 to 1000");
-  changes->add_flag("--follow", options->follow, "go on for ever");
+  changes->add_flag("-f,--follow", options->follow, "go on for ever");
   changes->callback([&context, options] {
     Client client = context.client();
     for (;;) {

@@ -34,6 +34,10 @@ std::size_t on_write(char* data, std::size_t size, std::size_t count, void* cont
   return size * count;
 }
 
+constexpr const char* kNotSluice =
+    "Is that really sluiced? It says at its start where it listens; name that with --url or "
+    "SLUICE_URL, or sluice context use NAME";
+
 /// What to do about it: not each of them means that nobody is there.
 std::string hint_for(CURLcode code, const ClientOptions& options) {
   const bool speaks_tls = options.url.starts_with("https:");
@@ -55,7 +59,8 @@ std::string hint_for(CURLcode code, const ClientOptions& options) {
     default:
       break;
   }
-  return "Is sluiced running there? Name its address with --url or SLUICE_URL";
+  return "Is sluiced running there? Name its address with --url or SLUICE_URL; sluice login URL "
+         "keeps it, and sluice context use NAME changes to another";
 }
 
 std::string text_of(const json& body) {
@@ -83,7 +88,7 @@ Error error_of(const json& answer, long status) {
   if (detail.empty() && text("code").empty()) {
     return Error(kind, "host.nonsense",
                  "the answer is HTTP status " + std::to_string(status) + ", not in Sluice's words",
-                 "Is that really sluiced?");
+                 kNotSluice);
   }
   if (detail.empty()) detail = "the host answered with HTTP status " + std::to_string(status);
   return Error(kind, text("code"), std::move(detail), text("hint"));
@@ -123,8 +128,51 @@ std::string Client::escape(const std::string& part) {
   return out;
 }
 
-std::string Client::workspace_url(const std::string& path, const Query& query) const {
-  std::string url = options_.url + "/v1/workspaces/" + escape(options_.workspace) + path;
+json Client::me() { return global("GET", "/v1/me"); }
+
+const std::string& Client::workspace() {
+  if (!options_.workspace.empty()) return options_.workspace;
+  json answer;
+  try {
+    answer = me();
+  } catch (const Failure& failure) {
+    if (failure.error().code != "request.no_such_path") throw;  // a host from before it
+  }
+  std::vector<std::string> known;
+  if (const auto names = answer.find("workspaces"); names != answer.end() && names->is_array()) {
+    for (const json& name : *names)
+      if (name.is_string()) known.push_back(name.get<std::string>());
+  }
+  const bool has_main = std::find(known.begin(), known.end(), "main") != known.end();
+  if (known.size() == 1) {
+    options_.workspace = known.front();
+  } else if (known.empty() || has_main || answer.value("more", false)) {
+    options_.workspace = "main";
+  } else {
+    std::string all;
+    for (const std::string& name : known) all += (all.empty() ? "" : ", ") + name;
+    throw Failure(Error(ErrorKind::bad_input, "workspace.which",
+                        "no workspace is named, and this token knows several: " + all,
+                        "-w " + known.front() + ", or export SLUICE_WORKSPACE=" + known.front() +
+                            "; sluice login -w NAME keeps it"));
+  }
+  return options_.workspace;
+}
+
+std::string Client::host_version() {
+  try {
+    const json document = global("GET", "/openapi.json");
+    const json::json_pointer version("/info/version");
+    if (document.contains(version) && document.at(version).is_string())
+      return document.at(version).get<std::string>();
+  } catch (const std::exception&) {
+    return {};  // somebody else's words, or nobody's
+  }
+  return {};
+}
+
+std::string Client::workspace_url(const std::string& path, const Query& query) {
+  std::string url = options_.url + "/v1/workspaces/" + escape(workspace()) + path;
   char separator = '?';
   for (const auto& [name, value] : query) {
     url += separator + escape(name) + "=" + escape(value);
@@ -170,6 +218,8 @@ json Client::perform(const std::string& method, const std::string& url, const st
   curl_easy_setopt(curl, CURLOPT_NOPROXY, "*");
   curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
   curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, 10L);
+  if (options_.most.count() > 0)
+    curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, static_cast<long>(options_.most.count()));
   curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_write);
   curl_easy_setopt(curl, CURLOPT_WRITEDATA, &answer);
   if (body != nullptr) {
@@ -196,7 +246,7 @@ json Client::perform(const std::string& method, const std::string& url, const st
   if (status >= 400) throw Failure(error_of(document.value_or(json()), status));
   if (document) return std::move(*document);
   throw Failure(Error(ErrorKind::internal, "host.nonsense",
-                      options_.url + " did not answer with JSON", "Is that really sluiced?"));
+                      options_.url + " did not answer with JSON", kNotSluice));
 }
 
 }  // namespace sluice::cli

@@ -7,7 +7,10 @@
 #include <set>
 
 #include "base/exact_json.hpp"
+#include "cli/confirm.hpp"
 #include "cli/context.hpp"
+#include "cli/terminal.hpp"
+#include "cli/typed_value.hpp"
 #include "cli/wait.hpp"
 
 namespace sluice::cli {
@@ -29,10 +32,10 @@ json connector_rows(const json& answer) {
   json rows = json::array();
   std::vector<std::string> with_file;
   const json none = json::array();
-  const json& files = answer.contains("files") ? answer["files"] : none;
+  const json& files = answer.contains("files") ? answer.at("files") : none;
   const auto version_of = [&](const json& sha256) -> const json* {
-    for (const json& one : answer["connectors"]) {
-      if (one["sha256"] == sha256) return &one;
+    for (const json& one : answer.at("connectors")) {
+      if (one.at("sha256") == sha256) return &one;
     }
     return nullptr;
   };
@@ -40,45 +43,46 @@ json connector_rows(const json& answer) {
     std::string text;
     if (one.value("newest", false)) text = "newest";
     if (!one.value("approved", true)) text += text.empty() ? "not approved" : ", not approved";
-    if (one["installed"].get<bool>()) {
+    if (one.at("installed").get<bool>()) {
       text += text.empty() ? "installed" : ", installed";
       if (one.value("state", "") == "disabled") text += " (disabled)";
     }
     row["workspace"] = text;
     if (one.contains("problem")) {
-      row["code"] = one["problem"]["code"];
-      row["remark"] = one["problem"]["message"].get<std::string>() + ". " +
-                      one["problem"]["hint"].get<std::string>();
+      row["code"] = one.at("problem").at("code");
+      row["remark"] = one.at("problem").at("message").get<std::string>() + ". " +
+                      one.at("problem").at("hint").get<std::string>();
     }
   };
   for (const json& file : files) {
     json row;
-    row["id"] = file["id"];
-    row["version"] = file["version"];
-    row["state"] = file["state"];
-    row["file"] = file_name(file["file"]);
-    if (file["sha256"].is_string()) row["sha256"] = file["sha256"].get<std::string>().substr(0, 12);
-    if (const json* one = version_of(file["sha256"])) remark(*one, row);
-    if (file["reason"].is_object()) {
-      row["code"] = file["reason"]["code"];
-      row["remark"] = file["reason"]["message"].get<std::string>() + ". " +
-                      file["reason"]["hint"].get<std::string>();
-    } else if (file["conflict"].is_string()) {
+    row["id"] = file.at("id");
+    row["version"] = file.at("version");
+    row["state"] = file.at("state");
+    row["file"] = file_name(file.at("file"));
+    if (file.at("sha256").is_string())
+      row["sha256"] = file.at("sha256").get<std::string>().substr(0, 12);
+    if (const json* one = version_of(file.at("sha256"))) remark(*one, row);
+    if (file.at("reason").is_object()) {
+      row["code"] = file.at("reason").at("code");
+      row["remark"] = file.at("reason").at("message").get<std::string>() + ". " +
+                      file.at("reason").at("hint").get<std::string>();
+    } else if (file.at("conflict").is_string()) {
       row["code"] = "conflict";
-      row["remark"] = file["conflict"];
+      row["remark"] = file.at("conflict");
     }
-    if (file["sha256"].is_string()) with_file.push_back(file["sha256"].get<std::string>());
+    if (file.at("sha256").is_string()) with_file.push_back(file.at("sha256").get<std::string>());
     rows.push_back(std::move(row));
   }
-  for (const json& one : answer["connectors"]) {
-    if (std::find(with_file.begin(), with_file.end(), one["sha256"].get<std::string>()) !=
+  for (const json& one : answer.at("connectors")) {
+    if (std::find(with_file.begin(), with_file.end(), one.at("sha256").get<std::string>()) !=
         with_file.end())
       continue;
     json row;
-    row["id"] = one["id"];
-    row["version"] = one["version"];
+    row["id"] = one.at("id");
+    row["version"] = one.at("version");
     row["state"] = one.value("offered", true) ? "admitted" : "kept";
-    row["sha256"] = one["sha256"].get<std::string>().substr(0, 12);
+    row["sha256"] = one.at("sha256").get<std::string>().substr(0, 12);
     remark(one, row);
     rows.push_back(std::move(row));
   }
@@ -100,9 +104,9 @@ void print_connectors(const json& answer) {
     std::cout << cell(name) << ": " << cell(row["remark"]) << '\n';
   }
   if (!answer.contains("errors")) return;
-  for (const json& error : answer["errors"]) {  // directories that were not looked into
-    std::cout << cell(error["message"]) << '\n';
-    if (!cell(error["hint"]).empty()) std::cout << "  " << cell(error["hint"]) << '\n';
+  for (const json& error : answer.at("errors")) {  // directories that were not looked into
+    std::cout << cell(error.at("message")) << '\n';
+    if (!cell(error.at("hint")).empty()) std::cout << "  " << cell(error.at("hint")) << '\n';
   }
 }
 
@@ -112,13 +116,13 @@ std::string what_it_lacks(const json& notes) {
   std::set<std::string> named;
   for (const json& note : notes) {
     const bool of_a_stream = note.is_object() && note.contains("stream");
-    const std::string permission = of_a_stream ? cell(note["permission"]) : "";
+    const std::string permission = of_a_stream ? cell(note.at("permission")) : "";
     if (permission.empty()) {
       text += "\n  note: " +
-              cell(note.is_object() && note.contains("message") ? note["message"] : note);
+              cell(note.is_object() && note.contains("message") ? note.at("message") : note);
       continue;
     }
-    streams += (streams.empty() ? "" : ", ") + cell(note["stream"]);
+    streams += (streams.empty() ? "" : ", ") + cell(note.at("stream"));
     if (named.insert(permission).second) permissions += "\n    " + permission;
   }
   if (streams.empty()) return text;
@@ -144,14 +148,14 @@ void install_connector(const Context& context, const InstallOptions& options) {
   if (options.accept_loss) body["accept_loss"] = true;
   const json answer =
       context.client().send("POST", "/connectors/" + Client::escape(options.id) + "/install", body);
-  std::string text = fmt::format("installed {} {}", options.id, cell(answer["version"]));
-  if (answer["replaced"].is_string())
-    text += fmt::format(", instead of {}", cell(answer["replaced"]));
-  if (answer["state"] == "disabled") text += " (it is disabled in this workspace)";
-  for (const json& stream : answer["new_streams"]) text += "\n  new stream: " + cell(stream);
-  for (const json& stream : answer["gone_streams"])
+  std::string text = fmt::format("installed {} {}", options.id, cell(answer.at("version")));
+  if (answer.at("replaced").is_string())
+    text += fmt::format(", instead of {}", cell(answer.at("replaced")));
+  if (answer.at("state") == "disabled") text += " (it is disabled in this workspace)";
+  for (const json& stream : answer.at("new_streams")) text += "\n  new stream: " + cell(stream);
+  for (const json& stream : answer.at("gone_streams"))
     text += "\n  not in this version, turned off: " + cell(stream);
-  for (const json& note : answer["notes"]) text += "\n  note: " + cell(note);
+  for (const json& note : answer.at("notes")) text += "\n  note: " + cell(note);
   context.say(answer, text);
 }
 
@@ -160,22 +164,93 @@ void approve_connector(const Context& context, const InstallOptions& options) {
   const json answer = context.client().global(
       "POST", "/v1/connectors/" + Client::escape(options.id) + "/approve", body);
   context.say(answer, fmt::format("approved {} {} ({}): workspaces may install it", options.id,
-                                  cell(answer["version"]), cell(answer["sha256"])));
+                                  cell(answer.at("version")), cell(answer.at("sha256"))));
 }
 
 void revoke_connector(const Context& context, const InstallOptions& options) {
   const json body = wanted_version(options);
-  const json answer = context.client().global(
-      "POST", "/v1/connectors/" + Client::escape(options.id) + "/revoke", body);
+  Client client = context.client();
+  Consequence revoking;
+  revoking.name = options.id;
+  revoking.facts["connector"] = options.id;
+  revoking.words = fmt::format(
+      "{} {} runs nowhere any more, in no workspace; what it stored stays. An operator may approve "
+      "it again",
+      options.id, options.version.empty() ? "in all its versions" : options.version);
+  if (!is_meant(context, revoking)) return;
+  const json answer =
+      client.global("POST", "/v1/connectors/" + Client::escape(options.id) + "/revoke", body);
   std::string text;
-  for (const json& one : answer["revoked"]) {
+  for (const json& one : answer.at("revoked")) {
     if (!text.empty()) text += '\n';
     text += fmt::format(
         "revoked {} {} ({}): nobody installs it, and where it is installed it runs "
         "no more; what it stored stays",
-        options.id, cell(one["version"]), cell(one["sha256"]));
+        options.id, cell(one.at("version")), cell(one.at("sha256")));
   }
   context.say(answer, text);
+}
+
+/// Its rows by type, when somebody wants to know; asked for first, so that a name that is not there
+/// is refused before a question.
+json rows_of(const Context& context, Client& client, const std::string& name) {
+  if (!is_asked(context)) return json::object();
+  return client.get("/connections/" + Client::escape(name) + "/rows");
+}
+
+std::string how_many(const json& rows) {
+  return fmt::format("{}{} rows", cell(rows.value("rows", json(0))),
+                     rows.value("or_more", false) ? " or more" : "");
+}
+
+Consequence of_disabling(const Context& context, Client& client, const std::string& name) {
+  Consequence off;
+  off.name = name;
+  off.facts = rows_of(context, client, name);
+  off.words = fmt::format(
+      "{} is turned off, and {} of it are hidden, with their links:\n{}They come back, under the "
+      "same ids, when it is turned on again and has been read: sluice connection enable {}",
+      name, how_many(off.facts), counted(off.facts), name);
+  return off;
+}
+
+Consequence of_deleting(const Context& context, Client& client, const std::string& name) {
+  Consequence gone;
+  gone.name = name;
+  gone.for_good = true;
+  if (is_asked(context)) {
+    // Those of a connection that is off are hidden already, so there is nothing to count.
+    const json connection = client.get("/connections/" + Client::escape(name));
+    gone.facts["connection"] = name;
+    gone.facts["account"] = connection.at("account");
+    gone.words = fmt::format(
+        "{} (account {} {}) is deleted for good: its rows with their ids and links, what is in the "
+        "quarantine, its runs and its secrets. Connected again, the account gets new ids",
+        name, cell(connection.at("account").at("id")), cell(connection.at("account").at("name")));
+  }
+  return gone;
+}
+
+Consequence of_disabling_connector(const Context& context, Client& client, const std::string& id) {
+  Consequence off;
+  off.name = id;
+  if (!is_asked(context)) return off;
+  off.facts["connector"] = id;
+  off.facts["connections"] = json::array();
+  std::string text;
+  const json connections = client.get("/connections").value("connections", json::array());
+  for (const json& one : connections) {
+    if (one.at("connector") != id) continue;
+    json rows = rows_of(context, client, one.at("name").get<std::string>());
+    text += fmt::format("\n  {}: {}", cell(one.at("name")), how_many(rows));
+    off.facts["connections"].push_back(std::move(rows));
+  }
+  off.words = fmt::format(
+      "{} is turned off with {} connections, and their rows are hidden:{}\nThey come back under "
+      "the "
+      "same ids: sluice connector enable {}",
+      id, off.facts["connections"].size(), text, id);
+  return off;
 }
 
 std::string joined(const json& names) {
@@ -234,14 +309,18 @@ void add_connector(CLI::App& app, Context& context) {
   revoke->add_option("id", options->id)->required();
   revoke->add_option("--version", options->version, "all that are approved when there is none");
   revoke->add_option("--sha256", options->sha256, "its content, the first 8 digits or more");
+  add_confirmation(*revoke, context);
   revoke->callback([&context, options] { revoke_connector(context, *options); });
   auto* disable = group->add_subcommand(
       "disable", "Turn a connector and its connections off; their rows are soft-deleted");
   disable->add_option("id", *id)->required();
+  add_confirmation(*disable, context);
   disable->callback([&context, id] {
-    const json answer = context.client().send(
-        "POST", "/connectors/" + Client::escape(*id) + "/disable", json::object());
-    context.say(answer, "disabled " + *id + "; turning off: " + joined(answer["disconnecting"]));
+    Client client = context.client();
+    if (!is_meant(context, of_disabling_connector(context, client, *id))) return;
+    const json answer =
+        client.send("POST", "/connectors/" + Client::escape(*id) + "/disable", json::object());
+    context.say(answer, "disabled " + *id + "; turning off: " + joined(answer.at("disconnecting")));
   });
   auto* enable = group->add_subcommand(
       "enable", "Turn it on again, with the connections that went off with it");
@@ -249,7 +328,7 @@ void add_connector(CLI::App& app, Context& context) {
   enable->callback([&context, id] {
     const json answer = context.client().send(
         "POST", "/connectors/" + Client::escape(*id) + "/enable", json::object());
-    context.say(answer, "enabled " + *id + "; reads again: " + joined(answer["connecting"]));
+    context.say(answer, "enabled " + *id + "; reads again: " + joined(answer.at("connecting")));
   });
 }
 
@@ -275,10 +354,48 @@ json secrets_of(const SecretOptions& options) {
   json secrets = json::object();
   for (const std::string& text : options.given) {
     const auto [name, value] = split(text, "--secret");
+    if (!value.starts_with('@')) {
+      warn("the value of '" + name +
+           "' stands on the command line, for other users of this machine and the shell's history; "
+           "use --secret-stdin " +
+           name + ", or " + name + "=@VARIABLE");
+    }
     secrets[name] = secret_value(value);
   }
-  if (!options.from_stdin.empty()) secrets[options.from_stdin] = secret_line();
+  if (!options.from_stdin.empty()) secrets[options.from_stdin] = secret_line(options.from_stdin);
   return secrets;
+}
+
+/// A connector as this workspace has it, or would have it; null when the host does not say.
+json manifest_of(Client& client, const std::string& connector) {
+  try {
+    const json answer = client.get("/connectors/" + Client::escape(connector));
+    return answer.value("manifest", json());
+  } catch (const Failure& failure) {
+    if (failure.error().kind != ErrorKind::not_found) throw;
+    return nullptr;  // what is sent after this says so, too
+  }
+}
+
+/// Of a setting; null where the manifest has none of that name.
+json schema_of(const json& manifest, const std::string& member) {
+  const auto schema = manifest.find("config_schema");
+  if (schema == manifest.end() || !schema->is_object()) return nullptr;
+  const auto properties = schema->find("properties");
+  if (properties == schema->end() || !properties->is_object()) return nullptr;
+  const auto one = properties->find(member);
+  return one == properties->end() ? json() : *one;
+}
+
+/// Asks whoever is there for each secret that the connector needs and nobody gave.
+void ask_for_secrets(json& secrets, const json& manifest) {
+  if (!can_ask() || !manifest.is_object() || !manifest.contains("auth")) return;
+  for (const json& slot : manifest.at("auth")) {
+    const std::string name = cell(slot.value("secret", json()));
+    if (name.empty() || secrets.contains(name)) continue;
+    const std::string label = cell(slot.value("label", json()));
+    secrets[name] = secret_line(name + (label.empty() ? "" : " (" + label + ")"));
+  }
 }
 
 struct CreateOptions {
@@ -293,12 +410,17 @@ void create_connection(const Context& context, const CreateOptions& options) {
   json body;
   body["name"] = options.name;
   body["connector"] = options.connector;
-  if (json secrets = secrets_of(*options.secrets); !secrets.empty())
-    body["secrets"] = std::move(secrets);
+  Client client = context.client();
+  json secrets = secrets_of(*options.secrets);
+  json manifest;
+  if (!options.config.empty() || (secrets.empty() && can_ask()))
+    manifest = manifest_of(client, options.connector);
   for (const std::string& text : options.config) {
     const auto [name, value] = split(text, "--config");
-    body["config"][name] = value_of(value);
+    body["config"][name] = typed_value(name, value, schema_of(manifest, name));
   }
+  if (secrets.empty()) ask_for_secrets(secrets, manifest);
+  if (!secrets.empty()) body["secrets"] = std::move(secrets);
   for (const std::string& text : options.base_urls) {
     const auto [name, value] = split(text, "--base-url");
     body["egress"]["base_urls"][name] = value;
@@ -309,10 +431,11 @@ void create_connection(const Context& context, const CreateOptions& options) {
     const auto [name, value] = split(text, "--interval");
     body["intervals"][name] = value_of(value);
   }
-  const json answer = context.client().send("POST", "/connections", body);
-  std::string text = fmt::format("connected {} to account {} {}", options.name,
-                                 cell(answer["account"]["id"]), cell(answer["account"]["name"]));
-  context.say(answer, text + what_it_lacks(answer["notes"]));
+  const json answer = client.send("POST", "/connections", body);
+  std::string text =
+      fmt::format("connected {} to account {} {}", options.name,
+                  cell(answer.at("account").at("id")), cell(answer.at("account").at("name")));
+  context.say(answer, text + what_it_lacks(answer.at("notes")));
 }
 
 }  // namespace
@@ -339,7 +462,7 @@ void add_connection(CLI::App& app, Context& context) {
 
   group->add_subcommand("list", "All connections")->callback([&context] {
     const json answer = context.client().get("/connections");
-    context.show(answer, answer["connections"],
+    context.show(answer, answer.at("connections"),
                  {{"NAME", "/name"},
                   {"CONNECTOR", "/connector"},
                   {"STATE", "/state"},
@@ -352,7 +475,7 @@ void add_connection(CLI::App& app, Context& context) {
   check->callback([&context, name] {
     const json answer = context.client().send(
         "POST", "/connections/" + Client::escape(*name) + "/check", json::object());
-    context.say(answer, "the key works: account " + cell(answer["account"]["id"]));
+    context.say(answer, "the key works: account " + cell(answer.at("account").at("id")));
   });
   auto* set_secret = group->add_subcommand(
       "set-secret", "A new value of a secret; checked with the vendor before it counts");
@@ -380,7 +503,7 @@ void add_connection(CLI::App& app, Context& context) {
                               "/connections/" + Client::escape(*name) + "/secrets/" +
                                   Client::escape(secrets.begin().key()),
                               body);
-    context.say(answer, "stored and checked: account " + cell(answer["account"]["id"]));
+    context.say(answer, "stored and checked: account " + cell(answer.at("account").at("id")));
   });
   auto stream = std::make_shared<std::string>();
   auto seconds = std::make_shared<std::int64_t>(0);
@@ -421,19 +544,26 @@ void add_connection(CLI::App& app, Context& context) {
   auto again = add_secret_options(config);  // those that the change leads elsewhere
   config->callback([&context, path, changes, again] {
     json body;
+    Client client = context.client();
     if (json secrets = secrets_of(*again); !secrets.empty()) body["secrets"] = std::move(secrets);
+    const json connection = client.get(path());
+    const json manifest = manifest_of(client, cell(connection.value("connector", json())));
     for (const std::string& text : *changes) {
       const auto [member, value] = split(text, "settings");
-      body["config"][member] = value.empty() ? json(nullptr) : value_of(value);
+      body["config"][member] =
+          value.empty() ? json(nullptr) : typed_value(member, value, schema_of(manifest, member));
     }
-    const json answer = context.client().send("PATCH", path(), body);
-    context.say(answer, "changed and checked: account " + cell(answer["account"]["id"]));
+    const json answer = client.send("PATCH", path(), body);
+    context.say(answer, "changed and checked: account " + cell(answer.at("account").at("id")));
   });
 
   auto* disable = group->add_subcommand("disable", "Turn it off; its rows are soft-deleted");
   disable->add_option("name", *name)->required();
+  add_confirmation(*disable, context);
   disable->callback([&context, path, name] {
-    context.say(context.client().send("POST", path() + "/disable", json::object()),
+    Client client = context.client();
+    if (!is_meant(context, of_disabling(context, client, *name))) return;
+    context.say(client.send("POST", path() + "/disable", json::object()),
                 *name + " is being turned off");
   });
   auto* enable = group->add_subcommand("enable", "Turn it on again; it reads everything again");
@@ -445,8 +575,10 @@ void add_connection(CLI::App& app, Context& context) {
   auto* remove = group->add_subcommand(
       "delete", "Remove a connection that is off, with its entities, runs and secrets");
   remove->add_option("name", *name)->required();
+  add_confirmation(*remove, context);
   remove->callback([&context, path, name] {
     Client client = context.client();
+    if (!is_meant(context, of_deleting(context, client, *name))) return;
     const json answer = client.send("DELETE", path(), json::object());
     const bool gone = wait_until(kDeletionShownMax, [&] {
       try {
@@ -459,7 +591,7 @@ void add_connection(CLI::App& app, Context& context) {
     });
     context.say(answer, gone ? *name + " is deleted"
                              : fmt::format("{} is being deleted, as work {} (sluice status)", *name,
-                                           cell(answer["work"])));
+                                           cell(answer.at("work"))));
   });
 }
 

@@ -1,5 +1,7 @@
 #include "cli/context.hpp"
 
+#include <unistd.h>
+
 #include <CLI/CLI.hpp>
 
 #include <cctype>
@@ -10,7 +12,10 @@
 #include <iostream>
 
 #include "base/exact_json.hpp"
+#include "cli/config_file.hpp"
+#include "cli/help.hpp"
 #include "cli/in_clear.hpp"
+#include "cli/terminal.hpp"
 
 namespace sluice::cli {
 
@@ -19,19 +24,88 @@ std::string environment(const char* name, std::string fallback) {
   return value == nullptr ? fallback : std::string(value);
 }
 
-std::string saved_token() {
-  const std::string from_environment = environment("SLUICE_TOKEN", "");
-  if (!from_environment.empty()) return from_environment;
+namespace {
+
+/// Where the token lay before there were contexts; it is still looked for there.
+std::string token_of_before() {
   const std::filesystem::path home = environment("HOME", "");
-  std::ifstream file(home / ".config/sluice/token");
-  std::string token;
-  std::getline(file, token);
-  while (!token.empty() && std::isspace(static_cast<unsigned char>(token.back())) != 0)
-    token.pop_back();
-  return token;
+  const std::filesystem::path file = home / ".config/sluice/token";
+  std::error_code unknown;
+  return std::filesystem::exists(file, unknown) ? token_in(file) : std::string();
 }
 
-std::string secret_line() {
+std::string without_slash(std::string url) {
+  while (url.ends_with('/')) url.pop_back();
+  return url;
+}
+
+void take(std::string& value, const std::string& other) {
+  if (value.empty()) value = other;
+}
+
+}  // namespace
+
+void warn(const std::string& text) {
+  std::cout.flush();
+  const std::string line = "sluice: warning: " + text;
+  std::cerr << (::isatty(STDERR_FILENO) != 0 ? wrapped(line, 0, 8) : line) << '\n';
+}
+
+std::string short_path(const std::string& path) {
+  const std::string home = environment("HOME", "");
+  return !home.empty() && path.starts_with(home + "/") ? "~" + path.substr(home.size()) : path;
+}
+
+void Context::settle() {
+  if (!token.empty())
+    warn("--token is seen by other users of this machine; sluice login keeps it unseen");
+  take(url, environment("SLUICE_URL", ""));
+  take(token, environment("SLUICE_TOKEN", ""));
+  take(workspace, environment("SLUICE_WORKSPACE", ""));
+  take(ca_file, environment("SLUICE_CA_FILE", ""));
+  insecure = insecure || !environment("SLUICE_INSECURE", "").empty();
+  given.workspace = workspace;
+  given.ca_file = ca_file;
+  given.insecure = insecure;
+  take(name, environment("SLUICE_CONTEXT", ""));
+  is_named = !name.empty();
+  try {
+    if (is_named || url.empty() || token.empty()) {
+      const ConfigFile config = read_config_file();
+      if (!is_named) name = config.current;
+      if (!name.empty()) {
+        const SavedContext& saved = config.at(name);
+        if (url.empty() || without_slash(url) == without_slash(saved.url)) {
+          take(url, saved.url);
+          take(workspace, saved.workspace);
+          take(ca_file, saved.ca_file);
+          insecure = insecure || saved.insecure;
+          if (token.empty())
+            token = saved.token_file.empty() ? saved.token : token_in(saved.token_file);
+        } else if (token.empty()) {
+          unsettled = Error(ErrorKind::denied, "cli.token_of_another",
+                            "the token of context '" + name + "' is for " + saved.url +
+                                ", and is not sent to " + url,
+                            "sluice login " + url + ", or SLUICE_TOKEN");
+        } else {
+          name.clear();
+        }
+      }
+    }
+    if (token.empty() && !unsettled) token = token_of_before();
+  } catch (const Failure& failure) {
+    unsettled = failure.error();
+  }
+  take(url, "http://127.0.0.1:8420");
+}
+
+std::string secret_line(const std::string& what) {
+  if (can_ask()) {
+    std::string typed = ask_secret(what);
+    if (!typed.empty()) return typed;
+    throw Failure(Error(ErrorKind::bad_input, "cli.no_secret", "nothing was typed",
+                        "Again; or echo \"$KEY\" | sluice …"));
+  }
   std::string value;
   std::getline(std::cin, value);
   while (!value.empty() && std::isspace(static_cast<unsigned char>(value.back())) != 0)
@@ -74,21 +148,31 @@ void flush_output() {
   pthread_sigmask(SIG_UNBLOCK, &pipe_signal, nullptr);
 }
 
-Client Context::client() const {
+Client Context::client(std::chrono::milliseconds most) const {
+  if (unsettled) throw Failure(*unsettled);
   if (token.empty()) {
     throw Failure(Error(ErrorKind::denied, "token.missing", "no token",
-                        "Use --token, SLUICE_TOKEN or ~/.config/sluice/token; whoever has lost the "
+                        "sluice login keeps one; SLUICE_TOKEN is one for now. Whoever has lost the "
                         "only operator token makes a new one where sluiced runs: sluiced "
                         "--reset-operator-token"));
   }
-  if (!insecure && goes_in_clear(url)) {
-    throw Failure(Error(ErrorKind::denied, "cli.token_in_clear",
-                        "the token would go to " + url +
-                            " without TLS, for everybody on the way to read, so nothing was sent",
-                        "Use https://… (listen.tls_certificate at the host), or a tunnel to "
-                        "127.0.0.1; or say --insecure or SLUICE_INSECURE=1"));
-  }
-  return Client({url, token, workspace, ca_file});
+  require_safe_url();
+  ClientOptions options;
+  options.url = url;
+  options.token = token;
+  options.workspace = workspace;
+  options.ca_file = ca_file;
+  options.most = most;
+  return Client(std::move(options));
+}
+
+void Context::require_safe_url() const {
+  if (insecure || !goes_in_clear(url)) return;
+  throw Failure(Error(ErrorKind::denied, "cli.token_in_clear",
+                      "the token would go to " + url +
+                          " without TLS, for everybody on the way to read, so nothing was sent",
+                      "Use https://… (listen.tls_certificate at the host), or a tunnel to "
+                      "127.0.0.1; or say --insecure or SLUICE_INSECURE=1"));
 }
 
 void Context::show(const json& answer, const json& rows, const std::vector<Column>& columns) const {

@@ -1,7 +1,9 @@
 // What every command works with: the host it asks, and how it answers. And the table of commands.
 #pragma once
 
+#include <chrono>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -18,20 +20,38 @@ namespace sluice::cli {
 
 /// A variable of the environment, or `fallback`.
 [[nodiscard]] std::string environment(const char* name, std::string fallback);
-/// --token, SLUICE_TOKEN, or the file that `sluiced` users keep it in.
-[[nodiscard]] std::string saved_token();
 
-/// Built by main; every command's callback has a reference to it.
+/// Built by main; every command's callback has a reference to it. What an option says is there from
+/// the beginning; settle() adds what it leaves open: the environment's, then that of a saved
+/// context (config_file.hpp), then what is usual.
 struct Context {
-  std::string url = environment("SLUICE_URL", "http://127.0.0.1:8420");
-  std::string token = saved_token();
-  std::string workspace = environment("SLUICE_WORKSPACE", "main");
-  std::string ca_file = environment("SLUICE_CA_FILE", "");
+  std::string url;
+  std::string token;
+  std::string workspace;  ///< empty after settle(): the one that the token knows
+  std::string ca_file;
+  std::string name;       ///< of the saved context in use; empty: none is
+  bool is_named = false;  ///< by --context or SLUICE_CONTEXT
   bool as_json = false;
-  bool insecure = !environment("SLUICE_INSECURE", "").empty();  ///< the token may go in clear
-  int exit = 0;  ///< what the program ends with when nothing failed; a command may set it
+  bool insecure = false;  ///< the token may go in clear
+  bool yes = false;       ///< nothing is asked before it is done
+  bool dry_run = false;   ///< what would be done is said, and not done
+  int exit = 0;           ///< what the program ends with when nothing failed; a command may set it
+  /// Without what a saved context added: for who makes another.
+  struct Given {
+    std::string workspace, ca_file;
+    bool insecure = false;
+  };
+  Given given;
+  /// Why settle() could not; for those who need a host.
+  std::optional<Error> unsettled;
 
-  [[nodiscard]] Client client() const;
+  /// Once, after the options are read. A saved token goes to its own host alone: it is left out
+  /// where another URL is named.
+  void settle();
+  /// `most`: a whole request; zero: no bound but that of connecting.
+  [[nodiscard]] Client client(std::chrono::milliseconds most = {}) const;
+  /// Failure(denied, "cli.token_in_clear") where a token would be seen on its way.
+  void require_safe_url() const;
   /// The whole answer as JSON, or the rows as a table.
   void show(const json& answer, const json& rows, const std::vector<Column>& columns) const;
   /// How to see what did not fit: "more: --cursor …".
@@ -39,8 +59,13 @@ struct Context {
   void say(const json& answer, const std::string& text) const;
 };
 
-/// A secret from standard input: its first line.
-[[nodiscard]] std::string secret_line();
+/// A secret from standard input: its first line. On a terminal `what` is asked for, and what is
+/// typed is not shown.
+[[nodiscard]] std::string secret_line(const std::string& what);
+/// To standard error: it does what was said, and somebody should know something about it.
+void warn(const std::string& text);
+/// "$HOME/.config/x" as "~/.config/x".
+[[nodiscard]] std::string short_path(const std::string& path);
 /// VALUE, or @NAME for what the environment has under NAME, so that it is on no command line.
 [[nodiscard]] std::string secret_value(const std::string& text);
 /// "name=value" of that option, in two; CLI::ValidationError for anything else.
@@ -66,5 +91,7 @@ void add_link(CLI::App& app, Context& context);
 void add_changes(CLI::App& app, Context& context);
 void add_views(CLI::App& app, Context& context);
 void add_workspace(CLI::App& app, Context& context);
+void add_login(CLI::App& app, Context& context);  ///< login, whoami and context: login.cpp
+void add_audit(CLI::App& app, Context& context);
 
 }  // namespace sluice::cli

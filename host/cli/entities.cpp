@@ -5,9 +5,10 @@
 #include <fstream>
 #include <iostream>
 
-#include "cli/context.hpp"
-
 #include "base/exact_json.hpp"
+#include "cli/confirm.hpp"
+#include "cli/context.hpp"
+#include "cli/typed_value.hpp"
 
 namespace sluice::cli {
 namespace {
@@ -132,6 +133,58 @@ void import_file(const Context& context, const std::string& type, const std::str
   }
 }
 
+/// "plan=pro" for each, as the type's attributes want them; "plan=" is null.
+json attributes_of(Client& client, const std::string& type, const std::vector<std::string>& given) {
+  const json described = client.get("/types/" + Client::escape(type));
+  json body = json::object();
+  for (const std::string& text : given) {
+    const auto [name, value] = split(text, "attributes");
+    json schema;
+    for (const json& attribute : described["attributes"]) {
+      if (attribute["name"] != name) continue;
+      const std::string kind = attribute["type"];
+      schema["type"] = kind == "integer" || kind == "number" || kind == "boolean" ? kind
+                       : kind == "decimal"                                        ? "number"
+                                                                                  : "string";
+      if (kind == "json" || kind == "list") schema = json();  // JSON where it is JSON
+    }
+    body[name] = value.empty() ? json(nullptr) : typed_value(name, value, schema);
+  }
+  return body;
+}
+
+std::string entity_path(const std::string& type, const std::string& id) {
+  return "/entities/" + Client::escape(type) + (id.empty() ? "" : "/" + Client::escape(id));
+}
+
+void write_entity(const Context& context, const std::string& method, const std::string& type,
+                  const std::string& id, const std::vector<std::string>& given) {
+  Client client = context.client();
+  const json answer =
+      client.send(method, entity_path(type, id), attributes_of(client, type, given));
+  context.say(answer, fmt::format("{} {} {}", cell(answer["action"]), type, cell(answer["id"])));
+}
+
+void delete_entity(const Context& context, const std::string& type, const std::string& id) {
+  Client client = context.client();
+  Consequence gone;
+  gone.name = id;
+  if (is_asked(context)) {
+    gone.facts = client.get(entity_path(type, id));
+    gone.words = fmt::format("{} {} is deleted: {}", type, id,
+                             cell(gone.facts.value("attributes", json::object())));
+  }
+  if (!is_meant(context, gone)) return;
+  const json answer = client.send("DELETE", entity_path(type, id), json::object());
+  context.say(answer, fmt::format("deleted {} {}", type, id));
+}
+
+/// What could not be done yet about the SQL views, below what was.
+std::string with_notes(std::string text, const json& answer) {
+  for (const json& note : answer.value("notes", json::array())) text += "\n  note: " + cell(note);
+  return text;
+}
+
 }  // namespace
 
 void add_entity(CLI::App& app, Context& context) {
@@ -161,6 +214,7 @@ void add_entity(CLI::App& app, Context& context) {
                   {"TYPE", "/type"},
                   {"PROTECTED", "/protected"},
                   {"REQUIRED", "/required"},
+                  {"UNIQUE", "/unique"},
                   {"LINK KEY", "/link_key"}});
   });
   auto* create = group->add_subcommand("create-type", "Make an own type");
@@ -175,8 +229,42 @@ void add_entity(CLI::App& app, Context& context) {
     for (const std::string& text : options->attributes)
       body["attributes"].push_back(attribute_of(text));
     const json answer = context.client().send("POST", "/types", body);
-    context.say(answer, "made type " + options->type);
+    context.say(answer, with_notes("made type " + options->type, answer));
   });
+  auto* extend = group->add_subcommand("add-attribute", "Add an attribute to an own type");
+  extend->add_option("type", options->type)->required();
+  extend
+      ->add_option("attribute", options->id,
+                   "name:type[:unique][:required][:key=email][:format=email]")
+      ->required();
+  extend->callback([&context, options] {
+    const json answer =
+        context.client().send("POST", "/types/" + Client::escape(options->type) + "/attributes",
+                              attribute_of(options->id));
+    context.say(answer, with_notes("added " + options->id.substr(0, options->id.find(':')) +
+                                       " to " + options->type,
+                                   answer));
+  });
+  auto* make = group->add_subcommand(
+      "create", "Write an entity of an own type: a new one, or the one with that unique value");
+  make->add_option("type", options->type)->required();
+  make->add_option("attributes", options->attributes, "name=value")->required();
+  make->callback([&context, options] {
+    write_entity(context, "POST", options->type, "", options->attributes);
+  });
+  auto* change = group->add_subcommand("update", "Change attributes of an own entity");
+  change->add_option("type", options->type)->required();
+  change->add_option("id", options->id)->required();
+  change->add_option("attributes", options->attributes, "name=value, or name= to clear it")
+      ->required();
+  change->callback([&context, options] {
+    write_entity(context, "PATCH", options->type, options->id, options->attributes);
+  });
+  auto* remove = group->add_subcommand("delete", "Delete an own entity");
+  remove->add_option("type", options->type)->required();
+  remove->add_option("id", options->id)->required();
+  add_confirmation(*remove, context);
+  remove->callback([&context, options] { delete_entity(context, options->type, options->id); });
   auto* importing = group->add_subcommand(
       "import", "Import CSV or NDJSON into an own type; '-' is standard input");
   importing->add_option("type", options->type)->required();

@@ -37,7 +37,7 @@ void list(const Context& context, const Options& options) {
   if (!options.type.empty()) query.emplace_back("type", options.type);
   if (!options.code.empty()) query.emplace_back("code", options.code);
   const json answer = context.client().get("/quarantine", query);
-  context.show(answer, answer["quarantine"],
+  context.show(answer, answer.at("quarantine"),
                {{"ID", "/id", true},
                 {"CONNECTION", "/connection"},
                 {"TYPE", "/type"},
@@ -57,12 +57,12 @@ void show(const Context& context, const std::string& id) {
   }
   for (const char* member : {"id", "connection", "stream", "type", "external_id", "code", "reason",
                              "times", "first_seen_at", "last_seen_at", "run"}) {
-    std::cout << fmt::format("{:<14} {}\n", member, cell(answer[member]));
+    std::cout << fmt::format("{:<14} {}\n", member, cell(answer.at(member)));
   }
-  if (answer["record_withheld"].get<bool>()) {
+  if (answer.at("record_withheld").get<bool>()) {
     std::cout << "record         (only the token of an admin or operator shows it)\n";
-  } else if (!answer["record"].is_null()) {
-    std::cout << "record\n" << write_json_lines(answer["record"]) << '\n';
+  } else if (!answer.at("record").is_null()) {
+    std::cout << "record\n" << write_json_lines(answer.at("record")) << '\n';
   }
 }
 
@@ -94,7 +94,7 @@ void add_quarantine(CLI::App& app, Context& context) {
   replay->callback([&context, options] {
     const auto [path, body] = target(*options, "replay");
     const json answer = context.client().send("POST", path, body);
-    context.say(answer, fmt::format("{} will be read again", cell(answer["asked"])));
+    context.say(answer, fmt::format("{} will be read again", cell(answer.at("asked"))));
   });
 
   auto* dismiss = group->add_subcommand("dismiss", "Forget; the audit keeps who did it");
@@ -103,7 +103,7 @@ void add_quarantine(CLI::App& app, Context& context) {
   dismiss->callback([&context, options] {
     const auto [path, body] = target(*options, "dismiss");
     const json answer = context.client().send("POST", path, body);
-    context.say(answer, fmt::format("{} dismissed", cell(answer["dismissed"])));
+    context.say(answer, fmt::format("{} dismissed", cell(answer.at("dismissed"))));
   });
 }
 

@@ -4,6 +4,7 @@
 
 #include <iostream>
 
+#include "cli/confirm.hpp"
 #include "cli/context.hpp"
 
 #include "base/exact_json.hpp"
@@ -95,6 +96,34 @@ void list_errors(Context& context) {
   if (answer["truncated"].get<bool>()) std::cout << "and more: only the first ones are shown\n";
 }
 
+/// What a complete read did not show goes here, too; by type, as the read counted it.
+Consequence of_confirming(const Context& context, Client& client, const std::string& connection,
+                          const std::string& stream) {
+  Consequence gone;
+  gone.name = stream;
+  if (!is_asked(context)) return gone;
+  const json answer = client.get("/connections/" + Client::escape(connection));
+  std::string text;
+  gone.facts["connection"] = connection;
+  gone.facts["stream"] = stream;
+  gone.facts["types"] = json::array();
+  for (const json& one : answer["streams"]) {
+    if (one["name"] != stream || !one.value("reconcile_detail", json()).is_object()) continue;
+    for (const json& type : one["reconcile_detail"].value("types", json::array())) {
+      json row;
+      row["type"] = type.value("type", json(stream));
+      row["rows"] = type.value("missing", json(0));
+      gone.facts["types"].push_back(std::move(row));
+    }
+  }
+  gone.words = fmt::format(
+      "These rows are missing in the vendor's complete list, and are hidden here, too:\n{}They "
+      "come "
+      "back when it lists them again",
+      counted(gone.facts));
+  return gone;
+}
+
 }  // namespace
 
 void add_runs(CLI::App& app, Context& context) {
@@ -128,14 +157,19 @@ void add_errors(CLI::App& app, Context& context) {
     auto* command = reconcile->add_subcommand(name, help);
     command->add_option("connection", options->connection)->required();
     command->add_option("stream", options->stream)->required();
+    if (confirm) add_confirmation(*command, context);
     command->callback([&context, options, confirm, done] {
       json body;
       body["confirm"] = confirm;
+      Client client = context.client();
+      if (confirm &&
+          !is_meant(context, of_confirming(context, client, options->connection, options->stream)))
+        return;
       const json answer =
-          context.client().send("POST",
-                                "/connections/" + Client::escape(options->connection) +
-                                    "/streams/" + Client::escape(options->stream) + "/reconcile",
-                                body);
+          client.send("POST",
+                      "/connections/" + Client::escape(options->connection) + "/streams/" +
+                          Client::escape(options->stream) + "/reconcile",
+                      body);
       context.say(answer, fmt::format(fmt::runtime(done), answer.value("missing", 0)));
     });
   };

@@ -15,12 +15,12 @@ void add_views(CLI::App& app, Context& context) {
                             "cannot be, and why");
   refresh->callback([&context] {
     const json answer = context.client().send("POST", "/views/refresh", json::object());
-    context.say(answer, answer["ok"].get<bool>() ? "the SQL views are those of the catalogue"
-                                                 : "some SQL views are old ones:");
-    if (answer["ok"].get<bool>()) return;
+    context.say(answer, answer.at("ok").get<bool>() ? "the SQL views are those of the catalogue"
+                                                    : "some SQL views are old ones:");
+    if (answer.at("ok").get<bool>()) return;
     context.exit = kExitTrouble;
     if (context.as_json) return;
-    for (const json& note : answer["notes"]) std::cout << cell(note) << '\n';
+    for (const json& note : answer.at("notes")) std::cout << cell(note) << '\n';
   });
 }
 

@@ -1,9 +1,38 @@
 // Tenants and their tokens.
+#include <fmt/format.h>
 #include <CLI/CLI.hpp>
 
+#include "cli/confirm.hpp"
 #include "cli/context.hpp"
 
 namespace sluice::cli {
+namespace {
+
+Consequence of_revoking(const Context& context, Client& client, const std::string& id) {
+  Consequence revoking;
+  revoking.name = id;
+  if (!is_asked(context)) return revoking;
+  revoking.facts["token"] = id;
+  revoking.words = "Token " + id + " is useless from now on, for ever";
+  // The list is in order of ids.
+  const bool is_number = !id.empty() && id.size() < 19 &&
+                         id.find_first_not_of("0123456789") == std::string::npos && id != "0";
+  if (!is_number) return revoking;
+  const json answer =
+      client.get("/tokens", {{"after", std::to_string(std::stoll(id) - 1)}, {"limit", "1"}});
+  for (const json& token : answer.at("tokens")) {
+    if (cell(token.at("id")) != id) continue;
+    revoking.facts = token;
+    const std::string last = cell(token.at("last_used_at"));
+    revoking.words = fmt::format("Token {} '{}', {}'s, {}, is useless from now on, for ever{}", id,
+                                 cell(token.at("name")), cell(token.at("role")),
+                                 last.empty() ? "never used" : "last used " + last,
+                                 token.value("this_one", false) ? ". It is the one in use" : "");
+  }
+  return revoking;
+}
+
+}  // namespace
 
 void add_workspace(CLI::App& app, Context& context) {
   auto name = std::make_shared<std::string>();
@@ -11,7 +40,7 @@ void add_workspace(CLI::App& app, Context& context) {
   auto* group = app.add_subcommand("workspace", "Tenants and their tokens")->require_subcommand(1);
   group->add_subcommand("list", "All workspaces")->callback([&context] {
     const json answer = context.client().global("GET", "/v1/workspaces");
-    context.show(answer, answer["workspaces"], {{"NAME", "/name"}, {"CREATED", "/created_at"}});
+    context.show(answer, answer.at("workspaces"), {{"NAME", "/name"}, {"CREATED", "/created_at"}});
   });
   auto* create = group->add_subcommand("create", "Make a workspace");
   create->add_option("name", *name)->required();
@@ -26,7 +55,7 @@ void add_workspace(CLI::App& app, Context& context) {
     body["name"] = *name;
     body["role"] = *role;
     const json answer = context.client().send("POST", "/tokens", body);
-    context.say(answer, cell(answer["token"]));
+    context.say(answer, cell(answer.at("token")));
   };
   auto* token = group->add_subcommand("token", "The same as: sluice token create");
   token->add_option("name", *name)->required();
@@ -45,7 +74,7 @@ void add_workspace(CLI::App& app, Context& context) {
     Query query;
     if (!after->empty()) query.emplace_back("after", *after);
     const json answer = context.client().get("/tokens", query);
-    context.show(answer, answer["tokens"],
+    context.show(answer, answer.at("tokens"),
                  {{"ID", "/id", true},
                   {"NAME", "/name"},
                   {"ROLE", "/role"},
@@ -58,9 +87,11 @@ void add_workspace(CLI::App& app, Context& context) {
   auto id = std::make_shared<std::string>();
   auto* revoke = tokens->add_subcommand("revoke", "Make a token useless, at once and for ever");
   revoke->add_option("id", *id)->required();
+  add_confirmation(*revoke, context);
   revoke->callback([&context, id] {
-    const json answer =
-        context.client().send("DELETE", "/tokens/" + Client::escape(*id), json::object());
+    Client client = context.client();
+    if (!is_meant(context, of_revoking(context, client, *id))) return;
+    const json answer = client.send("DELETE", "/tokens/" + Client::escape(*id), json::object());
     context.say(answer, "revoked " + *id);
   });
 }

@@ -1,5 +1,7 @@
 #include "wiring/config.hpp"
 
+#include "base/nearest.hpp"
+
 #include <fmt/format.h>
 
 #include <unistd.h>
@@ -239,33 +241,13 @@ const Setting* find_setting(std::string_view key) {
   return nullptr;
 }
 
-std::size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<std::size_t> row(b.size() + 1);
-  for (std::size_t j = 0; j <= b.size(); ++j) row[j] = j;
-  for (std::size_t i = 1; i <= a.size(); ++i) {
-    std::size_t corner = row[0]++;
-    for (std::size_t j = 1; j <= b.size(); ++j) {
-      const std::size_t best =
-          std::min({row[j] + 1, row[j - 1] + 1, corner + (a[i - 1] == b[j - 1] ? 0U : 1U)});
-      corner = row[j];
-      row[j] = best;
-    }
-  }
-  return row[b.size()];
-}
-
 Error unknown_key(std::string_view key, std::string_view where) {
-  std::string_view nearest;
-  std::size_t best = 4;
-  for (const Setting& setting : settings_table()) {
-    if (const std::size_t distance = edit_distance(key, setting.key.key); distance < best) {
-      best = distance;
-      nearest = setting.key.key;
-    }
-  }
+  std::vector<std::string> known;
+  for (const Setting& setting : settings_table()) known.emplace_back(setting.key.key);
+  const std::string meant = nearest(key, known);
   return Error(
       ErrorKind::bad_input, "config.unknown_key", fmt::format("{}: unknown key '{}'", where, key),
-      nearest.empty() ? "Known keys: sluiced --help" : fmt::format("Did you mean '{}'?", nearest));
+      meant.empty() ? "Known keys: sluiced --help" : fmt::format("Did you mean '{}'?", meant));
 }
 
 Result<void> apply(Config& config, std::string_view key, const Json& value,

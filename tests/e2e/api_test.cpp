@@ -182,7 +182,7 @@ TEST_F(ApiTest, a_reader_changes_nothing_and_an_admin_is_no_operator) {
       EXPECT_EQ(reply.status, 403) << one.method << " " << one.pattern << ": " << reply.text;
       EXPECT_EQ(reply.code(), "token.role") << one.pattern;
     }
-    if (one.in_workspace()) continue;
+    if (one.in_workspace() || one.pattern == "/v1/me") continue;  // whose token it is, is for all
     EXPECT_EQ(ask(one.method, one.path("acme"), stage_->reader, body_for(one.method)).status, 403)
         << one.pattern;
     EXPECT_EQ(ask(one.method, one.path("acme"), stage_->admin, body_for(one.method)).status, 403)

@@ -462,6 +462,12 @@ TEST_F(Trust, whoever_lost_the_only_operator_token_is_told_where_he_is_refused) 
   const std::string how = "sluiced --reset-operator-token";
   const std::string said = read_file(host_->directory() / "host.1.out");
   EXPECT_NE(said.find("operator token: in "), std::string::npos) << said;
+  // And what to do with it, where the data lies, what to keep a copy of.
+  const std::string login = "sluice login " + host_->url() + " < ";
+  for (const std::string& part :
+       {login + (data() / "operator.token").string(), "lies in " + data().string(),
+        "copy of " + (data() / "root.key").string(), std::string("--reset-operator-token")})
+    EXPECT_NE(said.find(part), std::string::npos) << part << "\n" << said;
   const std::string reader =
       host_->client().send("POST", "/tokens", {{"name", "dashboard"}, {"role", "reader"}})["token"];
   const std::string revoked =

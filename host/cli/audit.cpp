@@ -1,0 +1,54 @@
+// Who did what in the workspace.
+#include <CLI/CLI.hpp>
+
+#include <iostream>
+#include <memory>
+
+#include "cli/context.hpp"
+#include "cli/help.hpp"
+
+namespace sluice::cli {
+
+void add_audit(CLI::App& app, Context& context) {
+  struct Options {
+    std::string who, action, since, cursor;
+    int limit = 20;
+  };
+  auto options = std::make_shared<Options>();
+  auto* audit = app.add_subcommand(
+      "audit", "Who did what, from where, and what came of it, newest first (admins)");
+  audit->add_option("--who", options->who, "only where this is part of who it was");
+  audit->add_option("--action", options->action,
+                    "only this one, or all of a kind: connection.delete, connection");
+  audit->add_option("--since", options->since, "not before: 30m, 12h, 7d, or 2026-11-23T05:00:00Z");
+  audit->add_option("--limit", options->limit, "how many in one page, 1 to 1000");
+  audit->add_option("--cursor", options->cursor, "where the page before ended");
+  audit->callback([&context, options] {
+    Query query = {{"limit", std::to_string(options->limit)}};
+    if (!options->who.empty()) query.emplace_back("who", options->who);
+    if (!options->action.empty()) query.emplace_back("action", options->action);
+    if (!options->since.empty()) query.emplace_back("since", options->since);
+    if (!options->cursor.empty()) query.emplace_back("cursor", options->cursor);
+    const json answer = context.client().get("/audit", query);
+    if (context.as_json) {
+      context.show(answer, answer.at("audit"), {});
+      return;
+    }
+    // Two lines each: who and what are names of any length, and 80 columns hold them.
+    if (answer.at("audit").empty()) std::cout << "(none)\n";
+    for (const json& one : answer.at("audit")) {
+      std::string when = cell(one.at("at"));
+      if (const auto fraction = when.find('.'); fraction != std::string::npos)
+        when = when.substr(0, fraction) + "Z";
+      std::cout << when << "  " << cell(one.at("action")) << ' ' << cell(one.at("subject"));
+      if (one.at("outcome") != "done") std::cout << "  (" << cell(one.at("outcome")) << ')';
+      std::cout << "\n    by " << cell(one.at("who"));
+      if (!one.at("from").is_null()) std::cout << " from " << cell(one.at("from"));
+      if (!one.at("detail").empty()) std::cout << "\n    " << wrapped(cell(one.at("detail")), 4, 4);
+      std::cout << '\n';
+    }
+    context.more(answer, "--cursor");
+  });
+}
+
+}  // namespace sluice::cli

@@ -1,0 +1,82 @@
+#include "cli/confirm.hpp"
+
+#include <unistd.h>
+
+#include <fmt/format.h>
+#include <CLI/CLI.hpp>
+
+#include <iostream>
+#include <sstream>
+
+#include "base/exact_json.hpp"
+#include "cli/help.hpp"
+#include "cli/terminal.hpp"
+
+namespace sluice::cli {
+namespace {
+
+std::string with_groups(std::int64_t number) {
+  std::string digits = std::to_string(number);
+  for (auto at = static_cast<std::ptrdiff_t>(digits.size()) - 3; at > 0; at -= 3)
+    digits.insert(static_cast<std::size_t>(at), ",");
+  return digits;
+}
+
+/// Sentences in lines of a terminal; what is indented is a table, and stays.
+std::string fitted(const std::string& text, int descriptor) {
+  if (::isatty(descriptor) == 0) return text;
+  std::string out;
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) {
+    if (!out.empty()) out += '\n';
+    out += line.starts_with(' ') ? line : wrapped(line, 0, 0);
+  }
+  return out;
+}
+
+}  // namespace
+
+void add_confirmation(CLI::App& command, Context& context) {
+  command.add_flag("-y,--yes", context.yes, "do it without a question");
+  command.add_flag("--dry-run", context.dry_run, "say what would happen, and do nothing");
+}
+
+bool is_asked(const Context& context) { return context.dry_run || (!context.yes && can_ask()); }
+
+bool is_meant(const Context& context, const Consequence& consequence) {
+  if (context.dry_run) {
+    json facts = consequence.facts.is_object() ? consequence.facts : json::object();
+    facts["dry_run"] = true;
+    context.say(facts, fitted(consequence.words, STDOUT_FILENO) + "\nNothing was done");
+    return false;
+  }
+  if (context.yes) return true;
+  if (can_ask()) {
+    std::cout.flush();
+    std::cerr << fitted(consequence.words, STDERR_FILENO) << '\n';
+    const bool yes = consequence.for_good
+                         ? ask("Type " + consequence.name + " to go on:", consequence.name)
+                         : ask("Go on? [y/N]", "y");
+    if (yes) return true;
+    throw Failure(Error(ErrorKind::bad_input, "cli.not_confirmed", "nothing was done",
+                        consequence.for_good ? "It goes on when the name is typed, or by --yes"
+                                             : "It goes on by y, or by --yes"));
+  }
+  if (!consequence.for_good) return true;
+  throw Failure(Error(
+      ErrorKind::bad_input, "cli.not_confirmed",
+      consequence.name + " would be gone for good, and nobody can be asked here; nothing was done",
+      "Add --yes; --dry-run says what would go"));
+}
+
+std::string counted(const json& rows) {
+  std::string text;
+  for (const json& one : rows.value("types", json::array())) {
+    text += fmt::format("  {:<32} {:>10}{}\n", cell(one.at("type")),
+                        with_groups(one.at("rows").get<std::int64_t>()),
+                        one.value("or_more", false) ? " or more" : "");
+  }
+  return text;
+}
+
+}  // namespace sluice::cli
