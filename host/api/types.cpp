@@ -147,7 +147,7 @@ model::ImportOptions import_options(const Call& call) {
   if (const auto separator = call.http.parameter("separator")) {
     if (separator->size() != 1)
       bad_request("request.bad_parameter", "separator must be one character");
-    options.separator = (*separator)[0];
+    options.form.separator = (*separator)[0];
   }
   return options;
 }

@@ -6,8 +6,9 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
-#include <set>
+#include <optional>
 #include <unordered_map>
+#include <utility>
 
 #include "base/bytes.hpp"
 #include "base/check.hpp"
@@ -97,21 +98,36 @@ struct Importer::State {
         catalog(std::move(catalog_)),
         type(type_),
         options(std::move(options_)),
-        key(std::move(key_)),
-        csv(options.separator) {}
+        key(std::move(key_)) {
+    result.dry_run = options.dry_run;
+  }
 
   pg::Pool& pool;
   CatalogPtr catalog;  // keeps `type` alive
   const StoredType& type;
   ImportOptions options;
   std::string key;
+  bool looked = false;    // at the beginning, which is held until then
+  std::string beginning;  // as it came
+  Encoding encoding = Encoding::utf8;
+  TextDecoder decoder{Encoding::utf8};
+  std::int64_t bytes = 0;  // of the file
+  CsvForm form;
+  int header_lines_to_come = 1;
   CsvParser csv;
   NdjsonParser ndjson;
-  std::vector<const StoredAttribute*> columns;  // of the CSV header, once seen
-  std::vector<OwnRow> rows;                     // the batch
-  std::vector<Place> places;                    // of its rows
+  std::vector<OwnRow> rows;   // the batch
+  std::vector<Place> places;  // of its rows
   std::size_t batch_bytes = 0;
   std::unordered_map<std::int64_t, std::int64_t> first_lines;  // of entities
+  /// Of a dry run: what the rows before would have made of an entity.
+  struct Played {
+    EntityId entity;  // a number of its own; the database has none yet
+    std::uint64_t contents = 0;
+    int flush = 0;  // in which it was there first
+  };
+  std::unordered_map<std::uint64_t, Played> played;  // by the key's hash
+  int flushes = 0;
   ImportResult result;
 
   void reject_reason(const Place& place, std::string attribute, std::string code,
@@ -149,96 +165,127 @@ struct Importer::State {
     return rows.size() >= kOwnBatchMax || batch_bytes >= kImportBatchBytesMax;
   }
 
+  /// What the file's beginning says of the whole of it.
+  void look_at_beginning(bool whole) {
+    looked = true;
+    encoding = options.form.encoding.value_or(guess_encoding(beginning));
+    decoder = TextDecoder(encoding);
+    if (options.format != ImportFormat::csv) return;
+    std::string text;
+    TextDecoder first(encoding);
+    first.decode(beginning, text);
+    if (whole) first.finish(text);
+    form = sniff_csv(text, whole, type, options.form);
+    header_lines_to_come = form.separator_line ? 2 : 1;
+    csv = CsvParser(form.separator, CsvLimits(), form.space_behind_separator);
+  }
+
   void read_header(const CsvRecord& record) {
+    result.lines.header += record.lines;
+    if (--header_lines_to_come > 0) return;
     if (record.fault != RecordFault::none) {
       const auto [code, reason] = described(record);
       refuse_header("import.bad_header", fmt::format("line {}: {}", record.line, reason),
                     "the first line must name the attributes");
     }
-    result.lines.header = record.lines;
-    std::set<std::string_view> seen;
-    for (const std::string& name : record.fields) {
-      if (!is_utf8(name)) {
-        refuse_header("import.bad_utf8",
-                      fmt::format("line {}: the header is not UTF-8", record.line),
-                      "save the file as UTF-8");
-      }
-      const StoredAttribute* attribute = type.find(name);
-      if (!attribute) {
-        refuse_header("import.unknown_column",
-                      fmt::format("line {}: type {} has no attribute '{}'", record.line, type.name,
-                                  name.substr(0, 80)),
-                      advice_on_column(record));
-      }
-      if (!seen.insert(name).second) {
-        refuse_header("import.duplicate_column",
-                      fmt::format("line {}: the column '{}' is there twice", record.line, name),
-                      "remove one of them");
-      }
-      columns.push_back(attribute);
-    }
-    if (!key.empty() && !seen.contains(key)) {
-      refuse_header("import.missing_key",
-                    fmt::format("line {}: there is no column '{}', by which rows are matched",
-                                record.line, key),
-                    "add the column, or choose another unique attribute as the key");
-    }
+    if (form.columns.empty()) form.columns = columns_of(record, type, options.form);
+    for (std::size_t i = 0; i < form.columns.size(); ++i)
+      if (!form.columns[i].must_be_empty) form.fields_min = i + 1;
+    const bool has_key =
+        key.empty() ||
+        std::any_of(form.columns.begin(), form.columns.end(), [&](const FormColumn& column) {
+          return column.attribute != nullptr && column.attribute->name == key;
+        });
+    if (has_key) return;
+    refuse_header(
+        "import.missing_key",
+        fmt::format("line {}: there is no column for '{}', by which rows are matched", record.line,
+                    key),
+        "add the column, map one to it (--map COLUMN=ATTRIBUTE, ?map=), or choose another "
+        "unique attribute as the key");
   }
 
-  [[nodiscard]] std::string advice_on_column(const CsvRecord& header) const {
-    const std::string& whole = header.fields[0];
-    for (const char c : {';', '\t', '|', ','}) {
-      if (header.field_count > 1 || c == options.separator || !whole.contains(c)) continue;
-      return fmt::format(
-          "its fields seem to be separated by {0}: say so, --separator {1} or "
-          "?separator={2}",
-          c == '\t' ? "tabs" : fmt::format("'{}'", c), c == '\t' ? "tab" : fmt::format("'{}'", c),
-          fmt::format("%{:02X}", static_cast<int>(c)));
+  /// Fewer fields than columns with names, or something behind the last column.
+  [[nodiscard]] bool has_wrong_fields(const CsvRecord& record) const {
+    if (record.field_count < form.fields_min || record.field_count > record.fields.size())
+      return true;
+    for (std::size_t i = 0; i < record.fields.size(); ++i) {
+      const bool has_column = i < form.columns.size() && !form.columns[i].must_be_empty;
+      if (!has_column && !trimmed(record.fields[i]).empty()) return true;
     }
-    return fmt::format("its attributes are {}; rename or remove the column", attribute_names());
-  }
-
-  [[nodiscard]] std::string attribute_names() const {
-    std::string names;
-    for (const StoredAttribute& attribute : type.attributes) {
-      names += (names.empty() ? "" : ", ") + attribute.name;
-    }
-    return names;
+    return false;
   }
 
   void take(const CsvRecord& record) {
-    if (columns.empty()) return read_header(record);
+    if (header_lines_to_come > 0) return read_header(record);
     const Place place = place_of(record);
     if (record.fault != RecordFault::none) {
       auto [code, reason] = described(record);
       return reject(place, std::move(code), std::move(reason));
     }
-    if (record.field_count != columns.size()) {
+    const bool is_empty = std::all_of(record.fields.begin(), record.fields.end(),
+                                      [](const std::string& f) { return trimmed(f).empty(); });
+    if (is_empty && record.field_count <= record.fields.size()) {
+      ++result.empty_rows;
+      result.lines.blank += record.lines;
+      return;
+    }
+    if (has_wrong_fields(record)) {
       return reject(
           place, "import.wrong_columns",
-          fmt::format("the row has {} fields, the header {}", record.field_count, columns.size()));
+          fmt::format("the row has {} fields, the header {}", record.field_count, form.fields_min));
     }
     json values = json::object();
     std::size_t bytes = 0;
     bool good = true;
-    for (std::size_t i = 0; i < columns.size(); ++i) {
+    for (std::size_t i = 0; i < form.columns.size() && i < record.fields.size(); ++i) {
+      const FormColumn& column = form.columns[i];
+      if (column.attribute == nullptr) continue;
       const std::string& field = record.fields[i];
       bytes += field.size();
-      if (field.empty()) {
-        if (options.empty == EmptyField::null) values[columns[i]->name] = nullptr;
+      if (field.empty() ||
+          (column.attribute->type != contract::AttributeType::text && trimmed(field).empty())) {
+        if (options.empty == EmptyField::null) values[column.attribute->name] = nullptr;
         continue;
       }
-      auto stored = stored_value_of_text(*columns[i], field);
+      auto stored = stored_value_as_written(form, column, field);
       if (stored) {
-        values[columns[i]->name] = std::move(*stored);
+        values[column.attribute->name] = std::move(*stored);
         continue;
       }
       good = false;
+      const bool no_text = stored.error().fault == FieldFault::bad_utf8;
       reject_reason(place, stored.error().attribute, import_code(stored.error().fault),
-                    stored.error().reason);
+                    no_text ? not_in_encoding() : stored.error().reason);
     }
     if (good) return accept(place, std::move(values), bytes);
     count_rejected(place);
+  }
+
+  [[nodiscard]] std::string not_in_encoding() const {
+    return fmt::format("bytes that mean nothing in {}{}", to_string(encoding),
+                       options.form.encoding ? ""
+                                             : ", which the file's beginning is: say --encoding "
+                                               "(?encoding=) if it is another");
+  }
+
+  /// Names of members as attributes have them; false when two are one.
+  bool rename(const Place& place, json& values) {
+    for (const auto& [column, attribute] : options.form.map) {
+      const auto member = values.find(column);
+      if (member == values.end()) continue;
+      json value = std::move(*member);
+      values.erase(member);
+      if (attribute.empty()) continue;
+      if (values.contains(attribute)) {
+        reject(place, "import.duplicate_column",
+               fmt::format("the line has '{}' and '{}', which is mapped to it", attribute,
+                           column.substr(0, 80)));
+        return false;
+      }
+      values[attribute] = std::move(value);
+    }
+    return true;
   }
 
   void take(const NdjsonLine& line) {
@@ -248,14 +295,14 @@ struct Importer::State {
       auto [code, reason] = too_long();
       return reject(place, std::move(code), std::move(reason));
     }
-    if (!is_utf8(line.text)) return reject(place, "import.bad_utf8", "the line is not UTF-8");
+    if (!is_utf8(line.text)) return reject(place, "import.bad_utf8", not_in_encoding());
     auto values = read_json(line.text, kJsonDepthMax);
     if (!values) {
       return reject(place, "import.bad_json",
                     fmt::format("no JSON: {}", values.error().describe()));
     }
     if (!values->is_object()) return reject(place, "import.bad_json", "JSON, but no object");
-    accept(place, std::move(*values), line.text.size());
+    if (rename(place, *values)) accept(place, std::move(*values), line.text.size());
   }
 
   void tell_unkeyed(const Place& place) {
@@ -293,7 +340,8 @@ struct Importer::State {
     for (std::size_t i = 0; i < outcomes.size(); ++i) {
       const bool refused = outcomes[i].action == OwnAction::rejected;
       (refused ? result.lines.refused : result.lines.rows) += places[i].lines;
-      if (!refused && !key.empty()) compare(places[i], outcomes[i].id);
+      const bool is_known = outcomes[i].id != EntityId();  // not so of too many in a dry run
+      if (!refused && !key.empty() && is_known) compare(places[i], outcomes[i].id);
       if (!refused) tell_unkeyed(places[i]);
       ++result.rows;
       switch (outcomes[i].action) {
@@ -317,9 +365,98 @@ struct Importer::State {
     }
   }
 
+  /// How the file was read, for whoever sent it.
+  [[nodiscard]] json understood() const {
+    json told = json::object();
+    told["encoding"] = to_string(encoding);
+    if (options.format == ImportFormat::ndjson) {
+      told["format"] = "ndjson";
+      return told;
+    }
+    told["format"] = "csv";
+    told["separator"] = std::string(1, form.separator);
+    told["separator_line"] = form.separator_line;
+    told["space_behind_separator"] = form.space_behind_separator;
+    told["columns"] = json::array();
+    told["ignored"] = json::array();
+    bool numbers = false, times = false;
+    for (const FormColumn& column : form.columns) {
+      if (column.must_be_empty) continue;
+      json one = json::object();
+      one["column"] = column.name;
+      one["attribute"] = column.attribute ? json(column.attribute->name) : json(nullptr);
+      if (column.order) {
+        one["dates"] = to_string(*column.order);
+        one["dates_line"] = column.order_line > 0 ? json(column.order_line) : json(nullptr);
+      }
+      told["columns"].push_back(std::move(one));
+      if (column.attribute == nullptr) {
+        if (told["ignored"].size() < kImportIgnoredMax) told["ignored"].push_back(column.name);
+        continue;
+      }
+      const contract::AttributeType of = column.attribute->type;
+      numbers = numbers || of == contract::AttributeType::decimal ||
+                of == contract::AttributeType::number || of == contract::AttributeType::integer;
+      times = times || of == contract::AttributeType::timestamp;
+    }
+    if (numbers) {
+      told["decimal"] = to_string(form.decimal);
+      told["decimal_line"] = form.decimal_line > 0 ? json(form.decimal_line) : json(nullptr);
+    }
+    if (times) told["zone"] = offset_text(form.zone_minutes);
+    return told;
+  }
+
+  [[nodiscard]] ImportProgress progress() const {
+    ImportProgress so_far;
+    so_far.rows = result.rows;
+    so_far.inserted = result.inserted;
+    so_far.updated = result.updated;
+    so_far.unchanged = result.unchanged;
+    so_far.rejected = result.rejected;
+    so_far.bytes = bytes;
+    return so_far;
+  }
+
   static std::int64_t count_of(const std::vector<OwnOutcome>& outcomes, OwnAction action) {
     return std::count_if(outcomes.begin(), outcomes.end(),
                          [&](const OwnOutcome& one) { return one.action == action; });
+  }
+
+  /// Of a dry run: what a row's key and its values are, for rows of later batches.
+  void remember(const OwnRow& row, std::vector<std::optional<std::uint64_t>>& keys,
+                std::vector<std::uint64_t>& contents) const {
+    const std::hash<std::string> hash;
+    const auto value = row.values.find(key);
+    const bool has_key = !key.empty() && value != row.values.end() && !value->is_null();
+    keys.push_back(has_key
+                       ? std::optional<std::uint64_t>(hash(unique_form(*type.find(key), *value)))
+                       : std::nullopt);
+    contents.push_back(hash(write_json(row.values)));
+  }
+
+  /// Of a dry run, in which the database does not have the rows of the batches before.
+  void replay(std::vector<OwnOutcome>& outcomes,
+              const std::vector<std::optional<std::uint64_t>>& keys,
+              const std::vector<std::uint64_t>& contents) {
+    for (std::size_t i = 0; i < outcomes.size(); ++i) {
+      if (!keys[i] || outcomes[i].action == OwnAction::rejected) continue;
+      const auto before = played.find(*keys[i]);
+      if (before == played.end()) {
+        if (played.size() >= kImportComparedMax) continue;
+        const EntityId stand_in(static_cast<std::int64_t>(played.size()) + 1);
+        played.emplace(*keys[i], Played{stand_in, contents[i], flushes});
+        outcomes[i].id = stand_in;
+        continue;
+      }
+      outcomes[i].id = before->second.entity;
+      if (before->second.flush != flushes) {
+        outcomes[i].action =
+            before->second.contents == contents[i] ? OwnAction::unchanged : OwnAction::updated;
+      }
+      before->second.contents = contents[i];
+    }
+    ++flushes;
   }
 
   Task<void> flush() {
@@ -330,20 +467,53 @@ struct Importer::State {
     write.mode = OwnMode::upsert;
     write.key = key;
     write.run = options.run;
+    write.dry_run = options.dry_run;
     if (options.beside) {
       write.beside = [this](pg::Pipeline& pipeline, const std::vector<OwnOutcome>& outcomes) {
-        ImportProgress progress;
-        progress.inserted = result.inserted + count_of(outcomes, OwnAction::inserted);
-        progress.updated = result.updated + count_of(outcomes, OwnAction::updated);
-        options.beside(pipeline, progress);
+        ImportProgress with = progress();
+        with.rows += static_cast<std::int64_t>(outcomes.size());
+        with.inserted += count_of(outcomes, OwnAction::inserted);
+        with.updated += count_of(outcomes, OwnAction::updated);
+        with.unchanged += count_of(outcomes, OwnAction::unchanged);
+        with.rejected += count_of(outcomes, OwnAction::rejected);
+        options.beside(pipeline, with);
       };
     }
     auto lease = co_await pool.acquire();
-    const auto outcomes =
+    std::vector<std::optional<std::uint64_t>> keys;
+    std::vector<std::uint64_t> contents;
+    if (options.dry_run) {
+      for (const OwnRow& row : batch) remember(row, keys, contents);
+    }
+    auto outcomes =
         co_await write_own(*lease, catalog->workspace, type, std::move(batch), std::move(write));
+    if (options.dry_run) replay(outcomes, keys, contents);
     count(outcomes);
     places.clear();
     batch_bytes = 0;
+  }
+
+  /// Bytes of the file, as they came.
+  Task<void> store(std::string_view slice) {
+    if (encoding == Encoding::utf8) {
+      co_await store_text(slice);
+      co_return;
+    }
+    std::string text;
+    decoder.decode(slice, text);
+    co_await store_text(text);
+  }
+
+  Task<void> store_text(std::string_view text) {
+    if (text.empty()) co_return;
+    if (options.format == ImportFormat::csv) {
+      csv.feed(text);
+      co_await store_csv();
+    } else {
+      std::vector<NdjsonLine> lines;
+      ndjson.feed(text, lines);
+      co_await store_ndjson(std::move(lines));
+    }
   }
 
   Task<void> store_csv() {
@@ -385,6 +555,9 @@ json to_json(const ImportResult& result) {
   lines["refused"] = result.lines.refused;
   lines["blank"] = result.lines.blank;
   out["lines"] = std::move(lines);
+  out["empty_rows"] = result.empty_rows;
+  out["dry_run"] = result.dry_run;
+  out["understood"] = result.understood;
   out["repeated"] = result.repeated;
   out["compared"] = result.compared;
   out["repeats"] = json::array();
@@ -432,9 +605,19 @@ Result<Importer> Importer::make(pg::Pool& pool, CatalogPtr catalog, std::string_
                 fmt::format("{} comes from a connector and is read-only", type_name),
                 "import into a type of your own, and link the two");
   }
-  if (options.separator == '"' || options.separator == '\r' || options.separator == '\n') {
+  const char separator = options.form.separator.value_or(',');
+  if (separator == '"' || separator == '\r' || separator == '\n') {
     return fail(ErrorKind::bad_input, "import.bad_separator",
                 "a quote or a newline cannot separate fields", "use a comma, a semicolon or a tab");
+  }
+  if (options.format == ImportFormat::ndjson) {
+    for (const auto& [member, attribute] : options.form.map) {
+      if (attribute.empty() || type->find(attribute)) continue;
+      return fail(ErrorKind::bad_input, "import.bad_map",
+                  fmt::format("{} has no attribute '{}', which member '{}' is mapped to",
+                              type->name, attribute, member),
+                  "an attribute of the type, or nothing, to leave the member out");
+    }
   }
   auto key = upsert_key(*type, options.key);
   if (!key) return std::unexpected(key.error());
@@ -446,25 +629,38 @@ Result<Importer> Importer::make(pg::Pool& pool, CatalogPtr catalog, std::string_
 // stored stays within a slice and a batch.
 Task<void> Importer::feed(std::string_view bytes) {
   constexpr std::size_t kSliceBytes = 256 * 1024;
+  state_->bytes += static_cast<std::int64_t>(bytes.size());
+  if (!state_->looked) {
+    const std::size_t missing = kSniffedBytes - state_->beginning.size();
+    state_->beginning += bytes.substr(0, missing);
+    bytes.remove_prefix(std::min(bytes.size(), missing));
+    if (state_->beginning.size() < kSniffedBytes) co_return;
+    state_->look_at_beginning(false);
+    const std::string beginning = std::exchange(state_->beginning, std::string());
+    co_await state_->store(beginning);
+  }
   while (!bytes.empty()) {
     const std::string_view slice = bytes.substr(0, kSliceBytes);
     bytes.remove_prefix(slice.size());
-    if (state_->options.format == ImportFormat::csv) {
-      state_->csv.feed(slice);
-      co_await state_->store_csv();
-    } else {
-      std::vector<NdjsonLine> lines;
-      state_->ndjson.feed(slice, lines);
-      co_await state_->store_ndjson(std::move(lines));
-    }
+    co_await state_->store(slice);
   }
 }
 
+ImportProgress Importer::progress() const { return state_->progress(); }
+
 Task<ImportResult> Importer::finish() {
+  if (!state_->looked) {
+    state_->look_at_beginning(true);
+    const std::string beginning = std::exchange(state_->beginning, std::string());
+    co_await state_->store(beginning);
+  }
+  std::string rest;
+  state_->decoder.finish(rest);
+  co_await state_->store_text(rest);
   if (state_->options.format == ImportFormat::csv) {
     state_->csv.end();
     co_await state_->store_csv();
-    if (state_->columns.empty()) {
+    if (state_->header_lines_to_come > 0) {
       refuse_header("import.empty", "the file is empty", "the first line must name the attributes");
     }
   } else {
@@ -477,9 +673,10 @@ Task<ImportResult> Importer::finish() {
   const bool csv = state_->options.format == ImportFormat::csv;
   ImportLines& in_file = state_->result.lines;
   in_file.total = csv ? state_->csv.lines() : state_->ndjson.lines();
-  in_file.blank = csv ? state_->csv.blank_lines() : state_->ndjson.blank_lines();
+  in_file.blank += csv ? state_->csv.blank_lines() : state_->ndjson.blank_lines();
   SLUICE_INVARIANT(in_file.header + in_file.rows + in_file.refused + in_file.blank ==
                    in_file.total);
+  state_->result.understood = state_->understood();
   state_->result.compared = static_cast<std::int64_t>(state_->first_lines.size());
   std::stable_sort(state_->result.rejects.begin(), state_->result.rejects.end(),
                    [](const ImportReject& a, const ImportReject& b) { return a.line < b.line; });

@@ -781,13 +781,20 @@ class Together {
   std::vector<Applied> applied_;
 };
 
-Task<std::vector<OwnOutcome>> write_once(pg::Connection& connection, Together together, RunId run,
-                                         std::chrono::milliseconds lock_patience,
-                                         const Beside& beside) {
+/// How a transaction is written; refers to its caller's.
+struct Writing {
+  RunId run;
+  std::chrono::milliseconds lock_patience{0};
+  Beside beside = {};
+  bool dry_run = false;
+};
+
+Task<std::vector<OwnOutcome>> write_once(pg::Connection& connection, Together together,
+                                         const Writing& writing) {
   pg::Pipeline looks;
   looks.add(kBegin, pg::Params());
-  if (lock_patience.count() > 0)
-    looks.add(kPatience, pg::Params(fmt::format("{}ms", lock_patience.count())));
+  if (writing.lock_patience.count() > 0)
+    looks.add(kPatience, pg::Params(fmt::format("{}ms", writing.lock_patience.count())));
   const std::size_t opening = looks.size();
   together.add_looks(looks);
   const std::vector<pg::QueryResult> found = co_await connection.run(std::move(looks));
@@ -799,13 +806,15 @@ Task<std::vector<OwnOutcome>> write_once(pg::Connection& connection, Together to
     together.take_held(held);
   }
   together.play();
-  if (const std::size_t fresh = together.new_entities(); fresh > 0) {
+  const std::size_t fresh = together.new_entities();
+  if (fresh > 0 && !writing.dry_run) {
     pg::Params params(static_cast<std::int32_t>(fresh));
     const pg::QueryResult drawn = co_await connection.query(kNewIds, std::move(params));
     together.number_new(drawn);
   }
   std::vector<OwnOutcome> outcomes = together.outcomes();
-  pg::Pipeline writes = together.writes(run, outcomes, beside);
+  pg::Pipeline writes;
+  if (!writing.dry_run) writes = together.writes(writing.run, outcomes, writing.beside);
   if (writes.size() == 0) {
     co_await connection.query("rollback");
     co_return outcomes;
@@ -821,8 +830,7 @@ bool worth_another_try(const pg::QueryError& error) {
 }
 
 Task<std::vector<OwnOutcome>> write_all(pg::Connection& connection, WorkspaceId workspace,
-                                        std::vector<OwnItem> items, RunId run,
-                                        std::chrono::milliseconds lock_patience, Beside beside) {
+                                        std::vector<OwnItem> items, Writing writing) {
   SLUICE_INVARIANT(items.size() <= kOwnBatchMax && !connection.in_transaction());
   std::vector<Prepared> prepared;
   std::vector<std::string> keys;
@@ -837,8 +845,7 @@ Task<std::vector<OwnOutcome>> write_all(pg::Connection& connection, WorkspaceId 
     // GCC 12: no co_await inside a handler; the pool, or the rollback below, ends the transaction.
     Together together(workspace, items, prepared, keys);
     try {
-      Task<std::vector<OwnOutcome>> telling =
-          write_once(connection, std::move(together), run, lock_patience, beside);
+      Task<std::vector<OwnOutcome>> telling = write_once(connection, std::move(together), writing);
       co_return co_await journal::or_feed_busy(connection, workspace, std::move(telling));
     } catch (const pg::QueryError& error) {
       if (!worth_another_try(error) || !connection.usable()) throw;
@@ -883,14 +890,20 @@ Task<std::vector<OwnOutcome>> write_own(pg::Connection& connection, WorkspaceId 
     item.mode = write.mode;
     item.key = write.key;
   }
-  return write_all(connection, workspace, std::move(items), write.run, std::chrono::milliseconds(0),
-                   std::move(write.beside));
+  Writing writing;
+  writing.run = write.run;
+  writing.beside = std::move(write.beside);
+  writing.dry_run = write.dry_run;
+  return write_all(connection, workspace, std::move(items), std::move(writing));
 }
 
 Task<std::vector<OwnOutcome>> write_own(pg::Connection& connection, WorkspaceId workspace,
                                         std::vector<OwnItem> items, RunId run,
                                         std::chrono::milliseconds lock_patience) {
-  return write_all(connection, workspace, std::move(items), run, lock_patience, Beside());
+  Writing writing;
+  writing.run = run;
+  writing.lock_patience = lock_patience;
+  return write_all(connection, workspace, std::move(items), std::move(writing));
 }
 
 Task<void> remake_unique(pg::Fenced& fenced, WorkspaceId workspace, const StoredType& type,

@@ -45,8 +45,9 @@ struct OwnOutcome {
 
 struct OwnWrite {
   OwnMode mode = OwnMode::upsert;
-  std::string key;  ///< upsert: a unique attribute; empty: the type's first
-  RunId run;        ///< cause of the change rows; 0: none
+  std::string key;       ///< upsert: a unique attribute; empty: the type's first
+  RunId run;             ///< cause of the change rows; 0: none
+  bool dry_run = false;  ///< all is looked at, and nothing written: new ones have no id
   /// What goes into the transaction besides, such as a line of the audit. Asked only when something
   /// is stored, and anew for each try.
   std::function<void(pg::Pipeline&, const std::vector<OwnOutcome>&)> beside;
