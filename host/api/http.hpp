@@ -33,6 +33,8 @@ struct HttpRequest {
   std::vector<std::pair<std::string, std::string>> query;  ///< decoded, in order; names may repeat
   std::string authorization;                               ///< header, or empty
   std::string content_type;
+  std::string content_encoding;                ///< header, or empty
+  std::optional<std::int64_t> content_length;  ///< where it is announced
   std::string peer;
   BodyReader* body = nullptr;
   Places::Place place;  ///< until the answer is sent

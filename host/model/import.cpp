@@ -4,19 +4,24 @@
 
 #include <algorithm>
 #include <boost/asio/post.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <optional>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 
 #include "base/bytes.hpp"
 #include "base/check.hpp"
 #include "base/exact_json.hpp"
+#include "base/task_group.hpp"
 #include "link/normalise.hpp"
 #include "model/csv.hpp"
 #include "model/ndjson.hpp"
 #include "model/own_entities.hpp"
+#include "model/own_turns.hpp"
 
 namespace sluice::model {
 namespace {
@@ -92,9 +97,49 @@ Place place_of(const CsvRecord& record) {
 }  // namespace
 
 struct Importer::State {
+  /// Rows that are stored together.
+  ///   waiting --has all that it changes--> locked --committed and counted--> ended
+  struct Batch {
+    enum class At { waiting, locked, ended };
+
+    explicit Batch(const Executor& executor) : changed(executor) {}
+    std::vector<OwnRow> rows;
+    std::vector<Place> places;
+    std::unordered_set<std::string> forms;  ///< unique_forms() of all of them
+    std::int64_t bytes = 0;                 ///< of the file, by its end
+    std::shared_ptr<Batch> before;          ///< the one that is stored at the same time
+    At at = At::waiting;
+    bool good = false;  ///< when it has ended
+    asio::steady_timer changed;
+
+    void reach(At now) {
+      at = std::max(at, now);
+      changed.cancel();
+    }
+    /// False: it did not come so far in time. Who asks holds a connection.
+    static Task<bool> reached(std::shared_ptr<Batch> batch, At wanted) {
+      const auto until = std::chrono::steady_clock::now() + kTurnMax;
+      while (batch->at < wanted && std::chrono::steady_clock::now() < until) {
+        batch->changed.expires_at(until);
+        boost::system::error_code woken;
+        co_await batch->changed.async_wait(asio::redirect_error(asio::use_awaitable, woken));
+        const auto asked = co_await asio::this_coro::cancellation_state;
+        if (asked.cancelled() != asio::cancellation_type::none)
+          throw boost::system::system_error(asio::error::operation_aborted);
+      }
+      co_return batch->at >= wanted;
+    }
+    [[nodiscard]] bool shares_with(const Batch& other) const {
+      return std::any_of(forms.begin(), forms.end(),
+                         [&](const std::string& form) { return other.forms.contains(form); });
+    }
+  };
+  static constexpr std::chrono::seconds kTurnMax{60};
+
   State(pg::Pool& pool_, CatalogPtr catalog_, const StoredType& type_, ImportOptions options_,
         std::string key_)
-      : pool(pool_),
+      : pool(pool_.share(catalog_->workspace.value)),
+        storing(pool_.executor()),
         catalog(std::move(catalog_)),
         type(type_),
         options(std::move(options_)),
@@ -102,7 +147,8 @@ struct Importer::State {
     result.dry_run = options.dry_run;
   }
 
-  pg::Pool& pool;
+  pg::Pool pool;       // the workspace's share of it, whoever has made that
+  TaskGroup storing;   // of two batches at most
   CatalogPtr catalog;  // keeps `type` alive
   const StoredType& type;
   ImportOptions options;
@@ -111,7 +157,8 @@ struct Importer::State {
   std::string beginning;  // as it came
   Encoding encoding = Encoding::utf8;
   TextDecoder decoder{Encoding::utf8};
-  std::int64_t bytes = 0;  // of the file
+  std::int64_t bytes = 0;         // of the file
+  std::int64_t stored_bytes = 0;  // up to the last batch
   CsvForm form;
   int header_lines_to_come = 1;
   CsvParser csv;
@@ -119,6 +166,7 @@ struct Importer::State {
   std::vector<OwnRow> rows;   // the batch
   std::vector<Place> places;  // of its rows
   std::size_t batch_bytes = 0;
+  std::shared_ptr<Batch> last;                                 // that was handed over to be stored
   std::unordered_map<std::int64_t, std::int64_t> first_lines;  // of entities
   /// Of a dry run: what the rows before would have made of an entity.
   struct Played {
@@ -162,7 +210,7 @@ struct Importer::State {
   }
 
   [[nodiscard]] bool full() const {
-    return rows.size() >= kOwnBatchMax || batch_bytes >= kImportBatchBytesMax;
+    return rows.size() >= kImportBatchRowsMax || batch_bytes >= kImportBatchBytesMax;
   }
 
   /// What the file's beginning says of the whole of it.
@@ -336,13 +384,13 @@ struct Importer::State {
     return fmt::format("{}; line {} of this file is that entity", error.reason, line->second);
   }
 
-  void count(const std::vector<OwnOutcome>& outcomes) {
+  void count(const std::vector<Place>& places_of_batch, const std::vector<OwnOutcome>& outcomes) {
     for (std::size_t i = 0; i < outcomes.size(); ++i) {
       const bool refused = outcomes[i].action == OwnAction::rejected;
-      (refused ? result.lines.refused : result.lines.rows) += places[i].lines;
+      (refused ? result.lines.refused : result.lines.rows) += places_of_batch[i].lines;
       const bool is_known = outcomes[i].id != EntityId();  // not so of too many in a dry run
-      if (!refused && !key.empty() && is_known) compare(places[i], outcomes[i].id);
-      if (!refused) tell_unkeyed(places[i]);
+      if (!refused && !key.empty() && is_known) compare(places_of_batch[i], outcomes[i].id);
+      if (!refused) tell_unkeyed(places_of_batch[i]);
       ++result.rows;
       switch (outcomes[i].action) {
         case OwnAction::inserted:
@@ -360,7 +408,8 @@ struct Importer::State {
           break;
       }
       for (const FieldError& error : outcomes[i].errors) {
-        reject_reason(places[i], error.attribute, import_code(error.fault), reason_of(error));
+        reject_reason(places_of_batch[i], error.attribute, import_code(error.fault),
+                      reason_of(error));
       }
     }
   }
@@ -414,7 +463,7 @@ struct Importer::State {
     so_far.updated = result.updated;
     so_far.unchanged = result.unchanged;
     so_far.rejected = result.rejected;
-    so_far.bytes = bytes;
+    so_far.bytes = stored_bytes;
     return so_far;
   }
 
@@ -459,77 +508,122 @@ struct Importer::State {
     ++flushes;
   }
 
-  Task<void> flush() {
-    if (rows.empty()) co_return;
-    std::vector<OwnRow> batch = std::move(rows);
-    rows.clear();
+  /// Hands the batch over to be stored while the next one is read, and the one before is still
+  /// being stored where the two have no entity in common.
+  static Task<void> flush(std::shared_ptr<State> state) {
+    if (state->rows.empty()) co_return;
+    auto batch = std::make_shared<Batch>(state->pool.executor());
+    batch->rows = std::exchange(state->rows, {});
+    batch->places = std::exchange(state->places, {});
+    batch->bytes = state->bytes;
+    state->batch_bytes = 0;
+    for (const OwnRow& row : batch->rows)
+      for (std::string& form : unique_forms(state->type, row.values))
+        batch->forms.insert(std::move(form));
+    co_await state->storing.wait(1);
+    const std::shared_ptr<Batch> before = std::exchange(state->last, batch);
+    const bool beside = before && !state->options.dry_run && !batch->shares_with(*before);
+    if (beside && state->storing.running() > 0) {
+      batch->before = before;
+    } else {
+      co_await state->storing.wait();
+    }
+    state->storing.spawn(write(state, std::move(batch)));
+  }
+
+  /// That the batch before is stored and counted.
+  static Task<void> after(std::shared_ptr<Batch> before) {
+    if (!before) co_return;
+    const bool ended = co_await Batch::reached(before, Batch::At::ended);
+    if (ended && before->good) co_return;
+    throw Failure(Error(ErrorKind::retry_later, "entity.contended",
+                        "the rows before these were not stored", "send the file again"));
+  }
+
+  static Task<void> write(std::shared_ptr<State> state, std::shared_ptr<Batch> batch) {
+    struct Ends {
+      Batch& batch;
+      ~Ends() { batch.reach(Batch::At::ended); }
+    };
+    const Ends ends{*batch};
+    const std::shared_ptr<Batch> before = std::exchange(batch->before, nullptr);
+    if (before) co_await Batch::reached(before, Batch::At::locked);
+    const bool dry_run = state->options.dry_run;
     OwnWrite write;
     write.mode = OwnMode::upsert;
-    write.key = key;
-    write.run = options.run;
-    write.dry_run = options.dry_run;
-    if (options.beside) {
-      write.beside = [this](pg::Pipeline& pipeline, const std::vector<OwnOutcome>& outcomes) {
-        ImportProgress with = progress();
+    write.key = state->key;
+    write.run = state->options.run;
+    write.dry_run = dry_run;
+    std::vector<std::optional<std::uint64_t>> keys;
+    std::vector<std::uint64_t> contents;
+    if (dry_run) {
+      for (const OwnRow& row : batch->rows) state->remember(row, keys, contents);
+    }
+    OwnTurns turns;
+    turns.locked = [batch] { batch->reach(Batch::At::locked); };
+    // Asked when it is this one's turn, so that all before are counted.
+    if (state->options.beside) {
+      write.beside = [state, bytes = batch->bytes](pg::Pipeline& pipeline,
+                                                   const std::vector<OwnOutcome>& outcomes) {
+        ImportProgress with = state->progress();
         with.rows += static_cast<std::int64_t>(outcomes.size());
         with.inserted += count_of(outcomes, OwnAction::inserted);
         with.updated += count_of(outcomes, OwnAction::updated);
         with.unchanged += count_of(outcomes, OwnAction::unchanged);
         with.rejected += count_of(outcomes, OwnAction::rejected);
-        options.beside(pipeline, with);
+        with.bytes = bytes;
+        state->options.beside(pipeline, with);
       };
     }
-    auto lease = co_await pool.acquire();
-    std::vector<std::optional<std::uint64_t>> keys;
-    std::vector<std::uint64_t> contents;
-    if (options.dry_run) {
-      for (const OwnRow& row : batch) remember(row, keys, contents);
-    }
+    if (before) turns.before_telling = [before] { return after(before); };
+    auto lease = co_await state->pool.acquire();
     auto outcomes =
-        co_await write_own(*lease, catalog->workspace, type, std::move(batch), std::move(write));
-    if (options.dry_run) replay(outcomes, keys, contents);
-    count(outcomes);
-    places.clear();
-    batch_bytes = 0;
+        co_await write_own_in_turn(*lease, state->catalog->workspace, state->type,
+                                   std::move(batch->rows), std::move(write), std::move(turns));
+    co_await after(before);
+    if (dry_run) state->replay(outcomes, keys, contents);
+    state->count(batch->places, outcomes);
+    state->stored_bytes = batch->bytes;
+    batch->good = true;
   }
 
   /// Bytes of the file, as they came.
-  Task<void> store(std::string_view slice) {
-    if (encoding == Encoding::utf8) {
-      co_await store_text(slice);
+  static Task<void> store(std::shared_ptr<State> self, std::string_view slice) {
+    if (self->encoding == Encoding::utf8) {
+      co_await store_text(self, slice);
       co_return;
     }
     std::string text;
-    decoder.decode(slice, text);
-    co_await store_text(text);
+    self->decoder.decode(slice, text);
+    co_await store_text(self, text);
   }
 
-  Task<void> store_text(std::string_view text) {
+  static Task<void> store_text(std::shared_ptr<State> self, std::string_view text) {
     if (text.empty()) co_return;
-    if (options.format == ImportFormat::csv) {
-      csv.feed(text);
-      co_await store_csv();
+    if (self->options.format == ImportFormat::csv) {
+      self->csv.feed(text);
+      co_await store_csv(self);
     } else {
       std::vector<NdjsonLine> lines;
-      ndjson.feed(text, lines);
-      co_await store_ndjson(std::move(lines));
+      self->ndjson.feed(text, lines);
+      co_await store_ndjson(self, std::move(lines));
     }
   }
 
-  Task<void> store_csv() {
+  static Task<void> store_csv(std::shared_ptr<State> self) {
     CsvRecord record;
-    while (csv.next(record)) {
-      take(record);
-      if (full()) co_await flush();
+    while (self->csv.next(record)) {
+      self->take(record);
+      if (self->full()) co_await flush(self);
       // What is behind a stray quote is read anew: not all of that in one go of the loop.
       if (record.quote_line > 0) co_await let_others_go_first();
     }
   }
 
-  Task<void> store_ndjson(std::vector<NdjsonLine> records) {
+  static Task<void> store_ndjson(std::shared_ptr<State> self, std::vector<NdjsonLine> records) {
     for (const NdjsonLine& record : records) {
-      take(record);
-      if (full()) co_await flush();
+      self->take(record);
+      if (self->full()) co_await flush(self);
     }
   }
 
@@ -589,9 +683,19 @@ json to_json(const ImportResult& result) {
   return out;
 }
 
-Importer::Importer(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Importer::Importer(std::shared_ptr<State> state) : state_(std::move(state)) {}
 Importer::Importer(Importer&&) noexcept = default;
-Importer::~Importer() = default;
+Importer::~Importer() {
+  if (state_) state_->storing.cancel();
+}
+
+Task<void> Importer::settle() {
+  // What the batch's end is does not matter to who asks how much is stored.
+  try {
+    co_await state_->storing.wait();
+  } catch (const std::exception&) {
+  }
+}
 
 Result<Importer> Importer::make(pg::Pool& pool, CatalogPtr catalog, std::string_view type_name,
                                 ImportOptions options) {
@@ -621,7 +725,7 @@ Result<Importer> Importer::make(pg::Pool& pool, CatalogPtr catalog, std::string_
   }
   auto key = upsert_key(*type, options.key);
   if (!key) return std::unexpected(key.error());
-  return Importer(std::make_unique<State>(pool, std::move(catalog), *type, std::move(options),
+  return Importer(std::make_shared<State>(pool, std::move(catalog), *type, std::move(options),
                                           std::move(*key)));
 }
 
@@ -637,12 +741,12 @@ Task<void> Importer::feed(std::string_view bytes) {
     if (state_->beginning.size() < kSniffedBytes) co_return;
     state_->look_at_beginning(false);
     const std::string beginning = std::exchange(state_->beginning, std::string());
-    co_await state_->store(beginning);
+    co_await State::store(state_, beginning);
   }
   while (!bytes.empty()) {
     const std::string_view slice = bytes.substr(0, kSliceBytes);
     bytes.remove_prefix(slice.size());
-    co_await state_->store(slice);
+    co_await State::store(state_, slice);
   }
 }
 
@@ -652,23 +756,24 @@ Task<ImportResult> Importer::finish() {
   if (!state_->looked) {
     state_->look_at_beginning(true);
     const std::string beginning = std::exchange(state_->beginning, std::string());
-    co_await state_->store(beginning);
+    co_await State::store(state_, beginning);
   }
   std::string rest;
   state_->decoder.finish(rest);
-  co_await state_->store_text(rest);
+  co_await State::store_text(state_, rest);
   if (state_->options.format == ImportFormat::csv) {
     state_->csv.end();
-    co_await state_->store_csv();
+    co_await State::store_csv(state_);
     if (state_->header_lines_to_come > 0) {
       refuse_header("import.empty", "the file is empty", "the first line must name the attributes");
     }
   } else {
     std::vector<NdjsonLine> lines;
     state_->ndjson.finish(lines);
-    co_await state_->store_ndjson(std::move(lines));
+    co_await State::store_ndjson(state_, std::move(lines));
   }
-  co_await state_->flush();
+  co_await State::flush(state_);
+  co_await state_->storing.wait();
   state_->result.matched_by = state_->key;
   const bool csv = state_->options.format == ImportFormat::csv;
   ImportLines& in_file = state_->result.lines;
@@ -680,7 +785,8 @@ Task<ImportResult> Importer::finish() {
   state_->result.compared = static_cast<std::int64_t>(state_->first_lines.size());
   std::stable_sort(state_->result.rejects.begin(), state_->result.rejects.end(),
                    [](const ImportReject& a, const ImportReject& b) { return a.line < b.line; });
-  co_return std::move(state_->result);
+  state_->stored_bytes = state_->bytes;
+  co_return state_->result;
 }
 
 }  // namespace sluice::model

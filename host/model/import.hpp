@@ -22,7 +22,8 @@ inline constexpr std::size_t kImportComparedMax =
     250'000;  ///< entities of a file whose lines are remembered, to tell which of them are one
 inline constexpr std::size_t kImportIgnoredMax = 100;  ///< columns named that are left out
 inline constexpr std::size_t kImportBatchBytesMax =
-    8u << 20;  ///< a batch is full at 1,000 rows or at this size
+    8u << 20;  ///< a batch is full at kImportBatchRowsMax or at this size
+inline constexpr std::size_t kImportBatchRowsMax = 5000;
 
 enum class ImportFormat { csv, ndjson };
 enum class EmptyField {
@@ -102,9 +103,9 @@ struct ImportResult {
 
 /// Takes a file in pieces of any size and stores it row by row, as if each row were written alone:
 /// a later row with the same key updates the earlier one. The same file again changes nothing (of a
-/// type with a unique attribute; without one, every row is a new entity). Memory: one batch, one
-/// record, and a line number for each of kImportComparedMax entities. Rows stored before a failure
-/// stay; send the file again.
+/// type with a unique attribute; without one, every row is a new entity). Memory: three batches,
+/// one record, and a line number for each of kImportComparedMax entities. Rows stored before a
+/// failure stay; send the file again.
 ///
 /// CSV: the first record names attributes, in any order; how the file is written is told from its
 /// first kSniffedBytes, which are held until then, or by the options (model/sniff.hpp). A column
@@ -130,6 +131,9 @@ class Importer {
   /// Throws Failure(bad_input) when a CSV file cannot be used, before any row is stored:
   /// import.missing_key and what sniff_csv() throws. `bytes` must live until the call returns.
   Task<void> feed(std::string_view bytes);
+  /// Until no batch is on its way, after feed() or what it waits for has failed: then progress()
+  /// says all that is stored.
+  Task<void> settle();
   /// Of what is stored by now.
   [[nodiscard]] ImportProgress progress() const;
   /// The end of the file. Throws as feed() does; import.empty when a CSV file has no header.
@@ -137,8 +141,8 @@ class Importer {
 
  private:
   struct State;
-  explicit Importer(std::unique_ptr<State> state);
-  std::unique_ptr<State> state_;
+  explicit Importer(std::shared_ptr<State> state);
+  std::shared_ptr<State> state_;  ///< with the batch that is being stored
 };
 
 }  // namespace sluice::model

@@ -17,7 +17,7 @@
 
 namespace sluice::model {
 
-inline constexpr std::size_t kOwnBatchMax = 1000;  ///< rows of one call, one transaction
+inline constexpr std::size_t kOwnBatchMax = 5000;  ///< rows of one call, one transaction
 inline constexpr int kOwnWriteAttemptsMax = 5;  ///< when other writers meet ours at the same values
 
 enum class OwnMode {

@@ -156,8 +156,8 @@ TEST_F(ImportTest, AnyChunkingOfAFileGivesTheSameResult) {
   std::mt19937 random(kSeed);
   std::string csv = "email,name,seats,vip\r\n";
   std::string ndjson;
-  for (int i = 0; i < 1500; ++i) {
-    const auto user = static_cast<unsigned>(random() % 1200);
+  for (int i = 0; i < 6500; ++i) {
+    const auto user = static_cast<unsigned>(random() % 6000);
     csv += fmt::format("u{}@x.com,\"N,\"\"{}\"\"\n\",{},{}\r\n", user, random() % 3,
                        random() % 9 ? "4" : "x", "true");
     ndjson += fmt::format("{{\"email\":\"u{}@x.com\",\"seats\":{}}}\n", user,
