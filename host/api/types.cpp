@@ -242,13 +242,9 @@ model::ImportOptions import_options(const Call& call) {
                 "Send that Content-Type, or say ?format=csv or ?format=ndjson");
   }
   const std::string format = call.http.parameter("format").value_or(says_ndjson ? "ndjson" : "csv");
-  if (format != "csv" && format != "ndjson")
-    bad_request("request.bad_parameter", "format must be csv or ndjson");
   options.format = format == "csv" ? model::ImportFormat::csv : model::ImportFormat::ndjson;
   options.key = call.http.parameter("key").value_or("");
   const std::string empty = call.http.parameter("empty").value_or("absent");
-  if (empty != "absent" && empty != "null")
-    bad_request("request.bad_parameter", "empty must be absent or null");
   options.empty = empty == "null" ? model::EmptyField::null : model::EmptyField::absent;
   options.form = form_of(call);
   options.dry_run = call.flag("dry_run");
@@ -291,7 +287,7 @@ class Import {
     }
     call_.services.engine.kick();
     json answer = model::to_json(result_);
-    answer["run"] = run_ ? json(std::to_string(run_->value)) : json(nullptr);
+    answer["run"] = run_ ? json(id_text(*run_)) : json(nullptr);
     if (!created_.is_null()) answer["created"] = std::move(created_);
     co_return HttpResponse::json(answer);
   }
@@ -311,7 +307,7 @@ class Import {
                        run = *run_,
                        line](pg::Pipeline& pipeline, const model::ImportProgress& so_far) {
       json detail = counts_of(so_far);
-      detail["run"] = std::to_string(run.value);
+      detail["run"] = id_text(run);
       pg::Call audited = sync::audit_so_far(workspace, line, actor, "type.import", type, detail);
       pipeline.add(*audited.statement, std::move(audited.params));
       pg::Call told = sync::import_so_far(workspace, run, so_far);
@@ -442,23 +438,101 @@ Task<HttpResponse> import(Call& call) {
   co_return co_await one.run();
 }
 
+constexpr std::array kImportQuery = {
+    Parameter{.name = "format",
+              .says = "when the Content-Type does not say it",
+              .kind = ParameterKind::choice,
+              .choices = "csv ndjson"},
+    Parameter{.name = "key",
+              .says = "the unique attribute by which a row is one that is there; the type's first, "
+                      "when it is not there"},
+    Parameter{.name = "empty",
+              .says = "what an empty field of CSV does: leave what is stored, or clear it",
+              .kind = ParameterKind::choice,
+              .choices = "absent null"},
+    Parameter{.name = "separator",
+              .says = "of fields of CSV, one character or tab; told from the file otherwise"},
+    Parameter{.name = "encoding",
+              .says = "utf-8, utf-16le, utf-16be or windows-1252; what the Content-Type's charset "
+                      "says, or told from the file otherwise"},
+    Parameter{.name = "decimal",
+              .says = "point or comma, of decimals in CSV; told from the file otherwise",
+              .kind = ParameterKind::choice,
+              .choices = "point comma"},
+    Parameter{.name = "dates",
+              .says = "dmy or mdy, of dates such as 03/04/2024; told from the file otherwise",
+              .kind = ParameterKind::choice,
+              .choices = "dmy mdy"},
+    Parameter{.name = "zone",
+              .says = "offset of times that do not say theirs, such as +01:00; UTC otherwise"},
+    Parameter{.name = "map",
+              .says = "a JSON object of columns and the attributes that they are stored as; null "
+                      "leaves a column out"},
+    Parameter{.name = "dry_run",
+              .says = "everything is looked at and nothing stored",
+              .kind = ParameterKind::flag},
+    Parameter{.name = "create_type",
+              .says = "makes the type from a CSV file's beginning; key names the column that is "
+                      "unique",
+              .kind = ParameterKind::flag},
+    Parameter{.name = "file", .says = "what the run calls the file"}};
+
 constexpr std::array<Route, 6> kRoutes = {{
-    {"GET", "/v1/workspaces/{workspace}/types", Access::reader,
-     "All entity types with attributes and relationships", list},
-    {"POST", "/v1/workspaces/{workspace}/types", Access::admin,
-     "Makes an own type {name, attributes:[{name, type, unique, required, link_key}]}", create},
-    {"GET", "/v1/workspaces/{workspace}/types/{type}", Access::reader, "One entity type", show},
-    {"POST", "/v1/workspaces/{workspace}/types/{type}/attributes", Access::admin,
-     "Adds an attribute to an own type", add_attribute},
-    {"POST", "/v1/workspaces/{workspace}/types/{type}/import", Access::admin,
-     "Imports CSV or NDJSON, streaming; how it is written is told from its beginning, or by "
-     "?separator=&encoding=&decimal=&dates=&zone=. ?map= renames columns, ?dry_run= stores "
-     "nothing, "
-     "?create_type= makes the type. Rejected rows are listed",
-     import, "format key empty separator encoding decimal dates zone map dry_run create_type file"},
-    {"POST", "/v1/workspaces/{workspace}/views/refresh", Access::admin,
-     "Makes the SQL views those of the catalogue; notes say which could not be, and why",
-     refresh_views},
+    {.method = "GET",
+     .pattern = "/v1/workspaces/{workspace}/types",
+     .access = Access::reader,
+     .operation = "listTypes",
+     .summary = "All entity types with attributes and relationships",
+     .handler = list,
+     .answer = "TypeList"},
+    {.method = "POST",
+     .pattern = "/v1/workspaces/{workspace}/types",
+     .access = Access::admin,
+     .operation = "createType",
+     .summary = "Makes an own type",
+     .handler = create,
+     .body = "TypeNew",
+     .answer = "OwnType",
+     .status = "201",
+     .problems = "400 type.* attribute.* 409 type.name_taken"},
+    {.method = "GET",
+     .pattern = "/v1/workspaces/{workspace}/types/{type}",
+     .access = Access::reader,
+     .operation = "getType",
+     .summary = "One entity type",
+     .handler = show,
+     .answer = "Type",
+     .problems = "404 type.not_found"},
+    {.method = "POST",
+     .pattern = "/v1/workspaces/{workspace}/types/{type}/attributes",
+     .access = Access::admin,
+     .operation = "addAttribute",
+     .summary = "Adds an attribute to an own type",
+     .handler = add_attribute,
+     .body = "AttributeNew",
+     .answer = "OwnType",
+     .status = "201",
+     .problems = "400 type.* attribute.* 404 type.not_found"},
+    {.method = "POST",
+     .pattern = "/v1/workspaces/{workspace}/types/{type}/import",
+     .access = Access::admin,
+     .operation = "importEntities",
+     .summary = "Imports CSV or NDJSON, streaming. Rows that are refused are listed",
+     .handler = import,
+     .query = kImportQuery,
+     .answer = "ImportResult",
+     .problems = "400 import.* type.* attribute.* entity.bad_key 404 type.not_found 408 "
+                 "request.cut 409 type.name_taken 413 request.too_large 415 "
+                 "request.unsupported_media_type request.unsupported_encoding "
+                 "request.unsupported_charset 501 import.read_only 503 entity.contended",
+     .takes = "text/csv application/x-ndjson"},
+    {.method = "POST",
+     .pattern = "/v1/workspaces/{workspace}/views/refresh",
+     .access = Access::admin,
+     .operation = "refreshViews",
+     .summary = "Makes the SQL views those of the catalogue; notes say which could not be, and why",
+     .handler = refresh_views,
+     .answer = "ViewsRefreshed"},
 }};
 
 }  // namespace
