@@ -358,7 +358,7 @@ std::vector<Route> all_routes() {
   for (const auto routes :
        {health_routes(), workspace_routes(), connector_routes(), connection_routes(),
         status_routes(), run_routes(), error_routes(), quarantine_routes(), type_routes(),
-        entity_routes(), link_routes(), change_routes()}) {
+        entity_routes(), link_routes(), entity_link_routes(), change_routes()}) {
     all.insert(all.end(), routes.begin(), routes.end());
   }
   return all;

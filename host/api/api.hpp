@@ -122,6 +122,7 @@ void check_parameters(const Route& route, const HttpRequest& request);
 [[nodiscard]] std::span<const Route> type_routes();
 [[nodiscard]] std::span<const Route> entity_routes();
 [[nodiscard]] std::span<const Route> link_routes();
+[[nodiscard]] std::span<const Route> entity_link_routes();
 [[nodiscard]] std::span<const Route> change_routes();
 [[nodiscard]] std::vector<Route> all_routes();
 

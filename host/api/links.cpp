@@ -4,8 +4,12 @@
 #include "link/rules.hpp"
 #include "sync/link_rules.hpp"
 
+#include <fmt/format.h>
+
+#include <algorithm>
 #include <array>
 #include <charconv>
+#include <map>
 #include <tuple>
 
 namespace sluice::api {
@@ -13,8 +17,8 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::array<std::string_view, 7> kStates = {
-    "pending", "linked", "contested", "suggested", "confirmed", "rejected", "inactive"};
+constexpr std::array<std::string_view, 8> kStates = {
+    "pending", "linked", "contested", "suggested", "confirmed", "rejected", "inactive", "no_key"};
 
 /// "stripe.customer.email" -> type "stripe.customer", attribute "email".
 std::pair<std::string, std::string> split_end(const std::string& text, const char* field) {
@@ -31,6 +35,8 @@ json describe(const model::Catalog& catalog, const model::StoredRule& rule) {
   one["name"] = rule.name;
   one["source"] = rule.source_type_name + "." + rule.source_attribute;
   one["target"] = rule.target_type_name + "." + rule.target_attribute;
+  one["source_type"] = rule.source_type_name;
+  one["target_type"] = rule.target_type_name;
   one["kind"] = contract::to_string(rule.key_kind);
   one["enabled"] = rule.enabled;
   one["origin"] = rule.from_connector ? "connector" : "admin";
@@ -40,7 +46,8 @@ json describe(const model::Catalog& catalog, const model::StoredRule& rule) {
   one["idle"] = nullptr;
   if (const auto why = link::why_idle(catalog, rule))
     one["idle"] = {{"code", why->code}, {"reason", why->message}, {"action", why->hint}};
-  one["counts"] = {{"linked", 0}, {"pending", 0}, {"contested", 0}, {"inactive", 0}};
+  one["counts"] = {{"linked", 0},    {"pending", 0},  {"contested", 0},
+                   {"confirmed", 0}, {"rejected", 0}, {"inactive", 0}};
   return one;
 }
 
@@ -49,11 +56,24 @@ Task<HttpResponse> list_rules(Call& call) {
   auto connection = co_await call.services.pool.acquire();
   const auto summary = co_await link::link_summary(*connection, call.workspace);
   json rules = json::array();
+  std::map<EntityTypeId, std::optional<std::int64_t>> living;
   for (const model::StoredRule& rule : catalog->rules) {
     if (rule.going) continue;
     json one = describe(*catalog, rule);
+    std::int64_t of_living = 0;
     for (const link::RuleSummary& counted : summary) {
-      if (counted.rule == rule.id) one["counts"][counted.state] = counted.count;
+      if (counted.rule != rule.id) continue;
+      one["counts"][counted.state] = counted.count;
+      if (counted.state != "inactive") of_living += counted.count;
+    }
+    // Whoever has a key has a link, if only a pending one; of a rule that is off nobody has.
+    one["counts"]["no_key"] = nullptr;
+    const model::StoredType* type = catalog->find(rule.source_type);
+    if (rule.effective() && type != nullptr) {
+      if (!living.contains(type->id))
+        living[type->id] = co_await link::count_living(*connection, call.workspace, *type);
+      const std::optional<std::int64_t>& all = living[type->id];
+      if (all) one["counts"]["no_key"] = std::max<std::int64_t>(0, *all - of_living);
     }
     rules.push_back(std::move(one));
   }
@@ -141,6 +161,13 @@ json entity_of(const model::Catalog& catalog, EntityTypeId type, EntityId id) {
   return entity;
 }
 
+/// What an entity is called, and its value of the rule's attribute.
+void show_face(json& entity, const link::Face& face) {
+  if (!face.external_id.empty()) entity["external_id"] = face.external_id;
+  entity["name"] = face.name.empty() ? json(nullptr) : json(face.name);
+  entity["key"] = face.value ? json(*face.value) : json(nullptr);
+}
+
 json describe(const model::Catalog& catalog, const link::ListedLink& link) {
   json one;
   for (const model::StoredRule& known : catalog.rules) {
@@ -148,12 +175,21 @@ json describe(const model::Catalog& catalog, const link::ListedLink& link) {
   }
   one["state"] = link.state;
   one["source"] = entity_of(catalog, link.source_type, link.source);
-  if (!link.source_external_id.empty()) one["source"]["external_id"] = link.source_external_id;
+  show_face(one["source"], link.source_face);
   one["target"] = nullptr;
-  if (link.target && link.target_type)
+  if (link.target && link.target_type) {
     one["target"] = entity_of(catalog, *link.target_type, *link.target);
+    show_face(one["target"], link.target_face);
+  }
   one["candidates"] = json::array();
   for (const EntityId candidate : link.candidates) one["candidates"].push_back(candidate.value);
+  one["candidate_names"] = json::array();
+  for (const link::Face& face : link.candidate_faces) {
+    json candidate;
+    candidate["id"] = std::to_string(face.id.value);
+    show_face(candidate, face);
+    one["candidate_names"].push_back(std::move(candidate));
+  }
   one["candidate_count"] = link.candidate_count;
   one["evidence"] = link.evidence;
   one["decided_by"] = link.decided_by;
@@ -173,14 +209,33 @@ Task<HttpResponse> list_links(Call& call) {
   if (query.state && std::find(kStates.begin(), kStates.end(), *query.state) == kStates.end()) {
     bad_request(
         "request.bad_parameter",
-        "state must be linked, pending, contested, suggested, confirmed, rejected or inactive");
+        "state must be linked, pending, contested, suggested, confirmed, rejected, inactive or "
+        "no_key");
+  }
+  if (const auto name = call.http.parameter("type")) {
+    const model::StoredType* type = catalog->find(*name);
+    if (type == nullptr)
+      bad_request("type.not_found", "there is no entity type '" + *name + "'",
+                  "sluice entity types");
+    query.type = type->id;
   }
   query.limit = static_cast<int>(call.limit(50, link::kLinksPageMax));
   std::tie(query.after_rule.value, query.after_source.value) =
       read_cursor(call.http.parameter("cursor").value_or(""));
   auto connection = co_await call.services.pool.acquire();
-  const auto page = co_await link::list_links(*connection, call.workspace, catalog, query);
   json document;
+  if (query.state == "no_key") {
+    const link::UnkeyedPage unkeyed =
+        co_await link::list_unkeyed(*connection, call.workspace, catalog, query);
+    document["links"] = json::array();
+    for (const link::ListedLink& one : unkeyed.links)
+      document["links"].push_back(describe(*catalog, one));
+    document["next"] = nullptr;
+    if (unkeyed.more)
+      document["next"] = fmt::format("{}.{}", unkeyed.last_rule.value, unkeyed.last_source.value);
+    co_return HttpResponse::json(document);
+  }
+  const auto page = co_await link::list_links(*connection, call.workspace, catalog, query);
   document["links"] = json::array();
   for (const link::ListedLink& one : page) document["links"].push_back(describe(*catalog, one));
   document["next"] = nullptr;
@@ -201,7 +256,10 @@ constexpr std::array<Route, 4> kRoutes = {{
     {"PATCH", "/v1/workspaces/{workspace}/link-rules/{rule}", Access::admin,
      "Switches a rule {enabled}; its links follow by the work that it answers with", change_rule},
     {"GET", "/v1/workspaces/{workspace}/links", Access::reader,
-     "Links; ?rule=&state=&limit=&cursor=", list_links, "rule state limit cursor"},
+     "Links, with names and keys; ?rule=&state=&type=&limit=&cursor=. state=no_key: what has no "
+     "key "
+     "to be found by",
+     list_links, "rule state type limit cursor"},
 }};
 
 }  // namespace
