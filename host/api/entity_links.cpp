@@ -28,8 +28,6 @@ using nlohmann::json;
 feed::EntityRef reference(const Call& call) {
   feed::EntityRef reference;
   const std::string by = call.http.parameter("by").value_or("id");
-  if (by != "id" && by != "external_id")
-    bad_request("request.bad_parameter", "by must be id or external_id");
   const auto number = call.part_number("id");
   if (number && *number > 0 && by == "id") {
     reference.id = EntityId(*number);
@@ -442,14 +440,9 @@ std::optional<EntityId> target_in(const json& body) {
   const auto found = body.find("target");
   if (found == body.end() || found->is_null()) return std::nullopt;
   std::int64_t id = 0;
-  bool good = found->is_number_integer();
-  if (good) id = whole_number(*found, "target");
-  if (found->is_string()) {
-    const std::string& text = found->get_ref<const std::string&>();
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), id);
-    good = error == std::errc{} && end == text.data() + text.size();
-  }
-  if (!good || id <= 0)
+  const std::string text = found->is_string() ? found->get<std::string>() : found->dump();
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), id);
+  if (error != std::errc{} || end != text.data() + text.size() || id <= 0)
     bad_request("request.bad_field", "target must be an id of Sluice, or null",
                 "sluice link why TYPE ID shows those that the rule has found");
   return EntityId(id);
@@ -468,22 +461,13 @@ json answer_of(const StoredRule& rule, EntityId source, const sync::DecidedLink&
   return document;
 }
 
-constexpr std::size_t kWhyBytesMax = 1000;
-
 Task<HttpResponse> decide(Call& call) {
   const json body = co_await call.body();
-  only_fields(body, {"decision", "target", "why"});
-  const std::string word = required_text(body, "decision");
-  if (word != "confirmed" && word != "rejected") {
-    bad_request("request.bad_field", "decision must be confirmed or rejected",
-                "to take one back: DELETE the same path");
-  }
+  const auto word = body.at("decision").get<std::string>();
   sync::LinkDecision decision;
   decision.verdict = word == "confirmed" ? sync::Verdict::confirmed : sync::Verdict::rejected;
   decision.target = target_in(body);
-  if (body.contains("why")) decision.why = required_text(body, "why");
-  if (decision.why.size() > kWhyBytesMax)
-    bad_request("request.bad_field", fmt::format("why has more than {} bytes", kWhyBytesMax));
+  decision.why = body.value("why", std::string());
   if (decision.verdict == sync::Verdict::confirmed && !decision.target) {
     bad_request("request.missing_field", "a confirmation needs \"target\": whom it is linked with",
                 "sluice link why TYPE ID shows those that the rule has found");
@@ -514,18 +498,52 @@ Task<HttpResponse> withdraw(Call& call) {
   co_return HttpResponse::json(answer_of(rule, source, decided));
 }
 
+constexpr Parameter kBy{.name = "by",
+                        .says = "what the id in the path is, when it is all digits",
+                        .kind = ParameterKind::choice,
+                        .choices = "id external_id"};
+constexpr Parameter kConnection{.name = "connection",
+                                .says = "whose external id it is, when several have it"};
+constexpr std::array kWhyQuery = {kBy, kConnection};
+constexpr std::array kWithdrawQuery = {
+    kBy, kConnection,
+    Parameter{
+        .name = "target", .says = "only what was decided of this one", .kind = ParameterKind::id}};
+
 constexpr std::array<Route, 3> kRoutes = {{
-    {"GET", "/v1/workspaces/{workspace}/entities/{type}/{id}/links", Access::reader,
-     "Why an entity is linked or not: its keys, and of each rule what it found, why, and what "
-     "would help; ?by=external_id&connection=",
-     why, "by connection"},
-    {"POST", "/v1/workspaces/{workspace}/entities/{type}/{id}/links/{rule}", Access::admin,
-     "Decides about the entity's link under a rule {decision: \"confirmed\" or \"rejected\", "
-     "target, why}; rejected without a target: it is nobody. Outranks keys until it is withdrawn",
-     decide, "by connection"},
-    {"DELETE", "/v1/workspaces/{workspace}/entities/{type}/{id}/links/{rule}", Access::admin,
-     "Withdraws what was decided, or with ?target= that alone; the rule decides again", withdraw,
-     "by connection target"},
+    {.method = "GET",
+     .pattern = "/v1/workspaces/{workspace}/entities/{type}/{id}/links",
+     .access = Access::reader,
+     .operation = "explainLinks",
+     .summary =
+         "Why an entity is linked or not: its keys, and of each rule what it found, why, and "
+         "what would help",
+     .handler = why,
+     .query = kWhyQuery,
+     .answer = "EntityLinks",
+     .problems = "404 type.not_found entity.not_found 409 entity.ambiguous"},
+    {.method = "POST",
+     .pattern = "/v1/workspaces/{workspace}/entities/{type}/{id}/links/{rule}",
+     .access = Access::admin,
+     .operation = "decideLink",
+     .summary = "Decides about the entity's link under a rule; outranks keys until it is withdrawn",
+     .handler = decide,
+     .query = kWhyQuery,
+     .body = "LinkDecisionNew",
+     .answer = "LinkDecided",
+     .problems = "400 link.itself 404 rule.unknown type.not_found entity.not_found "
+                 "link.unknown_source link.unknown_target 409 entity.ambiguous "
+                 "link.too_many_decisions"},
+    {.method = "DELETE",
+     .pattern = "/v1/workspaces/{workspace}/entities/{type}/{id}/links/{rule}",
+     .access = Access::admin,
+     .operation = "withdrawLinkDecision",
+     .summary = "Withdraws what was decided about the entity's link; the rule decides again",
+     .handler = withdraw,
+     .query = kWithdrawQuery,
+     .answer = "LinkDecided",
+     .problems = "404 rule.unknown type.not_found entity.not_found link.not_decided 409 "
+                 "entity.ambiguous"},
 }};
 
 }  // namespace

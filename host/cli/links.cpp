@@ -14,7 +14,7 @@ namespace {
 struct LinkOptions {
   std::string name, source, target, kind, rule, state, cursor, type, id, connection, why;
   int limit = 20;
-  bool external = false;
+  bool external = false, with_decisions = false;
 };
 
 /// Where an entity's links are, and how it is named there.
@@ -259,6 +259,19 @@ void add_link(CLI::App& app, Context& context) {
   auto* disable = group->add_subcommand("disable-rule", "Turn a rule off; its links follow");
   disable->add_option("rule", options->name)->required();
   disable->callback([&context, options] { switch_rule(context, options->name, false); });
+
+  auto* remove = group->add_subcommand("remove-rule", "Remove a rule of your own, with its links");
+  remove->add_option("rule", options->name)->required();
+  remove->add_flag("--with-decisions", options->with_decisions,
+                   "also when people decided something under it, which goes with it");
+  remove->callback([&context, options] {
+    Query query;
+    if (options->with_decisions) query.emplace_back("with_decisions", "true");
+    const json answer = context.client().send(
+        "DELETE", with("/link-rules/" + Client::escape(options->name), query), json::object());
+    context.say(answer, fmt::format("{} is removed; its links go, as work {}", options->name,
+                                    cell(answer["work"])));
+  });
 
   auto* list = group->add_subcommand("list", "Links");
   list->add_option("--rule", options->rule, "only of this rule");

@@ -323,6 +323,15 @@ std::vector<Operation> AllOrNothing::all_operations() {
                 "/entities/harbour.customer/" + customer() + "/links/harbour.customer.email",
                 json{{"decision", "rejected"}, {"why", nth("v", n)}}));
        }},
+      {"delete " + w + "/link-rules/{rule}", "rule.remove",
+       [this](int n) { return in("DELETE", "/link-rules/" + nth("gone", n)); },
+       [this](int n) {
+         ask(in("POST", "/link-rules",
+                json{{"name", nth("gone", n)},
+                     {"source", "harbour.customer.email"},
+                     {"target", "person.email"},
+                     {"kind", "email"}}));
+       }},
       {"post " + w + "/tokens", "token.create",
        [this](int n) {
          return in("POST", "/tokens", json{{"name", nth("t", n)}});

@@ -404,6 +404,10 @@ std::vector<Gust> EveryRoute::all_gusts() {
          return in("PATCH", "/link-rules/" + nth("r", n), json{{"enabled", false}});
        },
        {}},
+      {"delete " + w + "/link-rules/{rule}",
+       "rule.remove",
+       [this](int n) { return in("DELETE", "/link-rules/" + nth("r", n)); },
+       {}},
       {"post " + w + "/tokens",
        "token.create",
        [this](int n) {
