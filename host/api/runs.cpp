@@ -69,7 +69,9 @@ std::string cause(std::string_view outcome, const json& error) {
   if (outcome == "running") return "still running";
   if (outcome == "done") return "read to its end";
   if (outcome == "lost")
-    return "its host ended in the middle; a later run went on from the last stored page";
+    return "it was broken off, when its host ended or lost its database; a later run went on from "
+           "the "
+           "last stored page";
   if (outcome == "cancelled") return "stopped by the host; a later run goes on from there";
   const std::string message = error.is_object() ? error.value("message", "") : "";
   const std::string failure_class = error.is_object() ? error.value("class", "") : "";
