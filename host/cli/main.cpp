@@ -31,6 +31,7 @@ int run(int argc, char** argv) {
   add_status(app, context);
   add_runs(app, context);
   add_errors(app, context);
+  add_host(app, context);
   add_quarantine(app, context);
   add_entity(app, context);
   add_link(app, context);
