@@ -102,9 +102,11 @@ std::string host_text(const json& host, const std::string& url) {
       "sluiced", fmt::format("{} at {}, {}", cell(host["version"]), url, cell(host["status"])));
   const json& database = host["database"];
   std::string of = database["up"].get<bool>() ? "answers" : "AWAY";
-  if (database.contains("server_version"))
-    of += fmt::format(", PostgreSQL {}, {}", cell(database["server_version"]),
+  if (database.contains("server_version")) {
+    const std::string version = cell(database["server_version"]);  // "15.18 (Debian 15.18-0)"
+    of += fmt::format(", PostgreSQL {}, {}", version.substr(0, version.find(' ')),
                       bytes(database["bytes"]));
+  }
   of += database["private"].get<bool>() ? ", the host's own" : ", that of database.url";
   text += line("database", of);
   for (const json& disk : host["disks"]) text += disk_lines(disk);

@@ -20,8 +20,8 @@ namespace sluice::cli {
 namespace {
 
 constexpr std::int64_t kTriedSoonSeconds = 60;
-constexpr std::size_t kColumnsPlain = 80;
 constexpr std::size_t kColumnsLeast = 40;
+constexpr std::size_t kWhatMax = 60;
 constexpr std::size_t kRowsLeast = 6;
 
 json stream_rows(const json& document) {
@@ -141,6 +141,11 @@ std::string what_of(const json& connection) {
   return "";
 }
 
+/// In full words it stands below, also where nothing is cut.
+std::string first_words(const std::string& text) {
+  return characters(text) <= kWhatMax ? text : cut_lines(text, kWhatMax - 1) + "…";
+}
+
 std::string line_of_connection(const json& connection, const Screen& screen) {
   const std::string health = health_of(connection);
   const json as = connection.value("as_of", json());
@@ -150,7 +155,7 @@ std::string line_of_connection(const json& connection, const Screen& screen) {
       fmt::format(" {:>12}  {:<10} {:<8} ", number(connection.value("rows", std::int64_t{0})),
                   as.is_null() ? "-" : as_of(as),
                   as.is_null() ? "-" : span(as["behind_seconds"].get<std::int64_t>()));
-  std::string line = head + rest_of_line(what_of(connection), 63, screen);
+  std::string line = head + rest_of_line(first_words(what_of(connection)), 63, screen);
   line.erase(line.find_last_not_of(' ') + 1);
   return line + "\n";
 }
