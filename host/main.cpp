@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "api/api.hpp"
+#include "api/host_facts.hpp"
 #include "api/server.hpp"
 #include "base/log.hpp"
 #include "connector/flight_recorder.hpp"
@@ -60,6 +61,8 @@ namespace fs = std::filesystem;
 
 constexpr const char* kVersion = SLUICE_VERSION;
 constexpr auto kClusterLookInterval = std::chrono::milliseconds(500);
+constexpr auto kReviveInterval = std::chrono::seconds(1);
+constexpr auto kDiskLookInterval = std::chrono::seconds(5);
 constexpr auto kSafeSettingsInterval = std::chrono::minutes(1);
 /// From the signal on: sessions that wait for a vendor are given up (WorkOptions), then the loop
 /// is, then the process.
@@ -197,23 +200,81 @@ Task<void> watch_settings(pg::Pool& pool, fetch::OwnEndpoints& own) {
   }
 }
 
+/// What is said of something that goes on: the first time, the second, the fourth, the eighth …
+class GrowingPause {
+ public:
+  bool is_to_be_said() {
+    const bool is = ++times_ == next_;
+    if (is) next_ *= 2;
+    return is;
+  }
+  [[nodiscard]] std::int64_t times() const { return times_; }
+  void over() { *this = {}; }
+
+ private:
+  std::int64_t times_ = 0, next_ = 1;
+};
+
 /// The private database is ours to look after: when its postmaster is killed, it is started again,
-/// and everything that waits for it goes on from what was committed.
-Task<void> keep_alive(pg::Cluster& cluster) {
+/// and everything that waits for it goes on from what was committed. As long as it cannot be, such
+/// as while its disk is full, that is tried every second, and said less and less often.
+Task<void> keep_alive(pg::Cluster& cluster, api::HostFacts& facts) {
   asio::steady_timer timer(co_await asio::this_coro::executor);
   std::future<Result<void>> reviving;  // blocks, so it has a thread of its own
+  GrowingPause failures;
   for (;;) {
-    timer.expires_after(kClusterLookInterval);
+    timer.expires_after(failures.times() > 0 ? kReviveInterval : kClusterLookInterval);
     co_await timer.async_wait(asio::use_awaitable);
     if (reviving.valid()) {
       if (reviving.wait_for(std::chrono::seconds(0)) != std::future_status::ready) continue;
-      if (const Result<void> revived = reviving.get(); !revived)
-        log::error("database.not_started", {{"error", revived.error().describe()}});
+      const Result<void> revived = reviving.get();
+      if (revived) {
+        failures.over();
+      } else {
+        facts.database_not_started(revived.error().message);
+        if (failures.is_to_be_said()) {
+          log::error("database.not_started",
+                     {{"error", revived.error().describe()}, {"tries", failures.times()}});
+        }
+      }
     }
     if (cluster.alive()) continue;
-    log::error("database.died", {{"pid", std::int64_t{cluster.postmaster_pid()}}});
+    facts.database_died();
+    if (failures.times() == 0)
+      log::error("database.died", {{"pid", std::int64_t{cluster.postmaster_pid()}}});
     reviving = std::async(std::launch::async, [&cluster] { return cluster.revive(); });
   }
+}
+
+Task<void> watch_disks(api::HostFacts& facts) {
+  asio::steady_timer timer(co_await asio::this_coro::executor);
+  bool was_low = false;
+  for (;;) {
+    facts.look();
+    bool is_low = false;
+    for (const api::DiskNow& disk : facts.disks()) {
+      is_low = is_low || disk.running_out;
+      if (!disk.running_out || was_low) continue;
+      log::warning("disk.running_out", {{"disk", disk.name},
+                                        {"directory", disk.directory.string()},
+                                        {"free_bytes", disk.free_bytes},
+                                        {"total_bytes", disk.total_bytes}});
+    }
+    was_low = is_low;
+    timer.expires_after(kDiskLookInterval);
+    co_await timer.async_wait(asio::use_awaitable);
+  }
+}
+
+api::HostWatch host_watch(const wiring::Config& config) {
+  api::HostWatch watch;
+  api::HostWatch::Disk& data = watch.disks.emplace_back();
+  data.name = "data";
+  data.directory = config.data_directory;
+  watch.free_percent_min = config.disk_free_percent_min;
+  watch.free_bytes_min = config.disk_free_bytes_min;
+  watch.database_is_private = config.database_url.empty();
+  return watch;
 }
 
 fetch::NetworkSettings network_of(const wiring::Config& config) {
@@ -319,9 +380,10 @@ class Host {
     options.retention.work = std::chrono::days(config_.retention_work_days);
     engine_ = std::make_unique<sync::Engine>(services, *connections_, options);
     connections_->on_change([this](WorkspaceId) { engine_->kick(); });
+    facts_ = std::make_unique<api::HostFacts>(host_watch(config_), clock_);
     const api::Services api_services{pools_,     pools_.asking, clock_,        *registry_, *vault_,
                                      *catalogs_, writes_,       *connections_, *engine_,   *client_,
-                                     *pages_,    *steps_,       kVersion};
+                                     *pages_,    *steps_,       *facts_,       kVersion};
     const std::size_t clients_max = std::min(config_.listen_clients_max, descriptors_for_clients());
     api_ = std::make_unique<api::Api>(api_services, clients_max);
     others_ = std::make_unique<sync::OtherHosts>(pools_.asking, clock_, own_, new_host());
@@ -397,7 +459,8 @@ class Host {
                    feed::keep_feed(loop_.get_executor(), database_.connect,
                                    std::chrono::days(config_.retention_changes_days)),
                    remember);
-    if (cluster_) asio::co_spawn(loop_, keep_alive(*cluster_), remember);
+    if (cluster_) asio::co_spawn(loop_, keep_alive(*cluster_, *facts_), remember);
+    asio::co_spawn(loop_, watch_disks(*facts_), remember);
     asio::co_spawn(loop_, watch_connectors(), remember);
     std::promise<void> ending;
     const std::future<void> ended = ending.get_future();
@@ -541,6 +604,7 @@ class Host {
   std::unique_ptr<sync::PageBudget> pages_;
   std::unique_ptr<sync::Connections> connections_;
   std::unique_ptr<sync::Engine> engine_;
+  std::unique_ptr<api::HostFacts> facts_;
   std::unique_ptr<api::Api> api_;
   std::unique_ptr<api::Server> server_;
   std::unique_ptr<api::Server> watch_server_;  ///< without tokens; nullptr: none is wanted

@@ -151,7 +151,7 @@ sync::Actor Call::actor() const {
 
 Services Services::with_pool(pg::Pool& other) const {
   return Services{pools,       other,  clock,  registry, vault, catalogs, writes,
-                  connections, engine, client, pages,    steps, version};
+                  connections, engine, client, pages,    steps, host,     version};
 }
 
 Task<void> audit(pg::Transaction& transaction, const Call& call, std::string action,

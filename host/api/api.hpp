@@ -24,6 +24,8 @@
 
 namespace sluice::api {
 
+class HostFacts;
+
 /// What handlers work with; built by main, outlives the server.
 struct Services {
   pg::Pools& pools;
@@ -40,6 +42,7 @@ struct Services {
   const fetch::Client& client;
   const sync::PageBudget& pages;
   const sync::StepPool& steps;
+  HostFacts& host;
   std::string version;
 
   [[nodiscard]] Services with_pool(pg::Pool& other) const;

@@ -1,4 +1,6 @@
 // Everything that is not well in a workspace, in one list; and the answer to a blocked reconcile.
+#include "api/causes.hpp"
+#include "api/host_facts.hpp"
 #include "api/status.hpp"
 #include "api/words.hpp"
 #include "feed/views.hpp"
@@ -79,52 +81,27 @@ const pg::Statement kInstalledManifests{"api_errors_manifests", R"(
   left join sluice.connector_hold h on h.sha256 = i.sha256
   where i.workspace_id = $1 order by i.connector)"};
 
-struct Problems {
-  json all = json::array();
-  bool truncated = false;
-
-  void add(json problem) {
-    if (all.size() >= kProblemsMax) {
-      truncated = true;
-    } else {
-      all.push_back(std::move(problem));
-    }
-  }
-};
-
-json problem_of(std::string_view kind, const json& connection, const json& subject,
-                std::string_view code, const json& what, const json& action) {
-  json one;
-  one["kind"] = kind;
-  one["connection"] = connection;
-  one["subject"] = subject;
-  one["code"] = code;
-  one["count"] = 1;
-  one["what"] = what;
-  one["action"] = action;
-  return one;
-}
-
 /// Nothing has failed, and nothing comes either: what it waits for has not answered, or others are
 /// before it.
-void add_late(Problems& problems, const json& connection, const json& stream) {
+void add_late(Causes& problems, const json& connection, const json& stream) {
   const std::int64_t interval = stream["interval_seconds"];
   if (!stream["enabled"].get<bool>() || interval == 0 || stream["last_success_at"].is_null() ||
       stream["health"] == "off")
     return;
   const std::int64_t age = stream["last_success_age_seconds"];
   if (age < std::max(kLateSecondsMin, interval * kLateIntervals)) return;
-  problems.add(problem_of(
+  json one = problem_of(
       "stream", connection, stream["name"], "late",
       fmt::format("not read to its end for {} s, though every {} s is wanted; {}", age, interval,
                   stream["summary"].get<std::string>()),
       "what hangs at the vendor is an entry of its own; else it waits for its turn, see sluice "
       "status " +
-          connection.get<std::string>()));
+          connection.get<std::string>());
+  problems.add(std::move(one), "");
 }
 
 /// All goes well, and yet not as it looks: what only the figures tell.
-void add_odd(Problems& problems, const json& connection, const json& stream) {
+void add_odd(Causes& problems, const json& connection, const json& stream) {
   const std::string name = connection.get<std::string>();
   const std::int64_t older = stream["last_run_older"];
   if (older > 0) {
@@ -159,37 +136,20 @@ void add_odd(Problems& problems, const json& connection, const json& stream) {
   }
 }
 
-void add_streams(Problems& problems, const json& connection) {
+void add_streams(Causes& problems, const json& connection) {
   static const std::set<std::string> kUnwell = {"failing", "needs_action", "blocked", "overdue"};
-  bool any = false;
   for (const json& stream : connection["streams"]) {
-    const std::string health = stream["health"];
-    if (!kUnwell.contains(health)) {
-      add_late(problems, connection["name"], stream);
-      add_odd(problems, connection["name"], stream);
-      continue;
-    }
-    any = true;
-    const std::string error_class = stream["error_class"];
-    json one = problem_of("stream", connection["name"], stream["name"],
-                          health == "blocked" || error_class.empty() ? health : error_class,
-                          stream["summary"], stream["action"]);
-    one["count"] = std::max<std::int64_t>(1, stream["consecutive_failures"].get<std::int64_t>());
-    problems.add(std::move(one));
+    if (kUnwell.contains(stream["health"].get<std::string>())) continue;
+    add_late(problems, connection["name"], stream);
+    add_odd(problems, connection["name"], stream);
   }
-  const std::string state = connection["state"];
-  // DEGRADED only sums up the streams, and lags behind them: when none of them is unwell, it is
-  // over.
-  if (any || (state != "FAILED" && state != "STALE")) return;
-  problems.add(problem_of(
-      "connection", connection["name"], connection["name"], state, connection["reason"],
-      "ask the vendor again: sluice connection check " + connection["name"].get<std::string>()));
+  add_causes(problems, connection);
 }
 
-Task<void> add_connections(Call& call, Problems& problems) {
+Task<void> add_connections(Call& call, Causes& problems) {
   StatusQuery query;
   query.limit = kConnectionsPageMax;
-  for (bool more = true; more && !problems.truncated;) {
+  for (bool more = true; more && !problems.full();) {
     const json page = co_await statuses(call, query);
     for (const json& connection : page) add_streams(problems, connection);
     more = static_cast<std::int64_t>(page.size()) == query.limit;
@@ -197,7 +157,7 @@ Task<void> add_connections(Call& call, Problems& problems) {
   }
 }
 
-Task<void> add_quarantine(Call& call, Problems& problems) {
+Task<void> add_quarantine(Call& call, Causes& problems) {
   pg::Params params(call.workspace, kExaminedMax, static_cast<std::int64_t>(kProblemsMax));
   const auto rows = co_await call.services.pool.query(kQuarantine, std::move(params));
   for (int row = 0; row < rows.rows(); ++row) {
@@ -218,7 +178,7 @@ Task<void> add_quarantine(Call& call, Problems& problems) {
   }
 }
 
-Task<void> add_refetch(Call& call, Problems& problems) {
+Task<void> add_refetch(Call& call, Causes& problems) {
   pg::Params params(call.workspace, kExaminedMax, static_cast<std::int64_t>(kProblemsMax),
                     kSampleIds);
   const auto rows = co_await call.services.pool.query(kRefetch, std::move(params));
@@ -240,7 +200,7 @@ Task<void> add_refetch(Call& call, Problems& problems) {
 }
 
 /// Rules that are on, whose ends are there, and that can find nothing all the same.
-void add_idle_rules(const model::Catalog& catalog, Problems& problems) {
+void add_idle_rules(const model::Catalog& catalog, Causes& problems) {
   for (const model::StoredRule& rule : catalog.rules) {
     const auto why = link::why_idle(catalog, rule);
     if (!why || why->code != "rule.no_such_key") continue;
@@ -250,7 +210,7 @@ void add_idle_rules(const model::Catalog& catalog, Problems& problems) {
 }
 
 /// Own entities that are one by a unique attribute, from before they were.
-void add_shared_keys(const std::vector<model::SharedKey>& shared, Problems& problems) {
+void add_shared_keys(const std::vector<model::SharedKey>& shared, Causes& problems) {
   for (const model::SharedKey& one : shared) {
     problems.add(problem_of(
         "entity", "", one.type + "." + one.attribute, "entity.same_key",
@@ -260,11 +220,11 @@ void add_shared_keys(const std::vector<model::SharedKey>& shared, Problems& prob
         fmt::format("delete one of the two, or give it another value: sluice entity get {} {}",
                     one.type, one.id.value)));
   }
-  if (shared.size() >= static_cast<std::size_t>(model::kSharedKeysMax)) problems.truncated = true;
+  if (shared.size() >= static_cast<std::size_t>(model::kSharedKeysMax)) problems.truncate();
 }
 
 /// What the catalogue says and the database has not: SQL views, keys that are one, idle rules.
-Task<void> add_catalogue(Call& call, Problems& problems) {
+Task<void> add_catalogue(Call& call, Causes& problems) {
   auto connection = co_await call.services.pool.acquire();
   const model::CatalogPtr catalog = co_await model::load_catalog(*connection, call.workspace);
   add_idle_rules(*catalog, problems);
@@ -290,7 +250,7 @@ std::vector<contract::ManifestFlaw> flaws_of(const connector::Registry& registry
 
 /// What runs no more, and what today's rules would refuse in a connector that an older host
 /// admitted.
-Task<void> add_connectors(Call& call, Problems& problems) {
+Task<void> add_connectors(Call& call, Causes& problems) {
   const auto rows =
       co_await call.services.pool.query(kInstalledManifests, pg::Params(call.workspace));
   for (int row = 0; row < rows.rows(); ++row) {
@@ -315,7 +275,7 @@ Task<void> add_connectors(Call& call, Problems& problems) {
 }
 
 /// What is not asked for at all, for a while: one entry instead of one for each id.
-Task<void> add_pauses(Call& call, Problems& problems) {
+Task<void> add_pauses(Call& call, Causes& problems) {
   pg::Params params(call.workspace, static_cast<std::int64_t>(kProblemsMax));
   const auto rows = co_await call.services.pool.query(kPauses, std::move(params));
   for (int row = 0; row < rows.rows(); ++row) {
@@ -337,12 +297,22 @@ Task<void> add_pauses(Call& call, Problems& problems) {
     one["count"] = pauses;
     one["since"] = time_or_null(rows, row, 5);
     one["next_at"] = time_or_null(rows, row, 6);
-    problems.add(std::move(one));
+    const auto dot = type.find('.');
+    problems.add(
+        std::move(one),
+        rows.get<std::string>(row, 2) + " " +
+            cause_in(rows.text(row, 3), dot == std::string::npos ? type : type.substr(dot + 1)));
   }
 }
 
+/// What the host says of itself, also without a token: GET /health.
+void add_host(Call& call, Causes& problems) {
+  for (const HostReason& reason : call.services.host.reasons())
+    problems.add(problem_of("host", "", "", reason.code, reason.what, reason.action));
+}
+
 /// Directories of connectors that are not looked into; where they lie is an operator's matter.
-void add_directories(Call& call, Problems& problems) {
+void add_directories(Call& call, Causes& problems) {
   const connector::ShelvedPtr shelved = call.services.registry.shelf().shelved();
   for (const Error& error : shelved->errors) {
     const bool may_see = call.principal.role >= Role::operator_;
@@ -354,7 +324,7 @@ void add_directories(Call& call, Problems& problems) {
 }
 
 /// Where whoever can send SQL as the host may do more than a host does.
-Task<void> add_rights(Call& call, Problems& problems) {
+Task<void> add_rights(Call& call, Causes& problems) {
   auto connection = co_await call.services.pool.acquire();
   const auto too_many = co_await pg::rights_too_many(*connection);
   if (too_many.empty()) co_return;
@@ -367,7 +337,7 @@ Task<void> add_rights(Call& call, Problems& problems) {
 }
 
 /// What this host itself cannot do: the database's disk is full, a connector's file is missing.
-Task<void> add_troubles(Call& call, Problems& problems) {
+Task<void> add_troubles(Call& call, Causes& problems) {
   constexpr std::string_view kConnection = "connection/";
   for (const sync::Trouble& trouble : call.services.engine.troubles()) {
     if (trouble.workspace != call.workspace) continue;
@@ -395,7 +365,7 @@ Task<void> add_troubles(Call& call, Problems& problems) {
 }
 
 /// What somebody started that fails again and again. Until it is done, what it is for is not.
-Task<void> add_durable_work(Call& call, Problems& problems) {
+Task<void> add_durable_work(Call& call, Causes& problems) {
   const auto open = co_await work::list_open(call.services.pool, call.workspace);
   for (const work::ShownWork& one : open) {
     if (one.attempts == 0) continue;
@@ -413,7 +383,8 @@ Task<void> add_durable_work(Call& call, Problems& problems) {
 }
 
 Task<HttpResponse> list(Call& call) {
-  Problems problems;
+  Causes problems(kProblemsMax);
+  add_host(call, problems);
   co_await add_troubles(call, problems);
   co_await add_durable_work(call, problems);
   co_await add_connections(call, problems);
@@ -425,9 +396,9 @@ Task<HttpResponse> list(Call& call) {
   co_await add_rights(call, problems);
   add_directories(call, problems);
   json document;
-  document["ok"] = problems.all.empty();
-  document["truncated"] = problems.truncated;
-  document["errors"] = std::move(problems.all);
+  document["truncated"] = problems.truncated();
+  document["errors"] = problems.take();
+  document["ok"] = document["errors"].empty();
   co_return HttpResponse::json(document);
 }
 

@@ -1,6 +1,8 @@
 // Is it alive, is it ready, what does it count.
 #include "api/api.hpp"
+#include "api/tokens.hpp"
 
+#include "api/host_facts.hpp"
 #include "api/openapi.hpp"
 #include "api/state.hpp"
 #include "base/exact_json.hpp"
@@ -26,12 +28,15 @@ Task<HttpResponse> healthz(Call&) { co_return HttpResponse::json(json{{"status",
 /// What keeps the host from its work; nothing when it is ready.
 std::vector<std::string> not_ready(Call& call, const Cached<SchemaState>::Answer& schema) {
   std::vector<std::string> reasons;
+  call.services.host.database_said(schema.failure);
   if (call.state.stopping) reasons.emplace_back("the host is stopping");
   const auto newest = static_cast<int>(pg::migrations().size());
   if (!schema.failure.empty()) {
     // Anybody may ask here: what exactly failed is for the log.
     log::warning("api.not_ready", {{"error", schema.failure}});
-    reasons.emplace_back("the database cannot be reached or does not answer");
+    for (const HostReason& reason : call.services.host.reasons()) {
+      if (reason.keeps_from_work) reasons.push_back(reason.what);
+    }
   } else if (schema.value->version != newest) {
     reasons.push_back(fmt::format("the database's schema is version {}, this program's is {}",
                                   schema.value->version, newest));
@@ -40,8 +45,11 @@ std::vector<std::string> not_ready(Call& call, const Cached<SchemaState>::Answer
 }
 
 /// What some of its work stands for, though the host can do the rest. Anybody may ask: no names.
-std::vector<std::string> degraded(const sync::StepPoolNow& steps) {
+std::vector<std::string> degraded(const sync::StepPoolNow& steps, const HostFacts& host) {
   std::vector<std::string> reasons;
+  for (const HostReason& reason : host.reasons()) {
+    if (!reason.keeps_from_work) reasons.push_back(reason.what);
+  }
   if (!steps.at_bound.empty()) {
     reasons.push_back(fmt::format(
         "{} workspaces get no more threads for connectors of theirs: steps that do not come back "
@@ -71,7 +79,7 @@ Task<HttpResponse> readyz(Call& call) {
   json document;
   document["status"] = reasons.empty() ? "ready" : "not ready";
   document["reasons"] = reasons;
-  document["degraded"] = degraded(steps);
+  document["degraded"] = degraded(steps, call.services.host);
   // Of connectors: the host is well, and does the rest of its work.
   document["held"] = schema.value ? json(schema.value->held) : json::array();
   document["version"] = call.services.version;
@@ -80,14 +88,98 @@ Task<HttpResponse> readyz(Call& call) {
   co_return answer;
 }
 
-/// What is unusual about this host, for whoever looks after it.
-Task<HttpResponse> health(Call& call) {
+json disks_json(const HostFacts& host, bool with_directories) {
+  json all = json::array();
+  for (const DiskNow& disk : host.disks()) {
+    json one;
+    one["name"] = disk.name;
+    if (with_directories) one["directory"] = disk.directory.string();
+    one["free_bytes"] = disk.free_bytes;
+    one["total_bytes"] = disk.total_bytes;
+    one["running_out"] = disk.running_out;
+    one["growth_bytes_per_day"] =
+        disk.growth_bytes_per_day ? json(*disk.growth_bytes_per_day) : json(nullptr);
+    one["growth_seconds"] = disk.growth_seconds;
+    all.push_back(std::move(one));
+  }
+  return all;
+}
+
+json database_json(const HostFacts& host) {
+  const DatabaseNow& database = host.database();
+  json one;
+  one["up"] = database.state == DatabaseNow::State::up;
+  one["private"] = host.database_is_private();
+  one["why"] = database.why;
+  one["since"] = database.since ? json(to_rfc3339(*database.since)) : json(nullptr);
+  one["starts_tried"] = database.starts_tried;
+  return one;
+}
+
+json machine_json() {
+  const MachineNow now = machine_now();
+  json one;
+  one["own_bytes"] = now.process_bytes;
+  one["memory_bytes"] = now.memory_bytes;
+  one["memory_available_bytes"] = now.memory_available_bytes;
+  one["load"] = json::array({now.load_1, now.load_5, now.load_15});
+  one["processors"] = now.processors;
+  return one;
+}
+
+/// What a host knows of itself; without its database, and for anybody.
+json facts_of(Call& call, const std::vector<std::string>& others) {
+  const HostFacts& host = call.services.host;
+  json document;
+  document["version"] = call.services.version;
+  document["reasons"] = json::array();
+  bool works = others.empty();
+  for (const HostReason& reason : host.reasons()) {
+    works = works && !reason.keeps_from_work;
+    json one;
+    one["code"] = reason.code;
+    one["what"] = reason.what;
+    one["action"] = reason.action;
+    one["keeps_from_work"] = reason.keeps_from_work;
+    document["reasons"].push_back(std::move(one));
+  }
+  for (const std::string& other : others) {
+    json one;
+    one["code"] = "host.not_ready";
+    one["what"] = other;
+    one["action"] = "";
+    one["keeps_from_work"] = true;
+    document["reasons"].push_back(std::move(one));
+  }
+  document["status"] = !works ? "not working" : document["reasons"].empty() ? "well" : "degraded";
+  document["database"] = database_json(host);
+  document["disks"] = disks_json(host, false);
+  return document;
+}
+
+/// Whether an operator asks. A token that is none makes it nobody's question, and counts as wrong
+/// everywhere else.
+Task<bool> is_operators(Call& call) {
+  if (call.http.authorization.empty()) co_return false;
+  const Result<void> admitted =
+      co_await call.state.refusals.admit(call.http.authorization, call.http.peer);
+  if (!admitted) co_return false;
+  const Result<Principal> asking =
+      co_await authenticate(call.services.pools.asking, call.http.authorization);
+  if (asking) {
+    call.state.refusals.accepted(call.http.authorization, *asking);
+  } else if (asking.error().code == "token.unknown") {
+    call.state.refusals.wrong(call.http.peer, call.http.authorization);
+  }
+  co_return asking && asking->role >= Role::operator_;
+}
+
+/// What is unusual, and what an operator alone may know.
+Task<void> add_for_operators(Call& call, json& document) {
   const auto allowances = co_await call.services.pool.query(
       "select w.name, c.name, c.egress::text from sluice.connection c join sluice.workspace w "
       "using (workspace_id) "
       "where c.egress <> '{}' order by 1, 2 limit 1000");
-  json document;
-  document["version"] = call.services.version;
   document["egress_allowances"] = json::array();
   for (int row = 0; row < allowances.rows(); ++row) {
     document["egress_allowances"].push_back({{"workspace", allowances.get<std::string>(row, 0)},
@@ -95,6 +187,30 @@ Task<HttpResponse> health(Call& call) {
                                              {"egress", ready_json(allowances.text(row, 2))}});
   }
   document["connections_in_use"] = call.services.pools.in_use();
+  document["disks"] = disks_json(call.services.host, true);
+  document["machine"] = machine_json();
+  const auto size = co_await call.services.pool.query(
+      "select pg_database_size(current_database()), current_setting('server_version')");
+  document["database"]["bytes"] = size.get<std::int64_t>(0, 0);
+  document["database"]["server_version"] = size.get<std::string>(0, 1);
+}
+
+Task<HttpResponse> health(Call& call) {
+  const auto schema = co_await call.state.schema.get(kReadyAge, kReadyWait);
+  std::vector<std::string> others;
+  call.services.host.look();
+  const std::vector<std::string> reasons = not_ready(call, schema);
+  if (schema.failure.empty()) others = reasons;
+  json document = facts_of(call, others);
+  if (schema.failure.empty()) {
+    bool wanted = false;
+    try {
+      wanted = co_await is_operators(call);
+    } catch (const pg::QueryError&) {
+      wanted = false;  // the database went away just now: what is known without it is said
+    }
+    if (wanted) co_await add_for_operators(call, document);
+  }
   co_return HttpResponse::json(document);
 }
 
@@ -127,9 +243,11 @@ constexpr std::array<Route, 5> kRoutes = {{
      .status = "200 503"},
     {.method = "GET",
      .pattern = "/health",
-     .access = Access::operator_,
+     .access = Access::open,
      .operation = "getHealth",
-     .summary = "What is unusual: egress allowances, connections in use",
+     .summary =
+         "What the host knows of itself, also without its database: why it cannot work, or soon "
+         "cannot, and room on its disks; for operators also what is unusual, memory, load, growth",
      .handler = health,
      .answer = "Health"},
     {.method = "GET",

@@ -1,6 +1,7 @@
 #include "api/metrics.hpp"
 
 #include "api/api.hpp"
+#include "api/host_facts.hpp"
 #include "api/refusals.hpp"
 
 #include <fmt/format.h>
@@ -89,6 +90,22 @@ ProcessNumbers process_numbers() {
 
 double seconds_of(std::chrono::microseconds time) {
   return std::chrono::duration<double>(time).count();
+}
+
+/// What `df` says, before it is too late.
+void add_disks(Exposition& out, const HostFacts& host) {
+  const auto of_each = [&](std::string_view name, std::string_view help, auto value) {
+    out.gauge(name, help);
+    for (const DiskNow& disk : host.disks())
+      out.value(static_cast<std::int64_t>(value(disk)), {{"disk", disk.name}});
+  };
+  of_each("sluice_disk_free_bytes", "Room on the disk.",
+          [](const DiskNow& disk) { return disk.free_bytes; });
+  of_each("sluice_disk_total_bytes", "Its size.",
+          [](const DiskNow& disk) { return disk.total_bytes; });
+  of_each("sluice_disk_running_out",
+          "1 when less is free than settings disk.free_percent_min or disk.free_bytes_min.",
+          [](const DiskNow& disk) { return disk.running_out ? 1 : 0; });
 }
 
 void add_engine(Exposition& out, const sync::EngineStats& stats) {
@@ -313,6 +330,7 @@ std::string metrics_text(const Services& services, const Refusals& refusals, con
                          const Cached<DatabaseGauges>::Answer& gauges) {
   Exposition out;
   add_process(out, services);
+  add_disks(out, services.host);
   out.counter("sluice_tokens_wrong_total", "Requests with a token that is not valid.",
               refusals.wrong_total());
   out.counter("sluice_tokens_turned_away_total",

@@ -71,7 +71,9 @@ std::string cause(std::string_view outcome, const json& error, bool is_import) {
   if (outcome == "done") return is_import ? "stored to its end" : "read to its end";
   if (outcome == "lost" && is_import) return "its host ended in the middle; send the file again";
   if (outcome == "lost")
-    return "its host ended in the middle; a later run went on from the last stored page";
+    return "it was broken off, when its host ended or lost its database; a later run went on from "
+           "the "
+           "last stored page";
   if (outcome == "cancelled") return "stopped by the host; a later run goes on from there";
   const std::string message = error.is_object() ? error.value("message", "") : "";
   const std::string failure_class = error.is_object() ? error.value("class", "") : "";

@@ -1,14 +1,18 @@
 // How connections and their streams are: in numbers, and in words to act on.
 #include "api/status.hpp"
 
+#include "api/causes.hpp"
 #include "api/state.hpp"
 #include "api/words.hpp"
 #include "base/exact_json.hpp"
+#include "model/row_counts.hpp"
 #include "work/queue.hpp"
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
+#include <cctype>
 #include <cmath>
 
 namespace sluice::api {
@@ -18,6 +22,8 @@ using nlohmann::json;
 
 /// Backlogs are counted so far; beyond it an answer says "at least".
 constexpr std::int64_t kCountedMax = 10'000;
+/// Entries of one connection, which are joined by cause: more streams than a manifest may have.
+constexpr std::size_t kStreamProblemsMax = 1000;
 
 const pg::Statement kConnections{"api_connections", R"(
   select c.connection_id, c.name, c.connector, c.state, c.state_reason, coalesce(c.vendor_account, ''),
@@ -52,11 +58,13 @@ const pg::Statement kStreams{"api_streams", R"(
          (select (h.waits ->> ('stream ' || s.stream))::bigint - (extract(epoch from clock_timestamp()) * 1000)::bigint
           from sluice.lease_hold h
           where h.workspace_id = s.workspace_id and h.name = 'connection/' || s.connection_id
-            and h.expires_at > clock_timestamp())
+            and h.expires_at > clock_timestamp()),
+         case when s.error_class = 'PERMISSION' then coalesce(l.error ->> 'vendor_code', '') else '' end,
+         s.last_full_types::text, (extract(epoch from s.last_full_at) * 1000000)::bigint
   from unnest($2::bigint[]) as wanted (connection_id)
   join sluice.stream s on s.workspace_id = $1 and s.connection_id = wanted.connection_id
   left join lateral (
-    select o.older, o.records from sluice.sync_run o
+    select o.older, o.records, o.error from sluice.sync_run o
     where o.workspace_id = s.workspace_id and o.run_id = s.last_run_id limit 1) l on true
   left join lateral (
     select * from sluice.sync_run n
@@ -126,7 +134,8 @@ struct StreamColumns {
                        kRun = 19, kRunKind = 20, kRunRecords = 21, kRunPages = 22,
                        kRunRequests = 23, kRunQuarantined = 24, kRunningMs = 25, kNow = 26,
                        kRereadFound = 27, kRereadMissing = 28, kLastOlder = 29, kNoCheckpoint = 30,
-                       kFirstReadSeconds = 31, kHeldMs = 32;
+                       kFirstReadSeconds = 31, kHeldMs = 32, kPermission = 33, kFullTypes = 34,
+                       kFullAt = 35;
 };
 
 StreamFacts facts_of(Call& call, const pg::QueryResult& rows, int row, const json& connection,
@@ -207,6 +216,33 @@ json run_json(const pg::QueryResult& rows, int row, const RunningFacts& running)
   return run;
 }
 
+/// Names of the types whose records a stream puts out; null when its connector's file is not here.
+json types_of(const contract::Manifest* manifest, const std::string& name) {
+  const contract::Stream* stream = manifest == nullptr ? nullptr : manifest->find_stream(name);
+  if (stream == nullptr) return nullptr;
+  json names = json::array();
+  for (const std::string& type : stream->entity_types) names.push_back(manifest->id + "." + type);
+  return names;
+}
+
+/// What the last complete read held, by type; null when there was none, or none since that is kept.
+json last_full_json(const pg::QueryResult& rows, int row) {
+  using C = StreamColumns;
+  if (rows.is_null(row, C::kFullTypes) || rows.is_null(row, C::kFullAt)) return nullptr;
+  json full;
+  full["at"] = time_or_null(rows, row, C::kFullAt);
+  full["types"] = stored_json(rows.text(row, C::kFullTypes));
+  return full;
+}
+
+/// The code of a failure names the permission that a key lacks, if its words name it, too. Of
+/// connectors that were built before that was said, it is the vendor's code, or a status.
+bool is_permission(std::string_view code, std::string_view reason) {
+  const bool has_letter =
+      std::any_of(code.begin(), code.end(), [](unsigned char c) { return std::isalpha(c) != 0; });
+  return has_letter && reason.find(code) != std::string_view::npos;
+}
+
 json stream_json(const pg::QueryResult& rows, int row, const StreamFacts& facts) {
   using C = StreamColumns;
   const StreamWords words = describe(facts);
@@ -220,12 +256,16 @@ json stream_json(const pg::QueryResult& rows, int row, const StreamFacts& facts)
   stream["action"] = words.action;
   stream["reason"] = facts.reason;
   stream["error_class"] = facts.error_class;
+  // What failed has its class until a page has come; the last run says which permission it was.
+  const std::string_view code = rows.text(row, C::kPermission);
+  stream["permission"] = is_permission(code, facts.reason) ? json(code) : json(nullptr);
   stream["snapshot_done"] = facts.snapshot_done;
   stream["interval_seconds"] = facts.interval_seconds;
   stream["records_total"] = rows.get<std::int64_t>(row, C::kRecords);
   stream["vendor_total"] = facts.vendor_total;
   stream["enumerated_records"] = facts.enumerated;
   stream["last_full_records"] = facts.last_full_records;
+  stream["last_full"] = last_full_json(rows, row);
   stream["consecutive_failures"] = facts.failures;
   stream["next_run_at"] = facts.next_run_at ? json(to_rfc3339(*facts.next_run_at)) : json(nullptr);
   stream["next_run_in_seconds"] =
@@ -276,6 +316,9 @@ json connection_json(const pg::QueryResult& rows, int row) {
       {"waiting", 0}, {"due", 0}, {"failing", 0}, {"reason", ""}, {"at_least", false}};
   one["quarantined"] = 0;
   one["quarantined_at_least"] = false;
+  one["problems"] = json::array();
+  one["rows"] = 0;
+  one["types"] = json::array();
   one["streams"] = json::array();
   return one;
 }
@@ -288,6 +331,104 @@ void add_quarantined(json& connection, const std::string& stream, std::int64_t c
   for (json& one : connection["streams"]) {
     if (one["name"] == stream) one["quarantined"] = count;
   }
+}
+
+/// What the vendor's complete lists held of a type, all streams together, as of the oldest of them.
+struct Listed {
+  std::int64_t rows = 0;
+  std::string at;
+};
+std::map<std::string, Listed> listed_by(const json& connection) {
+  std::map<std::string, Listed> all;
+  for (const json& stream : connection["streams"]) {
+    const json& full = stream["last_full"];
+    if (full.is_null()) continue;
+    for (const auto& [type, count] : full["types"].items()) {
+      Listed& listed = all[type];
+      listed.rows += count.get<std::int64_t>();
+      const auto at = full["at"].get<std::string>();
+      if (listed.at.empty() || at < listed.at) listed.at = at;
+    }
+  }
+  return all;
+}
+
+/// Rows as they stand, beside what the vendor had when it was last read whole.
+void add_types(json& connection, ConnectionId id, const model::Catalog& catalog,
+               const model::RowCounts& counts) {
+  const auto listed = listed_by(connection);
+  std::int64_t all = 0;
+  for (const model::StoredType& type : catalog.types) {
+    if (type.own || !type.active || type.connector != connection["connector"]) continue;
+    json one;
+    one["type"] = type.name;
+    one["rows"] = counts.of(type, id);
+    all += counts.of(type, id);
+    const auto vendor = listed.find(type.name.substr(type.name.find('.') + 1));
+    const bool known = vendor != listed.end();
+    one["vendor_rows"] = known ? json(vendor->second.rows) : json(nullptr);
+    one["vendor_at"] = known ? json(vendor->second.at) : json(nullptr);
+    connection["types"].push_back(std::move(one));
+  }
+  connection["rows"] = all;
+}
+
+json own_types_of(const model::Catalog& catalog, const model::RowCounts& counts) {
+  json all = json::array();
+  for (const model::StoredType& type : catalog.types) {
+    if (!type.own || !type.active) continue;
+    json one;
+    one["type"] = type.name;
+    one["rows"] = counts.of(type);
+    all.push_back(std::move(one));
+  }
+  return all;
+}
+
+/// Of the connection as a whole: off · needs_action · failing · reading (some stream has not been
+/// read once) · ok.
+std::string_view health_of(const json& connection) {
+  if (connection["state"].get<std::string_view>().starts_with("DISCONNECT")) return "off";
+  bool failing = connection["trouble"].is_string();
+  for (const json& problem : connection["problems"]) {
+    const std::string health = problem.value("health", std::string("needs_action"));
+    if (health == "needs_action" || health == "blocked") return "needs_action";
+    failing = true;
+  }
+  if (failing) return "failing";
+  for (const json& stream : connection["streams"]) {
+    if (!stream["enabled"].get<bool>()) continue;
+    const bool unread = stream["mode"] == "snapshot" && !stream["snapshot_done"].get<bool>() &&
+                        stream["last_full_records"] == 0;
+    if (unread || stream["last_success_at"].is_null()) return "reading";
+  }
+  return "ok";
+}
+
+/// What is here is what the vendor told until then: as of the stream that was read longest ago, of
+/// those that carry changes where there are such. Null while one of them has not been read.
+json as_of(const json& connection) {
+  const auto is_on = [](const json& stream) {
+    return stream["enabled"].get<bool>() && stream["interval_seconds"].get<std::int64_t>() > 0;
+  };
+  const json& streams = connection["streams"];
+  const bool follows = std::any_of(streams.begin(), streams.end(), [&](const json& stream) {
+    return is_on(stream) && stream["mode"] == "changes";
+  });
+  const json* oldest = nullptr;
+  for (const json& stream : streams) {
+    if (!is_on(stream) || (follows && stream["mode"] == "snapshot")) continue;
+    if (stream["last_success_at"].is_null()) return nullptr;
+    if (oldest == nullptr ||
+        stream["last_success_age_seconds"] > (*oldest)["last_success_age_seconds"])
+      oldest = &stream;
+  }
+  if (oldest == nullptr) return nullptr;
+  json as;
+  as["at"] = (*oldest)["last_success_at"];
+  as["behind_seconds"] = (*oldest)["last_success_age_seconds"];
+  as["stream"] = (*oldest)["name"];
+  return as;
 }
 
 json work_json(const work::ShownWork& work) {
@@ -314,6 +455,9 @@ Task<HttpResponse> list(Call& call) {
   document["next"] =
       static_cast<std::int64_t>(all.size()) == limit ? all.back()["name"] : json(nullptr);
   document["connections"] = std::move(all);
+  const model::CatalogPtr catalog = co_await catalog_of(call);
+  const model::RowCounts counts = co_await model::row_counts(call.services.pool, call.workspace);
+  document["own_types"] = own_types_of(*catalog, counts);
   document["work"] = json::array();
   const auto open = co_await work::list_open(call.services.pool, call.workspace);
   for (const work::ShownWork& one : open) document["work"].push_back(work_json(one));
@@ -380,7 +524,19 @@ Task<json> statuses(Call& call, StatusQuery wanted) {
     const contract::Manifest* manifest =
         manifest_of(call, rows.get<std::string>(static_cast<int>(at), 10));
     const StreamFacts facts = facts_of(call, streams, row, all[at], manifest);
-    all[at]["streams"].push_back(stream_json(streams, row, facts));
+    json stream = stream_json(streams, row, facts);
+    stream["types"] = types_of(manifest, facts.name);
+    all[at]["streams"].push_back(std::move(stream));
+  }
+  const model::CatalogPtr catalog = co_await catalog_of(call);
+  const model::RowCounts counts = co_await model::row_counts(call.services.pool, call.workspace);
+  for (const auto& [id, at] : index) add_types(all[at], ConnectionId{id}, *catalog, counts);
+  for (json& one : all) {
+    Causes causes(kStreamProblemsMax);
+    add_causes(causes, one);
+    one["problems"] = causes.take();
+    one["health"] = health_of(one);
+    one["as_of"] = as_of(one);
   }
   pg::Params quarantine_params(call.workspace, ids, kCountedMax);
   const auto quarantined =

@@ -7,6 +7,7 @@
 #include "model/import.hpp"
 #include "model/infer.hpp"
 #include "model/own_types.hpp"
+#include "model/row_counts.hpp"
 #include "sync/audit.hpp"
 #include "sync/import_run.hpp"
 #include "sync/link_rules.hpp"
@@ -24,11 +25,12 @@ namespace {
 
 using nlohmann::json;
 
-json describe(const model::StoredType& type) {
+json describe(const model::StoredType& type, const model::RowCounts& counts) {
   json document;
   document["name"] = type.name;
   document["origin"] = type.own ? "own" : "preset";
   if (!type.own) document["connector"] = type.connector;
+  document["rows"] = counts.of(type);
   document["display_attribute"] = type.display_attribute;
   document["attributes"] = json::array();
   for (const model::StoredAttribute& attribute : type.attributes) {
@@ -54,8 +56,9 @@ json describe(const model::StoredType& type) {
 
 Task<HttpResponse> list(Call& call) {
   const model::CatalogPtr catalog = co_await catalog_of(call);
+  const model::RowCounts counts = co_await model::row_counts(call.services.pool, call.workspace);
   json all = json::array();
-  for (const model::StoredType& type : catalog->types) all.push_back(describe(type));
+  for (const model::StoredType& type : catalog->types) all.push_back(describe(type, counts));
   json document;
   document["types"] = std::move(all);
   co_return HttpResponse::json(document);
@@ -69,7 +72,8 @@ Task<HttpResponse> show(Call& call) {
                         "there is no entity type '" + call.part("type") + "'",
                         "sluice entity types"));
   }
-  co_return HttpResponse::json(describe(*type));
+  const model::RowCounts counts = co_await model::row_counts(call.services.pool, call.workspace);
+  co_return HttpResponse::json(describe(*type, counts));
 }
 
 /// The views are those of the catalogue as it is now; what stays stale, in words.

@@ -77,6 +77,14 @@ void warn(const std::string& text);
 /// library that we use blocks the signal meanwhile: then it is pending, and comes now.
 void flush_output();
 
+/// GET /health: what the host knows of itself, also without its database and without a token. Null
+/// where nothing of the kind is answered.
+[[nodiscard]] json ask_host(const Context& context);
+[[nodiscard]] bool cannot_work(const json& host);
+/// Its reasons with what to do, for people; and as entries of `errors`.
+[[nodiscard]] std::string reasons_text(const json& host);
+[[nodiscard]] json reasons_as_errors(const json& host);
+
 // The commands: connector and connection in connectors.cpp, sync and status in status.cpp, runs and
 // errors in runs.cpp, the others each in the file of its name.
 void add_connector(CLI::App& app, Context& context);
@@ -84,6 +92,7 @@ void add_connection(CLI::App& app, Context& context);
 void add_sync(CLI::App& app, Context& context);
 void add_status(CLI::App& app, Context& context);
 void add_runs(CLI::App& app, Context& context);
+void add_host(CLI::App& app, Context& context);    ///< host and version: host.cpp
 void add_errors(CLI::App& app, Context& context);  ///< errors and reconcile: runs.cpp
 void add_quarantine(CLI::App& app, Context& context);
 void add_entity(CLI::App& app, Context& context);

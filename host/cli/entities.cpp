@@ -126,9 +126,11 @@ void add_entity(CLI::App& app, Context& context) {
     const json answer = context.client().get("/types");
     json rows = answer["types"];
     for (json& row : rows) row["attribute_count"] = row["attributes"].size();
-    context.show(
-        answer, rows,
-        {{"TYPE", "/name"}, {"ORIGIN", "/origin"}, {"ATTRIBUTES", "/attribute_count", true}});
+    context.show(answer, rows,
+                 {{"TYPE", "/name"},
+                  {"ORIGIN", "/origin"},
+                  {"ROWS", "/rows", true},
+                  {"ATTRIBUTES", "/attribute_count", true}});
   });
   auto* show = group->add_subcommand("type", "One type with its attributes");
   show->add_option("type", options->type)->required();

@@ -70,6 +70,7 @@ void build(CLI::App& app, Context& context) {
   add_runs(app, context);
   add_connector(app, context);
   add_connection(app, context);
+  add_host(app, context);
   add_quarantine(app, context);
   add_entity(app, context);
   add_link(app, context);

@@ -6,6 +6,7 @@
 
 #include "cli/confirm.hpp"
 #include "cli/context.hpp"
+#include "cli/status_view.hpp"
 
 #include "base/exact_json.hpp"
 
@@ -79,19 +80,37 @@ void show_run(const Context& context, const std::string& run) {
 }
 
 void list_errors(Context& context) {
-  const json answer = context.client().get("/errors");
+  Client client = context.client();
+  // First what the host knows by itself: without its database nothing else is answered.
+  const json host = ask_host(context);
+  json answer;
+  if (cannot_work(host)) {
+    answer["ok"] = false;
+    answer["truncated"] = false;
+    answer["errors"] = reasons_as_errors(host);
+  } else {
+    answer = client.get("/errors");
+  }
   if (!answer["ok"].get<bool>()) context.exit = kExitTrouble;
   if (context.as_json) {
     std::cout << write_json_lines(answer) << '\n';
     return;
   }
   if (answer["errors"].empty()) std::cout << "all is well\n";
+  const Screen screen = screen_of_output();
+  const std::size_t columns = screen.rows == 0 ? SIZE_MAX : screen.columns;
   for (const json& error : answer["errors"]) {
-    std::cout << fmt::format("{} {}/{} ({})\n  {}\n", cell(error["kind"]),
-                             cell(error["connection"]), cell(error["subject"]), cell(error["code"]),
-                             cell(error["what"]));
+    // Of many its words have the names.
+    const bool is_one = error.value("subjects", json::array()).size() < 2;
+    const std::string subject = is_one ? cell(error["subject"]) : "*";
+    const std::string where = cell(error["connection"]) + (subject.empty() ? "" : "/" + subject);
+    std::cout << wrapped(fmt::format("{}{} ({})\n  {}", cell(error["kind"]),
+                                     where.empty() ? "" : " " + where, cell(error["code"]),
+                                     cell(error["what"])),
+                         columns, "  ")
+              << '\n';
     if (!cell(error["action"]).empty())
-      std::cout << fmt::format("  to do: {}\n", cell(error["action"]));
+      std::cout << wrapped("  to do: " + cell(error["action"]), columns, "    ") << '\n';
   }
   if (answer["truncated"].get<bool>()) std::cout << "and more: only the first ones are shown\n";
 }

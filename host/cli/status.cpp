@@ -1,7 +1,9 @@
 // How connections and their streams are, and running them now.
 #include <fmt/format.h>
+#include <unistd.h>
 #include <CLI/CLI.hpp>
 
+#include <algorithm>
 #include <functional>
 #include <iostream>
 #include <map>
@@ -10,6 +12,7 @@
 
 #include "base/exact_json.hpp"
 #include "cli/context.hpp"
+#include "cli/keys.hpp"
 #include "cli/status_view.hpp"
 #include "cli/wait.hpp"
 
@@ -17,6 +20,9 @@ namespace sluice::cli {
 namespace {
 
 constexpr auto kLookEvery = std::chrono::seconds(1);
+/// Where a wait is not shown by a line that moves.
+constexpr auto kSayEvery = std::chrono::seconds(10);
+constexpr long kLinesMany = 1'000'000;
 /// A host that is restarted is waited for; one that is gone is not.
 constexpr auto kUnreachableMax = std::chrono::seconds(60);
 
@@ -33,39 +39,143 @@ json status_of(Client& client, const std::string& name) {
     for (const json& connection : page["connections"])
       document["connections"].push_back(connection);
     document["work"] = page.value("work", json::array());
+    document["own_types"] = page.value("own_types", json::array());
     if (!page.contains("next") || page["next"].is_null()) return document;
     query = {{"after", page["next"].get<std::string>()}};
   }
 }
 
-/// Shows the status every second until `is_over` says so, or the output is gone. A host that does
-/// not answer is asked again for kUnreachableMax. False when `most` ran out first; zero: no limit.
-bool watch(const Context& context, const std::string& name, std::chrono::seconds most,
-           const std::function<bool(const json&)>& is_over) {
+/// What is looked at: one connection or all, and how it is shown.
+struct Looking {
+  std::string name;
+  Watch::Shows shows = Watch::Shows::streams;
+  /// What of the document is shown and judged; empty: all of it.
+  std::function<json(const json&)> pick;
+};
+
+bool on_key(Watch& view, Key key) {
+  switch (key) {
+    case Key::up:
+      view.scroll(-1);
+      break;
+    case Key::down:
+      view.scroll(1);
+      break;
+    case Key::page_up:
+      view.scroll(-Watch::page_lines());
+      break;
+    case Key::page_down:
+      view.scroll(Watch::page_lines());
+      break;
+    case Key::home:
+      view.scroll(-kLinesMany);
+      break;
+    case Key::end:
+      view.scroll(kLinesMany);
+      break;
+    case Key::quit:
+      return false;
+  }
+  return true;
+}
+
+/// How a wait goes: a line that moves on a terminal, else one now and then, on standard error.
+class Progress {
+ public:
+  ~Progress() { clear(); }
+  Progress() = default;
+  Progress(const Progress&) = delete;
+  Progress& operator=(const Progress&) = delete;
+
+  void show(const std::string& text) {
+    if (moves_) {
+      std::cerr << "\r" << cut_lines(text, screen_of_output().columns - 1) << "\x1b[K"
+                << std::flush;
+      drawn_ = true;
+      return;
+    }
+    const auto now = std::chrono::steady_clock::now();
+    if (said_at_ && now - *said_at_ < kSayEvery) return;
+    said_at_ = now;
+    std::cerr << "sluice: " << text << std::endl;
+  }
+  void clear() {
+    if (drawn_) std::cerr << "\r\x1b[K" << std::flush;
+    drawn_ = false;
+  }
+
+ private:
+  const bool moves_ = ::isatty(STDERR_FILENO) != 0;
+  bool drawn_ = false;
+  std::optional<std::chrono::steady_clock::time_point> said_at_;
+};
+
+/// Asks every second until `is_over` says so, or the output is gone, and has `show` say how it is.
+/// A host that does not answer is asked again for kUnreachableMax. False when `most` ran out first;
+/// zero: no limit.
+bool follow(const Context& context, const Looking& looking, std::chrono::seconds most,
+            const std::function<void(const json&)>& show,
+            const std::function<void(const std::string&)>& say, const std::function<bool()>& pause,
+            const std::function<bool(const json&)>& is_over) {
   Client client = context.client();
-  Watch view(Watch::form_for_output(context.as_json));
   const auto began = std::chrono::steady_clock::now();
   auto answered = began;
   for (;;) {
     std::optional<json> document;
     try {
-      document = status_of(client, name);
+      document = status_of(client, looking.name);
     } catch (const Failure& failure) {
       const bool may_pass = failure.error().kind == ErrorKind::retry_later;
       if (!may_pass || std::chrono::steady_clock::now() - answered > kUnreachableMax) throw;
-      view.say(failure.error().message + "; trying again");
+      const json host = ask_host(context);
+      const bool knows = cannot_work(host) && !host["reasons"].empty();
+      say((knows ? cell(host["reasons"][0]["what"]) : failure.error().message) + "; trying again");
     }
     const auto now = std::chrono::steady_clock::now();
     if (document) {
       answered = now;
-      view.show(*document);
+      if (looking.pick) document = looking.pick(*document);
+      show(*document);
       if (is_over(*document)) return true;
     }
     flush_output();
     if (!std::cout) return true;  // run() says so
     if (most.count() > 0 && now - began >= most) return false;
-    pause_for(kLookEvery);
+    if (!pause()) return true;
   }
+}
+
+/// Shows it every second, as Watch does.
+bool watch(const Context& context, const Looking& looking, std::chrono::seconds most,
+           const std::function<bool(const json&)>& is_over) {
+  const Watch::Form form = Watch::form_for_output(context.as_json);
+  Watch view(form, looking.shows);
+  std::optional<Keys> keys;
+  if (form == Watch::Form::picture) keys.emplace();
+  const auto pause = [&] {
+    if (keys) return keys->wait(kLookEvery, [&view](Key key) { return on_key(view, key); });
+    pause_for(kLookEvery);
+    return true;
+  };
+  const bool over = follow(
+      context, looking, most, [&view](const json& document) { view.show(document); },
+      [&view](const std::string& text) { view.say(text); }, pause, is_over);
+  if (form == Watch::Form::picture) std::cout << '\n';
+  return over;
+}
+
+/// Shows only how far it is.
+bool wait_for(const Context& context, const Looking& looking, std::chrono::seconds most,
+              const std::function<bool(const json&)>& is_over) {
+  Progress progress;
+  const auto pause = [] {
+    pause_for(kLookEvery);
+    return true;
+  };
+  return follow(
+      context, looking, most,
+      [&progress](const json& document) { progress.show(progress_line(document)); },
+      [&progress](const std::string& text) { progress.show(text); }, pause, is_over);
 }
 
 Failure not_in_time(std::chrono::seconds most) {
@@ -76,35 +186,55 @@ Failure not_in_time(std::chrono::seconds most) {
 struct StatusOptions {
   std::string name;
   int wait_seconds = 0;
+  bool streams = false;
   bool watch = false;
   bool until_idle = false;
 };
 
+void print_status(const Context& context, const StatusOptions& options, const json& document) {
+  if (context.as_json) {
+    std::cout << write_json_lines(document) << '\n';
+    return;
+  }
+  Screen screen = screen_of_output();
+  const bool streams = options.streams || !options.name.empty();
+  std::cout << (streams ? streams_text(document, screen) : summary_text(document, screen));
+}
+
 void show_status(Context& context, const StatusOptions& options) {
   const std::chrono::seconds most(options.wait_seconds);
+  Looking looking;
+  looking.name = options.name;
+  if (!options.streams && options.name.empty()) looking.shows = Watch::Shows::connections;
+  json last;
+  bool trouble = false;
   if (options.watch || options.until_idle) {
-    bool trouble = false;
     const auto is_over = [&](const json& document) {
       trouble = has_trouble(document);
       return options.until_idle && is_quiet(document);
     };
-    if (!watch(context, options.name, most, is_over)) throw not_in_time(most);
+    if (!watch(context, looking, most, is_over)) throw not_in_time(most);
     if (options.until_idle && trouble) context.exit = kExitTrouble;
     return;
   }
-  Client client = context.client();
-  json document = status_of(client, options.name);
-  const bool quiet = wait_until(most, [&] {
-    if (is_quiet(document)) return true;
-    document = status_of(client, options.name);
-    return is_quiet(document);
-  });
-  if (context.as_json) {
-    std::cout << write_json_lines(document) << '\n';
-  } else {
-    std::cout << status_text(document);
+  if (options.wait_seconds == 0) {
+    Client client = context.client();
+    if (const json host = ask_host(context); cannot_work(host)) {
+      std::cout << (context.as_json ? write_json_lines(host) + "\n" : reasons_text(host));
+      context.exit = kExitUnavailable;
+      return;
+    }
+    print_status(context, options, status_of(client, options.name));
+    return;
   }
-  if (options.wait_seconds > 0 && !quiet) throw not_in_time(most);
+  const auto is_over = [&](const json& document) {
+    last = document;
+    return is_quiet(document);
+  };
+  const bool quiet = wait_for(context, looking, most, is_over);
+  if (!last.is_null()) print_status(context, options, last);
+  if (!quiet) throw not_in_time(most);
+  if (has_trouble(last)) context.exit = kExitTrouble;
 }
 
 struct SyncOptions {
@@ -125,6 +255,15 @@ json only(const json& document, const std::set<std::string>& names) {
       if (names.contains(stream["name"].get<std::string>())) streams.push_back(stream);
     }
     connection["streams"] = std::move(streams);
+    json problems = json::array();
+    for (const json& problem : connection.value("problems", json::array())) {
+      const json subjects = problem.value("subjects", json::array());
+      const bool is_theirs = std::any_of(subjects.begin(), subjects.end(), [&](const json& one) {
+        return names.contains(one.get<std::string>());
+      });
+      if (is_theirs) problems.push_back(problem);
+    }
+    connection["problems"] = std::move(problems);
   }
   return some;
 }
@@ -144,8 +283,10 @@ bool has_ended(const json& stream, std::int64_t last_before) {
 void wait_for_sync(Context& context, const SyncOptions& options, const std::set<std::string>& asked,
                    const std::map<std::string, std::int64_t>& last_before) {
   bool trouble = false;
-  const auto is_over = [&](const json& whole) {
-    const json document = only(whole, asked);
+  Looking looking;
+  looking.name = options.name;
+  looking.pick = [&asked](const json& whole) { return only(whole, asked); };
+  const auto is_over = [&](const json& document) {
     trouble = has_trouble(document);
     for (const json& stream : document["connections"][0]["streams"]) {
       const auto before = last_before.find(stream["name"].get<std::string>());
@@ -158,7 +299,7 @@ void wait_for_sync(Context& context, const SyncOptions& options, const std::set<
     return trouble || refetch["due"].get<std::int64_t>() == 0;
   };
   const std::chrono::seconds most(options.timeout_seconds);
-  if (!watch(context, options.name, most, is_over)) throw not_in_time(most);
+  if (!watch(context, looking, most, is_over)) throw not_in_time(most);
   if (trouble) {
     context.exit = kExitTrouble;
     std::cerr << "sluice: not everything went well; sluice errors says what\n";
@@ -212,9 +353,12 @@ void add_status(CLI::App& app, Context& context) {
   auto* status = app.add_subcommand("status", "How connections and their streams are");
   status->add_option("connection", options->name, "all when there is none");
   status->add_option("--wait", options->wait_seconds,
-                     "wait so many seconds until everything is read; exit 69 when it is not");
+                     "wait so many seconds until everything is read; exit 69 when it is not, 75 "
+                     "when a stream could not be");
+  status->add_flag("--streams", options->streams, "a line a stream, also of all connections");
   status->add_flag("--watch", options->watch,
-                   "every second: a picture on a terminal, else a line for each change");
+                   "every second: a picture on a terminal (arrows scroll, q ends), else a line for "
+                   "each change");
   status->add_flag("--until-idle", options->until_idle,
                    "watch until nothing is left to do; exit 75 when a stream fails");
   status->callback([&context, options] { show_status(context, *options); });

@@ -4,9 +4,13 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
+#include <cstdint>
+#include <cstdlib>
 #include <iostream>
 #include <set>
+#include <string_view>
 #include <vector>
 
 #include "base/clock.hpp"
@@ -16,7 +20,9 @@ namespace sluice::cli {
 namespace {
 
 constexpr std::int64_t kTriedSoonSeconds = 60;
-constexpr std::size_t kColumnsFallback = 120;
+constexpr std::size_t kColumnsLeast = 40;
+constexpr std::size_t kWhatMax = 60;
+constexpr std::size_t kRowsLeast = 6;
 
 json stream_rows(const json& document) {
   json rows = json::array();
@@ -45,34 +51,206 @@ std::string rate_of(const json& run) {
                      std::llround(std::strtod(cell(run["records_per_second"]).c_str(), nullptr)));
 }
 
-/// "customers: the key lacks …" and, below it, what to do.
-std::string troubles(const json& document, const json& rows) {
-  std::string text;
-  for (const json& connection : document["connections"]) {
-    if (const std::string trouble = cell(connection.value("trouble", json())); !trouble.empty())
-      text +=
-          fmt::format("\nthis host cannot work on {}\n  {}\n", cell(connection["name"]), trouble);
+std::string number(std::int64_t value) {
+  std::string digits = fmt::format("{}", value);
+  const std::size_t sign = value < 0 ? 1 : 0;
+  for (std::size_t at = digits.size(); at > sign + 3;) {
+    at -= 3;
+    digits.insert(at, ",");
   }
-  for (const json& work : document.value("work", json::array())) {
-    text += fmt::format("\nunder way: {} {}, {} looked at\n", cell(work["kind"]),
-                        cell(work["subject"]), cell(work["items"]));
-    if (work["error"].is_object())
-      text += fmt::format("  failed, and is tried again: {}\n", cell(work["error"]["message"]));
-  }
-  for (const json& stream : rows) {
-    const std::string action = cell(stream["action"]);
-    if (action.empty()) continue;
-    text += fmt::format("\n{} {}/{}\n  {}\n  to do: {}\n", cell(stream["health"]),
-                        cell(stream["connection"]), cell(stream["name"]), cell(stream["summary"]),
-                        action);
-  }
-  return text;
+  return digits;
 }
 
-std::size_t terminal_columns() {
-  winsize size{};
-  if (::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col == 0) return kColumnsFallback;
-  return size.ws_col;
+std::string span(std::int64_t seconds) {
+  if (seconds < 120) return fmt::format("{} s", seconds);
+  if (seconds < 120 * 60) return fmt::format("{} min", seconds / 60);
+  if (seconds < 48 * 3600) return fmt::format("{} h", seconds / 3600);
+  return fmt::format("{} days", seconds / 86'400);
+}
+
+std::size_t characters(std::string_view text) {
+  return static_cast<std::size_t>(
+      std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; }));
+}
+
+/// Exactly so wide: cut, with a mark, or filled up.
+std::string padded(std::string text, std::size_t width) {
+  std::string line = text;
+  if (characters(line) > width) line = cut_lines(line, width - 1) + "…";
+  return line + std::string(width - characters(line), ' ');
+}
+
+/// Of a host of before there is no such word.
+std::string health_of(const json& connection) {
+  return connection.value("health",
+                          std::string(connection["state"] == "DISCONNECTED" ? "off" : "ok"));
+}
+
+int order_of(const std::string& health) {
+  static const std::map<std::string, int> kOrder = {
+      {"needs_action", 0}, {"failing", 1}, {"reading", 2}, {"ok", 3}, {"off", 4}};
+  const auto found = kOrder.find(health);
+  return found == kOrder.end() ? 0 : found->second;
+}
+
+std::string word_of(const std::string& health) {
+  return health == "needs_action" ? "needs you" : health;
+}
+
+std::string coloured(const std::string& text, const std::string& health, const Screen& screen) {
+  if (!screen.colour) return text;
+  const char* colour = health == "ok"                                    ? "\x1b[32m"
+                       : health == "needs_action" || health == "blocked" ? "\x1b[1;31m"
+                       : health == "failing" || health == "overdue"      ? "\x1b[31m"
+                       : health == "reading" || health == "running"      ? "\x1b[36m"
+                                                                         : "";
+  return *colour == '\0' ? text : colour + text + "\x1b[0m";
+}
+
+/// "11:02:09" of today, else the day.
+std::string as_of(const json& when) {
+  const std::string time = cell(when["at"]);  // 2026-11-28T11:02:09Z
+  if (time.size() < 19) return time;
+  return when["behind_seconds"].get<std::int64_t>() < 12 * 3600 ? time.substr(11, 8)
+                                                                : time.substr(0, 10);
+}
+
+std::string rest_of_line(const std::string& text, std::size_t used, const Screen& screen) {
+  if (screen.rows == 0) return text;  // no terminal: whoever reads it cuts as he likes
+  const std::size_t left = screen.columns > used + 8 ? screen.columns - used : 8;
+  if (characters(text) <= left) return text;
+  return cut_lines(text, left - 1) + "…";
+}
+
+/// What a line has room for: the first thing that is wrong, or how far the first read is.
+std::string what_of(const json& connection) {
+  const json& trouble = connection.value("trouble", json());
+  if (trouble.is_string()) return cell(trouble);
+  const json problems = connection.value("problems", json::array());
+  if (!problems.empty()) {
+    const std::string more = problems.size() > 1 ? fmt::format("(+{}) ", problems.size() - 1) : "";
+    return more + cell(problems[0]["what"]);
+  }
+  std::size_t read = 0, all = 0;
+  for (const json& stream : connection["streams"]) {
+    if (stream["health"] == "off") continue;
+    ++all;
+    if (!stream["last_success_age_seconds"].is_null()) ++read;
+  }
+  if (health_of(connection) == "reading") return fmt::format("{} of {} read", read, all);
+  return "";
+}
+
+/// In full words it stands below, also where nothing is cut.
+std::string first_words(const std::string& text) {
+  return characters(text) <= kWhatMax ? text : cut_lines(text, kWhatMax - 1) + "…";
+}
+
+std::string line_of_connection(const json& connection, const Screen& screen) {
+  const std::string health = health_of(connection);
+  const json as = connection.value("as_of", json());
+  const std::string head =
+      fmt::format("{} ", padded(cell(connection["name"]), 18)) +
+      coloured(padded(word_of(health), 9), health, screen) +
+      fmt::format(" {:>12}  {:<10} {:<8} ", number(connection.value("rows", std::int64_t{0})),
+                  as.is_null() ? "-" : as_of(as),
+                  as.is_null() ? "-" : span(as["behind_seconds"].get<std::int64_t>()));
+  std::string line = head + rest_of_line(first_words(what_of(connection)), 63, screen);
+  line.erase(line.find_last_not_of(' ') + 1);
+  return line + "\n";
+}
+
+/// It helps another stream of the same kind of object, and all is well with it.
+bool is_folded(const json& stream, const json& connection) {
+  const json& types = stream.value("types", json());
+  if (stream["health"] != "ok" || stream["mode"] == "snapshot" || !types.is_array() ||
+      types.empty())
+    return false;
+  for (const json& other : connection["streams"]) {
+    const json& theirs = other.value("types", json());
+    if (other["mode"] != "snapshot" || !theirs.is_array()) continue;
+    const bool within = std::all_of(types.begin(), types.end(), [&](const json& type) {
+      return std::find(theirs.begin(), theirs.end(), type) != theirs.end();
+    });
+    if (within) return true;
+  }
+  return false;
+}
+
+/// Rows of a stream's own kinds of object, here or in the vendor's complete list; empty: not known,
+/// or it is of many streams' kinds.
+std::string rows_of(const json& stream, const json& connection, const char* member) {
+  if (stream["mode"] != "snapshot" || !stream.value("types", json()).is_array()) return "";
+  std::int64_t all = 0;
+  bool any = false;
+  for (const json& type : connection.value("types", json::array())) {
+    const json& types = stream["types"];
+    if (types.empty() || types[0] != type["type"] || type[member].is_null()) continue;
+    all += type[member].get<std::int64_t>();
+    any = true;
+  }
+  return any ? number(all) : "";
+}
+
+std::string line_of_stream(const json& stream, const json& connection, const Screen& screen) {
+  const std::string health = cell(stream["health"]);
+  const json& age = stream["last_success_age_seconds"];
+  const std::string head =
+      fmt::format("{} ", padded(cell(stream["name"]), 22)) +
+      coloured(padded(word_of(health), 9), health, screen) +
+      fmt::format(" {:>10} {:>10}  {:<9} ", rows_of(stream, connection, "rows"),
+                  rows_of(stream, connection, "vendor_rows"),
+                  age.is_null() ? "never" : span(age.get<std::int64_t>()));
+  std::string line = head + rest_of_line(cell(stream["summary"]), 66, screen);
+  line.erase(line.find_last_not_of(' ') + 1);
+  return line + "\n";
+}
+
+/// Each thing that is wrong, in full words, and what to do: one text each.
+std::vector<std::string> details_of(const json& connections, const json& document,
+                                    const Screen& screen) {
+  std::vector<std::string> all;
+  const std::size_t columns = screen.rows == 0 ? SIZE_MAX : screen.columns;
+  for (const json& connection : connections) {
+    const std::string name = cell(connection["name"]);
+    if (const std::string trouble = cell(connection.value("trouble", json())); !trouble.empty()) {
+      all.push_back(wrapped("this host cannot work on " + name + "\n  " + trouble, columns, "  "));
+    }
+    for (const json& problem : connection.value("problems", json::array())) {
+      const bool is_one = problem.value("subjects", json::array()).size() < 2;
+      std::string text = fmt::format(
+          "{} {}{}\n", word_of(problem.value("health", std::string("needs_action"))), name,
+          is_one && problem["kind"] == "stream" ? "/" + cell(problem["subject"]) : "");
+      text += wrapped("  " + cell(problem["what"]), columns, "  ");
+      if (!cell(problem["action"]).empty())
+        text += "\n" + wrapped("  to do: " + cell(problem["action"]), columns, "    ");
+      all.push_back(std::move(text));
+    }
+  }
+  for (const json& work : document.value("work", json::array())) {
+    std::string text = fmt::format("under way: {} {}, {} looked at", cell(work["kind"]),
+                                   cell(work["subject"]), cell(work["items"]));
+    if (work["error"].is_object())
+      text += fmt::format("\n  failed, and is tried again: {}", cell(work["error"]["message"]));
+    all.push_back(wrapped(text, columns, "  "));
+  }
+  return all;
+}
+
+/// As many of them as `lines` takes; of the rest, where they are to be seen.
+std::string fitting(const std::vector<std::string>& texts, std::size_t lines) {
+  std::string out;
+  std::size_t used = 0;
+  for (std::size_t i = 0; i < texts.size(); ++i) {
+    const auto own = static_cast<std::size_t>(
+        2 + std::count(texts[i].begin(), texts[i].end(), '\n'));  // and a blank line
+    const bool last = i + 1 == texts.size();
+    if (lines != SIZE_MAX && used + own + (last ? 0 : 1) > lines)
+      return out + fmt::format("{} more: sluice errors\n", texts.size() - i);
+    out += "\n" + texts[i] + "\n";
+    used += own;
+  }
+  return out;
 }
 
 /// What is said of a stream when it changes; without ages, which change always.
@@ -94,6 +272,13 @@ std::string line_of(const json& stream) {
   return line;
 }
 
+/// A picture scrolls: it holds everything.
+Screen whole_screen() {
+  Screen screen = screen_of_output();
+  screen.rows = 10'000;
+  return screen;
+}
+
 bool is_tried_soon(const json& stream) {
   const json& in = stream["next_run_in_seconds"];
   return !in.is_null() && in.get<std::int64_t>() <= kTriedSoonSeconds;
@@ -101,28 +286,89 @@ bool is_tried_soon(const json& stream) {
 
 }  // namespace
 
-std::string status_text(const json& document) {
-  json rows = stream_rows(document);
-  for (json& row : rows) row["last_success"] = age_of(row);
-  return table(document["connections"], {{"CONNECTION", "/name"},
-                                         {"CONNECTOR", "/connector"},
-                                         {"STATE", "/state"},
-                                         {"ACCOUNT", "/account/id"},
-                                         {"MODE", "/mode"},
-                                         {"REFETCH", "/refetch/waiting", true},
-                                         {"QUARANTINED", "/quarantined", true},
-                                         {"REASON", "/reason"}}) +
-         "\n" +
-         table(rows,
-               {{"CONNECTION", "/connection"},
-                {"STREAM", "/name"},
-                {"HEALTH", "/health"},
-                {"RECORDS", "/records_total", true},
-                {"QUARANTINED", "/quarantined", true},
-                {"LAST SUCCESS", "/last_success"},
-                {"SUMMARY", "/summary"}},
-               100) +
-         troubles(document, rows);
+Screen screen_of_output() {
+  Screen screen;
+  winsize size{};
+  if (::isatty(STDOUT_FILENO) == 0) return screen;
+  const char* none = std::getenv("NO_COLOR");
+  const char* kind = std::getenv("TERM");
+  screen.colour =
+      (none == nullptr || *none == '\0') && (kind == nullptr || std::string_view(kind) != "dumb");
+  if (::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0) return screen;
+  if (size.ws_col > 0) screen.columns = std::max<std::size_t>(size.ws_col, kColumnsLeast);
+  if (size.ws_row > 0) screen.rows = std::max<std::size_t>(size.ws_row, kRowsLeast);
+  return screen;
+}
+
+std::string summary_line(const json& document) {
+  std::map<std::string, std::size_t> by_health;
+  std::int64_t rows = 0;
+  for (const json& connection : document["connections"]) {
+    ++by_health[health_of(connection)];
+    rows += connection.value("rows", std::int64_t{0});
+  }
+  for (const json& type : document.value("own_types", json::array()))
+    rows += type.value("rows", std::int64_t{0});
+  const std::size_t all = document["connections"].size();
+  std::string text = fmt::format("{} connection{}:", all, all == 1 ? "" : "s");
+  std::string separator = " ";
+  const auto add = [&](const char* health, const char* one, const char* many) {
+    const std::size_t count = by_health[health];
+    if (count == 0) return;
+    text += fmt::format("{}{} {}", separator, count, count == 1 ? one : many);
+    separator = ", ";
+  };
+  add("ok", "well", "well");
+  add("reading", "being read", "being read");
+  add("failing", "fails and is tried again", "fail and are tried again");
+  add("needs_action", "needs you", "need you");
+  add("off", "off", "off");
+  if (all == 0) text = "no connections yet: sluice connection create NAME --connector …";
+  return text + fmt::format("; {} rows", number(rows));
+}
+
+std::string summary_text(const json& document, const Screen& screen) {
+  json connections = document["connections"];
+  std::stable_sort(connections.begin(), connections.end(), [](const json& a, const json& b) {
+    return order_of(health_of(a)) < order_of(health_of(b));
+  });
+  std::string text = fmt::format("{:<18} {:<9} {:>12}  {:<10} {:<8} {}\n", "CONNECTION", "STATE",
+                                 "ROWS", "AS OF", "BEHIND", "WHAT");
+  for (const json& connection : connections) text += line_of_connection(connection, screen);
+  for (const json& type : document.value("own_types", json::array())) {
+    text += fmt::format("{} {:<9} {:>12}\n", padded(cell(type["type"]), 18), "own",
+                        number(type.value("rows", std::int64_t{0})));
+  }
+  text += "\n" + summary_line(document) + "\n";
+  const std::size_t used = static_cast<std::size_t>(std::count(text.begin(), text.end(), '\n'));
+  // The prompt needs a line, too.
+  const std::size_t left = screen.rows == 0         ? 0
+                           : screen.rows > used + 1 ? screen.rows - used - 1
+                                                    : 1;
+  text += fitting(details_of(connections, document, screen), screen.rows == 0 ? SIZE_MAX : left);
+  return text;
+}
+
+std::string streams_text(const json& document, const Screen& screen) {
+  std::string text = fmt::format("{:<22} {:<9} {:>10} {:>10}  {:<9} {}\n", "STREAM", "HEALTH",
+                                 "ROWS", "AT VENDOR", "READ", "SUMMARY");
+  std::size_t folded = 0;
+  const bool several = document["connections"].size() > 1;
+  for (const json& connection : document["connections"]) {
+    if (several) text += cell(connection["name"]) + ":\n";
+    for (const json& stream : connection["streams"]) {
+      if (is_folded(stream, connection)) {
+        ++folded;
+        continue;
+      }
+      text += line_of_stream(stream, connection, screen);
+    }
+  }
+  if (folded > 0)
+    text +=
+        fmt::format("and {} that watch the same kinds of object: all is well with them\n", folded);
+  text += "\n" + summary_line(document) + "\n";
+  return text + fitting(details_of(document["connections"], document, screen), SIZE_MAX);
 }
 
 std::string progress_text(const json& document) {
@@ -138,10 +384,40 @@ std::string progress_text(const json& document) {
                       {"RUN", "/run/records", true},
                       {"PAGES", "/run/pages", true},
                       {"RATE", "/rate", true},
-                      {"RECORDS", "/records_total", true},
                       {"LAST SUCCESS", "/last_success"},
                       {"LEFT", "/left"}}) +
-         troubles(document, rows);
+         "\n" + summary_line(document) + "\n" +
+         fitting(details_of(document["connections"], document, screen_of_output()), SIZE_MAX);
+}
+
+std::string progress_line(const json& document) {
+  std::size_t all = 0, read = 0;
+  std::int64_t records = 0;
+  double rate = 0;
+  std::int64_t longest = -1;
+  for (const json& stream : stream_rows(document)) {
+    const std::string health = stream["health"];
+    if (health == "off") continue;
+    ++all;
+    const json& run = stream["run"];
+    if (run.is_null() && health != "waiting" && health != "overdue") ++read;
+    if (run.is_null()) continue;
+    records += run["records"].get<std::int64_t>();
+    if (!run["records_per_second"].is_null())
+      rate += std::strtod(cell(run["records_per_second"]).c_str(), nullptr);
+    const json& estimate = stream["estimate"];
+    if (!estimate.is_null() && !estimate.value("seconds_left", json()).is_null())
+      longest = std::max(longest, estimate["seconds_left"].get<std::int64_t>());
+  }
+  std::string text = fmt::format("{} of {} streams done", read, all);
+  if (records > 0) text += fmt::format(", {} records in what runs", number(records));
+  if (rate >= 1) text += fmt::format(", {}/s", std::llround(rate));
+  if (longest >= 0) text += fmt::format(", about {} left of what is known", span(longest));
+  std::int64_t refetch = 0;
+  for (const json& connection : document["connections"])
+    refetch += connection["refetch"]["waiting"].get<std::int64_t>();
+  if (refetch > 0) text += fmt::format(", {} objects to be read again", number(refetch));
+  return text;
 }
 
 bool is_quiet(const json& document) {
@@ -163,6 +439,13 @@ bool is_quiet(const json& document) {
 
 bool has_trouble(const json& document) {
   static const std::set<std::string> kUnwell = {"failing", "needs_action", "blocked", "overdue"};
+  for (const json& connection : document["connections"]) {
+    const std::string health = health_of(connection);
+    // Its streams say it for themselves, of those that are looked at.
+    if (connection["streams"].empty() && (health == "needs_action" || health == "failing"))
+      return true;
+    if (connection.value("trouble", json()).is_string()) return true;
+  }
   for (const json& stream : stream_rows(document)) {
     if (kUnwell.contains(stream["health"].get<std::string>())) return true;
   }
@@ -172,7 +455,13 @@ bool has_trouble(const json& document) {
 std::string cut_lines(const std::string& text, std::size_t columns) {
   std::string out;
   std::size_t width = 0;
+  bool escape = false;  // a colour takes no room
   for (const char c : text) {
+    if (escape || c == '\x1b') {
+      escape = c != 'm';
+      out += c;
+      continue;
+    }
     const bool continues = (c & 0xC0) == 0x80;
     if (c == '\n') {
       width = 0;
@@ -189,15 +478,74 @@ Watch::Form Watch::form_for_output(bool as_json) {
   return ::isatty(STDOUT_FILENO) != 0 ? Form::picture : Form::lines;
 }
 
+std::string wrapped(const std::string& text, std::size_t columns, const std::string& indent) {
+  std::string out, line;
+  const auto end_line = [&] {
+    out += line + "\n";
+    line = indent;
+  };
+  for (std::size_t at = 0; at <= text.size();) {
+    const std::size_t end = std::min(text.find_first_of(" \n", at), text.size());
+    const std::string word = text.substr(at, end - at);
+    const bool blank = line.find_first_not_of(' ') == std::string::npos;
+    if (!blank && characters(line) + 1 + characters(word) > columns) end_line();
+    const bool begins = line.find_first_not_of(' ') == std::string::npos;
+    line += begins ? word : " " + word;
+    if (word.empty() && begins) line += ' ';  // what the text itself indents by
+    if (end < text.size() && text[end] == '\n') {
+      out += line + "\n";
+      line.clear();
+    }
+    at = end + 1;
+  }
+  return out + line;
+}
+
+std::string window_of(const std::string& text, const Screen& screen, std::size_t& from) {
+  std::vector<std::string> lines;
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t end = std::min(text.find('\n', at), text.size());
+    lines.push_back(text.substr(at, end - at));
+    at = end + 1;
+  }
+  if (screen.rows == 0 || lines.size() <= screen.rows) {
+    from = 0;
+    return text;
+  }
+  const std::size_t shown = screen.rows - 2;  // below the header and above the last line
+  const std::size_t body = lines.size() - 1;
+  from = std::min(from, body - shown);
+  std::string out = lines[0] + "\n";
+  for (std::size_t i = 0; i < shown; ++i) out += lines[1 + from + i] + "\n";
+  // Without an end of line: the window would roll by one.
+  return out + fmt::format("lines {} to {} of {}; arrows and page keys scroll, q ends", from + 1,
+                           from + shown, body);
+}
+
 void Watch::draw(const std::string& text) {
-  // Home, each line cleared behind its text, and what is left of the picture before.
+  text_ = text;
+  const Screen screen = screen_of_output();
+  // Home, each line cleared behind its text, and what is left of the picture before; in one piece,
+  // so that nothing flickers.
   std::string picture = drawn_ ? "\x1b[H" : "\x1b[2J\x1b[H";
-  for (const char c : cut_lines(text, terminal_columns())) {
+  for (const char c : cut_lines(window_of(text, screen, from_), screen.columns)) {
     if (c == '\n') picture += "\x1b[K";
     picture += c;
   }
-  std::cout << picture << "\x1b[J" << std::flush;
+  std::cout << picture << "\x1b[K\x1b[J" << std::flush;
   drawn_ = true;
+}
+
+void Watch::scroll(long lines) {
+  if (form_ != Form::picture || !drawn_) return;
+  const long to = static_cast<long>(from_) + lines;
+  from_ = static_cast<std::size_t>(std::max(0L, to));
+  draw(std::string(text_));
+}
+
+long Watch::page_lines() {
+  const std::size_t rows = screen_of_output().rows;
+  return rows > 4 ? static_cast<long>(rows) - 3 : 1;
 }
 
 void Watch::show(const json& document) {
@@ -206,7 +554,8 @@ void Watch::show(const json& document) {
       std::cout << write_json(document) << std::endl;
       return;
     case Form::picture:
-      draw(progress_text(document));
+      draw(shows_ == Shows::connections ? summary_text(document, whole_screen())
+                                        : progress_text(document));
       return;
     case Form::lines:
       break;

@@ -4,6 +4,7 @@
 #include <boost/asio/use_awaitable.hpp>
 
 #include "base/log.hpp"
+#include "model/row_counts.hpp"
 
 namespace sluice::feed {
 namespace {
@@ -56,6 +57,7 @@ Task<void> forget_old(pg::Connection& connection, Upkeep& upkeep) {
 Task<void> look_after(pg::Connection& connection, Upkeep& upkeep) {
   co_await check_origin(connection);
   co_await ensure_partitions(connection);
+  co_await model::fold_row_counts(connection);
   co_await forget_old(connection, upkeep);
 }
 

@@ -121,6 +121,13 @@ const pg::Statement kStream{
     "reread_found = reread_found + $14, "
     "trust_vendor = trust_vendor and not $6, "
     "last_full_records = case when $6 then enumerated_records + $7 else last_full_records end, "
+    "enumerated_types = case when $15::jsonb is null then enumerated_types "
+    "else sluice.added_up(enumerated_types, $15::jsonb) end, "
+    "last_full_types = case when not $6 then last_full_types "
+    "when $15::jsonb is null then enumerated_types else sluice.added_up(enumerated_types, "
+    "$15::jsonb) "
+    "end, "
+    "last_full_at = case when $6 then now() else last_full_at end, "
     "reconcile = case when $13 and reconcile = 'recording' then 'none' "
     "when $6 and reconcile = 'recording' then 'due' else reconcile end, "
     "vendor_total = case when $8 > 0 then $8 else vendor_total end, "
@@ -308,6 +315,32 @@ void add_seen(pg::Pipeline& pipeline, const PageContext& context, const contract
   }
 }
 
+/// {"customer": 100}: what the page holds of each type that the stream enumerates, for the count of
+/// a complete read; nothing when it holds nothing, or is of no such read.
+std::optional<std::string> types_of(const PageContext& context, const contract::Page& page) {
+  const contract::Stream* stream = context.manifest->find_stream(context.stream);
+  SLUICE_INVARIANT(stream != nullptr);
+  if (stream->mode != contract::StreamMode::snapshot) return std::nullopt;
+  std::map<std::uint32_t, std::int64_t> counts;
+  for (const std::string& name : stream->enumerates) {
+    if (const auto type = context.manifest->type_index(name)) counts.emplace(*type, 0);
+  }
+  const auto add = [&counts](std::uint32_t type) {
+    if (const auto found = counts.find(type); found != counts.end()) ++found->second;
+  };
+  for (const contract::Record& record : page.records) {
+    if (!record.deleted) add(record.type);
+  }
+  for (const contract::RejectedRecord& rejected : page.rejected) add(rejected.type);
+  if (counts.empty()) return std::nullopt;
+  std::string text = "{";
+  for (const auto& [type, count] : counts) {  // names of types need no escapes
+    text += text.size() == 1 ? "\"" : ",\"";
+    text += context.manifest->entity_types.at(type).name + "\":" + std::to_string(count);
+  }
+  return text + "}";
+}
+
 struct Wanted {
   NoticeKind kind = NoticeKind::changed;
   std::int64_t observed_at = 0;
@@ -398,6 +431,8 @@ void add_tail(pg::Pipeline& pipeline, const PageContext& context, const contract
                       counts.records, effects.vendor_total);
     params.add(effects.last).add(effects.keeps_reason).add(context.run).add(effects.reading);
     params.add(effects.unframed).add(counts.inserted + counts.updated);
+    const std::optional<std::string> types = types_of(context, page);
+    params.add(types);
     tail.stream_step = pipeline.size();
     pipeline.add(kStream, std::move(params));
   }

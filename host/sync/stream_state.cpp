@@ -141,7 +141,7 @@ const pg::Statement kSwitchOff{"stream_switch_off", R"(
 
 const pg::Statement kBeginEnumeration{"stream_begin_enumeration", std::string(kFromStart) + R"(
          enumeration = enumeration + 1, enumeration_from = now(), enumerated_records = 0,
-         reconcile_detail = null, reconcile = case when $4 then 'recording' else 'none' end,
+         enumerated_types = '{}', reconcile_detail = null, reconcile = case when $4 then 'recording' else 'none' end,
          reread_found = case when last_full_records > 0 then 0 end, reread_missing = null
   where workspace_id = $1 and connection_id = $2 and stream = $3 returning enumeration, reading, trust_vendor)"};
 

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <unistd.h>
+#include <algorithm>
 #include <charconv>
 #include <cstdlib>
 #include <fstream>
@@ -230,6 +231,11 @@ const std::vector<Setting>& settings_table() {
       {{"retention.work_days", "integer", "30",
         "durable work that was done earlier goes; 0 keeps all"},
        number(&Config::retention_work_days, 0, kDaysMax)},
+      {{"disk.free_percent_min", "integer", "10",
+        "a disk with less free is told of as running out; 0: not looked at"},
+       number(&Config::disk_free_percent_min, 0, 100)},
+      {{"disk.free_bytes_min", "integer", "268435456", "… or with fewer bytes free"},
+       number(&Config::disk_free_bytes_min, 0, std::int64_t{1} << 50)},
   };
   return all;
 }
@@ -278,6 +284,19 @@ Result<void> apply_object(Config& config, const Json& object, const std::string&
   return {};
 }
 
+/// Where it is wrong, for people: the library's own words begin with its name and a number.
+std::string said_of(const Json::parse_error& error, const std::string& text) {
+  const std::size_t at = std::min(text.size(), error.byte == 0 ? 0 : error.byte - 1);
+  const auto line =
+      1 + std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(at), '\n');
+  const std::size_t line_start = at == 0 ? 0 : text.rfind('\n', at - 1) + 1;  // npos + 1: 0
+  std::string_view what = error.what();
+  if (const auto reason = what.find(" - "); reason != std::string_view::npos)
+    what.remove_prefix(reason + 3);
+  what = what.substr(0, what.find("; last read"));  // which may quote a password
+  return fmt::format("line {}, column {}: {}", line, at - line_start + 1, what);
+}
+
 Result<void> apply_file(Config& config, const std::filesystem::path& file) {
   std::ifstream stream(file);
   if (!stream) {
@@ -292,8 +311,8 @@ Result<void> apply_file(Config& config, const std::filesystem::path& file) {
     document = Json::parse(content.str(), nullptr, true, true);
   } catch (const Json::parse_error& error) {
     return fail(ErrorKind::bad_input, "config.not_json",
-                fmt::format("{}: {}", file.string(), error.what()),
-                "It must be one JSON object; comments are allowed");
+                fmt::format("{}: {}", file.string(), said_of(error, content.str())),
+                "It must be one JSON object; comments are allowed, a comma before } or ] is not");
   }
   if (!document.is_object()) {
     return fail(ErrorKind::bad_input, "config.not_json",

@@ -198,6 +198,11 @@ Failure explain(Reply& reply, std::string_view what, std::int64_t now_ms, std::s
   const std::int64_t retry_after_ms =
       retry_after ? sluice::sdk::parse_retry_after_ms(*retry_after, now_ms) : 0;
   std::string vendor_code(!code.empty() ? code : error["type"].text());
+  if (failure_class == SLUICE_FAIL_PERMISSION) {  // which one is lacking, for whoever lists them
+    std::string_view permission = missing_permission(said);
+    if (permission.empty()) permission = permission_for(stream);
+    if (!permission.empty()) vendor_code = permission;
+  }
   if (vendor_code.empty()) vendor_code = "http_" + std::to_string(reply.status());
   return Failure(failure_class, message, vendor_code, retry_after_ms);
 }

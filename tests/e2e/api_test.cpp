@@ -730,7 +730,10 @@ TEST_F(ApiTest, the_command_line_shows_tables_and_the_hosts_json) {
   const std::pair<std::vector<std::string>, const char*> all[] = {
       {{"connector", "list"}, "stripe"},
       {{"connection", "list"}, "billing"},
-      {{"status"}, "invoices"},
+      {{"status"}, "1 connection: 1 well"},
+      {{"status", "--streams"}, "invoices"},
+      {{"host"}, "the host's own"},
+      {{"version"}, "NEWEST FILE"},
       {{"status", "billing"}, "invoices"},
       {{"runs", "billing", "--limit", "3"}, "more: --before"},
       {{"runs"}, "customers"},

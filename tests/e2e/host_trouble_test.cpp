@@ -1,7 +1,13 @@
 // Two hosts on one database, and the surroundings of one are broken: it says so of itself, the
 // other one does the work, and the rows that they share say nothing of it.
+#include <signal.h>
+#include <sys/mount.h>
+
+#include <cerrno>
 #include <cstdlib>
+#include <cstring>
 #include <fstream>
+#include <sstream>
 
 #include "e2e/rest.hpp"
 #include "e2e/world.hpp"
@@ -176,6 +182,116 @@ TEST_F(HostTrouble, each_host_says_what_waits_for_the_vendors_rate_and_until_whe
               std::string::npos)
         << said.output;
   }
+}
+
+/// A data directory on a small disk of its own.
+class SmallDisk : public World {
+ protected:
+  static constexpr std::int64_t kMegabyte = 1'000'000;
+
+  void SetUp() override {
+    std::filesystem::create_directories(data_);
+    if (::mount("tmpfs", data_.c_str(), "tmpfs", 0, "size=220m,mode=0711") != 0)
+      GTEST_SKIP() << "no disk can be mounted here: " << std::strerror(errno);
+    mounted_ = true;
+    host_->settings = {"disk.free_percent_min=30", "disk.free_bytes_min=0"};
+  }
+  void TearDown() override {
+    if (!mounted_) return;
+    if (started_) host_->stop();
+    ::umount2(data_.c_str(), MNT_DETACH);
+  }
+
+  [[nodiscard]] std::int64_t free_bytes() const {
+    return static_cast<std::int64_t>(std::filesystem::space(data_).available);
+  }
+  /// Leaves so much; 0: nothing at all.
+  void fill(std::int64_t left) {
+    std::ofstream file(data_ / "filler", std::ios::app);
+    const std::string some(4096, 'x');
+    while (free_bytes() > left && file.write(some.data(), 4096).flush()) {
+    }
+  }
+  json health() {
+    Ask ask;
+    ask.path = "/health";
+    return perform(host_->url(), ask).document();
+  }
+  Reply ready() {
+    Ask ask;
+    ask.path = "/readyz";
+    return perform(host_->url(), ask);
+  }
+  Said cli(const char* command) {
+    return run_sluice(directory_, host_->url(), host_->token(), {command});
+  }
+  std::size_t logged(const std::string& event) {
+    const std::string log = host_->log();
+    std::size_t count = 0;
+    for (auto at = log.find(event); at != std::string::npos; at = log.find(event, at + 1)) ++count;
+    return count;
+  }
+
+  std::filesystem::path data_ = directory_ / "data";
+  bool mounted_ = false;
+  bool started_ = false;
+};
+
+TEST_F(SmallDisk, is_told_of_before_it_is_full_and_as_the_reason_when_the_database_does_not_start) {
+  host_->start();
+  started_ = true;
+  EXPECT_EQ(health()["status"], "well") << health();
+  EXPECT_EQ(cli("host").code, 0) << cli("host").output;
+
+  fill(40 * kMegabyte);
+  ASSERT_TRUE(eventually(seconds(20), [&] { return health()["status"] == "degraded"; }));
+  EXPECT_EQ(health()["reasons"][0]["code"], "disk.running_out") << health();
+  EXPECT_EQ(ready().status, 200) << "it works";
+  EXPECT_NE(ready().text.find("the disk \\\"data\\\" has"), std::string::npos) << ready().text;
+  const Said low = cli("errors");
+  EXPECT_EQ(low.code, 75);
+  EXPECT_NE(low.output.find("disk.running_out"), std::string::npos) << low.output << low.errors;
+
+  fill(0);
+  std::istringstream pid_file(read_file((data_ / "postgres/postmaster.pid").string()));
+  int postmaster = 0;
+  ASSERT_TRUE(pid_file >> postmaster);
+  ::kill(postmaster, SIGKILL);
+  ASSERT_TRUE(eventually(seconds(60),
+                         [&] {
+                           const json now = health();
+                           return now["status"] == "not working" &&
+                                  now["reasons"][0]["code"] == "database.disk_full";
+                         }))
+      << health() << host_->log();
+  const json now = health();
+  EXPECT_EQ(now["database"]["up"], false);
+  EXPECT_FALSE(now["database"]["since"].is_null());
+  EXPECT_EQ(now.dump().find(directory_.string()), std::string::npos) << "anybody may read it";
+  EXPECT_EQ(now.dump().find("acme"), std::string::npos) << now;
+  EXPECT_FALSE(now.contains("machine"));
+  const Said errors = cli("errors");
+  EXPECT_EQ(errors.code, 75) << errors.errors;
+  EXPECT_NE(errors.output.find("its disk is full"), std::string::npos) << errors.output;
+  EXPECT_NE(errors.output.find("to do: make room"), std::string::npos) << errors.output;
+  const Said status = cli("status");
+  EXPECT_EQ(status.code, 69);
+  EXPECT_NE(status.output.find("its disk is full"), std::string::npos) << status.output;
+  EXPECT_EQ(ready().status, 503);
+  EXPECT_NE(ready().text.find("its disk is full"), std::string::npos) << ready().text;
+
+  // It is tried again and again, and said less and less often.
+  ASSERT_TRUE(eventually(seconds(60), [&] {
+    return health()["database"]["starts_tried"].get<std::int64_t>() >= 6;
+  })) << health();
+  EXPECT_EQ(logged("database.died"), 1U);
+  EXPECT_LE(logged("database.not_started"), 4U);
+  EXPECT_GE(logged("database.not_started"), 2U);
+
+  std::filesystem::remove(data_ / "filler");
+  EXPECT_TRUE(eventually(seconds(60), [&] { return cli("errors").code == 0; }))
+      << cli("errors").output << host_->log();
+  EXPECT_EQ(health()["status"], "well");
 }
 
 TEST_F(HostTrouble, name_servers_of_which_one_host_hears_nothing) {

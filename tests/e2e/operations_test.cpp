@@ -22,6 +22,29 @@ bool has(const std::string& text, std::string_view part) {
   return text.find(part) != std::string::npos;
 }
 
+/// The lines of a screen, without colours; each as wide as the terminal at most.
+std::vector<std::string> screen_lines(const std::string& output) {
+  std::vector<std::string> lines = {""};
+  for (std::size_t at = 0; at < output.size(); ++at) {
+    if (output[at] == '\x1b') {
+      at = output.find_first_of("mHJKhl", at);
+      if (at == std::string::npos) break;
+    } else if (output[at] == '\n') {
+      lines.emplace_back();
+    } else if (output[at] != '\r' && (output[at] & 0xC0) != 0x80) {
+      lines.back() += output[at];
+    }
+  }
+  if (lines.back().empty()) lines.pop_back();
+  return lines;
+}
+
+void expect_one_screen(const Said& said) {
+  const auto lines = screen_lines(said.output);
+  EXPECT_LE(lines.size(), 23U) << said.output;  // and the prompt
+  for (const std::string& line : lines) EXPECT_LE(line.size(), 80U) << line;
+}
+
 /// A host whose account is read; made once for all tests here.
 class Stage : public World {
  public:
@@ -133,6 +156,34 @@ TEST_F(Operations, a_stream_that_is_well_says_so_and_asks_for_nothing) {
   EXPECT_TRUE(eventually(kSoon, [] { return errors_of("connection").empty(); }));
 }
 
+TEST_F(Operations, rows_are_shown_as_they_stand_beside_what_the_vendor_had) {
+  ASSERT_TRUE(stage_->quiet()) << stage_->host().log();
+  const auto customers_now = [] { return sql("select count(*) from acme.stripe_customer"); };
+  const auto shown = [](const std::string& type) {
+    const json connection = get("/connections/billing").document();
+    for (const json& one : connection["types"]) {
+      if (one["type"] == type) return one;
+    }
+    return json::object();
+  };
+  const json customers = shown("stripe.customer");
+  EXPECT_EQ(customers["rows"].dump(), customers_now()) << customers;
+  EXPECT_EQ(customers["vendor_rows"], stream("customers")["last_full_records"]) << customers;
+  EXPECT_FALSE(customers["vendor_at"].is_null());
+  EXPECT_TRUE(shown("stripe.invoice_line")["vendor_rows"].is_null())
+      << "nothing lists all of them by themselves";
+  const json connection = get("/connections/billing").document();
+  EXPECT_EQ(connection["health"], "ok");
+  EXPECT_EQ(connection["as_of"]["stream"].is_string(), true) << connection["as_of"];
+  const Said types = cli({"entity", "types"}, stage_->reader);
+  EXPECT_TRUE(has(types.output, "ROWS") && has(types.output, customers_now())) << types.output;
+
+  // Read again, it is received twice, and there all the same once.
+  ASSERT_EQ(cli({"sync", "billing", "--stream", "customers", "--full", "--wait"}).code, 0);
+  EXPECT_EQ(shown("stripe.customer")["rows"].dump(), customers_now());
+  EXPECT_EQ(get("/types/stripe.customer").document()["rows"].dump(), customers_now());
+}
+
 TEST_F(Operations, a_missing_permission_is_named_with_what_to_do_and_mends_by_itself_afterwards) {
   fault(R"([{"match":"/v1/products*","times":0,"kind":"403"}])");
   const Said failed = cli({"sync", "billing", "--stream", "products", "--full", "--wait"});
@@ -161,6 +212,66 @@ TEST_F(Operations, a_missing_permission_is_named_with_what_to_do_and_mends_by_it
   EXPECT_EQ(mended.code, 0) << mended.output << mended.errors;
   EXPECT_EQ(stream("products")["health"], "ok");
   EXPECT_TRUE(errors_of("stream").empty());
+}
+
+TEST_F(Operations, a_key_that_lacks_many_permissions_is_one_entry_with_their_names) {
+  const std::string key = "rk_test_limited";
+  json keys;
+  keys["add"] = key + ":rak_account_read,rak_event_read,rak_customer_read";
+  stage_->fake().control("POST", "keys", keys);
+  const Said made = run_sluice(
+      stage_->directory(), stage_->host().url(), stage_->host().token(),
+      {"connection", "set-secret", "billing", "--secret", "api_key=@LIMITED"}, {{"LIMITED", key}});
+  ASSERT_EQ(made.code, 0) << made.output << made.errors;
+  cli({"sync", "billing", "--full"});
+  json lacking;
+  EXPECT_TRUE(eventually(kSoon, [&] {
+    const auto errors = errors_of("stream");
+    if (errors.size() == 1) lacking = errors[0];
+    return errors.size() == 1 && errors[0]["permissions"].size() > 10;
+  })) << get("/errors").document();
+  ASSERT_FALSE(lacking.is_null());
+  EXPECT_EQ(lacking["code"], "PERMISSION") << lacking;
+  EXPECT_EQ(lacking["count"], lacking["subjects"].size()) << lacking;
+  const auto what = lacking["what"].get<std::string>();
+  EXPECT_TRUE(has(what, "the key lacks ")) << what;
+  EXPECT_TRUE(has(what, "rak_invoice_read")) << what;
+  EXPECT_TRUE(has(what, "streams: ") && has(what, "invoices")) << what;
+  EXPECT_EQ(what.find('{'), std::string::npos) << what;
+  EXPECT_TRUE(has(lacking["action"].get<std::string>(), "then: sluice sync billing;")) << lacking;
+  EXPECT_EQ(get("/connections/billing").document()["problems"].size(), 1U);
+  const Said listed = cli({"errors"}, stage_->reader);
+  EXPECT_EQ(listed.code, 75);
+  EXPECT_TRUE(has(listed.output, "stream billing/* (PERMISSION)")) << listed.output;
+
+  // On a terminal all of it is one screen, coloured; elsewhere there are no colours.
+  const Said screen = on_a_terminal(stage_->host().url(), stage_->host().token(), {"status"}, "");
+  EXPECT_EQ(screen.code, 0) << screen.output;
+  expect_one_screen(screen);
+  EXPECT_TRUE(has(screen.output, "\x1b[1;31mneeds you")) << screen.output;
+  EXPECT_TRUE(has(screen.output, "1 connection: 1 needs you")) << screen.output;
+  const Said plain = cli({"status"}, stage_->reader);
+  EXPECT_EQ(plain.output.find('\x1b'), std::string::npos) << plain.output;
+  EXPECT_TRUE(has(plain.output, "rak_invoice_read")) << plain.output;
+  // What could not be read is no success of a wait.
+  const Said waited = cli({"status", "--wait", "60"});
+  EXPECT_EQ(waited.code, 75) << waited.output << waited.errors;
+  EXPECT_TRUE(has(waited.errors, "streams done")) << waited.errors;
+  const Said watched = on_a_terminal(stage_->host().url(), stage_->host().token(),
+                                     {"status", "billing", "--watch"}, "\x1b[6~q");
+  EXPECT_EQ(watched.code, 0) << watched.output;
+  const auto last = watched.output.rfind("\x1b[H");
+  ASSERT_NE(last, std::string::npos) << watched.output;
+  const auto picture = screen_lines(watched.output.substr(last));
+  EXPECT_LE(picture.size(), 24U) << watched.output;
+  EXPECT_TRUE(picture[0].starts_with("CONNECTION")) << picture[0];
+
+  const Said back = run_sluice(
+      stage_->directory(), stage_->host().url(), stage_->host().token(),
+      {"connection", "set-secret", "billing", "--secret", "api_key=@WHOLE"}, {{"WHOLE", kKey}});
+  ASSERT_EQ(back.code, 0) << back.output << back.errors;
+  EXPECT_TRUE(eventually(kSoon, [&] { return errors_of("stream").empty(); }))
+      << get("/errors").document();
 }
 
 TEST_F(Operations, a_full_read_shows_its_progress_and_an_estimate_from_the_last_one) {

@@ -2,6 +2,10 @@
 
 #include <curl/curl.h>
 #include <gtest/gtest.h>
+#include <poll.h>
+#include <pty.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "e2e/process.hpp"
 
@@ -64,6 +68,50 @@ Said run_sluice(const std::filesystem::path& directory, const std::string& url,
   said.code = process.wait(std::chrono::seconds(120));
   said.output = read_file(launch.output);
   said.errors = read_file(launch.errors);
+  return said;
+}
+
+Said on_a_terminal(const std::string& url, const std::string& token,
+                   const std::vector<std::string>& arguments, const std::string& keys) {
+  winsize size{};
+  size.ws_col = 80;
+  size.ws_row = 24;
+  int terminal = -1;
+  const pid_t child = ::forkpty(&terminal, nullptr, nullptr, &size);
+  if (child == 0) {
+    ::setenv("SLUICE_URL", url.c_str(), 1);
+    ::setenv("SLUICE_TOKEN", token.c_str(), 1);
+    ::setenv("SLUICE_WORKSPACE", "acme", 1);
+    ::setenv("TERM", "xterm", 1);
+    ::unsetenv("NO_COLOR");
+    const std::string program = std::string(SLUICE_BINARY_DIR) + "/bin/sluice";
+    std::vector<char*> words = {const_cast<char*>(program.c_str())};
+    for (const std::string& argument : arguments)
+      words.push_back(const_cast<char*>(argument.c_str()));
+    words.push_back(nullptr);
+    ::execv(program.c_str(), words.data());
+    ::_exit(127);
+  }
+  Said said;
+  const auto begin = std::chrono::steady_clock::now();
+  bool pressed = false;
+  for (char piece[4096];;) {
+    pollfd output{terminal, POLLIN, 0};
+    if (::poll(&output, 1, 200) > 0) {
+      const ssize_t count = ::read(terminal, piece, sizeof piece);
+      if (count <= 0) break;  // EIO: it has ended
+      said.output.append(piece, static_cast<std::size_t>(count));
+    }
+    const auto passed = std::chrono::steady_clock::now() - begin;
+    if (!pressed && !keys.empty() && passed > std::chrono::seconds(2)) {
+      pressed = ::write(terminal, keys.data(), keys.size()) > 0;
+    }
+    if (passed > std::chrono::seconds(30)) ::kill(child, SIGKILL);
+  }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  ::close(terminal);
+  said.code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
   return said;
 }
 

@@ -47,4 +47,8 @@ Said run_sluice(const std::filesystem::path& directory, const std::string& url,
                 const std::string& token, std::vector<std::string> arguments,
                 std::map<std::string, std::string> environment = {});
 
+/// What a person sees of `sluice` in a terminal of 80 x 24, who presses `keys` after two seconds.
+Said on_a_terminal(const std::string& url, const std::string& token,
+                   const std::vector<std::string>& arguments, const std::string& keys);
+
 }  // namespace sluice::e2e

@@ -99,6 +99,8 @@ class World : public ::testing::Test {
   std::string unsettled();
   /// Compares every type's rows with the fake's truth, attribute by attribute.
   void expect_tables_equal_truth();
+  /// Compares what the host says there is of each type with what there is.
+  void expect_row_counts_true();
 
   /// Of own customers: of those that the fake makes, some differ in the case of an address only.
   /// Where it may be there twice, both are stored, and what links to them is contested.

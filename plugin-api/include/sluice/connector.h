@@ -161,7 +161,8 @@ typedef struct sluice_failure {
   uint32_t struct_size;
   sluice_failure_class failure_class;
   int64_t retry_after_ms;
-  sluice_bytes vendor_code; /* [borrowed] text, at most 128 bytes */
+  sluice_bytes vendor_code; /* [borrowed] text, at most 128 bytes. With PERMISSION the name of the one that is
+                             * lacking, where it is known: the host lists those of a connection together. */
   sluice_bytes message;     /* [borrowed] text, at most 1024 bytes: what, where, what to do. May quote the vendor. */
 } sluice_failure;
 

@@ -1,6 +1,8 @@
 // Status documents, as the command line shows them.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "cli/status_view.hpp"
 
 namespace sluice::cli {
@@ -11,7 +13,7 @@ using nlohmann::json;
 json stream(const std::string& name, const std::string& health) {
   json one =
       json::parse(R"({"state":"idle","summary":"all is read","action":"","records_total":1234,
-    "quarantined":0,"run":null,"estimate":null,"last_success_age_seconds":70,"next_run_in_seconds":null})");
+    "quarantined":0,"mode":"changes","run":null,"estimate":null,"last_success_age_seconds":70,"next_run_in_seconds":null})");
   one["name"] = name;
   one["health"] = health;
   return one;
@@ -46,22 +48,154 @@ bool has(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;
 }
 
-TEST(StatusText, says_in_full_words_what_is_wrong_and_what_to_do) {
-  json bad = refused();
-  bad["summary"] = std::string(300, 'x') + "end";
-  const std::string text = status_text(document({stream("customers", "ok"), bad}));
-  EXPECT_TRUE(has(text, "customers")) << text;
-  EXPECT_TRUE(has(text, "1 min ago") || has(text, "70 s ago")) << text;
-  EXPECT_TRUE(has(text, "xend")) << text;
-  EXPECT_TRUE(has(text, "to do: give the key that permission")) << text;
+Screen window(std::size_t rows) {
+  Screen screen;
+  screen.rows = rows;
+  return screen;
 }
 
-TEST(StatusText, says_what_the_host_itself_cannot_do) {
+/// Each line as wide as it is on a terminal.
+void expect_fits(const std::string& text, const Screen& screen) {
+  std::size_t lines = 0;
+  for (std::size_t at = 0; at < text.size(); ++lines) {
+    const std::size_t end = text.find('\n', at);
+    const std::string line = text.substr(at, end - at);
+    const auto width = static_cast<std::size_t>(
+        std::count_if(line.begin(), line.end(), [](char c) { return (c & 0xC0) != 0x80; }));
+    EXPECT_LE(width, screen.columns) << line;
+    at = end + 1;
+  }
+  if (screen.rows > 0) EXPECT_LT(lines, screen.rows) << text;  // and the prompt
+}
+
+json lacking(const std::string& name) {
+  json one = document({refused()})["connections"][0];
+  one["name"] = name;
+  one["health"] = "needs_action";
+  one["rows"] = 27468;
+  json problem;
+  problem["kind"] = "stream";
+  problem["health"] = "needs_action";
+  problem["subject"] = "18 streams";
+  problem["subjects"] = json::array();
+  std::string what = "the key lacks 18 permissions: ";
+  for (int i = 0; i < 18; ++i) {
+    problem["subjects"].push_back("stream_" + std::to_string(i));
+    what += "rak_permission_number_" + std::to_string(i) + "_read, ";
+  }
+  problem["what"] = what;
+  problem["action"] = "give the key these permissions at the vendor, then: sluice sync " + name;
+  one["problems"] = json::array({problem});
+  return one;
+}
+
+TEST(SummaryText, is_a_line_a_connection_with_the_trouble_first_and_a_sum) {
   json whole = document({stream("customers", "ok")});
-  EXPECT_FALSE(has(status_text(whole), "this host cannot"));
+  json& fine = whole["connections"][0];
+  fine["name"] = "a-fine-one";
+  fine["health"] = "ok";
+  fine["rows"] = 500;
+  fine["as_of"] =
+      json::parse(R"({"at":"2026-11-28T11:02:09Z","behind_seconds":40,"stream":"events"})");
+  whole["connections"].push_back(lacking("billing"));
+  whole["own_types"] = json::parse(R"([{"type":"customer","rows":7}])");
+  const std::string text = summary_text(whole, Screen{});
+  EXPECT_LT(text.find("billing"), text.find("a-fine-one")) << text;
+  EXPECT_TRUE(has(text, "needs you       27,468")) << text;
+  EXPECT_TRUE(has(text, "11:02:09   40 s")) << text;
+  EXPECT_TRUE(has(text, "customer           own                  7")) << text;
+  EXPECT_TRUE(has(text, "2 connections: 1 well, 1 needs you; 27,975 rows")) << text;
+  EXPECT_TRUE(has(text, "rak_permission_number_17_read")) << "no window, all is said: " << text;
+  EXPECT_EQ(text.find('\x1b'), std::string::npos);
+}
+
+TEST(SummaryText, fits_a_window_and_says_where_the_rest_is) {
+  for (const std::size_t connections : {1, 3, 10}) {
+    json whole;
+    whole["connections"] = json::array();
+    for (std::size_t i = 0; i < connections; ++i)
+      whole["connections"].push_back(
+          lacking("connection-with-quite-a-long-name-" + std::to_string(i)));
+    const std::string text = summary_text(whole, window(24));
+    expect_fits(text, window(24));
+    EXPECT_TRUE(connections == 1 || has(text, "more: sluice errors")) << text;
+  }
+}
+
+TEST(SummaryText, has_colours_on_a_terminal_that_take_no_room) {
+  json whole;
+  whole["connections"] = json::array({lacking("billing")});
+  Screen screen = window(24);
+  screen.colour = true;
+  const std::string text = summary_text(whole, screen);
+  EXPECT_TRUE(has(text, "\x1b[1;31mneeds you\x1b[0m")) << text;
+  std::string plain = text;
+  for (const std::string code : {"\x1b[1;31m", "\x1b[0m"}) {
+    for (auto at = plain.find(code); at != std::string::npos; at = plain.find(code))
+      plain.erase(at, code.size());
+  }
+  EXPECT_EQ(plain, summary_text(whole, window(24)));
+}
+
+TEST(SummaryText, says_what_the_host_itself_cannot_do) {
+  json whole = document({stream("customers", "ok")});
+  EXPECT_FALSE(has(summary_text(whole, Screen{}), "this host cannot"));
   whole["connections"][0]["trouble"] = "no space left on device";
-  EXPECT_TRUE(
-      has(status_text(whole), "this host cannot work on billing\n  no space left on device"));
+  EXPECT_TRUE(has(summary_text(whole, Screen{}),
+                  "this host cannot work on billing\n  no space left on device"));
+  EXPECT_TRUE(has_trouble(whole));
+}
+
+TEST(StreamsText, folds_what_watches_the_same_kind_of_object_while_all_is_well) {
+  json list = stream("customers", "ok");
+  list["mode"] = "snapshot";
+  list["types"] = json::array({"stripe.customer"});
+  json poll = stream("customers_poll", "ok");
+  poll["mode"] = "poll";
+  poll["types"] = list["types"];
+  json whole = document({list, poll});
+  whole["connections"][0]["types"] =
+      json::parse(R"([{"type":"stripe.customer","rows":2000,"vendor_rows":2001}])");
+  const std::string text = streams_text(whole, Screen{});
+  EXPECT_FALSE(has(text, "customers_poll")) << text;
+  EXPECT_TRUE(has(text, "and 1 that watch")) << text;
+  EXPECT_TRUE(has(text, "2,000      2,001")) << text;
+  expect_fits(streams_text(whole, window(24)), window(24));
+  whole["connections"][0]["streams"][1]["health"] = "failing";
+  EXPECT_TRUE(has(streams_text(whole, Screen{}), "customers_poll"));
+}
+
+TEST(StreamsText, says_in_full_words_what_is_wrong_and_what_to_do) {
+  json whole;
+  whole["connections"] = json::array({lacking("billing")});
+  const std::string text = streams_text(whole, Screen{});
+  EXPECT_TRUE(has(text, "rak_permission_number_17_read")) << text;
+  EXPECT_TRUE(has(text, "to do: give the key these permissions")) << text;
+}
+
+TEST(Window, keeps_the_header_and_scrolls_to_the_end_and_no_further) {
+  std::string text = "HEADER\n";
+  for (int i = 1; i <= 50; ++i) text += "line " + std::to_string(i) + "\n";
+  std::size_t from = 0;
+  const std::string top = window_of(text, window(10), from);
+  EXPECT_TRUE(top.starts_with("HEADER\nline 1\n")) << top;
+  EXPECT_TRUE(has(top, "lines 1 to 8 of 50")) << top;
+  EXPECT_EQ(std::count(top.begin(), top.end(), '\n'), 9) << "ten lines, the last without an end";
+  from = 1000;
+  const std::string bottom = window_of(text, window(10), from);
+  EXPECT_EQ(from, 42U);
+  EXPECT_TRUE(bottom.starts_with("HEADER\nline 43\n")) << bottom;
+  EXPECT_TRUE(has(bottom, "line 50\nlines 43 to 50 of 50")) << bottom;
+  from = 7;
+  EXPECT_EQ(window_of("HEADER\na\n", window(10), from), "HEADER\na\n");
+  EXPECT_EQ(from, 0U);
+}
+
+TEST(Progress, says_how_far_all_of_it_is) {
+  json whole = document({stream("a", "ok"), running(), stream("b", "waiting"), stream("c", "off")});
+  whole["connections"][0]["refetch"]["waiting"] = 2;
+  EXPECT_EQ(progress_line(whole),
+            "1 of 3 streams done, 1,200 records in what runs, 600/s, 2 objects to be read again");
 }
 
 TEST(ProgressText, shows_rate_and_time_left) {

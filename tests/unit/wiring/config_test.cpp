@@ -99,6 +99,19 @@ INSTANTIATE_TEST_SUITE_P(
                 "begins with a letter"}),
     [](const auto& crash) { return std::string(crash.param.name); });
 
+TEST_F(ConfigFile, what_is_no_json_is_told_by_its_place_and_in_no_librarys_words) {
+  const auto comma = read_config(write("{\n  \"listen.port\": 1,\n}"), {}, {});
+  ASSERT_FALSE(comma);
+  EXPECT_NE(comma.error().message.find("line 3, column 1: unexpected '}'"), std::string::npos)
+      << comma.error().message;
+  EXPECT_EQ(comma.error().message.find("json.exception"), std::string::npos);
+  const auto password =
+      read_config(write(R"({"database.url": "postgresql://a:hunter2@db/x)"), {}, {});
+  ASSERT_FALSE(password);
+  EXPECT_EQ(password.error().describe().find("hunter2"), std::string::npos)
+      << password.error().describe();
+}
+
 TEST_F(ConfigFile, a_connection_string_that_is_refused_is_not_quoted) {
   for (const char* setting : {"database.url=hunter2", "database.owner_url=hunter2"}) {
     const auto config = read_config({}, {}, {setting});
