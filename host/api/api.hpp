@@ -101,6 +101,7 @@ inline constexpr std::size_t kJsonDepthMax = 66;  ///< an attribute's value may 
 [[nodiscard]] std::span<const Route> type_routes();
 [[nodiscard]] std::span<const Route> entity_routes();
 [[nodiscard]] std::span<const Route> link_routes();
+[[nodiscard]] std::span<const Route> entity_link_routes();
 [[nodiscard]] std::span<const Route> change_routes();
 [[nodiscard]] std::span<const Route> audit_routes();
 [[nodiscard]] std::span<const Route> row_count_routes();

@@ -35,6 +35,8 @@ struct HttpRequest {
   std::vector<std::pair<std::string, std::string>> query;  ///< decoded, in order; names may repeat
   std::string authorization;                               ///< header, or empty
   std::string content_type;
+  std::string content_encoding;                ///< header, or empty
+  std::optional<std::int64_t> content_length;  ///< where it is announced
   std::string peer;
   BodyReader* body = nullptr;
   const Route* route = nullptr;  ///< once one is found; of the Api that handles it

@@ -4,8 +4,12 @@
 #include "link/rules.hpp"
 #include "sync/link_rules.hpp"
 
+#include <fmt/format.h>
+
+#include <algorithm>
 #include <array>
 #include <charconv>
+#include <map>
 #include <tuple>
 
 namespace sluice::api {
@@ -28,6 +32,8 @@ json describe(const model::Catalog& catalog, const model::StoredRule& rule) {
   one["name"] = rule.name;
   one["source"] = rule.source_type_name + "." + rule.source_attribute;
   one["target"] = rule.target_type_name + "." + rule.target_attribute;
+  one["source_type"] = rule.source_type_name;
+  one["target_type"] = rule.target_type_name;
   one["kind"] = contract::to_string(rule.key_kind);
   one["enabled"] = rule.enabled;
   one["origin"] = rule.from_connector ? "connector" : "admin";
@@ -37,7 +43,8 @@ json describe(const model::Catalog& catalog, const model::StoredRule& rule) {
   one["idle"] = nullptr;
   if (const auto why = link::why_idle(catalog, rule))
     one["idle"] = {{"code", why->code}, {"reason", why->message}, {"action", why->hint}};
-  one["counts"] = {{"linked", 0}, {"pending", 0}, {"contested", 0}, {"inactive", 0}};
+  one["counts"] = {{"linked", 0},    {"pending", 0},  {"contested", 0},
+                   {"confirmed", 0}, {"rejected", 0}, {"inactive", 0}};
   return one;
 }
 
@@ -46,11 +53,24 @@ Task<HttpResponse> list_rules(Call& call) {
   auto connection = co_await call.services.pool.acquire();
   const auto summary = co_await link::link_summary(*connection, call.workspace);
   json rules = json::array();
+  std::map<EntityTypeId, std::optional<std::int64_t>> living;
   for (const model::StoredRule& rule : catalog->rules) {
     if (rule.going) continue;
     json one = describe(*catalog, rule);
+    std::int64_t of_living = 0;
     for (const link::RuleSummary& counted : summary) {
-      if (counted.rule == rule.id) one["counts"][counted.state] = counted.count;
+      if (counted.rule != rule.id) continue;
+      one["counts"][counted.state] = counted.count;
+      if (counted.state != "inactive") of_living += counted.count;
+    }
+    // Whoever has a key has a link, if only a pending one; of a rule that is off nobody has.
+    one["counts"]["no_key"] = nullptr;
+    const model::StoredType* type = catalog->find(rule.source_type);
+    if (rule.effective() && type != nullptr) {
+      if (!living.contains(type->id))
+        living[type->id] = co_await link::count_living(*connection, call.workspace, *type);
+      const std::optional<std::int64_t>& all = living[type->id];
+      if (all) one["counts"]["no_key"] = std::max<std::int64_t>(0, *all - of_living);
     }
     rules.push_back(std::move(one));
   }
@@ -135,6 +155,13 @@ json entity_of(const model::Catalog& catalog, EntityTypeId type, EntityId id) {
   return entity;
 }
 
+/// What an entity is called, and its value of the rule's attribute.
+void show_face(json& entity, const link::Face& face) {
+  if (!face.external_id.empty()) entity["external_id"] = face.external_id;
+  entity["name"] = face.name.empty() ? json(nullptr) : json(face.name);
+  entity["key"] = face.value ? json(*face.value) : json(nullptr);
+}
+
 json describe(const model::Catalog& catalog, const link::ListedLink& link) {
   json one;
   for (const model::StoredRule& known : catalog.rules) {
@@ -142,12 +169,21 @@ json describe(const model::Catalog& catalog, const link::ListedLink& link) {
   }
   one["state"] = link.state;
   one["source"] = entity_of(catalog, link.source_type, link.source);
-  if (!link.source_external_id.empty()) one["source"]["external_id"] = link.source_external_id;
+  show_face(one["source"], link.source_face);
   one["target"] = nullptr;
-  if (link.target && link.target_type)
+  if (link.target && link.target_type) {
     one["target"] = entity_of(catalog, *link.target_type, *link.target);
+    show_face(one["target"], link.target_face);
+  }
   one["candidates"] = json::array();
   for (const EntityId candidate : link.candidates) one["candidates"].push_back(id_text(candidate));
+  one["candidate_names"] = json::array();
+  for (const link::Face& face : link.candidate_faces) {
+    json candidate;
+    candidate["id"] = id_text(face.id);
+    show_face(candidate, face);
+    one["candidate_names"].push_back(std::move(candidate));
+  }
   one["candidate_count"] = link.candidate_count;
   one["evidence"] = link.evidence;
   one["decided_by"] = link.decided_by;
@@ -164,12 +200,30 @@ Task<HttpResponse> list_links(Call& call) {
     query.rule = found->id;
   }
   query.state = call.http.parameter("state");
+  if (const auto name = call.http.parameter("type")) {
+    const model::StoredType* type = catalog->find(*name);
+    if (type == nullptr)
+      bad_request("type.not_found", "there is no entity type '" + *name + "'",
+                  "sluice entity types");
+    query.type = type->id;
+  }
   query.limit = static_cast<int>(call.limit());
   std::tie(query.after_rule.value, query.after_source.value) =
       read_cursor(call.http.parameter("cursor").value_or(""));
   auto connection = co_await call.services.pool.acquire();
-  const auto page = co_await link::list_links(*connection, call.workspace, catalog, query);
   json document;
+  if (query.state == "no_key") {
+    const link::UnkeyedPage unkeyed =
+        co_await link::list_unkeyed(*connection, call.workspace, catalog, query);
+    document["links"] = json::array();
+    for (const link::ListedLink& one : unkeyed.links)
+      document["links"].push_back(describe(*catalog, one));
+    document["next"] = nullptr;
+    if (unkeyed.more)
+      document["next"] = fmt::format("{}.{}", unkeyed.last_rule.value, unkeyed.last_source.value);
+    co_return HttpResponse::json(document);
+  }
+  const auto page = co_await link::list_links(*connection, call.workspace, catalog, query);
   document["links"] = json::array();
   for (const link::ListedLink& one : page) document["links"].push_back(describe(*catalog, one));
   document["next"] = nullptr;
@@ -180,6 +234,19 @@ Task<HttpResponse> list_links(Call& call) {
   co_return HttpResponse::json(document);
 }
 
+Task<HttpResponse> remove_rule(Call& call) {
+  auto gone = co_await sync::remove_rule(call.services.pool, call.workspace, call.part("rule"),
+                                         call.flag("with_decisions"), call.actor());
+  json body;
+  body["name"] = call.part("rule");
+  co_return answer(call, std::move(body), std::move(gone), 202);
+}
+
+constexpr std::array kRemoveQuery = {
+    Parameter{.name = "with_decisions",
+              .says = "also when people decided something under it, which goes with it",
+              .kind = ParameterKind::flag}};
+
 constexpr std::array kLinksQuery = {
     Parameter{.name = "rule", .says = "only of this rule"},
     Parameter{.name = "state",
@@ -189,7 +256,7 @@ constexpr std::array kLinksQuery = {
     limit_of(50, link::kLinksPageMax),
     Parameter{.name = "cursor", .says = "where to go on: the next of the page before"}};
 
-constexpr std::array<Route, 4> kRoutes = {{
+constexpr std::array<Route, 5> kRoutes = {{
     {.method = "GET",
      .pattern = "/v1/workspaces/{workspace}/link-rules",
      .access = Access::reader,
@@ -217,15 +284,26 @@ constexpr std::array<Route, 4> kRoutes = {{
      .answer = "LinkRuleChanged",
      .status = "202",
      .problems = "404 rule.unknown"},
+    {.method = "DELETE",
+     .pattern = "/v1/workspaces/{workspace}/link-rules/{rule}",
+     .access = Access::admin,
+     .operation = "removeLinkRule",
+     .summary = "Removes a rule of your own; its links go by the work that it answers with",
+     .handler = remove_rule,
+     .query = kRemoveQuery,
+     .answer = "LinkRuleRemoved",
+     .status = "202",
+     .problems = "404 rule.unknown 409 rule.of_connector rule.has_decisions"},
     {.method = "GET",
      .pattern = "/v1/workspaces/{workspace}/links",
      .access = Access::reader,
      .operation = "listLinks",
-     .summary = "Links, by rule and then by what they begin at",
+     .summary = "Links with names and keys, by rule and then by what they begin at; in the state "
+                "no_key: what has no key to be found by",
      .handler = list_links,
      .query = kLinksQuery,
      .answer = "LinkPage",
-     .problems = "400 rule.unknown link.bad_cursor"},
+     .problems = "400 rule.unknown type.not_found link.bad_cursor"},
 }};
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <array>
 #include <limits>
+#include <map>
 #include <set>
 
 namespace sluice::api {
@@ -190,7 +191,12 @@ struct SharedProblems {
   Problems problems;
 };
 
-/// Of routes that ask, and of routes that change something.
+bool contains_same(const Problems& problems, const Problems::value_type& of_status) {
+  const auto found = problems.find(of_status.first);
+  return found != problems.end() && found->second == of_status.second;
+}
+
+/// Of routes that ask, and where they differ of routes that change something.
 std::vector<SharedProblems> shared_problems() {
   std::vector<SharedProblems> all;
   for (const bool changes : {false, true}) {
@@ -202,6 +208,9 @@ std::vector<SharedProblems> shared_problems() {
     one.name = changes ? "ChangeRefused" : "Refused";
     read_problems(common_problems(route), one.problems);
   }
+  std::erase_if(all.back().problems, [&](const auto& of_status) {
+    return contains_same(all.front().problems, of_status);
+  });
   return all;
 }
 

@@ -10,7 +10,7 @@ struct Special {
   int status;
 };
 
-constexpr std::array<Special, 15> kSpecial = {{
+constexpr std::array<Special, 17> kSpecial = {{
     {"token.missing", 401},
     {"token.unknown", 401},
     {"token.revoked", 401},
@@ -21,6 +21,8 @@ constexpr std::array<Special, 15> kSpecial = {{
     {"request.cut", 408},
     {"request.method_not_allowed", 405},
     {"request.unsupported_media_type", 415},
+    {"request.unsupported_encoding", 415},
+    {"request.unsupported_charset", 415},
     {"feed.expired", 410},
     {"feed.history_lost", 410},
     {"check.failed", 422},

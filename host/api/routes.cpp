@@ -194,6 +194,7 @@ std::vector<Area> all_areas() {
       {"types", "Entity types, own ones and imports", type_routes()},
       {"entities", "Entities of vendors and your own", entity_routes()},
       {"links", "What vendor data is linked to, and by which rule", link_routes()},
+      {"decisions", "Why an entity is linked, and what people decide of it", entity_link_routes()},
       {"changes", "The change feed", change_routes()},
       {"audit", "Who did what", audit_routes()},
       {"rows", "How many rows there are", row_count_routes()}};

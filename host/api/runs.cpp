@@ -23,8 +23,8 @@ constexpr std::string_view kRunColumns = R"(
   (extract(epoch from r.finished_at) * 1000000)::bigint,
   (extract(epoch from coalesce(r.finished_at, clock_timestamp()) - r.started_at) * 1000)::bigint,
   r.error::text, r.pages, r.requests, r.bytes, r.records, r.inserted, r.updated, r.unchanged, r.deleted,
-  r.quarantined, r.notices, r.older)";
-constexpr int kRunColumnCount = 20;
+  r.quarantined, r.notices, r.older, r.actor, r.file, r.file_bytes)";
+constexpr int kRunColumnCount = 23;
 
 /// `examined` is a select of sync_run rows; $2 before, $3 how many to examine, $4 limit, $5 only
 /// failed, $6 stream.
@@ -60,14 +60,16 @@ const pg::Statement kOfConnection{"api_runs_of_connection", paged(R"(
     order by n.run_id desc limit $3)")};
 
 const pg::Statement kOne{"api_run", fmt::format(R"(
-  select {} from sluice.sync_run r join sluice.connection c using (workspace_id, connection_id)
+  select {} from sluice.sync_run r
+  left join sluice.connection c on c.workspace_id = r.workspace_id and c.connection_id = r.connection_id
   where r.workspace_id = $1 and r.run_id = $2)",
                                                 kRunColumns)};
 
 /// How it ended and why, in words.
-std::string cause(std::string_view outcome, const json& error) {
+std::string cause(std::string_view outcome, const json& error, bool is_import) {
   if (outcome == "running") return "still running";
-  if (outcome == "done") return "read to its end";
+  if (outcome == "done") return is_import ? "stored to its end" : "read to its end";
+  if (outcome == "lost" && is_import) return "its host ended in the middle; send the file again";
   if (outcome == "lost")
     return "its host ended in the middle; a later run went on from the last stored page";
   if (outcome == "cancelled") return "stopped by the host; a later run goes on from there";
@@ -83,7 +85,8 @@ json run_json(const pg::QueryResult& rows, int row) {
       "unchanged", "deleted",  "quarantined", "notices", "older"};
   json one;
   one["run"] = id_text(rows.get<RunId>(row, 0));
-  one["connection"] = rows.get<std::string>(row, 1);
+  const bool is_import = rows.is_null(row, 1);
+  one["connection"] = is_import ? json(nullptr) : json(rows.get<std::string>(row, 1));
   one["stream"] = rows.get<std::string>(row, 2);
   one["kind"] = rows.get<std::string>(row, 3);
   one["outcome"] = rows.get<std::string>(row, 4);
@@ -92,7 +95,13 @@ json run_json(const pg::QueryResult& rows, int row) {
   one["duration_ms"] = rows.get<std::int64_t>(row, 7);
   const json error = rows.is_null(row, 8) ? json(nullptr) : stored_json(rows.text(row, 8));
   one["error"] = error;
-  one["cause"] = cause(rows.text(row, 4), error);
+  one["cause"] = cause(rows.text(row, 4), error, is_import);
+  if (is_import) {
+    one["actor"] = rows.get<std::string>(row, 20);
+    one["file"] = rows.get<std::string>(row, 21);
+    one["file_bytes"] =
+        rows.is_null(row, 22) ? json(nullptr) : json(rows.get<std::int64_t>(row, 22));
+  }
   for (int i = 0; i < static_cast<int>(kCounts.size()); ++i)
     one[kCounts[static_cast<std::size_t>(i)]] = rows.get<std::int64_t>(row, 9 + i);
   return one;

@@ -400,6 +400,9 @@ Task<bool> serve_one(ServerState& state, Peers::iterator peer) {
   request.method = text_of(head.method_string());
   request.authorization = text_of(head[http::field::authorization]);
   request.content_type = text_of(head[http::field::content_type]);
+  request.content_encoding = text_of(head[http::field::content_encoding]);
+  if (const auto length = parser.content_length())
+    request.content_length = static_cast<std::int64_t>(*length);
   boost::system::error_code ignored;
   request.peer = peer->stream.socket().remote_endpoint(ignored).address().to_string();
   StreamBody body(peer->stream, peer->buffer, parser, state.limits);

@@ -1,14 +1,23 @@
 // Entity types: what there is, and the organisation's own.
 #include "api/api.hpp"
+#include "api/problem.hpp"
 
+#include "base/exact_json.hpp"
+#include "base/log.hpp"
 #include "model/import.hpp"
+#include "model/infer.hpp"
 #include "model/own_types.hpp"
 #include "sync/audit.hpp"
+#include "sync/import_run.hpp"
 #include "sync/link_rules.hpp"
 #include "sync/view_work.hpp"
 
+#include <fmt/format.h>
+
 #include <array>
+#include <exception>
 #include <optional>
+#include <utility>
 
 namespace sluice::api {
 namespace {
@@ -85,20 +94,30 @@ json with_notes(json document, json notes) {
   return document;
 }
 
-Task<HttpResponse> create(Call& call) {
-  const json body = co_await call.body();
-  model::OwnType wanted = expect(model::own_type_from_json(body));
+struct MadeType {
+  model::OwnType type;
+  json notes;
+};
+
+Task<MadeType> make_type(Call& call, model::OwnType wanted) {
   auto connection = co_await call.services.pool.acquire();
   auto transaction = co_await pg::Transaction::begin(*connection);
-  const model::OwnType made =
+  MadeType made;
+  made.type =
       expect(co_await model::create_own_type(transaction, call.workspace, std::move(wanted)));
-  co_await audit(transaction, call, "type.create", made.name, json::object());
+  co_await audit(transaction, call, "type.create", made.type.name, json::object());
   std::vector<std::string> attributes;
-  for (const model::OwnAttribute& one : made.attributes) attributes.push_back(one.name);
-  co_await leave_work(call, transaction, made.name, std::move(attributes));
+  for (const model::OwnAttribute& one : made.type.attributes) attributes.push_back(one.name);
+  co_await leave_work(call, transaction, made.type.name, std::move(attributes));
   co_await transaction.commit();
-  json notes = co_await refresh(call, *connection);
-  co_return HttpResponse::json(with_notes(model::to_json(made), std::move(notes)), 201);
+  made.notes = co_await refresh(call, *connection);
+  co_return made;
+}
+
+Task<HttpResponse> create(Call& call) {
+  const json body = co_await call.body();
+  MadeType made = co_await make_type(call, expect(model::own_type_from_json(body)));
+  co_return HttpResponse::json(with_notes(model::to_json(made.type), std::move(made.notes)), 201);
 }
 
 Task<HttpResponse> add_attribute(Call& call) {
@@ -126,8 +145,95 @@ Task<HttpResponse> refresh_views(Call& call) {
   co_return HttpResponse::json(document);
 }
 
+/// What a parameter of few words says; nullopt when it is not there.
+template <class T, std::size_t N>
+std::optional<T> choice(const Call& call, std::string_view name,
+                        const std::array<std::pair<std::string_view, T>, N>& known) {
+  const auto given = call.http.parameter(name);
+  if (!given) return std::nullopt;
+  std::string words;
+  for (const auto& [word, value] : known) {
+    if (*given == word) return value;
+    words += (words.empty() ? "" : " or ") + std::string(word);
+  }
+  bad_request("request.bad_parameter", fmt::format("{} must be {}", name, words));
+}
+
+/// ?encoding=, or what the Content-Type says.
+std::optional<model::Encoding> encoding_of(const Call& call) {
+  constexpr std::string_view kKnown = "utf-8, utf-16le, utf-16be and windows-1252 are read";
+  if (const auto given = call.http.parameter("encoding")) {
+    if (const auto known = model::encoding_named(*given)) return known;
+    bad_request("request.bad_parameter", "there is no encoding of that name here",
+                std::string(kKnown));
+  }
+  std::string lower;
+  for (const char c : call.http.content_type)
+    lower.push_back(c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c);
+  const std::size_t at = lower.find("charset=");
+  if (at == std::string::npos) return std::nullopt;
+  std::string name = lower.substr(at + 8, lower.find(';', at) - at - 8);
+  std::erase_if(name, [](char c) { return c == '"' || c == ' '; });
+  if (const auto known = model::encoding_named(name)) return known;
+  bad_request(
+      "request.unsupported_charset",
+      fmt::format("the Content-Type says charset={}, which is not read here", name.substr(0, 40)),
+      std::string(kKnown));
+}
+
+/// ?map={"Column":"attribute","Other":null}
+std::map<std::string, std::string> map_of(const Call& call) {
+  std::map<std::string, std::string> map;
+  const auto given = call.http.parameter("map");
+  if (!given) return map;
+  const auto document = read_json(*given, kJsonDepthMax);
+  const auto refuse = [] {
+    bad_request("request.bad_parameter", "map must be a JSON object of columns and attributes",
+                "such as {\"E-Mail\":\"email\",\"Phone\":null}, percent-encoded; null leaves the "
+                "column out");
+  };
+  if (!document || !document->is_object()) refuse();
+  for (const auto& [column, attribute] : document->items()) {
+    if (!attribute.is_null() && !attribute.is_string()) refuse();
+    map[column] = attribute.is_null() ? std::string() : attribute.get<std::string>();
+  }
+  return map;
+}
+
+model::FormWish form_of(const Call& call) {
+  static constexpr std::array<std::pair<std::string_view, model::DecimalMark>, 2> kMarks = {
+      {{"point", model::DecimalMark::point}, {"comma", model::DecimalMark::comma}}};
+  static constexpr std::array<std::pair<std::string_view, model::DateOrder>, 2> kOrders = {
+      {{"dmy", model::DateOrder::day_first}, {"mdy", model::DateOrder::month_first}}};
+  model::FormWish form;
+  form.encoding = encoding_of(call);
+  form.map = map_of(call);
+  form.decimal = choice(call, "decimal", kMarks);
+  form.dates = choice(call, "dates", kOrders);
+  if (const auto zone = call.http.parameter("zone")) {
+    form.zone_minutes = model::read_offset(*zone);
+    if (!form.zone_minutes) {
+      bad_request("request.bad_parameter", "zone must be an offset such as +01:00, or UTC",
+                  "a '+' in a query is written %2B");
+    }
+  }
+  if (auto separator = call.http.parameter("separator")) {
+    if (*separator == "tab") separator = "\t";
+    if (separator->size() != 1)
+      bad_request("request.bad_parameter", "separator must be one character, or tab");
+    form.separator = (*separator)[0];
+  }
+  return form;
+}
+
 model::ImportOptions import_options(const Call& call) {
   model::ImportOptions options;
+  if (!call.http.content_encoding.empty() && call.http.content_encoding != "identity") {
+    bad_request("request.unsupported_encoding",
+                fmt::format("the body is {}, and an import is read as it is",
+                            call.http.content_encoding.substr(0, 40)),
+                "Unpack it first: gzip -dc FILE | curl --data-binary @- …");
+  }
   const std::string& sent_as = call.http.content_type;
   const bool says_ndjson = sent_as.starts_with("application/x-ndjson");
   if (!call.http.parameter("format") && !sent_as.empty() && !says_ndjson &&
@@ -140,36 +246,196 @@ model::ImportOptions import_options(const Call& call) {
   options.key = call.http.parameter("key").value_or("");
   const std::string empty = call.http.parameter("empty").value_or("absent");
   options.empty = empty == "null" ? model::EmptyField::null : model::EmptyField::absent;
-  if (const auto separator = call.http.parameter("separator")) {
-    if (separator->size() != 1)
-      bad_request("request.bad_parameter", "separator must be one character");
-    options.separator = (*separator)[0];
-  }
+  options.form = form_of(call);
+  options.dry_run = call.flag("dry_run");
   return options;
 }
 
-Task<HttpResponse> import(Call& call) {
-  model::CatalogPtr catalog = co_await catalog_of(call);
-  model::ImportOptions options = import_options(call);
-  const sync::AuditId id = co_await sync::draw_audit_id(call.services.pool);
-  options.beside = [&call, id](pg::Pipeline& pipeline, const model::ImportProgress& progress) {
-    json detail;
-    detail["inserted"] = progress.inserted;
-    detail["updated"] = progress.updated;
-    pg::Call line = sync::audit_so_far(call.workspace, id, call.actor(), "type.import",
-                                       call.part("type"), detail);
-    pipeline.add(*line.statement, std::move(line.params));
-  };
-  model::Importer importer = expect(model::Importer::make(call.services.pool, std::move(catalog),
-                                                          call.part("type"), std::move(options)));
-  for (;;) {
-    const std::string piece = co_await call.http.body->next();
-    if (piece.empty()) break;
-    co_await importer.feed(piece);
+json counts_of(const model::ImportProgress& progress) {
+  json counts = json::object();
+  counts["rows"] = progress.rows;
+  counts["inserted"] = progress.inserted;
+  counts["updated"] = progress.updated;
+  counts["unchanged"] = progress.unchanged;
+  counts["rejected"] = progress.rejected;
+  return counts;
+}
+
+/// One import on its way, and its entry among the runs.
+class Import {
+ public:
+  Import(Call& call, model::ImportOptions options)
+      : call_(call), options_(std::move(options)), type_(call.part("type")) {}
+
+  Task<HttpResponse> run() {
+    model::CatalogPtr catalog = co_await catalog_of(call_);
+    if (call_.flag("create_type")) catalog = co_await create_type(catalog);
+    if (!options_.dry_run) co_await begin();
+    std::exception_ptr failure;
+    try {
+      importer_.emplace(expect(model::Importer::make(call_.services.pool, std::move(catalog), type_,
+                                                     std::move(options_))));
+      co_await send_all();
+    } catch (...) {
+      failure = std::current_exception();
+    }
+    if (failure) co_await fail(failure);
+    if (run_) {
+      co_await sync::end_import(call_.services.pool, call_.workspace, *run_, progress(),
+                                std::nullopt);
+      tell("import.done", "");
+    }
+    call_.services.engine.kick();
+    json answer = model::to_json(result_);
+    answer["run"] = run_ ? json(id_text(*run_)) : json(nullptr);
+    if (!created_.is_null()) answer["created"] = std::move(created_);
+    co_return HttpResponse::json(answer);
   }
-  const model::ImportResult result = co_await importer.finish();
-  call.services.engine.kick();
-  co_return HttpResponse::json(model::to_json(result));
+
+ private:
+  Task<void> begin() {
+    sync::ImportFile file;
+    file.type = type_;
+    file.name = call_.http.parameter("file").value_or("");
+    file.bytes = call_.http.content_length;
+    const sync::AuditId line = co_await sync::draw_audit_id(call_.services.pool);
+    run_ = co_await sync::begin_import(call_.services.pool, call_.workspace, call_.actor(),
+                                       std::move(file));
+    options_.run = *run_;
+    // By value: it may be asked when the request has just gone.
+    options_.beside = [workspace = call_.workspace, actor = call_.actor(), type = type_,
+                       run = *run_,
+                       line](pg::Pipeline& pipeline, const model::ImportProgress& so_far) {
+      json detail = counts_of(so_far);
+      detail["run"] = id_text(run);
+      pg::Call audited = sync::audit_so_far(workspace, line, actor, "type.import", type, detail);
+      pipeline.add(*audited.statement, std::move(audited.params));
+      pg::Call told = sync::import_so_far(workspace, run, so_far);
+      pipeline.add(*told.statement, std::move(told.params));
+    };
+  }
+
+  /// The type that the file's beginning speaks of, made; of a dry run only in our catalogue.
+  Task<model::CatalogPtr> create_type(model::CatalogPtr catalog) {
+    if (options_.format != model::ImportFormat::csv)
+      bad_request("request.bad_parameter", "a type is made from CSV only", "make it first");
+    if (catalog->find(type_) != nullptr) {
+      throw Failure(Error(ErrorKind::conflict, "type.name_taken",
+                          fmt::format("the workspace has a type {} already", type_),
+                          "leave create_type (--create-type) away"));
+    }
+    while (!ended_ && beginning_.size() < model::kSniffedBytes) {
+      const std::string piece = co_await call_.http.body->next();
+      ended_ = piece.empty();
+      beginning_ += piece;
+    }
+    model::InferredType inferred =
+        model::infer_type(beginning_, ended_, type_, options_.key, options_.form);
+    options_.form = std::move(inferred.form);
+    options_.key.clear();  // by the column's name; the attribute is the type's only unique one
+    if (options_.dry_run) {
+      created_ = model::to_json(inferred.type);
+      auto with = std::make_shared<model::Catalog>(*catalog);
+      with->types.push_back(model::stored_type_of(inferred.type));
+      co_return with;
+    }
+    MadeType made = co_await make_type(call_, std::move(inferred.type));
+    created_ = with_notes(model::to_json(made.type), std::move(made.notes));
+    co_return co_await catalog_of(call_);
+  }
+
+  Task<void> send_all() {
+    if (!beginning_.empty()) {
+      const std::string beginning = std::exchange(beginning_, std::string());
+      co_await importer_->feed(beginning);
+    }
+    while (!ended_) {
+      const std::string piece = co_await call_.http.body->next();
+      ended_ = piece.empty();
+      if (ended_) break;
+      co_await importer_->feed(piece);
+      co_await beat();
+    }
+    result_ = co_await importer_->finish();
+  }
+
+  /// Says how far it is, also while nothing changes.
+  Task<void> beat() {
+    constexpr std::chrono::seconds kEvery{1};
+    const auto now = call_.services.clock.steady();
+    if (!run_ || now - told_at_ < kEvery) co_return;
+    told_at_ = now;
+    pg::Call told = sync::import_so_far(call_.workspace, *run_, progress());
+    co_await call_.services.pool.query(*told.statement, std::move(told.params));
+  }
+
+  [[nodiscard]] model::ImportProgress progress() const {
+    return importer_ ? importer_->progress() : model::ImportProgress();
+  }
+
+  /// The run's end, and the failure with how many rows are stored.
+  Task<void> fail(std::exception_ptr failure) {
+    if (importer_) co_await importer_->settle();
+    if (!run_) std::rethrow_exception(failure);
+    const model::ImportProgress stored = progress();
+    Error error(ErrorKind::internal, "import.failed", "the import ended early");
+    bool told = true;
+    try {
+      std::rethrow_exception(failure);
+    } catch (const pg::QueryError& refused) {
+      error = error_of(refused);
+      told = false;  // whoever answers the request has words for it
+    } catch (const Failure& known) {
+      error = known.error();
+    } catch (const std::exception&) {
+      told = false;
+    }
+    if (told && stored.rows > 0) {
+      error.message +=
+          fmt::format("; {} rows are stored ({} new, {} changed, {} unchanged) and {} rejected",
+                      stored.rows - stored.rejected, stored.inserted, stored.updated,
+                      stored.unchanged, stored.rejected);
+      error.hint += error.hint.empty() ? "Send the file again: what is stored stays as it is" : "";
+    }
+    tell("import.failed", error.code);
+    std::exception_ptr unended;
+    try {
+      co_await sync::end_import(call_.services.pool, call_.workspace, *run_, stored, error);
+    } catch (const std::exception&) {
+      unended = std::current_exception();  // retention ends it
+    }
+    if (!told) std::rethrow_exception(failure);
+    throw Failure(std::move(error));
+  }
+
+  void tell(std::string_view event, const std::string& code) const {
+    const model::ImportProgress all = progress();
+    log::info(event, {{"workspace", call_.workspace.value},
+                      {"run", run_->value},
+                      {"type", type_},
+                      {"rows", all.rows},
+                      {"inserted", all.inserted},
+                      {"updated", all.updated},
+                      {"unchanged", all.unchanged},
+                      {"rejected", all.rejected},
+                      {"code", code}});
+  }
+
+  Call& call_;
+  model::ImportOptions options_;
+  std::string type_;
+  std::optional<RunId> run_;
+  std::optional<model::Importer> importer_;
+  model::ImportResult result_;
+  json created_;
+  std::string beginning_;
+  bool ended_ = false;
+  std::chrono::steady_clock::time_point told_at_{};
+};
+
+Task<HttpResponse> import(Call& call) {
+  Import one(call, import_options(call));
+  co_return co_await one.run();
 }
 
 constexpr std::array kImportQuery = {
@@ -184,7 +450,32 @@ constexpr std::array kImportQuery = {
               .says = "what an empty field of CSV does: leave what is stored, or clear it",
               .kind = ParameterKind::choice,
               .choices = "absent null"},
-    Parameter{.name = "separator", .says = "of fields of CSV, one character; a comma"}};
+    Parameter{.name = "separator",
+              .says = "of fields of CSV, one character or tab; told from the file otherwise"},
+    Parameter{.name = "encoding",
+              .says = "utf-8, utf-16le, utf-16be or windows-1252; what the Content-Type's charset "
+                      "says, or told from the file otherwise"},
+    Parameter{.name = "decimal",
+              .says = "point or comma, of decimals in CSV; told from the file otherwise",
+              .kind = ParameterKind::choice,
+              .choices = "point comma"},
+    Parameter{.name = "dates",
+              .says = "dmy or mdy, of dates such as 03/04/2024; told from the file otherwise",
+              .kind = ParameterKind::choice,
+              .choices = "dmy mdy"},
+    Parameter{.name = "zone",
+              .says = "offset of times that do not say theirs, such as +01:00; UTC otherwise"},
+    Parameter{.name = "map",
+              .says = "a JSON object of columns and the attributes that they are stored as; null "
+                      "leaves a column out"},
+    Parameter{.name = "dry_run",
+              .says = "everything is looked at and nothing stored",
+              .kind = ParameterKind::flag},
+    Parameter{.name = "create_type",
+              .says = "makes the type from a CSV file's beginning; key names the column that is "
+                      "unique",
+              .kind = ParameterKind::flag},
+    Parameter{.name = "file", .says = "what the run calls the file"}};
 
 constexpr std::array<Route, 6> kRoutes = {{
     {.method = "GET",
@@ -230,8 +521,10 @@ constexpr std::array<Route, 6> kRoutes = {{
      .handler = import,
      .query = kImportQuery,
      .answer = "ImportResult",
-     .problems = "400 import.* entity.bad_key 404 type.not_found 408 request.cut 413 "
-                 "request.too_large 415 request.unsupported_media_type 501 import.read_only",
+     .problems = "400 import.* type.* attribute.* entity.bad_key 404 type.not_found 408 "
+                 "request.cut 409 type.name_taken 413 request.too_large 415 "
+                 "request.unsupported_media_type request.unsupported_encoding "
+                 "request.unsupported_charset 501 import.read_only 503 entity.contended",
      .takes = "text/csv application/x-ndjson"},
     {.method = "POST",
      .pattern = "/v1/workspaces/{workspace}/views/refresh",

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cctype>
 #include <cstring>
+#include <exception>
 
 #include "base/exact_json.hpp"
 
@@ -15,12 +16,18 @@ struct Upload {
   const std::function<std::string()>* read;
   std::string piece;
   std::size_t sent = 0;
+  std::exception_ptr failure;  ///< of `read`
 };
 
 std::size_t on_read(char* out, std::size_t size, std::size_t count, void* context) {
   auto& upload = *static_cast<Upload*>(context);
   if (upload.sent == upload.piece.size()) {
-    upload.piece = (*upload.read)();
+    try {
+      upload.piece = (*upload.read)();
+    } catch (...) {  // not through the library, which is C
+      upload.failure = std::current_exception();
+      return CURL_READFUNC_ABORT;
+    }
     upload.sent = 0;
   }
   const std::size_t take = std::min(size * count, upload.piece.size() - upload.sent);
@@ -206,7 +213,7 @@ json Client::perform(const std::string& method, const std::string& url, const st
   CURL* curl = curl_;
   curl_easy_reset(curl);
   std::string answer;
-  Upload upload{read, {}, 0};
+  Upload upload{read, {}, 0, nullptr};
   curl_slist* headers =
       curl_slist_append(nullptr, ("Authorization: Bearer " + options_.token).c_str());
   if (!content_type.empty())
@@ -235,6 +242,7 @@ json Client::perform(const std::string& method, const std::string& url, const st
   curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, method.c_str());
   const CURLcode code = curl_easy_perform(curl);
   curl_slist_free_all(headers);
+  if (upload.failure) std::rethrow_exception(upload.failure);
   if (code != CURLE_OK) {
     throw Failure(Error(ErrorKind::retry_later, "host.unreachable",
                         "no answer from " + options_.url + ": " + curl_easy_strerror(code),

@@ -35,7 +35,8 @@ class Client {
   /// `path` below the workspace, beginning with '/'.
   json get(const std::string& path, const Query& query = {});
   json send(const std::string& method, const std::string& path, const json& body);
-  /// Sends a body read piece by piece; `read` returns an empty piece at the end.
+  /// Sends a body read piece by piece; `read` returns an empty piece at the end; what
+  /// it throws ends the request, and comes out here.
   json upload(const std::string& path, const Query& query, const std::string& content_type,
               const std::function<std::string()>& read);
   /// The same outside of any workspace ("/v1/workspaces").

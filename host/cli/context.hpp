@@ -87,6 +87,7 @@ void add_runs(CLI::App& app, Context& context);
 void add_errors(CLI::App& app, Context& context);  ///< errors and reconcile: runs.cpp
 void add_quarantine(CLI::App& app, Context& context);
 void add_entity(CLI::App& app, Context& context);
+void add_import(CLI::App& entity, Context& context);  ///< below `entity`
 void add_link(CLI::App& app, Context& context);
 void add_changes(CLI::App& app, Context& context);
 void add_views(CLI::App& app, Context& context);

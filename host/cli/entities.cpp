@@ -2,7 +2,6 @@
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
 
-#include <fstream>
 #include <iostream>
 
 #include "base/exact_json.hpp"
@@ -58,79 +57,6 @@ void print_entities(const Context& context, const json& answer) {
   }
   context.show(answer, answer["entities"], columns);
   context.more(answer, "--cursor");
-}
-
-/// What became of a file, line by line.
-std::string imported(const json& answer) {
-  const json& lines = answer["lines"];
-  std::string text = fmt::format(
-      "{} rows: {} new, {} changed, {} unchanged, {} rejected\n"
-      "{} lines: {} header, {} of stored rows, {} refused, {} blank",
-      cell(answer["rows"]), cell(answer["inserted"]), cell(answer["updated"]),
-      cell(answer["unchanged"]), cell(answer["rejected"]), cell(lines["total"]),
-      cell(lines["header"]), cell(lines["rows"]), cell(lines["refused"]), cell(lines["blank"]));
-  if (answer["matched_by"].is_null() && answer["inserted"].get<std::int64_t>() > 0) {
-    text +=
-        "\nNo attribute of the type is unique, so each row is a new entity: the same file again "
-        "adds them all again. Make one unique to have rows matched by it";
-  }
-  if (!answer["repeats"].empty()) {
-    text += fmt::format("\n{} rows have the key of an earlier row and were written over it:\n",
-                        cell(answer["repeated"]));
-    text += table(answer["repeats"],
-                  {{"LINE", "/line", true}, {"IS ONE WITH LINE", "/first_line", true}});
-  }
-  if (!answer["unkeyed"].empty()) {
-    text += fmt::format("\n{} values are stored and give no key: nothing is linked by them\n",
-                        cell(answer["without_key"]));
-    text += table(answer["unkeyed"],
-                  {{"LINE", "/line", true}, {"ATTRIBUTE", "/attribute"}, {"IS NO", "/kind"}});
-  }
-  if (!answer["rejects"].empty()) {
-    text += "\n" + table(answer["rejects"], {{"LINE", "/line", true},
-                                             {"ATTRIBUTE", "/attribute"},
-                                             {"CODE", "/code"},
-                                             {"REASON", "/reason"}});
-  }
-  return text;
-}
-
-/// What a file is and how it is to be taken.
-struct ImportWish {
-  std::string format, key, separator, empty;
-};
-
-void import_file(const Context& context, const std::string& type, const std::string& path,
-                 ImportWish wish) {
-  std::ifstream file;
-  if (path != "-") {
-    file.open(path, std::ios::binary);
-    if (!file) throw Failure(Error(ErrorKind::bad_input, "cli.file", path + " cannot be read"));
-  }
-  std::istream& input = path == "-" ? std::cin : file;
-  std::string format = wish.format;
-  if (format.empty())
-    format = path.ends_with(".ndjson") || path.ends_with(".jsonl") ? "ndjson" : "csv";
-  Query query = {{"format", format}};
-  if (wish.separator == "tab") wish.separator = "\t";
-  if (!wish.key.empty()) query.emplace_back("key", wish.key);
-  if (!wish.separator.empty()) query.emplace_back("separator", wish.separator);
-  if (!wish.empty.empty()) query.emplace_back("empty", wish.empty);
-  const json answer = context.client().upload(
-      "/types/" + Client::escape(type) + "/import", query,
-      format == "csv" ? "text/csv" : "application/x-ndjson", [&input] {
-        std::string piece(64 * 1024, '\0');
-        input.read(piece.data(), static_cast<std::streamsize>(piece.size()));
-        piece.resize(static_cast<std::size_t>(input.gcount()));
-        return piece;
-      });
-  context.say(answer, imported(answer));
-  if (answer["rejected"].get<std::int64_t>() > 0) {
-    throw Failure(Error(ErrorKind::bad_input, "import.rejected",
-                        cell(answer["rejected"]) + " rows were rejected (" +
-                            cell(answer["lines"]["refused"]) + " lines); all others are stored",
-                        "Correct these lines and import the file again"));
-  }
 }
 
 /// "plan=pro" for each, as the type's attributes want them; "plan=" is null.
@@ -189,8 +115,7 @@ std::string with_notes(std::string text, const json& answer) {
 
 void add_entity(CLI::App& app, Context& context) {
   struct Options {
-    std::string type, id, file, cursor, expand;
-    ImportWish import;
+    std::string type, id, cursor, expand;
     std::vector<std::string> attributes, filters;
     int limit = 20;
   };
@@ -265,19 +190,7 @@ void add_entity(CLI::App& app, Context& context) {
   remove->add_option("id", options->id)->required();
   add_confirmation(*remove, context);
   remove->callback([&context, options] { delete_entity(context, options->type, options->id); });
-  auto* importing = group->add_subcommand(
-      "import", "Import CSV or NDJSON into an own type; '-' is standard input");
-  importing->add_option("type", options->type)->required();
-  importing->add_option("file", options->file)->required();
-  importing->add_option("--format", options->import.format,
-                        "csv or ndjson; from the file's name otherwise");
-  importing->add_option("--key", options->import.key, "unique attribute that rows are matched by");
-  importing->add_option("--separator", options->import.separator,
-                        "what separates the fields of a CSV file: one character, or tab");
-  importing->add_option("--empty", options->import.empty,
-                        "an empty CSV field: absent leaves what is stored, null clears it");
-  importing->callback(
-      [&context, options] { import_file(context, options->type, options->file, options->import); });
+  add_import(*group, context);
   auto* list = group->add_subcommand("list", "Entities of a type");
   list->add_option("type", options->type)->required();
   list->add_option("--filter", options->filters, "attribute=value, attribute[gte]=value");

@@ -22,13 +22,15 @@ inline constexpr std::size_t kExpandedEntitiesMax = 20'000;  ///< all that one r
 inline constexpr std::size_t kFiltersMax = 20;
 inline constexpr std::size_t kFilterValuesMax = 100;  ///< of one "in"
 
-enum class FilterOp { eq, ne, gt, gte, lt, lte, in, is_null };
+enum class FilterOp { eq, ne, gt, gte, lt, lte, in, is_null, state };
 /// "eq", "gt", …; nullopt for anything else.
 [[nodiscard]] std::optional<FilterOp> filter_op(std::string_view name);
 
 /// `attribute` is one of the type's, "id", "external_id", "connection" (its name), or "link.<rule>"
-/// (eq, in: the target's id). Values are text, as in a URL: numbers as digits, RFC 3339 times,
-/// true/false. is_null takes "true" or "false". json and bytes can only be asked is_null.
+/// (eq, in: the target's id; is_null: linked with nobody, also of the type at the rule's end;
+/// state: pending, linked, contested, confirmed, rejected or no_key, several between commas).
+/// Values are text, as in a URL: numbers as digits, RFC 3339 times, true/false. is_null takes
+/// "true" or "false". json and bytes can only be asked is_null.
 struct Filter {
   std::string attribute;
   FilterOp op = FilterOp::eq;

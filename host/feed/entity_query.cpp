@@ -20,8 +20,11 @@ using model::StoredAttribute;
 using model::StoredRule;
 using model::StoredType;
 
-constexpr std::array<std::string_view, 8> kOps = {"eq", "ne",  "gt", "gte",
-                                                  "lt", "lte", "in", "is_null"};
+constexpr std::array<std::string_view, 9> kOps = {"eq",  "ne", "gt",      "gte",  "lt",
+                                                  "lte", "in", "is_null", "state"};
+/// What a link may be; no_key: there is none, because its source has no key.
+constexpr std::array<std::string_view, 6> kLinkStates = {"pending",   "linked",   "contested",
+                                                         "confirmed", "rejected", "no_key"};
 /// What has no value is not equal to one either.
 constexpr std::array<std::string_view, 6> kComparisons = {"=", "is distinct from", ">", ">=", "<",
                                                           "<="};
@@ -197,10 +200,14 @@ class Conditions {
   Result<void> add_link(const Filter& filter) {
     const std::string_view name = std::string_view(filter.attribute).substr(5);
     for (const StoredRule& rule : catalog_.rules) {
+      if (rule.name == name && rule.target_type == type_.id && filter.op == FilterOp::is_null)
+        return add_linked(filter, rule);
       if (rule.name != name || rule.source_type != type_.id) continue;
+      if (filter.op == FilterOp::is_null) return add_unlinked(filter, rule);
+      if (filter.op == FilterOp::state) return add_link_state(filter, rule);
       if (filter.op != FilterOp::eq && filter.op != FilterOp::in) {
         return bad_filter("filter.bad_operator", filter, "a link is compared with ids",
-                          "use eq or [in]");
+                          "use eq or [in] for ids, [state] for its state, or [is_null]");
       }
       pg::Array ids(pg::Oid::int8);
       for (const std::string& value : filter.values) {
@@ -224,8 +231,78 @@ class Conditions {
                       "GET the workspace's link rules for their names");
   }
 
+  /// Whether the value is "true"; nothing for what is neither.
+  static std::optional<bool> yes_or_no(const Filter& filter) {
+    if (filter.values[0] == "true") return true;
+    if (filter.values[0] == "false") return false;
+    return std::nullopt;
+  }
+
+  /// A lookup by the whole key for each row that comes by: never a table of links beside it.
+  static std::string state_of(const StoredRule& rule) {
+    return fmt::format(
+        "(select l.state from sluice.link l where l.workspace_id = $1 and l.rule_id = {}"
+        " and l.source_id = e.id)",
+        rule.id.value);
+  }
+
+  Result<void> add_unlinked(const Filter& filter, const StoredRule& rule) {
+    const auto yes = yes_or_no(filter);
+    if (!yes) return bad_filter("filter.bad_value", filter, "the value must be true or false", "");
+    require(fmt::format("coalesce({} in ('linked', 'confirmed'), false) = {}", state_of(rule),
+                        *yes ? "false" : "true"));
+    return {};
+  }
+
+  /// Of the type at the rule's end: whether anything is linked with it.
+  Result<void> add_linked(const Filter& filter, const StoredRule& rule) {
+    const auto yes = yes_or_no(filter);
+    if (!yes) return bad_filter("filter.bad_value", filter, "the value must be true or false", "");
+    require(fmt::format(
+        "(select 1 from (select x.rule_id, x.state from sluice.link x"
+        " where x.workspace_id = $1 and x.target_id = e.id offset 0) l"
+        " where l.rule_id = {} and l.state in ('linked', 'confirmed') limit 1) is {}null",
+        rule.id.value, *yes ? "" : "not "));
+    return {};
+  }
+
+  Result<void> add_link_state(const Filter& filter, const StoredRule& rule) {
+    pg::Array states(pg::Oid::text);
+    bool no_key = false;
+    std::string_view rest = filter.values[0];
+    while (true) {
+      const std::string_view state = rest.substr(0, rest.find(','));
+      if (std::find(kLinkStates.begin(), kLinkStates.end(), state) == kLinkStates.end()) {
+        return bad_filter("filter.bad_value", filter,
+                          fmt::format("'{}' is no state of a link", state.substr(0, 50)),
+                          fmt::format("use one of {}", fmt::join(kLinkStates, ", ")));
+      }
+      no_key = no_key || state == "no_key";
+      states.add(state);
+      if (state.size() == rest.size()) break;
+      rest.remove_prefix(state.size() + 1);
+    }
+    const std::string state = state_of(rule);
+    const std::string in = fmt::format("{} = any({}::text[])", state, parameter(std::move(states)));
+    if (!no_key) {
+      require(in);
+      return {};
+    }
+    require(fmt::format(
+        "({} or (coalesce({}, 'inactive') = 'inactive' and (select 1 from (select x.type_id,"
+        " x.attribute, x.kind from sluice.link_key x where x.workspace_id = $1"
+        " and x.entity_id = e.id offset 0) k where k.type_id = {} and k.attribute = {}"
+        " and k.kind = {} limit 1) is null))",
+        in, state, type_.id.value, rule.source_position, static_cast<int>(rule.key_kind)));
+    return {};
+  }
+
   Result<void> compare(const Filter& filter, const StoredAttribute& attribute,
                        std::string_view expression) {
+    if (filter.op == FilterOp::state) {
+      return bad_filter("filter.bad_operator", filter, "only links have a state",
+                        "use link.<rule>[state]; for an attribute called so, its name alone");
+    }
     if (filter.op == FilterOp::is_null) {
       return bad_filter("filter.bad_operator", filter, "it is never null", "");
     }

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <charconv>
 #include <map>
 #include <set>
 #include <tuple>
@@ -100,7 +102,9 @@ const pg::Statement kDecide{
     "i.kind::smallint "
     "and o.digest = k.digest and o.type_id = i.target_type and o.attribute = "
     "i.target_attribute::smallint "
-    "and o.entity_id <> i.source order by o.entity_id limit $8 offset 0) t) c "
+    "and o.entity_id <> i.source and o.entity_id <> all(array(select d.target_id from "
+    "sluice.link_decision d where d.workspace_id = $1 and d.rule_id = i.rule and d.source_id = "
+    "i.source and d.verdict = 'rejected')) order by o.entity_id limit $8 offset 0) t) c "
     "left join lateral (select o.state, o.target_id, o.digest, o.candidates, o.candidate_count, "
     "o.decided_by "
     "from sluice.link o where o.workspace_id = $1 and o.rule_id = i.rule and o.source_id = "
@@ -110,30 +114,30 @@ const pg::Statement kPut{
     "link_put",
     "insert into sluice.link as l (workspace_id, rule_id, source_id, source_type_id, state, "
     "target_id, "
-    "target_type_id, candidates, candidate_count, kind, digest, evidence) "
+    "target_type_id, candidates, candidate_count, kind, digest, evidence, decided_by) "
     "select $1, i.rule, i.source, i.source_type, i.state, i.target, i.target_type, "
     "i.candidates::bigint[], "
     "i.candidate_count, i.kind::smallint, i.digest, "
-    "case when i.state = 'linked' then i.evidence || jsonb_build_object('at', now()) else '{}' end "
+    "case when i.state in ('linked', 'confirmed') then i.evidence || jsonb_build_object('at', "
+    "now()) else '{}' end, i.decided_by "
     "from unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::bigint[], $7::bigint[], "
     "$8::text[], "
-    "$9::int[], $10::int[], $11::uuid[], $12::jsonb[]) "
+    "$9::int[], $10::int[], $11::uuid[], $12::jsonb[], $13::text[]) "
     "as i(rule, source, source_type, state, target, target_type, candidates, candidate_count, "
-    "kind, digest, evidence) "
+    "kind, digest, evidence, decided_by) "
     "on conflict (workspace_id, rule_id, source_id) do update set state = excluded.state, "
     "target_id = excluded.target_id, target_type_id = excluded.target_type_id, candidates = "
     "excluded.candidates, "
     "candidate_count = excluded.candidate_count, kind = excluded.kind, digest = excluded.digest, "
-    "evidence = excluded.evidence, updated_at = now() where l.decided_by = 'rule'"};
+    "evidence = excluded.evidence, decided_by = excluded.decided_by, updated_at = now()"};
 
-// Locked before it is deleted: a human may be deciding on it just now.
 const pg::Statement kRemove{"link_remove",
                             "delete from sluice.link l where l.ctid = any(array(select f.tid from "
                             "unnest($2::bigint[], $3::bigint[]) "
                             "as i(rule, source) cross join lateral (select o.ctid as tid from "
                             "sluice.link o where o.workspace_id = $1 "
-                            "and o.rule_id = i.rule and o.source_id = i.source and o.decided_by = "
-                            "'rule' offset 0 for update) f))"};
+                            "and o.rule_id = i.rule and o.source_id = i.source offset 0 for "
+                            "update) f))"};
 
 const pg::Statement kForget{"link_forget",
                             "delete from sluice.link_queue q where q.ctid = any(array(select f.tid "
@@ -141,6 +145,47 @@ const pg::Statement kForget{"link_forget",
                             "cross join lateral (select o.ctid as tid from sluice.link_queue o "
                             "where o.workspace_id = $1 and o.seq = i.seq "
                             "offset 0) f))"};
+
+// What people said of these pairs, and which key its target has by the rule now.
+const pg::Statement kDecisions{
+    "link_decisions",
+    "select i.n, d.target_id, d.target_type_id, d.verdict, d.target_digest, "
+    "(select x.digest from (select k.digest, k.type_id, k.attribute, k.kind from sluice.link_key k "
+    "where k.workspace_id = $1 and k.entity_id = d.target_id offset 0) x "
+    "where x.type_id = d.target_type_id and x.attribute = i.attribute and x.kind = i.kind limit 1) "
+    "from unnest($2::bigint[], $3::bigint[], $4::int[], $5::int[]) with ordinality "
+    "as i(rule, source, kind, attribute, n) cross join lateral (select o.* from "
+    "sluice.link_decision o where o.workspace_id = $1 and o.rule_id = i.rule and o.source_id = "
+    "i.source offset 0) d order by i.n, d.target_id"};
+
+// Whose decided target had one of these keys: also sources that have no key, or another.
+const pg::Statement kDecidedSources{
+    "link_decided_sources",
+    "select i.n, d.source_id from unnest($2::bigint[], $3::uuid[]) with ordinality as i(rule, "
+    "digest, n) cross join lateral (select x.source_id from (select o.source_id from "
+    "sluice.link_decision o where o.workspace_id = $1 and o.rule_id = i.rule and o.target_digest = "
+    "i.digest offset 0) x order by x.source_id limit $4) d"};
+
+// Who has the key that a deleted target had: two of them when it is not one.
+const pg::Statement kReturned{
+    "link_returned",
+    "select i.n, array_agg(h.entity_id) from unnest($2::uuid[], $3::bigint[], $4::int[], "
+    "$5::int[]) with ordinality as i(digest, type_id, attribute, kind, n) cross join lateral "
+    "(select k.entity_id from sluice.link_key k where k.workspace_id = $1 and k.kind = "
+    "i.kind::smallint and k.digest = i.digest and k.type_id = i.type_id and k.attribute = "
+    "i.attribute::smallint order by k.entity_id limit 2 offset 0) h group by i.n"};
+
+// The same decision of whoever came back; of one that was decided by itself, that stands.
+const pg::Statement kFollow{
+    "link_decision_follow",
+    "update sluice.link_decision d set target_id = $5, target_digest = $6 where d.workspace_id = "
+    "$1 and d.rule_id = $2 and d.source_id = $3 and d.target_id = $4 and ($4 = $5 or not exists "
+    "(select 1 from sluice.link_decision o where o.workspace_id = $1 and o.rule_id = $2 and "
+    "o.source_id = $3 and o.target_id = $5))"};
+
+const pg::Statement kAnyDecision{
+    "link_any_decision",
+    "select exists (select 1 from sluice.link_decision where workspace_id = $1)"};
 
 /// A key as a rule's source attribute would have it.
 using SourceKey = std::tuple<std::int16_t, pg::Uuid, std::int64_t, std::int16_t>;
@@ -159,8 +204,40 @@ struct Decision {
   std::int32_t candidate_count = 0;
   std::optional<std::int64_t> target_before;
   bool had_row = false;
+  bool by_human = false;
   /// When linked: the two values are written differently, and are one by their normal form.
   std::optional<bool> only_after_folding;
+};
+
+std::vector<std::int64_t> ids_of(std::string_view array) {  // "{1,2}"
+  std::vector<std::int64_t> ids;
+  const char* at = array.data() + 1;
+  const char* end = array.data() + array.size() - 1;
+  while (at < end) {
+    std::int64_t id = 0;
+    at = std::from_chars(at, end, id).ptr + 1;
+    ids.push_back(id);
+  }
+  return ids;
+}
+
+/// What people said of a source under a rule.
+struct Said {
+  std::optional<std::int64_t> confirmed;  ///< who it is; nobody while that one is deleted
+  bool is_confirmed = false;
+  bool rejected = false;                ///< whoever it is
+  std::vector<pg::Uuid> rejected_keys;  ///< that rejected targets have now
+};
+
+/// One decision, as it is stored.
+struct Word {
+  std::size_t pair = 0;
+  std::int64_t target = 0;
+  std::int64_t target_type = 0;
+  bool confirms = false;
+  std::optional<pg::Uuid> digest;  ///< as stored
+  std::optional<pg::Uuid> has;     ///< as the target has it now
+  bool alive = false;
 };
 
 /// An attribute at one end of a rule: type and name.
@@ -182,6 +259,8 @@ class Resolution {
     }
     co_await unmark_begun();
     co_await find_sources();
+    co_await find_decided_sources();
+    co_await listen();
     co_await decide();
     co_await look_up_lost_sources();
     co_await compare_spelling();
@@ -200,6 +279,11 @@ class Resolution {
   Task<void> take_queue();
   Task<void> unmark_begun();
   Task<void> find_sources();
+  Task<void> find_decided_sources();
+  Task<void> listen();
+  Task<std::vector<Word>> read_words();
+  Task<void> look_who_lives(std::vector<Word>& words);
+  Task<void> follow_returned(std::vector<Word>& words);
   Task<void> decide();
   Task<void> look_up_lost_sources();
   Task<void> compare_spelling();
@@ -212,9 +296,11 @@ class Resolution {
   const model::Catalog& catalog_;
   pg::Fenced& fenced_;
   ResolveCounts counts_;
+  bool any_said_ = false;  ///< somebody decided something in this workspace
   pg::Array sequence_{pg::Oid::int8};
   std::set<std::pair<std::int64_t, std::int64_t>> seen_;
   std::vector<Pair> pairs_;
+  std::map<std::pair<std::int64_t, std::int64_t>, Said> said_;  ///< by rule and source
   std::map<SourceKey, std::vector<const StoredRule*>> wanted_;  ///< whose sources must be looked up
   std::map<SourceKey, std::int64_t>
       spread_;                 ///< keys taken apart before: the last of their rows here
@@ -236,8 +322,10 @@ void Resolution::add_pair(const StoredRule& rule, std::int64_t source) {
 Task<void> Resolution::take_queue() {
   pg::Pipeline begin = fenced_.opening();
   pg::Params params(workspace_, std::int64_t{kQueueRowsMax});
+  begin.add(kAnyDecision, pg::Params(workspace_));
   begin.add(kTake, std::move(params));
   const std::vector<pg::QueryResult> results = co_await fenced_.run(std::move(begin));
+  any_said_ = results.at(results.size() - 2).get<bool>(0, 0);
   const pg::QueryResult& rows = results.back();
   for (int r = 0; r < rows.rows(); ++r) {
     sequence_.add(rows.get<std::int64_t>(r, 0));
@@ -323,6 +411,126 @@ Task<void> Resolution::find_sources() {
   }
 }
 
+Task<void> Resolution::find_decided_sources() {
+  if (wanted_.empty() || !any_said_) co_return;
+  pg::Array rules(pg::Oid::int8), digests(pg::Oid::uuid);
+  std::vector<const StoredRule*> order;
+  for (const auto& [key, of_key] : wanted_) {
+    for (const StoredRule* rule : of_key) {
+      rules.add(rule->id.value);
+      digests.add(std::get<1>(key));
+      order.push_back(rule);
+    }
+  }
+  pg::Params params(workspace_, std::move(rules), std::move(digests),
+                    std::int64_t{kDecidedSourcesMax});
+  const pg::QueryResult rows = co_await fenced_.query(kDecidedSources, std::move(params));
+  for (int r = 0; r < rows.rows(); ++r) {
+    const auto ordinal = static_cast<std::size_t>(rows.get<std::int64_t>(r, 0));
+    add_pair(*order.at(ordinal - 1), rows.get<std::int64_t>(r, 1));
+  }
+}
+
+/// What people said of the pairs. Whoever decides waits for this transaction's end, and we for his:
+/// nobody's word is missed, and none comes in between.
+Task<void> Resolution::listen() {
+  if (!any_said_) co_return;
+  std::vector<Word> words = co_await read_words();
+  if (words.empty()) co_return;
+  co_await look_who_lives(words);
+  co_await follow_returned(words);
+  for (const Word& word : words) {
+    const Pair& pair = pairs_[word.pair];
+    Said& said = said_[{pair.rule->id.value, pair.source}];
+    said.is_confirmed = said.is_confirmed || word.confirms;
+    if (word.confirms && word.alive) said.confirmed = word.target;
+    said.rejected = said.rejected || word.target == 0;
+    if (!word.confirms && word.alive && word.has) said.rejected_keys.push_back(*word.has);
+  }
+}
+
+Task<std::vector<Word>> Resolution::read_words() {
+  std::vector<Word> words;
+  if (pairs_.empty()) co_return words;
+  pg::Array rules(pg::Oid::int8), sources(pg::Oid::int8), kinds(pg::Oid::int4), at(pg::Oid::int4);
+  for (const Pair& pair : pairs_) {
+    rules.add(pair.rule->id.value);
+    sources.add(pair.source);
+    kinds.add(static_cast<std::int32_t>(pair.rule->key_kind));
+    at.add(std::int32_t{pair.rule->target_position});
+  }
+  pg::Params params(workspace_, std::move(rules), std::move(sources), std::move(kinds),
+                    std::move(at));
+  const pg::QueryResult rows = co_await fenced_.query(kDecisions, std::move(params));
+  for (int r = 0; r < rows.rows(); ++r) {
+    Word& word = words.emplace_back();
+    word.pair = static_cast<std::size_t>(rows.get<std::int64_t>(r, 0)) - 1;
+    word.target = rows.get<std::int64_t>(r, 1);
+    word.target_type = rows.get<std::int64_t>(r, 2);
+    word.confirms = rows.text(r, 3) == "confirmed";
+    word.digest = rows.get<std::optional<pg::Uuid>>(r, 4);
+    word.has = rows.get<std::optional<pg::Uuid>>(r, 5);
+  }
+  co_return words;
+}
+
+Task<void> Resolution::look_who_lives(std::vector<Word>& words) {
+  std::map<std::int64_t, std::set<std::int64_t>> by_type;
+  for (const Word& word : words) {
+    if (word.target != 0) by_type[word.target_type].insert(word.target);
+  }
+  std::set<std::int64_t> alive;
+  for (const auto& [type_id, ids] : by_type) {
+    const model::StoredType* type = catalog_.find(EntityTypeId(type_id));
+    if (type == nullptr) continue;
+    pg::Array list(pg::Oid::int8);
+    for (const std::int64_t id : ids) list.add(id);
+    const std::string sql = alive_sql(*type);
+    pg::Params params(workspace_, std::move(list));
+    const pg::QueryResult rows = co_await fenced_.query(sql, std::move(params));
+    for (int r = 0; r < rows.rows(); ++r) alive.insert(rows.get<std::int64_t>(r, 0));
+  }
+  for (Word& word : words) word.alive = alive.contains(word.target);
+}
+
+/// A target that was deleted and made again has another id: it is known by its key.
+Task<void> Resolution::follow_returned(std::vector<Word>& words) {
+  pg::Array digests(pg::Oid::uuid), types(pg::Oid::int8), at(pg::Oid::int4), kinds(pg::Oid::int4);
+  std::vector<Word*> gone;
+  for (Word& word : words) {
+    if (word.target == 0 || word.alive || !word.digest) continue;
+    const StoredRule& rule = *pairs_[word.pair].rule;
+    digests.add(*word.digest);
+    types.add(word.target_type);
+    at.add(std::int32_t{rule.target_position});
+    kinds.add(static_cast<std::int32_t>(rule.key_kind));
+    gone.push_back(&word);
+  }
+  std::map<Word*, std::int64_t> moves;  // and those that stay, with another key than is stored
+  if (!gone.empty()) {
+    pg::Params params(workspace_, std::move(digests), std::move(types), std::move(at),
+                      std::move(kinds));
+    const pg::QueryResult rows = co_await fenced_.query(kReturned, std::move(params));
+    for (int r = 0; r < rows.rows(); ++r) {
+      const std::vector<std::int64_t> holders = ids_of(rows.text(r, 1));
+      if (holders.size() != 1) continue;  // two: who it was is not known
+      Word* const word = gone.at(static_cast<std::size_t>(rows.get<std::int64_t>(r, 0)) - 1);
+      word->has = word->digest;
+      moves[word] = holders.front();
+    }
+  }
+  for (Word& word : words) {
+    if (word.alive && word.has && word.has != word.digest) moves[&word] = word.target;
+  }
+  for (const auto& [word, target] : moves) {
+    const Pair& pair = pairs_[word->pair];
+    pg::Params params(workspace_, pair.rule->id, pair.source, word->target, target, *word->has);
+    co_await fenced_.query(kFollow, std::move(params));
+    word->target = target;
+    word->alive = true;
+  }
+}
+
 Task<void> Resolution::decide() {
   counts_.pairs = static_cast<std::int64_t>(pairs_.size());
   constexpr std::size_t kPart = 5'000;
@@ -357,14 +565,27 @@ void Resolution::judge(const pg::QueryResult& result, int r, const Pair& pair) {
   decision.pair = pair;
   decision.had_row = !result.is_null(r, 4);
   decision.target_before = result.get<std::optional<std::int64_t>>(r, 5);
-  if (decision.had_row && result.text(r, 9) == "human") return;
+  const bool was_human = decision.had_row && result.text(r, 9) == "human";
+  const auto found_said = said_.find({pair.rule->id.value, pair.source});
+  const bool has_said = found_said != said_.end();
+  const Said said = has_said ? found_said->second : Said();
+  // Somebody wrote it there without a word that is kept: it stands.
+  if (was_human && !has_said) return;
   decision.digest = result.get<std::optional<pg::Uuid>>(r, 1);
-  if (!decision.digest) {
+  decision.by_human = said.is_confirmed || said.rejected;
+  if (!decision.digest && !decision.by_human) {
     if (decision.had_row) lost_.push_back(std::move(decision));
     return;
   }
   const auto found = result.get<std::int64_t>(r, 2);
-  if (found == 0) {
+  if (said.is_confirmed) {
+    decision.state = said.confirmed ? "confirmed" : "pending";
+    decision.target = said.confirmed;
+  } else if (said.rejected ||
+             (found == 0 && std::ranges::count(said.rejected_keys, *decision.digest) > 0)) {
+    decision.by_human = true;
+    decision.state = "rejected";
+  } else if (found == 0) {
     decision.state = "pending";
   } else if (found == 1) {
     decision.state = "linked";
@@ -381,7 +602,8 @@ void Resolution::judge(const pg::QueryResult& result, int r, const Pair& pair) {
                     decision.target == decision.target_before &&
                     result.get<std::optional<pg::Uuid>>(r, 6) == decision.digest &&
                     result.text(r, 7) == decision.candidates &&
-                    result.get<std::int32_t>(r, 8) == decision.candidate_count;
+                    result.get<std::int32_t>(r, 8) == decision.candidate_count &&
+                    was_human == decision.by_human;
   if (!same) decisions_.push_back(std::move(decision));
 }
 
@@ -413,7 +635,7 @@ Task<void> Resolution::look_up_lost_sources() {
 Task<void> Resolution::compare_spelling() {
   std::map<End, std::set<std::int64_t>> wanted;
   for (const Decision& decision : decisions_) {
-    if (!decision.target) continue;
+    if (!decision.target || decision.by_human) continue;
     wanted[source_end(*decision.pair.rule)].insert(decision.pair.source);
     wanted[target_end(*decision.pair.rule)].insert(*decision.target);
   }
@@ -423,7 +645,7 @@ Task<void> Resolution::compare_spelling() {
     co_await look_up_spelling(std::move(end), std::move(ids));
   }
   for (Decision& decision : decisions_) {
-    if (!decision.target) continue;
+    if (!decision.target || decision.by_human) continue;
     const auto& sources = spelling_[source_end(*decision.pair.rule)];
     const auto& targets = spelling_[target_end(*decision.pair.rule)];
     const auto source = sources.find(decision.pair.source);
@@ -453,7 +675,7 @@ void Resolution::write(pg::Pipeline& tail) {
   pg::Array rules(pg::Oid::int8), sources(pg::Oid::int8), source_types(pg::Oid::int8),
       states(pg::Oid::text), targets(pg::Oid::int8), target_types(pg::Oid::int8),
       candidates(pg::Oid::text), counts(pg::Oid::int4), kinds(pg::Oid::int4),
-      digests(pg::Oid::uuid), evidence(pg::Oid::jsonb);
+      digests(pg::Oid::uuid), evidence(pg::Oid::jsonb), deciders(pg::Oid::text);
   pg::Array gone_rules(pg::Oid::int8), gone_sources(pg::Oid::int8);
   // In one order, so that two writers never wait for each other in a circle.
   std::sort(decisions_.begin(), decisions_.end(), [](const Decision& a, const Decision& b) {
@@ -470,7 +692,7 @@ void Resolution::write(pg::Pipeline& tail) {
       ++counts_.removed;
       continue;
     }
-    ++(decision.state == "linked"      ? counts_.linked
+    ++(decision.target                 ? counts_.linked
        : decision.state == "contested" ? counts_.contested
        : decision.state == "inactive"  ? counts_.inactive
                                        : counts_.pending);
@@ -499,12 +721,13 @@ void Resolution::write(pg::Pipeline& tail) {
                             {"key_kind", contract::to_string(rule.key_kind)}};
     if (decision.only_after_folding) proof["only_after_folding"] = *decision.only_after_folding;
     evidence.add(std::string_view(write_json(proof)));
+    deciders.add(std::string_view(decision.by_human ? "human" : "rule"));
   }
   if (rules.size() > 0) {
     pg::Params params(workspace_, std::move(rules), std::move(sources), std::move(source_types),
                       std::move(states), std::move(targets), std::move(target_types),
                       std::move(candidates), std::move(counts), std::move(kinds),
-                      std::move(digests), std::move(evidence));
+                      std::move(digests), std::move(evidence), std::move(deciders));
     tail.add(kPut, std::move(params));
   }
   if (gone_rules.size() > 0) {

@@ -14,6 +14,8 @@ namespace sluice::link {
 inline constexpr int kQueueRowsMax = 2'000;  ///< queue rows of one transaction
 inline constexpr int kInlineSourcesMax =
     100;  ///< a key with more sources is taken apart: see Resolver
+/// Decisions of people on targets with one key; more are not looked at when the key comes or goes.
+inline constexpr int kDecidedSourcesMax = 10'000;
 inline constexpr int kCandidatesShown = 20;
 inline constexpr int kCandidatesCounted = 1'000;  ///< beyond it a contested link counts no further
 
@@ -34,7 +36,13 @@ struct ResolveCounts {
 /// decided anew from what is committed now, so that doing it twice, or in another order, ends the
 /// same:
 ///   0 candidates  pending        more than 1  contested, never guessed
-///   1             linked         a human's decision (decided_by = 'human') is never touched
+///   1             linked
+/// What people decided (sluice.link_decision, link/decisions.hpp) comes before that:
+///   confirmed     whoever it names, with or without a key; pending while that one is deleted
+///   rejected      nobody, or nobody but those that are not rejected
+/// A target that was deleted and made again, so with another id, is known by the key it had. Who
+/// decides locks the epoch of the lease for himself, so that no resolver is between its look and
+/// its commit.
 /// A link's evidence says by which rule and attributes, and with `only_after_folding` whether the
 /// two values are written differently. A source without the key has no row; a deleted source is
 /// 'inactive'. A key with more than kInlineSourcesMax sources is taken apart: its sources go back

@@ -52,6 +52,10 @@ const pg::Statement kForgetLinks{
     "i(source) cross join lateral (select l.ctid as tid from sluice.link l where l.workspace_id = "
     "$1 and l.rule_id = $2 and l.source_id = i.source offset 0) f))"};
 
+const pg::Statement kForgetDecisions{
+    "link_forget_decisions",
+    "delete from sluice.link_decision where workspace_id = $1 and rule_id = $2"};
+
 const pg::Statement kForgetRule{
     "link_forget_rule",
     "delete from sluice.link_rule where workspace_id = $1 and rule_id = $2 and going"};
@@ -92,7 +96,8 @@ const pg::Statement kList{
     "select rule_id, source_id, source_type_id, state, target_id, target_type_id, candidates, "
     "candidate_count, evidence, decided_by from sluice.link "
     "where workspace_id = $1 and (rule_id, source_id) > ($2, $3) and rule_id <= $4 "
-    "and ($5::text is null or state = $5) order by rule_id, source_id limit $6"};
+    "and ($5::text is null or state = $5) and ($7::bigint[] is null or rule_id = any ($7)) "
+    "order by rule_id, source_id limit $6"};
 
 std::vector<EntityId> ids_of(std::string_view array) {  // "{1,2}"
   std::vector<EntityId> ids;
@@ -106,25 +111,82 @@ std::vector<EntityId> ids_of(std::string_view array) {  // "{1,2}"
   return ids;
 }
 
-/// The vendor's ids of the sources of a page: one query a type.
-Task<void> add_external_ids(pg::Connection& connection, WorkspaceId workspace,
-                            const model::Catalog& catalog, std::vector<ListedLink>& links) {
-  std::map<const model::StoredType*, std::map<EntityId, std::vector<ListedLink*>>> by_type;
-  for (ListedLink& link : links) {
-    const model::StoredType* type = catalog.find(link.source_type);
-    if (type != nullptr && !type->own) by_type[type][link.source].push_back(&link);
+const model::StoredRule* rule_with(const model::Catalog& catalog, RuleId id) {
+  for (const model::StoredRule& rule : catalog.rules) {
+    if (rule.id == id) return &rule;
   }
-  for (auto& [type, sources] : by_type) {
-    pg::Array ids(pg::Oid::int8);
-    for (const auto& [id, of_source] : sources) ids.add(id.value);
-    const std::string sql = external_ids_sql(*type);
-    pg::Params params(workspace, std::move(ids));
-    const pg::QueryResult rows = co_await connection.query(sql, std::move(params));
-    for (int r = 0; r < rows.rows(); ++r) {
-      for (ListedLink* link : sources[rows.get<EntityId>(r, 0)])
-        link->source_external_id = rows.get<std::string>(r, 1);
+  return nullptr;
+}
+
+/// Faces of one end of the links of a page; one query for each rule that it has.
+struct WantedFaces {
+  const model::StoredType* type = nullptr;
+  const model::StoredAttribute* key = nullptr;
+  std::vector<EntityId> ids;
+};
+
+void want(std::map<std::pair<RuleId, EntityTypeId>, WantedFaces>& all,
+          const model::Catalog& catalog, RuleId rule, EntityTypeId type, std::string_view attribute,
+          EntityId id) {
+  WantedFaces& wanted = all[{rule, type}];
+  wanted.type = catalog.find(type);
+  if (wanted.type != nullptr) wanted.key = wanted.type->find(attribute);
+  wanted.ids.push_back(id);
+}
+
+/// What the entities of a page are called.
+Task<void> add_faces(pg::Connection& connection, WorkspaceId workspace,
+                     const model::Catalog& catalog, std::vector<ListedLink>& links) {
+  std::map<std::pair<RuleId, EntityTypeId>, WantedFaces> sources, targets;
+  const auto end_of = [&](const ListedLink& link, bool source) -> std::string_view {
+    const model::StoredRule* rule = rule_with(catalog, link.rule);
+    if (rule == nullptr) return {};
+    return source ? rule->source_attribute : rule->target_attribute;
+  };
+  const auto target_type = [&](const ListedLink& link) {
+    const model::StoredRule* rule = rule_with(catalog, link.rule);
+    return link.target_type ? *link.target_type : rule ? rule->target_type : EntityTypeId(0);
+  };
+  for (const ListedLink& link : links) {
+    want(sources, catalog, link.rule, link.source_type, end_of(link, true), link.source);
+    const EntityTypeId type = target_type(link);
+    if (link.target) want(targets, catalog, link.rule, type, end_of(link, false), *link.target);
+    for (const EntityId candidate : link.candidates)
+      want(targets, catalog, link.rule, type, end_of(link, false), candidate);
+  }
+  for (auto* ends : {&sources, &targets}) {
+    for (auto& [of, wanted] : *ends) {
+      if (wanted.type == nullptr) continue;
+      const Faces faces =
+          co_await faces_of(connection, workspace, *wanted.type, wanted.key, std::move(wanted.ids));
+      for (ListedLink& link : links) {
+        if (link.rule != of.first) continue;
+        if (ends == &sources) {
+          const auto found = faces.find(link.source);
+          if (link.source_type == of.second && found != faces.end())
+            link.source_face = found->second;
+          continue;
+        }
+        const auto found = link.target ? faces.find(*link.target) : faces.end();
+        if (found != faces.end()) link.target_face = found->second;
+        for (const EntityId candidate : link.candidates) {
+          const auto one = faces.find(candidate);
+          if (one != faces.end()) link.candidate_faces.push_back(one->second);
+        }
+      }
     }
   }
+}
+
+/// Rules that begin or end at the type; nothing: all.
+std::optional<pg::Array> rules_at(const model::Catalog& catalog,
+                                  const std::optional<EntityTypeId>& type) {
+  if (!type) return std::nullopt;
+  pg::Array rules(pg::Oid::int8);
+  for (const model::StoredRule& rule : catalog.rules) {
+    if (rule.source_type == *type || rule.target_type == *type) rules.add(rule.id.value);
+  }
+  return rules;
 }
 
 }  // namespace
@@ -230,6 +292,8 @@ Task<DeactivatedPart> forget_part(pg::Fenced& fenced, WorkspaceId workspace, Rul
     co_await fenced.query(kForgetLinks, std::move(params));
   }
   if (part.more) co_return part;
+  pg::Params said(workspace, rule);
+  co_await fenced.query(kForgetDecisions, std::move(said));
   pg::Params gone(workspace, rule);
   co_await fenced.query(kForgetRule, std::move(gone));
   co_return part;
@@ -304,6 +368,12 @@ Task<std::vector<ListedLink>> list_links(pg::Connection& connection, WorkspaceId
   }
   pg::Params params(workspace, query.after_rule, query.after_source, last, query.state,
                     std::int64_t{std::clamp(query.limit, 1, kLinksPageMax)});
+  auto rules = rules_at(*catalog, query.type);
+  if (rules) {
+    params.add(std::move(*rules));
+  } else {
+    params.add(nullptr);
+  }
   const pg::QueryResult rows = co_await connection.query(kList, std::move(params));
   std::vector<ListedLink> all;
   for (int r = 0; r < rows.rows(); ++r) {
@@ -319,8 +389,69 @@ Task<std::vector<ListedLink>> list_links(pg::Connection& connection, WorkspaceId
     one.evidence = stored_json(rows.text(r, 8));
     one.decided_by = rows.get<std::string>(r, 9);
   }
-  co_await add_external_ids(connection, workspace, *catalog, all);
+  co_await add_faces(connection, workspace, *catalog, all);
   co_return all;
+}
+
+Task<std::optional<std::int64_t>> count_living(pg::Connection& connection, WorkspaceId workspace,
+                                               const model::StoredType& type) {
+  const std::string sql = living_sql(type);
+  pg::Params params(workspace, kLivingCounted + 1);
+  const pg::QueryResult rows = co_await connection.query(sql, std::move(params));
+  const auto count = rows.get<std::int64_t>(0, 0);
+  if (count > kLivingCounted) co_return std::nullopt;
+  co_return count;
+}
+
+Task<UnkeyedPage> list_unkeyed(pg::Connection& connection, WorkspaceId workspace,
+                               model::CatalogPtr catalog, LinkQuery query) {
+  UnkeyedPage page;
+  const auto limit = static_cast<std::size_t>(std::clamp(query.limit, 1, kLinksPageMax));
+  std::int64_t looked = 0;
+  for (const model::StoredRule& rule : catalog->rules) {
+    if (rule.going || rule.id < query.after_rule) continue;
+    if (query.rule && rule.id != *query.rule) continue;
+    if (query.type && rule.source_type != *query.type && rule.target_type != *query.type) continue;
+    const model::StoredType* type = catalog->find(rule.source_type);
+    if (type == nullptr || rule.source_position < 0) continue;
+    const std::string sql = unkeyed_sql(*type);
+    EntityId after = rule.id == query.after_rule ? query.after_source : EntityId(0);
+    for (bool ends = false; !ends;) {
+      if (page.links.size() == limit || looked >= kUnkeyedLooked) {
+        page.more = true;
+        page.last_rule = rule.id;
+        page.last_source = after;
+        break;
+      }
+      const std::int64_t look = kUnkeyedLooked - looked;
+      pg::Params params(workspace, after, look, rule.source_type,
+                        std::int32_t{rule.source_position},
+                        static_cast<std::int32_t>(rule.key_kind), rule.id,
+                        static_cast<std::int64_t>(limit - page.links.size()));
+      const pg::QueryResult rows = co_await connection.query(sql, std::move(params));
+      const auto found = rows.get<std::int64_t>(0, 2);
+      looked += found;
+      ends = found < look;
+      if (!rows.is_null(0, 1)) after = rows.get<EntityId>(0, 1);
+      for (int r = 0; r < rows.rows(); ++r) {
+        if (rows.is_null(r, 0)) continue;
+        ListedLink& one = page.links.emplace_back();
+        one.rule = rule.id;
+        one.source = rows.get<EntityId>(r, 0);
+        one.source_type = rule.source_type;
+        one.state = "no_key";
+        one.evidence = nlohmann::json::object();
+      }
+      // Full: others that were looked at may lack a key, too.
+      if (page.links.size() == limit) {
+        after = page.links.back().source;
+        ends = false;
+      }
+    }
+    if (page.more) break;
+  }
+  co_await add_faces(connection, workspace, *catalog, page.links);
+  co_return page;
 }
 
 }  // namespace sluice::link

@@ -33,10 +33,11 @@ std::size_t read_quoted(std::string_view text, std::size_t at, std::string* fiel
   }
 }
 
-void split(std::string_view text, char separator, CsvRecord& record) {
+void split(std::string_view text, char separator, bool skips_space, CsvRecord& record) {
   record.field_count = 0;
   for (std::size_t at = 0;; ++at) {
     std::string* field = next_field(record);
+    while (skips_space && at < text.size() && text[at] == ' ') ++at;
     if (at < text.size() && text[at] == '"') {
       at = read_quoted(text, at, field);
     } else {
@@ -133,6 +134,10 @@ CsvParser::Seen CsvParser::scan_quoted(std::size_t end) {
 }
 
 CsvParser::Seen CsvParser::scan_unquoted(std::size_t end) {
+  if (state_ == State::field_start && skips_space_ && held_[at_] == ' ') {
+    ++at_;
+    return Seen::nothing_yet;
+  }
   if (state_ == State::field_start && held_[at_] == '"') {
     quote_ = at_++;
     state_ = State::quoted;
@@ -184,7 +189,7 @@ bool CsvParser::take_record(CsvRecord& record) {
     record.line = line_;
     record.lines = newlines_ + 1;
     record.quote_line = 0;
-    split(text, separator_, record);
+    split(text, separator_, skips_space_, record);
     line_ += record.lines;
   }
   begin_at(std::min(at_ + 1, held_.size()));

@@ -55,7 +55,9 @@ struct CsvRecord {
 class CsvParser {
  public:
   explicit CsvParser(char separator = ',') : separator_(separator) {}
-  CsvParser(char separator, CsvLimits limits) : separator_(separator), limits_(limits) {}
+  /// With `space_behind_separator` the blanks at the beginning of a field are none of it.
+  CsvParser(char separator, CsvLimits limits, bool space_behind_separator = false)
+      : separator_(separator), limits_(limits), skips_space_(space_behind_separator) {}
 
   void feed(std::string_view bytes);
   /// There are no more bytes: what is left is a record, too.
@@ -84,6 +86,7 @@ class CsvParser {
 
   char separator_;
   CsvLimits limits_;
+  bool skips_space_ = false;
   bool begun_ = false;  // past where a byte order mark may stand
   bool ended_ = false;
   State state_ = State::field_start;

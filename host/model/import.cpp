@@ -4,18 +4,24 @@
 
 #include <algorithm>
 #include <boost/asio/post.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
-#include <set>
+#include <optional>
 #include <unordered_map>
+#include <unordered_set>
+#include <utility>
 
 #include "base/bytes.hpp"
 #include "base/check.hpp"
 #include "base/exact_json.hpp"
+#include "base/task_group.hpp"
 #include "link/normalise.hpp"
 #include "model/csv.hpp"
 #include "model/ndjson.hpp"
 #include "model/own_entities.hpp"
+#include "model/own_turns.hpp"
 
 namespace sluice::model {
 namespace {
@@ -91,27 +97,85 @@ Place place_of(const CsvRecord& record) {
 }  // namespace
 
 struct Importer::State {
+  /// Rows that are stored together.
+  ///   waiting --has all that it changes--> locked --committed and counted--> ended
+  struct Batch {
+    enum class At { waiting, locked, ended };
+
+    explicit Batch(const Executor& executor) : changed(executor) {}
+    std::vector<OwnRow> rows;
+    std::vector<Place> places;
+    std::unordered_set<std::string> forms;  ///< unique_forms() of all of them
+    std::int64_t bytes = 0;                 ///< of the file, by its end
+    std::shared_ptr<Batch> before;          ///< the one that is stored at the same time
+    At at = At::waiting;
+    bool good = false;  ///< when it has ended
+    asio::steady_timer changed;
+
+    void reach(At now) {
+      at = std::max(at, now);
+      changed.cancel();
+    }
+    /// False: it did not come so far in time. Who asks holds a connection.
+    static Task<bool> reached(std::shared_ptr<Batch> batch, At wanted) {
+      const auto until = std::chrono::steady_clock::now() + kTurnMax;
+      while (batch->at < wanted && std::chrono::steady_clock::now() < until) {
+        batch->changed.expires_at(until);
+        boost::system::error_code woken;
+        co_await batch->changed.async_wait(asio::redirect_error(asio::use_awaitable, woken));
+        const auto asked = co_await asio::this_coro::cancellation_state;
+        if (asked.cancelled() != asio::cancellation_type::none)
+          throw boost::system::system_error(asio::error::operation_aborted);
+      }
+      co_return batch->at >= wanted;
+    }
+    [[nodiscard]] bool shares_with(const Batch& other) const {
+      return std::any_of(forms.begin(), forms.end(),
+                         [&](const std::string& form) { return other.forms.contains(form); });
+    }
+  };
+  static constexpr std::chrono::seconds kTurnMax{60};
+
   State(pg::Pool& pool_, CatalogPtr catalog_, const StoredType& type_, ImportOptions options_,
         std::string key_)
-      : pool(pool_),
+      : pool(pool_.share(catalog_->workspace.value)),
+        storing(pool_.executor()),
         catalog(std::move(catalog_)),
         type(type_),
         options(std::move(options_)),
-        key(std::move(key_)),
-        csv(options.separator) {}
+        key(std::move(key_)) {
+    result.dry_run = options.dry_run;
+  }
 
-  pg::Pool& pool;
+  pg::Pool pool;       // the workspace's share of it, whoever has made that
+  TaskGroup storing;   // of two batches at most
   CatalogPtr catalog;  // keeps `type` alive
   const StoredType& type;
   ImportOptions options;
   std::string key;
+  bool looked = false;    // at the beginning, which is held until then
+  std::string beginning;  // as it came
+  Encoding encoding = Encoding::utf8;
+  TextDecoder decoder{Encoding::utf8};
+  std::int64_t bytes = 0;         // of the file
+  std::int64_t stored_bytes = 0;  // up to the last batch
+  CsvForm form;
+  int header_lines_to_come = 1;
   CsvParser csv;
   NdjsonParser ndjson;
-  std::vector<const StoredAttribute*> columns;  // of the CSV header, once seen
-  std::vector<OwnRow> rows;                     // the batch
-  std::vector<Place> places;                    // of its rows
+  std::vector<OwnRow> rows;   // the batch
+  std::vector<Place> places;  // of its rows
   std::size_t batch_bytes = 0;
+  std::shared_ptr<Batch> last;                                 // that was handed over to be stored
   std::unordered_map<std::int64_t, std::int64_t> first_lines;  // of entities
+  /// Of a dry run: what the rows before would have made of an entity.
+  struct Played {
+    EntityId entity;  // a number of its own; the database has none yet
+    std::uint64_t contents = 0;
+    int flush = 0;  // in which it was there first
+  };
+  std::unordered_map<std::uint64_t, Played> played;  // by the key's hash
+  int flushes = 0;
   ImportResult result;
 
   void reject_reason(const Place& place, std::string attribute, std::string code,
@@ -146,99 +210,130 @@ struct Importer::State {
   }
 
   [[nodiscard]] bool full() const {
-    return rows.size() >= kOwnBatchMax || batch_bytes >= kImportBatchBytesMax;
+    return rows.size() >= kImportBatchRowsMax || batch_bytes >= kImportBatchBytesMax;
+  }
+
+  /// What the file's beginning says of the whole of it.
+  void look_at_beginning(bool whole) {
+    looked = true;
+    encoding = options.form.encoding.value_or(guess_encoding(beginning));
+    decoder = TextDecoder(encoding);
+    if (options.format != ImportFormat::csv) return;
+    std::string text;
+    TextDecoder first(encoding);
+    first.decode(beginning, text);
+    if (whole) first.finish(text);
+    form = sniff_csv(text, whole, type, options.form);
+    header_lines_to_come = form.separator_line ? 2 : 1;
+    csv = CsvParser(form.separator, CsvLimits(), form.space_behind_separator);
   }
 
   void read_header(const CsvRecord& record) {
+    result.lines.header += record.lines;
+    if (--header_lines_to_come > 0) return;
     if (record.fault != RecordFault::none) {
       const auto [code, reason] = described(record);
       refuse_header("import.bad_header", fmt::format("line {}: {}", record.line, reason),
                     "the first line must name the attributes");
     }
-    result.lines.header = record.lines;
-    std::set<std::string_view> seen;
-    for (const std::string& name : record.fields) {
-      if (!is_utf8(name)) {
-        refuse_header("import.bad_utf8",
-                      fmt::format("line {}: the header is not UTF-8", record.line),
-                      "save the file as UTF-8");
-      }
-      const StoredAttribute* attribute = type.find(name);
-      if (!attribute) {
-        refuse_header("import.unknown_column",
-                      fmt::format("line {}: type {} has no attribute '{}'", record.line, type.name,
-                                  name.substr(0, 80)),
-                      advice_on_column(record));
-      }
-      if (!seen.insert(name).second) {
-        refuse_header("import.duplicate_column",
-                      fmt::format("line {}: the column '{}' is there twice", record.line, name),
-                      "remove one of them");
-      }
-      columns.push_back(attribute);
-    }
-    if (!key.empty() && !seen.contains(key)) {
-      refuse_header("import.missing_key",
-                    fmt::format("line {}: there is no column '{}', by which rows are matched",
-                                record.line, key),
-                    "add the column, or choose another unique attribute as the key");
-    }
+    if (form.columns.empty()) form.columns = columns_of(record, type, options.form);
+    for (std::size_t i = 0; i < form.columns.size(); ++i)
+      if (!form.columns[i].must_be_empty) form.fields_min = i + 1;
+    const bool has_key =
+        key.empty() ||
+        std::any_of(form.columns.begin(), form.columns.end(), [&](const FormColumn& column) {
+          return column.attribute != nullptr && column.attribute->name == key;
+        });
+    if (has_key) return;
+    refuse_header(
+        "import.missing_key",
+        fmt::format("line {}: there is no column for '{}', by which rows are matched", record.line,
+                    key),
+        "add the column, map one to it (--map COLUMN=ATTRIBUTE, ?map=), or choose another "
+        "unique attribute as the key");
   }
 
-  [[nodiscard]] std::string advice_on_column(const CsvRecord& header) const {
-    const std::string& whole = header.fields[0];
-    for (const char c : {';', '\t', '|', ','}) {
-      if (header.field_count > 1 || c == options.separator || !whole.contains(c)) continue;
-      return fmt::format(
-          "its fields seem to be separated by {0}: say so, --separator {1} or "
-          "?separator={2}",
-          c == '\t' ? "tabs" : fmt::format("'{}'", c), c == '\t' ? "tab" : fmt::format("'{}'", c),
-          fmt::format("%{:02X}", static_cast<int>(c)));
+  /// Fewer fields than columns with names, or something behind the last column.
+  [[nodiscard]] bool has_wrong_fields(const CsvRecord& record) const {
+    if (record.field_count < form.fields_min || record.field_count > record.fields.size())
+      return true;
+    for (std::size_t i = 0; i < record.fields.size(); ++i) {
+      const bool has_column = i < form.columns.size() && !form.columns[i].must_be_empty;
+      if (!has_column && !trimmed(record.fields[i]).empty()) return true;
     }
-    return fmt::format("its attributes are {}; rename or remove the column", attribute_names());
-  }
-
-  [[nodiscard]] std::string attribute_names() const {
-    std::string names;
-    for (const StoredAttribute& attribute : type.attributes) {
-      names += (names.empty() ? "" : ", ") + attribute.name;
-    }
-    return names;
+    return false;
   }
 
   void take(const CsvRecord& record) {
-    if (columns.empty()) return read_header(record);
+    if (header_lines_to_come > 0) return read_header(record);
     const Place place = place_of(record);
     if (record.fault != RecordFault::none) {
       auto [code, reason] = described(record);
       return reject(place, std::move(code), std::move(reason));
     }
-    if (record.field_count != columns.size()) {
+    const bool is_empty = std::all_of(record.fields.begin(), record.fields.end(),
+                                      [](const std::string& f) { return trimmed(f).empty(); });
+    if (is_empty && record.field_count <= record.fields.size()) {
+      ++result.empty_rows;
+      result.lines.blank += record.lines;
+      return;
+    }
+    if (has_wrong_fields(record)) {
       return reject(
           place, "import.wrong_columns",
-          fmt::format("the row has {} fields, the header {}", record.field_count, columns.size()));
+          fmt::format("the row has {} fields, the header {}", record.field_count, form.fields_min));
     }
     json values = json::object();
     std::size_t bytes = 0;
     bool good = true;
-    for (std::size_t i = 0; i < columns.size(); ++i) {
+    for (std::size_t i = 0; i < form.columns.size() && i < record.fields.size(); ++i) {
+      const FormColumn& column = form.columns[i];
+      if (column.attribute == nullptr) continue;
       const std::string& field = record.fields[i];
       bytes += field.size();
-      if (field.empty()) {
-        if (options.empty == EmptyField::null) values[columns[i]->name] = nullptr;
+      if (field.empty() ||
+          (column.attribute->type != contract::AttributeType::text && trimmed(field).empty())) {
+        if (options.empty == EmptyField::null) values[column.attribute->name] = nullptr;
         continue;
       }
-      auto stored = stored_value_of_text(*columns[i], field);
+      auto stored = stored_value_as_written(form, column, field);
       if (stored) {
-        values[columns[i]->name] = std::move(*stored);
+        values[column.attribute->name] = std::move(*stored);
         continue;
       }
       good = false;
+      const bool no_text = stored.error().fault == FieldFault::bad_utf8;
       reject_reason(place, stored.error().attribute, import_code(stored.error().fault),
-                    stored.error().reason);
+                    no_text ? not_in_encoding() : stored.error().reason);
     }
     if (good) return accept(place, std::move(values), bytes);
     count_rejected(place);
+  }
+
+  [[nodiscard]] std::string not_in_encoding() const {
+    return fmt::format("bytes that mean nothing in {}{}", to_string(encoding),
+                       options.form.encoding ? ""
+                                             : ", which the file's beginning is: say --encoding "
+                                               "(?encoding=) if it is another");
+  }
+
+  /// Names of members as attributes have them; false when two are one.
+  bool rename(const Place& place, json& values) {
+    for (const auto& [column, attribute] : options.form.map) {
+      const auto member = values.find(column);
+      if (member == values.end()) continue;
+      json value = std::move(*member);
+      values.erase(member);
+      if (attribute.empty()) continue;
+      if (values.contains(attribute)) {
+        reject(place, "import.duplicate_column",
+               fmt::format("the line has '{}' and '{}', which is mapped to it", attribute,
+                           column.substr(0, 80)));
+        return false;
+      }
+      values[attribute] = std::move(value);
+    }
+    return true;
   }
 
   void take(const NdjsonLine& line) {
@@ -248,14 +343,14 @@ struct Importer::State {
       auto [code, reason] = too_long();
       return reject(place, std::move(code), std::move(reason));
     }
-    if (!is_utf8(line.text)) return reject(place, "import.bad_utf8", "the line is not UTF-8");
+    if (!is_utf8(line.text)) return reject(place, "import.bad_utf8", not_in_encoding());
     auto values = read_json(line.text, kJsonDepthMax);
     if (!values) {
       return reject(place, "import.bad_json",
                     fmt::format("no JSON: {}", values.error().describe()));
     }
     if (!values->is_object()) return reject(place, "import.bad_json", "JSON, but no object");
-    accept(place, std::move(*values), line.text.size());
+    if (rename(place, *values)) accept(place, std::move(*values), line.text.size());
   }
 
   void tell_unkeyed(const Place& place) {
@@ -289,12 +384,13 @@ struct Importer::State {
     return fmt::format("{}; line {} of this file is that entity", error.reason, line->second);
   }
 
-  void count(const std::vector<OwnOutcome>& outcomes) {
+  void count(const std::vector<Place>& places_of_batch, const std::vector<OwnOutcome>& outcomes) {
     for (std::size_t i = 0; i < outcomes.size(); ++i) {
       const bool refused = outcomes[i].action == OwnAction::rejected;
-      (refused ? result.lines.refused : result.lines.rows) += places[i].lines;
-      if (!refused && !key.empty()) compare(places[i], outcomes[i].id);
-      if (!refused) tell_unkeyed(places[i]);
+      (refused ? result.lines.refused : result.lines.rows) += places_of_batch[i].lines;
+      const bool is_known = outcomes[i].id != EntityId();  // not so of too many in a dry run
+      if (!refused && !key.empty() && is_known) compare(places_of_batch[i], outcomes[i].id);
+      if (!refused) tell_unkeyed(places_of_batch[i]);
       ++result.rows;
       switch (outcomes[i].action) {
         case OwnAction::inserted:
@@ -312,9 +408,63 @@ struct Importer::State {
           break;
       }
       for (const FieldError& error : outcomes[i].errors) {
-        reject_reason(places[i], error.attribute, import_code(error.fault), reason_of(error));
+        reject_reason(places_of_batch[i], error.attribute, import_code(error.fault),
+                      reason_of(error));
       }
     }
+  }
+
+  /// How the file was read, for whoever sent it.
+  [[nodiscard]] json understood() const {
+    json told = json::object();
+    told["encoding"] = to_string(encoding);
+    if (options.format == ImportFormat::ndjson) {
+      told["format"] = "ndjson";
+      return told;
+    }
+    told["format"] = "csv";
+    told["separator"] = std::string(1, form.separator);
+    told["separator_line"] = form.separator_line;
+    told["space_behind_separator"] = form.space_behind_separator;
+    told["columns"] = json::array();
+    told["ignored"] = json::array();
+    bool numbers = false, times = false;
+    for (const FormColumn& column : form.columns) {
+      if (column.must_be_empty) continue;
+      json one = json::object();
+      one["column"] = column.name;
+      one["attribute"] = column.attribute ? json(column.attribute->name) : json(nullptr);
+      if (column.order) {
+        one["dates"] = to_string(*column.order);
+        one["dates_line"] = column.order_line > 0 ? json(column.order_line) : json(nullptr);
+      }
+      told["columns"].push_back(std::move(one));
+      if (column.attribute == nullptr) {
+        if (told["ignored"].size() < kImportIgnoredMax) told["ignored"].push_back(column.name);
+        continue;
+      }
+      const contract::AttributeType of = column.attribute->type;
+      numbers = numbers || of == contract::AttributeType::decimal ||
+                of == contract::AttributeType::number || of == contract::AttributeType::integer;
+      times = times || of == contract::AttributeType::timestamp;
+    }
+    if (numbers) {
+      told["decimal"] = to_string(form.decimal);
+      told["decimal_line"] = form.decimal_line > 0 ? json(form.decimal_line) : json(nullptr);
+    }
+    if (times) told["zone"] = offset_text(form.zone_minutes);
+    return told;
+  }
+
+  [[nodiscard]] ImportProgress progress() const {
+    ImportProgress so_far;
+    so_far.rows = result.rows;
+    so_far.inserted = result.inserted;
+    so_far.updated = result.updated;
+    so_far.unchanged = result.unchanged;
+    so_far.rejected = result.rejected;
+    so_far.bytes = stored_bytes;
+    return so_far;
   }
 
   static std::int64_t count_of(const std::vector<OwnOutcome>& outcomes, OwnAction action) {
@@ -322,44 +472,158 @@ struct Importer::State {
                          [&](const OwnOutcome& one) { return one.action == action; });
   }
 
-  Task<void> flush() {
-    if (rows.empty()) co_return;
-    std::vector<OwnRow> batch = std::move(rows);
-    rows.clear();
-    OwnWrite write;
-    write.mode = OwnMode::upsert;
-    write.key = key;
-    write.run = options.run;
-    if (options.beside) {
-      write.beside = [this](pg::Pipeline& pipeline, const std::vector<OwnOutcome>& outcomes) {
-        ImportProgress progress;
-        progress.inserted = result.inserted + count_of(outcomes, OwnAction::inserted);
-        progress.updated = result.updated + count_of(outcomes, OwnAction::updated);
-        options.beside(pipeline, progress);
-      };
-    }
-    auto lease = co_await pool.acquire();
-    const auto outcomes =
-        co_await write_own(*lease, catalog->workspace, type, std::move(batch), std::move(write));
-    count(outcomes);
-    places.clear();
-    batch_bytes = 0;
+  /// Of a dry run: what a row's key and its values are, for rows of later batches.
+  void remember(const OwnRow& row, std::vector<std::optional<std::uint64_t>>& keys,
+                std::vector<std::uint64_t>& contents) const {
+    const std::hash<std::string> hash;
+    const auto value = row.values.find(key);
+    const bool has_key = !key.empty() && value != row.values.end() && !value->is_null();
+    keys.push_back(has_key
+                       ? std::optional<std::uint64_t>(hash(unique_form(*type.find(key), *value)))
+                       : std::nullopt);
+    contents.push_back(hash(write_json(row.values)));
   }
 
-  Task<void> store_csv() {
+  /// Of a dry run, in which the database does not have the rows of the batches before.
+  void replay(std::vector<OwnOutcome>& outcomes,
+              const std::vector<std::optional<std::uint64_t>>& keys,
+              const std::vector<std::uint64_t>& contents) {
+    for (std::size_t i = 0; i < outcomes.size(); ++i) {
+      if (!keys[i] || outcomes[i].action == OwnAction::rejected) continue;
+      const auto before = played.find(*keys[i]);
+      if (before == played.end()) {
+        if (played.size() >= kImportComparedMax) continue;
+        const EntityId stand_in(static_cast<std::int64_t>(played.size()) + 1);
+        played.emplace(*keys[i], Played{stand_in, contents[i], flushes});
+        outcomes[i].id = stand_in;
+        continue;
+      }
+      outcomes[i].id = before->second.entity;
+      if (before->second.flush != flushes) {
+        outcomes[i].action =
+            before->second.contents == contents[i] ? OwnAction::unchanged : OwnAction::updated;
+      }
+      before->second.contents = contents[i];
+    }
+    ++flushes;
+  }
+
+  /// Hands the batch over to be stored while the next one is read, and the one before is still
+  /// being stored where the two have no entity in common.
+  static Task<void> flush(std::shared_ptr<State> state) {
+    if (state->rows.empty()) co_return;
+    auto batch = std::make_shared<Batch>(state->pool.executor());
+    batch->rows = std::exchange(state->rows, {});
+    batch->places = std::exchange(state->places, {});
+    batch->bytes = state->bytes;
+    state->batch_bytes = 0;
+    for (const OwnRow& row : batch->rows)
+      for (std::string& form : unique_forms(state->type, row.values))
+        batch->forms.insert(std::move(form));
+    co_await state->storing.wait(1);
+    const std::shared_ptr<Batch> before = std::exchange(state->last, batch);
+    const bool beside = before && !state->options.dry_run && !batch->shares_with(*before);
+    if (beside && state->storing.running() > 0) {
+      batch->before = before;
+    } else {
+      co_await state->storing.wait();
+    }
+    state->storing.spawn(write(state, std::move(batch)));
+  }
+
+  /// That the batch before is stored and counted.
+  static Task<void> after(std::shared_ptr<Batch> before) {
+    if (!before) co_return;
+    const bool ended = co_await Batch::reached(before, Batch::At::ended);
+    if (ended && before->good) co_return;
+    throw Failure(Error(ErrorKind::retry_later, "entity.contended",
+                        "the rows before these were not stored", "send the file again"));
+  }
+
+  static Task<void> write(std::shared_ptr<State> state, std::shared_ptr<Batch> batch) {
+    struct Ends {
+      Batch& batch;
+      ~Ends() { batch.reach(Batch::At::ended); }
+    };
+    const Ends ends{*batch};
+    const std::shared_ptr<Batch> before = std::exchange(batch->before, nullptr);
+    if (before) co_await Batch::reached(before, Batch::At::locked);
+    const bool dry_run = state->options.dry_run;
+    OwnWrite write;
+    write.mode = OwnMode::upsert;
+    write.key = state->key;
+    write.run = state->options.run;
+    write.dry_run = dry_run;
+    std::vector<std::optional<std::uint64_t>> keys;
+    std::vector<std::uint64_t> contents;
+    if (dry_run) {
+      for (const OwnRow& row : batch->rows) state->remember(row, keys, contents);
+    }
+    OwnTurns turns;
+    turns.locked = [batch] { batch->reach(Batch::At::locked); };
+    // Asked when it is this one's turn, so that all before are counted.
+    if (state->options.beside) {
+      write.beside = [state, bytes = batch->bytes](pg::Pipeline& pipeline,
+                                                   const std::vector<OwnOutcome>& outcomes) {
+        ImportProgress with = state->progress();
+        with.rows += static_cast<std::int64_t>(outcomes.size());
+        with.inserted += count_of(outcomes, OwnAction::inserted);
+        with.updated += count_of(outcomes, OwnAction::updated);
+        with.unchanged += count_of(outcomes, OwnAction::unchanged);
+        with.rejected += count_of(outcomes, OwnAction::rejected);
+        with.bytes = bytes;
+        state->options.beside(pipeline, with);
+      };
+    }
+    if (before) turns.before_telling = [before] { return after(before); };
+    auto lease = co_await state->pool.acquire();
+    auto outcomes =
+        co_await write_own_in_turn(*lease, state->catalog->workspace, state->type,
+                                   std::move(batch->rows), std::move(write), std::move(turns));
+    co_await after(before);
+    if (dry_run) state->replay(outcomes, keys, contents);
+    state->count(batch->places, outcomes);
+    state->stored_bytes = batch->bytes;
+    batch->good = true;
+  }
+
+  /// Bytes of the file, as they came.
+  static Task<void> store(std::shared_ptr<State> self, std::string_view slice) {
+    if (self->encoding == Encoding::utf8) {
+      co_await store_text(self, slice);
+      co_return;
+    }
+    std::string text;
+    self->decoder.decode(slice, text);
+    co_await store_text(self, text);
+  }
+
+  static Task<void> store_text(std::shared_ptr<State> self, std::string_view text) {
+    if (text.empty()) co_return;
+    if (self->options.format == ImportFormat::csv) {
+      self->csv.feed(text);
+      co_await store_csv(self);
+    } else {
+      std::vector<NdjsonLine> lines;
+      self->ndjson.feed(text, lines);
+      co_await store_ndjson(self, std::move(lines));
+    }
+  }
+
+  static Task<void> store_csv(std::shared_ptr<State> self) {
     CsvRecord record;
-    while (csv.next(record)) {
-      take(record);
-      if (full()) co_await flush();
+    while (self->csv.next(record)) {
+      self->take(record);
+      if (self->full()) co_await flush(self);
       // What is behind a stray quote is read anew: not all of that in one go of the loop.
       if (record.quote_line > 0) co_await let_others_go_first();
     }
   }
 
-  Task<void> store_ndjson(std::vector<NdjsonLine> records) {
+  static Task<void> store_ndjson(std::shared_ptr<State> self, std::vector<NdjsonLine> records) {
     for (const NdjsonLine& record : records) {
-      take(record);
-      if (full()) co_await flush();
+      self->take(record);
+      if (self->full()) co_await flush(self);
     }
   }
 
@@ -385,6 +649,9 @@ json to_json(const ImportResult& result) {
   lines["refused"] = result.lines.refused;
   lines["blank"] = result.lines.blank;
   out["lines"] = std::move(lines);
+  out["empty_rows"] = result.empty_rows;
+  out["dry_run"] = result.dry_run;
+  out["understood"] = result.understood;
   out["repeated"] = result.repeated;
   out["compared"] = result.compared;
   out["repeats"] = json::array();
@@ -416,9 +683,19 @@ json to_json(const ImportResult& result) {
   return out;
 }
 
-Importer::Importer(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Importer::Importer(std::shared_ptr<State> state) : state_(std::move(state)) {}
 Importer::Importer(Importer&&) noexcept = default;
-Importer::~Importer() = default;
+Importer::~Importer() {
+  if (state_) state_->storing.cancel();
+}
+
+Task<void> Importer::settle() {
+  // What the batch's end is does not matter to who asks how much is stored.
+  try {
+    co_await state_->storing.wait();
+  } catch (const std::exception&) {
+  }
+}
 
 Result<Importer> Importer::make(pg::Pool& pool, CatalogPtr catalog, std::string_view type_name,
                                 ImportOptions options) {
@@ -432,13 +709,23 @@ Result<Importer> Importer::make(pg::Pool& pool, CatalogPtr catalog, std::string_
                 fmt::format("{} comes from a connector and is read-only", type_name),
                 "import into a type of your own, and link the two");
   }
-  if (options.separator == '"' || options.separator == '\r' || options.separator == '\n') {
+  const char separator = options.form.separator.value_or(',');
+  if (separator == '"' || separator == '\r' || separator == '\n') {
     return fail(ErrorKind::bad_input, "import.bad_separator",
                 "a quote or a newline cannot separate fields", "use a comma, a semicolon or a tab");
   }
+  if (options.format == ImportFormat::ndjson) {
+    for (const auto& [member, attribute] : options.form.map) {
+      if (attribute.empty() || type->find(attribute)) continue;
+      return fail(ErrorKind::bad_input, "import.bad_map",
+                  fmt::format("{} has no attribute '{}', which member '{}' is mapped to",
+                              type->name, attribute, member),
+                  "an attribute of the type, or nothing, to leave the member out");
+    }
+  }
   auto key = upsert_key(*type, options.key);
   if (!key) return std::unexpected(key.error());
-  return Importer(std::make_unique<State>(pool, std::move(catalog), *type, std::move(options),
+  return Importer(std::make_shared<State>(pool, std::move(catalog), *type, std::move(options),
                                           std::move(*key)));
 }
 
@@ -446,44 +733,60 @@ Result<Importer> Importer::make(pg::Pool& pool, CatalogPtr catalog, std::string_
 // stored stays within a slice and a batch.
 Task<void> Importer::feed(std::string_view bytes) {
   constexpr std::size_t kSliceBytes = 256 * 1024;
+  state_->bytes += static_cast<std::int64_t>(bytes.size());
+  if (!state_->looked) {
+    const std::size_t missing = kSniffedBytes - state_->beginning.size();
+    state_->beginning += bytes.substr(0, missing);
+    bytes.remove_prefix(std::min(bytes.size(), missing));
+    if (state_->beginning.size() < kSniffedBytes) co_return;
+    state_->look_at_beginning(false);
+    const std::string beginning = std::exchange(state_->beginning, std::string());
+    co_await State::store(state_, beginning);
+  }
   while (!bytes.empty()) {
     const std::string_view slice = bytes.substr(0, kSliceBytes);
     bytes.remove_prefix(slice.size());
-    if (state_->options.format == ImportFormat::csv) {
-      state_->csv.feed(slice);
-      co_await state_->store_csv();
-    } else {
-      std::vector<NdjsonLine> lines;
-      state_->ndjson.feed(slice, lines);
-      co_await state_->store_ndjson(std::move(lines));
-    }
+    co_await State::store(state_, slice);
   }
 }
 
+ImportProgress Importer::progress() const { return state_->progress(); }
+
 Task<ImportResult> Importer::finish() {
+  if (!state_->looked) {
+    state_->look_at_beginning(true);
+    const std::string beginning = std::exchange(state_->beginning, std::string());
+    co_await State::store(state_, beginning);
+  }
+  std::string rest;
+  state_->decoder.finish(rest);
+  co_await State::store_text(state_, rest);
   if (state_->options.format == ImportFormat::csv) {
     state_->csv.end();
-    co_await state_->store_csv();
-    if (state_->columns.empty()) {
+    co_await State::store_csv(state_);
+    if (state_->header_lines_to_come > 0) {
       refuse_header("import.empty", "the file is empty", "the first line must name the attributes");
     }
   } else {
     std::vector<NdjsonLine> lines;
     state_->ndjson.finish(lines);
-    co_await state_->store_ndjson(std::move(lines));
+    co_await State::store_ndjson(state_, std::move(lines));
   }
-  co_await state_->flush();
+  co_await State::flush(state_);
+  co_await state_->storing.wait();
   state_->result.matched_by = state_->key;
   const bool csv = state_->options.format == ImportFormat::csv;
   ImportLines& in_file = state_->result.lines;
   in_file.total = csv ? state_->csv.lines() : state_->ndjson.lines();
-  in_file.blank = csv ? state_->csv.blank_lines() : state_->ndjson.blank_lines();
+  in_file.blank += csv ? state_->csv.blank_lines() : state_->ndjson.blank_lines();
   SLUICE_INVARIANT(in_file.header + in_file.rows + in_file.refused + in_file.blank ==
                    in_file.total);
+  state_->result.understood = state_->understood();
   state_->result.compared = static_cast<std::int64_t>(state_->first_lines.size());
   std::stable_sort(state_->result.rejects.begin(), state_->result.rejects.end(),
                    [](const ImportReject& a, const ImportReject& b) { return a.line < b.line; });
-  co_return std::move(state_->result);
+  state_->stored_bytes = state_->bytes;
+  co_return state_->result;
 }
 
 }  // namespace sluice::model

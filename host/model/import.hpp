@@ -11,6 +11,7 @@
 #include "base/async.hpp"
 #include "base/error.hpp"
 #include "model/catalog.hpp"
+#include "model/sniff.hpp"
 #include "pg/pool.hpp"
 
 namespace sluice::model {
@@ -19,8 +20,10 @@ inline constexpr std::size_t kImportRejectsMax = 1000;  ///< rejects kept; all a
 inline constexpr std::size_t kImportUnkeyedMax = 100;  ///< of values without a key; all are counted
 inline constexpr std::size_t kImportComparedMax =
     250'000;  ///< entities of a file whose lines are remembered, to tell which of them are one
+inline constexpr std::size_t kImportIgnoredMax = 100;  ///< columns named that are left out
 inline constexpr std::size_t kImportBatchBytesMax =
-    8u << 20;  ///< a batch is full at 1,000 rows or at this size
+    8u << 20;  ///< a batch is full at kImportBatchRowsMax or at this size
+inline constexpr std::size_t kImportBatchRowsMax = 5000;
 
 enum class ImportFormat { csv, ndjson };
 enum class EmptyField {
@@ -28,18 +31,22 @@ enum class EmptyField {
   null,    ///< it clears it
 };
 
+/// How far an import is: all of its rows up to and with a transaction.
 struct ImportProgress {
-  std::int64_t inserted = 0, updated = 0;
+  std::int64_t rows = 0, inserted = 0, updated = 0, unchanged = 0, rejected = 0;
+  std::int64_t bytes = 0;  ///< of the file, as it was sent
 };
 
 struct ImportOptions {
   ImportFormat format = ImportFormat::csv;
-  std::string key;       ///< unique attribute rows are matched by; empty: the type's first
-  char separator = ',';  ///< CSV
+  std::string key;  ///< unique attribute rows are matched by; empty: the type's first
+  FormWish form;    ///< all of it for CSV; encoding and map for NDJSON, too
   EmptyField empty = EmptyField::absent;
+  /// All is looked at and told, and nothing stored. Rows of one key are told as long as there are
+  /// no more than kImportComparedMax entities.
+  bool dry_run = false;
   RunId run;
-  /// What goes into each transaction that stores rows, such as the import's line of the audit. Told
-  /// how many entities are new and changed from the beginning up to and with that transaction.
+  /// What goes into each transaction that stores rows, such as the import's line of the audit.
   std::function<void(pg::Pipeline&, const ImportProgress&)> beside;
 };
 
@@ -88,17 +95,23 @@ struct ImportResult {
   std::int64_t compared = 0;           ///< … so many entities: those that repeat one of these
   std::vector<ImportUnkeyed> unkeyed;  ///< the first kImportUnkeyedMax, of rows that are stored
   std::int64_t without_key = 0;        ///< all of them
+  std::int64_t empty_rows = 0;  ///< such as ";;;", which are skipped; their lines are blank ones
+  bool dry_run = false;
+  nlohmann::json understood;  ///< how the file was read: docs/operating/import.md
 };
 [[nodiscard]] nlohmann::json to_json(const ImportResult& result);
 
 /// Takes a file in pieces of any size and stores it row by row, as if each row were written alone:
 /// a later row with the same key updates the earlier one. The same file again changes nothing (of a
-/// type with a unique attribute; without one, every row is a new entity). Memory: one batch, one
-/// record, and a line number for each of kImportComparedMax entities. Rows stored before a failure
-/// stay; send the file again.
+/// type with a unique attribute; without one, every row is a new entity). Memory: three batches,
+/// one record, and a line number for each of kImportComparedMax entities. Rows stored before a
+/// failure stay; send the file again.
 ///
-/// CSV: the first record names attributes, in any order. NDJSON: one object a line. No line is left
-/// out of what is counted: a quote that does not end costs its own line (model/csv.hpp).
+/// CSV: the first record names attributes, in any order; how the file is written is told from its
+/// first kSniffedBytes, which are held until then, or by the options (model/sniff.hpp). A column
+/// that is no attribute is left out, and told. NDJSON: one object a line, whose members are
+/// attributes or mapped to them or to nothing. No line is left out of what is counted: a quote that
+/// does not end costs its own line (model/csv.hpp).
 /// Codes of rejects: import.bad_value, import.too_long, import.bad_utf8, import.missing_value,
 /// import.unknown_column (NDJSON), import.duplicate_key (a unique value of another entity, named
 /// with the line that it came from when it is this file's), import.ambiguous_key (several entities
@@ -109,23 +122,27 @@ struct ImportResult {
 class Importer {
  public:
   /// Errors: not_found "type.not_found", unsupported "import.read_only" (a connector's type),
-  /// bad_input "entity.bad_key", "import.bad_separator".
+  /// bad_input "entity.bad_key", "import.bad_separator", "import.bad_map" (NDJSON).
   static Result<Importer> make(pg::Pool& pool, CatalogPtr catalog, std::string_view type_name,
                                ImportOptions options);
   Importer(Importer&&) noexcept;
   ~Importer();
 
-  /// Throws Failure(bad_input) when a CSV header cannot be used, before any row is stored:
-  /// import.unknown_column, import.duplicate_column, import.missing_key, import.bad_utf8,
-  /// import.bad_header. `bytes` must live until the call returns.
+  /// Throws Failure(bad_input) when a CSV file cannot be used, before any row is stored:
+  /// import.missing_key and what sniff_csv() throws. `bytes` must live until the call returns.
   Task<void> feed(std::string_view bytes);
+  /// Until no batch is on its way, after feed() or what it waits for has failed: then progress()
+  /// says all that is stored.
+  Task<void> settle();
+  /// Of what is stored by now.
+  [[nodiscard]] ImportProgress progress() const;
   /// The end of the file. Throws as feed() does; import.empty when a CSV file has no header.
   Task<ImportResult> finish();
 
  private:
   struct State;
-  explicit Importer(std::unique_ptr<State> state);
-  std::unique_ptr<State> state_;
+  explicit Importer(std::shared_ptr<State> state);
+  std::shared_ptr<State> state_;  ///< with the batch that is being stored
 };
 
 }  // namespace sluice::model

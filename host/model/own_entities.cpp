@@ -13,6 +13,7 @@
 #include "base/failpoint.hpp"
 #include "journal/append.hpp"
 #include "link/normalise.hpp"
+#include "model/own_turns.hpp"
 
 namespace sluice::model {
 namespace {
@@ -116,6 +117,14 @@ const pg::Statement kPutKeys{
     " from unnest($3::int[], $4::uuid[], $5::int[], $6::bigint[]) as v(kind, digest, attribute, "
     "entity_id)"
     " on conflict do nothing"};
+
+// Of entities that are new: nobody can have put their keys.
+const pg::Statement kPutNewKeys{
+    "own_put_new_keys",
+    "insert into sluice.link_key (workspace_id, type_id, kind, digest, attribute, entity_id)"
+    " select $1, $2, v.kind, v.digest, v.attribute, v.entity_id"
+    " from unnest($3::int[], $4::uuid[], $5::int[], $6::bigint[]) as v(kind, digest, attribute, "
+    "entity_id)"};
 
 const pg::Statement kQueueKeys{
     "own_queue_keys",
@@ -545,6 +554,7 @@ class Effects {
       out.add(kDropShared, shared_lost_.without_values(workspace_, type_.id));
     if (!unique_gained_.empty()) out.add(kPutUnique, unique_gained_.params(workspace_, type_.id));
     if (!keys_lost_.empty()) out.add(kDropKeys, keys_lost_.params(workspace_, type_.id));
+    if (!new_keys_.empty()) out.add(kPutNewKeys, new_keys_.params(workspace_, type_.id));
     if (!keys_gained_.empty()) out.add(kPutKeys, keys_gained_.params(workspace_, type_.id));
     if (!keys_queued_.empty()) out.add(kQueueKeys, keys_queued_.params(workspace_, type_.id));
   }
@@ -573,7 +583,7 @@ class Effects {
     }
     for (const Key& key : wanted) {
       if (entity.keys.contains(key)) continue;
-      keys_gained_.add(key, entity.id);
+      (entity.stored ? keys_gained_ : new_keys_).add(key, entity.id);
       keys_queued_.add(key, entity.id);
     }
   }
@@ -619,7 +629,7 @@ class Effects {
   pg::Array update_ids_{pg::Oid::int8}, update_data_{pg::Oid::jsonb};
   pg::Array removed_ids_{pg::Oid::int8};
   UniqueColumns unique_lost_, shared_lost_, unique_gained_;
-  KeyColumns keys_lost_, keys_gained_, keys_queued_;
+  KeyColumns keys_lost_, keys_gained_, new_keys_, keys_queued_;
 };
 
 using Beside = std::function<void(pg::Pipeline&, const std::vector<OwnOutcome>&)>;
@@ -706,10 +716,24 @@ class Together {
     }
   }
 
-  /// Everything up to and with the commit; nothing when nothing changed. `beside` first, and what
-  /// goes beside each row that changed something.
-  [[nodiscard]] pg::Pipeline writes(RunId run, const std::vector<OwnOutcome>& outcomes,
-                                    const Beside& beside) const {
+  [[nodiscard]] bool changes_something() const {
+    return std::any_of(batches_.begin(), batches_.end(),
+                       [](const auto& one) { return !one.second.steps().empty(); });
+  }
+  /// What changes rows and keys.
+  void add_effects(pg::Pipeline& out) const {
+    for (const auto& [type, batch] : batches_) Effects(workspace_, batch).add_to(out);
+  }
+  /// What others wait for, up to and with the commit: `beside`, what goes beside each row that
+  /// changed something, and the feed.
+  void add_telling(pg::Pipeline& out, RunId run, const std::vector<OwnOutcome>& outcomes,
+                   const Beside& beside) const {
+    if (beside) beside(out, outcomes);
+    for (std::size_t i = 0; i < items_.size(); ++i) {
+      const OwnAction action = outcomes[i].action;
+      if (action == OwnAction::rejected || action == OwnAction::unchanged) continue;
+      if (items_[i].beside) items_[i].beside(out, outcomes[i]);
+    }
     journal::Changes changes;
     for (const auto& [type, batch] : batches_) {
       for (const Step& step : batch.steps()) {
@@ -717,21 +741,11 @@ class Together {
                     step.changed.is_null() ? "" : write_json(step.changed));
       }
     }
-    pg::Pipeline out;
-    if (changes.empty()) return out;
-    if (beside) beside(out, outcomes);
-    for (std::size_t i = 0; i < items_.size(); ++i) {
-      const OwnAction action = outcomes[i].action;
-      if (action == OwnAction::rejected || action == OwnAction::unchanged) continue;
-      if (items_[i].beside) items_[i].beside(out, outcomes[i]);
-    }
-    for (const auto& [type, batch] : batches_) Effects(workspace_, batch).add_to(out);
     journal::Source source;
     source.workspace = workspace_;
     source.run = run;
     changes.append_to(out, source);
     out.add(kCommit, pg::Params());
-    return out;
   }
 
   [[nodiscard]] std::vector<OwnOutcome> outcomes() {
@@ -781,13 +795,21 @@ class Together {
   std::vector<Applied> applied_;
 };
 
-Task<std::vector<OwnOutcome>> write_once(pg::Connection& connection, Together together, RunId run,
-                                         std::chrono::milliseconds lock_patience,
-                                         const Beside& beside) {
+/// How a transaction is written; refers to its caller's.
+struct Writing {
+  RunId run;
+  std::chrono::milliseconds lock_patience{0};
+  Beside beside = {};
+  bool dry_run = false;
+  OwnTurns turns = {};
+};
+
+Task<std::vector<OwnOutcome>> write_once(pg::Connection& connection, Together together,
+                                         const Writing& writing) {
   pg::Pipeline looks;
   looks.add(kBegin, pg::Params());
-  if (lock_patience.count() > 0)
-    looks.add(kPatience, pg::Params(fmt::format("{}ms", lock_patience.count())));
+  if (writing.lock_patience.count() > 0)
+    looks.add(kPatience, pg::Params(fmt::format("{}ms", writing.lock_patience.count())));
   const std::size_t opening = looks.size();
   together.add_looks(looks);
   const std::vector<pg::QueryResult> found = co_await connection.run(std::move(looks));
@@ -799,17 +821,27 @@ Task<std::vector<OwnOutcome>> write_once(pg::Connection& connection, Together to
     together.take_held(held);
   }
   together.play();
-  if (const std::size_t fresh = together.new_entities(); fresh > 0) {
+  const std::size_t fresh = together.new_entities();
+  if (fresh > 0 && !writing.dry_run) {
     pg::Params params(static_cast<std::int32_t>(fresh));
     const pg::QueryResult drawn = co_await connection.query(kNewIds, std::move(params));
     together.number_new(drawn);
   }
   std::vector<OwnOutcome> outcomes = together.outcomes();
-  pg::Pipeline writes = together.writes(run, outcomes, beside);
-  if (writes.size() == 0) {
+  if (writing.turns.locked) writing.turns.locked();
+  if (writing.dry_run || !together.changes_something()) {
     co_await connection.query("rollback");
     co_return outcomes;
   }
+  pg::Pipeline writes;
+  together.add_effects(writes);
+  if (writing.turns.before_telling) {
+    co_await connection.run(std::move(writes));
+    writes = pg::Pipeline();
+    Task<void> turn = writing.turns.before_telling();
+    co_await std::move(turn);
+  }
+  together.add_telling(writes, writing.run, outcomes, writing.beside);
   SLUICE_FAILPOINT("model.own.before_commit");
   co_await connection.run(std::move(writes));
   co_return outcomes;
@@ -821,8 +853,7 @@ bool worth_another_try(const pg::QueryError& error) {
 }
 
 Task<std::vector<OwnOutcome>> write_all(pg::Connection& connection, WorkspaceId workspace,
-                                        std::vector<OwnItem> items, RunId run,
-                                        std::chrono::milliseconds lock_patience, Beside beside) {
+                                        std::vector<OwnItem> items, Writing writing) {
   SLUICE_INVARIANT(items.size() <= kOwnBatchMax && !connection.in_transaction());
   std::vector<Prepared> prepared;
   std::vector<std::string> keys;
@@ -837,8 +868,7 @@ Task<std::vector<OwnOutcome>> write_all(pg::Connection& connection, WorkspaceId 
     // GCC 12: no co_await inside a handler; the pool, or the rollback below, ends the transaction.
     Together together(workspace, items, prepared, keys);
     try {
-      Task<std::vector<OwnOutcome>> telling =
-          write_once(connection, std::move(together), run, lock_patience, beside);
+      Task<std::vector<OwnOutcome>> telling = write_once(connection, std::move(together), writing);
       co_return co_await journal::or_feed_busy(connection, workspace, std::move(telling));
     } catch (const pg::QueryError& error) {
       if (!worth_another_try(error) || !connection.usable()) throw;
@@ -871,9 +901,9 @@ Result<std::string> upsert_key(const StoredType& type, std::string_view wanted) 
                                    : fmt::format("use one of {}", unique_names));
 }
 
-Task<std::vector<OwnOutcome>> write_own(pg::Connection& connection, WorkspaceId workspace,
-                                        const StoredType& type, std::vector<OwnRow> rows,
-                                        OwnWrite write) {
+Task<std::vector<OwnOutcome>> write_own_in_turn(pg::Connection& connection, WorkspaceId workspace,
+                                                const StoredType& type, std::vector<OwnRow> rows,
+                                                OwnWrite write, OwnTurns turns) {
   std::vector<OwnItem> items;
   items.reserve(rows.size());
   for (OwnRow& row : rows) {
@@ -883,14 +913,38 @@ Task<std::vector<OwnOutcome>> write_own(pg::Connection& connection, WorkspaceId 
     item.mode = write.mode;
     item.key = write.key;
   }
-  return write_all(connection, workspace, std::move(items), write.run, std::chrono::milliseconds(0),
-                   std::move(write.beside));
+  Writing writing;
+  writing.run = write.run;
+  writing.beside = std::move(write.beside);
+  writing.dry_run = write.dry_run;
+  writing.turns = std::move(turns);
+  return write_all(connection, workspace, std::move(items), std::move(writing));
+}
+
+Task<std::vector<OwnOutcome>> write_own(pg::Connection& connection, WorkspaceId workspace,
+                                        const StoredType& type, std::vector<OwnRow> rows,
+                                        OwnWrite write) {
+  return write_own_in_turn(connection, workspace, type, std::move(rows), std::move(write),
+                           OwnTurns());
+}
+
+std::vector<std::string> unique_forms(const StoredType& type, const json& values) {
+  std::vector<std::string> forms;
+  for (const StoredAttribute& attribute : type.attributes) {
+    const auto value = values.find(attribute.name);
+    if (!attribute.unique || value == values.end() || value->is_null()) continue;
+    forms.push_back(attribute.name + '\0' + unique_form(attribute, *value));
+  }
+  return forms;
 }
 
 Task<std::vector<OwnOutcome>> write_own(pg::Connection& connection, WorkspaceId workspace,
                                         std::vector<OwnItem> items, RunId run,
                                         std::chrono::milliseconds lock_patience) {
-  return write_all(connection, workspace, std::move(items), run, lock_patience, Beside());
+  Writing writing;
+  writing.run = run;
+  writing.lock_patience = lock_patience;
+  return write_all(connection, workspace, std::move(items), std::move(writing));
 }
 
 Task<void> remake_unique(pg::Fenced& fenced, WorkspaceId workspace, const StoredType& type,

@@ -17,7 +17,7 @@
 
 namespace sluice::model {
 
-inline constexpr std::size_t kOwnBatchMax = 1000;  ///< rows of one call, one transaction
+inline constexpr std::size_t kOwnBatchMax = 5000;  ///< rows of one call, one transaction
 inline constexpr int kOwnWriteAttemptsMax = 5;  ///< when other writers meet ours at the same values
 
 enum class OwnMode {
@@ -45,8 +45,9 @@ struct OwnOutcome {
 
 struct OwnWrite {
   OwnMode mode = OwnMode::upsert;
-  std::string key;  ///< upsert: a unique attribute; empty: the type's first
-  RunId run;        ///< cause of the change rows; 0: none
+  std::string key;       ///< upsert: a unique attribute; empty: the type's first
+  RunId run;             ///< cause of the change rows; 0: none
+  bool dry_run = false;  ///< all is looked at, and nothing written: new ones have no id
   /// What goes into the transaction besides, such as a line of the audit. Asked only when something
   /// is stored, and anew for each try.
   std::function<void(pg::Pipeline&, const std::vector<OwnOutcome>&)> beside;

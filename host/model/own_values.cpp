@@ -46,20 +46,9 @@ std::unexpected<FieldError> fault(const StoredAttribute& attribute, FieldFault k
   return std::unexpected(std::move(error));
 }
 
-/// The value as a message shows it: short, one line, nothing of personal data.
-std::string shown(const StoredAttribute& attribute, std::string_view text) {
-  if (attribute.personal) return "a value (not shown: personal data)";
-  constexpr std::size_t kShownMax = 40;
-  std::string out = "'";
-  for (const char c : text.substr(0, kShownMax)) {
-    out += static_cast<unsigned char>(c) < 0x20 || static_cast<unsigned char>(c) >= 0x7f ? '?' : c;
-  }
-  return out + (text.size() > kShownMax ? "…'" : "'");
-}
-
 std::unexpected<FieldError> not_expected(const StoredAttribute& attribute, std::string_view text) {
   return fault(attribute, FieldFault::bad_value,
-               fmt::format("{} is not {}", shown(attribute, text),
+               fmt::format("{} is not {}", shown_value(attribute, text),
                            kExpected[static_cast<std::size_t>(attribute.type)]));
 }
 
@@ -193,6 +182,16 @@ FieldResult<json> integer_of_json(const StoredAttribute& attribute, const json& 
 
 }  // namespace
 
+std::string shown_value(const StoredAttribute& attribute, std::string_view text) {
+  if (attribute.personal) return "a value (not shown: personal data)";
+  constexpr std::size_t kShownMax = 40;
+  std::string out = "'";
+  for (const char c : text.substr(0, kShownMax)) {
+    out += static_cast<unsigned char>(c) < 0x20 || static_cast<unsigned char>(c) >= 0x7f ? '?' : c;
+  }
+  return out + (text.size() > kShownMax ? "…'" : "'");
+}
+
 std::string_view to_string(FieldFault fault) { return kFaults[static_cast<std::size_t>(fault)]; }
 
 bool is_decimal(std::string_view text) {
@@ -292,8 +291,8 @@ FieldResult<json> stored_value_of_text(const StoredAttribute& attribute, std::st
       auto value = read_json(text, kJsonDepthMax);
       if (value) return checked_json(attribute, std::move(*value));
       return fault(attribute, FieldFault::bad_value,
-                   fmt::format("{} is not JSON that can be stored: {}", shown(attribute, text),
-                               value.error().describe()));
+                   fmt::format("{} is not JSON that can be stored: {}",
+                               shown_value(attribute, text), value.error().describe()));
     }
   }
   return not_expected(attribute, text);

@@ -30,6 +30,9 @@ enum class FieldFault {
 /// "import.bad_value").
 [[nodiscard]] std::string_view to_string(FieldFault fault);
 
+/// The value as a message shows it: short, one line, and not at all when it is personal.
+[[nodiscard]] std::string shown_value(const StoredAttribute& attribute, std::string_view text);
+
 /// Why one value, or one row, cannot be stored. Never quotes the value of a personal attribute.
 struct FieldError {
   FieldFault fault = FieldFault::bad_value;

@@ -1,5 +1,7 @@
 #include "sync/link_rules.hpp"
 
+#include <optional>
+
 #include "base/failpoint.hpp"
 #include "model/catalog_version.hpp"
 #include "sync/audit.hpp"
@@ -26,6 +28,14 @@ const pg::Statement kLeavesLinks{"rule_leaves_links", R"(
 
 const pg::Statement kSwitch{"rule_switch", R"(
   update sluice.link_rule set enabled = $3 where workspace_id = $1 and name = $2)"};
+
+const pg::Statement kToRemove{"rule_to_remove", R"(
+  select r.origin, coalesce(r.connector, ''), (select count(*) from sluice.link_decision d
+    where d.workspace_id = $1 and d.rule_id = r.rule_id)
+  from sluice.link_rule r where r.workspace_id = $1 and r.name = $2 and not r.going for update of r)"};
+
+const pg::Statement kGoes{"rule_goes", R"(
+  update sluice.link_rule set enabled = false, going = true where workspace_id = $1 and name = $2)"};
 
 const pg::Statement kOfEnd{"rules_of_end", R"(
   select name from sluice.link_rule where workspace_id = $1 and enabled
@@ -99,6 +109,39 @@ Task<Result<work::WorkId>> switch_rule(pg::Pool& pool, WorkspaceId workspace, st
   detail["enabled"] = enabled;
   co_return co_await finish(transaction, workspace, std::move(work), std::move(actor),
                             "rule.change", std::move(detail));
+}
+
+Task<Result<work::WorkId>> remove_rule(pg::Pool& pool, WorkspaceId workspace, std::string name,
+                                       bool with_decisions, Actor actor) {
+  auto connection = co_await pool.acquire();
+  auto transaction = co_await pg::Transaction::begin(*connection);
+  const auto is = co_await transaction.query(kToRemove, pg::Params(workspace, name));
+  std::optional<Error> refused;
+  if (is.empty()) {
+    refused.emplace(ErrorKind::not_found, "rule.unknown", "there is no rule '" + name + "'",
+                    "sluice link rules");
+  } else if (is.text(0, 0) == "connector") {
+    refused.emplace(ErrorKind::conflict, "rule.of_connector",
+                    "the rule '" + name + "' is the connector's: " + is.get<std::string>(0, 1),
+                    "turn it off instead: sluice link disable-rule " + name);
+  } else if (is.get<std::int64_t>(0, 2) > 0 && !with_decisions) {
+    refused.emplace(ErrorKind::conflict, "rule.has_decisions",
+                    "people decided " + std::to_string(is.get<std::int64_t>(0, 2)) +
+                        " links under the rule '" + name + "', which would go with it",
+                    "turn it off (sluice link disable-rule " + name +
+                        "), or remove it with them (--with-decisions)");
+  }
+  if (refused) {
+    co_await transaction.rollback();
+    co_return std::unexpected(*refused);
+  }
+  co_await transaction.query(kGoes, pg::Params(workspace, name));
+  work::NewWork work = work_on(std::move(name), actor.name());
+  co_await renew_views(transaction, workspace, work.actor);  // one has a column less
+  json detail = json::object();
+  detail["decisions"] = is.get<std::int64_t>(0, 2);
+  co_return co_await finish(transaction, workspace, std::move(work), std::move(actor),
+                            "rule.remove", std::move(detail));
 }
 
 Task<void> apply_rules_of(pg::Transaction& transaction, WorkspaceId workspace, std::string type,

@@ -32,6 +32,12 @@ Task<Result<work::WorkId>> make_rule(pg::Pool& pool, WorkspaceId workspace, NewR
 Task<Result<work::WorkId>> switch_rule(pg::Pool& pool, WorkspaceId workspace, std::string name,
                                        bool enabled, Actor actor);
 
+/// Removes an admin's rule, with its links and what people decided under it: at once it finds
+/// nothing and is listed no more, and the work takes what it had. Errors: rule.unknown,
+/// rule.of_connector, rule.has_decisions (unless `with_decisions`).
+Task<Result<work::WorkId>> remove_rule(pg::Pool& pool, WorkspaceId workspace, std::string name,
+                                       bool with_decisions, Actor actor);
+
 /// Part of the transaction that makes these attributes of a type: rules that name one, and stood
 /// idle without it, are applied to what is there.
 Task<void> apply_rules_of(pg::Transaction& transaction, WorkspaceId workspace, std::string type,

@@ -1,5 +1,7 @@
 #include "sync/retention.hpp"
 
+#include "sync/import_run.hpp"
+
 #include <iterator>
 
 namespace sluice::sync {
@@ -12,10 +14,11 @@ constexpr std::int64_t kEverySeconds = 3600;  ///< when the task does not say
 
 /// Rows are named by where they are, within the transaction that looked: nobody changes them any
 /// more. Ended and old, behind ($2, $3), and whether enough younger ones of its stream stay. Those
-/// that do not go are passed over by the next batch: kRunsKept of a stream at most.
+/// that do not go are passed over by the next batch: kRunsKept of a stream at most. Imports go by
+/// their age alone.
 const pg::Statement kOldRuns{"retention_old_runs", R"(
   select r.run_id, r.started_at, r.ctid::text,
-         r.run_id < (select n.run_id from sluice.sync_run n
+         r.connection_id is null or r.run_id < (select n.run_id from sluice.sync_run n
                      where n.workspace_id = $1 and n.connection_id = r.connection_id and n.stream = r.stream
                      order by n.run_id desc offset $6 limit 1) is true
   from sluice.sync_run r
@@ -67,6 +70,8 @@ class ApplyRetention final : public work::Kind {
  private:
   Task<void> runs(pg::Fenced& fenced, const Item& item, Batch& batch) const {
     const bool for_ever = kept_.runs.count() == 0;
+    pg::Params silent(item.workspace, std::int64_t{kImportSilence.count()});
+    co_await fenced.query(kEndLostImports, std::move(silent));
     if (!for_ever) batch.items = co_await forget_runs(fenced, item, batch);
     if (for_ever || batch.items < kForgottenAtOnce) batch.progress["runs_gone"] = true;
   }

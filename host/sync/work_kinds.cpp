@@ -161,6 +161,8 @@ const pg::Statement kForgetEntities[] = {
     {"deletion_keys",
      "delete from sluice.link_key where workspace_id = $1 and entity_id = any ($2)"},
     {"deletion_links", "delete from sluice.link where workspace_id = $1 and source_id = any ($2)"},
+    {"deletion_decisions",
+     "delete from sluice.link_decision where workspace_id = $1 and source_id = any ($2)"},
     {"deletion_erase_changes",
      "update sluice.change set op = 'erased', external_id = '', changed = null "
      "where workspace_id = $1 and entity_id = any ($2) and op <> 'erased'"},

@@ -40,6 +40,7 @@ constexpr const char* kEntered = R"(
     'generations', (select count(*) from sluice.feed_generation),
     'types', (select md5(string_agg(t::text, ' ' order by t.workspace_id, t.type_id)) from sluice.entity_type t),
     'attributes', (select md5(string_agg(a::text, ' ' order by a::text)) from sluice.attribute a),
+    'decisions', (select string_agg(concat_ws(' ', source_id, target_id, verdict, why), ' ' order by source_id, target_id) from sluice.link_decision),
     'rules', (select string_agg(concat_ws(' ', name, enabled), ' ' order by name) from sluice.link_rule where not going),
     'catalogues', (select string_agg(v::text, ' ' order by v::text) from sluice.catalog_version v),
     'entities', (select md5(string_agg(e::text, ' ' order by e.id)) from sluice.own_entity e),
@@ -148,6 +149,9 @@ class AllOrNothing : public HotPlug {
     ask(global("POST", "/v1/workspaces", json{{"name", nth("side", n / kTypesOfASide)}}));
     ask(global("POST", side(n) + "/types",
                json::parse(R"({"name":"thing","attributes":[{"name":"n","type":"integer"}]})")));
+  }
+  std::string customer() {
+    return host_->sql("select min(id) from vendor.harbour_customer where deleted_at is null");
   }
   std::string last(const std::string& id, const std::string& from) {
     return host_->sql("select max(" + id + ") from " + from);
@@ -302,6 +306,31 @@ std::vector<Operation> AllOrNothing::all_operations() {
       {"patch " + w + "/link-rules/{rule}", "rule.change",
        [this](int n) {
          return in("PATCH", "/link-rules/switched", json{{"enabled", n % 2 == 0}});
+       }},
+      {"post " + w + "/entities/{type}/{id}/links/{rule}", "link.decide",
+       [this](int n) {
+         return in("POST",
+                   "/entities/harbour.customer/" + customer() + "/links/harbour.customer.email",
+                   json{{"decision", "rejected"}, {"why", nth("w", n)}});
+       }},
+      {"delete " + w + "/entities/{type}/{id}/links/{rule}", "link.withdraw",
+       [this](int) {
+         return in("DELETE",
+                   "/entities/harbour.customer/" + customer() + "/links/harbour.customer.email");
+       },
+       [this](int n) {
+         ask(in("POST",
+                "/entities/harbour.customer/" + customer() + "/links/harbour.customer.email",
+                json{{"decision", "rejected"}, {"why", nth("v", n)}}));
+       }},
+      {"delete " + w + "/link-rules/{rule}", "rule.remove",
+       [this](int n) { return in("DELETE", "/link-rules/" + nth("gone", n)); },
+       [this](int n) {
+         ask(in("POST", "/link-rules",
+                json{{"name", nth("gone", n)},
+                     {"source", "harbour.customer.email"},
+                     {"target", "person.email"},
+                     {"kind", "email"}}));
        }},
       {"post " + w + "/tokens", "token.create",
        [this](int n) {

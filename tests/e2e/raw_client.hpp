@@ -64,6 +64,8 @@ class RawClient {
     if (::poll(&one, 1, static_cast<int>(most.count())) > 0) read_some();
     return text_;
   }
+  /// Nothing more comes from here; the answer can still be read.
+  void end_sending() { socket_.shutdown(boost::asio::ip::tcp::socket::shutdown_send); }
   /// The host has closed it; false while it is open.
   bool closed() {
     char one = 0;

@@ -363,6 +363,27 @@ std::vector<Gust> EveryRoute::all_gusts() {
          return in("PATCH", "/entities/kind0/" + id_of(own, "id", n), json{{"plan", "team"}});
        },
        {}},
+      {"post " + w + "/entities/{type}/{id}/links/{rule}", "link.decide",
+       [this, own](int n) {
+         return in("POST", "/entities/kind0/" + id_of(own, "id", n) + "/links/kinds",
+                   json{{"decision", "rejected"}});
+       },
+       [this] {
+         EXPECT_LT(ask(in("POST", "/link-rules",
+                          json{{"name", "kinds"},
+                               {"source", "kind0.email"},
+                               {"target", "kind1.email"},
+                               {"kind", "email"}}))
+                       .reply.status,
+                   300);
+       }},
+      {"delete " + w + "/entities/{type}/{id}/links/{rule}",
+       "link.withdraw",
+       [this](int n) {
+         return in("DELETE", "/entities/kind0/" + id_of("sluice.link_decision", "source_id", n) +
+                                 "/links/kinds");
+       },
+       {}},
       {"delete " + w + "/entities/{type}/{id}",
        "entity.delete",
        [this, own](int n) { return in("DELETE", "/entities/kind0/" + id_of(own, "id", n)); },
@@ -382,6 +403,10 @@ std::vector<Gust> EveryRoute::all_gusts() {
        [this](int n) {
          return in("PATCH", "/link-rules/" + nth("r", n), json{{"enabled", false}});
        },
+       {}},
+      {"delete " + w + "/link-rules/{rule}",
+       "rule.remove",
+       [this](int n) { return in("DELETE", "/link-rules/" + nth("r", n)); },
        {}},
       {"post " + w + "/tokens",
        "token.create",

@@ -60,7 +60,9 @@ class ResolverTest : public sluice::testing::PgTest {
         "'acme.target', 'email', "
         "1, 'admin');"
         "create table vendor.acme_source (workspace_id bigint, id bigint, deleted_at timestamptz);"
-        "create unique index on vendor.acme_source (workspace_id, id);");
+        "create unique index on vendor.acme_source (workspace_id, id);"
+        "create table vendor.acme_target (workspace_id bigint, id bigint, external_id text, "
+        "deleted_at timestamptz);");
   }
 
   static std::string hex(std::string_view email) {
@@ -364,7 +366,7 @@ TEST_F(ResolverTest, links_are_listed_by_rule_and_source_in_pages_that_miss_none
       if (page.empty()) return all;
       for (const ListedLink& link : page) {
         all += std::to_string(link.rule.value) + "." + std::to_string(link.source.value) + " ";
-        EXPECT_EQ(link.source_external_id, "x" + std::to_string(link.source.value));
+        EXPECT_EQ(link.source_face.external_id, "x" + std::to_string(link.source.value));
         EXPECT_EQ(link.candidates.size(), link.state == "contested" ? 2U : 0U);
         EXPECT_EQ(link.evidence["rule"], "r");
       }

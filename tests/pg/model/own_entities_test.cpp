@@ -435,7 +435,7 @@ TEST_F(OwnEntitiesTest, ABatchOfTheLargestSizeIsWrittenAtOnce) {
   }
   EXPECT_EQ(actions(write(rows.dump())), std::string(kOwnBatchMax, 'i'));
   EXPECT_EQ(actions(write(rows.dump())), std::string(kOwnBatchMax, '='));
-  EXPECT_EQ(text("select count(*) from sluice.link_key"), "1000");
+  EXPECT_EQ(text("select count(*) from sluice.link_key"), std::to_string(kOwnBatchMax));
 }
 
 TEST_F(OwnEntitiesTest, TwoWritersOfTheSameValueBothSucceedWithOneEntity) {

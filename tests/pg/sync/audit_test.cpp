@@ -30,7 +30,11 @@ class AuditTest : public sluice::testing::FeedWorld {
     model::Importer importer =
         expect(model::Importer::make(pool(), catalog_, "customer", std::move(options)));
     for (const std::string& piece : pieces) co_await importer.feed(piece);
-    if (ends) co_await importer.finish();
+    if (ends) {
+      co_await importer.finish();
+    } else {
+      co_await importer.settle();
+    }
   }
   static std::string rows(int from, int to, int seats) {
     std::string out;
@@ -59,16 +63,16 @@ class AuditTest : public sluice::testing::FeedWorld {
 
 TEST_F(AuditTest, an_import_is_one_line_that_counts_what_is_stored_wherever_it_ends) {
   const std::string head = "email,seats\n";
-  run(import({head, rows(0, 2'500, 1)}, false));  // whoever sent it went away
-  EXPECT_EQ(text("select count(*) from sluice.own_entity"), "2000") << "two whole batches";
-  EXPECT_EQ(text(kLines), R"(type.import {"updated": 0, "inserted": 2000})");
-  run(import({head, rows(0, 2'500, 1)}, true));
+  run(import({head, rows(0, 27'500, 1)}, false));  // whoever sent it went away
+  EXPECT_EQ(text("select count(*) from sluice.own_entity"), "25000") << "five whole batches";
+  EXPECT_EQ(text(kLines), R"(type.import {"updated": 0, "inserted": 25000})");
+  run(import({head, rows(0, 27'500, 1)}, true));
   EXPECT_EQ(
       text(kLines),
-      R"(type.import {"updated": 0, "inserted": 2000}; type.import {"updated": 0, "inserted": 500})");
-  run(import({head, rows(0, 2'500, 1)}, true));  // changes nothing
+      R"(type.import {"updated": 0, "inserted": 25000}; type.import {"updated": 0, "inserted": 2500})");
+  run(import({head, rows(0, 27'500, 1)}, true));  // changes nothing
   EXPECT_EQ(text("select count(*) from sluice.audit"), "2");
-  run(import({head, rows(0, 1'500, 2), rows(2'500, 2'502, 2)}, true));
+  run(import({head, rows(0, 1'500, 2), rows(27'500, 27'502, 2)}, true));
   EXPECT_EQ(text("select detail from sluice.audit order by audit_id desc limit 1"),
             R"({"updated": 1500, "inserted": 2})");
   EXPECT_EQ(text("select distinct subject || ', ' || actor from sluice.audit"),

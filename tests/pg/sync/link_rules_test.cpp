@@ -290,9 +290,29 @@ TEST_F(LinkRules, at_any_statement_of_the_resolver_a_former_holder_writes_nothin
       "select workspace_id, kind, digest, type_id, attribute, entity_id from gone"));
   resolve_all();
   EXPECT_EQ(links(), fmt::format("{} linked, 0 open, 0 queued", link::kInlineSourcesMax + 2));
-  for (const char* name : {"fence_begin", "fence_guard", "fence_commit", "link_take",
-                           "link_sources", "link_enqueue_sources", "link_unmark", "link_decide",
-                           "link_put", "link_remove", "link_forget", "journal_append"}) {
+  // What somebody decided, of a target that has gone and come back with its key.
+  const std::string source =
+      "(select min(k.entity_id) from sluice.link_key k where k.digest = '" + shared +
+      "' and k.entity_id < 1000000 and k.type_id = (select type_id from sluice.entity_type where "
+      "name = 'lead'))";
+  run(pool().query(
+      "insert into sluice.link_decision (workspace_id, rule_id, source_id, target_id, "
+      "source_type_id, target_type_id, verdict, target_digest, decided_by) select 1, r.rule_id, " +
+      source + ", 999999, s.type_id, t.type_id, 'confirmed', '" + shared +
+      "', 't' from sluice.link_rule r, sluice.entity_type s, sluice.entity_type t where s.name = "
+      "'lead' and t.name = 'member'"));
+  run(pool().query(
+      "insert into sluice.link_queue (workspace_id, kind, digest, type_id, attribute, entity_id) "
+      "select k.workspace_id, k.kind, k.digest, k.type_id, k.attribute, k.entity_id from "
+      "sluice.link_key k where k.digest = '" +
+      shared + "' and k.entity_id < 1000000"));
+  resolve_all();
+  EXPECT_EQ(ask("select state from sluice.link where source_id = " + source), "confirmed");
+  for (const char* name :
+       {"fence_begin", "fence_guard", "fence_commit", "link_take", "link_sources",
+        "link_enqueue_sources", "link_unmark", "link_decide", "link_put", "link_remove",
+        "link_forget", "link_any_decision", "link_decisions", "link_decided_sources",
+        "link_returned", "link_decision_follow", "journal_append"}) {
     EXPECT_TRUE(stop.at.contains(std::string("fenced.before.") + name)) << name;
     EXPECT_TRUE(stop.at.contains(std::string("fenced.after.") + name)) << name;
   }
@@ -649,16 +669,37 @@ TEST_F(StoppedWork, at_any_statement_of_durable_work_a_former_holder_writes_noth
                  "from vendor.acme_customer)"),
             "0")
       << "and nothing is left undone";
-  for (const char* name : {"work_later",       "work_go_on",         "work_done",
-                           "work_again",       "work_failed",        "link_enqueue_part",
-                           "link_of_rule",     "link_deactivate",    "link_rekey_remove",
-                           "link_rekey_add",   "link_forget_links",  "link_forget_rule",
-                           "own_values_of",    "own_unformed",       "own_forget_shared",
-                           "own_put_forms",    "own_put_shared",     "deletion_next_type",
-                           "deletion_keys",    "deletion_links",     "deletion_erase_changes",
-                           "deletion_refetch", "deletion_seen",      "deletion_quarantine",
-                           "deletion_runs",    "deletion_secrets",   "deletion_streams",
-                           "deletion_deaths",  "deletion_connection"}) {
+  for (const char* name : {"work_later",
+                           "work_go_on",
+                           "work_done",
+                           "work_again",
+                           "work_failed",
+                           "link_enqueue_part",
+                           "link_of_rule",
+                           "link_deactivate",
+                           "link_rekey_remove",
+                           "link_rekey_add",
+                           "link_forget_links",
+                           "link_forget_rule",
+                           "link_forget_decisions",
+                           "deletion_decisions",
+                           "own_values_of",
+                           "own_unformed",
+                           "own_forget_shared",
+                           "own_put_forms",
+                           "own_put_shared",
+                           "deletion_next_type",
+                           "deletion_keys",
+                           "deletion_links",
+                           "deletion_erase_changes",
+                           "deletion_refetch",
+                           "deletion_seen",
+                           "deletion_quarantine",
+                           "deletion_runs",
+                           "deletion_secrets",
+                           "deletion_streams",
+                           "deletion_deaths",
+                           "deletion_connection"}) {
     EXPECT_TRUE(stop.at.contains(std::string("fenced.before.") + name)) << name;
     EXPECT_TRUE(stop.at.contains(std::string("fenced.after.") + name)) << name;
   }

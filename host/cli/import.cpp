@@ -1,0 +1,315 @@
+// entity import: a file into an own type.
+#include <fmt/format.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+
+#include <algorithm>
+#include <chrono>
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+#include <optional>
+#include <thread>
+
+#include "base/exact_json.hpp"
+#include "cli/context.hpp"
+
+namespace sluice::cli {
+namespace {
+
+/// What a file is and how it is to be taken.
+struct ImportWish {
+  std::string type, file;
+  std::string format, key, separator, empty, encoding, decimal, dates, zone;
+  std::vector<std::string> map;
+  bool dry_run = false, create_type = false;
+};
+
+volatile std::sig_atomic_t interrupted = 0;
+void on_interrupt(int) { interrupted = 1; }
+
+/// While it lives, Ctrl-C is a wish that we look for.
+class Interruptible {
+ public:
+  Interruptible() {
+    interrupted = 0;
+    struct sigaction action {};
+    action.sa_handler = on_interrupt;
+    sigaction(SIGINT, &action, &before_);
+  }
+  ~Interruptible() { sigaction(SIGINT, &before_, nullptr); }
+  Interruptible(const Interruptible&) = delete;
+  Interruptible& operator=(const Interruptible&) = delete;
+
+ private:
+  struct sigaction before_ {};
+};
+
+/// How much room a cell has: no limit where nobody looks at a terminal.
+std::size_t room_for_reasons(std::size_t beside) {
+  constexpr std::size_t kNoLimit = 100'000;
+  constexpr std::size_t kLeast = 60;
+  winsize size{};
+  if (::isatty(STDOUT_FILENO) == 0 || ::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0)
+    return kNoLimit;
+  return std::max(kLeast, size.ws_col > beside ? size.ws_col - beside : 0);
+}
+
+/// Reads the file, and says on a terminal how far it is.
+class Sending {
+ public:
+  Sending(std::istream& input, std::optional<std::uintmax_t> size)
+      : input_(input), size_(size), shown_(::isatty(STDERR_FILENO) != 0) {}
+  ~Sending() { clear(); }
+  Sending(const Sending&) = delete;
+  Sending& operator=(const Sending&) = delete;
+
+  std::string next() {
+    if (interrupted != 0) {
+      throw Failure(Error(ErrorKind::cancelled, "import.interrupted",
+                          fmt::format("stopped after {} lines were sent", lines_)));
+    }
+    std::string piece(std::size_t{64} * 1024, '\0');
+    input_.read(piece.data(), static_cast<std::streamsize>(piece.size()));
+    piece.resize(static_cast<std::size_t>(input_.gcount()));
+    bytes_ += piece.size();
+    lines_ += std::count(piece.begin(), piece.end(), '\n');
+    show();
+    return piece;
+  }
+  void clear() {
+    if (shown_ && width_ > 0) std::cerr << '\r' << std::string(width_, ' ') << '\r' << std::flush;
+    width_ = 0;
+  }
+
+ private:
+  void show() {
+    const auto now = std::chrono::steady_clock::now();
+    if (!shown_ || now - told_at_ < std::chrono::milliseconds(500)) return;
+    told_at_ = now;
+    const double seconds = std::chrono::duration<double>(now - began_).count();
+    std::string text = fmt::format("{} rows, {:.0f}/s", lines_,
+                                   seconds > 0 ? static_cast<double>(lines_) / seconds : 0);
+    if (size_ && *size_ > 0) text += fmt::format(", {} % of the file", bytes_ * 100 / *size_);
+    const std::string padding(width_ > text.size() ? width_ - text.size() : 0, ' ');
+    std::cerr << '\r' << text << padding << std::flush;
+    width_ = std::max(width_, text.size());
+  }
+
+  std::istream& input_;
+  std::optional<std::uintmax_t> size_;
+  bool shown_;
+  std::size_t width_ = 0;
+  std::uintmax_t bytes_ = 0;
+  std::int64_t lines_ = 0;
+  std::chrono::steady_clock::time_point began_ = std::chrono::steady_clock::now();
+  std::chrono::steady_clock::time_point told_at_ = began_;
+};
+
+std::string line_of(const json& object, const char* member) {
+  const auto line = object.find(member);
+  return line == object.end() || line->is_null() ? std::string()
+                                                 : fmt::format(" (line {})", cell(*line));
+}
+
+/// How the file was read.
+std::string understood(const json& answer) {
+  const json& how = answer["understood"];
+  std::string text = fmt::format("Read as {}", cell(how["encoding"]));
+  if (how["format"] != "csv") return text + " NDJSON";
+  const std::string separator = how["separator"];
+  text += fmt::format(" CSV, separated by {}",
+                      separator == "\t" ? "tabs" : fmt::format("'{}'", separator));
+  if (how.contains("decimal") && how["decimal"] == "comma")
+    text += "\nDecimals have a comma" + line_of(how, "decimal_line");
+  for (const json& column : how["columns"]) {
+    if (!column.contains("dates")) continue;
+    text += fmt::format("\n{}: the {} comes first{}", cell(column["column"]),
+                        column["dates"] == "dmy" ? "day" : "month", line_of(column, "dates_line"));
+  }
+  if (how.contains("zone"))
+    text += fmt::format("\nTimes that do not say their offset are at {}", cell(how["zone"]));
+  std::string ignored;
+  for (const json& column : how["ignored"]) ignored += (ignored.empty() ? "" : ", ") + cell(column);
+  if (!ignored.empty()) {
+    text += fmt::format(
+        "\nNot stored, since no attribute is called so: {}\n"
+        "  (--map COLUMN=ATTRIBUTE stores a column under another name)",
+        ignored);
+  }
+  return text;
+}
+
+std::string created(const json& type) {
+  std::string text = fmt::format("Type {}:", cell(type["name"]));
+  for (const json& attribute : type["attributes"]) {
+    text += fmt::format("\n  {}: {}", cell(attribute["name"]), cell(attribute["type"]));
+    if (attribute.value("unique", false)) text += ", unique";
+    if (!attribute.value("format", "").empty())
+      text += ", format " + attribute["format"].get<std::string>();
+  }
+  return text + "\n";
+}
+
+/// What became of a file, line by line.
+std::string imported(const json& answer) {
+  const json& lines = answer["lines"];
+  std::string text;
+  if (answer["dry_run"] == true) text += "Nothing is stored: a dry run. It would be:\n";
+  if (answer.contains("created")) text += created(answer["created"]);
+  text += fmt::format(
+      "{} rows: {} new, {} changed, {} unchanged, {} rejected\n"
+      "{} lines: {} header, {} of stored rows, {} refused, {} blank\n{}",
+      cell(answer["rows"]), cell(answer["inserted"]), cell(answer["updated"]),
+      cell(answer["unchanged"]), cell(answer["rejected"]), cell(lines["total"]),
+      cell(lines["header"]), cell(lines["rows"]), cell(lines["refused"]), cell(lines["blank"]),
+      understood(answer));
+  if (answer["matched_by"].is_null() && answer["inserted"].get<std::int64_t>() > 0) {
+    text +=
+        "\nNo attribute of the type is unique, so each row is a new entity: the same file again "
+        "adds them all again. Make one unique to have rows matched by it";
+  }
+  if (!answer["repeats"].empty()) {
+    text += fmt::format("\n{} rows have the key of an earlier row and were written over it:\n",
+                        cell(answer["repeated"]));
+    text += table(answer["repeats"],
+                  {{"LINE", "/line", true}, {"IS ONE WITH LINE", "/first_line", true}});
+  }
+  if (!answer["unkeyed"].empty()) {
+    text += fmt::format("\n{} values are stored and give no key: nothing is linked by them\n",
+                        cell(answer["without_key"]));
+    text += table(answer["unkeyed"],
+                  {{"LINE", "/line", true}, {"ATTRIBUTE", "/attribute"}, {"IS NO", "/kind"}});
+  }
+  if (!answer["rejects"].empty()) {
+    std::size_t attribute = 9, code = 4;
+    for (const json& reject : answer["rejects"]) {
+      attribute = std::max(attribute, cell(reject["attribute"]).size());
+      code = std::max(code, cell(reject["code"]).size());
+    }
+    constexpr std::size_t kLineAndGaps = 14;
+    text += "\n" + table(answer["rejects"],
+                         {{"LINE", "/line", true},
+                          {"ATTRIBUTE", "/attribute"},
+                          {"CODE", "/code"},
+                          {"REASON", "/reason"}},
+                         room_for_reasons(attribute + code + kLineAndGaps));
+  }
+  return text;
+}
+
+Query query_of(const ImportWish& wish, const std::string& format) {
+  Query query = {{"format", format}};
+  const std::pair<const char*, const std::string*> texts[] = {
+      {"key", &wish.key},           {"separator", &wish.separator}, {"empty", &wish.empty},
+      {"encoding", &wish.encoding}, {"decimal", &wish.decimal},     {"dates", &wish.dates},
+      {"zone", &wish.zone}};
+  for (const auto& [name, value] : texts)
+    if (!value->empty()) query.emplace_back(name, *value);
+  if (wish.dry_run) query.emplace_back("dry_run", "true");
+  if (wish.create_type) query.emplace_back("create_type", "true");
+  if (wish.file != "-")
+    query.emplace_back("file", std::filesystem::path(wish.file).filename().string());
+  json map = json::object();
+  for (const std::string& text : wish.map) {
+    const std::size_t equals = text.rfind('=');  // no attribute has one, a column may
+    if (equals == std::string::npos || equals == 0)
+      throw CLI::ValidationError("--map", "'" + text + "' must be COLUMN=ATTRIBUTE, or COLUMN=");
+    map[text.substr(0, equals)] = text.substr(equals + 1);
+  }
+  if (!map.empty()) query.emplace_back("map", write_json(map));
+  return query;
+}
+
+/// The run of an import that did not come to its end, once the host has noticed.
+std::string what_is_stored(const Context& context, const std::string& type) {
+  for (int attempt = 0; attempt < 20; ++attempt) {
+    const json answer = context.client().get("/runs", {{"stream", type}, {"limit", "1"}});
+    if (answer["runs"].empty() || answer["runs"][0]["kind"] != "import") break;
+    const json& run = answer["runs"][0];
+    if (run["outcome"] != "running") {
+      return fmt::format("{} new and {} changed rows are stored (run {})", cell(run["inserted"]),
+                         cell(run["updated"]), cell(run["run"]));
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(250));
+  }
+  return "sluice runs says how many rows are stored";
+}
+
+json send_file(const Context& context, const ImportWish& wish) {
+  std::ifstream file;
+  std::optional<std::uintmax_t> size;
+  if (wish.file != "-") {
+    file.open(wish.file, std::ios::binary);
+    if (!file)
+      throw Failure(Error(ErrorKind::bad_input, "cli.file", wish.file + " cannot be read"));
+    std::error_code none;
+    const std::uintmax_t bytes = std::filesystem::file_size(wish.file, none);
+    if (!none) size = bytes;
+  }
+  std::istream& input = wish.file == "-" ? std::cin : file;
+  std::string format = wish.format;
+  if (format.empty())
+    format = wish.file.ends_with(".ndjson") || wish.file.ends_with(".jsonl") ? "ndjson" : "csv";
+  const Interruptible interruptible;
+  Sending sending(input, size);
+  try {
+    return context.client().upload(
+        "/types/" + Client::escape(wish.type) + "/import", query_of(wish, format),
+        format == "csv" ? "text/csv" : "application/x-ndjson", [&] { return sending.next(); });
+  } catch (const Failure& failure) {
+    if (failure.error().code != "import.interrupted") throw;
+    Error error = failure.error();
+    sending.clear();
+    error.message += wish.dry_run ? "" : "; " + what_is_stored(context, wish.type);
+    error.hint = wish.dry_run ? "" : "The file again stores the rest, and leaves what is stored";
+    throw Failure(std::move(error));
+  }
+}
+
+void import_file(const Context& context, const ImportWish& wish) {
+  const json answer = send_file(context, wish);
+  context.say(answer, imported(answer));
+  if (answer["rejected"].get<std::int64_t>() > 0) {
+    throw Failure(
+        Error(ErrorKind::bad_input, "import.rejected",
+              fmt::format("{} rows {} rejected ({} lines); all others {} stored",
+                          cell(answer["rejected"]), wish.dry_run ? "would be" : "were",
+                          cell(answer["lines"]["refused"]), wish.dry_run ? "would be" : "are"),
+              "Correct these lines and import the file again"));
+  }
+}
+
+}  // namespace
+
+void add_import(CLI::App& entity, Context& context) {
+  auto wish = std::make_shared<ImportWish>();
+  auto* command = entity.add_subcommand(
+      "import", "Import CSV or NDJSON into an own type; '-' is standard input");
+  command->add_option("type", wish->type)->required();
+  command->add_option("file", wish->file)->required();
+  const auto text = [&](const char* name, std::string& place, const char* help) {
+    command->add_option(name, place, help);
+  };
+  text("--format", wish->format, "csv or ndjson; from the file's name otherwise");
+  text("--key", wish->key, "unique attribute that rows are matched by");
+  text("--empty", wish->empty, "an empty CSV field: absent leaves what is stored, null clears it");
+  command->add_option("--map", wish->map,
+                      "COLUMN=ATTRIBUTE stores a column under another name, COLUMN= leaves it out; "
+                      "once for each");
+  command->add_flag("--dry-run", wish->dry_run, "look at everything and store nothing");
+  command->add_flag("--create-type", wish->create_type,
+                    "make the type from the file; --key names the column that is unique");
+  text("--separator", wish->separator, "one character, or tab; told from the file otherwise");
+  text("--encoding", wish->encoding,
+       "utf-8, utf-16le, utf-16be or windows-1252; told from the file otherwise");
+  text("--decimal", wish->decimal, "point or comma; told from the file otherwise");
+  text("--dates", wish->dates, "dmy or mdy, of 03/04/2024; told from the file otherwise");
+  text("--zone", wish->zone, "offset of times that do not say theirs, such as +01:00; else UTC");
+  command->callback([&context, wish] { import_file(context, *wish); });
+}
+
+}  // namespace sluice::cli

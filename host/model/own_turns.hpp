@@ -1,0 +1,35 @@
+// Two batches of one import at a time: the second is stored while the first is, and told behind it.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "base/async.hpp"
+#include "model/own_entities.hpp"
+
+namespace sluice::model {
+
+/// Where a batch stands between the one before and the one behind it:
+///
+///   looked up and locked --locked()--> written --before_telling()--> told in the feed, committed
+///
+/// The next one may begin at locked(): then the first does not wait for a lock of the second, as
+/// long as no value of a unique attribute is in both. before_telling() comes back when the one
+/// before is committed, and throws when it was not; the order of the feed is that of the file.
+struct OwnTurns {
+  std::function<void()> locked;
+  std::function<Task<void>()> before_telling;
+};
+
+/// write_own() of a batch that has others beside it.
+Task<std::vector<OwnOutcome>> write_own_in_turn(pg::Connection& connection, WorkspaceId workspace,
+                                                const StoredType& type, std::vector<OwnRow> rows,
+                                                OwnWrite write, OwnTurns turns);
+
+/// "attribute\0form" of each value of a unique attribute: two batches that have none in common
+/// write no row of each other.
+[[nodiscard]] std::vector<std::string> unique_forms(const StoredType& type,
+                                                    const nlohmann::json& values);
+
+}  // namespace sluice::model
