@@ -933,7 +933,8 @@ std::vector<std::string> unique_forms(const StoredType& type, const json& values
   for (const StoredAttribute& attribute : type.attributes) {
     const auto value = values.find(attribute.name);
     if (!attribute.unique || value == values.end() || value->is_null()) continue;
-    forms.push_back(attribute.name + '\0' + unique_form(attribute, *value));
+    const auto stored = stored_value(attribute, *value);
+    if (stored) forms.push_back(attribute.name + '\0' + unique_form(attribute, *stored));
   }
   return forms;
 }
