@@ -797,6 +797,7 @@ class Together {
 
 /// How a transaction is written; refers to its caller's.
 struct Writing {
+  Writing() = default;  // no aggregate: it is a coroutine's parameter
   RunId run;
   std::chrono::milliseconds lock_patience{0};
   Beside beside = {};

@@ -49,7 +49,7 @@ pg::Call import_so_far(WorkspaceId workspace, RunId run, const model::ImportProg
 }
 
 Task<void> end_import(pg::Pool& pool, WorkspaceId workspace, RunId run,
-                      model::ImportProgress progress, std::optional<Error> failure) {
+                      const model::ImportProgress& progress, std::optional<Error> failure) {
   std::optional<nlohmann::json> why;
   if (failure) {
     why = nlohmann::json::object();
