@@ -285,8 +285,9 @@ class Import {
     }
     if (failure) co_await fail(failure);
     if (run_) {
-      co_await sync::end_import(call_.services.pool, call_.workspace, *run_, progress(),
-                                std::nullopt);
+      const model::ImportProgress all = progress();
+      std::optional<Error> none;
+      co_await sync::end_import(call_.services.pool, call_.workspace, *run_, all, std::move(none));
       tell("import.done", "");
     }
     call_.services.engine.kick();
@@ -403,8 +404,10 @@ class Import {
     }
     tell("import.failed", error.code);
     std::exception_ptr unended;
+    std::optional<Error> ended(error);
     try {
-      co_await sync::end_import(call_.services.pool, call_.workspace, *run_, stored, error);
+      co_await sync::end_import(call_.services.pool, call_.workspace, *run_, stored,
+                                std::move(ended));
     } catch (const std::exception&) {
       unended = std::current_exception();  // retention ends it
     }

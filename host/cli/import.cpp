@@ -12,10 +12,10 @@
 #include <fstream>
 #include <iostream>
 #include <optional>
-#include <thread>
 
 #include "base/exact_json.hpp"
 #include "cli/context.hpp"
+#include "cli/wait.hpp"
 
 namespace sluice::cli {
 namespace {
@@ -234,7 +234,7 @@ std::string what_is_stored(const Context& context, const std::string& type) {
       return fmt::format("{} new and {} changed rows are stored (run {})", cell(run["inserted"]),
                          cell(run["updated"]), cell(run["run"]));
     }
-    std::this_thread::sleep_for(std::chrono::milliseconds(250));
+    pause_for(std::chrono::milliseconds(250));
   }
   return "sluice runs says how many rows are stored";
 }

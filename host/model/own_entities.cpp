@@ -797,6 +797,7 @@ class Together {
 
 /// How a transaction is written; refers to its caller's.
 struct Writing {
+  Writing() = default;  // no aggregate: it is a coroutine's parameter
   RunId run;
   std::chrono::milliseconds lock_patience{0};
   Beside beside = {};
@@ -933,7 +934,8 @@ std::vector<std::string> unique_forms(const StoredType& type, const json& values
   for (const StoredAttribute& attribute : type.attributes) {
     const auto value = values.find(attribute.name);
     if (!attribute.unique || value == values.end() || value->is_null()) continue;
-    forms.push_back(attribute.name + '\0' + unique_form(attribute, *value));
+    const auto stored = stored_value(attribute, *value);
+    if (stored) forms.push_back(attribute.name + '\0' + unique_form(attribute, *stored));
   }
   return forms;
 }

@@ -27,8 +27,8 @@ Task<std::vector<OwnOutcome>> write_own_in_turn(pg::Connection& connection, Work
                                                 const StoredType& type, std::vector<OwnRow> rows,
                                                 OwnWrite write, OwnTurns turns);
 
-/// "attribute\0form" of each value of a unique attribute: two batches that have none in common
-/// write no row of each other.
+/// "attribute\0form" of each value of a unique attribute, of values as a row is given: two batches
+/// that have none in common put no unique value of each other.
 [[nodiscard]] std::vector<std::string> unique_forms(const StoredType& type,
                                                     const nlohmann::json& values);
 

@@ -9,9 +9,11 @@ const pg::Statement kBegin{"import_begin", R"(
   insert into sluice.sync_run (workspace_id, connection_id, stream, kind, actor, file, file_bytes, beat_at)
   values ($1, null, $2, 'import', $3, $4, $5, now()) returning run_id)"};
 
+// What is said beside the transactions may come late.
 const pg::Statement kSoFar{"import_so_far", R"(
-  update sluice.sync_run set records = $3, inserted = $4, updated = $5, unchanged = $6, quarantined = $7,
-    bytes = $8, beat_at = now()
+  update sluice.sync_run set records = greatest(records, $3), inserted = greatest(inserted, $4),
+    updated = greatest(updated, $5), unchanged = greatest(unchanged, $6),
+    quarantined = greatest(quarantined, $7), bytes = greatest(bytes, $8), beat_at = now()
   where workspace_id = $1 and run_id = $2)"};
 
 const pg::Statement kEnd{"import_end", R"(
@@ -47,7 +49,7 @@ pg::Call import_so_far(WorkspaceId workspace, RunId run, const model::ImportProg
 }
 
 Task<void> end_import(pg::Pool& pool, WorkspaceId workspace, RunId run,
-                      model::ImportProgress progress, std::optional<Error> failure) {
+                      const model::ImportProgress& progress, std::optional<Error> failure) {
   std::optional<nlohmann::json> why;
   if (failure) {
     why = nlohmann::json::object();

@@ -17,6 +17,7 @@ namespace sluice::sync {
 inline constexpr std::size_t kImportFileNameMax = 200;  ///< bytes kept of what it is called
 
 struct ImportFile {
+  ImportFile() = default;             // no aggregate: it is a coroutine's parameter
   std::string type;                   ///< into which it goes
   std::string name;                   ///< as whoever sends it calls it; may be empty
   std::optional<std::int64_t> bytes;  ///< as announced
@@ -33,7 +34,7 @@ Task<RunId> begin_import(pg::Pool& pool, WorkspaceId workspace, const Actor& act
 
 /// Done, or failed with why.
 Task<void> end_import(pg::Pool& pool, WorkspaceId workspace, RunId run,
-                      model::ImportProgress progress, std::optional<Error> failure);
+                      const model::ImportProgress& progress, std::optional<Error> failure);
 
 /// Ends those of which nothing was heard for kImportSilence: their host is gone. Part of retention.
 extern const pg::Statement kEndLostImports;

@@ -297,6 +297,47 @@ TEST_F(ImportTest, ValuesThatGiveNoKeyAreStoredCountedAndTold) {
   EXPECT_EQ(result.unkeyed.back().line, 101);
 }
 
+TEST_F(ImportTest, BatchesThatAreStoredTogetherAreToldInTheOrderOfTheFile) {
+  std::string text = "email,name\n";
+  for (int n = 10'000; n < 26'000; ++n) text += fmt::format("u{0}@x.example,{0}\n", n);
+  EXPECT_EQ(counts(import(text)), "16000: 16000+ 0~ 0= 0!");
+  const auto order = run(pool().query(
+      "select count(*), count(*) filter (where before > name) from (select e.data->>'name' as "
+      "name, "
+      "lag(e.data->>'name') over (order by c.position) as before from sluice.change c "
+      "join sluice.own_entity e on e.id = c.entity_id and e.workspace_id = c.workspace_id) told"));
+  EXPECT_EQ(order.get<std::int64_t>(0, 0), 16'000);
+  EXPECT_EQ(order.get<std::int64_t>(0, 1), 0);
+}
+
+TEST_F(ImportTest, BatchesWithTheSameKeysAreStoredOneAfterTheOther) {
+  std::string text = "email,name\n";
+  for (const char* spelt : {"u{}@x.example,{}\n", "U{}@X.example,{}\n"}) {
+    for (int n = 0; n < 5'000; ++n)
+      text += fmt::format(fmt::runtime(spelt), n, spelt[0] == 'u' ? "A" : "B");
+  }
+  EXPECT_EQ(counts(import(text)), "10000: 5000+ 5000~ 0= 0!");
+  EXPECT_EQ(run(pool().query("select count(*) from sluice.own_entity where data->>'name' = 'B'"))
+                .get<std::int64_t>(0, 0),
+            5'000);
+  ImportOptions dry;
+  dry.dry_run = true;
+  catalog_ = run(workspace("dry"));
+  EXPECT_EQ(counts(import(text, dry)), "10000: 5000+ 5000~ 0= 0!") << "a dry run tells the same";
+}
+
+TEST_F(ImportTest, ABatchThatFailsTakesThoseBehindItWithIt) {
+  std::string text = "email,name\n";
+  for (int n = 10'000; n < 30'000; ++n) text += fmt::format("u{0}@x.example,{0}\n", n);
+  run(
+      pool().query("alter table sluice.own_entity add constraint stop check (data->>'name' <> "
+                   "'16000') not valid"));
+  EXPECT_THROW(import(text), pg::QueryError);
+  EXPECT_EQ(run(pool().query("select count(*) from sluice.own_entity")).get<std::int64_t>(0, 0),
+            5'000);
+  EXPECT_EQ(run(pool().query("select count(*) from sluice.change")).get<std::int64_t>(0, 0), 5'000);
+}
+
 TEST_F(ImportTest, OnlyOwnTypesCanBeImportedInto) {
   Catalog catalog = *catalog_;
   catalog.types[0].own = false;
