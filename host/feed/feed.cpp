@@ -59,29 +59,29 @@ constexpr std::string_view kPageEnd =
     " where h.workspace_id = $1";
 
 /// The filters of a FeedFilter, in $6 and $8 to $10.
-constexpr std::string_view kCause =
-    "(case when x.op in ('link', 'unlink') then 'link' when x.run_id <> 0 then 'sync'"
-    " when x.connection_id <> 0 then 'connection' else 'own' end)";
-const std::string kWanted = fmt::format(
+constexpr std::string_view kWanted =
     " and ($6::bigint is null or x.type_id = $6) and ($8::bigint is null or x.connection_id = $8)"
-    " and ($9::text[] is null or x.op = any ($9)) and ($10::text is null or {} = $10)",
-    kCause);
+    " and ($9::text[] is null or x.op = any ($9)) and ($10::text is null or"
+    " (case when x.op in ('link', 'unlink') then 'link' when x.run_id <> 0 then 'sync'"
+    " when x.connection_id <> 0 then 'connection' else 'own' end) = $10)";
 
 const pg::Statement kRead{
     "feed_read", std::string(kMoment) + std::string(kPage) +
                      "select * from sluice.change x where x.workspace_id = $1"
                      " and x.position > $2 and x.position <= greatest($2, h.kept_from - 1) + $4"
                      " and x.at >= $3" +
-                     kWanted + " order by x.position limit $5::int + 1" + std::string(kPageEnd)};
+                     std::string(kWanted) + " order by x.position limit $5::int + 1" +
+                     std::string(kPageEnd)};
 
 // Of one entity, by its own index: the feed's order would walk through everybody's changes to find
 // its few.
-const pg::Statement kReadEntity{
-    "feed_read_entity", std::string(kMoment) + std::string(kPage) +
-                            "select * from sluice.change x where x.workspace_id = $1"
-                            " and x.entity_id = $11 and x.position > $2 and x.at >= $3" +
-                            kWanted + " order by x.entity_id, x.position limit $5::int + 1" +
-                            std::string(kPageEnd)};
+const pg::Statement kReadEntity{"feed_read_entity",
+                                std::string(kMoment) + std::string(kPage) +
+                                    "select * from sluice.change x where x.workspace_id = $1"
+                                    " and x.entity_id = $11 and x.position > $2 and x.at >= $3" +
+                                    std::string(kWanted) +
+                                    " order by x.entity_id, x.position limit $5::int + 1" +
+                                    std::string(kPageEnd)};
 
 const pg::Statement kEnds{
     "feed_ends",
@@ -93,24 +93,24 @@ const pg::Statement kTimeAt{"feed_time_at",
                             "select x.at from sluice.change x where x.workspace_id = $1 and "
                             "x.position = $2 limit 1"};
 
-// $5 how many, in $2 from which position on; $7 is not used.
+// $5 how many, in $2 from which position on; $3, $4 and $7 are not used.
 const pg::Statement kNewest{
     "feed_newest",
     "select min(n.position) from (select x.position from sluice.change x where x.workspace_id = $1"
     " and x.position > $2 and $3::timestamptz is null and $4::bigint is null and $7::bigint is "
     "null" +
-        kWanted + " order by x.position desc limit $5::int) n"};
+        std::string(kWanted) + " order by x.position desc limit $5::int) n"};
 
 const pg::Statement kSummary{
     "feed_summary",
-    fmt::format("with looked as materialized (select x.type_id, x.op, {} as cause from"
-                " sluice.change x where x.workspace_id = $1 and x.position > $2 and"
-                " $3::timestamptz is null and $4::bigint is null and $7::bigint is null{}"
-                " order by x.position limit $5::int)"
-                " select coalesce(t.name, ''), l.op, l.cause, count(*) from looked l"
-                " left join sluice.entity_type t on t.workspace_id = $1 and t.type_id = l.type_id"
-                " group by 1, 2, 3 order by 1, 2, 3",
-                kCause, kWanted)};
+    "with looked as materialized (select x.type_id, x.op, (case when x.op in ('link', 'unlink') "
+    "then 'link' when x.run_id <> 0 then 'sync' when x.connection_id <> 0 then 'connection' else "
+    "'own' end) as cause from sluice.change x where x.workspace_id = $1 and x.position > $2 and "
+    "$3::timestamptz is null and $4::bigint is null and $7::bigint is null" +
+        std::string(kWanted) +
+        " order by x.position limit $5::int) select coalesce(t.name, ''), l.op, l.cause, count(*) "
+        "from looked l left join sluice.entity_type t on t.workspace_id = $1 and t.type_id = "
+        "l.type_id group by 1, 2, 3 order by 1, 2, 3"};
 
 const pg::Statement kLast{
     "feed_last",
