@@ -93,7 +93,7 @@ const pg::Statement kTimeAt{"feed_time_at",
                             "select x.at from sluice.change x where x.workspace_id = $1 and "
                             "x.position = $2 limit 1"};
 
-// $5 how many, in $2 from which position on; $3, $4 and $7 are not used.
+// $5 how many, in $2 from which position on ($4: up to which); what else there is is not used.
 const pg::Statement kNewest{
     "feed_newest",
     "select min(n.position) from (select x.position from sluice.change x where x.workspace_id = $1"
@@ -106,7 +106,7 @@ const pg::Statement kSummary{
     "with looked as materialized (select x.type_id, x.op, (case when x.op in ('link', 'unlink') "
     "then 'link' when x.run_id <> 0 then 'sync' when x.connection_id <> 0 then 'connection' else "
     "'own' end) as cause from sluice.change x where x.workspace_id = $1 and x.position > $2 and "
-    "$3::timestamptz is null and $4::bigint is null and $7::bigint is null" +
+    "x.position <= $4::bigint and $3::timestamptz is null and $7::bigint is null" +
         std::string(kWanted) +
         " order by x.position limit $5::int) select coalesce(t.name, ''), l.op, l.cause, count(*) "
         "from looked l left join sluice.entity_type t on t.workspace_id = $1 and t.type_id = "
@@ -445,10 +445,10 @@ Task<std::int64_t> position_before(pg::Pool& pool, WorkspaceId workspace, const 
 }
 
 pg::Params looking(WorkspaceId workspace, std::int64_t after, const FeedFilter& filter,
-                   std::int64_t count) {
+                   std::int64_t count, std::optional<std::int64_t> end = {}) {
   const std::optional<std::int64_t> none;
   const std::optional<Micros> no_time;
-  pg::Params params(workspace, after, no_time, none, static_cast<std::int32_t>(count),
+  pg::Params params(workspace, after, no_time, end, static_cast<std::int32_t>(count),
                     number_of(filter.type), none);
   add_filter(params, filter);
   return params;
@@ -487,7 +487,7 @@ Task<Result<FeedSummary>> summarise(pg::Pool& pool, WorkspaceId workspace, Micro
   const auto ends = co_await ends_of(pool, workspace);
   if (!ends) co_return std::unexpected(ends.error());
   const std::int64_t after = co_await position_before(pool, workspace, *ends, since);
-  pg::Params params = looking(workspace, after, filter, kSummaryMax + 1);
+  pg::Params params = looking(workspace, after, filter, kSummaryMax, after + kSummaryMax);
   const auto rows = co_await pool.query(kSummary, std::move(params));
   FeedSummary summary;
   for (int row = 0; row < rows.rows(); ++row) {
@@ -498,7 +498,7 @@ Task<Result<FeedSummary>> summarise(pg::Pool& pool, WorkspaceId workspace, Micro
     one.count = rows.get<std::int64_t>(row, 3);
     summary.looked += one.count;
   }
-  summary.truncated = summary.looked > kSummaryMax;
+  summary.truncated = ends->last > after + kSummaryMax;
   co_return summary;
 }
 

@@ -72,7 +72,7 @@ Task<Result<std::string>> cursor_since(pg::Pool& pool, WorkspaceId workspace, Mi
 Task<Result<std::string>> cursor_newest(pg::Pool& pool, WorkspaceId workspace, FeedFilter filter,
                                         int count);
 
-/// No more changes than these are counted by one summary.
+/// No more changes than these are looked at by one summary.
 inline constexpr std::int64_t kSummaryMax = 200'000;
 struct FeedCount {
   std::string type;  ///< "" when it is gone
@@ -83,7 +83,7 @@ struct FeedCount {
 struct FeedSummary {
   std::vector<FeedCount> counts;
   std::int64_t looked = 0;  ///< all of them together
-  bool truncated = false;   ///< there are more than kSummaryMax
+  bool truncated = false;   ///< more than kSummaryMax stand there, and the first are counted
 };
 /// How many changes there are since then, by type, op and cause.
 Task<Result<FeedSummary>> summarise(pg::Pool& pool, WorkspaceId workspace, Micros since,
