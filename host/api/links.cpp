@@ -252,7 +252,8 @@ constexpr std::array kLinksQuery = {
     Parameter{.name = "state",
               .says = "only in this state",
               .kind = ParameterKind::choice,
-              .choices = "linked pending contested suggested confirmed rejected inactive"},
+              .choices = "linked pending contested suggested confirmed rejected inactive no_key"},
+    Parameter{.name = "type", .says = "only of rules that begin or end at this type"},
     limit_of(50, link::kLinksPageMax),
     Parameter{.name = "cursor", .says = "where to go on: the next of the page before"}};
 

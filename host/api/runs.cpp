@@ -27,7 +27,7 @@ constexpr std::string_view kRunColumns = R"(
 constexpr int kRunColumnCount = 23;
 
 /// `examined` is a select of sync_run rows; $2 before, $3 how many to examine, $4 limit, $5 only
-/// failed, $6 stream.
+/// failed, $6 stream, $7 only those that did something, $8 the connection.
 std::string paged(std::string_view examined) {
   return fmt::format(R"(
   with examined as materialized ({})
@@ -36,6 +36,8 @@ std::string paged(std::string_view examined) {
   left join lateral (
     select * from examined x
     where (not $5 or x.outcome in ('failed', 'lost')) and ($6::text is null or x.stream = $6)
+      and (not $7 or x.outcome is distinct from 'done'
+           or x.inserted + x.updated + x.deleted + x.quarantined > 0)
     order by x.run_id desc limit $4) r on true
   left join sluice.connection c on c.workspace_id = r.workspace_id and c.connection_id = r.connection_id
   order by r.run_id desc)",
@@ -50,11 +52,11 @@ const pg::Statement kOfWorkspace{"api_runs", paged(R"(
 // Each stream has its own range of the index; the newest of all of them are the newest.
 const pg::Statement kOfConnection{"api_runs_of_connection", paged(R"(
     select n.* from (
-        select s.stream from sluice.stream s where s.workspace_id = $1 and s.connection_id = $7
+        select s.stream from sluice.stream s where s.workspace_id = $1 and s.connection_id = $8
         union all select '') s
     cross join lateral (
       select * from sluice.sync_run o
-      where o.workspace_id = $1 and o.connection_id = $7 and o.stream = s.stream
+      where o.workspace_id = $1 and o.connection_id = $8 and o.stream = s.stream
         and o.run_id < coalesce($2::bigint, 9223372036854775807) and ($6::text is null or s.stream = $6)
       order by o.run_id desc limit $3) n
     order by n.run_id desc limit $3)")};
@@ -114,8 +116,10 @@ Task<HttpResponse> page(Call& call, std::optional<ConnectionId> connection) {
   const auto before = call.number("before");
   const bool only_failed = call.flag("failed");
   const std::optional<std::string> stream = call.http.parameter("stream");
-  const std::int64_t examine = only_failed || stream ? kRunsExaminedMax : limit;
+  const bool busy = call.flag("did_something");
+  const std::int64_t examine = only_failed || stream || busy ? kRunsExaminedMax : limit;
   pg::Params params(call.workspace, before, examine, limit, only_failed, stream);
+  params.add(busy);
   if (connection) params.add(*connection);
   const auto rows = co_await call.services.pool.query(connection ? kOfConnection : kOfWorkspace,
                                                       std::move(params));
@@ -161,6 +165,10 @@ constexpr std::array kQuery = {limit_of(kRunsPage, kRunsPageMax),
                                Parameter{.name = "stream", .says = "only of this stream"},
                                Parameter{.name = "failed",
                                          .says = "only those that failed or were lost",
+                                         .kind = ParameterKind::flag},
+                               Parameter{.name = "did_something",
+                                         .says = "only those that stored, deleted or put aside "
+                                                 "something, failed, or are under way",
                                          .kind = ParameterKind::flag}};
 
 constexpr std::array<Route, 3> kRoutes = {{

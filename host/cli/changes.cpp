@@ -1,71 +1,164 @@
 // The change feed.
+#include <fmt/format.h>
 #include <CLI/CLI.hpp>
 
 #include <iostream>
 #include <utility>
 
+#include "base/exact_json.hpp"
 #include "cli/context.hpp"
+#include "cli/screen.hpp"
 #include "cli/wait.hpp"
 
 namespace sluice::cli {
 
-void add_changes(CLI::App& app, Context& context) {
-  struct Options {
-    std::string cursor, type;
-    int limit = 50;
-    bool follow = false;
-    bool reached = false;  ///< the host, once
-    bool said = false;     ///< that it is away
+namespace {
+
+struct ChangesOptions {
+  std::string cursor, type, since, from, connection, op, cause, kind;
+  int limit = 50;
+  bool follow = false;
+  bool summary = false;
+  bool reached = false;  ///< the host, once
+  bool said = false;     ///< that it is away
+};
+
+/// The filters, and where to begin as long as there is no cursor.
+Query query_of(const ChangesOptions& options) {
+  Query query;
+  const auto add = [&](const char* name, const std::string& value) {
+    if (!value.empty()) query.emplace_back(name, value);
   };
-  auto options = std::make_shared<Options>();
-  auto* changes = app.add_subcommand("changes", "The change feed");
-  changes->add_option("--cursor", options->cursor, "where to go on");
-  changes->add_option("--type", options->type, "only of this entity type");
-  changes->add_option("--limit", options->limit, "how many in one page, 1 to 1000");
-  changes->add_flag("-f,--follow", options->follow, "go on for ever");
-  changes->callback([&context, options] {
-    Client client = context.client();
-    for (;;) {
-      Query query = {{"limit", std::to_string(options->limit)}};
-      if (!options->cursor.empty()) query.emplace_back("cursor", options->cursor);
-      if (!options->type.empty()) query.emplace_back("type", options->type);
-      json answer;
-      try {
-        answer = client.get("/changes", query);
-      } catch (const Failure& failure) {
-        // Whoever follows waits for a host that starts again; anything else is for a person.
-        const bool away = failure.error().code == "host.unreachable" ||
-                          failure.error().kind == ErrorKind::retry_later ||
-                          failure.error().kind == ErrorKind::reconnect;
-        if (!options->follow || !options->reached || !away) throw;
-        if (!std::exchange(options->said, true))
-          std::cerr << failure.error().describe() << "; waiting, cursor: " << options->cursor
-                    << '\n';
-        pause_for(std::chrono::seconds(1));
-        continue;
-      }
-      options->reached = true;
-      options->said = false;
-      options->cursor = cell(answer["cursor"]);
-      if (!options->follow || !answer["changes"].empty()) {
-        context.show(answer, answer["changes"],
-                     {{"POSITION", "/position", true},
-                      {"AT", "/at"},
-                      {"OP", "/op"},
-                      {"TYPE", "/type"},
-                      {"ID", "/entity_id", true},
-                      {"VENDOR ID", "/external_id"},
-                      {"CHANGED", "/changed"}});
-      }
-      if (!options->follow) {
-        if (!context.as_json) std::cout << "cursor: " << options->cursor << '\n';
-        return;
-      }
-      flush_output();
-      if (!std::cout) return;  // run() says so
-      if (!answer["has_more"].get<bool>()) pause_for(std::chrono::milliseconds(500));
+  add("type", options.type);
+  add("connection", options.connection);
+  add("op", options.op);
+  add("cause", options.cause);
+  add("kind", options.kind);
+  add("cursor", options.cursor);
+  if (options.cursor.empty()) {
+    add("since", options.since);
+    add("from", options.from);
+  }
+  return query;
+}
+
+/// One change: a line, and one for each attribute with its values before and after. Nothing is cut.
+void print_change(const json& change) {
+  const std::size_t width = screen_columns();
+  std::string at = cell(change["at"]).substr(0, 19);
+  if (at.size() > 10) at[10] = ' ';
+  std::string head = fmt::format("{}  {} {} {}", at, cell(change["op"]), cell(change["type"]),
+                                 cell(change["entity_id"]));
+  if (change.contains("external_id")) head += " " + cell(change["external_id"]);
+  const std::string cause = cell(change["cause"]);
+  std::cout << wrapped("", 4, fmt::format("{} by {} #{}", head, cause, cell(change["position"])),
+                       width);
+  if (!change["changed"].is_object()) return;
+  for (const auto& [name, values] : change["changed"].items()) {
+    const bool both = values.is_array() && values.size() == 2;
+    const auto shown = [](const json& value) {
+      return value.is_null() ? std::string("(none)") : cell(value);
+    };
+    std::cout << wrapped("    ", 6,
+                         both
+                             ? fmt::format("{}: {} -> {}", name, shown(values[0]), shown(values[1]))
+                             : fmt::format("{}: {}", name, cell(values)),
+                         width);
+  }
+}
+
+void print_summary(const json& answer) {
+  std::cout << fmt::format(
+      "since {}: {} changes{}\n", cell(answer["since"]), cell(answer["changes"]),
+      answer["truncated"].get<bool>() ? ", and more that are not counted" : "");
+  if (answer["counts"].empty()) return;
+  std::cout << table_that_fits(
+      answer["counts"],
+      {{"TYPE", "/type"}, {"OP", "/op"}, {"BY", "/cause"}, {"CHANGES", "/count", true}});
+}
+
+void show_page(const Context& context, const ChangesOptions& options, const json& answer) {
+  if (context.as_json && options.follow) {
+    for (const json& change : answer["changes"]) std::cout << write_json(change) << '\n';
+    return;
+  }
+  if (context.as_json) {
+    std::cout << write_json_lines(answer) << '\n';
+    return;
+  }
+  for (const json& change : answer["changes"]) print_change(change);
+  if (options.follow) return;
+  if (answer["changes"].empty()) std::cout << "(none)\n";
+  std::cout << "cursor: " << options.cursor << '\n';
+}
+
+void read_changes(const Context& context, ChangesOptions& options) {
+  Client client = context.client();
+  if (options.summary) {
+    const json answer = client.get("/changes/summary", query_of(options));
+    if (context.as_json) {
+      std::cout << write_json_lines(answer) << '\n';
+    } else {
+      print_summary(answer);
     }
-  });
+    return;
+  }
+  // Whoever looks wants what is new; who follows, what comes.
+  if (options.from.empty() && options.since.empty())
+    options.from = options.follow ? "now" : "newest";
+  const bool is_cursor =
+      options.from != "now" && options.from != "start" && options.from != "newest";
+  if (options.since.empty() && is_cursor && options.cursor.empty()) options.cursor = options.from;
+  for (;;) {
+    Query query = query_of(options);
+    query.emplace_back("limit", std::to_string(options.limit));
+    json answer;
+    try {
+      answer = client.get("/changes", query);
+    } catch (const Failure& failure) {
+      // Whoever follows waits for a host that starts again; anything else is for a person.
+      const bool away = failure.error().code == "host.unreachable" ||
+                        failure.error().kind == ErrorKind::retry_later ||
+                        failure.error().kind == ErrorKind::reconnect;
+      if (!options.follow || !options.reached || !away) throw;
+      if (!std::exchange(options.said, true))
+        std::cerr << failure.error().describe() << "; waiting, cursor: " << options.cursor << '\n';
+      pause_for(std::chrono::seconds(1));
+      continue;
+    }
+    options.reached = true;
+    options.said = false;
+    options.cursor = cell(answer["cursor"]);
+    show_page(context, options, answer);
+    if (!options.follow) return;
+    flush_output();
+    if (!std::cout) return;  // run() says so
+    if (!answer["has_more"].get<bool>()) pause_for(std::chrono::milliseconds(500));
+  }
+}
+
+}  // namespace
+
+void add_changes(CLI::App& app, Context& context) {
+  auto options = std::make_shared<ChangesOptions>();
+  auto* changes = app.add_subcommand("changes", "What changed; the newest, if nothing is said");
+  auto* since = changes->add_option(
+      "--since", options->since,
+      "from then on: 90m, 2h, 1d, 1w, today, yesterday (UTC), 2026-11-23, or a time of RFC 3339");
+  auto* from = changes->add_option("--from", options->from, "start, now, newest, or a cursor");
+  changes->add_option("--cursor", options->cursor, "where to go on")->excludes(since, from);
+  since->excludes(from);
+  changes->add_option("--type", options->type, "only of this entity type");
+  changes->add_option("--connection", options->connection, "only of this connection's rows");
+  changes->add_option("--op", options->op,
+                      "insert, update, delete, restore, link, unlink, erased; several with commas");
+  changes->add_option("--cause", options->cause,
+                      "sync, link (keys, rules, people), own (your own data), connection");
+  changes->add_option("--kind", options->kind, "entity or link");
+  changes->add_option("--limit", options->limit, "how many in one page, 1 to 1000");
+  changes->add_flag("-f,--follow", options->follow, "go on for ever, from now if nothing is said");
+  changes->add_flag("--summary", options->summary, "only how many, by type and op; since a day");
+  changes->callback([&context, options] { read_changes(context, *options); });
 
   auto why = std::make_shared<std::string>();
   auto* feed =

@@ -6,6 +6,7 @@
 
 #include "cli/confirm.hpp"
 #include "cli/context.hpp"
+#include "cli/screen.hpp"
 #include "cli/status_view.hpp"
 
 #include "base/exact_json.hpp"
@@ -17,6 +18,7 @@ struct RunsOptions {
   std::string connection, stream, before, run;
   int limit = 50;
   bool failed = false;
+  bool did_something = false;
 };
 
 std::string duration(const json& milliseconds) {
@@ -26,34 +28,83 @@ std::string duration(const json& milliseconds) {
   return fmt::format("{} min", ms / 60'000);
 }
 
+/// It ended well, and found nothing to store.
+bool was_idle(const json& run) {
+  for (const char* count : {"inserted", "updated", "deleted", "quarantined"}) {
+    if (run[count].get<std::int64_t>() > 0) return false;
+  }
+  return run["outcome"] == "done";
+}
+
+std::string read_by(const json& run) {
+  const std::string stream = cell(run["stream"]);
+  return cell(run["connection"]) + "/" + (stream.empty() ? cell(run["kind"]) : stream);
+}
+
+/// Runs with those that did nothing, one after the other, as one line: "14 that did nothing".
+json folded(const json& runs) {
+  json rows = json::array();
+  std::int64_t idle = 0;
+  for (const json& run : runs) {
+    if (was_idle(run)) {
+      if (++idle == 1) rows.push_back(json::object());
+      json& row = rows.back();
+      row["run"] = run["run"];
+      row["when"] = cell(run["started_at"]).substr(5, 11);
+      row["what"] = idle == 1 ? read_by(run) : fmt::format("{} that did nothing", idle);
+      row["outcome"] = "idle";
+      if (idle == 1) {
+        row["took"] = duration(run["duration_ms"]);
+      } else {
+        row.erase("took");
+      }
+      continue;
+    }
+    idle = 0;
+    json row = run;
+    row["when"] = cell(run["started_at"]).substr(5, 11);
+    row["what"] = read_by(run);
+    row["took"] = duration(run["duration_ms"]);
+    rows.push_back(std::move(row));
+  }
+  for (json& row : rows) {
+    std::string when = cell(row["when"]);
+    if (when.size() > 5) when[5] = ' ';
+    row["when"] = when;
+  }
+  return rows;
+}
+
 void list_runs(const Context& context, const RunsOptions& options) {
   Query query = {{"limit", std::to_string(options.limit)}};
   if (!options.before.empty()) query.emplace_back("before", options.before);
   if (!options.stream.empty()) query.emplace_back("stream", options.stream);
   if (options.failed) query.emplace_back("failed", "true");
+  if (options.did_something) query.emplace_back("did_something", "true");
   const std::string path = options.connection.empty()
                                ? "/runs"
                                : "/connections/" + Client::escape(options.connection) + "/runs";
   const json answer = context.client().get(path, query);
-  json rows = answer["runs"];
-  for (json& row : rows) row["took"] = duration(row["duration_ms"]);
-  context.show(answer, rows,
-               {{"RUN", "/run", true},
-                {"CONNECTION", "/connection"},
-                {"STREAM", "/stream"},
-                {"KIND", "/kind"},
-                {"OUTCOME", "/outcome"},
-                {"STARTED", "/started_at"},
-                {"TOOK", "/took", true},
-                {"PAGES", "/pages", true},
-                {"RECORDS", "/records", true},
-                {"NEW", "/inserted", true},
-                {"CHANGED", "/updated", true},
-                {"SAME", "/unchanged", true},
-                {"OLDER", "/older", true},
-                {"DELETED", "/deleted", true},
-                {"QUARANTINED", "/quarantined", true},
-                {"CAUSE", "/cause"}});
+  if (context.as_json) {
+    std::cout << write_json_lines(answer) << '\n';
+    return;
+  }
+  const json rows = folded(answer["runs"]);
+  std::cout << table_that_fits(rows, {{"RUN", "/run", true},
+                                      {"STARTED", "/when"},
+                                      {"WHAT", "/what"},
+                                      {"OUTCOME", "/outcome"},
+                                      {"TOOK", "/took", true},
+                                      {"READ", "/records", true},
+                                      {"NEW", "/inserted", true},
+                                      {"CHANGED", "/updated", true},
+                                      {"DELETED", "/deleted", true},
+                                      {"BAD", "/quarantined", true}});
+  for (const json& run : answer["runs"]) {
+    if (run["outcome"] != "done" && run["outcome"] != "running") {
+      std::cout << wrapped(fmt::format("run {}: ", cell(run["run"])), 4, cell(run["cause"]));
+    }
+  }
   context.more(answer, "--before");
 }
 
@@ -151,6 +202,9 @@ void add_runs(CLI::App& app, Context& context) {
   runs->add_option("connection", options->connection, "all when there is none");
   runs->add_option("--stream", options->stream, "only of this stream");
   runs->add_flag("--failed", options->failed, "only those that failed, or whose host was lost");
+  runs->add_flag(
+      "--did-something", options->did_something,
+      "only those that stored, deleted or put aside something, failed, or are under way");
   runs->add_option("--limit", options->limit, "how many, 1 to 1000");
   runs->add_option("--before", options->before, "only those before this run");
   runs->callback([&context, options] { list_runs(context, *options); });

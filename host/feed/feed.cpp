@@ -20,7 +20,8 @@ namespace {
 //   $6      the filter by type
 //   $7      how many bytes fill the page: of a change those before it are counted, so the first is
 //           always given. "changed" is printed once, and of those changes only whose turn may come
-//   $8      the filter by entity
+//   $8      the filter by connection; $9 by op; $10 by cause
+//   $11     the filter by entity
 // By time only months are left out: a position behind the cursor's was never written before it.
 constexpr std::string_view kMoment =
     "select h.kept_from, h.generation, l.position, k.at, s.position, s.at,"
@@ -57,12 +58,19 @@ constexpr std::string_view kPageEnd =
     "  and o.type_id = c.type_id offset 0) t on true"
     " where h.workspace_id = $1";
 
+/// The filters of a FeedFilter, in $6 and $8 to $10.
+constexpr std::string_view kWanted =
+    " and ($6::bigint is null or x.type_id = $6) and ($8::bigint is null or x.connection_id = $8)"
+    " and ($9::text[] is null or x.op = any ($9)) and ($10::text is null or"
+    " (case when x.op in ('link', 'unlink') then 'link' when x.run_id <> 0 then 'sync'"
+    " when x.connection_id <> 0 then 'connection' else 'own' end) = $10)";
+
 const pg::Statement kRead{
     "feed_read", std::string(kMoment) + std::string(kPage) +
                      "select * from sluice.change x where x.workspace_id = $1"
                      " and x.position > $2 and x.position <= greatest($2, h.kept_from - 1) + $4"
-                     " and x.at >= $3 and ($6::bigint is null or x.type_id = $6)"
-                     " order by x.position limit $5::int + 1" +
+                     " and x.at >= $3" +
+                     std::string(kWanted) + " order by x.position limit $5::int + 1" +
                      std::string(kPageEnd)};
 
 // Of one entity, by its own index: the feed's order would walk through everybody's changes to find
@@ -70,10 +78,39 @@ const pg::Statement kRead{
 const pg::Statement kReadEntity{"feed_read_entity",
                                 std::string(kMoment) + std::string(kPage) +
                                     "select * from sluice.change x where x.workspace_id = $1"
-                                    " and x.entity_id = $8 and x.position > $2 and x.at >= $3"
-                                    " and ($6::bigint is null or x.type_id = $6)"
+                                    " and x.entity_id = $11 and x.position > $2 and x.at >= $3" +
+                                    std::string(kWanted) +
                                     " order by x.entity_id, x.position limit $5::int + 1" +
                                     std::string(kPageEnd)};
+
+const pg::Statement kEnds{
+    "feed_ends",
+    "select h.kept_from, h.generation, coalesce((select x.position from sluice.change x where"
+    " x.workspace_id = $1 order by x.position desc limit 1), h.kept_from - 1)"
+    " from sluice.feed_head h where h.workspace_id = $1"};
+
+const pg::Statement kTimeAt{"feed_time_at",
+                            "select x.at from sluice.change x where x.workspace_id = $1 and "
+                            "x.position = $2 limit 1"};
+
+// $5 how many, in $2 from which position on ($4: up to which); what else there is is not used.
+const pg::Statement kNewest{
+    "feed_newest",
+    "select min(n.position) from (select x.position from sluice.change x where x.workspace_id = $1"
+    " and x.position > $2 and $3::timestamptz is null and $4::bigint is null and $7::bigint is "
+    "null" +
+        std::string(kWanted) + " order by x.position desc limit $5::int) n"};
+
+const pg::Statement kSummary{
+    "feed_summary",
+    "with looked as materialized (select x.type_id, x.op, (case when x.op in ('link', 'unlink') "
+    "then 'link' when x.run_id <> 0 then 'sync' when x.connection_id <> 0 then 'connection' else "
+    "'own' end) as cause from sluice.change x where x.workspace_id = $1 and x.position > $2 and "
+    "x.position <= $4::bigint and $3::timestamptz is null and $7::bigint is null" +
+        std::string(kWanted) +
+        " order by x.position limit $5::int) select coalesce(t.name, ''), l.op, l.cause, count(*) "
+        "from looked l left join sluice.entity_type t on t.workspace_id = $1 and t.type_id = "
+        "l.type_id group by 1, 2, 3 order by 1, 2, 3"};
 
 const pg::Statement kLast{
     "feed_last",
@@ -188,6 +225,21 @@ std::optional<std::int64_t> number_of(const std::optional<IdType>& id) {
   return id ? std::optional(id->value) : std::nullopt;
 }
 
+/// $8 to $10.
+void add_filter(pg::Params& params, const FeedFilter& filter) {
+  params.add(number_of(filter.connection));
+  if (filter.ops.empty()) {
+    params.add(nullptr);
+  } else {
+    pg::Array ops(pg::Oid::text);
+    for (const std::string& op : filter.ops) ops.add(std::string_view(op));
+    params.add(std::move(ops));
+  }
+  std::optional<std::string> cause;
+  if (!filter.cause.empty()) cause = filter.cause;
+  params.add(cause);
+}
+
 /// One call of read_changes.
 class Reading {
  public:
@@ -218,11 +270,12 @@ class Reading {
 
   /// One statement: takes what it found into the page, and the cursor behind all it looked at.
   Task<std::optional<Error>> look() {
-    const bool bounded = query_.type && !query_.entity;
+    const bool bounded = query_.any() && !query_.entity;
     const Micros at(cursor_.at);
     pg::Params params(workspace_, cursor_.position, at, bounded ? kScanPositions : kAllPositions,
                       static_cast<std::int32_t>(query_.limit), number_of(query_.type),
                       static_cast<std::int64_t>(kPageBytes));
+    add_filter(params, query_);
     if (query_.entity) params.add(query_.entity->value);
     const pg::Statement& read = query_.entity ? kReadEntity : kRead;
     const auto rows = co_await pool_.query(read, std::move(params));
@@ -342,6 +395,113 @@ class Reading {
 
 }  // namespace
 
+std::string_view cause_of(const Change& change) {
+  if (change.op == "link" || change.op == "unlink") return "link";
+  if (change.run.has_value()) return "sync";
+  return change.connection.has_value() ? "connection" : "own";
+}
+
+namespace {
+
+/// Where a workspace's feed begins and ends.
+struct Ends {
+  std::int64_t kept_from = 1;
+  std::int64_t generation = 0;
+  std::int64_t last = 0;
+  [[nodiscard]] std::string cursor(WorkspaceId workspace, std::int64_t position) const {
+    Cursor cursor;
+    cursor.generation = generation;
+    cursor.position = std::max(position, kept_from - 1);
+    return text_of(workspace, cursor);
+  }
+};
+
+Task<Result<Ends>> ends_of(pg::Pool& pool, WorkspaceId workspace) {
+  const auto rows = co_await pool.query(kEnds, pg::Params(workspace));
+  if (rows.empty()) {
+    co_return fail(ErrorKind::not_found, "workspace.not_found",
+                   fmt::format("there is no workspace {}", workspace.value), "");
+  }
+  Ends ends;
+  ends.kept_from = rows.get<std::int64_t>(0, 0);
+  ends.generation = rows.get<std::int64_t>(0, 1);
+  ends.last = rows.get<std::int64_t>(0, 2);
+  co_return ends;
+}
+
+/// The last position before the first change of `since` or later. What retention takes meanwhile is
+/// older.
+Task<std::int64_t> position_before(pg::Pool& pool, WorkspaceId workspace, const Ends& ends,
+                                   Micros since) {
+  std::int64_t low = ends.kept_from;
+  std::int64_t high = ends.last + 1;
+  while (low < high) {
+    const std::int64_t middle = low + (high - low) / 2;
+    const auto rows = co_await pool.query(kTimeAt, pg::Params(workspace, middle));
+    const bool before = rows.empty() || rows.get<Micros>(0, 0) < since;
+    (before ? low : high) = before ? middle + 1 : middle;
+  }
+  co_return low - 1;
+}
+
+pg::Params looking(WorkspaceId workspace, std::int64_t after, const FeedFilter& filter,
+                   std::int64_t count, std::optional<std::int64_t> end = {}) {
+  const std::optional<std::int64_t> none;
+  const std::optional<Micros> no_time;
+  pg::Params params(workspace, after, no_time, end, static_cast<std::int32_t>(count),
+                    number_of(filter.type), none);
+  add_filter(params, filter);
+  return params;
+}
+
+}  // namespace
+
+Task<Result<std::string>> cursor_now(pg::Pool& pool, WorkspaceId workspace) {
+  const auto ends = co_await ends_of(pool, workspace);
+  if (!ends) co_return std::unexpected(ends.error());
+  co_return ends->cursor(workspace, ends->last);
+}
+
+Task<Result<std::string>> cursor_since(pg::Pool& pool, WorkspaceId workspace, Micros since) {
+  const auto ends = co_await ends_of(pool, workspace);
+  if (!ends) co_return std::unexpected(ends.error());
+  const std::int64_t position = co_await position_before(pool, workspace, *ends, since);
+  co_return ends->cursor(workspace, position);
+}
+
+Task<Result<std::string>> cursor_newest(pg::Pool& pool, WorkspaceId workspace, FeedFilter filter,
+                                        int count) {
+  const auto ends = co_await ends_of(pool, workspace);
+  if (!ends) co_return std::unexpected(ends.error());
+  if (!filter.any()) co_return ends->cursor(workspace, ends->last - count);
+  const std::int64_t after =
+      std::max(ends->kept_from - 1, ends->last - kScanPositions * kScanSteps);
+  pg::Params params = looking(workspace, after, filter, count);
+  const auto rows = co_await pool.query(kNewest, std::move(params));
+  const auto first = rows.get<std::optional<std::int64_t>>(0, 0);
+  co_return ends->cursor(workspace, first ? *first - 1 : ends->last);
+}
+
+Task<Result<FeedSummary>> summarise(pg::Pool& pool, WorkspaceId workspace, Micros since,
+                                    FeedFilter filter) {
+  const auto ends = co_await ends_of(pool, workspace);
+  if (!ends) co_return std::unexpected(ends.error());
+  const std::int64_t after = co_await position_before(pool, workspace, *ends, since);
+  pg::Params params = looking(workspace, after, filter, kSummaryMax, after + kSummaryMax);
+  const auto rows = co_await pool.query(kSummary, std::move(params));
+  FeedSummary summary;
+  for (int row = 0; row < rows.rows(); ++row) {
+    FeedCount& one = summary.counts.emplace_back();
+    one.type = rows.get<std::string>(row, 0);
+    one.op = rows.get<std::string>(row, 1);
+    one.cause = rows.get<std::string>(row, 2);
+    one.count = rows.get<std::int64_t>(row, 3);
+    summary.looked += one.count;
+  }
+  summary.truncated = ends->last > after + kSummaryMax;
+  co_return summary;
+}
+
 nlohmann::json to_json(const Change& change) {
   nlohmann::json out = nlohmann::json::object();
   out["position"] = id_text(change.position);
@@ -351,6 +511,9 @@ nlohmann::json to_json(const Change& change) {
   out["type"] = change.type_name;
   out["entity_id"] = id_text(change.entity);
   out["op"] = change.op;
+  const std::string_view cause = cause_of(change);
+  out["kind"] = cause == "link" ? "link" : "entity";
+  out["cause"] = cause;
   out["changed"] = change.changed.empty() ? nlohmann::json(nullptr) : ready_json(change.changed);
   if (!change.external_id.empty()) out["external_id"] = change.external_id;
   if (change.connection.has_value()) out["connection_id"] = id_text(change.connection);

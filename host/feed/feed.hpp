@@ -37,12 +37,24 @@ struct Change {
 /// before.
 [[nodiscard]] nlohmann::json to_json(const Change& change);
 
-struct FeedQuery {
+/// Which changes are wanted; all that is given must hold.
+struct FeedFilter {
+  std::optional<EntityTypeId> type;
+  std::optional<ConnectionId> connection;
+  std::vector<std::string> ops;  ///< one of them; none: any
+  std::string cause;             ///< cause_of(); "": any
+  [[nodiscard]] bool any() const { return type || connection || !ops.empty() || !cause.empty(); }
+};
+
+struct FeedQuery : FeedFilter {
   std::string cursor;  ///< "" from the beginning; else what a page gave
   int limit = 100;     ///< 1 to kFeedPageMax
-  std::optional<EntityTypeId> type;
   std::optional<EntityId> entity;
 };
+
+/// Where a change comes from: "link" (keys, a rule, or what a person decided), "sync" (a run),
+/// "connection" (it is turned off or deleted), "own" (your own data: REST or an import).
+[[nodiscard]] std::string_view cause_of(const Change& change);
 
 struct FeedPage {
   std::vector<Change> changes;
@@ -50,6 +62,32 @@ struct FeedPage {
   bool has_more = false;  ///< there is more to look at, though perhaps nothing of what is asked for
   std::int64_t kept_from = 1;  ///< the first position that retention has left
 };
+
+/// A cursor to begin with: behind everything that there is now; before the first change that was
+/// told at `since` or later, found by halving, since times never go back; before the newest
+/// `count` that the filter wants, of the last kScanPositions * kScanSteps positions. Error:
+/// not_found "workspace.not_found".
+Task<Result<std::string>> cursor_now(pg::Pool& pool, WorkspaceId workspace);
+Task<Result<std::string>> cursor_since(pg::Pool& pool, WorkspaceId workspace, Micros since);
+Task<Result<std::string>> cursor_newest(pg::Pool& pool, WorkspaceId workspace, FeedFilter filter,
+                                        int count);
+
+/// No more changes than these are looked at by one summary.
+inline constexpr std::int64_t kSummaryMax = 200'000;
+struct FeedCount {
+  std::string type;  ///< "" when it is gone
+  std::string op;
+  std::string cause;
+  std::int64_t count = 0;
+};
+struct FeedSummary {
+  std::vector<FeedCount> counts;
+  std::int64_t looked = 0;  ///< all of them together
+  bool truncated = false;   ///< more than kSummaryMax stand there, and the first are counted
+};
+/// How many changes there are since then, by type, op and cause.
+Task<Result<FeedSummary>> summarise(pg::Pool& pool, WorkspaceId workspace, Micros since,
+                                    FeedFilter filter);
 
 /// A page of changes behind the cursor, in the order of their positions. Positions are given under
 /// a lock of the workspace until the commit, so a reader that sees one sees all before it: nothing

@@ -86,6 +86,91 @@ TEST_F(FeedTest, FiltersByTypeAndEntity) {
   EXPECT_TRUE(to_json(page->changes[0])["changed"].is_null());
 }
 
+TEST_F(FeedTest, ATimeIsFoundByHalvingAndBeginsWithTheFirstChangeThatIsNotBeforeIt) {
+  const auto begins = [&](std::string since) {
+    const auto cursor = run(cursor_since(pool(), workspace_, *from_rfc3339(since)));
+    EXPECT_TRUE(cursor);
+    const auto page = read(*cursor);
+    EXPECT_TRUE(page) << page.error().describe();
+    return page->changes.empty() ? std::int64_t{0} : page->changes[0].position;
+  };
+  EXPECT_EQ(begins("2026-11-01T00:00:00Z"), 0) << "of an empty feed";
+  for (int n = 1; n <= 11; ++n) change("update");
+  // Hour by hour, but for 5 to 7, which were told at once.
+  sql("update sluice.change set at = timestamptz '2026-11-01 00:00Z' + case when position between "
+      "5 "
+      "and 7 then 5 else position end * interval '1 hour'");
+  EXPECT_EQ(begins("2026-10-01T00:00:00Z"), 1);
+  for (int n = 1; n <= 11; ++n) {
+    const bool together = n >= 5 && n <= 7;
+    const int hour = together ? 5 : n;
+    EXPECT_EQ(begins(fmt::format("2026-11-01T{:02}:00:00Z", hour)), together ? 5 : n);
+    EXPECT_EQ(begins(fmt::format("2026-11-01T{:02}:00:00.000001Z", hour)), n == 11    ? 0
+                                                                           : together ? 8
+                                                                                      : n + 1);
+  }
+  EXPECT_EQ(begins("2026-12-01T00:00:00Z"), 0);
+  sql("delete from sluice.change where position < 4");
+  sql("update sluice.feed_head set kept_from = 4");
+  EXPECT_EQ(begins("2026-11-01T00:00:00Z"), 4) << "what retention has left";
+  EXPECT_EQ(ops(*read(*run(cursor_now(pool(), workspace_)))), "");
+  change("insert");
+  EXPECT_EQ(begins("2026-11-01T10:30:00Z"), 11);
+}
+
+TEST_F(FeedTest, TheNewestAreFoundAndCountedByWhatIsAskedFor) {
+  const auto put = [&](int connection, int run_id, const char* op, int times) {
+    for (int n = 0; n < times; ++n)
+      sql(fmt::format(
+          "select sluice.append_changes({{w}}, {}, {}, '{{1}}', '{{7}}', '{{{}}}', null, "
+          "array['{{}}']::jsonb[])",
+          connection, run_id, op));
+  };
+  put(3, 9, "insert", 3);
+  put(0, 0, "link", 2);
+  put(3, 0, "delete", 1);
+  put(0, 0, "update", 2);
+  put(4, 8, "update", 1);
+  const auto newest = [&](FeedFilter filter, int count) {
+    FeedQuery query;
+    static_cast<FeedFilter&>(query) = filter;
+    query.cursor = *run(cursor_newest(pool(), workspace_, filter, count));
+    std::string found;
+    for (const Change& one : run(read_changes(pool(), workspace_, query))->changes)
+      found += fmt::format("{}{} ", one.position, one.op);
+    return found;
+  };
+  FeedFilter filter;
+  EXPECT_EQ(newest(filter, 2), "8update 9update ");
+  EXPECT_EQ(newest(filter, 100), newest(filter, 9));
+  filter.connection = ConnectionId(3);
+  EXPECT_EQ(newest(filter, 2), "3insert 6delete ");
+  filter.cause = "sync";
+  EXPECT_EQ(newest(filter, 5), "1insert 2insert 3insert ");
+  filter = FeedFilter();
+  filter.ops = {"link", "delete"};
+  EXPECT_EQ(newest(filter, 2), "5link 6delete ");
+  filter.ops = {"restore"};
+  EXPECT_EQ(newest(filter, 2), "");
+  for (const auto& [cause, wanted] :
+       {std::pair("link", "4link 5link "), std::pair("own", "7update 8update "),
+        std::pair("connection", "6delete ")}) {
+    filter = FeedFilter();
+    filter.cause = cause;
+    EXPECT_EQ(newest(filter, 5), wanted);
+  }
+  const auto summary = run(summarise(pool(), workspace_, Micros(0), FeedFilter()));
+  ASSERT_TRUE(summary);
+  std::string counted;
+  for (const FeedCount& one : summary->counts)
+    counted += fmt::format("{} by {} {}, ", one.op, one.cause, one.count);
+  EXPECT_EQ(counted,
+            "delete by connection 1, insert by sync 3, link by link 2, update by own 2, update by "
+            "sync 1, ");
+  EXPECT_EQ(summary->looked, 9);
+  EXPECT_FALSE(summary->truncated);
+}
+
 TEST_F(FeedTest, AChangeSaysItsPositionAlsoByTheOldNames) {
   change("insert");
   change("update");

@@ -59,6 +59,10 @@ constexpr Exception kExceptions[] = {
      "when a view must be dropped: what stands on it"},
     {"feed_read", "filtered walk: change_pkey",
      "a feed of one type passes over the changes of the others, in their order"},
+    {"feed_newest", "filtered walk: change_pkey",
+     "the newest of what is asked for, among so many positions as one page looks at"},
+    {"feed_summary", "filtered walk: change_pkey",
+     "counts what is asked for among a bounded number of positions"},
     {"feed_read_entity", "filtered walk: change_workspace_id_entity_id_position_idx",
      "of one entity's changes those that are not older than the cursor, and of one type: it has "
      "one"},
