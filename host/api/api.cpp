@@ -16,11 +16,10 @@
 #include <boost/asio/use_awaitable.hpp>
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <charconv>
-#include <limits>
+#include <stdexcept>
 
 namespace sluice::api {
 namespace {
@@ -45,35 +44,6 @@ Task<SchemaState> read_schema(pg::Pool& pool) {
   const auto held = co_await pool.query(kHeld);
   for (int row = 0; row < held.rows(); ++row) state.held.push_back(held.get<std::string>(row, 0));
   co_return state;
-}
-
-std::vector<std::string_view> segments(std::string_view path) {
-  std::vector<std::string_view> parts;
-  std::size_t at = 1;
-  while (at <= path.size()) {
-    const auto slash = std::min(path.find('/', at), path.size());
-    parts.push_back(path.substr(at, slash - at));
-    at = slash + 1;
-  }
-  return parts;
-}
-
-bool is_name(std::string_view part) {
-  return part.size() > 2 && part.front() == '{' && part.back() == '}';
-}
-
-std::vector<std::string_view> words(std::string_view text) {
-  std::vector<std::string_view> all;
-  while (!text.empty()) {
-    const auto end = std::min(text.find(' '), text.size());
-    if (end > 0) all.push_back(text.substr(0, end));
-    text.remove_prefix(std::min(end + 1, text.size()));
-  }
-  return all;
-}
-
-bool contains(const std::vector<std::string_view>& all, std::string_view one) {
-  return std::find(all.begin(), all.end(), one) != all.end();
 }
 
 std::optional<std::int64_t> number_of(std::string_view text) {
@@ -130,42 +100,6 @@ std::optional<Error> refused_role(const Principal& principal, Access access) {
 
 }  // namespace
 
-std::optional<PathValues> match(std::string_view pattern, const std::vector<std::string>& given) {
-  const auto wanted = segments(pattern);
-  if (wanted.size() != given.size()) return std::nullopt;
-  PathValues values;
-  for (std::size_t i = 0; i < wanted.size(); ++i) {
-    if (is_name(wanted[i])) {
-      if (given[i].empty()) return std::nullopt;
-      values.emplace(wanted[i].substr(1, wanted[i].size() - 2), given[i]);
-    } else if (wanted[i] != given[i]) {
-      return std::nullopt;
-    }
-  }
-  return values;
-}
-
-void check_parameters(const Route& route, const HttpRequest& request) {
-  const auto known = words(route.parameters);
-  const bool filters = contains(known, "*");
-  std::vector<std::string_view> seen;
-  for (const auto& [name, value] : request.query) {
-    const bool is_known = contains(known, name);
-    if (!is_known && !filters) {
-      bad_request(
-          "request.unknown_parameter",
-          fmt::format("'{}' is no parameter of {} {}", beginning_of(name), route.method,
-                      route.pattern),
-          known.empty() ? "It takes none" : fmt::format("It takes: {}", fmt::join(known, ", ")));
-    }
-    if (is_known && name != "expand" && contains(seen, name)) {
-      bad_request("request.repeated_parameter", fmt::format("{} is there twice", name),
-                  "Say it once");
-    }
-    seen.push_back(name);
-  }
-}
-
 void bad_request(std::string code, std::string message, std::string hint) {
   throw Failure(Error(ErrorKind::bad_input, std::move(code), std::move(message), std::move(hint)));
 }
@@ -181,16 +115,6 @@ std::string required_text(const nlohmann::json& object, const char* name) {
   return text;
 }
 
-void only_fields(const nlohmann::json& object, std::initializer_list<std::string_view> known) {
-  for (const auto& [name, value] : object.items()) {
-    if (std::find(known.begin(), known.end(), name) != known.end()) continue;
-    bad_request(
-        "request.unknown_field",
-        fmt::format("the body has \"{}\", which means nothing here", beginning_of(name)),
-        known.size() == 0 ? "It takes none" : fmt::format("Known: {}", fmt::join(known, ", ")));
-  }
-}
-
 std::int64_t whole_number(const nlohmann::json& value, std::string_view name) {
   const bool fits = value.is_number_integer() &&
                     (!value.is_number_unsigned() ||
@@ -201,40 +125,25 @@ std::int64_t whole_number(const nlohmann::json& value, std::string_view name) {
   return value.get<std::int64_t>();
 }
 
-std::int64_t Call::limit(std::int64_t fallback, std::int64_t most) const {
+std::int64_t Call::limit() const {
   const auto text = http.parameter("limit");
-  if (!text) return fallback;
-  const auto value = number_of(*text);
-  if (!value || *value < 1 || *value > most) {
-    bad_request("request.bad_parameter",
-                fmt::format("limit={} must be 1 to {}", beginning_of(*text), most));
-  }
-  return *value;
+  if (text) return number_of(*text).value();
+  const Parameter* const declared = find_parameter(route, "limit");
+  if (declared == nullptr) throw std::logic_error(fmt::format("{} has no limit", route.operation));
+  return declared->otherwise;
 }
 
 std::optional<std::int64_t> Call::number(std::string_view name) const {
   const auto text = http.parameter(name);
   if (!text) return std::nullopt;
-  const auto value = number_of(*text);
-  if (!value)
-    bad_request("request.bad_parameter",
-                fmt::format("{}={} must be a whole number of 64 bits", name, beginning_of(*text)));
-  return value;
+  return number_of(*text);
 }
 
 std::optional<std::int64_t> Call::part_number(std::string_view name) const {
   return number_of(part(name));
 }
 
-bool Call::flag(std::string_view name) const {
-  const auto text = http.parameter(name);
-  if (!text || *text == "false") return false;
-  if (*text != "true") {
-    bad_request("request.bad_parameter",
-                fmt::format("{}={} must be true or false", name, beginning_of(*text)));
-  }
-  return true;
-}
+bool Call::flag(std::string_view name) const { return http.parameter(name) == "true"; }
 
 sync::Actor Call::actor() const {
   return {principal.text(), principal.workspace, principal.token_id};
@@ -331,13 +240,17 @@ Task<WipedText> Call::body_text() {
 
 Task<nlohmann::json> Call::body() {
   const WipedText text = co_await body_text();
-  co_return parse_body(text.view());
+  nlohmann::json document = parse_body(text.view());
+  check_body(route, document);
+  co_return document;
 }
 
 Task<nlohmann::json> Call::body_with_secrets(SecretsAt at, sync::SecretValues& secrets) {
   WipedText text = co_await body_text();
   secrets = take_secrets(text, at);
-  co_return parse_body(text.view());
+  nlohmann::json document = parse_body(text.view());
+  check_body(route, document);
+  co_return document;
 }
 
 nlohmann::json Call::parse_body(std::string_view text) {
@@ -351,17 +264,6 @@ nlohmann::json Call::parse_body(std::string_view text) {
     bad_request("request.not_json", "the body must be one JSON object, in UTF-8");
   if (has_nul(*document)) bad_request("request.not_text", "the body has a string with a NUL in it");
   return std::move(*document);
-}
-
-std::vector<Route> all_routes() {
-  std::vector<Route> all;
-  for (const auto routes :
-       {health_routes(), workspace_routes(), connector_routes(), connection_routes(),
-        status_routes(), run_routes(), error_routes(), quarantine_routes(), type_routes(),
-        entity_routes(), link_routes(), change_routes()}) {
-    all.insert(all.end(), routes.begin(), routes.end());
-  }
-  return all;
 }
 
 Api::Api(Services services, std::size_t requests_max) : services_(services), routes_(all_routes()) {
@@ -383,9 +285,11 @@ Api::~Api() = default;
 Task<HttpResponse> Api::watch(HttpRequest& request) {
   for (const Route& route : routes_) {
     if (!is_for_watchers(route) || request.path != route.pattern) continue;
+    request.route = &route;
     check_parameters(route, request);
     Services services = services_.with_pool(services_.pools.asking);
-    Call call{services, *state_, request, PathValues{}, Principal{}, WorkspaceId{}, std::string{}};
+    Call call{services,     *state_,     request,       route,
+              PathValues{}, Principal{}, WorkspaceId{}, std::string{}};
     co_return co_await route.handler(call);
   }
   co_return problem(Error(ErrorKind::not_found, "request.no_such_path",
@@ -424,6 +328,7 @@ Task<HttpResponse> Api::handle(HttpRequest& request) {
     if (candidate.method != method) continue;
     route = &candidate;
     values = std::move(*matched);
+    request.route = route;
     break;
   }
   if (route == nullptr) {
@@ -485,8 +390,8 @@ Task<HttpResponse> Api::handle(HttpRequest& request) {
   pg::Pools& pools = services_.pools;
   pg::Pool share = (route->method == "GET" ? pools.asking : pools.changing).share(workspace.value);
   Services services = services_.with_pool(share);
-  Call call{
-      services, *state_, request, std::move(values), asking, workspace, std::move(workspace_name)};
+  Call call{services,          *state_, request,   *route,
+            std::move(values), asking,  workspace, std::move(workspace_name)};
   const void* flow = nullptr;
   if (failpoint::watches_statements() && route->method != "GET") flow = co_await pg::this_flow();
   const pg::Operation operation(flow);
@@ -501,52 +406,6 @@ Task<HttpResponse> Api::handle(HttpRequest& request) {
   }
   co_await require_current_catalog(call, std::move(refusal));
   std::rethrow_exception(refused);
-}
-
-nlohmann::json openapi(std::span<const Route> routes, const std::string& version) {
-  nlohmann::json paths = nlohmann::json::object();
-  for (const Route& route : routes) {
-    nlohmann::json operation;
-    operation["summary"] = route.summary;
-    operation["parameters"] = nlohmann::json::array();
-    for (const auto part : segments(route.pattern)) {
-      if (!is_name(part)) continue;
-      operation["parameters"].push_back({{"name", part.substr(1, part.size() - 2)},
-                                         {"in", "path"},
-                                         {"required", true},
-                                         {"schema", {{"type", "string"}}}});
-    }
-    for (const auto name : words(route.parameters)) {
-      if (name == "*") continue;
-      operation["parameters"].push_back(
-          {{"name", name}, {"in", "query"}, {"schema", {{"type", "string"}}}});
-    }
-    operation["responses"]["2XX"]["description"] = "done";
-    operation["responses"]["default"] = {
-        {"description", "a problem (RFC 9457)"},
-        {"content",
-         {{"application/problem+json", {{"schema", {{"$ref", "#/components/schemas/Problem"}}}}}}}};
-    if (route.access != Access::open)
-      operation["security"] = {{{"token", nlohmann::json::array()}}};
-    std::string method(route.method);
-    std::transform(method.begin(), method.end(), method.begin(),
-                   [](char c) { return static_cast<char>(std::tolower(c)); });
-    paths[std::string(route.pattern)][method] = std::move(operation);
-  }
-  nlohmann::json document;
-  document["openapi"] = "3.1.0";
-  document["info"] = {{"title", "Sluice"}, {"version", version}};
-  document["paths"] = std::move(paths);
-  document["components"]["securitySchemes"]["token"] = {{"type", "http"}, {"scheme", "bearer"}};
-  document["components"]["schemas"]["Problem"] = {{"type", "object"},
-                                                  {"properties",
-                                                   {{"type", {{"type", "string"}}},
-                                                    {"title", {{"type", "string"}}},
-                                                    {"status", {{"type", "integer"}}},
-                                                    {"code", {{"type", "string"}}},
-                                                    {"detail", {{"type", "string"}}},
-                                                    {"hint", {{"type", "string"}}}}}};
-  return document;
 }
 
 }  // namespace sluice::api

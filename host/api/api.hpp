@@ -1,13 +1,13 @@
 // The REST API: a table of routes, who may use each, and what answers it.
 #pragma once
 
-#include <map>
 #include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "api/http.hpp"
+#include "api/routes.hpp"
 #include "api/secret_body.hpp"
 #include "api/tokens.hpp"
 #include "base/clock.hpp"
@@ -47,15 +47,12 @@ struct Services {
 
 struct State;
 
-enum class Access { open, reader, admin, operator_ };
-
-using PathValues = std::map<std::string, std::string, std::less<>>;
-
 /// One request on its way through a handler.
 struct Call {
   Services& services;
   State& state;
   HttpRequest& http;
+  const Route& route;
   PathValues path;  ///< values of the {names} in the pattern
   Principal principal;
   WorkspaceId workspace;  ///< of /v1/workspaces/{workspace}/…
@@ -67,14 +64,15 @@ struct Call {
   }
   /// The part as a number of 64 bits; nothing when it is none, which is no id of anything.
   [[nodiscard]] std::optional<std::int64_t> part_number(std::string_view name) const;
-  /// ?name=true or false; false when it is not there. Failure(request.bad_parameter).
+  /// ?name=true; false when it is not there.
   [[nodiscard]] bool flag(std::string_view name) const;
-  /// ?limit=, 1 to `most`; Failure(request.bad_parameter) for anything else.
-  [[nodiscard]] std::int64_t limit(std::int64_t fallback, std::int64_t most) const;
-  /// ?name= as a number of 64 bits, when it is there; Failure(request.bad_parameter).
+  /// ?limit=, or what the route says when it is not there.
+  [[nodiscard]] std::int64_t limit() const;
+  /// ?name= as a number of 64 bits, when it is there.
   [[nodiscard]] std::optional<std::int64_t> number(std::string_view name) const;
-  /// The body as a JSON object, {} when there is none. Failure: request.too_large,
-  /// request.not_json, request.unsupported_media_type, request.not_text (a NUL in a string).
+  /// The body as a JSON object that follows the route's schema, {} when there is none. Failure:
+  /// request.too_large, request.not_json, request.unsupported_media_type, request.not_text (a NUL
+  /// in a string), and check_body()'s.
   Task<nlohmann::json> body();
   /// The same of a body with secrets, which go to `secrets` without a copy that stays behind.
   Task<nlohmann::json> body_with_secrets(SecretsAt at, sync::SecretValues& secrets);
@@ -88,25 +86,6 @@ struct Call {
 
 inline constexpr std::size_t kJsonBodyBytesMax = 1 << 20;
 inline constexpr std::size_t kJsonDepthMax = 66;  ///< an attribute's value may have 64 of them
-
-using RouteHandler = Task<HttpResponse> (*)(Call& call);
-
-struct Route {
-  std::string_view method;
-  std::string_view pattern;  ///< "/v1/workspaces/{workspace}/connections/{name}"
-  Access access;
-  std::string_view summary;  ///< for the OpenAPI document
-  RouteHandler handler;
-  std::string_view parameters =
-      {};  ///< of its query: "limit cursor"; all others are refused. "*" among them: filters, too
-};
-
-/// The values of the pattern's names, or nothing when the path is another.
-[[nodiscard]] std::optional<PathValues> match(std::string_view pattern,
-                                              const std::vector<std::string>& segments);
-/// Failure(request.unknown_parameter, request.repeated_parameter) for a query that the route does
-/// not take.
-void check_parameters(const Route& route, const HttpRequest& request);
 
 // One table an area, each in the file of that name.
 [[nodiscard]] std::span<const Route> health_routes();
@@ -123,7 +102,6 @@ void check_parameters(const Route& route, const HttpRequest& request);
 [[nodiscard]] std::span<const Route> entity_routes();
 [[nodiscard]] std::span<const Route> link_routes();
 [[nodiscard]] std::span<const Route> change_routes();
-[[nodiscard]] std::vector<Route> all_routes();
 
 /// Finds the route and a place, checks the token and the workspace, runs the handler. A workspace
 /// that the token may not see answers exactly as one that does not exist.
@@ -148,13 +126,8 @@ class Api {
   std::vector<Route> routes_;
 };
 
-/// OpenAPI 3.1 of all routes.
-[[nodiscard]] nlohmann::json openapi(std::span<const Route> routes, const std::string& version);
-
 /// A value that a handler read from JSON or a parameter and does not like: Failure(bad_input).
 [[noreturn]] void bad_request(std::string code, std::string message, std::string hint = {});
-/// A whole number of 64 bits, or bad_request("request.bad_field").
-[[nodiscard]] std::int64_t whole_number(const nlohmann::json& value, std::string_view name);
 /// A time of µs since the epoch, as RFC 3339, or null.
 [[nodiscard]] nlohmann::json time_or_null(const pg::QueryResult& rows, int row, int column);
 /// The connection of that name in the call's workspace, or no_connection().
@@ -168,7 +141,4 @@ Task<void> audit(pg::Transaction& transaction, const Call& call, std::string act
 Task<model::CatalogPtr> catalog_of(Call& call);
 /// The string member, or bad_request("request.missing_field").
 [[nodiscard]] std::string required_text(const nlohmann::json& object, const char* name);
-/// Refuses members that are not in `known`: a misspelt option must not be ignored in silence.
-void only_fields(const nlohmann::json& object, std::initializer_list<std::string_view> known);
-
 }  // namespace sluice::api

@@ -14,7 +14,7 @@ using nlohmann::json;
 Task<HttpResponse> read(Call& call) {
   feed::FeedQuery query;
   query.cursor = call.http.parameter("cursor").value_or("");
-  query.limit = static_cast<int>(call.limit(100, feed::kFeedPageMax));
+  query.limit = static_cast<int>(call.limit());
   if (const auto type = call.http.parameter("type")) {
     const model::CatalogPtr catalog = co_await catalog_of(call);
     const model::StoredType* stored = catalog->find(*type);
@@ -31,15 +31,14 @@ Task<HttpResponse> read(Call& call) {
     document["changes"].push_back(feed::to_json(change));
   document["cursor"] = page.cursor;
   document["has_more"] = page.has_more;
-  document["kept_from"] = page.kept_from;
+  document["kept_from"] = id_text(page.kept_from);
   co_return HttpResponse::json(document);
 }
 
 /// Of all workspaces: it is the database that was put back. The audit's line is in the operator's.
 Task<HttpResponse> begin_generation(Call& call) {
   const json body = co_await call.body();
-  only_fields(body, {"why"});
-  const std::string why = required_text(body, "why");
+  const std::string why = body.at("why").get<std::string>();
   auto connection = co_await call.services.pool.acquire();
   auto transaction = co_await pg::Transaction::begin(*connection);
   const std::int64_t begun = co_await feed::begin_generation(*connection, why);
@@ -54,14 +53,32 @@ Task<HttpResponse> begin_generation(Call& call) {
   co_return HttpResponse::json(document);
 }
 
+constexpr std::array kQuery = {
+    Parameter{.name = "cursor", .says = "where to go on: the cursor of the page before"},
+    limit_of(100, feed::kFeedPageMax),
+    Parameter{.name = "type", .says = "only of this entity type"}};
+
 constexpr std::array<Route, 2> kRoutes = {{
-    {"GET", "/v1/workspaces/{workspace}/changes", Access::reader,
-     "What changed, in the order of commits; ?cursor=&limit=&type=. Ask again with the cursor that "
-     "is given back",
-     read, "cursor limit type"},
-    {"POST", "/v1/feed/new-generation", Access::operator_,
-     "Begins a new history of every workspace's feed {why}: for files that were put back by hand",
-     begin_generation},
+    {.method = "GET",
+     .pattern = "/v1/workspaces/{workspace}/changes",
+     .access = Access::reader,
+     .operation = "readChanges",
+     .summary =
+         "What changed, in the order of commits. Ask again with the cursor that is given back",
+     .handler = read,
+     .query = kQuery,
+     .answer = "ChangePage",
+     .problems = "400 feed.bad_cursor type.not_found 409 feed.cursor_ahead 410 feed.expired "
+                 "feed.history_lost"},
+    {.method = "POST",
+     .pattern = "/v1/feed/new-generation",
+     .access = Access::operator_,
+     .operation = "beginFeedGeneration",
+     .summary =
+         "Begins a new history of every workspace's feed: for files that were put back by hand",
+     .handler = begin_generation,
+     .body = "GenerationNew",
+     .answer = "GenerationBegun"},
 }};
 
 }  // namespace

@@ -31,7 +31,6 @@ void require_operator_for_egress(const Principal& principal) {
 /// Each was a string: take_secrets() has taken it.
 void require_taken(const json& body, const sync::SecretValues& taken) {
   if (!body.contains("secrets")) return;
-  if (!body["secrets"].is_object()) bad_request("request.bad_field", "secrets must be an object");
   for (const auto& [name, value] : body["secrets"].items()) {
     if (!taken.contains(name))
       bad_request("request.bad_field", "secrets." + name + " must be a string");
@@ -41,26 +40,15 @@ void require_taken(const json& body, const sync::SecretValues& taken) {
 Task<HttpResponse> create(Call& call) {
   sync::NewConnection wanted;
   json body = co_await call.body_with_secrets(SecretsAt::members_of_secrets, wanted.secrets);
-  only_fields(
-      body, {"connector", "name", "config", "egress", "intervals", "secrets", "second_connection"});
-  wanted.connector = required_text(body, "connector");
-  wanted.name = required_text(body, "name");
-  for (const char* member : {"config", "egress", "intervals", "secrets"}) {
-    if (body.contains(member) && !body[member].is_object()) {
-      bad_request("request.bad_field", std::string(member) + " must be an object");
-    }
-  }
+  wanted.connector = body.at("connector").get<std::string>();
+  wanted.name = body.at("name").get<std::string>();
   if (body.contains("config")) wanted.config = body["config"];
   if (body.contains("egress")) wanted.egress = body["egress"];
   if (!wanted.egress.empty()) require_operator_for_egress(call.principal);
-  if (body.contains("second_connection")) {
-    if (!body["second_connection"].is_boolean())
-      bad_request("request.bad_field", "second_connection must be true or false");
-    if (body["second_connection"].get<bool>()) wanted.account_use = sync::AccountUse::also;
-  }
+  if (body.value("second_connection", false)) wanted.account_use = sync::AccountUse::also;
   if (body.contains("intervals")) {
     for (const auto& [stream, seconds] : body["intervals"].items()) {
-      wanted.intervals.emplace(stream, whole_number(seconds, "intervals." + stream));
+      wanted.intervals.emplace(stream, seconds.get<std::int64_t>());
     }
   }
   require_taken(body, wanted.secrets);
@@ -74,7 +62,6 @@ Task<HttpResponse> create(Call& call) {
 
 Task<HttpResponse> check(Call& call) {
   const json body = co_await call.body();
-  only_fields(body, {});
   sync::Actor actor = call.actor();
   auto outcome =
       co_await call.services.connections.check(call.workspace, call.part("name"), std::move(actor));
@@ -84,15 +71,11 @@ Task<HttpResponse> check(Call& call) {
 Task<HttpResponse> set_secret(Call& call) {
   sync::SecretValues taken;
   const json body = co_await call.body_with_secrets(SecretsAt::value, taken);
-  only_fields(body, {"value", "to_new_destination"});
-  (void)required_text(body, "value");  // refuses a body without it
   vault::Secret value = std::move(taken.at("value"));
   if (value.size() > kSecretBytesMax)
     bad_request("request.bad_field", "value is longer than 64 KiB");
   auto stated_by = sync::NewDestination::nobody;
   if (body.contains("to_new_destination")) {
-    if (!body["to_new_destination"].is_boolean())
-      bad_request("request.bad_field", "to_new_destination must be true or false");
     const bool is_operator = call.principal.role >= Role::operator_;
     if (body["to_new_destination"].get<bool>())
       stated_by = is_operator ? sync::NewDestination::operator_ : sync::NewDestination::admin;
@@ -105,20 +88,8 @@ Task<HttpResponse> set_secret(Call& call) {
 
 Task<HttpResponse> sync_now(Call& call) {
   const json body = co_await call.body();
-  only_fields(body, {"streams", "full", "trust_vendor"});
   std::vector<std::string> streams;
-  if (body.contains("streams")) {
-    if (!body["streams"].is_array())
-      bad_request("request.bad_field", "streams must be a list of names");
-    for (const json& stream : body["streams"]) {
-      if (!stream.is_string()) bad_request("request.bad_field", "streams must be a list of names");
-      streams.push_back(stream.get<std::string>());
-    }
-  }
-  if (body.contains("full") && !body["full"].is_boolean())
-    bad_request("request.bad_field", "full must be true or false");
-  if (body.contains("trust_vendor") && !body["trust_vendor"].is_boolean())
-    bad_request("request.bad_field", "trust_vendor must be true or false");
+  if (body.contains("streams")) streams = body["streams"].get<std::vector<std::string>>();
   const bool full = body.value("full", false);
   const bool trusts = body.value("trust_vendor", false);
   if (trusts && !full)
@@ -135,15 +106,8 @@ Task<HttpResponse> sync_now(Call& call) {
 
 Task<HttpResponse> set_stream(Call& call) {
   const json body = co_await call.body();
-  only_fields(body, {"interval_seconds", "enabled"});
-  if (body.empty()) {
-    bad_request("request.missing_field",
-                "the body needs \"interval_seconds\", a whole number, or \"enabled\"");
-  }
-  if (body.contains("enabled") && !body["enabled"].is_boolean())
-    bad_request("request.bad_field", "enabled must be true or false");
   if (body.contains("interval_seconds")) {
-    const std::int64_t seconds = whole_number(body["interval_seconds"], "interval_seconds");
+    const std::int64_t seconds = body["interval_seconds"].get<std::int64_t>();
     expect(co_await call.services.connections.set_interval(
         call.workspace, call.part("name"), call.part("stream"), seconds, call.actor()));
   }
@@ -158,11 +122,6 @@ Task<HttpResponse> set_stream(Call& call) {
 Task<HttpResponse> set_config(Call& call) {
   sync::SecretValues secrets;
   json body = co_await call.body_with_secrets(SecretsAt::members_of_secrets, secrets);
-  only_fields(body, {"config", "secrets"});
-  if (!body.contains("config") || !body["config"].is_object() || body["config"].empty()) {
-    bad_request("request.missing_field", "the body needs \"config\", an object of what changes",
-                "null takes a member away");
-  }
   require_taken(body, secrets);
   const sync::CheckOutcome outcome = expect(co_await call.services.connections.set_config(
       call.workspace, call.part("name"), std::move(body["config"]), std::move(secrets),
@@ -172,7 +131,6 @@ Task<HttpResponse> set_config(Call& call) {
 
 Task<HttpResponse> disable(Call& call) {
   const json body = co_await call.body();
-  only_fields(body, {});
   expect(co_await call.services.connections.disable_connection(call.workspace, call.part("name"),
                                                                call.actor()));
   json document;
@@ -183,7 +141,6 @@ Task<HttpResponse> disable(Call& call) {
 
 Task<HttpResponse> enable(Call& call) {
   const json body = co_await call.body();
-  only_fields(body, {});
   expect(co_await call.services.connections.enable_connection(call.workspace, call.part("name"),
                                                               call.actor()));
   json document;
@@ -197,38 +154,107 @@ Task<HttpResponse> remove(Call& call) {
       call.workspace, call.part("name"), call.actor()));
   json document;
   document["name"] = call.part("name");
-  document["work"] = work.value;
+  document["work"] = id_text(work);
   co_return HttpResponse::json(document, 202);
 }
 
+/// Of what is checked with the vendor before it is stored.
+constexpr std::string_view kAsksTheVendor =
+    "400 connection.bad_name connection.bad_interval connection.secret_needed egress.unknown_host "
+    "stream.bad_interval 403 egress.operator connection.secret_leads_elsewhere connector.* "
+    "404 connection.* connector.* installation.missing stream.unknown 409 connection.* connector.* "
+    "422 check.failed config.invalid connection.missing_secret 500 check.failed connector.contract "
+    "503 check.no_answer connection.not_stored connector.* fetch.* vault.*";
+
 constexpr std::array<Route, 9> kRoutes = {{
-    {"POST", "/v1/workspaces/{workspace}/connections", Access::admin,
-     "Makes a connection {connector, name, config, secrets, intervals, second_connection, egress} "
-     "after checking it with the vendor; egress is an operator's, second_connection lets one "
-     "account be connected twice",
-     create},
-    {"POST", "/v1/workspaces/{workspace}/connections/{name}/check", Access::admin,
-     "Asks the vendor again whether the key works", check},
-    {"PUT", "/v1/workspaces/{workspace}/connections/{name}/secrets/{secret}", Access::admin,
-     "A new value {value} of a secret; checked with the vendor", set_secret},
-    {"POST", "/v1/workspaces/{workspace}/connections/{name}/sync", Access::admin,
-     "Runs streams now {streams, full, trust_vendor}; full reads everything again, with "
-     "trust_vendor over rows of a higher version too",
-     sync_now},
-    {"PATCH", "/v1/workspaces/{workspace}/connections/{name}/streams/{stream}", Access::admin,
-     "Changes {interval_seconds, enabled}; a stream that is paused and goes on loses nothing",
-     set_stream},
-    {"PATCH", "/v1/workspaces/{workspace}/connections/{name}", Access::admin,
-     "Changes members of {config}; checked with the vendor. A change that leads a secret elsewhere "
-     "needs its value again, in {secrets}",
-     set_config},
-    {"POST", "/v1/workspaces/{workspace}/connections/{name}/disable", Access::admin,
-     "Turns a connection off: what it stored is soft-deleted", disable},
-    {"POST", "/v1/workspaces/{workspace}/connections/{name}/enable", Access::admin,
-     "Turns it on again: everything is read again, under the same ids", enable},
-    {"DELETE", "/v1/workspaces/{workspace}/connections/{name}", Access::admin,
-     "Removes a connection that is off, with its entities, by the work that it answers with",
-     remove},
+    {.method = "POST",
+     .pattern = "/v1/workspaces/{workspace}/connections",
+     .access = Access::admin,
+     .operation = "createConnection",
+     .summary = "Makes a connection after checking it with the vendor; egress is an operator's, "
+                "second_connection lets one account be connected twice",
+     .handler = create,
+     .body = "ConnectionNew",
+     .answer = "ConnectionMade",
+     .status = "201",
+     .problems = kAsksTheVendor},
+    {.method = "POST",
+     .pattern = "/v1/workspaces/{workspace}/connections/{name}/check",
+     .access = Access::admin,
+     .operation = "checkConnection",
+     .summary = "Asks the vendor again whether the key works",
+     .handler = check,
+     .answer = "CheckOutcome",
+     .problems = kAsksTheVendor},
+    {.method = "PUT",
+     .pattern = "/v1/workspaces/{workspace}/connections/{name}/secrets/{secret}",
+     .access = Access::admin,
+     .operation = "setSecret",
+     .summary = "A new value of a secret; checked with the vendor",
+     .handler = set_secret,
+     .body = "SecretNew",
+     .answer = "CheckOutcome",
+     .problems = kAsksTheVendor},
+    {.method = "POST",
+     .pattern = "/v1/workspaces/{workspace}/connections/{name}/sync",
+     .access = Access::admin,
+     .operation = "syncNow",
+     .summary = "Runs streams now; full reads everything again, with trust_vendor over rows of a "
+                "higher version too",
+     .handler = sync_now,
+     .body = "SyncWanted",
+     .answer = "SyncAsked",
+     .status = "202",
+     .problems = "404 connection.unknown stream.unknown connector.* 403 connector.held 409 "
+                 "connection.* connector.* stream.*"},
+    {.method = "PATCH",
+     .pattern = "/v1/workspaces/{workspace}/connections/{name}/streams/{stream}",
+     .access = Access::admin,
+     .operation = "changeStream",
+     .summary = "Changes a stream; one that is paused and goes on loses nothing",
+     .handler = set_stream,
+     .body = "StreamChange",
+     .answer = "StreamChange",
+     .problems = "400 stream.bad_interval 404 connection.unknown stream.unknown connector.* 403 "
+                 "connector.held 409 connection.* connector.* stream.*"},
+    {.method = "PATCH",
+     .pattern = "/v1/workspaces/{workspace}/connections/{name}",
+     .access = Access::admin,
+     .operation = "changeConfig",
+     .summary = "Changes members of the configuration; checked with the vendor. A change that "
+                "leads a secret elsewhere needs its value again, in secrets",
+     .handler = set_config,
+     .body = "ConfigChange",
+     .answer = "CheckOutcome",
+     .problems = kAsksTheVendor},
+    {.method = "POST",
+     .pattern = "/v1/workspaces/{workspace}/connections/{name}/disable",
+     .access = Access::admin,
+     .operation = "disableConnection",
+     .summary = "Turns a connection off: what it stored is soft-deleted",
+     .handler = disable,
+     .answer = "ConnectionState",
+     .status = "202",
+     .problems = "404 connection.unknown 409 connection.* connector.*"},
+    {.method = "POST",
+     .pattern = "/v1/workspaces/{workspace}/connections/{name}/enable",
+     .access = Access::admin,
+     .operation = "enableConnection",
+     .summary = "Turns it on again: everything is read again, under the same ids",
+     .handler = enable,
+     .answer = "ConnectionState",
+     .status = "202",
+     .problems = kAsksTheVendor},
+    {.method = "DELETE",
+     .pattern = "/v1/workspaces/{workspace}/connections/{name}",
+     .access = Access::admin,
+     .operation = "deleteConnection",
+     .summary =
+         "Removes a connection that is off, with its entities, by the work that it answers with",
+     .handler = remove,
+     .answer = "ConnectionGoing",
+     .status = "202",
+     .problems = "404 connection.unknown 409 connection.*"},
 }};
 
 }  // namespace

@@ -185,7 +185,7 @@ Task<HttpResponse> show(Call& call) {
 
 std::string optional_text(const json& body, const char* name) {
   if (!body.contains(name)) return {};
-  return required_text(body, name);
+  return body[name].get<std::string>();
 }
 
 /// Which version of the connector in the path {version, sha256} name.
@@ -199,9 +199,6 @@ sync::InstallRequest wanted_version(const Call& call, const json& body) {
 
 Task<HttpResponse> install(Call& call) {
   const json body = co_await call.body();
-  only_fields(body, {"version", "sha256", "accept_loss"});
-  if (body.contains("accept_loss") && !body["accept_loss"].is_boolean())
-    bad_request("request.bad_field", "accept_loss must be true or false");
   sync::InstallRequest wanted = wanted_version(call, body);
   wanted.accept_loss = body.value("accept_loss", false);
   if (call.principal.role == Role::operator_) wanted.approval = sync::Approval::given;
@@ -222,7 +219,6 @@ Task<HttpResponse> install(Call& call) {
 
 Task<HttpResponse> approve(Call& call) {
   const json body = co_await call.body();
-  only_fields(body, {"version", "sha256"});
   sync::InstallRequest wanted = wanted_version(call, body);
   const sync::ApprovedVersion approved = expect(co_await call.services.connections.approve(
       call.principal.workspace, std::move(wanted), call.actor()));
@@ -235,7 +231,6 @@ Task<HttpResponse> approve(Call& call) {
 
 Task<HttpResponse> revoke(Call& call) {
   const json body = co_await call.body();
-  only_fields(body, {"version", "sha256"});
   sync::InstallRequest wanted = wanted_version(call, body);
   const std::vector<sync::ApprovedVersion> revoked =
       expect(co_await call.services.connections.revoke(call.principal.workspace, std::move(wanted),
@@ -253,7 +248,6 @@ Task<HttpResponse> revoke(Call& call) {
 
 Task<HttpResponse> disable(Call& call) {
   const json body = co_await call.body();
-  only_fields(body, {});
   const std::vector<std::string> names =
       expect(co_await call.services.connections.disable_connector(
           call.workspace, call.part("connector"), call.actor()));
@@ -266,7 +260,6 @@ Task<HttpResponse> disable(Call& call) {
 
 Task<HttpResponse> enable(Call& call) {
   const json body = co_await call.body();
-  only_fields(body, {});
   const std::vector<std::string> names = expect(co_await call.services.connections.enable_connector(
       call.workspace, call.part("connector"), call.actor()));
   json document;
@@ -282,7 +275,6 @@ Task<HttpResponse> host_files(Call& call) {
 
 Task<HttpResponse> rescan(Call& call) {
   const json body = co_await call.body();
-  only_fields(body, {});
   const bool changed = co_await call.services.registry.rescan(call.services.clock.now(),
                                                               connector::Shelf::Haste::immediate);
   json document = shelf_json(call.services.registry.shelf());
@@ -291,33 +283,94 @@ Task<HttpResponse> rescan(Call& call) {
 }
 
 constexpr std::array<Route, 9> kRoutes = {{
-    {"GET", "/v1/connectors", Access::operator_,
-     "Connector files in this host's directories: admitted, incomplete, or refused and why",
-     host_files},
-    {"POST", "/v1/connectors/rescan", Access::operator_,
-     "Looks at the directories now, and answers what is there", rescan},
-    {"POST", "/v1/connectors/{connector}/approve", Access::operator_,
-     "Lets the code of a version {version, sha256} run: the newest when none is named; workspaces "
-     "install only what is approved. A content that is held goes on",
-     approve},
-    {"POST", "/v1/connectors/{connector}/revoke", Access::operator_,
-     "Takes the approval of a version {version, sha256} back, of all when none is named: nobody "
-     "installs it any more, and where it is installed nothing of it runs",
-     revoke},
-    {"GET", "/v1/workspaces/{workspace}/connectors", Access::reader,
-     "Versions that this host offers and that the workspace has installed; for operators the "
-     "files too",
-     list},
-    {"GET", "/v1/workspaces/{workspace}/connectors/{connector}", Access::reader,
-     "One connector with its versions, and the manifest of the installed or else newest one", show},
-    {"POST", "/v1/workspaces/{workspace}/connectors/{connector}/install", Access::admin,
-     "Brings a version {version, sha256, accept_loss} into the workspace: the newest when none is "
-     "named. An operator's install approves it, others need it approved",
-     install},
-    {"POST", "/v1/workspaces/{workspace}/connectors/{connector}/disable", Access::admin,
-     "Turns a connector and all its connections off: what they stored is soft-deleted", disable},
-    {"POST", "/v1/workspaces/{workspace}/connectors/{connector}/enable", Access::admin,
-     "Turns it on again, with the connections that went off with it", enable},
+    {.method = "GET",
+     .pattern = "/v1/connectors",
+     .access = Access::operator_,
+     .operation = "listConnectorFiles",
+     .summary =
+         "Connector files in this host's directories: admitted, incomplete, or refused and why",
+     .handler = host_files,
+     .answer = "ConnectorFiles"},
+    {.method = "POST",
+     .pattern = "/v1/connectors/rescan",
+     .access = Access::operator_,
+     .operation = "rescanConnectors",
+     .summary = "Looks at the directories now, and answers what is there",
+     .handler = rescan,
+     .answer = "ConnectorFiles"},
+    {.method = "POST",
+     .pattern = "/v1/connectors/{connector}/approve",
+     .access = Access::operator_,
+     .operation = "approveConnector",
+     .summary = "Lets the code of a version run: the newest when none is named; workspaces install "
+                "only what is approved. A content that is held goes on",
+     .handler = approve,
+     .body = "ConnectorVersionWanted",
+     .answer = "ConnectorApproved",
+     .status = "201",
+     .problems = "400 connector.* 403 connector.* 404 connector.* 409 connector.* 503 connector.*"},
+    {.method = "POST",
+     .pattern = "/v1/connectors/{connector}/revoke",
+     .access = Access::operator_,
+     .operation = "revokeConnector",
+     .summary = "Takes the approval of a version back, of all when none is named: nobody installs "
+                "it any more, and where it is installed nothing of it runs",
+     .handler = revoke,
+     .body = "ConnectorVersionWanted",
+     .answer = "ConnectorRevoked",
+     .problems = "400 connector.* 403 connector.* 404 connector.* 409 connector.* 503 connector.*"},
+    {.method = "GET",
+     .pattern = "/v1/workspaces/{workspace}/connectors",
+     .access = Access::reader,
+     .operation = "listConnectors",
+     .summary = "Versions that this host offers and that the workspace has installed; for "
+                "operators the files too",
+     .handler = list,
+     .answer = "ConnectorList"},
+    {.method = "GET",
+     .pattern = "/v1/workspaces/{workspace}/connectors/{connector}",
+     .access = Access::reader,
+     .operation = "getConnector",
+     .summary =
+         "One connector with its versions, and the manifest of the installed or else newest one",
+     .handler = show,
+     .answer = "Connector",
+     .problems = "404 connector.unknown"},
+    {.method = "POST",
+     .pattern = "/v1/workspaces/{workspace}/connectors/{connector}/install",
+     .access = Access::admin,
+     .operation = "installConnector",
+     .summary = "Brings a version into the workspace: the newest when none is named. An operator's "
+                "install approves it, others need it approved",
+     .handler = install,
+     .body = "InstallWanted",
+     .answer = "Installed",
+     .status = "201",
+     .problems = "400 connector.* type.* rule.* views.* 403 connector.* 404 connector.* "
+                 "installation.missing 409 connector.* type.* views.* connection.* 501 connector.* "
+                 "503 connector.* type.*"},
+    {.method = "POST",
+     .pattern = "/v1/workspaces/{workspace}/connectors/{connector}/disable",
+     .access = Access::admin,
+     .operation = "disableConnector",
+     .summary = "Turns a connector and all its connections off: what they stored is soft-deleted",
+     .handler = disable,
+     .answer = "ConnectorDisabled",
+     .status = "202",
+     .problems = "400 connector.* type.* rule.* views.* 403 connector.* 404 connector.* "
+                 "installation.missing 409 connector.* type.* views.* connection.* 501 connector.* "
+                 "503 connector.* type.*"},
+    {.method = "POST",
+     .pattern = "/v1/workspaces/{workspace}/connectors/{connector}/enable",
+     .access = Access::admin,
+     .operation = "enableConnector",
+     .summary = "Turns it on again, with the connections that went off with it",
+     .handler = enable,
+     .answer = "ConnectorEnabled",
+     .status = "202",
+     .problems = "400 connector.* type.* rule.* views.* 403 connector.* 404 connector.* "
+                 "installation.missing 409 connector.* type.* views.* connection.* 501 connector.* "
+                 "503 connector.* type.*"},
 }};
 
 }  // namespace

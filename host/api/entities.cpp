@@ -71,18 +71,15 @@ std::vector<std::string> expansions(const HttpRequest& request) {
 
 feed::Tombstones tombstones(const HttpRequest& request) {
   const std::string deleted = request.parameter("deleted").value_or("exclude");
-  if (deleted == "exclude") return feed::Tombstones::exclude;
   if (deleted == "include") return feed::Tombstones::include;
-  if (deleted == "only") return feed::Tombstones::only;
-  bad_request("request.bad_parameter", "deleted must be exclude, include or only");
+  return deleted == "only" ? feed::Tombstones::only : feed::Tombstones::exclude;
 }
 
 /// Every parameter that is not one of the page's own is a filter.
-std::vector<feed::Filter> filters(const HttpRequest& request) {
-  static constexpr std::array<std::string_view, 4> kOwn = {"limit", "cursor", "expand", "deleted"};
+std::vector<feed::Filter> filters(const Call& call) {
   std::vector<feed::Filter> all;
-  for (const auto& [name, value] : request.query) {
-    if (std::find(kOwn.begin(), kOwn.end(), name) != kOwn.end()) continue;
+  for (const auto& [name, value] : call.http.query) {
+    if (find_parameter(call.route, name) != nullptr) continue;
     const bool is_list = name.ends_with("[in]");
     all.push_back(expect(feed::parse_filter(
         name, is_list ? split_values(name, value) : std::vector<std::string>(1, value))));
@@ -92,9 +89,9 @@ std::vector<feed::Filter> filters(const HttpRequest& request) {
 
 Task<HttpResponse> list(Call& call) {
   feed::ListQuery query;
-  query.filters = filters(call.http);
+  query.filters = filters(call);
   query.cursor = call.http.parameter("cursor").value_or("");
-  query.limit = static_cast<int>(call.limit(50, feed::kEntityPageMax));
+  query.limit = static_cast<int>(call.limit());
   query.expand = expansions(call.http);
   query.tombstones = tombstones(call.http);
   model::CatalogPtr catalog = co_await catalog_of(call);
@@ -113,8 +110,6 @@ feed::EntityRef reference(const Call& call) {
   std::int64_t number = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
   const std::string by = call.http.parameter("by").value_or("id");
-  if (by != "id" && by != "external_id")
-    bad_request("request.bad_parameter", "by must be id or external_id");
   const bool is_number = error == std::errc{} && end == text.data() + text.size() && number > 0;
   if (is_number && by != "external_id") {
     reference.id = EntityId(number);
@@ -174,7 +169,7 @@ const model::StoredType& own_type(const model::Catalog& catalog, const std::stri
 HttpResponse written(const model::OwnOutcome& outcome, model::OwnMode mode) {
   if (outcome.action == model::OwnAction::rejected) refuse(outcome, mode);
   json document;
-  document["id"] = outcome.id.value;
+  document["id"] = id_text(outcome.id);
   document["action"] = outcome.action == model::OwnAction::inserted  ? "inserted"
                        : outcome.action == model::OwnAction::updated ? "updated"
                                                                      : "unchanged";
@@ -243,21 +238,81 @@ Task<HttpResponse> remove(Call& call) {
   co_return HttpResponse::json(document);
 }
 
+constexpr Parameter kExpand{
+    .name = "expand",
+    .says =
+        "other entities along relationships, either way: customer, invoice_line, "
+        "subscription.customer",
+    .repeats = true};
+constexpr Parameter kDeleted{.name = "deleted",
+                             .says = "whether deleted ones are among them",
+                             .kind = ParameterKind::choice,
+                             .choices = "exclude include only"};
+
+constexpr std::array kListQuery = {
+    limit_of(50, feed::kEntityPageMax),
+    Parameter{.name = "cursor", .says = "where to go on: the next of the page before"}, kExpand,
+    kDeleted};
+
+constexpr std::array kGetQuery = {
+    kExpand, Parameter{.name = "connection", .says = "when two accounts have the vendor's id"},
+    Parameter{.name = "by",
+              .says = "what the id in the path is, when the vendor's ids are numbers",
+              .kind = ParameterKind::choice,
+              .choices = "id external_id"},
+    kDeleted};
+
 constexpr std::array<Route, 5> kRoutes = {{
-    {"GET", "/v1/workspaces/{workspace}/entities/{type}", Access::reader,
-     "Entities in order of id; "
-     "?limit=&cursor=&expand=customer,invoice_line&deleted=&attribute=value&attribute[gte]=value",
-     list, "limit cursor expand deleted *"},
-    {"POST", "/v1/workspaces/{workspace}/entities/{type}", Access::admin,
-     "Writes one entity of an own type: inserts it, or updates the one with the same unique value",
-     create},
-    {"GET", "/v1/workspaces/{workspace}/entities/{type}/{id}", Access::reader,
-     "One entity by id or the vendor's id; ?expand=&connection=&by=external_id&deleted=", get,
-     "expand connection by deleted"},
-    {"PATCH", "/v1/workspaces/{workspace}/entities/{type}/{id}", Access::admin,
-     "Changes attributes of an own entity; null clears", update},
-    {"DELETE", "/v1/workspaces/{workspace}/entities/{type}/{id}", Access::admin,
-     "Deletes an own entity", remove},
+    {.method = "GET",
+     .pattern = "/v1/workspaces/{workspace}/entities/{type}",
+     .access = Access::reader,
+     .operation = "listEntities",
+     .summary = "Entities in order of id; every further parameter is a filter: attribute=value, "
+                "attribute[gte]=value",
+     .handler = list,
+     .query = kListQuery,
+     .filters = true,
+     .answer = "EntityPage",
+     .problems = "400 filter.* expand.* entity.bad_cursor entity.bad_limit 404 type.not_found"},
+    {.method = "POST",
+     .pattern = "/v1/workspaces/{workspace}/entities/{type}",
+     .access = Access::admin,
+     .operation = "writeEntity",
+     .summary = "Writes one entity of an own type: inserts it, or updates the one with the same "
+                "unique value",
+     .handler = create,
+     .body = "EntityValues",
+     .answer = "EntityWritten",
+     .status = "200 201",
+     .problems = "400 entity.rejected 403 type.read_only 404 type.not_found entity.not_found 409 "
+                 "entity.duplicate_key entity.ambiguous_key"},
+    {.method = "GET",
+     .pattern = "/v1/workspaces/{workspace}/entities/{type}/{id}",
+     .access = Access::reader,
+     .operation = "getEntity",
+     .summary = "One entity by id or the vendor's id",
+     .handler = get,
+     .query = kGetQuery,
+     .answer = "Entity",
+     .problems = "400 expand.* 404 type.not_found entity.not_found 409 entity.ambiguous"},
+    {.method = "PATCH",
+     .pattern = "/v1/workspaces/{workspace}/entities/{type}/{id}",
+     .access = Access::admin,
+     .operation = "updateEntity",
+     .summary = "Changes attributes of an own entity; null clears",
+     .handler = update,
+     .body = "EntityValues",
+     .answer = "EntityWritten",
+     .problems = "400 entity.rejected entity.bad_id 403 type.read_only 404 type.not_found "
+                 "entity.not_found 409 entity.duplicate_key entity.ambiguous_key"},
+    {.method = "DELETE",
+     .pattern = "/v1/workspaces/{workspace}/entities/{type}/{id}",
+     .access = Access::admin,
+     .operation = "deleteEntity",
+     .summary = "Deletes an own entity",
+     .handler = remove,
+     .answer = "EntityDeleted",
+     .problems = "400 entity.bad_id 403 type.read_only 404 type.not_found entity.not_found"},
 }};
 
 }  // namespace

@@ -433,11 +433,6 @@ Task<HttpResponse> list(Call& call) {
 
 Task<HttpResponse> decide(Call& call) {
   const json body = co_await call.body();
-  only_fields(body, {"confirm"});
-  if (!body.contains("confirm") || !body["confirm"].is_boolean()) {
-    bad_request("request.missing_field", "the body needs \"confirm\", true or false",
-                "true deletes here what is missing at the vendor, false keeps it");
-  }
   const bool confirm = body["confirm"];
   const ConnectionId connection = co_await connection_named(call, call.part("name"));
   const auto stream = co_await call.services.pool.query(
@@ -458,13 +453,24 @@ Task<HttpResponse> decide(Call& call) {
 }
 
 constexpr std::array<Route, 2> kRoutes = {{
-    {"GET", "/v1/workspaces/{workspace}/errors", Access::reader,
-     "Everything that is not well: host, durable work, streams, connections, refetch, quarantine, "
-     "link rules, own entities, SQL views, connectors; each with what to do",
-     list},
-    {"POST", "/v1/workspaces/{workspace}/connections/{name}/streams/{stream}/reconcile",
-     Access::admin, "Decides {confirm} whether what is missing at the vendor is deleted here, too",
-     decide},
+    {.method = "GET",
+     .pattern = "/v1/workspaces/{workspace}/errors",
+     .access = Access::reader,
+     .operation = "listErrors",
+     .summary = "Everything that is not well: host, durable work, streams, connections, refetch, "
+                "quarantine, link rules, own entities, SQL views, connectors; each with what to do",
+     .handler = list,
+     .answer = "ErrorList"},
+    {.method = "POST",
+     .pattern = "/v1/workspaces/{workspace}/connections/{name}/streams/{stream}/reconcile",
+     .access = Access::admin,
+     .operation = "decideReconcile",
+     .summary = "Decides whether what is missing at the vendor is deleted here, too",
+     .handler = decide,
+     .body = "ReconcileDecision",
+     .answer = "ReconcileDecided",
+     .problems = "404 connection.unknown stream.unknown connector.* 403 connector.held 409 "
+                 "reconcile.not_blocked connection.* connector.*"},
 }};
 
 }  // namespace

@@ -1,6 +1,7 @@
 // Is it alive, is it ready, what does it count.
 #include "api/api.hpp"
 
+#include "api/openapi.hpp"
 #include "api/state.hpp"
 #include "base/exact_json.hpp"
 #include "base/log.hpp"
@@ -105,19 +106,46 @@ Task<HttpResponse> metrics(Call& call) {
 }
 
 Task<HttpResponse> openapi_document(Call& call) {
-  const std::vector<Route> routes = all_routes();
-  co_return HttpResponse::json(openapi(routes, call.services.version));
+  co_return HttpResponse::json(openapi(call.services.version));
 }
 
 constexpr std::array<Route, 5> kRoutes = {{
-    {"GET", "/healthz", Access::open, "The process is alive", healthz},
-    {"GET", "/readyz", Access::open, "It can do its work, or why not: database, schema, stopping",
-     readyz},
-    {"GET", "/health", Access::operator_, "What is unusual: egress allowances, connections in use",
-     health},
-    {"GET", "/metrics", Access::operator_,
-     "Counters for Prometheus; without a token on the listener of watch.port", metrics},
-    {"GET", "/openapi.json", Access::open, "This document", openapi_document},
+    {.method = "GET",
+     .pattern = "/healthz",
+     .access = Access::open,
+     .operation = "isAlive",
+     .summary = "The process is alive",
+     .handler = healthz,
+     .answer = "Alive"},
+    {.method = "GET",
+     .pattern = "/readyz",
+     .access = Access::open,
+     .operation = "isReady",
+     .summary = "It can do its work, or why not: database, schema, stopping",
+     .handler = readyz,
+     .answer = "Ready",
+     .status = "200 503"},
+    {.method = "GET",
+     .pattern = "/health",
+     .access = Access::operator_,
+     .operation = "getHealth",
+     .summary = "What is unusual: egress allowances, connections in use",
+     .handler = health,
+     .answer = "Health"},
+    {.method = "GET",
+     .pattern = "/metrics",
+     .access = Access::operator_,
+     .operation = "getMetrics",
+     .summary = "Counters for Prometheus; without a token on the listener of watch.port",
+     .handler = metrics,
+     .produces = "text/plain"},
+    {.method = "GET",
+     .pattern = "/openapi.json",
+     .access = Access::open,
+     .operation = "getOpenapi",
+     .summary = "This document",
+     .handler = openapi_document,
+     .answer = "Anything"},
 }};
 
 }  // namespace

@@ -25,6 +25,8 @@ class BodyReader {
   virtual Task<std::string> next() = 0;
 };
 
+struct Route;
+
 struct HttpRequest {
   std::string method;  ///< "GET"
   std::string path;    ///< as sent, without the query; for messages
@@ -35,7 +37,8 @@ struct HttpRequest {
   std::string content_type;
   std::string peer;
   BodyReader* body = nullptr;
-  Places::Place place;  ///< until the answer is sent
+  const Route* route = nullptr;  ///< once one is found; of the Api that handles it
+  Places::Place place;           ///< until the answer is sent
 
   [[nodiscard]] std::optional<std::string> parameter(std::string_view name) const;
 };

@@ -13,9 +13,6 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::array<std::string_view, 7> kStates = {
-    "pending", "linked", "contested", "suggested", "confirmed", "rejected", "inactive"};
-
 /// "stripe.customer.email" -> type "stripe.customer", attribute "email".
 std::pair<std::string, std::string> split_end(const std::string& text, const char* field) {
   const auto dot = text.rfind('.');
@@ -71,7 +68,7 @@ const model::StoredRule* find_rule(const model::Catalog& catalog, const std::str
 
 /// The rule is stored with the work that makes its links and the views follow; the work begins now.
 HttpResponse answer(Call& call, json body, Result<work::WorkId> stored, int status) {
-  body["work"] = expect(std::move(stored)).value;
+  body["work"] = id_text(expect(std::move(stored)));
   call.services.catalogs.invalidate(call.workspace);
   call.services.engine.kick();
   return HttpResponse::json(body, status);
@@ -79,11 +76,12 @@ HttpResponse answer(Call& call, json body, Result<work::WorkId> stored, int stat
 
 Task<HttpResponse> create_rule(Call& call) {
   const json body = co_await call.body();
-  only_fields(body, {"name", "source", "target", "kind"});
-  const std::string name = required_text(body, "name");
-  const auto [source_type, source_attribute] = split_end(required_text(body, "source"), "source");
-  const auto [target_type, target_attribute] = split_end(required_text(body, "target"), "target");
-  const auto kind = contract::key_kind(required_text(body, "kind"));
+  const std::string name = body.at("name").get<std::string>();
+  const auto [source_type, source_attribute] =
+      split_end(body.at("source").get<std::string>(), "source");
+  const auto [target_type, target_attribute] =
+      split_end(body.at("target").get<std::string>(), "target");
+  const auto kind = contract::key_kind(body.at("kind").get<std::string>());
   if (!kind)
     bad_request("rule.bad_kind",
                 "kind must be one of email, phone, domain, username, external_id, exact");
@@ -110,10 +108,6 @@ Task<HttpResponse> create_rule(Call& call) {
 
 Task<HttpResponse> change_rule(Call& call) {
   const json body = co_await call.body();
-  only_fields(body, {"enabled"});
-  if (!body.contains("enabled") || !body["enabled"].is_boolean()) {
-    bad_request("request.missing_field", "the body needs \"enabled\", true or false");
-  }
   auto changed = co_await sync::switch_rule(call.services.pool, call.workspace, call.part("rule"),
                                             body["enabled"].get<bool>(), call.actor());
   co_return answer(call, body, std::move(changed), 202);
@@ -137,7 +131,7 @@ json entity_of(const model::Catalog& catalog, EntityTypeId type, EntityId id) {
   const model::StoredType* stored = catalog.find(type);
   json entity;
   entity["type"] = stored == nullptr ? "" : stored->name;
-  entity["id"] = id.value;
+  entity["id"] = id_text(id);
   return entity;
 }
 
@@ -153,7 +147,7 @@ json describe(const model::Catalog& catalog, const link::ListedLink& link) {
   if (link.target && link.target_type)
     one["target"] = entity_of(catalog, *link.target_type, *link.target);
   one["candidates"] = json::array();
-  for (const EntityId candidate : link.candidates) one["candidates"].push_back(candidate.value);
+  for (const EntityId candidate : link.candidates) one["candidates"].push_back(id_text(candidate));
   one["candidate_count"] = link.candidate_count;
   one["evidence"] = link.evidence;
   one["decided_by"] = link.decided_by;
@@ -170,12 +164,7 @@ Task<HttpResponse> list_links(Call& call) {
     query.rule = found->id;
   }
   query.state = call.http.parameter("state");
-  if (query.state && std::find(kStates.begin(), kStates.end(), *query.state) == kStates.end()) {
-    bad_request(
-        "request.bad_parameter",
-        "state must be linked, pending, contested, suggested, confirmed, rejected or inactive");
-  }
-  query.limit = static_cast<int>(call.limit(50, link::kLinksPageMax));
+  query.limit = static_cast<int>(call.limit());
   std::tie(query.after_rule.value, query.after_source.value) =
       read_cursor(call.http.parameter("cursor").value_or(""));
   auto connection = co_await call.services.pool.acquire();
@@ -191,17 +180,52 @@ Task<HttpResponse> list_links(Call& call) {
   co_return HttpResponse::json(document);
 }
 
+constexpr std::array kLinksQuery = {
+    Parameter{.name = "rule", .says = "only of this rule"},
+    Parameter{.name = "state",
+              .says = "only in this state",
+              .kind = ParameterKind::choice,
+              .choices = "linked pending contested suggested confirmed rejected inactive"},
+    limit_of(50, link::kLinksPageMax),
+    Parameter{.name = "cursor", .says = "where to go on: the next of the page before"}};
+
 constexpr std::array<Route, 4> kRoutes = {{
-    {"GET", "/v1/workspaces/{workspace}/link-rules", Access::reader,
-     "Link rules, with how many links each has in which state", list_rules},
-    {"POST", "/v1/workspaces/{workspace}/link-rules", Access::admin,
-     "A rule {name, source: \"type.attribute\", target: \"type.attribute\", kind}; the work it "
-     "answers with applies it to what is there",
-     create_rule},
-    {"PATCH", "/v1/workspaces/{workspace}/link-rules/{rule}", Access::admin,
-     "Switches a rule {enabled}; its links follow by the work that it answers with", change_rule},
-    {"GET", "/v1/workspaces/{workspace}/links", Access::reader,
-     "Links; ?rule=&state=&limit=&cursor=", list_links, "rule state limit cursor"},
+    {.method = "GET",
+     .pattern = "/v1/workspaces/{workspace}/link-rules",
+     .access = Access::reader,
+     .operation = "listLinkRules",
+     .summary = "Link rules, with how many links each has in which state",
+     .handler = list_rules,
+     .answer = "LinkRuleList"},
+    {.method = "POST",
+     .pattern = "/v1/workspaces/{workspace}/link-rules",
+     .access = Access::admin,
+     .operation = "createLinkRule",
+     .summary = "Makes a rule; the work it answers with applies it to what is there",
+     .handler = create_rule,
+     .body = "LinkRuleNew",
+     .answer = "LinkRuleMade",
+     .status = "201",
+     .problems = "400 rule.* type.not_found"},
+    {.method = "PATCH",
+     .pattern = "/v1/workspaces/{workspace}/link-rules/{rule}",
+     .access = Access::admin,
+     .operation = "changeLinkRule",
+     .summary = "Switches a rule; its links follow by the work that it answers with",
+     .handler = change_rule,
+     .body = "LinkRuleChange",
+     .answer = "LinkRuleChanged",
+     .status = "202",
+     .problems = "404 rule.unknown"},
+    {.method = "GET",
+     .pattern = "/v1/workspaces/{workspace}/links",
+     .access = Access::reader,
+     .operation = "listLinks",
+     .summary = "Links, by rule and then by what they begin at",
+     .handler = list_links,
+     .query = kLinksQuery,
+     .answer = "LinkPage",
+     .problems = "400 rule.unknown link.bad_cursor"},
 }};
 
 }  // namespace

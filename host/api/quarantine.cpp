@@ -89,7 +89,7 @@ const pg::Statement kDismissMany{"api_quarantine_dismiss_many", R"(
 
 json row_json(const pg::QueryResult& rows, int row) {
   json one;
-  one["id"] = rows.get<std::int64_t>(row, 0);
+  one["id"] = id_text(rows.get<std::int64_t>(row, 0));
   one["connection"] = rows.get<std::string>(row, 1);
   one["stream"] = rows.get<std::string>(row, 2);
   one["type"] = rows.get<std::string>(row, 3);
@@ -99,7 +99,7 @@ json row_json(const pg::QueryResult& rows, int row) {
   one["times"] = rows.get<std::int64_t>(row, 7);
   one["first_seen_at"] = time_or_null(rows, row, 8);
   one["last_seen_at"] = time_or_null(rows, row, 9);
-  one["run"] = rows.get<std::int64_t>(row, 10);
+  one["run"] = id_text(rows.get<RunId>(row, 10));
   return one;
 }
 
@@ -111,7 +111,7 @@ Failure no_such_row(const Call& call) {
 }
 
 Task<HttpResponse> list(Call& call) {
-  const std::int64_t limit = call.limit(kQuarantinePage, kQuarantinePageMax);
+  const std::int64_t limit = call.limit();
   const auto after = call.number("after");
   const auto type = call.http.parameter("type");
   const auto code = call.http.parameter("code");
@@ -132,7 +132,7 @@ Task<HttpResponse> list(Call& call) {
   if (static_cast<std::int64_t>(all.size()) == limit) {
     document["next"] = all.back()["id"];
   } else if (rows.get<std::int64_t>(0, kColumnCount) == examine) {
-    document["next"] = rows.get<std::int64_t>(0, kColumnCount + 1);
+    document["next"] = id_text(rows.get<std::int64_t>(0, kColumnCount + 1));
   }
   document["quarantine"] = std::move(all);
   co_return HttpResponse::json(document);
@@ -175,7 +175,6 @@ Task<std::string> connector_that_fetches(Call& call, std::string connection) {
 
 Task<HttpResponse> replay(Call& call) {
   const json body = co_await call.body();
-  only_fields(body, {});
   const auto id = call.part_number("id");
   if (!id) throw no_such_row(call);
   const auto rows = co_await call.services.pool.query(kOne, pg::Params(call.workspace, *id));
@@ -209,9 +208,9 @@ struct Many {
 /// {connection, type, code}: the connection, and at least one of the others.
 Many many_of(const json& body) {
   Many many;
-  many.connection = required_text(body, "connection");
-  if (body.contains("type")) many.type = required_text(body, "type");
-  if (body.contains("code")) many.code = required_text(body, "code");
+  many.connection = body.at("connection").get<std::string>();
+  if (body.contains("type")) many.type = body.at("type").get<std::string>();
+  if (body.contains("code")) many.code = body.at("code").get<std::string>();
   if (!many.type && !many.code) {
     bad_request("request.missing_field", "the body needs \"code\" or \"type\", a string",
                 "sluice errors lists the codes");
@@ -222,7 +221,6 @@ Many many_of(const json& body) {
 
 Task<HttpResponse> replay_many(Call& call) {
   const json body = co_await call.body();
-  only_fields(body, {"connection", "type", "code"});
   const Many many = many_of(body);
   const ConnectionId connection = co_await connection_named(call, many.connection);
   const std::string connector = co_await connector_that_fetches(call, many.connection);
@@ -253,7 +251,6 @@ Task<HttpResponse> replay_many(Call& call) {
 
 Task<HttpResponse> dismiss(Call& call) {
   const json body = co_await call.body();
-  only_fields(body, {});
   const auto id = call.part_number("id");
   if (!id) throw no_such_row(call);
   auto lease = co_await call.services.pool.acquire();
@@ -272,7 +269,6 @@ Task<HttpResponse> dismiss(Call& call) {
 
 Task<HttpResponse> dismiss_many(Call& call) {
   const json body = co_await call.body();
-  only_fields(body, {"connection", "type", "code"});
   const Many many = many_of(body);
   const ConnectionId connection = co_await connection_named(call, many.connection);
   std::int64_t dismissed = 0;
@@ -293,20 +289,70 @@ Task<HttpResponse> dismiss_many(Call& call) {
   co_return HttpResponse::json(document);
 }
 
+constexpr std::array kListQuery = {
+    Parameter{.name = "connection", .says = "only of this connection"},
+    Parameter{.name = "type", .says = "only of this entity type"},
+    Parameter{.name = "code", .says = "only with this code"},
+    limit_of(kQuarantinePage, kQuarantinePageMax),
+    Parameter{.name = "after",
+              .says = "where to go on: the next of the page before",
+              .kind = ParameterKind::id}};
+
 constexpr std::array<Route, 6> kRoutes = {{
-    {"GET", "/v1/workspaces/{workspace}/quarantine", Access::reader,
-     "Records that could not be stored, and why; ?connection=&type=&code=&limit=&after=<next>",
-     list, "connection type code limit after"},
-    {"GET", "/v1/workspaces/{workspace}/quarantine/{id}", Access::reader,
-     "One of them; the record itself only for an admin", show},
-    {"POST", "/v1/workspaces/{workspace}/quarantine/{id}/replay", Access::admin,
-     "Reads the record again from the vendor", replay},
-    {"POST", "/v1/workspaces/{workspace}/quarantine/{id}/dismiss", Access::admin,
-     "Forgets it; the audit does not", dismiss},
-    {"POST", "/v1/workspaces/{workspace}/quarantine/replay", Access::admin,
-     "Reads all again that have {connection, type, code}", replay_many},
-    {"POST", "/v1/workspaces/{workspace}/quarantine/dismiss", Access::admin,
-     "Forgets all that have {connection, type, code}", dismiss_many},
+    {.method = "GET",
+     .pattern = "/v1/workspaces/{workspace}/quarantine",
+     .access = Access::reader,
+     .operation = "listQuarantine",
+     .summary = "Records that could not be stored, and why",
+     .handler = list,
+     .query = kListQuery,
+     .answer = "QuarantinePage",
+     .problems = "404 connection.unknown"},
+    {.method = "GET",
+     .pattern = "/v1/workspaces/{workspace}/quarantine/{id}",
+     .access = Access::reader,
+     .operation = "getQuarantined",
+     .summary = "One of them; the record itself only for an admin",
+     .handler = show,
+     .answer = "QuarantinedRecord",
+     .problems = "404 quarantine.unknown"},
+    {.method = "POST",
+     .pattern = "/v1/workspaces/{workspace}/quarantine/{id}/replay",
+     .access = Access::admin,
+     .operation = "replayQuarantined",
+     .summary = "Reads the record again from the vendor",
+     .handler = replay,
+     .answer = "QuarantineAsked",
+     .status = "202",
+     .problems = "404 quarantine.unknown connection.unknown 409 connection.disabled 501 "
+                 "quarantine.no_fetch quarantine.no_id"},
+    {.method = "POST",
+     .pattern = "/v1/workspaces/{workspace}/quarantine/{id}/dismiss",
+     .access = Access::admin,
+     .operation = "dismissQuarantined",
+     .summary = "Forgets it; the audit does not",
+     .handler = dismiss,
+     .answer = "QuarantineDismissed",
+     .problems = "404 quarantine.unknown"},
+    {.method = "POST",
+     .pattern = "/v1/workspaces/{workspace}/quarantine/replay",
+     .access = Access::admin,
+     .operation = "replayManyQuarantined",
+     .summary = "Reads all of a connection again that have this type or code",
+     .handler = replay_many,
+     .body = "QuarantineMany",
+     .answer = "QuarantineAsked",
+     .status = "202",
+     .problems = "404 connection.unknown 409 connection.disabled 501 quarantine.no_fetch"},
+    {.method = "POST",
+     .pattern = "/v1/workspaces/{workspace}/quarantine/dismiss",
+     .access = Access::admin,
+     .operation = "dismissManyQuarantined",
+     .summary = "Forgets all of a connection that have this type or code",
+     .handler = dismiss_many,
+     .body = "QuarantineMany",
+     .answer = "QuarantineDismissed",
+     .problems = "404 connection.unknown"},
 }};
 
 }  // namespace

@@ -82,7 +82,7 @@ json run_json(const pg::QueryResult& rows, int row) {
       "pages",     "requests", "bytes",       "records", "inserted", "updated",
       "unchanged", "deleted",  "quarantined", "notices", "older"};
   json one;
-  one["run"] = rows.get<std::int64_t>(row, 0);
+  one["run"] = id_text(rows.get<RunId>(row, 0));
   one["connection"] = rows.get<std::string>(row, 1);
   one["stream"] = rows.get<std::string>(row, 2);
   one["kind"] = rows.get<std::string>(row, 3);
@@ -99,7 +99,7 @@ json run_json(const pg::QueryResult& rows, int row) {
 }
 
 Task<HttpResponse> page(Call& call, std::optional<ConnectionId> connection) {
-  const std::int64_t limit = call.limit(kRunsPage, kRunsPageMax);
+  const std::int64_t limit = call.limit();
   const auto before = call.number("before");
   const bool only_failed = call.flag("failed");
   const std::optional<std::string> stream = call.http.parameter("stream");
@@ -117,7 +117,7 @@ Task<HttpResponse> page(Call& call, std::optional<ConnectionId> connection) {
   if (static_cast<std::int64_t>(all.size()) == limit) {
     document["next"] = all.back()["run"];
   } else if (rows.get<std::int64_t>(0, kRunColumnCount) == examine) {
-    document["next"] = rows.get<std::int64_t>(0, kRunColumnCount + 1);
+    document["next"] = id_text(rows.get<RunId>(0, kRunColumnCount + 1));
   }
   document["runs"] = std::move(all);
   co_return HttpResponse::json(document);
@@ -143,15 +143,41 @@ Task<HttpResponse> show(Call& call) {
   co_return HttpResponse::json(run_json(rows, 0));
 }
 
+constexpr std::array kQuery = {limit_of(kRunsPage, kRunsPageMax),
+                               Parameter{.name = "before",
+                                         .says = "where to go on: the next of the page before",
+                                         .kind = ParameterKind::id},
+                               Parameter{.name = "stream", .says = "only of this stream"},
+                               Parameter{.name = "failed",
+                                         .says = "only those that failed or were lost",
+                                         .kind = ParameterKind::flag}};
+
 constexpr std::array<Route, 3> kRoutes = {{
-    {"GET", "/v1/workspaces/{workspace}/runs", Access::reader,
-     "Sync runs of all connections, newest first; ?limit=&before=<next>&stream=&failed=true", list,
-     "limit before stream failed"},
-    {"GET", "/v1/workspaces/{workspace}/runs/{run}", Access::reader,
-     "One run with its counts and how it ended", show},
-    {"GET", "/v1/workspaces/{workspace}/connections/{name}/runs", Access::reader,
-     "Sync runs of a connection, newest first; ?limit=&before=<next>&stream=&failed=true",
-     list_of_connection, "limit before stream failed"},
+    {.method = "GET",
+     .pattern = "/v1/workspaces/{workspace}/runs",
+     .access = Access::reader,
+     .operation = "listRuns",
+     .summary = "Sync runs of all connections, newest first",
+     .handler = list,
+     .query = kQuery,
+     .answer = "RunPage"},
+    {.method = "GET",
+     .pattern = "/v1/workspaces/{workspace}/runs/{run}",
+     .access = Access::reader,
+     .operation = "getRun",
+     .summary = "One run with its counts and how it ended",
+     .handler = show,
+     .answer = "Run",
+     .problems = "404 run.unknown"},
+    {.method = "GET",
+     .pattern = "/v1/workspaces/{workspace}/connections/{name}/runs",
+     .access = Access::reader,
+     .operation = "listRunsOfConnection",
+     .summary = "Sync runs of a connection, newest first",
+     .handler = list_of_connection,
+     .query = kQuery,
+     .answer = "RunPage",
+     .problems = "404 connection.unknown"},
 }};
 
 }  // namespace

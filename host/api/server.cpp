@@ -1,4 +1,5 @@
 #include "api/server.hpp"
+#include "api/answer_check.hpp"
 
 #include "api/client_stream.hpp"
 #include "api/problem.hpp"
@@ -413,6 +414,7 @@ Task<bool> serve_one(ServerState& state, Peers::iterator peer) {
     answer = problem(target.error());
   } else {
     answer = co_await handled(state.handler, request);
+    if (checks_answers()) answer = checked(request, std::move(answer));
   }
   if (!ambiguous) co_await drop_arrived_body(parser, peer->buffer, body);
   const bool keep_alive = head.keep_alive() && parser.is_done() && !ambiguous && !state.stopping;

@@ -193,7 +193,7 @@ json estimate_json(const Estimate& left) {
 json run_json(const pg::QueryResult& rows, int row, const RunningFacts& running) {
   using C = StreamColumns;
   json run;
-  run["run"] = running.run;
+  run["run"] = id_text(running.run);
   run["kind"] = rows.get<std::string>(row, C::kRunKind);
   run["records"] = running.records;
   run["pages"] = running.pages;
@@ -239,7 +239,7 @@ json stream_json(const pg::QueryResult& rows, int row, const StreamFacts& facts)
       facts.last_success_at ? json(std::max<std::int64_t>(
                                   0, (facts.now - *facts.last_success_at).count() / 1'000'000))
                             : json(nullptr);
-  stream["last_run"] = facts.last_run == 0 ? json(nullptr) : json(facts.last_run);
+  stream["last_run"] = facts.last_run == 0 ? json(nullptr) : json(id_text(facts.last_run));
   stream["reconcile"] = rows.get<std::string>(row, C::kReconcile);
   stream["reconcile_detail"] = rows.is_null(row, C::kReconcileDetail)
                                    ? json(nullptr)
@@ -292,7 +292,7 @@ void add_quarantined(json& connection, const std::string& stream, std::int64_t c
 
 json work_json(const work::ShownWork& work) {
   json one;
-  one["work"] = work.id.value;
+  one["work"] = id_text(work.id);
   one["kind"] = work.kind;
   one["subject"] = work.subject;
   one["state"] = work.state;
@@ -307,7 +307,7 @@ json work_json(const work::ShownWork& work) {
 Task<HttpResponse> list(Call& call) {
   StatusQuery wanted;
   wanted.after = call.http.parameter("after");
-  wanted.limit = call.limit(kConnectionsPageMax, kConnectionsPageMax);
+  wanted.limit = call.limit();
   const std::int64_t limit = wanted.limit;
   json all = co_await statuses(call, std::move(wanted));
   json document;
@@ -328,13 +328,28 @@ Task<HttpResponse> show(Call& call) {
   co_return HttpResponse::json(found[0]);
 }
 
+constexpr std::array kListQuery = {
+    limit_of(kConnectionsPageMax, kConnectionsPageMax),
+    Parameter{.name = "after", .says = "where to go on: the next of the page before"}};
+
 constexpr std::array<Route, 2> kRoutes = {{
-    {"GET", "/v1/workspaces/{workspace}/connections", Access::reader,
-     "All connections with their streams: health, summary and action in words, progress and "
-     "estimate; and the durable work that is under way; ?limit=&after=<next>",
-     list, "limit after"},
-    {"GET", "/v1/workspaces/{workspace}/connections/{name}", Access::reader,
-     "One connection with its streams", show},
+    {.method = "GET",
+     .pattern = "/v1/workspaces/{workspace}/connections",
+     .access = Access::reader,
+     .operation = "listConnections",
+     .summary = "All connections with their streams: health, summary and action in words, progress "
+                "and estimate; and the durable work that is under way",
+     .handler = list,
+     .query = kListQuery,
+     .answer = "ConnectionPage"},
+    {.method = "GET",
+     .pattern = "/v1/workspaces/{workspace}/connections/{name}",
+     .access = Access::reader,
+     .operation = "getConnection",
+     .summary = "One connection with its streams",
+     .handler = show,
+     .answer = "Connection",
+     .problems = "404 connection.unknown"},
 }};
 
 }  // namespace

@@ -136,13 +136,9 @@ model::ImportOptions import_options(const Call& call) {
                 "Send that Content-Type, or say ?format=csv or ?format=ndjson");
   }
   const std::string format = call.http.parameter("format").value_or(says_ndjson ? "ndjson" : "csv");
-  if (format != "csv" && format != "ndjson")
-    bad_request("request.bad_parameter", "format must be csv or ndjson");
   options.format = format == "csv" ? model::ImportFormat::csv : model::ImportFormat::ndjson;
   options.key = call.http.parameter("key").value_or("");
   const std::string empty = call.http.parameter("empty").value_or("absent");
-  if (empty != "absent" && empty != "null")
-    bad_request("request.bad_parameter", "empty must be absent or null");
   options.empty = empty == "null" ? model::EmptyField::null : model::EmptyField::absent;
   if (const auto separator = call.http.parameter("separator")) {
     if (separator->size() != 1)
@@ -176,20 +172,74 @@ Task<HttpResponse> import(Call& call) {
   co_return HttpResponse::json(model::to_json(result));
 }
 
+constexpr std::array kImportQuery = {
+    Parameter{.name = "format",
+              .says = "when the Content-Type does not say it",
+              .kind = ParameterKind::choice,
+              .choices = "csv ndjson"},
+    Parameter{.name = "key",
+              .says = "the unique attribute by which a row is one that is there; the type's first, "
+                      "when it is not there"},
+    Parameter{.name = "empty",
+              .says = "what an empty field of CSV does: leave what is stored, or clear it",
+              .kind = ParameterKind::choice,
+              .choices = "absent null"},
+    Parameter{.name = "separator", .says = "of fields of CSV, one character; a comma"}};
+
 constexpr std::array<Route, 6> kRoutes = {{
-    {"GET", "/v1/workspaces/{workspace}/types", Access::reader,
-     "All entity types with attributes and relationships", list},
-    {"POST", "/v1/workspaces/{workspace}/types", Access::admin,
-     "Makes an own type {name, attributes:[{name, type, unique, required, link_key}]}", create},
-    {"GET", "/v1/workspaces/{workspace}/types/{type}", Access::reader, "One entity type", show},
-    {"POST", "/v1/workspaces/{workspace}/types/{type}/attributes", Access::admin,
-     "Adds an attribute to an own type", add_attribute},
-    {"POST", "/v1/workspaces/{workspace}/types/{type}/import", Access::admin,
-     "Imports CSV or NDJSON, streaming; ?format=&key=&empty=&separator=. Rejected rows are listed",
-     import, "format key empty separator"},
-    {"POST", "/v1/workspaces/{workspace}/views/refresh", Access::admin,
-     "Makes the SQL views those of the catalogue; notes say which could not be, and why",
-     refresh_views},
+    {.method = "GET",
+     .pattern = "/v1/workspaces/{workspace}/types",
+     .access = Access::reader,
+     .operation = "listTypes",
+     .summary = "All entity types with attributes and relationships",
+     .handler = list,
+     .answer = "TypeList"},
+    {.method = "POST",
+     .pattern = "/v1/workspaces/{workspace}/types",
+     .access = Access::admin,
+     .operation = "createType",
+     .summary = "Makes an own type",
+     .handler = create,
+     .body = "TypeNew",
+     .answer = "OwnType",
+     .status = "201",
+     .problems = "400 type.* attribute.* 409 type.name_taken"},
+    {.method = "GET",
+     .pattern = "/v1/workspaces/{workspace}/types/{type}",
+     .access = Access::reader,
+     .operation = "getType",
+     .summary = "One entity type",
+     .handler = show,
+     .answer = "Type",
+     .problems = "404 type.not_found"},
+    {.method = "POST",
+     .pattern = "/v1/workspaces/{workspace}/types/{type}/attributes",
+     .access = Access::admin,
+     .operation = "addAttribute",
+     .summary = "Adds an attribute to an own type",
+     .handler = add_attribute,
+     .body = "AttributeNew",
+     .answer = "OwnType",
+     .status = "201",
+     .problems = "400 type.* attribute.* 404 type.not_found"},
+    {.method = "POST",
+     .pattern = "/v1/workspaces/{workspace}/types/{type}/import",
+     .access = Access::admin,
+     .operation = "importEntities",
+     .summary = "Imports CSV or NDJSON, streaming. Rows that are refused are listed",
+     .handler = import,
+     .query = kImportQuery,
+     .answer = "ImportResult",
+     .problems = "400 import.* entity.bad_key 404 type.not_found 408 request.cut 413 "
+                 "request.too_large 415 request.unsupported_media_type 501 import.read_only",
+     .takes = "text/csv application/x-ndjson"},
+    {.method = "POST",
+     .pattern = "/v1/workspaces/{workspace}/views/refresh",
+     .access = Access::admin,
+     .operation = "refreshViews",
+     .summary = "Makes the SQL views those of the catalogue; notes say which could not be, and why",
+     .handler = refresh_views,
+     .answer = "ViewsRefreshed"},
 }};
 
 }  // namespace

@@ -53,8 +53,7 @@ Task<HttpResponse> list(Call& call) {
 
 Task<HttpResponse> create(Call& call) {
   const json body = co_await call.body();
-  only_fields(body, {"name"});
-  const std::string name = required_text(body, "name");
+  const std::string name = body.at("name").get<std::string>();
   expect(feed::check_workspace_name(name));
   auto connection = co_await call.services.pool.acquire();
   auto transaction = co_await pg::Transaction::begin(*connection);
@@ -88,8 +87,7 @@ Task<HttpResponse> create(Call& call) {
 
 Task<HttpResponse> create_token_for(Call& call) {
   const json body = co_await call.body();
-  only_fields(body, {"name", "role"});
-  const std::string name = required_text(body, "name");
+  const std::string name = body.at("name").get<std::string>();
   if (name.size() > kTokenNameMax || printable(name) != name) {
     bad_request(
         "token.bad_name",
@@ -97,7 +95,7 @@ Task<HttpResponse> create_token_for(Call& call) {
                     kTokenNameMax),
         "It stands in the audit of all that the token does");
   }
-  const auto role = role_of(body.contains("role") ? required_text(body, "role") : "reader");
+  const auto role = role_of(body.value("role", "reader"));
   if (!role || (*role == Role::operator_ && call.principal.role != Role::operator_)) {
     bad_request("token.bad_role", "role must be reader or admin",
                 "Only an operator may make operators");
@@ -113,21 +111,21 @@ Task<HttpResponse> create_token_for(Call& call) {
 }
 
 Task<HttpResponse> list_tokens(Call& call) {
-  const std::int64_t limit = call.limit(kTokensPageMax, kTokensPageMax);
+  const std::int64_t limit = call.limit();
   const auto after = call.number("after");
   const auto rows =
       co_await call.services.pool.query(kTokens, pg::Params(call.workspace, after, limit));
   json all = json::array();
   for (int row = 0; row < rows.rows(); ++row) {
     json one;
-    one["id"] = rows.get<std::int64_t>(row, 0);
+    const auto id = rows.get<std::int64_t>(row, 0);
+    one["id"] = id_text(id);
     one["name"] = rows.get<std::string>(row, 1);
     one["role"] = rows.get<std::string>(row, 2);
     one["created_at"] = time_or_null(rows, row, 3);
     one["revoked_at"] = time_or_null(rows, row, 4);
     one["last_used_at"] = time_or_null(rows, row, 5);
-    one["this_one"] =
-        call.principal.token_id == one["id"] && call.principal.workspace == call.workspace;
+    one["this_one"] = call.principal.token_id == id && call.principal.workspace == call.workspace;
     all.push_back(std::move(one));
   }
   json document;
@@ -172,20 +170,60 @@ Task<HttpResponse> revoke(Call& call) {
   co_await transaction.query(kRevoke, pg::Params(call.workspace, *id));
   co_await transaction.commit();
   json document;
-  document["revoked"] = *id;
+  document["revoked"] = id_text(*id);
   co_return HttpResponse::json(document);
 }
 
+constexpr std::array kTokensQuery = {
+    limit_of(kTokensPageMax, kTokensPageMax),
+    Parameter{.name = "after",
+              .says = "where to go on: the next of the page before",
+              .kind = ParameterKind::id}};
+
 constexpr std::array<Route, 5> kRoutes = {{
-    {"GET", "/v1/workspaces", Access::operator_, "All workspaces", list},
-    {"POST", "/v1/workspaces", Access::operator_, "Makes a workspace {name}", create},
-    {"POST", "/v1/workspaces/{workspace}/tokens", Access::admin,
-     "Makes a token {name, role}; shown once", create_token_for},
-    {"GET", "/v1/workspaces/{workspace}/tokens", Access::admin,
-     "Tokens, the revoked ones too, without their secrets; ?limit=&after=<next>", list_tokens,
-     "limit after"},
-    {"DELETE", "/v1/workspaces/{workspace}/tokens/{id}", Access::admin,
-     "Revokes a token, at once and for ever", revoke},
+    {.method = "GET",
+     .pattern = "/v1/workspaces",
+     .access = Access::operator_,
+     .operation = "listWorkspaces",
+     .summary = "All workspaces",
+     .handler = list,
+     .answer = "WorkspaceList"},
+    {.method = "POST",
+     .pattern = "/v1/workspaces",
+     .access = Access::operator_,
+     .operation = "createWorkspace",
+     .summary = "Makes a workspace",
+     .handler = create,
+     .body = "WorkspaceNew",
+     .answer = "WorkspaceMade",
+     .status = "201",
+     .problems = "400 workspace.* 409 workspace.*"},
+    {.method = "POST",
+     .pattern = "/v1/workspaces/{workspace}/tokens",
+     .access = Access::admin,
+     .operation = "createToken",
+     .summary = "Makes a token; shown once",
+     .handler = create_token_for,
+     .body = "TokenNew",
+     .answer = "TokenMade",
+     .status = "201",
+     .problems = "400 token.bad_name token.bad_role"},
+    {.method = "GET",
+     .pattern = "/v1/workspaces/{workspace}/tokens",
+     .access = Access::admin,
+     .operation = "listTokens",
+     .summary = "Tokens, the revoked ones too, without their secrets",
+     .handler = list_tokens,
+     .query = kTokensQuery,
+     .answer = "TokenPage"},
+    {.method = "DELETE",
+     .pattern = "/v1/workspaces/{workspace}/tokens/{id}",
+     .access = Access::admin,
+     .operation = "revokeToken",
+     .summary = "Revokes a token, at once and for ever",
+     .handler = revoke,
+     .answer = "TokenRevoked",
+     .problems = "404 token.not_found 409 token.last_operator"},
 }};
 
 }  // namespace

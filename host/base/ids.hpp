@@ -4,6 +4,7 @@
 #include <compare>
 #include <cstdint>
 #include <functional>
+#include <string>
 
 namespace sluice {
 
@@ -18,6 +19,14 @@ struct Id {
   [[nodiscard]] constexpr bool has_value() const { return value != 0; }
   friend constexpr auto operator<=>(const Id&, const Id&) = default;
 };
+
+/// As JSON has ids and positions of the feed: text, since most readers of JSON lose the digits of
+/// numbers beyond 2^53.
+[[nodiscard]] inline std::string id_text(std::int64_t id) { return std::to_string(id); }
+template <class Tag>
+[[nodiscard]] std::string id_text(Id<Tag> id) {
+  return id_text(id.value);
+}
 
 using WorkspaceId = Id<struct WorkspaceTag>;
 using ConnectionId = Id<struct ConnectionTag>;

@@ -129,11 +129,13 @@ json only(const json& document, const std::set<std::string>& names) {
   return some;
 }
 
+/// Of runs, which count up.
+std::int64_t id_of(const json& text) { return std::stoll(text.get<std::string>()); }
+
 /// A run that ended after the one that was the last before; a run that was merely interrupted is
 /// not the end.
 bool has_ended(const json& stream, std::int64_t last_before) {
-  const std::int64_t last =
-      stream["last_run"].is_null() ? 0 : stream["last_run"].get<std::int64_t>();
+  const std::int64_t last = stream["last_run"].is_null() ? 0 : id_of(stream["last_run"]);
   const std::string health = stream["health"];
   return last > last_before && stream["run"].is_null() && health != "waiting" &&
          health != "running" && health != "overdue";
@@ -170,7 +172,7 @@ void sync_now(Context& context, const SyncOptions& options) {
     const json before = status_of(client, options.name);
     for (const json& stream : before["connections"][0]["streams"]) {
       if (!stream["last_run"].is_null())
-        last_before[stream["name"].get<std::string>()] = stream["last_run"].get<std::int64_t>();
+        last_before[stream["name"].get<std::string>()] = id_of(stream["last_run"]);
     }
   }
   json body;

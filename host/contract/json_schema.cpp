@@ -420,11 +420,14 @@ class Walk {
     steps_left_ -= steps;
   }
 
-  void flaw(std::string what) {
+  using Kind = JsonSchema::Flaw::Kind;
+
+  void flaw(std::string what, Kind kind = Kind::other) {
     ++flaws_;
     if (quiet_ > 0) return;
     if (deepest_ && deepest_->place.size() >= place_.size()) return;
     deepest_.emplace();
+    deepest_->kind = kind;
     deepest_->place = place_;
     deepest_->what = std::move(what);
   }
@@ -537,7 +540,7 @@ class Walk {
 
   void check_object(const Node& node, const json& object) {
     for (const std::string& name : node.required)
-      if (!object.contains(name)) flaw(fmt::format("'{}' is missing", name));
+      if (!object.contains(name)) flaw(fmt::format("'{}' is missing", name), Kind::missing);
     if (node.members_min && object.size() < *node.members_min)
       flaw(fmt::format("must have at least {} members", *node.members_min));
     if (node.members_max && object.size() > *node.members_max)
@@ -570,7 +573,8 @@ class Walk {
       return flaw(names.empty()
                       ? fmt::format("'{}' is not known here; no member is", shortened(name))
                       : fmt::format("'{}' is not known here; there are: {}", shortened(name),
-                                    some_of(names)));
+                                    some_of(names)),
+                  Kind::unknown);
     }
     fits_at(*node.additional_properties, value, name);
   }

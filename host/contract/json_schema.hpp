@@ -35,6 +35,12 @@ class JsonSchema {
   /// What a document breaks, at its deepest place: that is where its author must look. It says what
   /// is allowed and never what stands there, which might be a secret that went astray.
   struct Flaw {
+    enum class Kind {
+      other,
+      missing,  ///< a member that is required
+      unknown,  ///< a member that may not be there
+    };
+    Kind kind = Kind::other;
     std::vector<std::string> place;  ///< member names and indexes from the root: "streams", "0"
     std::string what;
   };

@@ -20,7 +20,7 @@ using nlohmann::json;
 
 constexpr std::string_view kLinks =
     "select l.source_id, r.name, l.state, coalesce(t.name, r.target_type), l.target_id,"
-    " to_jsonb(l.candidates), l.candidate_count"
+    " to_jsonb(l.candidates::text[]), l.candidate_count"
     " from unnest($2::bigint[]) as k(id)"
     " cross join lateral (select * from sluice.link x"
     "   where x.workspace_id = $1 and x.source_id = k.id and x.state <> 'inactive' offset 0) l"
@@ -324,7 +324,7 @@ Task<void> add_links(pg::Connection& connection, const Catalog& catalog, const S
     link["state"] = rows.get<std::string>(row, 2);
     link["target_type"] = rows.get<std::string>(row, 3);
     link["target_id"] = nullptr;
-    if (!rows.is_null(row, 4)) link["target_id"] = rows.get<std::int64_t>(row, 4);
+    if (!rows.is_null(row, 4)) link["target_id"] = id_text(rows.get<EntityId>(row, 4));
     if (rows.text(row, 2) == "contested") {
       link["candidates"] = ready_json(rows.text(row, 5));
       link["candidate_count"] = rows.get<std::int64_t>(row, 6);

@@ -344,17 +344,17 @@ class Reading {
 
 nlohmann::json to_json(const Change& change) {
   nlohmann::json out = nlohmann::json::object();
-  out["position"] = change.position;
+  out["position"] = id_text(change.position);
   out["txid"] = nullptr;
-  out["change_id"] = change.position;
+  out["change_id"] = id_text(change.position);
   out["at"] = to_rfc3339(change.at);
   out["type"] = change.type_name;
-  out["entity_id"] = change.entity.value;
+  out["entity_id"] = id_text(change.entity);
   out["op"] = change.op;
   out["changed"] = change.changed.empty() ? nlohmann::json(nullptr) : ready_json(change.changed);
   if (!change.external_id.empty()) out["external_id"] = change.external_id;
-  if (change.connection.has_value()) out["connection_id"] = change.connection.value;
-  if (change.run.has_value()) out["run_id"] = change.run.value;
+  if (change.connection.has_value()) out["connection_id"] = id_text(change.connection);
+  if (change.run.has_value()) out["run_id"] = id_text(change.run);
   return out;
 }
 

@@ -164,7 +164,7 @@ void read_preset(const StoredType& type, const pg::QueryResult& rows, int row, i
   json provenance = json::object();
   provenance["source_type"] = type.connector;
   provenance["connection"] = text_of(rows, row, column + 3);
-  provenance["connection_id"] = entity.connection.value;
+  provenance["connection_id"] = id_text(entity.connection);
   provenance["source_url"] = text_of(rows, row, column + 4);
   provenance["first_synced_at"] = time_of(rows, row, column + 5);
   provenance["last_synced_at"] = time_of(rows, row, column + 6);
@@ -178,7 +178,7 @@ void read_preset(const StoredType& type, const pg::QueryResult& rows, int row, i
   json references = json::object();
   for (const Reference& reference : references_of(type)) {
     json& id = references[reference.name];
-    if (!rows.is_null(row, at)) id = rows.get<std::int64_t>(row, at);
+    if (!rows.is_null(row, at)) id = id_text(rows.get<EntityId>(row, at));
     ++at;
   }
   // With the digits of the currency, as the view has it: 20.00, not 20.
@@ -314,7 +314,7 @@ std::string within_bytes(const model::Catalog& catalog, const StoredType& type, 
 Entity read_entity(const StoredType& type, const pg::QueryResult& rows, int row, int column) {
   Entity entity;
   entity.id = rows.get<EntityId>(row, column);
-  entity.object["id"] = entity.id.value;
+  entity.object["id"] = id_text(entity.id);
   entity.object["type"] = type.name;
   entity.object["links"] = json::object();
   try {

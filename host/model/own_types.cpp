@@ -296,7 +296,7 @@ json to_json(const OwnAttribute& attribute) {
 
 json to_json(const OwnType& type) {
   json out = json::object();
-  out["id"] = type.id.value;
+  out["id"] = id_text(type.id);
   out["name"] = type.name;
   out["display_name"] = type.display_name;
   out["display_attribute"] = type.display_attribute;

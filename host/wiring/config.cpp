@@ -391,11 +391,12 @@ Result<Config> read_config(const std::filesystem::path& file,
                            const std::vector<std::string>& settings) {
   // Variables of ours that are no settings.
   static constexpr std::string_view kNotSettings[] = {
-      "SLUICE_ROOT_KEY", "SLUICE_FAILPOINTS", "SLUICE_FAIL_STATEMENT", "SLUICE_TOKEN",
-      "SLUICE_URL",      "SLUICE_WORKSPACE",  "SLUICE_CONFIG",         "SLUICE_PRESET",
-      "SLUICE_TEST_PG",  "SLUICE_INSECURE",   "SLUICE_CA_FILE"};
+      "SLUICE_ROOT_KEY", "SLUICE_FAILPOINTS", "SLUICE_FAIL_STATEMENT", "SLUICE_CHECK_ANSWERS",
+      "SLUICE_TOKEN",    "SLUICE_URL",        "SLUICE_WORKSPACE",      "SLUICE_CONFIG",
+      "SLUICE_PRESET",   "SLUICE_TEST_PG",    "SLUICE_INSECURE",       "SLUICE_CA_FILE"};
 #ifdef SLUICE_NO_FAILPOINTS
-  for (const char* const name : {"SLUICE_FAILPOINTS", "SLUICE_FAIL_STATEMENT"}) {
+  for (const char* const name :
+       {"SLUICE_FAILPOINTS", "SLUICE_FAIL_STATEMENT", "SLUICE_CHECK_ANSWERS"}) {
     if (!environment.contains(name)) continue;
     return fail(ErrorKind::bad_input, "config.no_failpoints",
                 fmt::format("environment variable {}: this build has no failpoints, which are for "

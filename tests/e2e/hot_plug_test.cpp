@@ -549,7 +549,7 @@ TEST_F(HotPlug, a_failed_connection_told_to_stop_stops_and_can_be_deleted) {
   EXPECT_EQ(host_->count("select count(*) from acme.harbour_customer"), 0);
   EXPECT_EQ(host_->count("select count(*) from sluice.stream where next_run_at is not null"), 0);
   const json deleted = send("DELETE", "/connections/pier");
-  EXPECT_GT(deleted["work"], 0);
+  EXPECT_GT(std::stoll(deleted["work"].get<std::string>()), 0);
   const std::string gone =
       "select (select count(*) from sluice.connection) + (select count(*) from "
       "sluice.sync_run) + (select count(*) from sluice.secret) + (select "

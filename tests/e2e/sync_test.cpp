@@ -93,7 +93,7 @@ TEST_F(Sync, a_link_follows_arrivals_on_both_sides_and_a_changed_key) {
   const json twin = client.send("POST", "/entities/customer",
                                 json::parse(R"({"email":"ANN@example.org","name":"Another Ann"})"));
   EXPECT_TRUE(becomes(ann, "contested")) << state_of(ann);
-  client.send("DELETE", "/entities/customer/" + twin["id"].dump(), json::object());
+  client.send("DELETE", "/entities/customer/" + twin["id"].get<std::string>(), json::object());
   EXPECT_TRUE(becomes(ann, "linked")) << state_of(ann);
   // Its key changes at the vendor: evaluated again.
   fake_->control("POST", "mutate",

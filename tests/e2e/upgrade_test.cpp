@@ -127,7 +127,7 @@ void Upgrade::a_cursor_goes_on_where_it_was_and_misses_nothing() {
   std::multiset<std::string> served;
   for (const json& change : page["changes"]) {
     served.insert(change["type"].get<std::string>() + " " + change["op"].get<std::string>() + " " +
-                  std::to_string(change["entity_id"].get<std::int64_t>()));
+                  change["entity_id"].get<std::string>());
   }
   for (const json& change : facts_["changes_after"]) {
     const std::string wanted = change["type"].get<std::string>() + " " +

@@ -222,6 +222,7 @@ void Host::start(const std::string& failpoints) {
     launch.arguments.push_back(setting);
   }
   launch.environment = environment;
+  if (program.empty() && other == nullptr) launch.environment["SLUICE_CHECK_ANSWERS"] = "1";
   if (!failpoints.empty()) launch.environment["SLUICE_FAILPOINTS"] = failpoints;
   launch.output = directory_ / ("host." + std::to_string(++starts_) + ".out");
   launch.errors = directory_ / "host.err";

@@ -90,8 +90,8 @@ TEST_F(FeedTest, AChangeSaysItsPositionAlsoByTheOldNames) {
   change("insert");
   change("update");
   const auto json = to_json(read("")->changes.at(1));
-  EXPECT_EQ(json["position"], 2);
-  EXPECT_EQ(json["change_id"], 2);
+  EXPECT_EQ(json["position"], "2");
+  EXPECT_EQ(json["change_id"], "2");
   EXPECT_TRUE(json.contains("txid"));
   EXPECT_TRUE(json["txid"].is_null());
 }
