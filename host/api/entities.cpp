@@ -94,11 +94,18 @@ Task<HttpResponse> list(Call& call) {
   query.limit = static_cast<int>(call.limit());
   query.expand = expansions(call.http);
   query.tombstones = tombstones(call.http);
+  if (const auto sort = call.http.parameter("sort")) query.sort = expect(feed::parse_sort(*sort));
+  query.fields = split_list(call.http.parameter("fields").value_or(""));
+  query.count = call.flag("count");
   model::CatalogPtr catalog = co_await catalog_of(call);
   feed::EntityPage page = expect(co_await feed::list_entities(
       call.services.pool, std::move(catalog), call.part("type"), std::move(query)));
   json document;
   document["entities"] = std::move(page.entities);
+  if (page.count) {
+    document["count"] = page.count->rows;
+    document["count_exact"] = page.count->exact;
+  }
   document["next"] = page.cursor.empty() ? json(nullptr) : json(page.cursor);
   co_return HttpResponse::json(document);
 }
@@ -251,7 +258,15 @@ constexpr Parameter kDeleted{.name = "deleted",
 
 constexpr std::array kListQuery = {
     limit_of(50, feed::kEntityPageMax),
-    Parameter{.name = "cursor", .says = "where to go on: the next of the page before"}, kExpand,
+    Parameter{.name = "cursor", .says = "where to go on: the next of the page before"},
+    Parameter{.name = "sort",
+              .says = "one or two attributes, a minus before what is to begin with the greatest: "
+                      "status,-created"},
+    Parameter{.name = "fields", .says = "only these attributes: number,status"},
+    Parameter{.name = "count",
+              .says = "how many there are on all pages, up to 100000",
+              .kind = ParameterKind::flag},
+    kExpand,
     kDeleted};
 
 constexpr std::array kGetQuery = {
@@ -267,13 +282,15 @@ constexpr std::array<Route, 5> kRoutes = {{
      .pattern = "/v1/workspaces/{workspace}/entities/{type}",
      .access = Access::reader,
      .operation = "listEntities",
-     .summary = "Entities in order of id; every further parameter is a filter: attribute=value, "
+     .summary = "Entities, in order of id where nothing else is said; every further parameter is a "
+                "filter: attribute=value, "
                 "attribute[gte]=value",
      .handler = list,
      .query = kListQuery,
      .filters = true,
      .answer = "EntityPage",
-     .problems = "400 filter.* expand.* entity.bad_cursor entity.bad_limit 404 type.not_found"},
+     .problems = "400 filter.* sort.* fields.* expand.* entity.bad_cursor entity.bad_limit 404 "
+                 "type.not_found"},
     {.method = "POST",
      .pattern = "/v1/workspaces/{workspace}/entities/{type}",
      .access = Access::admin,

@@ -102,7 +102,8 @@ json filters_json() {
   one["name"] = "filters";
   one["in"] = "query";
   one["description"] =
-      "attribute=value or attribute[op]=value, with eq, ne, gt, gte, lt, lte, in and is_null; all "
+      "attribute=value or attribute[op]=value, with eq, ne, gt, gte, lt, lte, in, is_null and "
+      "like; all "
       "must hold";
   one["style"] = "form";
   one["explode"] = true;

@@ -2,7 +2,9 @@
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
 
+#include <algorithm>
 #include <iostream>
+#include <utility>
 
 #include "base/exact_json.hpp"
 #include "cli/confirm.hpp"
@@ -39,23 +41,200 @@ json attribute_of(const std::string& text) {
   return attribute;
 }
 
-/// Rows of entities as a table over the attributes of the first ones.
-void print_entities(const Context& context, const json& answer) {
-  std::vector<Column> columns = {{"ID", "/id", true}};
-  if (!answer["entities"].empty()) {
-    const json& first = answer["entities"][0];
-    if (first.contains("external_id")) columns.push_back({"EXTERNAL ID", "/external_id"});
-    const auto add = [&](const char* member, std::size_t most) {
-      if (!first.contains(member)) return;
-      for (const auto& [name, value] : first[member].items()) {
-        if (columns.size() < most)
-          columns.push_back({name, "/" + std::string(member) + "/" + name});
-      }
-    };
-    add("attributes", 9);
-    add("expanded", 12);
+/// What of a list is wanted, and how it is shown.
+struct ListWish {
+  std::string sort, fields, expand, cursor, output;
+  std::vector<std::string> filters;
+  int limit = 20;
+  bool count = false, deleted = false;
+};
+
+constexpr std::size_t kTableColumns = 7;
+constexpr const char* kMajor = "_major";
+constexpr const char* kExportPage = "200";
+
+Query query_of(const ListWish& wish) {
+  Query query;
+  const auto add = [&](const char* name, const std::string& value) {
+    if (!value.empty()) query.emplace_back(name, value);
+  };
+  add("sort", wish.sort);
+  add("fields", wish.fields);
+  add("expand", wish.expand);
+  if (wish.count) query.emplace_back("count", "true");
+  if (wish.deleted) query.emplace_back("deleted", "include");
+  for (const std::string& text : wish.filters) query.push_back(split(text, "--filter"));
+  return query;
+}
+
+/// The names of a type's attributes, as they were declared; an amount's own in its currency is
+/// behind it, where the entities have one.
+std::vector<std::string> declared(const json& type, const json& entities) {
+  std::vector<std::string> names;
+  const auto has = [&](const std::string& name) {
+    return std::any_of(entities.begin(), entities.end(), [&](const json& one) {
+      const auto attributes = one.find("attributes");
+      return attributes != one.end() && attributes->is_object() && attributes->contains(name);
+    });
+  };
+  for (const json& attribute : type["attributes"]) {
+    const auto name = attribute["name"].get<std::string>();
+    if (has(name)) names.push_back(name);
+    if (has(name + kMajor)) names.push_back(name + kMajor);
   }
-  context.show(answer, answer["entities"], columns);
+  return names;
+}
+
+/// For a person: what it is called first, and an amount in its currency instead of in cents.
+std::vector<std::string> for_people(const json& type, const std::vector<std::string>& names) {
+  std::vector<std::string> shown;
+  const auto display = type.value("display_attribute", std::string());
+  for (const std::string& name : names)
+    if (name == display) shown.push_back(name);
+  for (const std::string& name : names) {
+    const bool in_currency = std::find(names.begin(), names.end(), name + kMajor) != names.end();
+    if (name != display && !in_currency) shown.push_back(name);
+  }
+  return shown;
+}
+
+/// A text as a CSV field. Nothing at all is null; an empty text is "".
+std::string csv_field(const json& value) {
+  if (value.is_null()) return {};
+  const std::string text = value.is_string() ? value.get<std::string>() : write_json(value);
+  const bool plain = !text.empty() && text.find_first_of("\",\r\n") == std::string::npos &&
+                     text.front() != ' ' && text.back() != ' ';
+  if (plain) return text;
+  std::string quoted = "\"";
+  for (const char c : text) {
+    if (c == '"') quoted += '"';
+    quoted += c;
+  }
+  return quoted + '"';
+}
+
+/// Entities as lines: CSV with a header, or NDJSON.
+class Lines {
+ public:
+  Lines(const json& type, const std::string& fields, bool csv) : csv_(csv) {
+    const bool own = type["origin"] == "own";
+    // An own type's file can be imported again as it is.
+    if (!own)
+      columns_ = {
+          {"id", "/id"}, {"external_id", "/external_id"}, {"connection", "/provenance/connection"}};
+    std::string word;
+    std::vector<std::string> wanted;
+    for (const char c : fields + ",") {
+      if (c != ',') {
+        word += c;
+      } else if (!word.empty()) {
+        wanted.push_back(std::exchange(word, {}));
+      }
+    }
+    if (wanted.empty()) {
+      for (const json& attribute : type["attributes"]) {
+        wanted.push_back(attribute["name"].get<std::string>());
+        if (attribute.value("format", std::string()) == "minor_units")
+          wanted.push_back(wanted.back() + kMajor);
+      }
+    }
+    for (const std::string& name : wanted) columns_.emplace_back(name, "/attributes/" + name);
+    if (!csv_) return;
+    for (std::size_t i = 0; i < columns_.size(); ++i)
+      std::cout << (i == 0 ? "" : ",") << csv_field(columns_[i].first);
+    std::cout << '\n';
+  }
+  void write(const json& entities) const {
+    for (const json& entity : entities) {
+      if (!csv_) {
+        std::cout << write_json(entity) << '\n';
+        continue;
+      }
+      if (entity["attributes"].is_null()) {
+        throw Failure(Error(ErrorKind::internal, "entity.unreadable",
+                            "entity " + cell(entity["id"]) +
+                                " cannot be read: " + cell(entity["problem"]["message"]),
+                            cell(entity["problem"]["hint"])));
+      }
+      for (std::size_t i = 0; i < columns_.size(); ++i) {
+        const json::json_pointer place(columns_[i].second);
+        std::cout << (i == 0 ? "" : ",")
+                  << (entity.contains(place) ? csv_field(entity.at(place)) : std::string());
+      }
+      std::cout << '\n';
+    }
+  }
+
+ private:
+  bool csv_;
+  std::vector<std::pair<std::string, std::string>> columns_;  // title, pointer
+};
+
+/// All pages, one after the other. What is written when it breaks is not all, and the exit code
+/// says so.
+void export_entities(const Context& context, const std::string& type_name, const ListWish& wish) {
+  const std::string path = "/entities/" + Client::escape(type_name);
+  const json type = context.client().get("/types/" + Client::escape(type_name));
+  const Lines lines(type, wish.fields, wish.output != "ndjson");
+  std::string cursor;
+  std::int64_t written = 0;
+  do {
+    Query query = query_of(wish);
+    query.emplace_back("limit", kExportPage);
+    if (!cursor.empty()) query.emplace_back("cursor", cursor);
+    json answer;
+    try {
+      answer = context.client().get(path, query);
+    } catch (const Failure& failure) {
+      if (written == 0) throw;
+      Error error = failure.error();
+      error.message = fmt::format("the export broke after {} entities and is not whole: {}",
+                                  written, error.message);
+      throw Failure(std::move(error));
+    }
+    lines.write(answer["entities"]);
+    flush_output();
+    written += static_cast<std::int64_t>(answer["entities"].size());
+    cursor = answer["next"].is_null() ? std::string() : answer["next"].get<std::string>();
+  } while (!cursor.empty());
+}
+
+void list_entities(const Context& context, const std::string& type_name, const ListWish& wish) {
+  Query query = query_of(wish);
+  query.emplace_back("limit", std::to_string(wish.limit));
+  if (!wish.cursor.empty()) query.emplace_back("cursor", wish.cursor);
+  const json type = context.client().get("/types/" + Client::escape(type_name));
+  const json answer = context.client().get("/entities/" + Client::escape(type_name), query);
+  const json& entities = answer["entities"];
+  if (wish.output == "csv" || wish.output == "ndjson") {
+    const Lines lines(type, wish.fields, wish.output == "csv");
+    lines.write(entities);
+    if (!answer["next"].is_null())
+      std::cerr << "sluice: this is one page; all of them: sluice entity export\n";
+    return;
+  }
+  if (wish.output == "json") {
+    std::cout << write_json_lines(answer) << '\n';
+    return;
+  }
+  std::vector<Column> columns = {{"ID", "/id", true}};
+  const bool vendors = std::any_of(entities.begin(), entities.end(), [](const json& one) {
+    return !one.value("external_id", json()).is_null();
+  });
+  if (vendors) columns.push_back({"EXTERNAL ID", "/external_id"});
+  std::vector<std::string> names = for_people(type, declared(type, entities));
+  if (wish.output != "wide" && wish.fields.empty())
+    names.resize(std::min(names.size(), kTableColumns));
+  for (const std::string& name : names) columns.push_back({name, "/attributes/" + name});
+  if (!entities.empty() && entities[0].contains("expanded")) {
+    for (const auto& [name, value] : entities[0]["expanded"].items())
+      columns.push_back({name, "/expanded/" + name});
+  }
+  context.show(answer, entities, columns);
+  if (!context.as_json && answer.contains("count")) {
+    std::cout << (answer["count_exact"].get<bool>() ? "" : "more than ") << cell(answer["count"])
+              << " in all\n";
+  }
   context.more(answer, "--cursor");
 }
 
@@ -115,9 +294,9 @@ std::string with_notes(std::string text, const json& answer) {
 
 void add_entity(CLI::App& app, Context& context) {
   struct Options {
-    std::string type, id, cursor, expand;
-    std::vector<std::string> attributes, filters;
-    int limit = 20;
+    std::string type, id, expand;
+    ListWish list;
+    std::vector<std::string> attributes;
   };
   auto options = std::make_shared<Options>();
   auto* group =
@@ -195,18 +374,30 @@ void add_entity(CLI::App& app, Context& context) {
   add_import(*group, context);
   auto* list = group->add_subcommand("list", "Entities of a type");
   list->add_option("type", options->type)->required();
-  list->add_option("--filter", options->filters, "attribute=value, attribute[gte]=value");
-  list->add_option("--expand", options->expand, "relationships, comma separated");
-  list->add_option("--limit", options->limit, "how many in one page");
-  list->add_option("--cursor", options->cursor, "where the page before ended");
-  list->callback([&context, options] {
-    Query query = {{"limit", std::to_string(options->limit)}};
-    if (!options->cursor.empty()) query.emplace_back("cursor", options->cursor);
-    if (!options->expand.empty()) query.emplace_back("expand", options->expand);
-    for (const std::string& text : options->filters) query.push_back(split(text, "--filter"));
-    print_entities(context,
-                   context.client().get("/entities/" + Client::escape(options->type), query));
-  });
+  const auto wishes = [options](CLI::App* command) {
+    command->add_option("--filter", options->list.filters,
+                        "attribute=value, created[gte]=-7d, customer.email[like]=*@x.example");
+    command->add_option("--sort", options->list.sort, "attributes: status,-created");
+    command->add_option("--fields", options->list.fields, "only these attributes");
+    command->add_flag("--deleted", options->list.deleted, "deleted ones, too");
+  };
+  wishes(list);
+  list->add_option("--expand", options->list.expand, "relationships, comma separated");
+  list->add_flag("--count", options->list.count, "how many there are in all");
+  list->add_option("--limit", options->list.limit, "how many in one page");
+  list->add_option("--cursor", options->list.cursor, "where the page before ended");
+  list->add_option("-o,--output", options->list.output,
+                   "table, wide (all attributes), csv, json, ndjson")
+      ->check(CLI::IsMember({"table", "wide", "csv", "json", "ndjson"}));
+  list->callback([&context, options] { list_entities(context, options->type, options->list); });
+  auto* exporting = group->add_subcommand(
+      "export", "All entities of a type, as CSV or NDJSON to standard output");
+  exporting->add_option("type", options->type)->required();
+  wishes(exporting);
+  exporting->add_option("-o,--output", options->list.output, "csv, which is the default, or ndjson")
+      ->check(CLI::IsMember({"csv", "ndjson"}));
+  exporting->callback(
+      [&context, options] { export_entities(context, options->type, options->list); });
   auto* get = group->add_subcommand("get", "One entity by id or external id");
   get->add_option("type", options->type)->required();
   get->add_option("id", options->id)->required();

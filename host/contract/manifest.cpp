@@ -221,6 +221,7 @@ EntityType read_type(const json& object) {
     attribute.name = from.at("name");
     attribute.type = attribute_type(from.at("type").get<std::string>()).value();
     attribute.format = text_of(from, "format");
+    attribute.currency = text_of(from, "currency");
     attribute.description = text_of(from, "description");
     attribute.is_protected = from.value("protected", false);
     attribute.required = from.value("required", false);
@@ -308,6 +309,7 @@ Manifest read_manifest(json document) {
   for (const json& type : document.at("entity_types")) out.entity_types.push_back(read_type(type));
   for (const json& rule : list_of(document, "link_rules"))
     out.link_rules.push_back(read_rule(rule));
+  out.currency_exponents = document.value("currency_exponents", json::object());
   out.checkpoint_reads = {1};
   if (const auto formats = document.find("checkpoint_formats"); formats != document.end()) {
     out.checkpoint_reads = formats->at("reads").get<std::vector<std::uint32_t>>();
@@ -502,6 +504,42 @@ std::string_view in_words(ReservedBy by) {
   return {};
 }
 
+/// An amount and its currency need each other: neither means anything alone.
+void check_money(const EntityType& type, const std::string& pointer, Verdict& verdict) {
+  for (std::size_t i = 0; i < type.attributes.size(); ++i) {
+    const Attribute& attribute = type.attributes[i];
+    const std::string place = fmt::format("{}/attributes/{}", pointer, i);
+    if (attribute.format != kMinorUnits) {
+      if (!attribute.currency.empty()) {
+        verdict.younger(
+            place + "/format",
+            fmt::format("an attribute with a currency has the format '{}'", kMinorUnits));
+      }
+      continue;
+    }
+    if (attribute.type != AttributeType::integer && attribute.type != AttributeType::decimal) {
+      verdict.younger(place + "/type",
+                      fmt::format("an amount in minor units is integer or decimal, "
+                                  "never {}",
+                                  to_string(attribute.type)));
+    }
+    const auto currency = type.attribute_index(attribute.currency);
+    if (attribute.currency.empty()) {
+      verdict.younger(place + "/currency",
+                      "missing: an amount in minor units names the attribute with its currency");
+    } else if (!currency || type.attributes[*currency].type != AttributeType::text) {
+      verdict.younger(place + "/currency",
+                      fmt::format("'{}' is no text attribute of entity type '{}'",
+                                  attribute.currency, type.name));
+    }
+    if (const auto taken = type.attribute_index(major_name(attribute.name))) {
+      verdict.younger(fmt::format("{}/attributes/{}/name", pointer, *taken),
+                      fmt::format("'{}' is reserved: it is what '{}' is called in major units",
+                                  type.attributes[*taken].name, attribute.name));
+    }
+  }
+}
+
 void check_type(const Manifest& manifest, const EntityType& type, const std::string& pointer,
                 Verdict& verdict) {
   const std::size_t table_bytes = manifest.id.size() + 1 + type.name.size();
@@ -518,6 +556,7 @@ void check_type(const Manifest& manifest, const EntityType& type, const std::str
       verdict.younger(place, fmt::format("'{}' is reserved: {}", name, in_words(*by)));
     }
   }
+  check_money(type, pointer, verdict);
   if (!type.display_attribute.empty()) {
     need_attribute(type, type.display_attribute, pointer + "/display_attribute");
   }

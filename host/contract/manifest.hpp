@@ -13,6 +13,11 @@
 
 namespace sluice::contract {
 
+/// The format of an amount in its currency's smallest unit, such as cents: 1999 is 19.99 USD.
+/// Unlike other formats it is no advice: such an attribute names its currency, and is shown in
+/// major units, too.
+inline constexpr std::string_view kMinorUnits = "minor_units";
+
 enum class AttributeType { text, integer, decimal, number, boolean, timestamp, date, json, bytes };
 [[nodiscard]] std::string_view to_string(AttributeType type);
 [[nodiscard]] std::optional<AttributeType> attribute_type(std::string_view name);
@@ -25,7 +30,8 @@ enum class KeyKind { email = 1, phone = 2, domain = 3, username = 4, external_id
 struct Attribute {
   std::string name;  ///< [a-z][a-z0-9_]{0,62}; also the column's name
   AttributeType type = AttributeType::text;
-  std::string format;  ///< "email", "url", "currency", …; advice, empty when none
+  std::string format;    ///< "email", "url", "currency", …; advice, empty when none
+  std::string currency;  ///< of one in minor units (kMinorUnits): the attribute with its currency
   std::string description;
   bool is_protected = false;  ///< users can neither shadow, rename, retype nor drop it
   bool required = false;  ///< a record without it (null, or absent at first sight) is quarantined
@@ -148,6 +154,9 @@ struct Manifest {
   std::vector<Stream> streams;
   std::vector<EntityType> entity_types;
   std::vector<LinkRule> link_rules;
+  /// {"isk": 2}: digits of currencies that the vendor counts otherwise than ISO 4217, or that are
+  /// not in it; small letters.
+  nlohmann::json currency_exponents = nlohmann::json::object();
   std::vector<std::uint32_t> checkpoint_reads;
   std::uint32_t checkpoint_writes = 1;
   nlohmann::json document;          ///< the whole manifest as it was

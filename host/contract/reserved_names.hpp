@@ -54,6 +54,12 @@ inline constexpr std::array<ReservedName, 23> kReservedNames = {{
   return std::string(name) + "_ref";
 }
 
+/// What an amount in minor units is called in major ones. No suffix of vendors' own: Stripe's
+/// unit_amount_decimal is in cents, too.
+[[nodiscard]] inline std::string major_name(std::string_view name) {
+  return std::string(name) + "_major";
+}
+
 /// Of an organisation's own types, whose attributes are no columns of a table.
 inline constexpr std::array<std::string_view, 6> kReservedOwnNames = {
     "id", "created_at", "updated_at", "deleted_at", "type", "data"};

@@ -1,18 +1,25 @@
 #include "feed/entities.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
+#include <algorithm>
 #include <charconv>
+#include <set>
 
 #include "base/bytes.hpp"
+#include "contract/reserved_names.hpp"
 #include "feed/entity_query.hpp"
 #include "feed/expansion.hpp"
+#include "feed/money.hpp"
 #include "feed/relation.hpp"
+#include "model/columns.hpp"
 
 namespace sluice::feed {
 namespace {
 
 using model::Catalog;
+using model::StoredAttribute;
 using model::StoredType;
 using nlohmann::json;
 
@@ -23,22 +30,91 @@ std::optional<std::int64_t> whole_number(std::string_view text) {
   return value;
 }
 
-std::string cursor_of(const StoredType& type, EntityId id) {
-  const std::string text = fmt::format("1:{}:{}", type.id.value, id.value);
+/// Of one type, and of one order: "1:<type>:<id>", or "2:<type>:<hash of the order>:<id>" and of
+/// each value ":-" for none, or ":<bytes>:<value>".
+std::string cursor_prefix(const StoredType& type, const std::vector<SortKey>& sort) {
+  if (sort.empty()) return fmt::format("1:{}:", type.id.value);
+  std::string order;
+  for (const SortKey& key : sort)
+    order += fmt::format("{}{},", key.descending ? "-" : "", key.attribute);
+  return fmt::format("2:{}:{}:", type.id.value, model::text_hash(order));
+}
+
+/// The first characters of a text, as left() gives them.
+std::string first_characters(const std::string& text, int most) {
+  std::size_t at = 0;
+  for (int n = 0; n < most && at < text.size(); ++n) {
+    do ++at;
+    while (at < text.size() && (static_cast<unsigned char>(text[at]) & 0xC0) == 0x80);
+  }
+  return text.substr(0, at);
+}
+
+/// What an entity is sorted by, as its cursor keeps it and the database takes it back.
+std::optional<std::string> sorted_value(const StoredType& type, const Entity& entity,
+                                        const SortKey& key) {
+  if (key.attribute == "id") return std::to_string(entity.id.value);
+  const json& attributes = entity.object["attributes"];
+  const auto found = attributes.find(key.attribute);
+  if (found == attributes.end()) {
+    return key.attribute == "external_id" ? std::optional(entity.external_id) : std::nullopt;
+  }
+  if (found->is_null()) return std::nullopt;
+  const StoredAttribute* const attribute = type.find(key.attribute);
+  if (attribute != nullptr && attribute->type == contract::AttributeType::text)
+    return first_characters(found->get_ref<const std::string&>(), kSortedTextMax);
+  return found->is_string() ? found->get<std::string>() : found->dump();
+}
+
+std::string cursor_of(const StoredType& type, const std::vector<SortKey>& sort,
+                      const Entity& entity) {
+  std::string text = fmt::format("{}{}", cursor_prefix(type, sort), entity.id.value);
+  for (const SortKey& key : sort) {
+    const auto value = sorted_value(type, entity, key);
+    text += value ? fmt::format(":{}:{}", value->size(), *value) : std::string(":-");
+  }
   return to_base64url(as_bytes(text));
 }
 
-Result<EntityId> position_of(const StoredType& type, const std::string& cursor) {
-  if (cursor.empty()) return EntityId(0);
-  const std::string prefix = fmt::format("1:{}:", type.id.value);
+/// Takes ":-" or ":<bytes>:<value>" off the text; false when it does not begin so.
+bool take_value(std::string_view& text, std::vector<std::optional<std::string>>& values) {
+  if (text.starts_with(":-")) {
+    values.emplace_back();
+    text.remove_prefix(2);
+    return true;
+  }
+  if (!text.starts_with(':')) return false;
+  const std::size_t colon = text.find(':', 1);
+  if (colon == std::string_view::npos) return false;
+  const auto size = whole_number(text.substr(1, colon - 1));
+  text.remove_prefix(colon + 1);
+  if (!size || *size < 0 || static_cast<std::size_t>(*size) > text.size()) return false;
+  values.emplace_back(std::string(text.substr(0, static_cast<std::size_t>(*size))));
+  text.remove_prefix(static_cast<std::size_t>(*size));
+  return true;
+}
+
+Result<PagePlace> position_of(const StoredType& type, const std::vector<SortKey>& sort,
+                              const std::string& cursor) {
+  PagePlace place;
+  if (cursor.empty()) return place;
+  const std::string prefix = cursor_prefix(type, sort);
   const auto bytes = from_base64url(cursor);
   std::string_view text;
   if (bytes) text = as_text(*bytes);
-  const bool ours = text.starts_with(prefix);
-  const auto id = ours ? whole_number(text.substr(prefix.size())) : std::nullopt;
-  if (id) return EntityId(*id);
+  bool ours = text.starts_with(prefix);
+  if (ours) text.remove_prefix(prefix.size());
+  const std::size_t end = std::min(text.find(':'), text.size());
+  const auto id = ours ? whole_number(text.substr(0, end)) : std::nullopt;
+  text.remove_prefix(end);
+  for (std::size_t i = 0; ours && i < sort.size(); ++i) ours = take_value(text, place.values);
+  if (id && ours && text.empty()) {
+    place.id = EntityId(*id);
+    return place;
+  }
   return fail(ErrorKind::bad_input, "entity.bad_cursor",
-              fmt::format("this is no cursor of a list of {}", type.name),
+              fmt::format("this is no cursor of a list of {}{}", type.name,
+                          sort.empty() ? "" : " in this order"),
               "send a cursor exactly as a page gave it, or none for the first page");
 }
 
@@ -53,10 +129,63 @@ std::unexpected<Error> too_many(std::string code, std::string_view what, std::si
               fmt::format("use at most {}", max));
 }
 
-std::vector<Entity> read_all(const StoredType& type, const pg::QueryResult& rows) {
+std::vector<Entity> read_all(const StoredType& type, const pg::QueryResult& rows, int column) {
   std::vector<Entity> entities;
-  for (int row = 0; row < rows.rows(); ++row) entities.push_back(read_entity(type, rows, row, 0));
+  for (int row = 0; row < rows.rows(); ++row)
+    entities.push_back(read_entity(type, rows, row, column));
   return entities;
+}
+
+/// The type with the attributes that are asked for, and those that the answer is made with.
+Result<StoredType> shown_of(const StoredType& type, const ListQuery& query,
+                            const std::vector<Edge>& edges) {
+  StoredType shown = type;
+  if (query.fields.empty()) return shown;
+  std::set<std::string, std::less<>> wanted;
+  const std::vector<MajorUnits> amounts = major_units_of(type);
+  for (const std::string& field : query.fields) {
+    const auto amount = std::find_if(amounts.begin(), amounts.end(),
+                                     [&](const MajorUnits& one) { return one.name == field; });
+    if (amount != amounts.end()) {
+      wanted.insert(amount->attribute->name);
+      wanted.insert(amount->attribute->currency);
+    } else if (type.find(field) != nullptr) {
+      wanted.insert(field);
+    } else {
+      std::vector<std::string> names;
+      for (const StoredAttribute& attribute : type.attributes) names.push_back(attribute.name);
+      for (const MajorUnits& one : amounts) names.push_back(one.name);
+      return fail(ErrorKind::bad_input, "fields.unknown_attribute",
+                  fmt::format("fields: {} has no attribute '{}'", type.name, field),
+                  fmt::format("it has {}", fmt::join(names, ", ")));
+    }
+  }
+  for (const SortKey& key : query.sort) wanted.insert(key.attribute);
+  for (const Edge& edge : edges) wanted.insert(edge.attribute);
+  std::erase_if(shown.attributes,
+                [&](const StoredAttribute& attribute) { return !wanted.contains(attribute.name); });
+  return shown;
+}
+
+/// Takes away what was only read to make the answer.
+void keep_fields(const std::vector<std::string>& fields, json& entity) {
+  const auto attributes = entity.find("attributes");
+  if (fields.empty() || attributes == entity.end() || !attributes->is_object()) return;
+  json kept = json::object();
+  for (const std::string& field : fields) {
+    const auto found = attributes->find(field);
+    if (found != attributes->end()) kept[field] = std::move(*found);
+  }
+  *attributes = std::move(kept);
+}
+
+Task<EntityCount> count(pg::Connection& connection, EntityQuery asked) {
+  const auto counted = co_await connection.query(asked.sql, std::move(asked.params));
+  EntityCount count;
+  count.rows = counted.get<std::int64_t>(0, 0);
+  count.exact = count.rows <= kCountMax;
+  count.rows = std::min(count.rows, kCountMax);
+  co_return count;
 }
 
 /// The expansion's refusal as a value; everything else goes on.
@@ -91,26 +220,34 @@ Task<Result<EntityPage>> list_entities(pg::Pool& pool, model::CatalogPtr catalog
     co_return too_many("filter.too_many", "filters", kFiltersMax);
   if (query.expand.size() > kExpandPathsMax)
     co_return too_many("expand.too_many_paths", "paths", kExpandPathsMax);
-  const auto after = position_of(*type, query.cursor);
+  const auto after = position_of(*type, query.sort, query.cursor);
   if (!after) co_return std::unexpected(after.error());
   const auto edges = plan_expansion(*catalog, *type, query.expand);
   if (!edges) co_return std::unexpected(edges.error());
 
-  auto asked = list_query(*catalog, *type, query, *after);
+  const auto shown = shown_of(*type, query, *edges);
+  if (!shown) co_return std::unexpected(shown.error());
+  auto asked = list_query(*catalog, *type, *shown, query, *after);
   if (!asked) co_return std::unexpected(asked.error());
+  auto counted = count_query(*catalog, *type, query);
+  if (!counted) co_return std::unexpected(counted.error());
   auto lease = co_await pool.acquire();
   std::vector<Entity> entities;
   bool more = false;
   {
     const auto rows = co_await lease->query(asked->sql, std::move(asked->params));
-    entities = read_all(*type, rows);
+    entities = read_all(*shown, rows, query.sort.empty() ? 0 : 1);
     more = !rows.empty() && rows.get<bool>(rows.rows() - 1, rows.columns() - 1);
   }
   const auto expanded = co_await expand_all(*lease, *catalog, *type, entities, *edges);
   if (!expanded) co_return std::unexpected(expanded.error());
   EntityPage page;
-  if (more) page.cursor = cursor_of(*type, entities.back().id);
-  for (Entity& entity : entities) page.entities.push_back(std::move(entity.object));
+  if (query.count) page.count = co_await count(*lease, std::move(*counted));
+  if (more) page.cursor = cursor_of(*type, query.sort, entities.back());
+  for (Entity& entity : entities) {
+    keep_fields(query.fields, entity.object);
+    page.entities.push_back(std::move(entity.object));
+  }
   co_return page;
 }
 
@@ -139,7 +276,7 @@ Task<Result<json>> get_entity(pg::Pool& pool, model::CatalogPtr catalog, std::st
                    fmt::format("several connections have a {} with this external id", type->name),
                    "name the connection too, or use the id");
   }
-  std::vector<Entity> entities = read_all(*type, rows);
+  std::vector<Entity> entities = read_all(*type, rows, 0);
   const auto expanded = co_await expand_all(*lease, *catalog, *type, entities, *edges);
   if (!expanded) co_return std::unexpected(expanded.error());
   co_return std::move(entities.front().object);

@@ -21,8 +21,10 @@ inline constexpr std::size_t kExpandPathsMax = 20;
 inline constexpr std::size_t kExpandedEntitiesMax = 20'000;  ///< all that one request may reach
 inline constexpr std::size_t kFiltersMax = 20;
 inline constexpr std::size_t kFilterValuesMax = 100;  ///< of one "in"
+inline constexpr std::size_t kSortKeysMax = 2;
+inline constexpr std::int64_t kCountMax = 100'000;  ///< beyond that a count says "more than"
 
-enum class FilterOp { eq, ne, gt, gte, lt, lte, in, is_null, state };
+enum class FilterOp { eq, ne, gt, gte, lt, lte, in, is_null, state, like };
 /// "eq", "gt", …; nullopt for anything else.
 [[nodiscard]] std::optional<FilterOp> filter_op(std::string_view name);
 
@@ -31,6 +33,14 @@ enum class FilterOp { eq, ne, gt, gte, lt, lte, in, is_null, state };
 /// state: pending, linked, contested, confirmed, rejected or no_key, several between commas).
 /// Values are text, as in a URL: numbers as digits, RFC 3339 times, true/false. is_null takes
 /// "true" or "false". json and bytes can only be asked is_null.
+///
+/// A timestamp is also compared with a date, which is that whole day in UTC (gte 2026-11-20: from
+/// its beginning; lte: until its end; eq: on it), and with a time before now: "-7d" ("s", "m", "h",
+/// "d", "w").
+/// like: text in which '*' stands for anything, upper and lower case alike; "ann*" begins so,
+/// "*ann*" has it somewhere.
+/// A path before the attribute, with dots, follows edges as `expand` does: "customer.email",
+/// "customer.link.<rule>.plan"; it holds when one of the living entities there is so.
 struct Filter {
   std::string attribute;
   FilterOp op = FilterOp::eq;
@@ -43,16 +53,36 @@ Result<Filter> parse_filter(std::string_view parameter, std::vector<std::string>
 
 enum class Tombstones { exclude, include, only };
 
+struct SortKey {
+  std::string attribute;  ///< one of the type's, "id" or "external_id"
+  bool descending = false;
+};
+/// "-created,number". bad_input "sort.*".
+Result<std::vector<SortKey>> parse_sort(std::string_view text);
+
 struct ListQuery {
   std::vector<Filter> filters;      ///< all must hold
   std::string cursor;               ///< "" the first page; else EntityPage::cursor
   int limit = 50;                   ///< 1 to kEntityPageMax
   std::vector<std::string> expand;  ///< see below
   Tombstones tombstones = Tombstones::exclude;
+  /// At most kSortKeysMax; then by id. What has no value comes last. Text is ordered by its first
+  /// 200 characters. The database looks at all that the filters leave, for each page anew. The next
+  /// page begins behind the values that the last row had: a row whose values change meanwhile may
+  /// come twice or not at all, all others come once.
+  std::vector<SortKey> sort;
+  std::vector<std::string> fields;  ///< of "attributes" only these; none: all
+  bool count = false;               ///< how many there are on all pages
+};
+
+struct EntityCount {
+  std::int64_t rows = 0;  ///< at most kCountMax
+  bool exact = true;      ///< false: there are more than that
 };
 
 struct EntityPage {
   std::vector<nlohmann::json> entities;
+  std::optional<EntityCount> count;
   std::string cursor;  ///< of the next page, also when it was full of bytes; "" after the last
 };
 
@@ -85,7 +115,8 @@ struct EntityRef {
 ///   stripe.customer       (from an own type) what is linked to it: {"items", "has_more"}
 ///
 /// Errors: not_found "type.not_found", "entity.not_found"; conflict "entity.ambiguous"; bad_input
-/// "filter.*", "expand.*", "entity.bad_cursor", "entity.bad_limit". Throws pg::QueryError.
+/// "filter.*", "sort.*", "fields.*", "expand.*", "entity.bad_cursor", "entity.bad_limit". Throws
+/// pg::QueryError.
 Task<Result<EntityPage>> list_entities(pg::Pool& pool, model::CatalogPtr catalog, std::string type,
                                        ListQuery query);
 Task<Result<nlohmann::json>> get_entity(pg::Pool& pool, model::CatalogPtr catalog, std::string type,

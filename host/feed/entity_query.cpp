@@ -1,11 +1,16 @@
 #include "feed/entity_query.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <utility>
 
+#include "base/bytes.hpp"
+#include "base/clock.hpp"
+#include "feed/expansion.hpp"
 #include "feed/page_bytes.hpp"
 #include "feed/relation.hpp"
 #include "model/columns.hpp"
@@ -20,8 +25,8 @@ using model::StoredAttribute;
 using model::StoredRule;
 using model::StoredType;
 
-constexpr std::array<std::string_view, 9> kOps = {"eq",  "ne", "gt",      "gte",  "lt",
-                                                  "lte", "in", "is_null", "state"};
+constexpr std::array<std::string_view, 10> kOps = {"eq",  "ne", "gt",      "gte",   "lt",
+                                                   "lte", "in", "is_null", "state", "like"};
 /// What a link may be; no_key: there is none, because its source has no key.
 constexpr std::array<std::string_view, 6> kLinkStates = {"pending",   "linked",   "contested",
                                                          "confirmed", "rejected", "no_key"};
@@ -44,11 +49,41 @@ std::optional<std::int64_t> whole_number(std::string_view text) {
   return value;
 }
 
+constexpr std::int64_t kDaySeconds = 86'400;
+
+/// "2026-11-20": when that day begins in UTC.
+std::optional<Micros> day_of(std::string_view text) {
+  if (text.size() != 10) return std::nullopt;
+  return from_rfc3339(std::string(text) + "T00:00:00Z");
+}
+
+/// "-7d": so many seconds before now.
+std::optional<std::int64_t> seconds_ago(std::string_view text) {
+  constexpr std::string_view kUnits = "smhdw";
+  constexpr std::array<std::int64_t, 5> kSeconds = {1, 60, 3600, kDaySeconds, 7 * kDaySeconds};
+  constexpr std::int64_t kMost = 1'000'000;
+  if (text.size() < 3 || text.front() != '-') return std::nullopt;
+  const std::size_t unit = kUnits.find(text.back());
+  const auto count = whole_number(text.substr(1, text.size() - 2));
+  if (unit == std::string_view::npos || !count || *count < 0 || *count > kMost) return std::nullopt;
+  return *count * kSeconds[unit];
+}
+
+/// For LIKE, whose own wildcards are plain characters here.
+std::string like_pattern(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    if (c == '%' || c == '_' || c == '\\') out += '\\';
+    out += c == '*' ? '%' : c;
+  }
+  return out;
+}
+
 /// Builds the WHERE clause; $1 is the workspace.
 class Conditions {
  public:
   Conditions(const Catalog& catalog, const StoredType& type)
-      : catalog_(catalog), type_(type), params_(catalog.workspace), sql_(confined(type)) {}
+      : catalog_(catalog), type_(&type), params_(catalog.workspace), sql_(confined(type)) {}
   Conditions(const Conditions&) = delete;
   Conditions& operator=(const Conditions&) = delete;
 
@@ -56,8 +91,12 @@ class Conditions {
   /// From here on conditions are about what is indexed behind the connection (the vendor's ids, and
   /// references), until unpin(): rows are then looked up in each of the workspace's few
   /// connections.
-  void pin() { into_ = &pinned_; }
-  void unpin() { into_ = &sql_; }
+  void pin() {
+    if (!across_) into_ = &pinned_;
+  }
+  void unpin() {
+    if (!across_) into_ = &sql_;
+  }
   /// What follows "from"; the row is called e.
   [[nodiscard]] std::string relation() const {
     if (!holders_.empty()) {
@@ -65,16 +104,16 @@ class Conditions {
       return fmt::format(
           "({0}) k cross join lateral (select e.* from {1} e where e.workspace_id = $1 and "
           "e.type_id = {2} and e.id = k.id offset 0) e",
-          holders_, relation_of(type_), type_.id.value);
+          holders_, relation_of(*type_), type_->id.value);
     }
-    if (pinned_.empty()) return relation_of(type_) + " e";
+    if (pinned_.empty()) return relation_of(*type_) + " e";
     // OFFSET 0 keeps the lookup whole: without statistics the index would be walked by its first
     // column alone.
     return fmt::format(
         "(select k.connection_id from sluice.connection k where k.workspace_id = $1) k "
         "cross join lateral (select e.* from {} e where e.workspace_id = $1 "
         "and e.connection_id = k.connection_id{} offset 0) e",
-        relation_of(type_), pinned_);
+        relation_of(*type_), pinned_);
   }
   template <class T>
   std::string parameter(T value) {
@@ -92,20 +131,21 @@ class Conditions {
                         fmt::format("use at most {}", kFilterValuesMax));
     }
     if (filter.attribute == "id") return add_number(filter, "e.id");
-    if (filter.attribute.starts_with("link.")) return add_link(filter);
-    if (const StoredAttribute* attribute = type_.find(filter.attribute))
+    if (is_own_link(filter.attribute)) return add_link(filter);
+    if (filter.attribute.find('.') != std::string::npos) return add_across(filter);
+    if (const StoredAttribute* attribute = type_->find(filter.attribute))
       return add_attribute(filter, *attribute);
-    if (!type_.own && filter.attribute == "external_id") {
+    if (!type_->own && filter.attribute == "external_id") {
       pin();
       auto compared = compare(filter, text_attribute(), "e.external_id");
       unpin();
       return compared;
     }
-    if (!type_.own && filter.attribute == "connection") {
+    if (!type_->own && filter.attribute == "connection") {
       std::string named;  // looked up once, not for each row
-      into_ = &named;
+      std::string* const into = std::exchange(into_, &named);
       auto compared = compare(filter, text_attribute(), "c.name");
-      into_ = &sql_;
+      into_ = into;
       require(
           fmt::format("e.connection_id = any(array(select c.connection_id from sluice.connection c"
                       " where c.workspace_id = $1{}))",
@@ -113,13 +153,53 @@ class Conditions {
       return compared;
     }
     return bad_filter("filter.unknown_attribute", filter,
-                      fmt::format("{} has no such attribute", type_.name),
+                      fmt::format("{} has no such attribute", type_->name),
                       fmt::format("it has {}", names()));
   }
 
   void only_the_living() {
     of_the_living_ = true;
     require("e.deleted_at is null");
+  }
+
+  /// SQL that orders by the key, and whose values a cursor keeps.
+  Result<std::string> sort_expression(const SortKey& key) const {
+    const auto refuse = [&](std::string code, std::string what) {
+      return fail(ErrorKind::bad_input, std::move(code),
+                  fmt::format("sort={}: {}", key.attribute, what),
+                  fmt::format("it has {}", names()));
+    };
+    if (key.attribute == "id") return std::string("e.id");
+    if (!type_->own && key.attribute == "external_id") return std::string("e.external_id");
+    const StoredAttribute* const attribute = type_->find(key.attribute);
+    if (attribute == nullptr)
+      return refuse("sort.unknown_attribute", fmt::format("{} has no such attribute", type_->name));
+    if (attribute->type == AttributeType::json || attribute->type == AttributeType::bytes)
+      return refuse("sort.unsupported", fmt::format("{} attributes have no order",
+                                                    contract::to_string(attribute->type)));
+    const std::string value = model::value_expression(*type_, *attribute, "e");
+    if (attribute->type == AttributeType::text)
+      return fmt::format("left({}, {})", value, kSortedTextMax);
+    return fmt::format("({})", value);
+  }
+
+  /// Rows that come behind the place, in the order of the keys and then of the id.
+  Result<std::string> behind(const std::vector<SortKey>& keys, const PagePlace& place) {
+    std::string behind = fmt::format("e.id > {}", parameter(place.id.value));
+    for (std::size_t i = keys.size(); i-- > 0;) {
+      const auto expression = sort_expression(keys[i]);
+      if (!expression) return std::unexpected(expression.error());
+      const std::optional<std::string>& value = place.values[i];
+      if (!value) {  // without a value: those with one are all before it
+        behind = fmt::format("({0} is null and {1})", *expression, behind);
+        continue;
+      }
+      const auto bound = bind_sorted(keys[i], *value);
+      if (!bound) return std::unexpected(bound.error());
+      behind = fmt::format("({0} {1} {2} or {0} is null or ({0} = {2} and {3}))", *expression,
+                           keys[i].descending ? "<" : ">", *bound, behind);
+    }
+    return behind;
   }
 
   [[nodiscard]] const std::string& sql() const { return sql_; }
@@ -131,15 +211,124 @@ class Conditions {
     return kText;
   }
 
+  /// A value of a cursor, which anybody may have written.
+  Result<std::string> bind_sorted(const SortKey& key, const std::string& text) {
+    Filter as_filter;
+    as_filter.attribute = key.attribute;
+    StoredAttribute attribute;
+    if (key.attribute == "id") attribute.type = AttributeType::integer;
+    if (const StoredAttribute* const found = type_->find(key.attribute))
+      attribute.type = found->type;
+    if (attribute.type == AttributeType::text) {
+      if (is_utf8(text) && text.find('\0') == std::string::npos) return parameter(text);
+    } else if (auto bound = bind(as_filter, attribute, text)) {
+      return bound;
+    }
+    return fail(ErrorKind::bad_input, "entity.bad_cursor", "this is no cursor of this list",
+                "send a cursor exactly as a page gave it, or none for the first page");
+  }
+
+  [[nodiscard]] bool is_own_link(std::string_view name) const {
+    return name.starts_with("link.") &&
+           std::any_of(catalog_.rules.begin(), catalog_.rules.end(), [&](const StoredRule& rule) {
+             return rule.source_type == type_->id && rule.name == name.substr(5);
+           });
+  }
+
+  /// Of the row that an edge leads to. Looked up for each row, by a whole key: a join would be
+  /// planned as a comparison of all rows with all of the other table's, as long as nobody has
+  /// gathered statistics. OFFSET 0 keeps it so.
+  static std::string across(const Edge& edge, const std::string& condition) {
+    const auto target = [&](std::string_view key) {
+      return fmt::format(
+          "cross join lateral (select e.* from {} e where {} and e.deleted_at is "
+          "null and {} offset 0) e where true{} offset 0",
+          relation_of(*edge.target), confined(*edge.target), key, condition);
+    };
+    const std::string rules =
+        fmt::format("x.rule_id = any (array[{}]::bigint[]) and x.state in ('linked', 'confirmed')",
+                    fmt::join(numbers_of(edge.rules), ","));
+    switch (edge.kind) {
+      case EdgeKind::reference:
+        return fmt::format(
+            "exists (select from (select e.connection_id, {} collate \"C\" as wanted offset 0) o "
+            "{})",
+            edge.from, target("e.connection_id = o.connection_id and e.external_id = o.wanted"));
+      case EdgeKind::children:
+        return fmt::format(
+            "exists (select from (select e.connection_id, e.external_id offset 0) o {})",
+            target(fmt::format("e.connection_id = o.connection_id and e.{} collate \"C\" = "
+                               "o.external_id",
+                               model::quote_name(edge.attribute))));
+      case EdgeKind::link:
+        return fmt::format(
+            "exists (select from (select e.id offset 0) o cross join lateral (select x.target_id "
+            "from sluice.link x where x.workspace_id = $1 and x.source_id = o.id and {} offset 0) "
+            "l "
+            "{})",
+            rules, target("e.id = l.target_id"));
+      case EdgeKind::linked:
+        return fmt::format(
+            "exists (select from (select e.id offset 0) o cross join lateral (select x.source_id "
+            "from sluice.link x where x.workspace_id = $1 and x.target_id = o.id and {} offset 0) "
+            "l "
+            "{})",
+            rules, target("e.id = l.source_id"));
+    }
+    return {};
+  }
+
+  static std::vector<std::int64_t> numbers_of(const std::vector<RuleId>& rules) {
+    std::vector<std::int64_t> numbers;
+    for (const RuleId rule : rules) numbers.push_back(rule.value);
+    return numbers;
+  }
+
+  /// "customer.plan": of what lies behind one or more edges.
+  Result<void> add_across(const Filter& filter) {
+    const std::size_t dot = filter.attribute.rfind('.');
+    const std::vector<std::string> paths = {filter.attribute.substr(0, dot)};
+    auto edges = plan_expansion(catalog_, *type_, paths);
+    if (!edges) {
+      return bad_filter("filter.unknown_path", filter, edges.error().message, edges.error().hint);
+    }
+    std::vector<const Edge*> way;
+    const std::vector<Edge>* level = &*edges;
+    while (!level->empty()) {
+      way.push_back(&level->front());
+      level = &level->front().next;
+    }
+    if (way.empty()) {
+      return bad_filter("filter.unknown_path", filter, "it names nothing before the dot", "");
+    }
+    Filter there = filter;
+    there.attribute = filter.attribute.substr(dot + 1);
+    std::string condition;
+    const StoredType* const here = std::exchange(type_, way.back()->target);
+    std::string* const into = std::exchange(into_, &condition);
+    const bool was_across = std::exchange(across_, true);
+    const auto added = add(there);
+    type_ = here;
+    into_ = into;
+    across_ = was_across;
+    if (!added) return added;
+    while (!way.empty()) {
+      condition = " and " + across(*way.back(), condition);
+      way.pop_back();
+    }
+    *into_ += condition;
+    return {};
+  }
+
   [[nodiscard]] std::string names() const {
-    std::string out = type_.own ? "id" : "id, external_id, connection";
-    for (const StoredAttribute& attribute : type_.attributes) out += ", " + attribute.name;
+    std::string out = type_->own ? "id" : "id, external_id, connection";
+    for (const StoredAttribute& attribute : type_->attributes) out += ", " + attribute.name;
     return out;
   }
 
   Result<void> add_attribute(const Filter& filter, const StoredAttribute& attribute) {
     const std::string expression =
-        fmt::format("({})", model::value_expression(type_, attribute, "e"));
+        fmt::format("({})", model::value_expression(*type_, attribute, "e"));
     if (filter.op == FilterOp::is_null) {
       if (filter.values[0] != "true" && filter.values[0] != "false") {
         return bad_filter("filter.bad_value", filter, "the value must be true or false", "");
@@ -153,7 +342,14 @@ class Conditions {
           fmt::format("{} attributes cannot be compared", contract::to_string(attribute.type)),
           "only [is_null] works on them");
     }
-    const bool refers = std::any_of(type_.relationships.begin(), type_.relationships.end(),
+    if (filter.op == FilterOp::like) {
+      if (attribute.type == AttributeType::text) return compare(filter, attribute, expression);
+      return bad_filter(
+          "filter.unsupported", filter,
+          fmt::format("{} attributes are no text", contract::to_string(attribute.type)),
+          "use gte, lte or eq");
+    }
+    const bool refers = std::any_of(type_->relationships.begin(), type_->relationships.end(),
                                     [&](const auto& r) { return r.attribute == attribute.name; });
     const bool exact = filter.op == FilterOp::eq || filter.op == FilterOp::in;
     if (refers && exact) {
@@ -164,7 +360,7 @@ class Conditions {
       return compared;
     }
     // A row that is deleted holds its unique values no more: it is found by reading.
-    if (type_.own && attribute.unique && filter.op == FilterOp::eq && of_the_living_) {
+    if (type_->own && attribute.unique && filter.op == FilterOp::eq && of_the_living_) {
       const auto value = model::stored_value_of_text(attribute, filter.values[0]);
       if (!value) return bad_value(filter, value.error());
       // By what makes it unique, and also as it is written: so rows have it whose form durable work
@@ -176,11 +372,11 @@ class Conditions {
         return fmt::format(
             "select h.id from sluice.{} h where h.workspace_id = $1 and h.type_id = {}"
             " and h.attribute = {} and h.value = {}",
-            table, type_.id.value, model::quote_text(attribute.name), wanted);
+            table, type_->id.value, model::quote_text(attribute.name), wanted);
       };
       const std::string holders = of("own_unique", form) + " union " + of("own_unique", raw) +
                                   " union " + of("own_shared", form);
-      if (holders_.empty()) {
+      if (holders_.empty() && !across_) {
         holders_ = holders;
       } else {
         require(fmt::format("e.id = any(array({}))", holders));
@@ -200,9 +396,9 @@ class Conditions {
   Result<void> add_link(const Filter& filter) {
     const std::string_view name = std::string_view(filter.attribute).substr(5);
     for (const StoredRule& rule : catalog_.rules) {
-      if (rule.name == name && rule.target_type == type_.id && filter.op == FilterOp::is_null)
+      if (rule.name == name && rule.target_type == type_->id && filter.op == FilterOp::is_null)
         return add_linked(filter, rule);
-      if (rule.name != name || rule.source_type != type_.id) continue;
+      if (rule.name != name || rule.source_type != type_->id) continue;
       if (filter.op == FilterOp::is_null) return add_unlinked(filter, rule);
       if (filter.op == FilterOp::state) return add_link_state(filter, rule);
       if (filter.op != FilterOp::eq && filter.op != FilterOp::in) {
@@ -227,7 +423,7 @@ class Conditions {
       return {};
     }
     return bad_filter("filter.unknown_attribute", filter,
-                      fmt::format("{} has no such link rule", type_.name),
+                      fmt::format("{} has no such link rule", type_->name),
                       "GET the workspace's link rules for their names");
   }
 
@@ -293,7 +489,7 @@ class Conditions {
         " x.attribute, x.kind from sluice.link_key x where x.workspace_id = $1"
         " and x.entity_id = e.id offset 0) k where k.type_id = {} and k.attribute = {}"
         " and k.kind = {} limit 1) is null))",
-        in, state, type_.id.value, rule.source_position, static_cast<int>(rule.key_kind)));
+        in, state, type_->id.value, rule.source_position, static_cast<int>(rule.key_kind)));
     return {};
   }
 
@@ -316,10 +512,48 @@ class Conditions {
       require(fmt::format("{} in ({})", expression, list));
       return {};
     }
+    if (filter.op == FilterOp::like) {
+      if (attribute.type != AttributeType::text)
+        return bad_filter("filter.bad_operator", filter, "it is no text", "use gte, lte or eq");
+      // By the database's own rules of case; as a name's collation has none.
+      require(fmt::format("({}) collate \"default\" ilike {}", expression,
+                          parameter(like_pattern(filter.values[0]))));
+      return {};
+    }
+    if (attribute.type == AttributeType::timestamp) {
+      if (const auto day = day_of(filter.values[0]))
+        return compare_with_day(filter, expression, *day);
+    }
     const auto bound = bind(filter, attribute, filter.values[0]);
     if (!bound) return std::unexpected(bound.error());
     require(fmt::format("{} {} {}", expression, kComparisons[static_cast<std::size_t>(filter.op)],
                         *bound));
+    return {};
+  }
+
+  /// A day is all of its times.
+  Result<void> compare_with_day(const Filter& filter, std::string_view expression, Micros day) {
+    const std::string begin = parameter(day);
+    const std::string end = parameter(day + std::chrono::seconds(kDaySeconds));
+    switch (filter.op) {
+      case FilterOp::gte:
+        require(fmt::format("{} >= {}", expression, begin));
+        break;
+      case FilterOp::lt:
+        require(fmt::format("{} < {}", expression, begin));
+        break;
+      case FilterOp::gt:
+        require(fmt::format("{} >= {}", expression, end));
+        break;
+      case FilterOp::lte:
+        require(fmt::format("{} < {}", expression, end));
+        break;
+      case FilterOp::ne:
+        require(fmt::format("({0} >= {1} and {0} < {2}) is not true", expression, begin, end));
+        break;
+      default:
+        require(fmt::format("{0} >= {1} and {0} < {2}", expression, begin, end));
+    }
     return {};
   }
 
@@ -330,8 +564,16 @@ class Conditions {
   /// The value as a parameter of the column's type.
   Result<std::string> bind(const Filter& filter, const StoredAttribute& attribute,
                            const std::string& text) {
+    if (attribute.type == AttributeType::timestamp) {
+      if (const auto seconds = seconds_ago(text))
+        return fmt::format("now() - {} * interval '1 second'", parameter(*seconds));
+    }
     const auto value = model::stored_value_of_text(attribute, text);
-    if (!value) return bad_value(filter, value.error());
+    if (!value) {
+      if (attribute.type != AttributeType::timestamp) return bad_value(filter, value.error());
+      return bad_filter("filter.bad_value", filter, value.error().reason,
+                        "a time is 2026-11-23T05:16:54Z, a day 2026-11-23, a week ago -7d");
+    }
     switch (attribute.type) {
       case AttributeType::integer:
         return parameter(value->get<std::int64_t>());
@@ -351,12 +593,13 @@ class Conditions {
   }
 
   const Catalog& catalog_;
-  const StoredType& type_;
+  const StoredType* type_;  ///< of row e; behind an edge the one there
   pg::Params params_;
   std::string sql_;
   std::string pinned_;
   std::string holders_;  // a query for the ids of whoever has a unique value
   bool of_the_living_ = false;
+  bool across_ = false;  ///< behind an edge
   std::string* into_ = &sql_;
 };
 
@@ -391,21 +634,95 @@ Result<Filter> parse_filter(std::string_view parameter, std::vector<std::string>
   return filter;
 }
 
-Result<EntityQuery> list_query(const Catalog& catalog, const StoredType& type,
-                               const ListQuery& query, EntityId after) {
+Result<std::vector<SortKey>> parse_sort(std::string_view text) {
+  std::vector<SortKey> keys;
+  while (!text.empty()) {
+    const std::size_t comma = std::min(text.find(','), text.size());
+    std::string_view word = text.substr(0, comma);
+    text.remove_prefix(std::min(comma + 1, text.size()));
+    SortKey& key = keys.emplace_back();
+    key.descending = word.starts_with('-');
+    if (key.descending) word.remove_prefix(1);
+    key.attribute = word;
+  }
+  const bool unnamed = std::any_of(keys.begin(), keys.end(),
+                                   [](const SortKey& key) { return key.attribute.empty(); });
+  if (!keys.empty() && !unnamed && keys.size() <= kSortKeysMax) return keys;
+  return fail(ErrorKind::bad_input, "sort.bad_keys",
+              fmt::format("sort takes one or {} attributes", kSortKeysMax),
+              "as in sort=status,-created: a minus for the greatest first");
+}
+
+namespace {
+
+/// n, and the columns that are shown, of the rows that come first: these are found by what orders
+/// them alone, and the rest of them is read afterwards.
+Result<std::string> sorted_rows(const Catalog& catalog, const StoredType& shown,
+                                const ListQuery& query, Conditions& conditions) {
+  std::string keys, order;
+  for (std::size_t i = 0; i < query.sort.size(); ++i) {
+    const auto expression = conditions.sort_expression(query.sort[i]);
+    if (!expression) return std::unexpected(expression.error());
+    keys += fmt::format(", {} as s{}", *expression, i);
+    order += fmt::format("s{}{} nulls last, ", i, query.sort[i].descending ? " desc" : "");
+  }
+  return fmt::format(
+      "select k.n, {0} from (select i.id, row_number() over (order by {1}i.id) as n from (select "
+      "e.id{2} from {3} where {4} order by {1}id limit {5}) i) k cross join lateral (select e.* "
+      "from {6} e where {7} and e.id = k.id offset 0) e",
+      named_columns_of(catalog, shown), order, keys, conditions.relation(), conditions.sql(),
+      query.limit + 1, relation_of(shown), confined(shown));
+}
+
+}  // namespace
+
+Result<EntityQuery> count_query(const Catalog& catalog, const StoredType& type,
+                                const ListQuery& query) {
   Conditions conditions(catalog, type);
-  conditions.require(fmt::format("e.id > {}", conditions.parameter(after.value)));
+  add_tombstones(conditions, query.tombstones);
+  for (const Filter& filter : query.filters) {
+    if (auto added = conditions.add(filter); !added) return std::unexpected(added.error());
+  }
+  EntityQuery out;
+  out.sql = fmt::format("select count(*) from (select from {} where {} limit {}) c",
+                        conditions.relation(), conditions.sql(), kCountMax + 1);
+  out.params = conditions.take_params();
+  return out;
+}
+
+Result<EntityQuery> list_query(const Catalog& catalog, const StoredType& type,
+                               const StoredType& shown, const ListQuery& query,
+                               const PagePlace& after) {
+  Conditions conditions(catalog, type);
+  const bool sorted = !query.sort.empty();
+  if (sorted && after.id.has_value()) {
+    const auto behind = conditions.behind(query.sort, after);
+    if (!behind) return std::unexpected(behind.error());
+    conditions.require(*behind);
+  } else {
+    conditions.require(fmt::format("e.id > {}", conditions.parameter(after.id.value)));
+  }
   add_tombstones(conditions, query.tombstones);
   for (const Filter& filter : query.filters) {
     if (auto added = conditions.add(filter); !added) return std::unexpected(added.error());
   }
   EntityQuery out;
   Rows rows;
+  rows.by_parent = sorted;
+  if (sorted) {
+    auto found = sorted_rows(catalog, shown, query, conditions);
+    if (!found) return std::unexpected(found.error());
+    rows.sql = std::move(*found);
+    rows.most = static_cast<std::size_t>(query.limit);
+    out.sql = within_bytes(catalog, shown, rows, kPageBytes);
+    out.params = conditions.take_params();
+    return out;
+  }
   rows.sql = fmt::format("select {} from {} where {} order by e.id limit {}",
-                         named_columns_of(catalog, type), conditions.relation(), conditions.sql(),
+                         named_columns_of(catalog, shown), conditions.relation(), conditions.sql(),
                          query.limit + 1);
   rows.most = static_cast<std::size_t>(query.limit);
-  out.sql = within_bytes(catalog, type, rows, kPageBytes);
+  out.sql = within_bytes(catalog, shown, rows, kPageBytes);
   out.params = conditions.take_params();
   return out;
 }

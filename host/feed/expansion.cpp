@@ -50,7 +50,7 @@ class Planner {
     if (rest.starts_with("link.")) return link_by_rule(type, rest);
     const std::string_view name = rest.substr(0, rest.find('.'));
     for (const StoredRelationship& relationship : type.relationships) {
-      if (relationship.name == name) return reference(relationship);
+      if (relationship.name == name) return reference(type, relationship);
     }
     if (auto found = link_by_target(type, name); !found || found->length > 0) return found;
     if (auto found = children(type, name); !found || found->length > 0) return found;
@@ -80,13 +80,16 @@ class Planner {
     return step;
   }
 
-  [[nodiscard]] Step reference(const StoredRelationship& relationship) const {
+  [[nodiscard]] Step reference(const StoredType& type,
+                               const StoredRelationship& relationship) const {
     Step step;
     step.length = relationship.name.size();
     step.edge.kind = EdgeKind::reference;
     step.edge.name = relationship.name;
     step.edge.target = catalog_.find(relationship.target);
     step.edge.attribute = relationship.attribute;
+    if (const model::StoredAttribute* const holds = type.find(relationship.attribute))
+      step.edge.from = fmt::format("({})", model::value_expression(type, *holds, "e"));
     return step;
   }
 

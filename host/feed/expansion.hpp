@@ -29,6 +29,7 @@ struct Edge {
   std::string name;  ///< key in "expanded"
   const model::StoredType* target = nullptr;
   std::string attribute;      ///< reference, children
+  std::string from;           ///< reference: the SQL of row "e" that has the other's external id
   std::vector<RuleId> rules;  ///< link, linked
   std::vector<Edge> next;
 };

@@ -10,6 +10,7 @@
 #include "base/error_json.hpp"
 #include "base/exact_json.hpp"
 #include "base/log.hpp"
+#include "feed/money.hpp"
 #include "feed/reference.hpp"
 #include "model/columns.hpp"
 #include "model/own_values.hpp"
@@ -83,6 +84,8 @@ std::vector<Column> select_list(const model::Catalog& catalog, const StoredType&
     all.push_back({model::value_expression(type, attribute, "e"), width_of(attribute.type)});
   for (const Reference& reference : references_of(type))
     all.push_back({reference_lookup(catalog, type, reference), Width::fixed});
+  for (const MajorUnits& amount : major_units_of(type))
+    all.push_back({amount.expression, Width::printed});
   return all;
 }
 
@@ -92,6 +95,8 @@ std::size_t fixed_bytes(const StoredType& type) {
     bytes += attribute.name.size() + kFixedValueBytes;
   for (const Reference& reference : references_of(type))
     bytes += reference.name.size() + kFixedValueBytes;
+  for (const MajorUnits& amount : major_units_of(type))
+    bytes += amount.name.size() + kFixedValueBytes;
   return bytes;
 }
 
@@ -176,6 +181,9 @@ void read_preset(const StoredType& type, const pg::QueryResult& rows, int row, i
     if (!rows.is_null(row, at)) id = id_text(rows.get<EntityId>(row, at));
     ++at;
   }
+  // With the digits of the currency, as the view has it: 20.00, not 20.
+  for (const MajorUnits& amount : major_units_of(type))
+    attributes[amount.name] = text_of(rows, row, at++);
   entity.object["attributes"] = std::move(attributes);
   entity.object["references"] = std::move(references);
   entity.object["provenance"] = std::move(provenance);

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "contract/reserved_names.hpp"
+#include "feed/money.hpp"
 #include "feed/reference.hpp"
 #include "model/columns.hpp"
 
@@ -132,6 +133,8 @@ View preset_view(const Catalog& catalog, const StoredType& type) {
     targets.push_back({"vendor." + quote_name(catalog.find(reference.target)->table),
                        of_workspace(catalog) + " and " + alive("deleted_at")});
   }
+  for (const MajorUnits& amount : major_units_of(type))
+    columns.add(amount.expression, columns.free_name(amount.name));
   View view;
   view.name = type.table;
   view.columns = std::move(columns).all();

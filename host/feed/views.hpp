@@ -46,7 +46,8 @@ struct View {
 ///                       living row of the same connection that it leads to, or null. Joins go by
 ///                       (connection_id, external_id) and (connection_id, the attribute), which
 ///                       are indexed. Either column costs one index lookup a row, and nothing when
-///                       it is not selected.
+///                       it is not selected. For each amount in minor units "<attribute>_major"
+///                       (feed/money.hpp), numeric: the same in its currency, exactly.
 ///   <own type>          id, created_at, updated_at, each attribute
 ///   link                rule, state, source_type, source_id, source_external_id, target_type,
 ///                       target_id, candidates, candidate_count, evidence, decided_by, updated_at;

@@ -16,12 +16,13 @@ constexpr std::string_view kFirstVersion =
 
 constexpr std::string_view kTypes =
     "select type_id, name, origin, coalesce(connector, ''), relation,"
-    " coalesce(declaration->>'display_attribute', ''), state"
+    " coalesce(declaration->>'display_attribute', ''), state,"
+    " coalesce(declaration->>'currency_exponents', '{}')"
     " from sluice.entity_type where workspace_id = $1 order by name";
 
 constexpr std::string_view kAttributes =
     "select type_id, name, type, format, position, protected, required, personal, is_unique, "
-    "key_kind"
+    "key_kind, currency"
     " from sluice.attribute where workspace_id = $1 and origin = 'declared'"
     " order by type_id, position";
 
@@ -55,6 +56,7 @@ StoredType read_type(const pg::QueryResult& rows, int row) {
   }
   type.display_attribute = rows.get<std::string>(row, 5);
   type.active = rows.text(row, 6) == "active";
+  type.currency_exponents = rows.get<std::string>(row, 7);
   return type;
 }
 
@@ -73,6 +75,7 @@ StoredAttribute read_attribute(const pg::QueryResult& rows, int row) {
   if (!rows.is_null(row, 9)) {
     attribute.key_kind = static_cast<contract::KeyKind>(rows.get<std::int32_t>(row, 9));
   }
+  attribute.currency = rows.get<std::string>(row, 10);
   return attribute;
 }
 

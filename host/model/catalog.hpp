@@ -23,6 +23,8 @@ struct StoredAttribute {
   std::string name;
   contract::AttributeType type = contract::AttributeType::text;
   std::string format;
+  /// Of an amount in minor units: the text attribute with its currency. Empty: it is no amount.
+  std::string currency;
   /// For a preset type: the index in the manifest that FIRST declared it; stays with the name,
   /// never reused. A later manifest may order its attributes differently: map a record's index by
   /// name.
@@ -48,6 +50,7 @@ struct StoredType {
   std::string connector;  ///< of a preset type
   std::string table;      ///< preset: "stripe_customer", in schema vendor
   std::string display_attribute;
+  std::string currency_exponents = "{}";  ///< what its connector says otherwise than ISO 4217; JSON
   bool active = true;
   std::vector<StoredAttribute> attributes;  ///< by position
   std::vector<StoredRelationship> relationships;

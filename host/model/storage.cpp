@@ -58,12 +58,12 @@ constexpr std::string_view kAttributes =
 constexpr std::string_view kPutAttribute =
     "insert into sluice.attribute (workspace_id, type_id, name, position, type, format, "
     "description,"
-    " protected, required, personal, key_kind)"
-    " values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
+    " protected, required, personal, key_kind, currency)"
+    " values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
     " on conflict (workspace_id, type_id, name) do update"
     " set format = excluded.format, description = excluded.description,"
     " protected = excluded.protected, required = excluded.required, personal = excluded.personal,"
-    " key_kind = excluded.key_kind, origin = 'declared'";
+    " key_kind = excluded.key_kind, currency = excluded.currency, origin = 'declared'";
 
 constexpr std::string_view kRelaxAttributes =
     "update sluice.attribute set required = false"
@@ -285,11 +285,13 @@ Task<void> refuse_taken_name(pg::Transaction& transaction, WorkspaceId workspace
       "remove or rename the other type, or install a connector with another id"));
 }
 
-nlohmann::json declaration_of(const EntityType& type, std::string_view version) {
+nlohmann::json declaration_of(const EntityType& type, const Manifest& manifest) {
   nlohmann::json declaration = nlohmann::json::object();
   declaration["display_name"] = type.display_name;
   declaration["display_attribute"] = type.display_attribute;
-  declaration["connector_version"] = version;
+  declaration["connector_version"] = manifest.version;
+  if (!manifest.currency_exponents.empty())
+    declaration["currency_exponents"] = manifest.currency_exponents;
   return declaration;
 }
 
@@ -298,6 +300,17 @@ std::optional<std::int32_t> key_kind_of(const EntityType& type, std::string_view
     if (key.attribute == attribute) return static_cast<std::int32_t>(key.kind);
   }
   return std::nullopt;
+}
+
+/// Of an amount whose currency can be told. A manifest that was admitted before there were such
+/// rules may say more.
+std::string_view currency_of(const EntityType& type, const Attribute& attribute) {
+  const auto index = type.attribute_index(attribute.currency);
+  const bool amount = attribute.type == contract::AttributeType::integer ||
+                      attribute.type == contract::AttributeType::decimal;
+  const bool told = index && type.attributes[*index].type == contract::AttributeType::text;
+  if (attribute.format != contract::kMinorUnits || !amount || !told) return {};
+  return attribute.currency;
 }
 
 /// The manifest's index when it is free, else the next position behind all.
@@ -347,7 +360,8 @@ Task<void> put_attributes(pg::Transaction& transaction, WorkspaceId workspace,
     const std::int32_t position = positions.of(attribute.name, index++);
     pg::Params values(workspace, id, attribute.name, position, contract::to_string(attribute.type),
                       attribute.format, attribute.description, attribute.is_protected,
-                      attribute.required, attribute.personal, key_kind_of(type, attribute.name));
+                      attribute.required, attribute.personal, key_kind_of(type, attribute.name),
+                      currency_of(type, attribute));
     co_await transaction.query(kPutAttribute, std::move(values));
     names.push_back(attribute.name);
   }
@@ -464,7 +478,7 @@ Task<Installed> install_types(pg::Transaction& transaction, WorkspaceId workspac
     const std::string name = full_name(manifest, type.name);
     pg::Params values(workspace, name, manifest.id,
                       fmt::format("vendor.{}", table_name(manifest.id, type.name)),
-                      declaration_of(type, manifest.version));
+                      declaration_of(type, manifest));
     const auto put = co_await transaction.query(kPutType, std::move(values));
     ids[name] = put.get<EntityTypeId>(0, 0);
   }

@@ -97,9 +97,10 @@ until_true 60 "the links" links_done
 show sluice link rules
 
 say "6  One question across both worlds"
-# Amounts are whole numbers of the currency's smallest unit: of several currencies they have no sum.
+# amount_remaining is in the currency's smallest unit, amount_remaining_major in the currency itself; of several
+# currencies they have no sum.
 query="select c.plan, i.currency, count(distinct c.id) as customers, count(i.id) as open_invoices,
-       sum(i.amount_remaining) as open_in_smallest_unit
+       sum(i.amount_remaining_major) as open_amount
 from acme.customer c
 join acme.stripe_customer s on s.customer_id = c.id
 join acme.stripe_invoice i on i.connection_id = s.connection_id and i.customer = s.external_id

@@ -280,7 +280,7 @@ TEST_F(ApiTest, bad_input_is_a_problem_with_a_code) {
       {"GET", "/entities/stripe.customer?limit=-1", {}, 400, "request.bad_parameter"},
       {"GET", "/entities/stripe.customer?deleted=yes", {}, 400, "request.bad_parameter"},
       {"GET", "/entities/stripe.customer?nothing=1", {}, 400, "filter.unknown_attribute"},
-      {"GET", "/entities/stripe.customer?email[like]=1", {}, 400, "filter.bad_operator"},
+      {"GET", "/entities/stripe.customer?email[matches]=1", {}, 400, "filter.bad_operator"},
       {"GET", "/entities/stripe.customer?email[=1", {}, 400, "filter.bad_operator"},
       {"GET", "/entities/stripe.customer?email=%00", {}, 400, "request.not_text"},
       {"GET", "/entities/stripe.customer?email=%c3%28", {}, 400, "request.not_text"},

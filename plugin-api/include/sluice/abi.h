@@ -45,7 +45,7 @@ SLUICE_STATIC_ASSERT(sizeof(void*) == 8, "the contract is defined for 64-bit mac
 /* A connector loads when its abi_major equals SLUICE_ABI_MAJOR and its required_minor is not above
  * SLUICE_ABI_MINOR of the host: checked in the file's note, in the mapped entry and at open(). SLP-L03 */
 #define SLUICE_ABI_MAJOR 1
-#define SLUICE_ABI_MINOR 2
+#define SLUICE_ABI_MINOR 3
 
 /* Bytes somewhere in memory. Not terminated. UTF-8 where the member says text. {NULL, 0} is empty. */
 typedef struct sluice_bytes {

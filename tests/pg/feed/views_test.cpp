@@ -1,5 +1,7 @@
 #include "feed/views.hpp"
 
+#include "feed/entities.hpp"
+
 #include <gtest/gtest.h>
 
 #include <iostream>
@@ -674,6 +676,58 @@ TEST_F(ViewsTest, AnAttributeThatTwoRelationshipsCarryIsReadableByEachOfThem) {
                  "join acme.acme_customer c on c.id = i.customer_ref left join acme.acme_invoice a "
                  "on a.id = i.about_ref order by 1"),
             "in_1|cus_1|~\nin_2|~|in_1");
+}
+
+/// The next version of the connector says that what it has had since ever is money.
+TEST_F(ViewsTest, AnAmountIsInItsCurrencyBesideTheMinorUnitsAndNoGuess) {
+  customer("cus_1", "a@x.com");
+  EXPECT_EQ(refresh(), "");
+  sql("create view public.theirs as select balance from acme.acme_customer; grant select on "
+      "acme.acme_customer to " +
+      reader_role());
+  contract::Manifest manifest = sluice::testing::acme_manifest();
+  contract::EntityType& type = manifest.entity_types[0];
+  ASSERT_EQ(type.attributes[2].name, "balance");
+  type.attributes[2].format = contract::kMinorUnits;
+  type.attributes[2].currency = "currency";
+  type.attributes.push_back(
+      sluice::testing::attribute("currency", contract::AttributeType::text, false));
+  manifest.currency_exponents = {{"isk", 2}, {"usdc", 6}};
+  const auto install = [&]() -> Task<void> {
+    auto lease = co_await pool().acquire();
+    co_await model::install_types(*lease, workspace_, manifest);
+  };
+  run(install());
+  reload();
+  EXPECT_EQ(refresh(), "") << "appended: nobody's view or grant is in the way";
+  const auto shown = [&](const char* amount, const char* currency) {
+    sql(fmt::format("update vendor.acme_customer set balance = {}, currency = {}", amount,
+                    currency));
+    return text("select balance_major from acme.acme_customer");
+  };
+  EXPECT_EQ(shown("1999", "'usd'"), "19.99");
+  EXPECT_EQ(shown("2000", "'EUR'"), "20.00") << "with the digits of the currency";
+  EXPECT_EQ(shown("22200", "'bhd'"), "22.200");
+  EXPECT_EQ(shown("500", "'jpy'"), "500");
+  EXPECT_EQ(shown("-7", "'clf'"), "-0.0007");
+  EXPECT_EQ(shown("500", "'isk'"), "5.00") << "as the connector says";
+  EXPECT_EQ(shown("9223372036854775807", "'usdc'"), "9223372036854.775807") << "exact";
+  EXPECT_EQ(shown("9223372036854775807", "'kwd'"), "9223372036854775.807") << "exact";
+  EXPECT_EQ(shown("500", "'zzz'"), "~");
+  EXPECT_EQ(shown("500", "'us'"), "~");
+  EXPECT_EQ(shown("500", "''"), "~");
+  EXPECT_EQ(shown("500", "null"), "~");
+  EXPECT_EQ(shown("null", "'usd'"), "~");
+  EXPECT_EQ(text("select has_table_privilege('" + reader_role() +
+                 "', 'acme.acme_customer', 'select'), (select balance from public.theirs)"),
+            "t|~");
+  sql("update vendor.acme_customer set balance = 100, currency = 'usd', overlay = "
+      "'{\"currency\": \"jpy\"}'");
+  EXPECT_EQ(text("select balance_major from acme.acme_customer"), "100") << "as it is shown";
+  const auto listed = run(list_entities(pool(), catalog_, "acme.customer", ListQuery{}));
+  ASSERT_TRUE(listed);
+  EXPECT_EQ(listed->entities.at(0)["attributes"]["balance"], 100);
+  EXPECT_EQ(listed->entities.at(0)["attributes"]["balance_major"], "100");
 }
 
 /// A connector from before the name was reserved, and an own type called connection.

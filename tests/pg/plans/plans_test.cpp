@@ -311,7 +311,9 @@ class PlansTest : public sluice::testing::FeedWorld {
                           std::vector<feed::Filter> filters) {
       feed::ListQuery query;
       query.filters = std::move(filters);
-      const auto asked = feed::list_query(*catalog_, of, query, EntityId(7));
+      feed::PagePlace behind;
+      behind.id = EntityId(7);
+      const auto asked = feed::list_query(*catalog_, of, of, query, behind);
       ASSERT_TRUE(asked) << asked.error().describe();
       add(name, "feed/entity_query.cpp", asked->sql);
     };
@@ -332,6 +334,30 @@ class PlansTest : public sluice::testing::FeedWorld {
     list(own, "feed: own not linked", {filter("link.acme.customer.email[is_null]", "true")});
     list(own, "feed: own by unique", {filter("email", "a@x")});
     list(own, "feed: own by attribute", {filter("seats", "7")});
+    list(invoice, "feed: across a relationship", {filter("customer.balance[gte]", "7")});
+    list(invoice, "feed: across a link", {filter("customer.customer.seats", "7")});
+    list(customer, "feed: across to children", {filter("invoice.total[gte]", "7")});
+    list(own, "feed: across to what is linked", {filter("acme.customer.balance", "7")});
+    list(customer, "feed: like", {filter("email[like]", "a*")});
+    list(invoice, "feed: of a day", {filter("created", "2026-11-20")});
+    list(invoice, "feed: of the last week", {filter("created[gte]", "-7d")});
+    const auto sorted = [&](const model::StoredType& of, const std::string& name,
+                            const char* keys) {
+      feed::ListQuery query;
+      query.sort = expect(feed::parse_sort(keys));
+      feed::PagePlace behind;
+      behind.id = EntityId(7);
+      behind.values = {"7", std::nullopt};
+      behind.values.resize(query.sort.size());
+      const auto asked = feed::list_query(*catalog_, of, of, query, behind);
+      ASSERT_TRUE(asked) << asked.error().describe();
+      add(name, "feed/entity_query.cpp", asked->sql);
+      const auto counted = feed::count_query(*catalog_, of, query);
+      ASSERT_TRUE(counted) << counted.error().describe();
+      add(name + ", counted", "feed/entity_query.cpp", counted->sql);
+    };
+    sorted(invoice, "feed: sorted", "-total,number");
+    sorted(own, "feed: own sorted", "seats");
     const auto get = [&](const model::StoredType& of, const std::string& name,
                          feed::EntityRef reference) {
       add(name, "feed/entity_query.cpp",

@@ -65,6 +65,74 @@ TEST(Manifest, keys_of_the_future_are_taken_only_as_x_objects_and_webhook) {
   EXPECT_THAT(refusal_of("/colour", "red"), HasSubstr("colour"));
 }
 
+/// The toy's widget with an amount and its currency.
+json with_money(const char* pointer, const json& value) {
+  json document = toy();
+  json& attributes = document["entity_types"][0]["attributes"];
+  attributes.push_back({{"name", "currency"}, {"type", "text"}});
+  attributes.push_back({{"name", "price"},
+                        {"type", "integer"},
+                        {"format", "minor_units"},
+                        {"currency", "currency"}});
+  if (pointer[0] == '/') document[json::json_pointer(pointer)] = value;
+  if (pointer[0] == '.') attributes.back()[pointer + 1] = value;
+  if (pointer[0] == '+') attributes.push_back({{"name", pointer + 1}, {"type", "text"}});
+  return document;
+}
+std::string money_refusal(const char* pointer, const json& value = nullptr) {
+  return refusal(with_money(pointer, value).dump());
+}
+
+TEST(Manifest, an_amount_in_minor_units_names_a_text_attribute_with_its_currency) {
+  EXPECT_EQ(money_refusal(""), "accepted");
+  EXPECT_EQ(money_refusal(".type", "decimal"), "accepted");
+  EXPECT_THAT(money_refusal(".type", "number"), HasSubstr("integer or decimal, never number"));
+  EXPECT_THAT(money_refusal(".currency", "nothing"), HasSubstr("'nothing' is no text attribute"));
+  EXPECT_THAT(money_refusal(".currency", "price"), HasSubstr("'price' is no text attribute"));
+  EXPECT_THAT(money_refusal(".format", "url"), HasSubstr("has the format 'minor_units'"));
+  EXPECT_THAT(refusal_of("/entity_types/0/attributes/0/format", "minor_units"),
+              testing::AnyOf(HasSubstr("/currency: missing"), HasSubstr("integer or decimal")));
+  EXPECT_THAT(money_refusal("+price_major"), HasSubstr("'price_major' is reserved"));
+}
+
+TEST(Manifest, currencies_that_a_vendor_counts_otherwise_are_small_letters_and_digits) {
+  EXPECT_EQ(money_refusal("/currency_exponents", {{"isk", 2}, {"usdc", 6}}), "accepted");
+  EXPECT_THAT(money_refusal("/currency_exponents", {{"ISK", 2}}), HasSubstr("ISK"));
+  EXPECT_THAT(money_refusal("/currency_exponents", {{"isk", 2.5}}), HasSubstr("isk"));
+  EXPECT_THAT(money_refusal("/currency_exponents", {{"isk", -1}}), HasSubstr("isk"));
+  const auto before = parse_manifest(with_money(".currency", "nothing").dump(), Admission::before);
+  ASSERT_TRUE(before) << before.error().describe();
+  EXPECT_EQ(before->flaws.size(), 1u) << "an installed one goes on, without the amount";
+}
+
+/// Which amounts Stripe has is told by their names; all of them have to be said to be such.
+TEST(Manifest, each_amount_of_stripe_says_its_currency) {
+  std::ifstream file(SLUICE_SOURCE_DIR "/plugins/stripe/manifest.json");
+  std::stringstream text;
+  text << file.rdbuf();
+  const Result<Manifest> manifest = parse_manifest(text.str());
+  ASSERT_TRUE(manifest) << manifest.error().describe();
+  int amounts = 0;
+  for (const EntityType& type : manifest->entity_types) {
+    for (const Attribute& one : type.attributes) {
+      const bool counts = one.name.find("month") != std::string::npos ||
+                          one.name.find("year") != std::string::npos ||
+                          one.name.find("count") != std::string::npos ||
+                          one.name.find("day") != std::string::npos ||
+                          one.name.find("quantity") != std::string::npos ||
+                          one.name.find("redem") != std::string::npos ||
+                          one.name.find("redeem") != std::string::npos ||
+                          one.name == "next_invoice_sequence";
+      const bool number = one.type == AttributeType::integer || one.type == AttributeType::decimal;
+      if (!number || (counts && one.name.find("discount") == std::string::npos)) continue;
+      EXPECT_EQ(one.format, kMinorUnits) << type.name << "." << one.name;
+      ++amounts;
+    }
+  }
+  EXPECT_GT(amounts, 40);
+  EXPECT_EQ(manifest->currency_exponents["ugx"], 2);
+}
+
 TEST(Manifest, a_schema_violation_names_the_place_and_what_stands_there) {
   EXPECT_THAT(refusal_of("/id", "Not An Id"),
               testing::AllOf(HasSubstr("/id"), HasSubstr("Not An Id")));
