@@ -62,6 +62,10 @@ constexpr Exception kExceptions[] = {
     {"feed_read_entity", "filtered walk: change_workspace_id_entity_id_position_idx",
      "of one entity's changes those that are not older than the cursor, and of one type: it has "
      "one"},
+    {"import_end", "whole workspace: sync_run_by_stream", kOlderKey},
+    {"import_end_lost", "whole workspace: sync_run_unfinished",
+     "of the runs that have not ended, which are few: hourly"},
+    {"import_so_far", "whole workspace: sync_run_by_stream", kOlderKey},
     {"link_decide", "filtered walk: link_key_pkey",
      "the holders of one key, less the source itself: one row is passed over"},
     {"link_list", "filtered walk: link_pkey",
