@@ -326,18 +326,6 @@ TEST_F(ImportTest, BatchesWithTheSameKeysAreStoredOneAfterTheOther) {
   EXPECT_EQ(counts(import(text, dry)), "10000: 5000+ 5000~ 0= 0!") << "a dry run tells the same";
 }
 
-TEST_F(ImportTest, ABatchThatFailsTakesThoseBehindItWithIt) {
-  std::string text = "email,name\n";
-  for (int n = 10'000; n < 30'000; ++n) text += fmt::format("u{0}@x.example,{0}\n", n);
-  run(
-      pool().query("alter table sluice.own_entity add constraint stop check (data->>'name' <> "
-                   "'16000') not valid"));
-  EXPECT_THROW(import(text), pg::QueryError);
-  EXPECT_EQ(run(pool().query("select count(*) from sluice.own_entity")).get<std::int64_t>(0, 0),
-            5'000);
-  EXPECT_EQ(run(pool().query("select count(*) from sluice.change")).get<std::int64_t>(0, 0), 5'000);
-}
-
 TEST_F(ImportTest, OnlyOwnTypesCanBeImportedInto) {
   Catalog catalog = *catalog_;
   catalog.types[0].own = false;
