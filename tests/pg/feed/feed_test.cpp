@@ -136,8 +136,8 @@ TEST_F(FeedTest, TheNewestAreFoundAndCountedByWhatIsAskedFor) {
     static_cast<FeedFilter&>(query) = filter;
     query.cursor = *run(cursor_newest(pool(), workspace_, filter, count));
     std::string found;
-    for (const Change& one : run(read_changes(pool(), workspace_, query))->changes)
-      found += fmt::format("{}{} ", one.position, one.op);
+    const auto page = run(read_changes(pool(), workspace_, query));
+    for (const Change& one : page->changes) found += fmt::format("{}{} ", one.position, one.op);
     return found;
   };
   FeedFilter filter;
