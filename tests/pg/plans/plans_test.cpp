@@ -71,6 +71,12 @@ constexpr Exception kExceptions[] = {
     {"own_list_shared", "whole workspace: own_shared_by_value",
      "rows that are one by a key, a few from before they were: a person's list"},
     {"work_end_run", "whole workspace: sync_run_by_stream", kOlderKey},
+    {"feed: across to what is linked", "filtered walk: own_entity_pkey",
+     "walks the type and looks each row's links up, until a page is full or 4 s are over"},
+    {"feed: sorted", "whole workspace: acme_invoice_pkey",
+     "no attribute has an index to be sorted by: all that the filters leave, within 4 s"},
+    {"feed: sorted, counted", "whole workspace: acme_invoice_pkey",
+     "counts up to its LIMIT, of the workspace's own rows"},
     {"feed: own by attribute", "filtered walk: own_entity_pkey",
      "attributes have no index of their own: a page walks the type in the order of its ids"},
 };
@@ -104,6 +110,12 @@ constexpr std::string_view kAllOfIt =
 constexpr std::string_view kUntilAnalysed =
     "a page in the order of the ids: without statistics the rows behind the cursor are few, and "
     "are read and sorted; the first statistics mend it";
+constexpr std::string_view kWalk =
+    "a page walks the type and looks up what each row leads to, by whole keys: a few pages a row, "
+    "of "
+    "the workspace's own rows, until it is full or 4 s are over";
+constexpr std::string_view kSorts =
+    "reads all that the filters leave of the workspace's own rows, or counts it up to a LIMIT";
 constexpr Greater kGreater[] = {
     {"api_quarantine_dismiss", 13'000, kOlderKey},
     {"api_quarantine_dismiss_many", 13'000, kOlderKey},
@@ -122,8 +134,15 @@ constexpr Greater kGreater[] = {
     {"link_summary", 2'500, "counts every link of the workspace: a person's page"},
     {"stream_forget_seen_before", 15'000, kAllOfIt},
     {"work_forget_refetch", 15'000, kAllOfIt},
+    {"feed: across a link", 250'000, kWalk},
+    {"feed: across a relationship", 200'000, kWalk},
+    {"feed: across to children", 200'000, kWalk},
+    {"feed: across to what is linked", 200'000, kWalk},
     {"feed: by attribute", 2'500, kUntilAnalysed},
     {"feed: list", 2'500, kUntilAnalysed},
+    {"feed: own sorted", 3'000, kSorts},
+    {"feed: sorted", 4'000, kSorts},
+    {"feed: sorted, counted", 3'000, kSorts},
     {"link: rekey look", 2'500, kUntilAnalysed},
 };
 
