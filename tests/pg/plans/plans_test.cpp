@@ -89,6 +89,12 @@ constexpr Exception kExceptions[] = {
     {"work_end_run", "whole workspace: sync_run_by_stream", kOlderKey},
     {"feed: own not linked", "filtered walk: own_entity_pkey",
      "links are looked up for each row that a page comes by, in the order of the ids"},
+    {"feed: across to what is linked", "filtered walk: own_entity_pkey",
+     "walks the type and looks each row's links up, until a page is full or 4 s are over"},
+    {"feed: sorted", "whole workspace: acme_invoice_pkey",
+     "no attribute has an index to be sorted by: all that the filters leave, within 4 s"},
+    {"feed: sorted, counted", "whole workspace: acme_invoice_pkey",
+     "counts up to its LIMIT, of the workspace's own rows"},
     {"feed: own by attribute", "filtered walk: own_entity_pkey",
      "attributes have no index of their own: a page walks the type in the order of its ids"},
 };
@@ -125,6 +131,12 @@ constexpr std::string_view kUntilAnalysed =
 constexpr std::string_view kEachRow =
     "in the order of the ids, like any filter without an index, until the page is full; what is "
     "asked of a row is looked up";
+constexpr std::string_view kWalk =
+    "a page walks the type and looks up what each row leads to, by whole keys: a few pages a row, "
+    "of "
+    "the workspace's own rows, until it is full or 4 s are over";
+constexpr std::string_view kSorts =
+    "reads all that the filters leave of the workspace's own rows, or counts it up to a LIMIT";
 constexpr Greater kGreater[] = {
     {"api_quarantine_dismiss", 13'000, kOlderKey},
     {"api_quarantine_dismiss_many", 13'000, kOlderKey},
@@ -143,8 +155,15 @@ constexpr Greater kGreater[] = {
     {"link_summary", 2'500, "counts every link of the workspace: a person's page"},
     {"stream_forget_seen_before", 15'000, kAllOfIt},
     {"work_forget_refetch", 15'000, kAllOfIt},
+    {"feed: across a link", 250'000, kWalk},
+    {"feed: across a relationship", 200'000, kWalk},
+    {"feed: across to children", 200'000, kWalk},
+    {"feed: across to what is linked", 200'000, kWalk},
     {"feed: by attribute", 2'500, kUntilAnalysed},
     {"feed: list", 2'500, kUntilAnalysed},
+    {"feed: own sorted", 3'000, kSorts},
+    {"feed: sorted", 4'000, kSorts},
+    {"feed: sorted, counted", 3'000, kSorts},
     {"link: rekey look", 2'500, kUntilAnalysed},
     {"link: unkeyed", 2'500, kUntilAnalysed},
     {"feed: by link state", 160'000, kEachRow},
