@@ -221,8 +221,12 @@ Task<HttpResponse> metrics(Call& call) {
   co_return HttpResponse::text(std::move(text), "text/plain; version=0.0.4; charset=utf-8");
 }
 
+/// Anybody may ask: it is made once.
 Task<HttpResponse> openapi_document(Call& call) {
-  co_return HttpResponse::json(openapi(call.services.version));
+  static const std::string text = HttpResponse::json(openapi(call.services.version)).body;
+  HttpResponse answer;
+  answer.body = text;
+  co_return answer;
 }
 
 constexpr std::array<Route, 5> kRoutes = {{

@@ -288,7 +288,7 @@ class Import {
       const model::ImportProgress all = progress();
       std::optional<Error> none;
       co_await sync::end_import(call_.services.pool, call_.workspace, *run_, all, std::move(none));
-      tell("import.done", "");
+      tell_end("");
     }
     call_.services.engine.kick();
     json answer = model::to_json(result_);
@@ -402,7 +402,7 @@ class Import {
                       stored.unchanged, stored.rejected);
       error.hint += error.hint.empty() ? "Send the file again: what is stored stays as it is" : "";
     }
-    tell("import.failed", error.code);
+    tell_end(error.code);
     std::exception_ptr unended;
     std::optional<Error> ended(error);
     try {
@@ -415,17 +415,18 @@ class Import {
     throw Failure(std::move(error));
   }
 
-  void tell(std::string_view event, const std::string& code) const {
+  /// `code` of what ended it early.
+  void tell_end(const std::string& code) const {
     const model::ImportProgress all = progress();
-    log::info(event, {{"workspace", call_.workspace.value},
-                      {"run", run_->value},
-                      {"type", type_},
-                      {"rows", all.rows},
-                      {"inserted", all.inserted},
-                      {"updated", all.updated},
-                      {"unchanged", all.unchanged},
-                      {"rejected", all.rejected},
-                      {"code", code}});
+    log::info("import.ended", {{"workspace", call_.workspace.value},
+                               {"run", run_->value},
+                               {"type", type_},
+                               {"rows", all.rows},
+                               {"inserted", all.inserted},
+                               {"updated", all.updated},
+                               {"unchanged", all.unchanged},
+                               {"rejected", all.rejected},
+                               {"code", code}});
   }
 
   Call& call_;

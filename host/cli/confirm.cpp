@@ -72,9 +72,8 @@ bool is_meant(const Context& context, const Consequence& consequence) {
 std::string counted(const json& rows) {
   std::string text;
   for (const json& one : rows.value("types", json::array())) {
-    text += fmt::format("  {:<32} {:>10}{}\n", cell(one.at("type")),
-                        with_groups(one.at("rows").get<std::int64_t>()),
-                        one.value("or_more", false) ? " or more" : "");
+    text += fmt::format("  {:<32} {:>10}\n", cell(one.at("type")),
+                        with_groups(one.at("rows").get<std::int64_t>()));
   }
   return text;
 }

@@ -199,8 +199,7 @@ json rows_of(const Context& context, Client& client, const std::string& name) {
 }
 
 std::string how_many(const json& rows) {
-  return fmt::format("{}{} rows", cell(rows.value("rows", json(0))),
-                     rows.value("or_more", false) ? " or more" : "");
+  return fmt::format("{} rows", cell(rows.value("rows", json(0))));
 }
 
 Consequence of_disabling(const Context& context, Client& client, const std::string& name) {

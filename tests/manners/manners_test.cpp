@@ -122,6 +122,8 @@ const std::map<std::string, std::string> kTakesDoubles = {
 
 /// Where JSON is read or written by the library, which makes doubles of numbers, and whose it is.
 const std::map<std::string, std::string> kReadsByTheLibrary = {
+    {"host/api/answer_check.cpp", "an answer of tests, judged by its schema and let go again"},
+    {"host/api/schemas.cpp", "our own schemas, compiled in"},
     {"host/base/exact_json.cpp", "this is how the others do it"},
     {"host/contract/json_schema.cpp", "a value that a refusal quotes, shortened"},
     {"host/contract/manifest.cpp", "a manifest, which a connector's author wrote for this reader"},
