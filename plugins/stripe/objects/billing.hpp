@@ -208,6 +208,10 @@ SLUICE_FIELDS(kTransitions, {"finalized_at", As::unix_seconds, a::finalized_at},
               {"voided_at", As::unix_seconds, a::voided_at});
 SLUICE_FIELDS(kSubscriptionDetails, {"subscription", As::reference, a::subscription});
 SLUICE_FIELDS(kQuoteDetails, {"quote", As::reference, a::quote});
+SLUICE_FIELDS(kShippingCost, {"amount_subtotal", As::integer, a::shipping_subtotal},
+              {"amount_tax", As::integer, a::shipping_tax},
+              {"amount_total", As::integer, a::shipping_total},
+              {"shipping_rate", As::reference, a::shipping_rate});
 SLUICE_FIELDS(kAutomaticTax, {"enabled", As::boolean, a::automatic_tax_enabled},
               {"status", As::text, a::automatic_tax_status});
 SLUICE_FIELDS(kParent, {"quote_details", kQuoteDetails},
@@ -240,7 +244,7 @@ SLUICE_FIELDS(
     {"period_start", As::unix_seconds, a::period_start},
     {"post_payment_credit_notes_amount", As::integer, a::post_payment_credit_notes_amount},
     {"pre_payment_credit_notes_amount", As::integer, a::pre_payment_credit_notes_amount},
-    {"receipt_number", As::text, a::receipt_number}, {"shipping_cost", As::json, a::shipping_cost},
+    {"receipt_number", As::text, a::receipt_number}, {"shipping_cost", kShippingCost},
     {"starting_balance", As::integer, a::starting_balance},
     {"statement_descriptor", As::text, a::statement_descriptor}, {"status", As::text, a::status},
     {"status_transitions", kTransitions}, {"subtotal", As::integer, a::subtotal},
