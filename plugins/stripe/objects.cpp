@@ -209,6 +209,17 @@ void fill(Record& record, const Kind& kind, std::string_view id, const json::Val
   put_page(record, kind, shown, reading.dashboard);
 }
 
+void fill_aside(Record& record, const Kind& kind, const Face& face) {
+  for (std::size_t i = 0; i < kind.properties.count; ++i) {
+    const Property& property = kind.properties.rows[i];
+    if (property.key != "livemode" || property.field == nullptr) continue;
+    record.begin(kind.type, face.id);
+    record.text(property.field->attribute, face.livemode == true ? "live" : "test");
+    return;
+  }
+  record.begin(kind.type, {});
+}
+
 void put_page(Record& record, const Kind& kind, std::string_view shown,
               std::string_view dashboard) {
   if (shown.empty()) return;
