@@ -125,8 +125,11 @@ Task<> Stripe::read(std::string_view stream, std::string_view checkpoint,
 }
 
 Target Stripe::list_target(const List& list) const {
-  Target target{std::string(kind_of(list.type).path)};
+  const Kind& kind = kind_of(list.type);
+  Target target{std::string(kind.path)};
   if (list.canceled_too) target.add("status", "all");
+  for (const std::string_view property : kind.asked_for)
+    target.add("expand[]", "data." + std::string(property));
   return target;
 }
 

@@ -93,25 +93,27 @@ SLUICE_FIELDS(kRecurring, {"interval", As::text, a::recurring_interval},
 SLUICE_FIELDS(kFields, {"active", As::boolean, a::active},
               {"billing_scheme", As::text, a::billing_scheme},
               {"created", As::unix_seconds, a::created}, {"currency", As::text, a::currency},
+              {"currency_options", As::json, a::currency_options},
               {"custom_unit_amount", As::json, a::custom_unit_amount},
               {"livemode", As::boolean, a::livemode}, {"lookup_key", As::text, a::lookup_key},
               {"metadata", As::json, a::metadata}, {"nickname", As::text, a::nickname},
               {"product", As::reference, a::product}, {"recurring", kRecurring},
-              {"tax_behavior", As::text, a::tax_behavior}, {"tiers_mode", As::text, a::tiers_mode},
+              {"tax_behavior", As::text, a::tax_behavior}, {"tiers", As::json, a::tiers},
+              {"tiers_mode", As::text, a::tiers_mode},
               {"transform_quantity", As::json, a::transform_quantity}, {"type", As::text, a::type},
               {"unit_amount", As::integer, a::unit_amount},
               {"unit_amount_decimal", As::decimal, a::unit_amount_decimal});
 
-inline constexpr auto kLeftOut =
-    std::to_array<std::string_view>({// Come only when they are expanded.
-                                     "currency_options", "tiers"});
+inline constexpr std::array<std::string_view, 0> kLeftOut{};
+inline constexpr auto kAskedFor = std::to_array<std::string_view>({"currency_options", "tiers"});
 inline constexpr auto kProperties = known_properties(kFieldsRows, kLeftOut);
 
 inline constexpr Kind kKind{.type = types::price,
                             .object = "price",
                             .path = "/v1/prices",
                             .properties = kProperties.view(),
-                            .page = "/prices/"};
+                            .page = "/prices/",
+                            .asked_for = kAskedFor};
 }  // namespace price
 
 namespace subscription {
@@ -390,8 +392,10 @@ inline constexpr Kind kKind{.type = types::invoice_payment,
 
 namespace coupon {
 namespace a = manifest::coupon;
-SLUICE_FIELDS(kFields, {"amount_off", As::integer, a::amount_off},
+SLUICE_FIELDS(kAppliesTo, {"products", As::json, a::applies_to_products});
+SLUICE_FIELDS(kFields, {"amount_off", As::integer, a::amount_off}, {"applies_to", kAppliesTo},
               {"created", As::unix_seconds, a::created}, {"currency", As::text, a::currency},
+              {"currency_options", As::json, a::currency_options},
               {"duration", As::text, a::duration},
               {"duration_in_months", As::integer, a::duration_in_months},
               {"livemode", As::boolean, a::livemode},
@@ -401,18 +405,18 @@ SLUICE_FIELDS(kFields, {"amount_off", As::integer, a::amount_off},
               {"redeem_by", As::unix_seconds, a::redeem_by},
               {"times_redeemed", As::integer, a::times_redeemed}, {"valid", As::boolean, a::valid});
 
-inline constexpr auto kLeftOut =
-    std::to_array<std::string_view>({// Come only when they are expanded.
-                                     "applies_to", "currency_options",
-                                     // Of API versions before ours.
-                                     "percent_off_precise"});
+inline constexpr auto kLeftOut = std::to_array<std::string_view>({// Of API versions before ours.
+                                                                  "percent_off_precise"});
+inline constexpr auto kAskedFor =
+    std::to_array<std::string_view>({"applies_to", "currency_options"});
 inline constexpr auto kProperties = known_properties(kFieldsRows, kLeftOut);
 
 inline constexpr Kind kKind{.type = types::coupon,
                             .object = "coupon",
                             .path = "/v1/coupons",
                             .properties = kProperties.view(),
-                            .page = "/coupons/"};
+                            .page = "/coupons/",
+                            .asked_for = kAskedFor};
 }  // namespace coupon
 
 namespace promotion_code {

@@ -15,7 +15,8 @@ const Stripe::ChildKind Stripe::kPayments{
 
 Task<> Stripe::fetch(std::uint32_t type, std::vector<std::string_view> ids) {
   constexpr std::size_t kAtOnce = 4;  // the manifest's concurrency
-  const std::string_view path = kind_of(type).path;
+  const Kind& kind = kind_of(type);
+  const std::string_view path = kind.path;
   if (path.empty()) {
     throw Failure(SLUICE_FAIL_UPSTREAM_PERMANENT,
                   "Stripe has no address for a single invoice line: fetch its invoice, the lines "
@@ -28,6 +29,7 @@ Task<> Stripe::fetch(std::uint32_t type, std::vector<std::string_view> ids) {
       Target target{std::string(path)};
       target.segment(ids[asked]);
       if (type == types::invoice) target.add("expand[]", "payments");
+      for (const std::string_view property : kind.asked_for) target.add("expand[]", property);
       under_way.push_back(get(target.text()));
     }
     Reply reply = co_await under_way[done];
