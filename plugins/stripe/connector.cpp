@@ -125,8 +125,11 @@ Task<> Stripe::read(std::string_view stream, std::string_view checkpoint,
 }
 
 Target Stripe::list_target(const List& list) const {
-  Target target{std::string(kind_of(list.type).path)};
+  const Kind& kind = kind_of(list.type);
+  Target target{std::string(kind.path)};
   if (list.canceled_too) target.add("status", "all");
+  for (const std::string_view property : kind.asked_for)
+    target.add("expand[]", "data." + std::string(property));
   return target;
 }
 
@@ -142,11 +145,17 @@ void Stripe::look_at(const Reply& reply, std::string_view what) {
 }
 
 Face Stripe::expect_object(const Kind& kind, const json::Value& object, std::string_view what) {
-  const Face face = look_at_object(kind, object, what);
+  constexpr std::int64_t kEnough = 2;  // one against one would not tell which of them is astray
+  Face face = look_at_object(kind, object, what);
   if (face.id.empty()) {
     throw Failure(SLUICE_FAIL_BAD_DATA,
                   std::string(what) + ": Stripe sent " + std::string(to_string(object.kind())) +
                       " without an id where one of kind " + std::string(kind.object) + " belongs");
+  }
+  face.stray = alone_ >= kEnough && face.livemode && livemode_ && *face.livemode != *livemode_;
+  if (!face.stray) {
+    learn_mode(face.livemode, what, face.id);
+    if (face.livemode) ++alone_;
   }
   return face;
 }
@@ -160,7 +169,6 @@ Face Stripe::look_at_object(const Kind& kind, const json::Value& object, std::st
                                             ") where one of kind " + std::string(kind.object) +
                                             " belongs; reading was stopped");
   }
-  learn_mode(face.livemode, what, face.id);
   return face;
 }
 
@@ -168,6 +176,56 @@ void Stripe::look_over(const Kind& kind, const ListPage& page, std::string_view 
   faces_.clear();
   for (const json::Value object : page.data.items())
     faces_.push_back(look_at_object(kind, object, what));
+  learn_modes(what);
+}
+
+void Stripe::learn_modes(std::string_view what) {
+  std::size_t live = 0;
+  std::size_t test = 0;
+  for (const Face& face : faces_) {
+    if (face.livemode) ++(*face.livemode ? live : test);
+  }
+  // Whose mode this is says what was read before, or else most of the page. When most of it is of
+  // another mode than before, the key is, and it is refused.
+  std::optional<bool> mode = livemode_;
+  if (!mode && live != test) mode = live > test;
+  const std::size_t own = mode == true ? live : test;
+  const std::size_t astray = mode == true ? test : live;
+  const bool few = mode && astray != 0 && astray <= own;
+  for (Face& face : faces_) {
+    face.stray = few && face.livemode && *face.livemode != *mode;
+    if (!face.stray) learn_mode(face.livemode, what, face.id);
+  }
+}
+
+std::string Stripe::of_other_mode(std::string_view where, std::string_view ids) const {
+  const std::string other = livemode_ == true ? "test" : "live";
+  const std::string own = livemode_ == true ? "live" : "test";
+  return std::string(where) + ": Stripe sent what is of " + other + " mode among what is of " +
+         own + " mode: " + std::string(ids) +
+         ". It is left out, the rest is read. To have it, make another connection with a key of " +
+         other + " mode; when it comes again, ask Stripe's support why a key of " + own +
+         " mode is shown it";
+}
+
+Task<> Stripe::tell_strays(std::string_view stream) {
+  constexpr std::size_t kNamed = 5;
+  std::string ids;
+  std::size_t count = 0;
+  for (const Face& face : faces_) {
+    if (!face.stray || ++count > kNamed) continue;
+    if (!ids.empty()) ids += ", ";
+    ids += face.id.empty() ? std::string_view("(no id)") : sluice::sdk::cut_utf8(face.id, 80);
+  }
+  if (count == 0) co_return;
+  if (count > kNamed) ids += " and " + std::to_string(count - kNamed) + " more";
+  const std::string line = of_other_mode("the stream " + std::string(stream), ids);
+  co_await log(SLUICE_LOG_WARNING, line);
+}
+
+Task<> Stripe::put_aside(const Kind& kind, const Face& face) {
+  fill_aside(record(), kind, face);
+  co_await emit(record());
 }
 
 void Stripe::learn_mode(std::optional<bool> livemode, std::string_view what, std::string_view id) {

@@ -151,6 +151,18 @@ void map_properties(Record& record, const Kind& kind, const json::Value& object)
   if (!fresh.empty()) put_new(record, fresh);
 }
 
+/// What was asked for and is not there is not at the object any more; a declared attribute that is
+/// not put out would stay as it is stored.
+void put_absent(Record& record, const Kind& kind, const json::Value& object) {
+  for (const std::string_view asked : kind.asked_for) {
+    if (object[asked].exists()) continue;
+    std::size_t next = 0;
+    const Property* const property = known(kind.properties, asked, next);
+    if (property != nullptr && property->field != nullptr)
+      set_null(record, sluice::sdk::Fields{property->field, 1});
+  }
+}
+
 }  // namespace
 
 const Kind& kind_of(std::uint32_t type) {
@@ -201,12 +213,26 @@ void fill(Record& record, const Kind& kind, std::string_view id, const json::Val
   }
   map_properties(record, kind, object);
   // An object in an older version's shape has not all that ours has.
-  if (reading.our_version) record.whole();
+  if (reading.our_version) {
+    record.whole();
+    put_absent(record, kind, object);
+  }
   if (kind.more != nullptr) kind.more(record, object);
   if (kind.page.empty()) return;
   const std::string_view shown =
       kind.shown_by.empty() ? id : sluice::sdk::reference_id(object[kind.shown_by]);
   put_page(record, kind, shown, reading.dashboard);
+}
+
+void fill_aside(Record& record, const Kind& kind, const Face& face) {
+  for (std::size_t i = 0; i < kind.properties.count; ++i) {
+    const Property& property = kind.properties.rows[i];
+    if (property.key != "livemode" || property.field == nullptr) continue;
+    record.begin(kind.type, face.id);
+    record.text(property.field->attribute, face.livemode == true ? "live" : "test");
+    return;
+  }
+  record.begin(kind.type, {});
 }
 
 void put_page(Record& record, const Kind& kind, std::string_view shown,

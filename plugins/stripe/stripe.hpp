@@ -99,6 +99,7 @@ struct Face {
   std::optional<std::int64_t> created;
   std::optional<bool> livemode;
   bool deleted = false;
+  bool stray = false;  ///< of another mode than those around it: it costs itself
 };
 Face face_of(const json::Value& object);
 
@@ -114,6 +115,9 @@ struct Reading {
 /// Fills the record with `object`.
 void fill(Record& record, const Kind& kind, std::string_view id, const json::Value& object,
           const Reading& reading);
+/// Fills the record so that the host puts it aside under its id: its mode is no boolean but a text.
+/// A kind that keeps no mode has the record go without its id.
+void fill_aside(Record& record, const Kind& kind, const Face& face);
 /// Where a person sees it: the kind's page of the object `shown`.
 void put_page(Record& record, const Kind& kind, std::string_view shown, std::string_view dashboard);
 
@@ -202,14 +206,21 @@ class Stripe final : public sluice::sdk::Connector {
   Target list_target(const List& list) const;
   /// Looks at who answered and in which version; throws when it was another account.
   void look_at(const Reply& reply, std::string_view what);
-  /// Looks at one of a list's objects; throws BAD_DATA when it says that it is of another kind, or
-  /// is of the other mode. It may be without an id: then it is put aside by itself.
+  /// Looks at one of a list's objects; throws BAD_DATA when it says that it is of another kind. It
+  /// may be without an id: then it is put aside by itself.
   Face look_at_object(const Kind& kind, const json::Value& object, std::string_view what);
-  /// The same of an object that was asked for by itself, which must have an id.
+  /// The same of an object that was asked for by itself, which must have an id. Its mode is
+  /// learned, or it is marked when several before it showed the other one.
   Face expect_object(const Kind& kind, const json::Value& object, std::string_view what);
   /// Looks at all objects of a page before the first of them is put out; faces_ holds what was
   /// seen.
   void look_over(const Kind& kind, const ListPage& page, std::string_view what);
+  /// Learns the mode from all of faces_ and marks the few that are of another one.
+  void learn_modes(std::string_view what);
+  /// Logs which of faces_ are marked, if any is.
+  Task<> tell_strays(std::string_view stream);
+  Task<> put_aside(const Kind& kind, const Face& face);
+  [[nodiscard]] std::string of_other_mode(std::string_view where, std::string_view ids) const;
   /// Learns from an object whether the key is a live key; the address in the dashboard follows.
   /// Throws when it is not the mode that was learned.
   void learn_mode(std::optional<bool> livemode, std::string_view what, std::string_view id);
@@ -226,6 +237,7 @@ class Stripe final : public sluice::sdk::Connector {
   std::int64_t event_overlap_ = 600;
   std::optional<bool> livemode_;
   bool mode_shown_ = false;  ///< an object of this session had it, rather than a checkpoint
+  std::int64_t alone_ = 0;   ///< objects that were asked for by themselves and showed the mode
   bool our_version_ = false;
   std::string dashboard_ = "https://dashboard.stripe.com";
 
@@ -234,6 +246,7 @@ class Stripe final : public sluice::sdk::Connector {
   // Of the parent whose children are being emitted; reused.
   Ids child_ids_;
   bool children_named_ = true;  ///< each of them had an id
+  std::string stray_children_;  ///< the first ids of those of another mode
   std::optional<std::int64_t> period_start_;
   std::optional<std::int64_t> period_end_;
 

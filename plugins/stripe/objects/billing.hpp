@@ -93,25 +93,27 @@ SLUICE_FIELDS(kRecurring, {"interval", As::text, a::recurring_interval},
 SLUICE_FIELDS(kFields, {"active", As::boolean, a::active},
               {"billing_scheme", As::text, a::billing_scheme},
               {"created", As::unix_seconds, a::created}, {"currency", As::text, a::currency},
+              {"currency_options", As::json, a::currency_options},
               {"custom_unit_amount", As::json, a::custom_unit_amount},
               {"livemode", As::boolean, a::livemode}, {"lookup_key", As::text, a::lookup_key},
               {"metadata", As::json, a::metadata}, {"nickname", As::text, a::nickname},
               {"product", As::reference, a::product}, {"recurring", kRecurring},
-              {"tax_behavior", As::text, a::tax_behavior}, {"tiers_mode", As::text, a::tiers_mode},
+              {"tax_behavior", As::text, a::tax_behavior}, {"tiers", As::json, a::tiers},
+              {"tiers_mode", As::text, a::tiers_mode},
               {"transform_quantity", As::json, a::transform_quantity}, {"type", As::text, a::type},
               {"unit_amount", As::integer, a::unit_amount},
               {"unit_amount_decimal", As::decimal, a::unit_amount_decimal});
 
-inline constexpr auto kLeftOut =
-    std::to_array<std::string_view>({// Come only when they are expanded.
-                                     "currency_options", "tiers"});
+inline constexpr std::array<std::string_view, 0> kLeftOut{};
+inline constexpr auto kAskedFor = std::to_array<std::string_view>({"currency_options", "tiers"});
 inline constexpr auto kProperties = known_properties(kFieldsRows, kLeftOut);
 
 inline constexpr Kind kKind{.type = types::price,
                             .object = "price",
                             .path = "/v1/prices",
                             .properties = kProperties.view(),
-                            .page = "/prices/"};
+                            .page = "/prices/",
+                            .asked_for = kAskedFor};
 }  // namespace price
 
 namespace subscription {
@@ -208,6 +210,12 @@ SLUICE_FIELDS(kTransitions, {"finalized_at", As::unix_seconds, a::finalized_at},
               {"voided_at", As::unix_seconds, a::voided_at});
 SLUICE_FIELDS(kSubscriptionDetails, {"subscription", As::reference, a::subscription});
 SLUICE_FIELDS(kQuoteDetails, {"quote", As::reference, a::quote});
+SLUICE_FIELDS(kShippingCost, {"amount_subtotal", As::integer, a::shipping_subtotal},
+              {"amount_tax", As::integer, a::shipping_tax},
+              {"amount_total", As::integer, a::shipping_total},
+              {"shipping_rate", As::reference, a::shipping_rate});
+SLUICE_FIELDS(kAutomaticTax, {"enabled", As::boolean, a::automatic_tax_enabled},
+              {"status", As::text, a::automatic_tax_status});
 SLUICE_FIELDS(kParent, {"quote_details", kQuoteDetails},
               {"subscription_details", kSubscriptionDetails}, {"type", As::text, a::parent_type});
 SLUICE_FIELDS(
@@ -217,7 +225,8 @@ SLUICE_FIELDS(
     {"amount_remaining", As::integer, a::amount_remaining},
     {"amount_shipping", As::integer, a::amount_shipping},
     {"attempt_count", As::integer, a::attempt_count}, {"attempted", As::boolean, a::attempted},
-    {"auto_advance", As::boolean, a::auto_advance}, {"billing_reason", As::text, a::billing_reason},
+    {"auto_advance", As::boolean, a::auto_advance}, {"automatic_tax", kAutomaticTax},
+    {"billing_reason", As::text, a::billing_reason},
     {"collection_method", As::text, a::collection_method},
     {"created", As::unix_seconds, a::created}, {"currency", As::text, a::currency},
     {"customer", As::reference, a::customer}, {"customer_address", As::json, a::customer_address},
@@ -235,10 +244,13 @@ SLUICE_FIELDS(
     {"number", As::text, a::number}, {"parent", kParent},
     {"period_end", As::unix_seconds, a::period_end},
     {"period_start", As::unix_seconds, a::period_start},
-    {"receipt_number", As::text, a::receipt_number},
+    {"post_payment_credit_notes_amount", As::integer, a::post_payment_credit_notes_amount},
+    {"pre_payment_credit_notes_amount", As::integer, a::pre_payment_credit_notes_amount},
+    {"receipt_number", As::text, a::receipt_number}, {"shipping_cost", kShippingCost},
     {"starting_balance", As::integer, a::starting_balance},
     {"statement_descriptor", As::text, a::statement_descriptor}, {"status", As::text, a::status},
     {"status_transitions", kTransitions}, {"subtotal", As::integer, a::subtotal},
+    {"subtotal_excluding_tax", As::integer, a::subtotal_excluding_tax},
     {"test_clock", As::reference, a::test_clock}, {"total", As::integer, a::total},
     {"total_discount_amounts", As::json, a::total_discount_amounts},
     {"total_excluding_tax", As::integer, a::total_excluding_tax},
@@ -260,14 +272,13 @@ inline constexpr auto kLeftOut = std::to_array<std::string_view>(
      "account_country", "account_name", "account_tax_ids", "customer_account", "customer_shipping",
      "customer_tax_exempt", "customer_tax_ids",
      // How the object was set up, which says nothing of what became of it.
-     "automatic_tax", "automatically_finalizes_at", "custom_fields", "default_source",
-     "default_tax_rates", "issuer", "payment_settings", "rendering", "shipping_cost",
-     "shipping_details", "threshold_reason", "webhooks_delivered_at",
+     "automatically_finalizes_at", "custom_fields", "default_source", "default_tax_rates", "issuer",
+     "payment_settings", "rendering", "shipping_details", "threshold_reason",
+     "webhooks_delivered_at",
      // Revisions and what stopped them.
      "from_invoice", "last_finalization_error", "latest_revision", "status_details",
      // Parts of amounts that are kept.
-     "amount_paid_off_stripe", "post_payment_credit_notes_amount",
-     "pre_payment_credit_notes_amount", "subtotal_excluding_tax", "total_pretax_credit_amounts",
+     "amount_paid_off_stripe", "total_pretax_credit_amounts",
      // Whose application or account it ran through, and what that took.
      "application", "on_behalf_of",
      // Of API versions before ours.
@@ -381,8 +392,10 @@ inline constexpr Kind kKind{.type = types::invoice_payment,
 
 namespace coupon {
 namespace a = manifest::coupon;
-SLUICE_FIELDS(kFields, {"amount_off", As::integer, a::amount_off},
+SLUICE_FIELDS(kAppliesTo, {"products", As::json, a::applies_to_products});
+SLUICE_FIELDS(kFields, {"amount_off", As::integer, a::amount_off}, {"applies_to", kAppliesTo},
               {"created", As::unix_seconds, a::created}, {"currency", As::text, a::currency},
+              {"currency_options", As::json, a::currency_options},
               {"duration", As::text, a::duration},
               {"duration_in_months", As::integer, a::duration_in_months},
               {"livemode", As::boolean, a::livemode},
@@ -392,18 +405,18 @@ SLUICE_FIELDS(kFields, {"amount_off", As::integer, a::amount_off},
               {"redeem_by", As::unix_seconds, a::redeem_by},
               {"times_redeemed", As::integer, a::times_redeemed}, {"valid", As::boolean, a::valid});
 
-inline constexpr auto kLeftOut =
-    std::to_array<std::string_view>({// Come only when they are expanded.
-                                     "applies_to", "currency_options",
-                                     // Of API versions before ours.
-                                     "percent_off_precise"});
+inline constexpr auto kLeftOut = std::to_array<std::string_view>({// Of API versions before ours.
+                                                                  "percent_off_precise"});
+inline constexpr auto kAskedFor =
+    std::to_array<std::string_view>({"applies_to", "currency_options"});
 inline constexpr auto kProperties = known_properties(kFieldsRows, kLeftOut);
 
 inline constexpr Kind kKind{.type = types::coupon,
                             .object = "coupon",
                             .path = "/v1/coupons",
                             .properties = kProperties.view(),
-                            .page = "/coupons/"};
+                            .page = "/coupons/",
+                            .asked_for = kAskedFor};
 }  // namespace coupon
 
 namespace promotion_code {

@@ -6,6 +6,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string_view>
 
 #include "stripe_manifest.hpp"
@@ -40,6 +41,9 @@ struct Kind {
   void (*more)(Record&, const json::Value&) = nullptr;  ///< what no table can say
   const sluice::sdk::Fields* fields_before = nullptr;   ///< of older API versions
   void (*more_before)(Record&, const json::Value&) = nullptr;
+  /// Kept properties that Stripe sends only where a request asks for them; each that reads objects
+  /// of this kind has to, or what is stored of them would look as if it were gone.
+  std::span<const std::string_view> asked_for = {};
   std::string_view details_by = {};  ///< field whose value names one more, which `more` reads
 };
 

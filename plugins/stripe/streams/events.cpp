@@ -237,15 +237,24 @@ Task<> Stripe::read_event_windows(EventPlace& place) {
 Task<> Stripe::notice_events(const json::Value& page, EventPlace& place) {
   const std::string what = "reading /v1/events";
   std::vector<Hint> hints;
-  std::string_view previous = place.after;
+  faces_.clear();
   for (const json::Value event : page.items()) {
+    Face face = face_of(event);
+    // Too fresh: it is left to the next run, as if it were not listed yet.
+    if (std::max<std::int64_t>(face.created.value_or(0), 0) > place.hi) face.livemode.reset();
+    faces_.push_back(face);
+  }
+  learn_modes(what);
+  co_await tell_strays("events");
+  std::string_view previous = place.after;
+  std::size_t at = 0;
+  for (const json::Value event : page.items()) {
+    const bool stray = faces_[at++].stray;
     const std::string_view id = event["id"].text();
     const std::string_view before = previous;
     if (!id.empty()) previous = id;
     const std::int64_t created = std::max<std::int64_t>(event["created"].integer_or(0), 0);
-    if (created > place.hi)
-      continue;  // too fresh: left to the next run, as if it were not listed yet
-    learn_mode(event["livemode"].boolean(), what, id);
+    if (created > place.hi) continue;
     place.read_to = created;
 
     const std::uint64_t digest = event_digest(id);
@@ -260,8 +269,12 @@ Task<> Stripe::notice_events(const json::Value& page, EventPlace& place) {
     const std::string_view type = event["type"].text();
     const bool foreign = !account.empty() && account != account_ && !is_about_accounts(type);
     hints_of(event, hints);
-    if (foreign) hints.clear();
-    if (hints.empty()) place.waiting.emplace_back().id = foreign ? "(of another account)" : type;
+    if (foreign || stray) hints.clear();
+    if (hints.empty()) {
+      place.waiting.emplace_back().id = stray     ? "(of another mode)"
+                                        : foreign ? "(of another account)"
+                                                  : type;
+    }
     for (const Hint& hint : hints) {
       Waiting& waiting = place.waiting.emplace_back();
       waiting.type = hint.type;

@@ -15,7 +15,8 @@ const Stripe::ChildKind Stripe::kPayments{
 
 Task<> Stripe::fetch(std::uint32_t type, std::vector<std::string_view> ids) {
   constexpr std::size_t kAtOnce = 4;  // the manifest's concurrency
-  const std::string_view path = kind_of(type).path;
+  const Kind& kind = kind_of(type);
+  const std::string_view path = kind.path;
   if (path.empty()) {
     throw Failure(SLUICE_FAIL_UPSTREAM_PERMANENT,
                   "Stripe has no address for a single invoice line: fetch its invoice, the lines "
@@ -28,6 +29,7 @@ Task<> Stripe::fetch(std::uint32_t type, std::vector<std::string_view> ids) {
       Target target{std::string(path)};
       target.segment(ids[asked]);
       if (type == types::invoice) target.add("expand[]", "payments");
+      for (const std::string_view property : kind.asked_for) target.add("expand[]", property);
       under_way.push_back(get(target.text()));
     }
     Reply reply = co_await under_way[done];
@@ -51,6 +53,12 @@ Task<> Stripe::fetch_one(std::uint32_t type, std::string_view id, Reply reply) {
   if (face.id != id) {
     throw Failure(SLUICE_FAIL_BAD_DATA, what + ": Stripe answered with another object, " +
                                             std::string(sluice::sdk::cut_utf8(face.id, 80)));
+  }
+  if (face.stray) {
+    const std::string line = of_other_mode(what, sluice::sdk::cut_utf8(face.id, 80));
+    co_await log(SLUICE_LOG_WARNING, line);
+    co_await put_aside(kind, face);
+    co_return;
   }
   if (face.deleted) {
     co_await emit_gone(type, id);
@@ -99,19 +107,31 @@ Task<> Stripe::emit_object(const Kind& kind, std::string_view id, json::Value ob
 
 void Stripe::begin_child(const ChildKind& kind, std::string_view parent, const json::Value& child) {
   const Kind& how = kind_of(kind.type);
-  const Face face =
-      look_at_object(how, child, "the " + std::string(kind.what) + " " + std::string(parent));
+  const std::string what = "the " + std::string(kind.what) + " " + std::string(parent);
+  Face face = look_at_object(how, child, what);
   std::string_view id = face.id;
   if (!our_version_ && kind.type == types::invoice_line) {
     // Before 2019-12-03 a line's own id stood in unique_id, and its cause's in id.
     const std::string_view unique = child["unique_id"].text();
     if (!unique.empty()) id = unique;
   }
+  children_named_ = children_named_ && !id.empty();
+  if (is_storable_id(id)) child_ids_.add(id);
+  if (face.livemode && livemode_ && *face.livemode != *livemode_) {
+    // What is stored of it stays: it is among the children there are.
+    constexpr std::size_t kNamed = 400;
+    if (stray_children_.size() < kNamed) {
+      if (!stray_children_.empty()) stray_children_ += ", ";
+      stray_children_ += sluice::sdk::cut_utf8(id, 80);
+    }
+    face.id = id;
+    fill_aside(record(), how, face);
+    return;
+  }
+  learn_mode(face.livemode, what, id);
   fill(record(), how, id, child, reading());
   record().text(kind.parent_attribute, parent);
   put_page(record(), how, parent, dashboard_);
-  children_named_ = children_named_ && !id.empty();
-  if (is_storable_id(id)) child_ids_.add(id);
   if (kind.type != types::subscription_item) return;
   const auto plausible = [](std::optional<std::int64_t> second) {
     return second && *second >= 0 && *second <= kYear9999;
@@ -148,6 +168,12 @@ Task<> Stripe::emit_children(const ChildKind& kind, std::string_view parent, jso
       whole = co_await emit_child_pages(kind, parent);
     }
   }
+  if (!stray_children_.empty()) {
+    const std::string where =
+        "the " + std::string(kind.what) + " " + std::string(sluice::sdk::cut_utf8(parent, 80));
+    const std::string told = of_other_mode(where, stray_children_);
+    co_await log(SLUICE_LOG_WARNING, told);
+  }
   if (children_named_) {
     co_await complete_set(kind.type, kind.parent_attribute, parent, child_ids_);
     co_return;
@@ -163,6 +189,7 @@ Task<> Stripe::emit_children(const ChildKind& kind, std::string_view parent, jso
 void Stripe::forget_children() {
   child_ids_.clear();
   children_named_ = true;
+  stray_children_.clear();
 }
 
 std::string Stripe::child_target(const ChildKind& kind, std::string_view parent,

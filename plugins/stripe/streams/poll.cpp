@@ -201,13 +201,15 @@ Task<> Stripe::read_poll_window(const Poll& poll, const List& list, PollPlace& p
     const ListPage page = page_of(reply, what, place.after);
     bool below = false;
     look_over(kind, page, what);
+    co_await tell_strays(poll.stream);
     std::size_t at = 0;
     for (const json::Value object : page.data.items()) {
       const Face face = faces_[at++];
-      co_await emit_object(kind, face.id, object);
+      co_await emit_listed(kind, face, object);
       const std::int64_t created = std::clamp<std::int64_t>(face.created.value_or(0), 0, place.hi);
       below = created < place.lo;
-      if (poll.unsettled.empty() || object["status"].text() != poll.unsettled) continue;
+      if (face.stray || poll.unsettled.empty() || object["status"].text() != poll.unsettled)
+        continue;
       const std::int64_t due = object[poll.due_field].integer_or(0);
       place.remember(created,
                      due > now && due < kYear9999 - kDay ? due + kDueSlack : now + kOverduePause);

@@ -80,7 +80,9 @@ Task<> Stripe::checkpoint_place(const SnapshotPlace& place) {
 }
 
 Task<> Stripe::emit_listed(const Kind& kind, const Face& face, json::Value object) {
-  if (face.deleted && !face.id.empty()) {
+  if (face.stray) {
+    co_await put_aside(kind, face);
+  } else if (face.deleted && !face.id.empty()) {
     co_await emit_gone(kind.type, face.id);
   } else {
     co_await emit_object(kind, face.id, object);
@@ -120,6 +122,7 @@ Task<> Stripe::read_list(const List& list, SnapshotPlace& place) {
 
     const ListPage page = page_of(reply, what, place.after);
     look_over(kind, page, what);
+    co_await tell_strays(list.stream);
     std::size_t at = 0;
     for (const json::Value object : page.data.items()) {
       const Face face = faces_[at++];
@@ -197,6 +200,7 @@ Task<> Stripe::read_clock(const List& list, SnapshotPlace& place) {
     look_at(reply, what);
     const ListPage page = page_of(reply, what, place.clock_after);
     look_over(kind, page, what);
+    co_await tell_strays(list.stream);
     std::size_t at = 0;
     for (const json::Value object : page.data.items()) {
       const Face face = faces_[at++];

@@ -124,6 +124,61 @@ Json refunds_list(const World& world, const std::string& charge) {
           {"url", "/v1/charges/" + charge + "/refunds"}};
 }
 
+/// Two steps: so much each up to ten, then a fee and a fraction of a unit each.
+Json tiers_of(const Json& price) {
+  const std::int64_t each = 100 + price.value("created", std::int64_t{0}) % 10 * 50;
+  return Json::array({{{"flat_amount", nullptr},
+                       {"flat_amount_decimal", nullptr},
+                       {"unit_amount", each},
+                       {"unit_amount_decimal", std::to_string(each)},
+                       {"up_to", 10}},
+                      {{"flat_amount", 2000},
+                       {"flat_amount_decimal", "2000"},
+                       {"unit_amount", nullptr},
+                       {"unit_amount_decimal", "0.25"},
+                       {"up_to", nullptr}}});
+}
+
+/// Its own currency, and every other price has a second one.
+Json currency_options_of(const Json& price) {
+  const Json option = {{"custom_unit_amount", nullptr},
+                       {"tax_behavior", price.value("tax_behavior", Json())},
+                       {"unit_amount", price.value("unit_amount", Json())},
+                       {"unit_amount_decimal", price.value("unit_amount_decimal", Json())}};
+  const std::string own = price.value("currency", std::string("usd"));
+  Json options = {{own, option}};
+  if (price.value("created", std::int64_t{0}) % 2 == 0)
+    options[own == "gbp" ? "usd" : "gbp"] = option;
+  return options;
+}
+
+/// Fields of a price or coupon that are absent unless expanded, and then, too, where there is
+/// nothing to say. False when `field` is none of them.
+bool include(const World& world, Json& value, std::string_view type, std::string_view field) {
+  if (type == "price" && field == "tiers") {
+    if (value.value("billing_scheme", std::string()) == "tiered") value["tiers"] = tiers_of(value);
+    return true;
+  }
+  if (type == "price" && field == "currency_options") {
+    value["currency_options"] = currency_options_of(value);
+    return true;
+  }
+  if (type == "coupon" && field == "applies_to") {
+    const Ordered& products = world.of("product").live();
+    const bool to_some = value.value("duration", std::string()) == "once" && !products.empty();
+    if (to_some) value["applies_to"] = {{"products", Json::array({(*products.begin())->id})}};
+    return true;
+  }
+  if (type == "coupon" && field == "currency_options") {
+    const Json off = value.value("amount_off", Json());
+    if (off.is_number()) {
+      value["currency_options"] = {{"usd", {{"amount_off", off}}}, {"gbp", {{"amount_off", off}}}};
+    }
+    return true;
+  }
+  return false;
+}
+
 }  // namespace
 
 void append_object(std::string& out, const Object& object, Nested nested) {
@@ -181,6 +236,7 @@ bool expand(const World& world, Json& value, const Resource& resource, std::stri
     value["line_items"] = line_items_of(value);
     return rest.empty() || rest == "data";
   }
+  if (rest.empty() && include(world, value, resource.type, head)) return true;
   return resource.type == "subscription_item" && head == "price" && !rest.empty() &&
          expand(world, value["price"], *find_resource("price"), rest, shape);
 }

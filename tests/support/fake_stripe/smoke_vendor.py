@@ -84,6 +84,16 @@ def filters(fake):
     same(shown["balance_transaction"]["source"], charge["id"], "expanded transaction")
     shown = fake.get("/v1/promotion_codes?limit=1&expand[]=data.promotion.coupon")["data"][0]
     same(shown["promotion"]["coupon"]["object"], "coupon", "expanded coupon")
+    plain = fake.get("/v1/prices?limit=100")["data"]
+    check(not any("tiers" in one or "currency_options" in one for one in plain), "not asked for")
+    shown = fake.get("/v1/prices?limit=100&expand[]=data.tiers&expand[]=data.currency_options")["data"]
+    tiered = [one for one in shown if one["billing_scheme"] == "tiered"]
+    check(tiered and all(one["tiers"][-1]["up_to"] is None for one in tiered), "expanded tiers")
+    check(all(("tiers" in one) == (one in tiered) for one in shown), "only tiered ones have tiers")
+    check(all(one["currency"] in one["currency_options"] for one in shown), "expanded currencies")
+    coupon = fake.get("/v1/coupons/SAVE10?expand[]=applies_to&expand[]=currency_options")
+    check(coupon["applies_to"]["products"], "expanded products")
+    check("currency_options" not in coupon, "ten percent are so in each currency")
     same(fake.get("/v1/accounts")["data"], [], "nobody is connected")
 
 
