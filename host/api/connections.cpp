@@ -160,10 +160,10 @@ Task<HttpResponse> remove(Call& call) {
 
 /// Of what is checked with the vendor before it is stored.
 constexpr std::string_view kAsksTheVendor =
-    "400 connection.* egress.unknown_host stream.bad_interval fetch.* 403 egress.operator "
-    "connection.* connector.* fetch.* 404 connection.* connector.* installation.missing "
-    "stream.unknown 409 connection.* connector.* 422 check.failed config.invalid "
-    "connection.missing_secret 500 check.failed connector.contract fetch.* 501 fetch.* "
+    "400 connection.* egress.unknown_host stream.bad_interval fetch.* vault.* 403 egress.operator "
+    "connection.* connector.* fetch.* vault.* 404 connection.* connector.* installation.missing "
+    "stream.unknown vault.* 409 connection.* connector.* vault.* 422 check.failed config.invalid "
+    "connection.missing_secret 500 check.failed connector.contract fetch.* vault.* 501 fetch.* "
     "503 check.* connection.* connector.* fetch.* vault.*";
 
 constexpr std::array<Route, 9> kRoutes = {{

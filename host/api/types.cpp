@@ -378,6 +378,17 @@ class Import {
     return importer_ ? importer_->progress() : model::ImportProgress();
   }
 
+  /// All is stored, whether the run can say so or not: then retention ends it.
+  Task<void> end() {
+    try {
+      co_await sync::end_import(call_.services.pool, call_.workspace, *run_, progress(),
+                                std::nullopt);
+    } catch (const pg::QueryError& unsaid) {
+      log::warning("import.end_not_kept", {{"run", run_->value}, {"error", unsaid.what()}});
+    }
+    tell_end("");
+  }
+
   /// The run's end, and the failure with how many rows are stored.
   Task<void> fail(std::exception_ptr failure) {
     if (importer_) co_await importer_->settle();
@@ -502,7 +513,7 @@ constexpr std::array<Route, 6> kRoutes = {{
      .body = "TypeNew",
      .answer = "OwnType",
      .status = "201",
-     .problems = "400 type.* attribute.* 409 type.name_taken"},
+     .problems = "400 type.* attribute.* 409 type.* attribute.* views.*"},
     {.method = "GET",
      .pattern = "/v1/workspaces/{workspace}/types/{type}",
      .access = Access::reader,
@@ -520,7 +531,8 @@ constexpr std::array<Route, 6> kRoutes = {{
      .body = "AttributeNew",
      .answer = "OwnType",
      .status = "201",
-     .problems = "400 type.* attribute.* 404 type.not_found"},
+     .problems = "400 type.* attribute.* 403 type.read_only 404 type.not_found 409 type.* "
+                 "attribute.* views.*"},
     {.method = "POST",
      .pattern = "/v1/workspaces/{workspace}/types/{type}/import",
      .access = Access::admin,

@@ -38,6 +38,7 @@ bool was_idle(const json& run) {
 
 std::string read_by(const json& run) {
   const std::string stream = cell(run["stream"]);
+  if (cell(run["connection"]).empty()) return cell(run["kind"]) + " " + stream;  // of a file
   return cell(run["connection"]) + "/" + (stream.empty() ? cell(run["kind"]) : stream);
 }
 
@@ -98,7 +99,7 @@ void list_runs(const Context& context, const RunsOptions& options) {
                                       {"READ", "/records", true},
                                       {"NEW", "/inserted", true},
                                       {"CHANGED", "/updated", true},
-                                      {"DELETED", "/deleted", true},
+                                      {"GONE", "/deleted", true},
                                       {"BAD", "/quarantined", true}});
   for (const json& run : answer["runs"]) {
     if (run["outcome"] != "done" && run["outcome"] != "running") {

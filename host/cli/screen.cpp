@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <limits>
 
 namespace sluice::cli {
 namespace {
@@ -21,6 +22,10 @@ std::size_t screen_columns() {
   winsize size{};
   if (::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col == 0) return kColumnsFallback;
   return size.ws_col;
+}
+
+std::size_t table_columns() {
+  return ::isatty(STDOUT_FILENO) == 0 ? std::numeric_limits<std::size_t>::max() : screen_columns();
 }
 
 std::string wrapped(std::string_view first, std::size_t indent, std::string_view text,

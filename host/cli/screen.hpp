@@ -18,9 +18,12 @@ namespace sluice::cli {
 [[nodiscard]] std::string wrapped(std::string_view first, std::size_t indent, std::string_view text,
                                   std::size_t width = screen_columns());
 
+/// Of the terminal; without an end where there is none, since nobody looks at a line's end there.
+[[nodiscard]] std::size_t table_columns();
+
 /// The table with its longest cells cut as far as the lines need it to fit.
 [[nodiscard]] std::string table_that_fits(const json& rows, const std::vector<Column>& columns,
-                                          std::size_t width = screen_columns());
+                                          std::size_t width = table_columns());
 
 /// At most `most` characters, cut with "…".
 [[nodiscard]] std::string fitted(const std::string& text, std::size_t most);

@@ -57,15 +57,16 @@ std::optional<Micros> day_of(std::string_view text) {
   return from_rfc3339(std::string(text) + "T00:00:00Z");
 }
 
-/// "-7d": so many seconds before now.
+/// "-7d": so many seconds before now; of at most a thousand years.
 std::optional<std::int64_t> seconds_ago(std::string_view text) {
   constexpr std::string_view kUnits = "smhdw";
   constexpr std::array<std::int64_t, 5> kSeconds = {1, 60, 3600, kDaySeconds, 7 * kDaySeconds};
-  constexpr std::int64_t kMost = 1'000'000;
+  constexpr std::int64_t kMost = std::int64_t{365'000} * kDaySeconds;
   if (text.size() < 3 || text.front() != '-') return std::nullopt;
   const std::size_t unit = kUnits.find(text.back());
   const auto count = whole_number(text.substr(1, text.size() - 2));
-  if (unit == std::string_view::npos || !count || *count < 0 || *count > kMost) return std::nullopt;
+  if (unit == std::string_view::npos || !count || *count < 0) return std::nullopt;
+  if (*count > kMost / kSeconds[unit]) return std::nullopt;
   return *count * kSeconds[unit];
 }
 
@@ -228,11 +229,20 @@ class Conditions {
                 "send a cursor exactly as a page gave it, or none for the first page");
   }
 
+  /// About a link itself, and not about what it leads to ("link.<rule>.plan"); also of a rule that
+  /// is not there.
   [[nodiscard]] bool is_own_link(std::string_view name) const {
-    return name.starts_with("link.") &&
-           std::any_of(catalog_.rules.begin(), catalog_.rules.end(), [&](const StoredRule& rule) {
-             return rule.source_type == type_->id && rule.name == name.substr(5);
-           });
+    if (!name.starts_with("link.")) return false;
+    const std::string_view rest = name.substr(5);
+    const auto any_rule = [&](const auto& is_it) {
+      return std::any_of(catalog_.rules.begin(), catalog_.rules.end(), [&](const StoredRule& rule) {
+        return (rule.source_type == type_->id || rule.target_type == type_->id) && is_it(rule.name);
+      });
+    };
+    if (any_rule([&](std::string_view rule) { return rest == rule; })) return true;
+    return !any_rule([&](std::string_view rule) {
+      return rest.size() > rule.size() && rest.starts_with(rule) && rest[rule.size()] == '.';
+    });
   }
 
   /// Of the row that an edge leads to. Looked up for each row, by a whole key: a join would be

@@ -166,7 +166,7 @@ TEST_F(ApiTest, without_a_token_only_the_open_routes_answer) {
           << one.pattern;
     }
   }
-  EXPECT_EQ(open, 3);  // healthz, readyz, openapi.json
+  EXPECT_EQ(open, 4);  // healthz, readyz, health (less without a token), openapi.json
   for (const char* wrong : {"x", "slc_", "slc_1", "slc_1_", "slc_1_1_",
                             "slc_99999999999999999999_1_x", "slc_-1_1_x", "slc_1_1_\xff"}) {
     EXPECT_EQ(get("/types").status, 200);

@@ -64,7 +64,8 @@ class Peers : public World {
   void expect_problem(const std::string& subject, const std::string& code) {
     const json errors = host_->client().get("/errors")["errors"];
     const bool found = std::any_of(errors.begin(), errors.end(), [&](const json& one) {
-      return one["subject"] == subject && one["code"] == code;
+      const json& about = one["subjects"];
+      return one["code"] == code && std::find(about.begin(), about.end(), subject) != about.end();
     });
     EXPECT_TRUE(found) << subject << " " << code << " is not in " << errors;
   }

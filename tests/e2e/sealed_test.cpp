@@ -38,7 +38,8 @@ class Sealed : public World {
   json error() {
     const json answer = host_->client().get("/errors");
     for (const json& one : answer.at("errors")) {
-      if (one.at("subject") == "events") return one;
+      const json about = one.value("subjects", json::array());
+      if (std::find(about.begin(), about.end(), "events") != about.end()) return one;
     }
     return nullptr;
   }

@@ -123,7 +123,9 @@ const std::map<std::string, std::string> kTakesDoubles = {
 /// Where JSON is read or written by the library, which makes doubles of numbers, and whose it is.
 const std::map<std::string, std::string> kReadsByTheLibrary = {
     {"host/api/answer_check.cpp", "an answer of tests, judged by its schema and let go again"},
+    {"host/api/entity_links.cpp", "an id that must be a whole number, and a key that is no text"},
     {"host/api/schemas.cpp", "our own schemas, compiled in"},
+    {"host/feed/entities.cpp", "a value to go on behind, as our own answer has it"},
     {"host/base/exact_json.cpp", "this is how the others do it"},
     {"host/contract/json_schema.cpp", "a value that a refusal quotes, shortened"},
     {"host/contract/manifest.cpp", "a manifest, which a connector's author wrote for this reader"},
@@ -272,6 +274,7 @@ const std::map<std::string, std::string> kWritesWithoutALease = {
     {"host/sync/audit.cpp", "in the transaction of what it tells, which an admin asked for"},
     {"host/sync/deaths.cpp", "what a start finds in its own file, and what an admin asks for"},
     {"host/sync/lease.cpp", "the leases themselves"},
+    {"host/sync/link_decisions.cpp", "what an admin asks for, under the lock of the link lease"},
     {"host/sync/link_rules.cpp", "what an admin asks for"},
     {"host/sync/view_work.cpp", "what a start finds to be due"},
     {"host/sync/other_hosts.cpp", "what a host says of itself"},

@@ -38,7 +38,7 @@ struct Misdeed {
 TEST_F(ZooTest, files_are_refused_before_any_of_their_code_runs) {
   const Misdeed table[] = {
       {"abi_major_2", "connector.abi_major", "abi_major is 2, this host has 1"},
-      {"required_minor_99", "connector.abi_minor", "required_minor is 99, this host has 1.2"},
+      {"required_minor_99", "connector.abi_minor", "required_minor is 99, this host has 1.3"},
       {"no_note", "connector.no_note", "no note"},
       {"two_notes", "connector.two_notes", "2 notes"},
       {"entry_is_function", "connector.entry_is_function", "is a function"},

@@ -70,7 +70,7 @@ json with_money(const char* pointer, const json& value) {
   json document = toy();
   json& attributes = document["entity_types"][0]["attributes"];
   attributes.push_back({{"name", "currency"}, {"type", "text"}});
-  attributes.push_back({{"name", "price"},
+  attributes.push_back({{"name", "fee"},
                         {"type", "integer"},
                         {"format", "minor_units"},
                         {"currency", "currency"}});
@@ -88,11 +88,11 @@ TEST(Manifest, an_amount_in_minor_units_names_a_text_attribute_with_its_currency
   EXPECT_EQ(money_refusal(".type", "decimal"), "accepted");
   EXPECT_THAT(money_refusal(".type", "number"), HasSubstr("integer or decimal, never number"));
   EXPECT_THAT(money_refusal(".currency", "nothing"), HasSubstr("'nothing' is no text attribute"));
-  EXPECT_THAT(money_refusal(".currency", "price"), HasSubstr("'price' is no text attribute"));
+  EXPECT_THAT(money_refusal(".currency", "fee"), HasSubstr("'fee' is no text attribute"));
   EXPECT_THAT(money_refusal(".format", "url"), HasSubstr("has the format 'minor_units'"));
   EXPECT_THAT(refusal_of("/entity_types/0/attributes/0/format", "minor_units"),
               testing::AnyOf(HasSubstr("/currency: missing"), HasSubstr("integer or decimal")));
-  EXPECT_THAT(money_refusal("+price_major"), HasSubstr("'price_major' is reserved"));
+  EXPECT_THAT(money_refusal("+fee_major"), HasSubstr("'fee_major' is reserved"));
 }
 
 TEST(Manifest, currencies_that_a_vendor_counts_otherwise_are_small_letters_and_digits) {
