@@ -163,7 +163,7 @@ constexpr std::string_view kAsksTheVendor =
     "400 connection.* egress.unknown_host stream.bad_interval fetch.* vault.* 403 egress.operator "
     "connection.* connector.* fetch.* vault.* 404 connection.* connector.* installation.missing "
     "stream.unknown vault.* 409 connection.* connector.* vault.* 422 check.failed config.invalid "
-    "connection.missing_secret 500 check.failed connector.contract fetch.* vault.* 501 fetch.* "
+    "connection.missing_secret 500 check.failed connector.* fetch.* vault.* 501 fetch.* "
     "503 check.* connection.* connector.* fetch.* vault.*";
 
 constexpr std::array<Route, 9> kRoutes = {{

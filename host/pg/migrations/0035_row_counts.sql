@@ -98,7 +98,10 @@ declare
   one record;
 begin
   for one in select c.oid::regclass as counted, c.relname from pg_class c
-             where c.relnamespace = 'vendor'::regnamespace and c.relkind = 'r' order by c.relname loop
+             where c.relnamespace = 'vendor'::regnamespace and c.relkind = 'r'
+               and 3 = (select count(*) from pg_attribute a where a.attrelid = c.oid and not a.attisdropped
+                        and a.attname in ('workspace_id', 'connection_id', 'deleted_at'))  -- somebody else's have not
+             order by c.relname loop
     perform sluice.count_rows_of(one.counted);
     execute format('insert into sluice.row_count (workspace_id, relation, part, live) '
                    'select t.workspace_id, %L, t.connection_id, count(*) from %s t where t.deleted_at is null '
