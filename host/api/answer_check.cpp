@@ -16,8 +16,6 @@
 namespace sluice::api {
 namespace {
 
-using nlohmann::json;
-
 constexpr std::string_view kProblem = "application/problem+json";
 
 bool has_word(std::string_view words, std::string_view word) {
@@ -30,9 +28,9 @@ std::string_view without_parameters(std::string_view media_type) {
 }
 
 std::string flaw_in(std::string_view schema, const std::string& text) {
-  const auto document = json::parse(text, nullptr, false);
-  if (document.is_discarded()) return "no JSON";
-  const auto flaw = schema_of(schema).flaw_of(document);
+  const auto document = read_json(text);
+  if (!document) return "no JSON: " + document.error().describe();
+  const auto flaw = schema_of(schema).flaw_of(with_doubles(*document));
   if (!flaw) return {};
   return fmt::format("no {}: {} {}", schema, fmt::join(flaw->place, "."), flaw->what);
 }
@@ -43,7 +41,7 @@ std::string flaw_of(const HttpRequest& request, const HttpResponse& answer) {
   if (type == kProblem) {
     std::string flaw = flaw_in("Problem", answer.body);
     if (!flaw.empty() || route == nullptr) return flaw;
-    const std::string code = json::parse(answer.body)["code"];
+    const std::string code = stored_json(answer.body).at("code");
     if (may_refuse_with(*route, answer.status, code)) return {};
     return fmt::format("{} {} is not among its problems", answer.status, code);
   }

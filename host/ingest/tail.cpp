@@ -319,8 +319,7 @@ void add_seen(pg::Pipeline& pipeline, const PageContext& context, const contract
 /// a complete read; nothing when it holds nothing, or is of no such read.
 std::optional<std::string> types_of(const PageContext& context, const contract::Page& page) {
   const contract::Stream* stream = context.manifest->find_stream(context.stream);
-  SLUICE_INVARIANT(stream != nullptr);
-  if (stream->mode != contract::StreamMode::snapshot) return std::nullopt;
+  if (stream == nullptr || stream->mode != contract::StreamMode::snapshot) return std::nullopt;
   std::map<std::uint32_t, std::int64_t> counts;
   for (const std::string& name : stream->enumerates) {
     if (const auto type = context.manifest->type_index(name)) counts.emplace(*type, 0);

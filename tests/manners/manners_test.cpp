@@ -122,7 +122,6 @@ const std::map<std::string, std::string> kTakesDoubles = {
 
 /// Where JSON is read or written by the library, which makes doubles of numbers, and whose it is.
 const std::map<std::string, std::string> kReadsByTheLibrary = {
-    {"host/api/answer_check.cpp", "an answer of tests, judged by its schema and let go again"},
     {"host/api/entity_links.cpp", "an id that must be a whole number, and a key that is no text"},
     {"host/api/schemas.cpp", "our own schemas, compiled in"},
     {"host/feed/entities.cpp", "a value to go on behind, as our own answer has it"},
