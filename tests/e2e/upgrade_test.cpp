@@ -229,7 +229,7 @@ void Upgrade::the_demos_question_mixes_neither_accounts_nor_currencies() {
   const std::string before = host_->sql(answer);
   EXPECT_NE(before.find("usd"), std::string::npos) << before;
   EXPECT_NE(before.find("eur"), std::string::npos) << before;
-  EXPECT_EQ(host_->sql("select sum(d.open_in_smallest_unit) from (" + question +
+  EXPECT_EQ(host_->sql("select (sum(d.open_amount) * 100)::bigint from (" + question +
                        ") d where d.currency = 'usd'"),
             host_->sql("select sum(i.amount_remaining) from acme.stripe_invoice i join "
                        "acme.stripe_customer s on s.id = i.customer_ref where s.customer_id is not "
