@@ -284,12 +284,7 @@ class Import {
       failure = std::current_exception();
     }
     if (failure) co_await fail(failure);
-    if (run_) {
-      const model::ImportProgress all = progress();
-      std::optional<Error> none;
-      co_await sync::end_import(call_.services.pool, call_.workspace, *run_, all, std::move(none));
-      tell_end("");
-    }
+    if (run_) co_await end();
     call_.services.engine.kick();
     json answer = model::to_json(result_);
     answer["run"] = run_ ? json(id_text(*run_)) : json(nullptr);
@@ -381,8 +376,9 @@ class Import {
   /// All is stored, whether the run can say so or not: then retention ends it.
   Task<void> end() {
     try {
-      co_await sync::end_import(call_.services.pool, call_.workspace, *run_, progress(),
-                                std::nullopt);
+      const model::ImportProgress all = progress();
+      std::optional<Error> none;
+      co_await sync::end_import(call_.services.pool, call_.workspace, *run_, all, std::move(none));
     } catch (const pg::QueryError& unsaid) {
       log::warning("import.end_not_kept", {{"run", run_->value}, {"error", unsaid.what()}});
     }
