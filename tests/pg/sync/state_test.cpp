@@ -76,7 +76,7 @@ pg::Call last_page(const StreamKey& key) {
   page.params = pg::Params(key.workspace, key.connection, key.stream, nullptr, std::int32_t{0},
                            true, std::int64_t{0}, std::int64_t{0});
   page.params.add(true).add(false).add(RunId(1)).add(std::optional<std::int64_t>()).add(false);
-  page.params.add(std::int64_t{0});
+  page.params.add(std::int64_t{0}).add(std::optional<std::string>());
   return page;
 }
 
