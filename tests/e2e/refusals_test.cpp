@@ -268,8 +268,9 @@ TEST_F(Refusal, a_revoked_token_ends_an_import_that_it_began) {
       "POST /v1/workspaces/acme/types/thing/import HTTP/1.1\r\nHost: x\r\nContent-Type: "
       "text/csv\r\nTransfer-Encoding: chunked\r\nAuthorization: Bearer " +
       token + "\r\n\r\n");
-  import.send_chunk("n\n" + rows(20'000));
-  // Of what has come, the batches that are whole.
+  // More than is looked at before the first row is stored. Of what has come, the batches that are
+  // whole are stored then.
+  import.send_chunk("n\n" + rows(100'000));
   const auto stored = [&] { return host_->count("select count(*) from sluice.own_entity"); };
   std::int64_t before = 0;
   ASSERT_TRUE(eventually(std::chrono::seconds(30), [&] {
