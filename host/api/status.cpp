@@ -417,7 +417,7 @@ json as_of(const json& connection) {
   });
   const json* oldest = nullptr;
   for (const json& stream : streams) {
-    if (!is_on(stream) || (follows && stream["mode"] == "snapshot")) continue;
+    if (!is_on(stream) || (follows && stream["mode"] != "changes")) continue;
     if (stream["last_success_at"].is_null()) return nullptr;
     if (oldest == nullptr ||
         stream["last_success_age_seconds"] > (*oldest)["last_success_age_seconds"])

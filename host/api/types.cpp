@@ -336,7 +336,11 @@ class Import {
     if (options_.dry_run) {
       created_ = model::to_json(inferred.type);
       auto with = std::make_shared<model::Catalog>(*catalog);
-      with->types.push_back(model::stored_type_of(inferred.type));
+      model::StoredType stored = model::stored_type_of(inferred.type);
+      const auto place = std::lower_bound(
+          with->types.begin(), with->types.end(), stored.name,
+          [](const model::StoredType& one, const std::string& name) { return one.name < name; });
+      with->types.insert(place, std::move(stored));
       co_return with;
     }
     MadeType made = co_await make_type(call_, std::move(inferred.type));

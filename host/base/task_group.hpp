@@ -51,10 +51,10 @@ class TaskGroup {
     }
   }
 
-  /// Until at most `left` run. Throws, when all have ended, what the first failing one threw.
+  /// Until at most `left` run, or, when one has failed, none: throws what the first of them threw.
   Task<void> wait(std::size_t left = 0) {
     const std::shared_ptr<State> state = state_;
-    while (state->signals.size() > left) {
+    while (state->signals.size() > (state->first ? 0 : left)) {
       state->changed.expires_at(asio::steady_timer::time_point::max());
       boost::system::error_code ignored;
       co_await state->changed.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
@@ -63,7 +63,7 @@ class TaskGroup {
         throw boost::system::system_error(asio::error::operation_aborted);
       }
     }
-    if (left == 0 && state->first) std::rethrow_exception(std::exchange(state->first, nullptr));
+    if (state->first) std::rethrow_exception(std::exchange(state->first, nullptr));
   }
 
  private:

@@ -1,6 +1,8 @@
 #include "cli/config_file.hpp"
 
 #include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -113,39 +115,79 @@ ConfigFile read_config_file() {
   }
   config.current = member(*document, "current");
   const auto contexts = document->find("contexts");
-  if (contexts == document->end() || !contexts->is_object()) return config;
-  for (const auto& [name, one] : contexts->items())
-    if (one.is_object()) config.contexts.emplace(name, context_of(one));
+  if (contexts == document->end()) return config;
+  const auto misshapen = [&](const std::string& what) {
+    return Failure(Error(ErrorKind::bad_input, "cli.config_not_json",
+                         fmt::format("in {}, {} is no object", file.string(), what),
+                         "Mend it, or move it away and use sluice login again"));
+  };
+  if (!contexts->is_object()) throw misshapen("\"contexts\"");
+  for (const auto& [name, one] : contexts->items()) {
+    if (!one.is_object()) throw misshapen("context '" + name + "'");
+    config.contexts.emplace(name, context_of(one));
+  }
   return config;
 }
 
-void write_config_file(const ConfigFile& config) {
-  const fs::path file = config_file_path();
+namespace {
+
+/// Whoever else would change the file waits until this is gone.
+class Locked {
+ public:
+  explicit Locked(const fs::path& directory)
+      : descriptor_(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
+    if (descriptor_ < 0 || ::flock(descriptor_, LOCK_EX) != 0) {
+      const Failure why = not_written(directory);
+      if (descriptor_ >= 0) ::close(descriptor_);
+      throw why;
+    }
+  }
+  ~Locked() { ::close(descriptor_); }
+  Locked(const Locked&) = delete;
+  Locked& operator=(const Locked&) = delete;
+
+ private:
+  int descriptor_;
+};
+
+void write(const ConfigFile& config, const fs::path& file) {
+  json document;
+  document["current"] = config.current;
+  document["contexts"] = json::object();
+  for (const auto& [name, context] : config.contexts) document["contexts"][name] = saved(context);
+  const std::string text = write_json_lines(document) + "\n";
+  std::string fresh = file.string() + ".XXXXXX";
+  const int descriptor = ::mkostemp(fresh.data(), O_CLOEXEC);  // of mode 0600
+  if (descriptor < 0) throw not_written(fresh);
+  const bool written =
+      ::write(descriptor, text.data(), text.size()) == static_cast<ssize_t>(text.size()) &&
+      ::fsync(descriptor) == 0 && ::rename(fresh.c_str(), file.c_str()) == 0;
+  const Failure why = not_written(file);
+  ::close(descriptor);
+  if (written) return;
+  ::unlink(fresh.c_str());
+  throw why;
+}
+
+}  // namespace
+
+void change_config_file(const std::function<void(ConfigFile&)>& change) {
+  fs::path file = config_file_path();
   if (file.empty()) {
     throw Failure(Error(ErrorKind::bad_input, "cli.config_not_written",
                         "there is no place for a configuration file: neither HOME nor "
                         "XDG_CONFIG_HOME is set",
                         "export XDG_CONFIG_HOME=DIRECTORY"));
   }
-  json document;
-  document["current"] = config.current;
-  document["contexts"] = json::object();
-  for (const auto& [name, context] : config.contexts) document["contexts"][name] = saved(context);
-  const std::string text = write_json_lines(document) + "\n";
   std::error_code failed;
   fs::create_directories(file.parent_path(), failed);
-  fs::path fresh = file;
-  fresh += ".new";
-  ::unlink(fresh.c_str());
-  const int descriptor =
-      ::open(fresh.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-  if (descriptor < 0) throw not_written(fresh);
-  const bool written =
-      ::write(descriptor, text.data(), text.size()) == static_cast<ssize_t>(text.size()) &&
-      ::fsync(descriptor) == 0;
-  ::close(descriptor);
-  if (!written) throw not_written(fresh);
-  if (::rename(fresh.c_str(), file.c_str()) != 0) throw not_written(file);
+  // A link, as those have who keep their files elsewhere, stays one.
+  const fs::path real = fs::canonical(file, failed);
+  if (!failed) file = real;
+  const Locked locked(file.parent_path());
+  ConfigFile config = read_config_file();
+  change(config);
+  write(config, file);
 }
 
 std::string token_in(const fs::path& file) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -35,8 +36,10 @@ struct ConfigFile {
 /// Nothing in it when there is none. Failure: "cli.config_unreadable", "cli.config_not_json",
 /// "cli.config_shared" (others may read the tokens in it).
 [[nodiscard]] ConfigFile read_config_file();
-/// Whole or not at all. Failure(bad_input, "cli.config_not_written").
-void write_config_file(const ConfigFile& config);
+/// Reads it, has it changed and writes it, whole or not at all; one process at a time. What
+/// `change` throws leaves it as it is. Failure(bad_input, "cli.config_not_written"), and those of
+/// reading.
+void change_config_file(const std::function<void(ConfigFile&)>& change);
 
 /// The first line of a file that holds a token, without blanks around it; Failure when it cannot be
 /// read or holds nothing.

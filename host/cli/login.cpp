@@ -71,12 +71,12 @@ void log_in(const Context& context, const LoginOptions& options) {
   while (saved.url.ends_with('/')) saved.url.pop_back();
   saved.ca_file = context.given.ca_file;
   saved.insecure = context.given.insecure;
-  ConfigFile config = read_config_file();
+  (void)read_config_file();  // before anybody types a token
   Context asking;
   asking.url = saved.url;
   asking.ca_file = saved.ca_file;
   asking.insecure = saved.insecure;
-  asking.require_safe_url();  // before anybody types a token
+  asking.require_safe_url();
   if (!options.token_file.empty()) {
     std::error_code unknown;
     saved.token_file = std::filesystem::absolute(options.token_file, unknown).string();
@@ -86,8 +86,12 @@ void log_in(const Context& context, const LoginOptions& options) {
   }
   const json me = asking.client().me();
   saved.workspace = workspace_of(me, context.given.workspace);
-  const std::string name =
-      context.is_named ? context.name : name_for(config, saved.url, context.given.workspace);
+  std::string name;
+  change_config_file([&](ConfigFile& config) {
+    name = context.is_named ? context.name : name_for(config, saved.url, context.given.workspace);
+    config.contexts[name] = saved;
+    config.current = name;
+  });
   const json known = me.value("workspaces", json::array());
   std::string text = fmt::format("logged in to {} as {} '{}'", saved.url,
                                  cell(me.at("token").at("role")), cell(me.at("token").at("name")));
@@ -99,9 +103,6 @@ void log_in(const Context& context, const LoginOptions& options) {
                           : "\nIt knows several workspaces: " + names_in(known) +
                                 "; name one with -w, or log in with it";
   }
-  config.contexts[name] = saved;
-  config.current = name;
-  write_config_file(config);
   context.say(me, text);
 }
 
@@ -164,11 +165,13 @@ void add_login(CLI::App& app, Context& context) {
   auto* use = group->add_subcommand("use", "Work with this one from now on");
   use->add_option("name", *name)->required();
   use->callback([&context, name] {
-    ConfigFile config = read_config_file();
-    const SavedContext& chosen = config.at(*name);
-    config.current = *name;
-    write_config_file(config);
-    json answer = row_of(*name, chosen, config);
+    json answer;
+    SavedContext chosen;
+    change_config_file([&](ConfigFile& config) {
+      chosen = config.at(*name);
+      config.current = *name;
+      answer = row_of(*name, chosen, config);
+    });
     context.say(answer,
                 fmt::format("{} from now on: {}{}", *name, chosen.url,
                             chosen.workspace.empty() ? "" : ", workspace " + chosen.workspace));
@@ -191,11 +194,11 @@ void add_login(CLI::App& app, Context& context) {
   auto* remove = group->add_subcommand("delete", "Forget one, and its token with it");
   remove->add_option("name", *name)->required();
   remove->callback([&context, name] {
-    ConfigFile config = read_config_file();
-    (void)config.at(*name);
-    config.contexts.erase(*name);
-    if (config.current == *name) config.current.clear();
-    write_config_file(config);
+    change_config_file([&](ConfigFile& config) {
+      (void)config.at(*name);
+      config.contexts.erase(*name);
+      if (config.current == *name) config.current.clear();
+    });
     json answer;
     answer["deleted"] = *name;
     context.say(answer, *name + " is forgotten here; its token is valid until it is revoked");

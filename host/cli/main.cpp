@@ -27,6 +27,10 @@ int refuse(const Error& error) {
   fmt::print(stderr, "sluice: {}\n", text(error.message));
   if (!error.hint.empty()) fmt::print(stderr, "        {}\n", text(error.hint));
   if (!error.code.empty()) fmt::print(stderr, "        ({})\n", cell(error.code));
+  if (error.code == "import.interrupted") {  // half is done: who waits for us sees by which signal
+    std::signal(SIGINT, SIG_DFL);
+    std::raise(SIGINT);
+  }
   return error.code.starts_with("cli.unknown_") || error.code == "cli.too_many_words" ||
                  error.code == "cli.value_missing" || error.code == "cli.command_missing" ||
                  error.code == "cli.bad_value"

@@ -132,13 +132,18 @@ std::string what_of(const json& connection) {
     return more + cell(problems[0]["what"]);
   }
   std::size_t read = 0, all = 0;
+  std::string paused;
   for (const json& stream : connection["streams"]) {
-    if (stream["health"] == "off") continue;
+    if (stream["health"] == "off") {
+      if (!cell(stream["reason"]).empty())  // of one that is off from the start there is none
+        paused += (paused.empty() ? "" : ", ") + cell(stream["name"]);
+      continue;
+    }
     ++all;
     if (!stream["last_success_age_seconds"].is_null()) ++read;
   }
   if (health_of(connection) == "reading") return fmt::format("{} of {} read", read, all);
-  return "";
+  return paused.empty() ? "" : "paused: " + paused;
 }
 
 /// In full words it stands below, also where nothing is cut.

@@ -62,8 +62,8 @@ constexpr std::string_view kPageEnd =
 constexpr std::string_view kWanted =
     " and ($6::bigint is null or x.type_id = $6) and ($8::bigint is null or x.connection_id = $8)"
     " and ($9::text[] is null or x.op = any ($9)) and ($10::text is null or"
-    " (case when x.op in ('link', 'unlink') then 'link' when x.run_id <> 0 then 'sync'"
-    " when x.connection_id <> 0 then 'connection' else 'own' end) = $10)";
+    " (case when x.op in ('link', 'unlink') then 'link' when x.connection_id = 0 then 'own'"
+    " when x.run_id <> 0 then 'sync' else 'connection' end) = $10)";
 
 const pg::Statement kRead{
     "feed_read", std::string(kMoment) + std::string(kPage) +
@@ -104,8 +104,9 @@ const pg::Statement kNewest{
 const pg::Statement kSummary{
     "feed_summary",
     "with looked as materialized (select x.type_id, x.op, (case when x.op in ('link', 'unlink') "
-    "then 'link' when x.run_id <> 0 then 'sync' when x.connection_id <> 0 then 'connection' else "
-    "'own' end) as cause from sluice.change x where x.workspace_id = $1 and x.position > $2 and "
+    "then 'link' when x.connection_id = 0 then 'own' when x.run_id <> 0 then 'sync' else "
+    "'connection' end) as cause from sluice.change x where x.workspace_id = $1 and x.position > $2 "
+    "and "
     "x.position <= $4::bigint and $3::timestamptz is null and $7::bigint is null" +
         std::string(kWanted) +
         " order by x.position limit $5::int) select coalesce(t.name, ''), l.op, l.cause, count(*) "
@@ -397,8 +398,8 @@ class Reading {
 
 std::string_view cause_of(const Change& change) {
   if (change.op == "link" || change.op == "unlink") return "link";
-  if (change.run.has_value()) return "sync";
-  return change.connection.has_value() ? "connection" : "own";
+  if (!change.connection.has_value()) return "own";  // also with a run: an import's
+  return change.run.has_value() ? "sync" : "connection";
 }
 
 namespace {

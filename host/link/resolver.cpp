@@ -175,13 +175,11 @@ const pg::Statement kReturned{
     "i.kind::smallint and k.digest = i.digest and k.type_id = i.type_id and k.attribute = "
     "i.attribute::smallint order by k.entity_id limit 2 offset 0) h group by i.n"};
 
-// The same decision of whoever came back; of one that was decided by itself, that stands.
+// The same decision of whoever came back.
 const pg::Statement kFollow{
     "link_decision_follow",
     "update sluice.link_decision d set target_id = $5, target_digest = $6 where d.workspace_id = "
-    "$1 and d.rule_id = $2 and d.source_id = $3 and d.target_id = $4 and ($4 = $5 or not exists "
-    "(select 1 from sluice.link_decision o where o.workspace_id = $1 and o.rule_id = $2 and "
-    "o.source_id = $3 and o.target_id = $5))"};
+    "$1 and d.rule_id = $2 and d.source_id = $3 and d.target_id = $4"};
 
 const pg::Statement kAnyDecision{
     "link_any_decision",
@@ -240,6 +238,12 @@ struct Word {
   bool alive = false;
 };
 
+/// A decision's target is gone, and who has its key now.
+struct Return {
+  Word* word = nullptr;
+  std::int64_t target = 0;
+};
+
 /// An attribute at one end of a rule: type and name.
 using End = std::pair<std::int64_t, std::string>;
 End source_end(const StoredRule& rule) { return {rule.source_type.value, rule.source_attribute}; }
@@ -284,6 +288,8 @@ class Resolution {
   Task<std::vector<Word>> read_words();
   Task<void> look_who_lives(std::vector<Word>& words);
   Task<void> follow_returned(std::vector<Word>& words);
+  Task<void> keep_made_after(std::vector<Return>& returns);
+  Task<void> follow(const Word& word, std::int64_t target);
   Task<void> decide();
   Task<void> look_up_lost_sources();
   Task<void> compare_spelling();
@@ -493,7 +499,14 @@ Task<void> Resolution::look_who_lives(std::vector<Word>& words) {
   for (Word& word : words) word.alive = alive.contains(word.target);
 }
 
-/// A target that was deleted and made again has another id: it is known by its key.
+/// Whether a decision of that source names the target.
+bool is_named(const std::vector<Word>& words, std::size_t pair, std::int64_t target) {
+  return std::any_of(words.begin(), words.end(),
+                     [&](const Word& word) { return word.pair == pair && word.target == target; });
+}
+
+/// A target that was deleted and made again has another id: it is known by its key, and by being
+/// made behind the deletion.
 Task<void> Resolution::follow_returned(std::vector<Word>& words) {
   pg::Array digests(pg::Oid::uuid), types(pg::Oid::int8), at(pg::Oid::int4), kinds(pg::Oid::int4);
   std::vector<Word*> gone;
@@ -506,7 +519,7 @@ Task<void> Resolution::follow_returned(std::vector<Word>& words) {
     kinds.add(static_cast<std::int32_t>(rule.key_kind));
     gone.push_back(&word);
   }
-  std::map<Word*, std::int64_t> moves;  // and those that stay, with another key than is stored
+  std::vector<Return> returns;
   if (!gone.empty()) {
     pg::Params params(workspace_, std::move(digests), std::move(types), std::move(at),
                       std::move(kinds));
@@ -515,20 +528,53 @@ Task<void> Resolution::follow_returned(std::vector<Word>& words) {
       const std::vector<std::int64_t> holders = ids_of(rows.text(r, 1));
       if (holders.size() != 1) continue;  // two: who it was is not known
       Word* const word = gone.at(static_cast<std::size_t>(rows.get<std::int64_t>(r, 0)) - 1);
-      word->has = word->digest;
-      moves[word] = holders.front();
+      if (!is_named(words, word->pair, holders.front()))
+        returns.push_back(Return{word, holders.front()});
     }
   }
-  for (Word& word : words) {
-    if (word.alive && word.has && word.has != word.digest) moves[&word] = word.target;
+  co_await keep_made_after(returns);
+  // A confirmation before a rejection: one decision moves to whoever came back.
+  std::stable_sort(returns.begin(), returns.end(), [](const Return& a, const Return& b) {
+    return a.word->confirms && !b.word->confirms;
+  });
+  for (const Return& one : returns) {
+    Word& word = *one.word;
+    if (is_named(words, word.pair, one.target)) continue;
+    word.has = word.digest;
+    co_await follow(word, one.target);
+    word.target = one.target;
+    word.alive = true;
   }
-  for (const auto& [word, target] : moves) {
-    const Pair& pair = pairs_[word->pair];
-    pg::Params params(workspace_, pair.rule->id, pair.source, word->target, target, *word->has);
-    co_await fenced_.query(kFollow, std::move(params));
-    word->target = target;
-    word->alive = true;
+  for (Word& word : words) {  // those that stay, with another key than is stored
+    if (word.alive && word.has && word.has != word.digest) co_await follow(word, word.target);
   }
+}
+
+/// Whoever had the key all the time is nobody who came back.
+Task<void> Resolution::keep_made_after(std::vector<Return>& returns) {
+  std::map<std::int64_t, std::vector<Return>> by_type;
+  for (const Return& one : returns) by_type[one.word->target_type].push_back(one);
+  returns.clear();
+  for (const auto& [type_id, some] : by_type) {
+    const model::StoredType* type = catalog_.find(EntityTypeId(type_id));
+    if (type == nullptr) continue;
+    pg::Array gone(pg::Oid::int8), made(pg::Oid::int8);
+    for (const Return& one : some) {
+      gone.add(one.word->target);
+      made.add(one.target);
+    }
+    const std::string sql = made_after_sql(*type);
+    pg::Params params(workspace_, std::move(gone), std::move(made));
+    const pg::QueryResult rows = co_await fenced_.query(sql, std::move(params));
+    for (int r = 0; r < rows.rows(); ++r)
+      returns.push_back(some.at(static_cast<std::size_t>(rows.get<std::int64_t>(r, 0)) - 1));
+  }
+}
+
+Task<void> Resolution::follow(const Word& word, std::int64_t target) {
+  const Pair& pair = pairs_[word.pair];
+  pg::Params params(workspace_, pair.rule->id, pair.source, word.target, target, *word.has);
+  co_await fenced_.query(kFollow, std::move(params));
 }
 
 Task<void> Resolution::decide() {

@@ -22,6 +22,20 @@ std::string alive_sql(const model::StoredType& type) {
       type.own ? std::string("sluice.own_entity") : vendor_table(type), of_type);
 }
 
+std::string made_after_sql(const model::StoredType& type) {
+  const std::string table = type.own ? std::string("sluice.own_entity") : vendor_table(type);
+  const auto of_type = [&](char alias) {
+    return type.own ? fmt::format("and {}.type_id = {} ", alias, type.id.value) : std::string();
+  };
+  return fmt::format(
+      "select i.n from unnest($2::bigint[], $3::bigint[]) with ordinality as i(gone, made, n) "
+      "cross "
+      "join lateral (select d.deleted_at from {0} d where d.workspace_id = $1 {1}and d.id = i.gone "
+      "and d.deleted_at is not null offset 0) d cross join lateral (select from {0} m where "
+      "m.workspace_id = $1 {2}and m.id = i.made and m.{3} >= d.deleted_at offset 0) m",
+      table, of_type('d'), of_type('m'), type.own ? "created_at" : "first_synced_at");
+}
+
 std::string unkeyed_sql(const model::StoredType& type) {
   const std::string of_type =
       type.own ? fmt::format("and t.type_id = {} ", type.id.value) : std::string();

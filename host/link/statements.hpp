@@ -11,6 +11,10 @@ namespace sluice::link {
 /// Which of the entities $2 (bigint[]) are there and not deleted: their ids.
 [[nodiscard]] std::string alive_sql(const model::StoredType& type);
 
+/// Which of the pairs of entities $2 and $3 (bigint[] each) are one that was deleted and one that
+/// was made behind that: their places, from 1.
+[[nodiscard]] std::string made_after_sql(const model::StoredType& type);
+
 /// Of the $3 entities behind id $2 those that have no key of attribute $5 and kind $6, type $4, and
 /// no link of rule $7: $8 of them at most, with the last id that was looked at, and how many were.
 /// A row without id when there is none.

@@ -317,22 +317,24 @@ struct Importer::State {
                                                "(?encoding=) if it is another");
   }
 
-  /// Names of members as attributes have them; false when two are one.
+  /// Names of members as attributes have them, each by the name that the line has; false when two
+  /// are one.
   bool rename(const Place& place, json& values) {
-    for (const auto& [column, attribute] : options.form.map) {
-      const auto member = values.find(column);
-      if (member == values.end()) continue;
-      json value = std::move(*member);
-      values.erase(member);
-      if (attribute.empty()) continue;
-      if (values.contains(attribute)) {
+    if (options.form.map.empty()) return true;
+    json renamed = json::object();
+    for (auto& [member, value] : values.items()) {
+      const auto mapped = options.form.map.find(member);
+      const std::string& name = mapped == options.form.map.end() ? member : mapped->second;
+      if (name.empty()) continue;
+      if (renamed.contains(name)) {
         reject(place, "import.duplicate_column",
-               fmt::format("the line has '{}' and '{}', which is mapped to it", attribute,
-                           column.substr(0, 80)));
+               fmt::format("two members of the line are {}; '{}' is one of them", name,
+                           member.substr(0, 80)));
         return false;
       }
-      values[attribute] = std::move(value);
+      renamed[name] = std::move(value);
     }
+    values = std::move(renamed);
     return true;
   }
 

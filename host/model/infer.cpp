@@ -54,22 +54,30 @@ bool has_leading_zero(std::string_view text) {
   return text.size() > 1 && text[0] == '0' && text[1] >= '0' && text[1] <= '9';
 }
 
+/// Digits alone, with a sign or without.
+bool is_plain_integer(std::string_view text) {
+  if (text.starts_with('-')) text.remove_prefix(1);
+  return !text.empty() && text.find_first_not_of("0123456789") == std::string_view::npos;
+}
+
 /// What all values of a column can be.
 struct Possible {
-  bool any = false, flag = true, integer = true, decimal = true, date = true, time = true,
-       document = true, email = true;
+  bool any = false, flag = true, integer = true, with_point = true, with_comma = true, date = true,
+       time = true, document = true, email = true;
+  bool seen_true = false, seen_false = false, is_word = false;  ///< of flags
 
   void look(std::string_view text) {
     any = true;
     constexpr std::size_t kIntegerDigits = 18;
     const NumberReadings number = read_number(text);
-    const bool is_number = !has_leading_zero(text) && !text.starts_with('+') &&
-                           (!number.as_point.empty() || !number.as_comma.empty());
-    decimal = decimal && is_number;
-    integer = integer && is_number && text.size() <= kIntegerDigits &&
-              text.find_first_not_of("0123456789", text.starts_with('-') ? 1 : 0) ==
-                  std::string_view::npos;
-    flag = flag && read_flag(text) && text != "0" && text != "1";
+    // Blanks alone group the digits of telephone numbers.
+    const bool is_number =
+        !has_leading_zero(text) && !text.starts_with('+') &&
+        (text.find_first_of(".,") != std::string_view::npos || is_plain_integer(text));
+    with_point = with_point && is_number && !number.as_point.empty();
+    with_comma = with_comma && is_number && !number.as_comma.empty();
+    integer = integer && is_number && text.size() <= kIntegerDigits && is_plain_integer(text);
+    look_at_flag(text);
     const auto written = read_date(text);
     time = time && written.has_value();
     date = date && written && !written->time;
@@ -78,10 +86,23 @@ struct Possible {
     email = email && link::normalise(contract::KeyKind::email, text).has_value();
   }
 
-  [[nodiscard]] AttributeType type() const {
+  /// "NO" alone is a country: both have to be there, or be called true and false.
+  void look_at_flag(std::string_view text) {
+    const auto one = read_flag(text);
+    flag = flag && one && text != "0" && text != "1";
+    if (!one) return;
+    (*one ? seen_true : seen_false) = true;
+    const std::string word = loose_name(text);
+    is_word = is_word || word == "true" || word == "false";
+  }
+
+  /// With the mark that decimals of the file have, if somebody said so.
+  [[nodiscard]] AttributeType type(std::optional<DecimalMark> mark) const {
     if (!any) return AttributeType::text;
-    if (flag) return AttributeType::boolean;
+    if (flag && (is_word || (seen_true && seen_false))) return AttributeType::boolean;
     if (integer) return AttributeType::integer;
+    const bool decimal =
+        (with_point && mark != DecimalMark::comma) || (with_comma && mark != DecimalMark::point);
     if (decimal) return AttributeType::decimal;
     if (date) return AttributeType::date;
     if (time) return AttributeType::timestamp;
@@ -150,7 +171,7 @@ InferredType infer_type(std::string_view beginning, bool whole, std::string_view
   }
   for (std::size_t i = 0; i < possible.size(); ++i) {
     OwnAttribute& attribute = made.type.attributes[i];
-    attribute.type = possible[i].type();
+    attribute.type = possible[i].type(wish.decimal);
     if (attribute.type == AttributeType::text && possible[i].any && possible[i].email)
       attribute.format = "email";
   }

@@ -118,22 +118,28 @@ void check_map(const CsvRecord& header, const StoredType& type, const FormWish& 
   }
 }
 
+/// Whether a number of two readings is guessed by nobody, where no other number says which it is:
+/// "1,234" never, and "1.234" only where programs write, of what has decimals: in files with
+/// commas. What people's spreadsheets write, and any whole number, may have thousands.
+bool may_have_thousands(const StoredAttribute& attribute, std::string_view text, char separator) {
+  return separator != ',' || attribute.type == AttributeType::integer ||
+         text.find(',') != std::string_view::npos;
+}
+
 /// Counts what the numbers of the beginning say, and where first.
 struct MarkEvidence {
   std::int64_t points = 0, commas = 0;
   std::int64_t point_line = 0, comma_line = 0;
   std::string point_value, comma_value, two_value;
-  std::int64_t two_line = 0;       ///< the first value of two readings, …
-  bool two_is_with_comma = false;  ///< … and one such as "1,234"
+  std::int64_t two_line = 0;  ///< the first value of two readings that nobody may guess
 
-  void add(const StoredAttribute& attribute, std::string_view text, std::int64_t line) {
+  void add(const StoredAttribute& attribute, std::string_view text, std::int64_t line,
+           char separator) {
     if (text.find_first_of(".,") == std::string_view::npos) return;
     const NumberReadings readings = read_number(text);
     if (readings.two()) {
-      const bool with_comma = text.find(',') != std::string_view::npos;
-      if (two_line > 0 && (two_is_with_comma || !with_comma)) return;
+      if (two_line > 0 || !may_have_thousands(attribute, text, separator)) return;
       two_line = line;
-      two_is_with_comma = with_comma;
       two_value = shown_value(attribute, text);
     } else if (!readings.as_point.empty()) {
       if (points++ == 0) point_line = line, point_value = shown_value(attribute, text);
@@ -157,9 +163,7 @@ struct MarkEvidence {
       form.decimal_line = commas > points ? comma_line : point_line;
       return;
     }
-    // A point before three digits is what programs write; people whose files have ';' may mean
-    // thousands.
-    if (two_line == 0 || (!two_is_with_comma && form.separator != ';')) return;
+    if (two_line == 0) return;
     refuse("import.ambiguous_decimals",
            fmt::format("{} on line {} can have thousands or decimals, and no other number of the "
                        "file's beginning says which",
@@ -225,7 +229,7 @@ void weigh(CsvParser& parser, CsvForm& form, const FormWish& wish) {
       const StoredAttribute* attribute = form.columns[i].attribute;
       const std::string_view text = trimmed(record.fields[i]);
       if (attribute == nullptr || text.empty()) continue;
-      if (is_number(*attribute)) mark.add(*attribute, text, record.line);
+      if (is_number(*attribute)) mark.add(*attribute, text, record.line, form.separator);
       if (is_time(*attribute)) orders[i].add(*attribute, text, record.line);
     }
   }
@@ -249,9 +253,8 @@ FieldResult<json> number_as_written(const CsvForm& form, const StoredAttribute& 
   const bool comma = form.decimal == DecimalMark::comma;
   const std::string& wanted = comma ? readings.as_comma : readings.as_point;
   const std::string& other = comma ? readings.as_point : readings.as_comma;
-  // Where nothing said so before, "1,234" is not taken by its thousands either.
-  const bool guessed =
-      !form.decimal_is_known && readings.two() && text.find(',') != std::string_view::npos;
+  const bool guessed = !form.decimal_is_known && readings.two() &&
+                       may_have_thousands(attribute, text, form.separator);
   if (guessed || (wanted.empty() && !other.empty())) {
     const std::string why =
         !form.decimal_is_known
@@ -262,9 +265,10 @@ FieldResult<json> number_as_written(const CsvForm& form, const StoredAttribute& 
             ? fmt::format("and line {} a decimal {}: say --decimal {} (?decimal=) if that is right",
                           form.decimal_line, to_string(form.decimal), comma ? "point" : "comma")
             : fmt::format("and decimals are said to have a {}", to_string(form.decimal));
-    return bad_value(attribute,
-                     fmt::format("{} {} a decimal {}, {}", shown_value(attribute, text),
-                                 guessed ? "may have" : "has", comma ? "point" : "comma", why));
+    return bad_value(
+        attribute, fmt::format("{} {} a decimal {}, {}", shown_value(attribute, text),
+                               guessed ? "may have" : "has",
+                               text.find(',') == std::string_view::npos ? "point" : "comma", why));
   }
   std::string_view plain = wanted;
   if (attribute.type == AttributeType::integer) {

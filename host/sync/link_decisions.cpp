@@ -64,6 +64,8 @@ const pg::Statement kGiveBack{"decision_give_back", R"(
   update sluice.link set decided_by = 'rule', updated_at = now(),
     state = case when target_id is null then 'pending' else 'linked' end
   where workspace_id = $1 and rule_id = $2 and source_id = $3 and decided_by = 'human'
+    and not exists (select from sluice.link_decision d where d.workspace_id = $1 and d.rule_id = $2
+      and d.source_id = $3 and d.verdict = 'confirmed')
   returning state)"};
 
 // As a source only (link/resolver.cpp); of whatever key, since its own is looked up.

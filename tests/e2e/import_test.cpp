@@ -83,6 +83,7 @@ TEST_F(ImportE2e, a_dry_run_tells_what_will_be_and_stores_nothing) {
 }
 
 TEST_F(ImportE2e, a_file_makes_its_type_and_columns_go_where_they_are_sent) {
+  make_customer();
   const std::string csv = write_file("leads.csv",
                                      "id,E-Mail,Since,Score,ZIP\n"
                                      "7,ann@example.org,2024-12-31,1.5,04109\n"
@@ -91,6 +92,10 @@ TEST_F(ImportE2e, a_file_makes_its_type_and_columns_go_where_they_are_sent) {
       cli({"entity", "import", "lead", csv, "--create-type", "--key", "E-Mail", "--dry-run"});
   EXPECT_EQ(dry.code, 0) << dry.errors;
   EXPECT_EQ(get("/types/lead").status, 404) << "a dry run makes no type";
+  for (const char* name : {"aaa", "zzz"}) {
+    const Said elsewhere = cli({"entity", "import", name, csv, "--create-type", "--dry-run"});
+    EXPECT_EQ(elsewhere.code, 0) << name << ", before or behind other types: " << elsewhere.errors;
+  }
   const Said made = cli({"entity", "import", "lead", csv, "--create-type", "--key", "E-Mail",
                          "--map", "E-Mail=email", "--map", "Score="});
   EXPECT_EQ(made.code, 0) << made.errors;

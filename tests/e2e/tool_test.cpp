@@ -441,6 +441,25 @@ TEST_F(Tool, login_keeps_a_host_and_a_token_and_the_workspace_that_the_token_kno
   EXPECT_EQ(alone("$sluice context list").output.find("second"), std::string::npos);
 }
 
+TEST_F(Tool, logins_at_one_time_are_all_kept) {
+  const Said said =
+      alone("for n in 1 2 3 4 5 6; do echo $TOKEN | $sluice login " + stage_->host().url() +
+                " --context c$n & done; wait; $sluice context list",
+            {{"TOKEN", stage_->admin}});
+  EXPECT_EQ(said.errors, "");
+  for (int n = 1; n <= 6; ++n)
+    EXPECT_NE(said.output.find(fmt::format("c{} ", n)), std::string::npos) << said.output;
+  // A file that somebody else keeps for us, behind a link, stays where it is.
+  const fs::path kept = home_ / "dotfiles.json";
+  fs::rename(config_file(), kept);
+  fs::create_symlink(kept, config_file());
+  EXPECT_EQ(alone("$sluice context use c3").code, 0);
+  EXPECT_TRUE(fs::is_symlink(config_file()));
+  EXPECT_NE(read_file(kept).find("\"current\": \"c3\""), std::string::npos) << read_file(kept);
+  std::ofstream(kept) << R"({"contexts":5})";
+  EXPECT_NE(alone("$sluice status").errors.find("cli.config_not_json"), std::string::npos);
+}
+
 TEST_F(Tool, login_keeps_nothing_that_does_not_work_and_no_token_goes_elsewhere) {
   const std::string url = stage_->host().url();
   Said said = alone("echo slc_1_1_wrong | $sluice login " + url);

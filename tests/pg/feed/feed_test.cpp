@@ -131,6 +131,7 @@ TEST_F(FeedTest, TheNewestAreFoundAndCountedByWhatIsAskedFor) {
   put(3, 0, "delete", 1);
   put(0, 0, "update", 2);
   put(4, 8, "update", 1);
+  put(0, 7, "insert", 1);  // an import's
   const auto newest = [&](FeedFilter filter, int count) {
     FeedQuery query;
     static_cast<FeedFilter&>(query) = filter;
@@ -141,8 +142,8 @@ TEST_F(FeedTest, TheNewestAreFoundAndCountedByWhatIsAskedFor) {
     return found;
   };
   FeedFilter filter;
-  EXPECT_EQ(newest(filter, 2), "8update 9update ");
-  EXPECT_EQ(newest(filter, 100), newest(filter, 9));
+  EXPECT_EQ(newest(filter, 2), "9update 10insert ");
+  EXPECT_EQ(newest(filter, 100), newest(filter, 10));
   filter.connection = ConnectionId(3);
   EXPECT_EQ(newest(filter, 2), "3insert 6delete ");
   filter.cause = "sync";
@@ -153,7 +154,7 @@ TEST_F(FeedTest, TheNewestAreFoundAndCountedByWhatIsAskedFor) {
   filter.ops = {"restore"};
   EXPECT_EQ(newest(filter, 2), "");
   for (const auto& [cause, wanted] :
-       {std::pair("link", "4link 5link "), std::pair("own", "7update 8update "),
+       {std::pair("link", "4link 5link "), std::pair("own", "7update 8update 10insert "),
         std::pair("connection", "6delete ")}) {
     filter = FeedFilter();
     filter.cause = cause;
@@ -165,9 +166,10 @@ TEST_F(FeedTest, TheNewestAreFoundAndCountedByWhatIsAskedFor) {
   for (const FeedCount& one : summary->counts)
     counted += fmt::format("{} by {} {}, ", one.op, one.cause, one.count);
   EXPECT_EQ(counted,
-            "delete by connection 1, insert by sync 3, link by link 2, update by own 2, update by "
+            "delete by connection 1, insert by own 1, insert by sync 3, link by link 2, update by "
+            "own 2, update by "
             "sync 1, ");
-  EXPECT_EQ(summary->looked, 9);
+  EXPECT_EQ(summary->looked, 10);
   EXPECT_FALSE(summary->truncated);
 }
 

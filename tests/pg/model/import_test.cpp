@@ -6,6 +6,7 @@
 #include <iterator>
 #include <random>
 
+#include "model/infer.hpp"
 #include "model/own_entities.hpp"
 #include "model/own_types.hpp"
 #include "pg/model/manifests.hpp"
@@ -121,6 +122,67 @@ TEST_F(ImportTest, NdjsonRowsAreTakenStrictly) {
   EXPECT_EQ(rejects(result),
             "2 seats import.bad_value;3  import.bad_json;4  import.bad_json;5 colour "
             "import.unknown_column;");
+}
+
+TEST_F(ImportTest, NdjsonMembersAreRenamedByTheNamesThatTheLineHas) {
+  struct Case {
+    std::map<std::string, std::string> map;
+    const char* line;
+    const char* wanted;
+  };
+  const Case cases[] = {
+      {{{"name", "plan"}, {"plan", "note"}}, R"("name":"N")", R"({"plan": "N", "email": "a"})"},
+      {{{"name", "plan"}, {"plan", ""}},
+       R"("name":"N","plan":"P")",
+       R"({"plan": "N", "email": "a"})"},
+      {{{"name", "plan"}, {"plan", "name"}},
+       R"("name":"N","plan":"P")",
+       R"({"name": "P", "plan": "N", "email": "a"})"},
+      {{{"name", "plan"}}, R"("name":"N","plan":"P")", "1 import.duplicate_column"},
+  };
+  for (const Case& one : cases) {
+    SCOPED_TRACE(one.line);
+    ImportOptions options;
+    options.format = ImportFormat::ndjson;
+    options.form.map = one.map;
+    run(pool().query("delete from sluice.own_unique"));
+    run(pool().query("delete from sluice.own_entity"));
+    const auto result = import(fmt::format("{{\"email\":\"a\",{}}}\n", one.line), options);
+    EXPECT_EQ(result.rejects.empty()
+                  ? stored(*catalog_)
+                  : fmt::format("{} {}", result.rejects[0].line, result.rejects[0].code),
+              one.wanted);
+  }
+}
+
+TEST_F(ImportTest, NumbersThatMayHaveThousandsAreNotGuessed) {
+  // Whole numbers never, and decimals only where programs write: with commas between fields.
+  EXPECT_EQ(refusal("email,seats\na@x,1.000\n"), "import.ambiguous_decimals");
+  EXPECT_EQ(refusal("email\tseats\na@x\t1.000\n"), "import.ambiguous_decimals");
+  EXPECT_EQ(refusal("email,seats\na@x,1.0\n"), "");
+  std::string late = "email,seats\n";
+  for (int n = 0; late.size() < 300 * 1024; ++n) late += fmt::format("u{}@x.example,7\n", n);
+  const auto result = import(late + "last@x.example,1.000\n");
+  EXPECT_EQ(result.rejected, 1);
+  ASSERT_EQ(result.rejects.size(), 1U);
+  EXPECT_NE(result.rejects[0].reason.find("may have a decimal point"), std::string::npos)
+      << result.rejects[0].reason;
+}
+
+TEST_F(ImportTest, OfAFileThatMakesItsTypeTheColumnsAreWhatAllValuesCanBe) {
+  const auto types = [](const std::string& text, const FormWish& wish) {
+    std::string all;
+    for (const OwnAttribute& one : infer_type(text, true, "t", "", wish).type.attributes)
+      all += fmt::format("{} {};", one.name, contract::to_string(one.type));
+    return all;
+  };
+  FormWish comma;
+  comma.decimal = DecimalMark::comma;
+  EXPECT_EQ(types("id;version;betrag\n1;1.10;1.234,50\n2;1.20;99,00\n", comma),
+            "t_id integer;version text;betrag decimal;");
+  EXPECT_EQ(types("phone,land,paid,vip\n612 345 678,NO,yes,true\n612 345 679,NO,no,true\n", {}),
+            "phone text;land text;paid boolean;vip boolean;");
+  EXPECT_EQ(types("price,count\n1.10,007\n2,8\n", {}), "price decimal;count text;");
 }
 
 TEST_F(ImportTest, AHeaderThatCannotBeUsedRefusesTheFile) {

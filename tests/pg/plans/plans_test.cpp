@@ -327,6 +327,7 @@ class PlansTest : public sluice::testing::FeedWorld {
 
     for (const model::StoredType* one : {&customer, &own}) {
       add("link: alive", "link/statements.cpp", link::alive_sql(*one));
+      add("link: made after", "link/statements.cpp", link::made_after_sql(*one));
       add("link: rekey look", "link/statements.cpp",
           link::rekey_look_sql(*one, one->attributes.at(0)));
       add("link: face", "link/statements.cpp", link::face_sql(*one, &one->attributes.at(0)));

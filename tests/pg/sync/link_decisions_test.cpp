@@ -237,6 +237,44 @@ TEST_F(LinkDecisions, a_target_that_is_deleted_and_made_again_is_the_same) {
   EXPECT_EQ(link(), "rejected nobody human");
 }
 
+TEST_F(LinkDecisions, who_had_the_key_all_the_time_is_not_who_was_deleted) {
+  // Both have the lead's address. Rejected is one of them, who is deleted then.
+  write("member", OwnMode::update, two_, "ann@x");
+  settle();
+  ASSERT_TRUE(decide(Verdict::rejected, one_));
+  settle();
+  ASSERT_EQ(link(), "linked two rule");
+  write("member", OwnMode::remove, one_, "");
+  settle();
+  EXPECT_EQ(link(), "linked two rule") << "a rejection says nothing of others";
+  forget();
+  // Confirmed is one, and the other rejected; the confirmed one is deleted.
+  one_ = write("member", OwnMode::insert, EntityId(0), "ann@x");
+  settle();
+  ASSERT_TRUE(decide(Verdict::confirmed, one_));
+  ASSERT_TRUE(decide(Verdict::rejected, two_));
+  forget(two_);
+  EXPECT_EQ(link(), "confirmed one human") << "another word of the same source stands";
+  ASSERT_TRUE(decide(Verdict::rejected, two_));
+  write("member", OwnMode::remove, one_, "");
+  settle();
+  EXPECT_EQ(link(), "pending nobody human") << "nobody has confirmed the other";
+  // Of contested ones the confirmed one is deleted: the other is a guess.
+  forget();
+  one_ = write("member", OwnMode::insert, EntityId(0), "ann@x");
+  settle();
+  ASSERT_TRUE(decide(Verdict::confirmed, one_));
+  write("member", OwnMode::remove, one_, "");
+  settle();
+  EXPECT_EQ(link(), "pending nobody human");
+  // Who was there with another key is not who was deleted either.
+  write("member", OwnMode::update, two_, "bob@x");
+  settle();
+  write("member", OwnMode::update, two_, "ann@x");
+  settle();
+  EXPECT_EQ(link(), "pending nobody human");
+}
+
 TEST_F(LinkDecisions, the_feed_and_the_audit_tell_each_decision_once) {
   change("delete from sluice.audit");
   const std::string before = ask("select max(position)::text from sluice.change");
