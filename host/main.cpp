@@ -197,9 +197,21 @@ Task<void> watch_settings(pg::Pool& pool, fetch::OwnEndpoints& own) {
   }
 }
 
+/// When the files of people's TLS were written last; other with each renewal.
+std::string renewal_of(const wiring::Config& config) {
+  std::string all;
+  for (const std::string& file : {config.sql_tls_certificate, config.sql_tls_key}) {
+    std::error_code missing;
+    const auto at = fs::last_write_time(file, missing);
+    if (!file.empty() && !missing) all += fmt::format("{} ", at.time_since_epoch().count());
+  }
+  return all;
+}
+
 /// The private database is ours to look after: when its postmaster is killed, it is started again,
 /// and everything that waits for it goes on from what was committed.
-Task<void> keep_alive(pg::Cluster& cluster) {
+Task<void> keep_alive(pg::Cluster& cluster, const wiring::Config& config) {
+  std::string renewal = renewal_of(config);
   asio::steady_timer timer(co_await asio::this_coro::executor);
   std::future<Result<void>> reviving;  // blocks, so it has a thread of its own
   for (;;) {
@@ -210,7 +222,13 @@ Task<void> keep_alive(pg::Cluster& cluster) {
       if (const Result<void> revived = reviving.get(); !revived)
         log::error("database.not_started", {{"error", revived.error().describe()}});
     }
-    if (cluster.alive()) continue;
+    if (cluster.alive()) {
+      if (const std::string now = renewal_of(config); now != renewal) {
+        renewal = now;
+        cluster.reload();
+      }
+      continue;
+    }
     log::error("database.died", {{"pid", std::int64_t{cluster.postmaster_pid()}}});
     reviving = std::async(std::launch::async, [&cluster] { return cluster.revive(); });
   }
@@ -321,7 +339,7 @@ class Host {
     connections_->on_change([this](WorkspaceId) { engine_->kick(); });
     const api::Services api_services{pools_,     pools_.asking, clock_,        *registry_, *vault_,
                                      *catalogs_, writes_,       *connections_, *engine_,   *client_,
-                                     *pages_,    *steps_,       kVersion};
+                                     *pages_,    *steps_,       kVersion,      entrance()};
     const std::size_t clients_max = std::min(config_.listen_clients_max, descriptors_for_clients());
     api_ = std::make_unique<api::Api>(api_services, clients_max);
     others_ = std::make_unique<sync::OtherHosts>(pools_.asking, clock_, own_, new_host());
@@ -368,6 +386,18 @@ class Host {
     others_->listens(what, asio::ip::make_address(address), port);
   }
 
+  /// Where people ask by SQL.
+  [[nodiscard]] api::SqlEntrance entrance() const {
+    if (!cluster_) return api::entrance_of(config_.database_url);
+    api::SqlEntrance entrance;
+    const pg::ClusterOptions options = private_cluster(config_);
+    entrance.host = fs::absolute(options.people_directory).string();
+    entrance.port = std::to_string(options.port);
+    entrance.database = options.database;
+    entrance.tcp_host = options.tcp_address;
+    return entrance;
+  }
+
   sync::OtherHosts::Options new_host() {
     sync::OtherHosts::Options options;
     entropy_.fill(options.host.bytes);
@@ -396,7 +426,7 @@ class Host {
                    feed::keep_feed(loop_.get_executor(), database_.connect,
                                    std::chrono::days(config_.retention_changes_days)),
                    remember);
-    if (cluster_) asio::co_spawn(loop_, keep_alive(*cluster_), remember);
+    if (cluster_) asio::co_spawn(loop_, keep_alive(*cluster_, config_), remember);
     asio::co_spawn(loop_, watch_connectors(), remember);
     std::promise<void> ending;
     const std::future<void> ended = ending.get_future();
@@ -569,10 +599,7 @@ int run_host(const wiring::Config& config, const std::function<void()>& wait_for
   fetch::ClientOptions fetching = expect(fetch::client_options(network_of(config)));
   std::optional<pg::Cluster> cluster;
   if (config.database_url.empty()) {
-    pg::ClusterOptions options;
-    options.directory = config.data_directory / "postgres";
-    options.socket_directory = config.data_directory / "run";
-    cluster.emplace(expect(pg::Cluster::start(options)));
+    cluster.emplace(expect(pg::Cluster::start(private_cluster(config))));
   }
   block_stop_signals();
   PreparedDatabase database = prepare_database(config, cluster);

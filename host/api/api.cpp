@@ -242,7 +242,7 @@ sync::Actor Call::actor() const {
 
 Services Services::with_pool(pg::Pool& other) const {
   return Services{pools,       other,  clock,  registry, vault, catalogs, writes,
-                  connections, engine, client, pages,    steps, version};
+                  connections, engine, client, pages,    steps, version, sql};
 }
 
 Task<void> audit(pg::Transaction& transaction, const Call& call, std::string action,
@@ -356,7 +356,7 @@ nlohmann::json Call::parse_body(std::string_view text) {
 std::vector<Route> all_routes() {
   std::vector<Route> all;
   for (const auto routes :
-       {health_routes(), workspace_routes(), connector_routes(), connection_routes(),
+       {health_routes(), workspace_routes(), sql_user_routes(), connector_routes(), connection_routes(),
         status_routes(), run_routes(), error_routes(), quarantine_routes(), type_routes(),
         entity_routes(), link_routes(), change_routes()}) {
     all.insert(all.end(), routes.begin(), routes.end());

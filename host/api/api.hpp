@@ -9,6 +9,7 @@
 
 #include "api/http.hpp"
 #include "api/secret_body.hpp"
+#include "api/sql_entrance.hpp"
 #include "api/tokens.hpp"
 #include "base/clock.hpp"
 #include "connector/registry.hpp"
@@ -41,6 +42,7 @@ struct Services {
   const sync::PageBudget& pages;
   const sync::StepPool& steps;
   std::string version;
+  SqlEntrance sql = {};
 
   [[nodiscard]] Services with_pool(pg::Pool& other) const;
 };
@@ -113,6 +115,7 @@ void check_parameters(const Route& route, const HttpRequest& request);
 /// Of them, what a listener without tokens has.
 [[nodiscard]] bool is_for_watchers(const Route& route);
 [[nodiscard]] std::span<const Route> workspace_routes();
+[[nodiscard]] std::span<const Route> sql_user_routes();
 [[nodiscard]] std::span<const Route> connector_routes();
 [[nodiscard]] std::span<const Route> connection_routes();
 [[nodiscard]] std::span<const Route> status_routes();

@@ -66,5 +66,6 @@ void add_link(CLI::App& app, Context& context);
 void add_changes(CLI::App& app, Context& context);
 void add_views(CLI::App& app, Context& context);
 void add_workspace(CLI::App& app, Context& context);
+void add_sql(CLI::App& app, Context& context);  ///< sql-user and psql
 
 }  // namespace sluice::cli

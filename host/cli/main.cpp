@@ -37,6 +37,7 @@ int run(int argc, char** argv) {
   add_changes(app, context);
   add_views(app, context);
   add_workspace(app, context);
+  add_sql(app, context);
   const auto refuse = [](const Error& error) {
     std::cout.flush();
     fmt::print(stderr, "sluice: {}\n", cell(error.message));
