@@ -104,9 +104,8 @@ class BySql : public World {
   }
   static std::string value(PGconn* connection, const char* statement) {
     PGresult* result = PQexec(connection, statement);
-    const std::string text = PQresultStatus(result) == PGRES_TUPLES_OK
-                                 ? PQgetvalue(result, 0, 0)
-                                 : PQerrorMessage(connection);
+    const std::string text = PQresultStatus(result) == PGRES_TUPLES_OK ? PQgetvalue(result, 0, 0)
+                                                                       : PQerrorMessage(connection);
     PQclear(result);
     return text;
   }
@@ -126,11 +125,12 @@ TEST_F(BySql, a_login_reads_its_workspace_and_nothing_else_by_the_door_alone) {
   EXPECT_EQ(psql(theirs, "select email from customer").text, "a@globex\n");
   EXPECT_EQ(psql(url, "show statement_timeout").text, "5min\n");
   EXPECT_EQ(psql(url, "show idle_in_transaction_session_timeout").text, "5min\n");
-  EXPECT_EQ(psql(url, "select rolconnlimit from pg_roles where rolname = current_user").text, "8\n");
+  EXPECT_EQ(psql(url, "select rolconnlimit from pg_roles where rolname = current_user").text,
+            "8\n");
 
   for (const char* refused :
-       {"select * from globex.customer", "select * from sluice.token", "select * from sluice.secret",
-        "delete from customer", "update customer set email = 'x'",
+       {"select * from globex.customer", "select * from sluice.token",
+        "select * from sluice.secret", "delete from customer", "update customer set email = 'x'",
         "insert into customer (email) values ('x')", "create table acme.mine (a int)",
         "create schema mine", "select sluice.make_sql_user(1, 'eve', 'x')",
         "select sluice.close_sql_user(2, 'bob')", "set role sluice_app", "create role eve"}) {
@@ -144,10 +144,9 @@ TEST_F(BySql, a_login_reads_its_workspace_and_nothing_else_by_the_door_alone) {
   wrong.replace(wrong.find(password), password.size(), "guessed");
   EXPECT_TRUE(has(psql(wrong, "select 1").text, "authentication failed"));
   const std::string door = "host=" + (directory_ / "data/sql").string();
-  EXPECT_TRUE(has(psql(door + " dbname=postgres user=" + ana.at("login").get<std::string>(),
-                       "select 1")
-                      .text,
-                  "rejects"));
+  EXPECT_TRUE(has(
+      psql(door + " dbname=postgres user=" + ana.at("login").get<std::string>(), "select 1").text,
+      "rejects"));
   for (const char* role : {"sluice", "sluice_app"}) {
     const Said said = psql(door + " dbname=sluice user=" + role, "select 1");
     EXPECT_TRUE(has(said.text, "Peer authentication failed")) << role << said.text;
@@ -157,19 +156,19 @@ TEST_F(BySql, a_login_reads_its_workspace_and_nothing_else_by_the_door_alone) {
     EXPECT_NE(said.code, 0) << role << said.text;
   }
   // The owner's socket is as closed as ever.
-  const Said by_owners = psql("host=" + (directory_ / "data/run").string() + " dbname=sluice user=" +
-                                  ana.at("login").get<std::string>(),
+  const Said by_owners = psql("host=" + (directory_ / "data/run").string() +
+                                  " dbname=sluice user=" + ana.at("login").get<std::string>(),
                               "select 1");
   EXPECT_TRUE(has(by_owners.text, "Permission denied")) << by_owners.text;
   struct stat info {};
   ASSERT_EQ(::stat((directory_ / "data/run/.s.PGSQL.5432").c_str(), &info), 0);
   EXPECT_EQ(info.st_mode & 0777, 0700U);
   // One who is root, or the host's user, is not let in without a password either.
-  EXPECT_NE(run({"/usr/bin/psql", "-X", "-w", "-At",
-                 door + " dbname=sluice user=" + ana.at("login").get<std::string>(), "-c",
-                 "select 1"})
-                .code,
-            0);
+  EXPECT_NE(
+      run({"/usr/bin/psql", "-X", "-w", "-At",
+           door + " dbname=sluice user=" + ana.at("login").get<std::string>(), "-c", "select 1"})
+          .code,
+      0);
 }
 
 TEST_F(BySql, nobody_writes_through_a_view_also_one_that_an_older_version_made) {
@@ -196,10 +195,10 @@ TEST_F(BySql, nobody_writes_through_a_view_also_one_that_an_older_version_made) 
   // Not even the superuser.
   for (const char* statement : {"delete from acme.customer", "update acme.customer set email = 'x'",
                                 "delete from public.on_top"}) {
-    const Said said = run({"/usr/bin/psql", "-X", "-w", "-At",
-                           "host=" + (directory_ / "data/run").string() +
-                               " user=sluice dbname=sluice",
-                           "-c", statement});
+    const Said said =
+        run({"/usr/bin/psql", "-X", "-w", "-At",
+             "host=" + (directory_ / "data/run").string() + " user=sluice dbname=sluice", "-c",
+             statement});
     EXPECT_NE(said.code, 0) << statement;
     EXPECT_TRUE(has(said.text, "cannot")) << said.text;
   }
@@ -239,9 +238,9 @@ TEST_F(BySql, a_deleted_login_is_out_at_once_and_goes_from_the_database) {
   EXPECT_EQ(kept.at("notes").size(), 1U);
   EXPECT_NE(psql(again.at("url"), "select 1").code, 0);
   EXPECT_TRUE(client("acme").get("/sql-users").at("sql_users").at(0).at("closed").get<bool>());
-  EXPECT_EQ(host_->sql("select count(*) from pg_auth_members where member = '" + login +
-                       "'::regrole"),
-            "0");
+  EXPECT_EQ(
+      host_->sql("select count(*) from pg_auth_members where member = '" + login + "'::regrole"),
+      "0");
 }
 
 TEST_F(BySql, a_password_is_in_no_log_no_audit_and_no_statement) {
@@ -256,18 +255,17 @@ TEST_F(BySql, a_password_is_in_no_log_no_audit_and_no_statement) {
   const json ana = made("ana");
   const std::string password = ana.at("password");
   EXPECT_GE(password.size(), 32U);
-  const std::string verifier =
-      host_->sql("select rolpassword from pg_authid where rolname = '" +
-                 ana.at("login").get<std::string>() + "'");
+  const std::string verifier = host_->sql("select rolpassword from pg_authid where rolname = '" +
+                                          ana.at("login").get<std::string>() + "'");
   EXPECT_TRUE(verifier.starts_with("SCRAM-SHA-256$"));
   const std::string server = read_file((directory_ / "data/postgres.log").string());
   EXPECT_TRUE(has(server, "make_sql_user"));
   for (const std::string& secret : {password, verifier}) {
     EXPECT_FALSE(has(server, secret));
     EXPECT_FALSE(has(host_->log(), secret));
-    EXPECT_EQ(host_->sql("select count(*) from sluice.audit a where a::text like '%" + secret +
-                         "%'"),
-              "0");
+    EXPECT_EQ(
+        host_->sql("select count(*) from sluice.audit a where a::text like '%" + secret + "%'"),
+        "0");
     EXPECT_EQ(host_->sql("select count(*) from pg_stat_activity a where pid <> pg_backend_pid() "
                          "and a::text like '%" +
                          secret + "%'"),
@@ -283,15 +281,16 @@ TEST_F(BySql, a_password_is_in_no_log_no_audit_and_no_statement) {
 TEST_F(BySql, by_tcp_there_is_tls_or_nothing) {
   host_->start();
   host_->stop();
-  const ::sluice::testing::Certificate tls(::sluice::testing::Certificate::Age::valid, "IP:127.0.0.1");
+  const ::sluice::testing::Certificate tls(::sluice::testing::Certificate::Age::valid,
+                                           "IP:127.0.0.1");
   const std::string key = (directory_ / "sql.key").string();
   fs::copy_file(tls.key_path, key);
   struct stat info {};
   ASSERT_EQ(::stat((directory_ / "data/postgres").c_str(), &info), 0);
   ASSERT_EQ(::chown(key.c_str(), info.st_uid, info.st_gid), 0);
   const std::string port = std::to_string(free_port());
-  host_->settings = {"sql.listen=127.0.0.1", "sql.port=" + port,
-                     "sql.tls_certificate=" + tls.path, "sql.tls_key=" + key};
+  host_->settings = {"sql.listen=127.0.0.1", "sql.port=" + port, "sql.tls_certificate=" + tls.path,
+                     "sql.tls_key=" + key};
   host_->start();
   const json ana = made("ana");
   const std::string url = ana.at("tcp_url");
@@ -304,9 +303,8 @@ TEST_F(BySql, by_tcp_there_is_tls_or_nothing) {
   EXPECT_NE(clear.code, 0);
   EXPECT_TRUE(has(clear.text, "no encryption")) << clear.text;
   for (const char* role : {"sluice", "sluice_app"}) {
-    const Said said = psql("host=127.0.0.1 port=" + port + " dbname=sluice sslmode=require user=" +
-                               role,
-                           "select 1");
+    const Said said = psql(
+        "host=127.0.0.1 port=" + port + " dbname=sluice sslmode=require user=" + role, "select 1");
     EXPECT_NE(said.code, 0) << role << said.text;
   }
 }
