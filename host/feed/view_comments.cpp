@@ -18,7 +18,7 @@ struct Said {
 };
 
 /// Of columns that are no attribute. One that had to be called otherwise begins with "sluice_".
-constexpr std::array<Said, 24> kColumns = {{
+constexpr std::array<Said, 29> kColumns = {{
     {"id", "Sluice id, unique in the workspace: what links, REST and the change feed name"},
     {"external_id", "the vendor's id, unique in its connection"},
     {"connection_id", "the connection that it comes from; with external_id the vendor's identity"},
@@ -43,6 +43,11 @@ constexpr std::array<Said, 24> kColumns = {{
     {"at", "when it happened"},
     {"op", "insert, update or delete"},
     {"changed", "the attributes that changed, old and new"},
+    {"type", "the type of the row that changed"},
+    {"entity_id", "the Sluice id of the row that changed"},
+    {"run_id", "the run that found the change"},
+    {"change_id", "position, by its name of before"},
+    {"txid", "null; of a version before"},
 }};
 
 // $1 workspace, $2 schema, $3/$4 views and their types, $5/$6 columns and what is said of them. A
@@ -111,9 +116,8 @@ Task<void> comment_views(pg::Transaction& transaction, const model::Catalog& cat
     const auto column = missing.get<std::string>(row, 1);
     const auto text = missing.get<std::string>(row, 2);
     const std::string name = model::quote_name(schema) + "." + model::quote_name(view);
-    const std::string what = column.empty()
-                                 ? "view " + name
-                                 : "column " + name + "." + model::quote_name(column);
+    const std::string what =
+        column.empty() ? "view " + name : "column " + name + "." + model::quote_name(column);
     pipeline.add(fmt::format("comment on {} is {}", what, model::quote_text(text)));
     said[view][column] = text;
   }

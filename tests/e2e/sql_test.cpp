@@ -205,6 +205,51 @@ TEST_F(BySql, nobody_writes_through_a_view_also_one_that_an_older_version_made) 
   EXPECT_EQ(host_->sql("select email from acme.customer"), "a@acme");
 }
 
+TEST_F(BySql, every_view_and_column_says_what_it_is_and_peoples_own_words_stay) {
+  start_fake(1);
+  host_->start();
+  connect();
+  const json attribute = {
+      {"name", "tier"}, {"type", "text"}, {"description", "which of the 3 tiers; it's agreed"}};
+  client("acme").send("POST", "/types",
+                      {{"name", "plan"}, {"attributes", json::array({attribute})}});
+  const auto silent = [this] {
+    return host_->sql(
+        "select string_agg(c.relname || '.' || coalesce(a.attname, ''), ' ') from pg_class c left "
+        "join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 where c.relnamespace = "
+        "'acme'::regnamespace and c.relkind = 'v' and (obj_description(c.oid, 'pg_class') is null "
+        "or col_description(c.oid, a.attnum) is null)");
+  };
+  ASSERT_TRUE(eventually(std::chrono::seconds(30), [&] {
+    return host_->sql(
+               "select to_regclass('acme.plan') is not null and "
+               "to_regclass('acme.stripe_invoice') is not null") == "t";
+  }));
+  EXPECT_EQ(silent(), "");
+  const auto said = [this](const char* column) {
+    return host_->sql(
+        "select col_description(attrelid, attnum) from pg_attribute where attrelid = "
+        "'acme.plan'::regclass and attname = '" +
+        std::string(column) + "'");
+  };
+  EXPECT_EQ(said("tier"), "which of the 3 tiers; it's agreed");
+  EXPECT_TRUE(has(host_->sql("select obj_description('acme.stripe_invoice'::regclass)"),
+                  "(stripe.invoice), as the connector stripe reads it"));
+  host_->sql("comment on column acme.plan.tier is 'ask Ana'");
+  host_->sql("comment on column acme.plan.id is null");
+  // Ours follows what is declared; theirs does not.
+  host_->sql("update sluice.attribute set description = 'another' where name = 'tier'");
+  client("acme").send("POST", "/views/refresh", json::object());
+  EXPECT_EQ(said("tier"), "ask Ana");
+  EXPECT_TRUE(has(said("id"), "Sluice id"));
+  host_->sql("comment on column acme.plan.tier is null");
+  client("acme").send("POST", "/views/refresh", json::object());
+  EXPECT_EQ(said("tier"), "another");
+  host_->sql("update sluice.attribute set description = 'a third' where name = 'tier'");
+  client("acme").send("POST", "/views/refresh", json::object());
+  EXPECT_EQ(said("tier"), "a third");
+}
+
 TEST_F(BySql, a_deleted_login_is_out_at_once_and_goes_from_the_database) {
   start_two_workspaces();
   const json ana = made("ana");

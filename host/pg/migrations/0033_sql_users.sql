@@ -86,3 +86,6 @@ end $$;
 
 revoke execute on function sluice.sql_user_role(bigint, text), sluice.make_sql_user(bigint, text, text),
   sluice.close_sql_user(bigint, text), sluice.drop_sql_user(bigint, text) from public;
+
+-- What we said of a view and its columns ('' for itself), so as to tell it from what people wrote there.
+alter table sluice.sql_view add column comments jsonb not null default '{}';
