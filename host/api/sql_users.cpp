@@ -30,9 +30,9 @@ const pg::Statement kUsers{"api_sql_users", R"(
          substring(shobj_description(r.oid, 'pg_authid') from 'made (\S+)$'),
          (select count(*) from pg_stat_activity a where a.usesysid = r.oid), r.rolconnlimit
   from (select sluice.sql_user_role($1, '')) p (before)
-  join pg_roles r on r.rolname::text ^@ p.before
-  where $2::text is null or r.rolname::text collate "C" > p.before || $2
-  order by r.rolname::text collate "C" limit $3)"};
+  join pg_roles r on r.rolname > (p.before || coalesce($2::text, ''))::name
+    and r.rolname < (left(p.before, -1) || '`')::name  -- which comes behind '_'
+  order by r.rolname limit $3)"};
 
 const pg::Statement kLock{"api_sql_users_lock",
                           "select 1 from sluice.mutex where name = 'sql users' for update"};

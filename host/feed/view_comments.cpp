@@ -6,6 +6,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "base/exact_json.hpp"
 #include "base/log.hpp"
 #include "model/columns.hpp"
 #include "pg/error.hpp"
@@ -122,7 +123,7 @@ Task<void> comment_views(pg::Transaction& transaction, const model::Catalog& cat
     said[view][column] = text;
   }
   for (const auto& [view, words] : said)
-    pipeline.add(kRemember, pg::Params(catalog.workspace, view, words.dump()));
+    pipeline.add(kRemember, pg::Params(catalog.workspace, view, write_json(words)));
   co_await transaction.query("savepoint comments");
   bool done = true;
   try {
