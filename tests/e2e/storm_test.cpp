@@ -397,7 +397,7 @@ std::vector<Gust> EveryRoute::all_gusts() {
        {}},
       {"delete " + w + "/sql-users/{name}",
        "sql_user.delete",
-       [this, nothing](int n) { return in("DELETE", "/sql-users/" + nth("s", n), nothing); },
+       [this](int n) { return in("DELETE", "/sql-users/" + nth("s", n)); },
        {}},
       {"delete " + w + "/tokens/{id}",
        "token.revoke",
