@@ -99,6 +99,18 @@ Task<PreparedDatabase> prepare(const wiring::Config& config, const pg::Cluster* 
 
 }  // namespace
 
+pg::ClusterOptions private_cluster(const wiring::Config& config) {
+  pg::ClusterOptions options;
+  options.directory = config.data_directory / "postgres";
+  options.socket_directory = config.data_directory / "run";
+  options.people_directory = config.data_directory / "sql";
+  options.port = config.sql_port;
+  options.tcp_address = config.sql_listen;
+  options.tls_certificate = config.sql_tls_certificate;
+  options.tls_key = config.sql_tls_key;
+  return options;
+}
+
 PreparedDatabase prepare_database(const wiring::Config& config,
                                   const std::optional<pg::Cluster>& cluster) {
   asio::io_context loop(1);

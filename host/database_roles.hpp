@@ -18,6 +18,9 @@ struct PreparedDatabase {
   std::vector<asio::ip::tcp::endpoint> endpoints;  ///< where the owner's connection leads, too
 };
 
+/// The private cluster of that configuration.
+[[nodiscard]] pg::ClusterOptions private_cluster(const wiring::Config& config);
+
 /// Blocks. Over a connection of the owner (of the private cluster its superuser, else
 /// database.owner_url, else database.url itself), which is closed at the end: safe settings,
 /// migrations, roles. Where the owner may not give the rights, the log says which statements are

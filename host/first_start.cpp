@@ -14,6 +14,7 @@
 
 #include "api/tokens.hpp"
 #include "base/log.hpp"
+#include "database_roles.hpp"
 #include "leave_root.hpp"
 #include "pg/cluster.hpp"
 #include "sync/audit.hpp"
@@ -192,9 +193,7 @@ int reset_operator_token(const wiring::Config& config) {
   options.conninfo = config.database_url;
   std::optional<pg::Cluster> cluster;
   if (config.database_url.empty()) {
-    pg::ClusterOptions private_one;
-    private_one.directory = config.data_directory / "postgres";
-    private_one.socket_directory = config.data_directory / "run";
+    const pg::ClusterOptions private_one = private_cluster(config);
     Result<pg::Cluster> started = pg::Cluster::start(private_one);
     if (started) {
       cluster.emplace(std::move(*started));

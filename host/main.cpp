@@ -215,10 +215,22 @@ class GrowingPause {
   std::int64_t times_ = 0, next_ = 1;
 };
 
+/// When the files of people's TLS were written last; other with each renewal.
+std::string renewal_of(const wiring::Config& config) {
+  std::string all;
+  for (const std::string& file : {config.sql_tls_certificate, config.sql_tls_key}) {
+    std::error_code missing;
+    const auto at = fs::last_write_time(file, missing);
+    if (!file.empty() && !missing) all += fmt::format("{} ", at.time_since_epoch().count());
+  }
+  return all;
+}
+
 /// The private database is ours to look after: when its postmaster is killed, it is started again,
 /// and everything that waits for it goes on from what was committed. As long as it cannot be, such
 /// as while its disk is full, that is tried every second, and said less and less often.
-Task<void> keep_alive(pg::Cluster& cluster, api::HostFacts& facts) {
+Task<void> keep_alive(pg::Cluster& cluster, api::HostFacts& facts, const wiring::Config& config) {
+  std::string renewal = renewal_of(config);
   asio::steady_timer timer(co_await asio::this_coro::executor);
   std::future<Result<void>> reviving;  // blocks, so it has a thread of its own
   GrowingPause failures;
@@ -238,7 +250,13 @@ Task<void> keep_alive(pg::Cluster& cluster, api::HostFacts& facts) {
         }
       }
     }
-    if (cluster.alive()) continue;
+    if (cluster.alive()) {
+      if (const std::string now = renewal_of(config); now != renewal) {
+        renewal = now;
+        cluster.reload();
+      }
+      continue;
+    }
     facts.database_died();
     if (failures.times() == 0)
       log::error("database.died", {{"pid", std::int64_t{cluster.postmaster_pid()}}});
@@ -381,9 +399,9 @@ class Host {
     engine_ = std::make_unique<sync::Engine>(services, *connections_, options);
     connections_->on_change([this](WorkspaceId) { engine_->kick(); });
     facts_ = std::make_unique<api::HostFacts>(host_watch(config_), clock_);
-    const api::Services api_services{pools_,     pools_.asking, clock_,        *registry_, *vault_,
-                                     *catalogs_, writes_,       *connections_, *engine_,   *client_,
-                                     *pages_,    *steps_,       *facts_,       kVersion};
+    const api::Services api_services{
+        pools_,   pools_.asking, clock_,  *registry_, *vault_, *catalogs_, writes_,   *connections_,
+        *engine_, *client_,      *pages_, *steps_,    *facts_, kVersion,   entrance()};
     const std::size_t clients_max = std::min(config_.listen_clients_max, descriptors_for_clients());
     api_ = std::make_unique<api::Api>(api_services, clients_max);
     others_ = std::make_unique<sync::OtherHosts>(pools_.asking, clock_, own_, new_host());
@@ -431,6 +449,18 @@ class Host {
     others_->listens(what, asio::ip::make_address(address), port);
   }
 
+  /// Where people ask by SQL.
+  [[nodiscard]] api::SqlEntrance entrance() const {
+    if (!cluster_) return api::entrance_of(config_.database_url);
+    api::SqlEntrance entrance;
+    const pg::ClusterOptions options = private_cluster(config_);
+    entrance.host = fs::absolute(options.people_directory).string();
+    entrance.port = std::to_string(options.port);
+    entrance.database = options.database;
+    entrance.tcp_host = options.tcp_address;
+    return entrance;
+  }
+
   sync::OtherHosts::Options new_host() {
     sync::OtherHosts::Options options;
     entropy_.fill(options.host.bytes);
@@ -459,7 +489,7 @@ class Host {
                    feed::keep_feed(loop_.get_executor(), database_.connect,
                                    std::chrono::days(config_.retention_changes_days)),
                    remember);
-    if (cluster_) asio::co_spawn(loop_, keep_alive(*cluster_, *facts_), remember);
+    if (cluster_) asio::co_spawn(loop_, keep_alive(*cluster_, *facts_, config_), remember);
     asio::co_spawn(loop_, watch_disks(*facts_), remember);
     asio::co_spawn(loop_, watch_connectors(), remember);
     std::promise<void> ending;
@@ -634,10 +664,7 @@ int run_host(const wiring::Config& config, const std::function<void()>& wait_for
   fetch::ClientOptions fetching = expect(fetch::client_options(network_of(config)));
   std::optional<pg::Cluster> cluster;
   if (config.database_url.empty()) {
-    pg::ClusterOptions options;
-    options.directory = config.data_directory / "postgres";
-    options.socket_directory = config.data_directory / "run";
-    cluster.emplace(expect(pg::Cluster::start(options)));
+    cluster.emplace(expect(pg::Cluster::start(private_cluster(config))));
   }
   block_stop_signals();
   PreparedDatabase database = prepare_database(config, cluster);

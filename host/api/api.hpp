@@ -9,6 +9,7 @@
 #include "api/http.hpp"
 #include "api/routes.hpp"
 #include "api/secret_body.hpp"
+#include "api/sql_entrance.hpp"
 #include "api/tokens.hpp"
 #include "base/clock.hpp"
 #include "connector/registry.hpp"
@@ -44,6 +45,7 @@ struct Services {
   const sync::StepPool& steps;
   HostFacts& host;
   std::string version;
+  SqlEntrance sql = {};
 
   [[nodiscard]] Services with_pool(pg::Pool& other) const;
 };
@@ -95,6 +97,7 @@ inline constexpr std::size_t kJsonDepthMax = 66;  ///< an attribute's value may 
 /// Of them, what a listener without tokens has.
 [[nodiscard]] bool is_for_watchers(const Route& route);
 [[nodiscard]] std::span<const Route> workspace_routes();
+[[nodiscard]] std::span<const Route> sql_user_routes();
 [[nodiscard]] std::span<const Route> connector_routes();
 [[nodiscard]] std::span<const Route> connection_routes();
 [[nodiscard]] std::span<const Route> status_routes();

@@ -184,6 +184,7 @@ std::vector<Area> all_areas() {
   return {
       {"host", "The host itself: is it alive, is it ready, what does it count", health_routes()},
       {"workspaces", "Workspaces and their tokens", workspace_routes()},
+      {"sql", "Logins with which people ask by SQL", sql_user_routes()},
       {"connectors", "Connector files, and which version a workspace has", connector_routes()},
       {"connections", "Accounts at vendors: make, check, change, sync, delete",
        connection_routes()},

@@ -276,6 +276,8 @@ std::string kind_of(const CLI::App& command, const CLI::Option& option) {
   if (name == "name" && (group == "connection" || group == "context") && verb != "create")
     return group;
   if (name == "name" && group == "link" && verb != "add-rule") return "rule";
+  if (name == "name" && group == "sql-user" && verb != "create") return "login";
+  if (name == "user" && verb == "psql") return "login";
   if (name == "id" && group == "connector") return "connector";
   return {};
 }

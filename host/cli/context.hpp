@@ -103,5 +103,6 @@ void add_views(CLI::App& app, Context& context);
 void add_workspace(CLI::App& app, Context& context);
 void add_login(CLI::App& app, Context& context);  ///< login, whoami and context: login.cpp
 void add_audit(CLI::App& app, Context& context);
+void add_sql(CLI::App& app, Context& context);  ///< sql-user and psql
 
 }  // namespace sluice::cli

@@ -81,6 +81,7 @@ void build(CLI::App& app, Context& context) {
   add_changes(app, context);
   add_views(app, context);
   add_workspace(app, context);
+  add_sql(app, context);
   add_audit(app, context);
   add_completion(app);
   add_short_forms(app);

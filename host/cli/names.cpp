@@ -35,6 +35,7 @@ std::vector<std::string> names_at_host(Client& client, const std::string& kind,
   if (kind == "type") return column(client.get("/types").value("types", none), "name");
   if (kind == "connector") return connectors(client.get("/connectors"));
   if (kind == "rule") return column(client.get("/link-rules").value("rules", none), "name");
+  if (kind == "login") return column(client.get("/sql").value("users", none), "name");
   if (kind == "workspace") {
     std::vector<std::string> names;
     const json answer = client.me();

@@ -10,6 +10,7 @@
 #include "base/error_json.hpp"
 #include "base/exact_json.hpp"
 #include "base/log.hpp"
+#include "feed/view_comments.hpp"
 #include "feed/views.hpp"
 #include "model/catalog_version.hpp"
 #include "model/columns.hpp"
@@ -24,7 +25,7 @@ using model::quote_text;
 constexpr const char* kBusyCode = "views.busy";
 constexpr std::string_view kOurMark = "sluice workspace ";
 /// Rises with the way views are made: all are made anew then.
-constexpr int kFormat = 5;
+constexpr int kFormat = 6;
 /// Each of these indexes costs every write of every workspace; names beyond are found by reading.
 constexpr std::int64_t kOwnIndexesMax = 8;
 /// An index of an own attribute is built at once up to this size of the table; it takes seconds.
@@ -655,6 +656,7 @@ Task<bool> refresh_by(pg::Connection& connection, const model::Catalog& catalog,
     co_await in_its_savepoint(transaction, refresh, name, std::move(work));
   }
   co_await open_views(transaction, refresh);
+  co_await comment_views(transaction, catalog, refresh.schema);
   pg::Params made(catalog.workspace, made_here);
   co_await transaction.query(kRemember, std::move(made));
   co_await transaction.commit();

@@ -30,6 +30,9 @@ class Client final : public Connection {
   Task<void> script(std::string sql) override;
   Task<std::unique_ptr<CopyIn>> copy_in(std::string sql) override;
   Task<bool> wait_for_notification(std::chrono::milliseconds wait) override;
+  std::string password_verifier(const std::string& role, const std::string& password) override {
+    return wire_.password_verifier(role, password);
+  }
   bool still_open() override;
   [[nodiscard]] bool in_transaction() const override;
   [[nodiscard]] bool usable() const override { return usable_; }

@@ -31,7 +31,8 @@ namespace fs = std::filesystem;
 using namespace std::chrono_literals;
 
 constexpr std::size_t kSocketPathBytesMax = 107;  // sun_path
-constexpr const char* kSocketName = ".s.PGSQL.5432";
+/// The server's own mode of a socket is 0700; people's is opened afterwards.
+constexpr mode_t kPeopleSocketMode = 0666;
 constexpr auto kStartTimeout = 60s;
 constexpr auto kFastShutdownTimeout = 30s;
 constexpr auto kImmediateShutdownTimeout = 10s;
@@ -150,7 +151,12 @@ Result<void> require_traversable(const fs::path& path, const std::optional<Ident
   return {};
 }
 
-Result<void> make_private_directory(const fs::path& path, const std::optional<Identity>& identity) {
+std::string socket_name(const ClusterOptions& options) {
+  return fmt::format(".s.PGSQL.{}", options.port);
+}
+
+Result<void> make_directory(const fs::path& path, const std::optional<Identity>& identity,
+                            mode_t mode) {
   std::error_code failed;
   fs::create_directories(path.parent_path(), failed);
   if (auto open = require_traversable(path, identity); !open) return open;
@@ -160,8 +166,12 @@ Result<void> make_private_directory(const fs::path& path, const std::optional<Id
   if (directory.get() < 0) return bad_directory(path, "cannot open it");
   if (identity && ::fchown(directory.get(), identity->uid, identity->gid) != 0)
     return bad_directory(path, "cannot give it away");
-  if (::fchmod(directory.get(), 0700) != 0) return bad_directory(path, "cannot make it private");
+  if (::fchmod(directory.get(), mode) != 0) return bad_directory(path, "cannot set its mode");
   return {};
+}
+
+Result<void> make_private_directory(const fs::path& path, const std::optional<Identity>& identity) {
+  return make_directory(path, identity, 0700);
 }
 
 fs::path beside(const fs::path& directory, const char* ending) {
@@ -231,12 +241,20 @@ std::string quoted(const std::string& value) {
   return out + "'";
 }
 
+/// For a list of directories: in double quotes, commas and blanks are of the name.
+std::string listed(const fs::path& path) {
+  std::string out = "\"";
+  for (const char c : path.string()) {
+    if (c == '"') out += c;
+    out += c;
+  }
+  return out + '"';
+}
+
 std::string configuration(const ClusterOptions& options, bool lz4) {
   std::string text =
       "# Written by Sluice at every start. Your own settings belong into local.conf.\n"
-      "listen_addresses = ''\n"
       "unix_socket_permissions = 0700\n"
-      "max_connections = 100\n"
       "shared_buffers = 256MB\n"
       "max_wal_size = 4GB\n"
       "jit = off\n"
@@ -249,7 +267,18 @@ std::string configuration(const ClusterOptions& options, bool lz4) {
       "log_error_verbosity = terse\n"
       "log_parameter_max_length = 0\n"
       "log_parameter_max_length_on_error = 0\n";
-  text += "unix_socket_directories = " + quoted(options.socket_directory.string()) + "\n";
+  const bool people = !options.people_directory.empty();
+  const std::string sockets = listed(options.socket_directory) +
+                              (people ? ", " + listed(options.people_directory) : "");
+  text += "unix_socket_directories = " + quoted(sockets) + "\n";
+  text += fmt::format("port = {}\n", options.port);
+  text += "listen_addresses = " + quoted(options.tcp_address) + "\n";
+  // People's connections come on top of the hosts' own.
+  text += fmt::format("max_connections = {}\n", people ? 200 : 100);
+  if (!options.tcp_address.empty()) {
+    text += "ssl = on\nssl_cert_file = " + quoted(options.tls_certificate.string()) +
+            "\nssl_key_file = " + quoted(options.tls_key.string()) + "\n";
+  }
   if (lz4) text += "wal_compression = lz4\ndefault_toast_compression = lz4\n";
   for (const auto& line : options.settings) text += line + "\n";
   return text;
@@ -264,23 +293,55 @@ std::string in_quotes(const std::string& name) { return '"' + name + '"'; }
 
 constexpr const char* kMap = "sluice_superuser";
 
-/// Before what initdb and people wrote: the superuser is whom the system says he is. initdb's rule
-/// lets everybody who reaches the socket (its directory is its owner's alone) be anybody.
-std::string entry_of_superuser(const std::string& superuser) {
-  return fmt::format(
-      "# Written by Sluice: its superuser comes in as root or as PostgreSQL's own user alone.\n"
-      "local all {0} peer map={1}\nlocal replication {0} peer map={1}\n",
-      in_quotes(superuser), kMap);
+constexpr const char* kRulesBegin =
+    "# Written by Sluice at every start, up to \"end of Sluice's\": your own belong below.";
+constexpr const char* kRulesEnd = "# end of Sluice's";
+/// What a version before wrote in their place, with two lines that name kMap.
+constexpr const char* kRulesBefore = "# Written by Sluice: its superuser comes in as root";
+
+/// Before what initdb and people wrote: the superuser and the host's role are whom the system says.
+/// initdb's rule lets everybody who reaches a socket be anybody: where people reach one, nothing
+/// behind ours is asked of it.
+std::string our_rules(const ClusterOptions& options) {
+  std::string text = fmt::format(
+      "{2}\nlocal all {0} peer map={1}\nlocal replication {0} peer map={1}\n",
+      in_quotes(options.superuser), kMap, kRulesBegin);
+  if (!options.people_directory.empty()) {
+    text += fmt::format("local all {0} peer map={1}\nlocal {2} +{3} scram-sha-256\n",
+                        in_quotes(kAppRole), kMap, in_quotes(options.database), kPeopleRole);
+    if (!options.tcp_address.empty()) {
+      text += fmt::format("hostssl {} +{} all scram-sha-256\n", in_quotes(options.database),
+                          kPeopleRole);
+    }
+    text += "local all all reject\nlocal replication all reject\n";
+  }
+  return text + kRulesEnd + "\n";
 }
 
-/// Who in the system is the superuser: root, as whom PostgreSQL runs, and who starts it.
+std::string without_our_rules(const std::string& text) {
+  std::istringstream lines(text);
+  std::string line, kept;
+  bool inside = false;
+  while (std::getline(lines, line)) {
+    if (line == kRulesBegin) inside = true;
+    const bool ours = inside || line.starts_with(kRulesBefore) ||
+                      line.ends_with(fmt::format("map={}", kMap));
+    if (line == kRulesEnd) inside = false;
+    if (!ours) kept += line + "\n";
+  }
+  return kept;
+}
+
+/// Who in the system is the superuser, or the host's role: root, as whom PostgreSQL runs, and who starts it.
 std::string names_of_superuser(const std::string& superuser,
                                const std::optional<Identity>& identity) {
   std::set<std::string> users = {"root", name_of_user(::geteuid())};
   if (identity) users.insert(name_of_user(identity->uid));
   std::string text;
-  for (const std::string& user : users)
-    text += fmt::format("{} {} {}\n", kMap, in_quotes(user), in_quotes(superuser));
+  for (const std::string& user : users) {
+    text += fmt::format("{0} {1} {2}\n{0} {1} {3}\n", kMap, in_quotes(user), in_quotes(superuser),
+                        in_quotes(kAppRole));
+  }
   return text;
 }
 
@@ -297,10 +358,10 @@ std::string without_lines_of(std::string_view first_word, const std::string& tex
   return kept;
 }
 
-std::string conninfo_at(const fs::path& socket, const std::string& user,
+std::string conninfo_at(const fs::path& socket, std::uint16_t port, const std::string& user,
                         const std::string& database) {
-  return fmt::format("host={} port=5432 user={} dbname={}", quoted(socket.string()), quoted(user),
-                     quoted(database));
+  return fmt::format("host={} port={} user={} dbname={}", quoted(socket.string()), port,
+                     quoted(user), quoted(database));
 }
 
 struct Server {
@@ -327,7 +388,7 @@ struct Server {
   }
 
   [[nodiscard]] std::string conninfo(const fs::path& socket, const std::string& database) const {
-    return conninfo_at(socket, options.superuser, database);
+    return conninfo_at(socket, options.port, options.superuser, database);
   }
 
   // In a folder of its own that takes the right name when it is complete.
@@ -360,9 +421,7 @@ struct Server {
         identity);
     if (!named) return named;
     const fs::path rules = options.directory / "pg_hba.conf";
-    const std::string before = text_of(rules);
-    if (before.find(kMap) != std::string::npos) return {};
-    return write_file(rules, entry_of_superuser(options.superuser) + before, identity);
+    return write_file(rules, our_rules(options) + without_our_rules(text_of(rules)), identity);
   }
 
   // Not every build of PostgreSQL has it.
@@ -383,7 +442,9 @@ struct Server {
 
 struct PidFile {
   pid_t pid = 0;
+  std::uint16_t port = 0;
   fs::path socket_directory;
+  std::string tcp_address;
 };
 
 // postmaster.pid: the number, the data directory, the start time, the port, the socket directory, …
@@ -393,7 +454,9 @@ std::optional<PidFile> read_pid_file(const fs::path& directory) {
   std::string line;
   for (int number = 1; std::getline(file, line); ++number) {
     if (number == 1) std::from_chars(line.data(), line.data() + line.size(), found.pid);
+    if (number == 4) std::from_chars(line.data(), line.data() + line.size(), found.port);
     if (number == 5) found.socket_directory = line;
+    if (number == 6) found.tcp_address = line;
   }
   if (found.pid <= 0) return std::nullopt;
   return found;
@@ -433,9 +496,10 @@ Result<void> disown_zombie(const Server& server, const fs::path& lock_file) {
 
 Result<void> disown_zombies(const Server& server) {
   const ClusterOptions& options = server.options;
-  for (const fs::path& lock_file :
-       {options.directory / "postmaster.pid",
-        options.socket_directory / (std::string(kSocketName) + ".lock")}) {
+  std::vector<fs::path> lock_files = {options.directory / "postmaster.pid"};
+  for (const fs::path& sockets : {options.socket_directory, options.people_directory})
+    if (!sockets.empty()) lock_files.push_back(sockets / (socket_name(options) + ".lock"));
+  for (const fs::path& lock_file : lock_files) {
     if (auto disowned = disown_zombie(server, lock_file); !disowned) return disowned;
   }
   return {};
@@ -475,6 +539,29 @@ std::size_t size_of(const fs::path& path) {
   return none ? 0 : size;
 }
 
+/// Whether one that runs listens where this host's settings say. What else they say it can read
+/// again.
+bool listens_as_asked(const ClusterOptions& options, const PidFile& file) {
+  const bool people = options.people_directory.empty() ||
+                      fs::exists(options.people_directory / socket_name(options));
+  return file.port == options.port && people && file.tcp_address == options.tcp_address;
+}
+
+void end_quickly(Process& process) {
+  process.signal(SIGINT);
+  if (process.ended_within(kFastShutdownTimeout)) return;
+  process.signal(SIGQUIT);
+  process.ended_within(kImmediateShutdownTimeout);
+}
+
+Result<void> open_to_people(const ClusterOptions& options) {
+  if (options.people_directory.empty()) return {};
+  const fs::path socket = options.people_directory / socket_name(options);
+  if (::chmod(socket.c_str(), kPeopleSocketMode) != 0)
+    return bad_directory(socket, "cannot open it to people");
+  return {};
+}
+
 // Adopts the postmaster that runs, or starts one, and waits until it takes connections.
 Result<Process> bring_up(const Server& server, fs::path& socket_directory) {
   const auto until = std::chrono::steady_clock::now() + kStartTimeout;
@@ -482,6 +569,11 @@ Result<Process> bring_up(const Server& server, fs::path& socket_directory) {
   if (const auto file = read_pid_file(server.options.directory)) {
     process = running_postmaster(server.options.directory, file->pid);
     if (process && !file->socket_directory.empty()) socket_directory = file->socket_directory;
+    if (process && !listens_as_asked(server.options, *file)) {
+      log::info("pg.cluster.restarted", {{"pid", std::int64_t{process->pid()}}});
+      end_quickly(*process);
+      process.reset();
+    }
     if (process) log::info("pg.cluster.adopted", {{"pid", std::int64_t{process->pid()}}});
   }
   bool launched = false;
@@ -500,7 +592,11 @@ Result<Process> bring_up(const Server& server, fs::path& socket_directory) {
     }
     const std::string conninfo =
         server.conninfo(socket_directory, "postgres") + " connect_timeout=5";
-    if (PQping(conninfo.c_str()) == PQPING_OK) return std::move(*process);
+    if (PQping(conninfo.c_str()) == PQPING_OK) {
+      if (auto opened = open_to_people(server.options); !opened)
+        return std::unexpected(opened.error());
+      return std::move(*process);
+    }
     if (!process->ended_within(kProbeEvery)) continue;
     if (launched && !children_still_dying(server, log_before)) {
       return server.failed(
@@ -528,10 +624,14 @@ struct Cluster::State {
 Result<Cluster> Cluster::start(ClusterOptions options) {
   options.directory = fs::absolute(options.directory);
   options.socket_directory = fs::absolute(options.socket_directory);
-  if ((options.socket_directory / kSocketName).string().size() > kSocketPathBytesMax) {
+  if (!options.people_directory.empty())
+    options.people_directory = fs::absolute(options.people_directory);
+  for (const fs::path& directory : {options.socket_directory, options.people_directory}) {
+    const fs::path socket = directory / socket_name(options);
+    if (socket.string().size() <= kSocketPathBytesMax) continue;
     return fail(ErrorKind::bad_input, "cluster.socket_path_too_long",
-                fmt::format("{}/{} is longer than the {} bytes of a Unix socket's path",
-                            options.socket_directory.string(), kSocketName, kSocketPathBytesMax),
+                fmt::format("{} is longer than the {} bytes of a Unix socket's path",
+                            socket.string(), kSocketPathBytesMax),
                 "choose a shorter socket directory, for example under /run");
   }
   auto binaries = choose_binaries(options);
@@ -542,6 +642,10 @@ Result<Cluster> Cluster::start(ClusterOptions options) {
     return std::unexpected(made.error());
   if (auto made = make_private_directory(options.socket_directory, *identity); !made)
     return std::unexpected(made.error());
+  if (!options.people_directory.empty()) {
+    if (auto made = make_directory(options.people_directory, *identity, 0755); !made)
+      return std::unexpected(made.error());
+  }
   auto lock = lock_out_others(options.directory);
   if (!lock) return std::unexpected(lock.error());
   const fs::path log_path = beside(options.directory, ".log");
@@ -564,7 +668,7 @@ Result<Cluster> Cluster::start(ClusterOptions options) {
   process->signal(SIGHUP);  // one that ran already has read the older rules
   auto state = std::make_unique<State>(std::move(server), std::move(*process), std::move(*lock));
   state->conninfo = state->server.conninfo(socket_directory, options.database);
-  state->app_conninfo = conninfo_at(socket_directory, kAppRole, options.database);
+  state->app_conninfo = conninfo_at(socket_directory, options.port, kAppRole, options.database);
   const Server& kept = state->server;
   const std::string why =
       make_database(kept.conninfo(socket_directory, "postgres"), options.database);
@@ -577,7 +681,8 @@ Result<Cluster> Cluster::start(ClusterOptions options) {
 }
 
 std::string Cluster::conninfo_of(const ClusterOptions& options) {
-  return conninfo_at(fs::absolute(options.socket_directory), options.superuser, options.database);
+  return conninfo_at(fs::absolute(options.socket_directory), options.port, options.superuser,
+                     options.database);
 }
 
 Result<void> Cluster::end_before_hand_over(const fs::path& directory, uid_t next_owner) {
@@ -624,6 +729,8 @@ Result<void> Cluster::revive() {
   log::info("pg.cluster.revived", {{"pid", std::int64_t{state_->process.pid()}}});
   return {};
 }
+
+void Cluster::reload() { state_->process.signal(SIGHUP); }
 
 void Cluster::stop() {
   if (!std::exchange(state_->running, false)) return;

@@ -1,6 +1,7 @@
 // The embedded default: a private PostgreSQL in the data directory, the real thing.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -17,6 +18,11 @@ struct ClusterOptions {
       socket_directory;  ///< short enough for a Unix socket (107 bytes); made 0700
   std::filesystem::path
       binaries;  ///< where initdb and postgres are; empty: the newest under /usr/lib/postgresql
+  /// A second one, for people's logins, which everybody on this machine may enter; empty: none.
+  std::filesystem::path people_directory;
+  std::uint16_t port = 5432;  ///< of TCP, and in the sockets' names
+  std::string tcp_address;    ///< where people's logins may come by TCP with TLS; empty: nowhere
+  std::filesystem::path tls_certificate, tls_key;  ///< PEM, for TCP
   std::string user = kSharedServiceUser;  ///< system user to run as when started as root
   std::string superuser = "sluice";       ///< database role
   std::string database = "sluice";
@@ -24,8 +30,11 @@ struct ClusterOptions {
       {};  ///< more lines for the configuration, "name = value"; they win over ours
 };
 
-/// A postmaster of our own: Unix socket only (listen_addresses=''), peer/trust on a 0700 directory,
-/// data checksums, C.UTF-8, fsync on. Started by start(), stopped (fast shutdown) by stop() or the
+/// A postmaster of our own: data checksums, C.UTF-8, fsync on. Its superuser and kAppRole come in by
+/// a Unix socket in a directory of 0700, and by who they are in the system (peer). With a
+/// people_directory, members of kPeopleRole come in by a socket there, and by TCP where it is asked
+/// for, with a password (scram-sha-256), into `database` alone; nobody else does. PostgreSQL's rules
+/// do not tell its sockets apart: it is by the role that they say who comes in how. Started by start(), stopped (fast shutdown) by stop() or the
 /// destructor. If a postmaster is still running in the directory from a host that was killed, it is
 /// adopted; a stale pid file is not a problem, nor one that names a dead process whom its parent
 /// has not noticed. Blocking: called before the loop runs, and after.
@@ -65,6 +74,8 @@ class Cluster {
   /// old one's children must go first: call it off the loop, one at a time. Errors: those of
   /// start().
   Result<void> revive();
+  /// Has it read its configuration and certificates again.
+  void reload();
   /// Waits up to 30 s for a fast shutdown, then immediate. Twice is harmless.
   void stop();
   /// Lets go and leaves the postmaster running, for whoever starts next.

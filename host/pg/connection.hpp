@@ -110,6 +110,9 @@ class Connection {
   /// The next NOTIFY on a channel this connection LISTENs to, or nothing when `wait` passes first.
   /// Ends early with reconnect when the connection breaks.
   virtual Task<bool> wait_for_notification(std::chrono::milliseconds wait) = 0;
+  /// What a server keeps of a role's password (SCRAM-SHA-256), made here: of the password itself
+  /// nothing is sent, so that no log and no statistics of the server can hold it.
+  virtual std::string password_verifier(const std::string& role, const std::string& password) = 0;
   /// The server's version, as 150020 for 15.20.
   [[nodiscard]] virtual int server_version() const = 0;
 

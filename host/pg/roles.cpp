@@ -52,6 +52,14 @@ begin
     if current_setting('sluice.make_app') = 'yes' and not exists (select from pg_roles r where r.rolname = app) then
       execute format('create role %I login', app);
     end if;
+    if current_setting('sluice.make_app') = 'yes' then
+      if not exists (select from pg_roles r where r.rolname = 'sluice_sql_users') then
+        create role sluice_sql_users nologin;
+      end if;
+      if not pg_has_role(maker, 'sluice_sql_users', 'member with admin option') then
+        execute format('grant sluice_sql_users to %I with admin option', maker);
+      end if;
+    end if;
     if not (select r.rolbypassrls or r.rolsuper from pg_roles r where r.rolname = app) then
       execute format('alter role %I bypassrls', app);
     end if;
@@ -68,7 +76,8 @@ begin
         where n.nspname in ('sluice', 'vendor') and c.relkind in ('r', 'p', 'v', 'S')),
       functions as (
         select p.oid, p.proowner, p.proname as short, p.oid::regprocedure::text as name,
-               case when p.proname in ('make_view_role', 'make_reader_role') then maker else owner end as wanted
+               case when p.proname in ('make_view_role', 'make_reader_role', 'make_sql_user', 'close_sql_user', 'drop_sql_user')
+                    then maker else owner end as wanted
         from pg_proc p where p.pronamespace = 'sluice'::regnamespace),
       -- Anybody may write a comment on a schema of his own: it counts where the schema is one of ours.
       spaces as (
@@ -132,7 +141,7 @@ begin
         from functions f where not has_function_privilege(app, f.oid, 'execute')
         union all
         select 3, 7, format('grant execute on function %s to %I', f.name, maker)
-        from functions f where f.short in ('role_space', 'reader_of') and not has_function_privilege(maker, f.oid, 'execute')
+        from functions f where f.short in ('role_space', 'reader_of', 'sql_user_role') and not has_function_privilege(maker, f.oid, 'execute')
       ) w where w.at = step)
     loop
       begin

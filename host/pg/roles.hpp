@@ -13,6 +13,9 @@ namespace sluice::pg {
 /// As whom the host works in its private cluster.
 inline constexpr const char* kAppRole = "sluice_app";
 
+/// In the private cluster: whoever is a member comes in by people's door, with a password.
+inline constexpr const char* kPeopleRole = "sluice_sql_users";
+
 enum class AppLogin {
   make,      ///< where it is missing; nobody else's login is called so (the private cluster)
   is_there,  ///< somebody made it, and gave it its password

@@ -121,6 +121,14 @@ std::string Wire::option(std::string_view keyword) const {
   return {};
 }
 
+std::string Wire::password_verifier(const std::string& role, const std::string& password) const {
+  const std::unique_ptr<char, decltype(&PQfreemem)> made(
+      PQencryptPasswordConn(connection_, password.c_str(), role.c_str(), "scram-sha-256"),
+      &PQfreemem);
+  if (!made) throw std::bad_alloc();
+  return made.get();
+}
+
 void Wire::stop_waiting() {
   const bool armed = signal_->read_armed || signal_->write_armed;
   signal_->reset();

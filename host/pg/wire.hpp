@@ -54,6 +54,9 @@ class Wire {
   [[nodiscard]] int socket() const { return PQsocket(connection_); }
   /// PQconninfo: what libpq went by, "" where nothing was said. Not for passwords.
   [[nodiscard]] std::string option(std::string_view keyword) const;
+  /// SCRAM-SHA-256. Throws std::bad_alloc: nothing else can fail of what is made here.
+  [[nodiscard]] std::string password_verifier(const std::string& role,
+                                              const std::string& password) const;
 
   bool set_nonblocking() { return PQsetnonblocking(connection_, 1) == 0; }
   void set_verbosity(PGVerbosity verbosity) { PQsetErrorVerbosity(connection_, verbosity); }

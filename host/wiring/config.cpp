@@ -169,6 +169,17 @@ const std::vector<Setting>& settings_table() {
       {{"database.pool_size", "integer", "22",
         "connections of this host at most, by purpose: 4 leases, 10 work, 4 changes, 4 questions"},
        number(&Config::database_pool_size, 4, 500)},
+      {{"sql.listen", "string", "(none)",
+        "address where people's logins reach the private database by TCP, with TLS alone"},
+       text(&Config::sql_listen)},
+      {{"sql.port", "integer", "5432", "port of the private database, also in its sockets' names"},
+       number(&Config::sql_port, 1, 65535)},
+      {{"sql.tls_certificate", "string", "(none)",
+        "PEM file with certificate and chain for sql.listen; renewed files are taken"},
+       text(&Config::sql_tls_certificate)},
+      {{"sql.tls_key", "string", "(none)",
+        "PEM file with its key: this host's user's, 0600, or root's, 0640"},
+       text(&Config::sql_tls_key)},
       {{"connectors.directories", "list of strings",
         "connectors beside the program, /usr/lib/sluice/connectors",
         "where connector files (.so) are looked for"},
@@ -355,6 +366,18 @@ Result<void> check_listeners(const Config& config) {
                 "listen.tls_certificate and listen.tls_key belong together, and one is missing",
                 "Name both, or none");
   }
+  const bool sql_has_tls = !config.sql_tls_certificate.empty() && !config.sql_tls_key.empty();
+  if (!config.sql_listen.empty() && !config.database_url.empty()) {
+    return fail(ErrorKind::bad_input, "config.bad_value",
+                "sql.listen is for the private database, and database.url names another",
+                "Leave sql.listen out: that server says itself where it listens");
+  }
+  if (!config.sql_listen.empty() && !sql_has_tls) {
+    return fail(ErrorKind::bad_input, "config.listens_in_clear",
+                "sql.listen is " + config.sql_listen +
+                    ", and without TLS what people ask and are answered goes there in clear",
+                "Name sql.tls_certificate and sql.tls_key");
+  }
   if (config.listen_insecure) return {};
   const bool is_open =
       config.listen_tls_certificate.empty() && !is_this_machines(config.listen_address);
@@ -394,7 +417,8 @@ Result<Config> read_config(const std::filesystem::path& file,
   static constexpr std::string_view kNotSettings[] = {
       "SLUICE_ROOT_KEY", "SLUICE_FAILPOINTS", "SLUICE_FAIL_STATEMENT", "SLUICE_CHECK_ANSWERS",
       "SLUICE_TOKEN",    "SLUICE_URL",        "SLUICE_WORKSPACE",      "SLUICE_CONFIG",
-      "SLUICE_PRESET",   "SLUICE_TEST_PG",    "SLUICE_INSECURE",       "SLUICE_CA_FILE"};
+      "SLUICE_PRESET",   "SLUICE_TEST_PG",    "SLUICE_INSECURE",       "SLUICE_CA_FILE",
+      "SLUICE_SQL_USER"};
 #ifdef SLUICE_NO_FAILPOINTS
   for (const char* const name :
        {"SLUICE_FAILPOINTS", "SLUICE_FAIL_STATEMENT", "SLUICE_CHECK_ANSWERS"}) {

@@ -47,6 +47,7 @@ constexpr const char* kEntered = R"(
     'unique', (select md5(string_agg(u::text, ' ' order by u::text)) from sluice.own_unique u),
     'changes', (select count(*) from sluice.change where connection_id = 0 and op in ('insert', 'update', 'delete')),
     'tokens', (select string_agg(token_id || name || (revoked_at is null), ' ' order by token_id) from sluice.token),
+    'sql users', (select string_agg(rolname || rolcanlogin, ' ' order by rolname) from pg_roles where rolname like 'sluice\_sql\_d%'),
     'installations', (select string_agg(i::text, ' ' order by i::text) from sluice.installation i),
     'versions', (select count(*) from sluice.connector_version),
     'approvals', (select count(*) from sluice.connector_approval),
@@ -335,6 +336,15 @@ std::vector<Operation> AllOrNothing::all_operations() {
       {"post " + w + "/tokens", "token.create",
        [this](int n) {
          return in("POST", "/tokens", json{{"name", nth("t", n)}});
+       }},
+      {"post " + w + "/sql-users", "sql_user.create",
+       [this](int n) {
+         return in("POST", "/sql-users", json{{"name", nth("s", n)}});
+       }},
+      {"delete " + w + "/sql-users/{name}", "sql_user.delete",
+       [this](int n) { return in("DELETE", "/sql-users/" + nth("d", n)); },
+       [this](int n) {
+         ask(in("POST", "/sql-users", json{{"name", nth("d", n)}}));
        }},
       {"delete " + w + "/tokens/{id}", "token.revoke",
        [this](int) { return in("DELETE", "/tokens/" + last("token_id", "sluice.token")); },

@@ -84,7 +84,7 @@ TEST_F(Roles, in_its_own_database_a_host_is_no_superuser_and_owns_no_table_of_th
   EXPECT_EQ(host_->sql("select string_agg(distinct pg_username, ' ') from (select (regexp_matches("
                        "pg_read_file('pg_ident.conf'), 'sluice_superuser \"[^\"]+\" \"([^\"]+)\"', "
                        "'g'))[1]) m (pg_username)"),
-            "sluice");
+            "sluice sluice_app");
   EXPECT_EQ(said(), "");
   EXPECT_FALSE(logged("second_line_off"));
 }

@@ -414,6 +414,16 @@ std::vector<Gust> EveryRoute::all_gusts() {
          return in("POST", "/tokens", json{{"name", nth("t", n)}});
        },
        {}},
+      {"post " + w + "/sql-users",
+       "sql_user.create",
+       [this](int n) {
+         return in("POST", "/sql-users", json{{"name", nth("s", n)}});
+       },
+       {}},
+      {"delete " + w + "/sql-users/{name}",
+       "sql_user.delete",
+       [this](int n) { return in("DELETE", "/sql-users/" + nth("s", n)); },
+       {}},
       {"delete " + w + "/tokens/{id}",
        "token.revoke",
        [this, tokens](int n) { return in("DELETE", "/tokens/" + id_of(tokens, "token_id", n)); },
