@@ -5,9 +5,32 @@
 #include <memory>
 
 #include "cli/context.hpp"
-#include "cli/help.hpp"
+#include "cli/screen.hpp"
 
 namespace sluice::cli {
+namespace {
+
+/// An object in words: "version 0.5.0, egress.allow_loopback, streams events prices".
+void tell(const json& value, const std::string& name, std::string& text) {
+  if (value.is_object()) {
+    for (const auto& [member, one] : value.items())
+      tell(one, name.empty() ? member : name + "." + member, text);
+    return;
+  }
+  if (value.is_null() || value == false || (value.is_array() && value.empty())) return;
+  std::string words;
+  if (value.is_array()) {
+    for (const json& one : value) words += ' ' + cell(one);
+  } else if (value != true) {
+    constexpr std::size_t kHashShown = 12, kHash = 64;
+    words = cell(value);
+    const bool is_hash = words.size() == kHash && name.ends_with("sha256");
+    words = ' ' + (is_hash ? words.substr(0, kHashShown) : words);
+  }
+  text += (text.empty() ? "" : ", ") + name + words;
+}
+
+}  // namespace
 
 void add_audit(CLI::App& app, Context& context) {
   struct Options {
@@ -44,8 +67,10 @@ void add_audit(CLI::App& app, Context& context) {
       if (one.at("outcome") != "done") std::cout << "  (" << cell(one.at("outcome")) << ')';
       std::cout << "\n    by " << cell(one.at("who"));
       if (!one.at("from").is_null()) std::cout << " from " << cell(one.at("from"));
-      if (!one.at("detail").empty()) std::cout << "\n    " << wrapped(cell(one.at("detail")), 4, 4);
       std::cout << '\n';
+      std::string detail;
+      tell(one.at("detail"), "", detail);
+      if (!detail.empty()) std::cout << wrapped("    ", 6, detail);
     }
     context.more(answer, "--cursor");
   });

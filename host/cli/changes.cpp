@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
 
+#include <algorithm>
 #include <iostream>
 #include <utility>
 
@@ -71,10 +72,48 @@ void print_summary(const json& answer) {
   std::cout << fmt::format(
       "since {}: {} changes{}\n", cell(answer["since"]), cell(answer["changes"]),
       answer["truncated"].get<bool>() ? ", and more that are not counted" : "");
-  if (answer["counts"].empty()) return;
-  std::cout << table_that_fits(
-      answer["counts"],
-      {{"TYPE", "/type"}, {"OP", "/op"}, {"BY", "/cause"}, {"CHANGES", "/count", true}});
+  // A line a type: what of it is new, changed and gone, and by whom.
+  json rows = json::array();
+  for (const json& count : answer["counts"]) {
+    const bool is_other = rows.empty() || rows.back()["type"] != count["type"];
+    if (is_other) rows.push_back({{"type", count["type"]}, {"by", json::array()}, {"all", 0}});
+    json& row = rows.back();
+    const std::string op = cell(count["op"]);
+    const char* column = op == "insert" || op == "restore" ? "new"
+                         : op == "update"                  ? "changed"
+                         : op == "delete"                  ? "gone"
+                                                           : "links";
+    const auto many = count["count"].get<std::int64_t>();
+    row[column] = row.value(column, std::int64_t{0}) + many;
+    row["all"] = row["all"].get<std::int64_t>() + many;
+    json& by = row["by"];
+    if (std::find(by.begin(), by.end(), count["cause"]) == by.end()) by.push_back(count["cause"]);
+  }
+  // What has no room on a screen is added up: the most first.
+  const std::size_t room = screen_rows() > 5 ? screen_rows() - 4 : rows.size();
+  std::stable_sort(rows.begin(), rows.end(), [](const json& a, const json& b) {
+    return a["all"].get<std::int64_t>() > b["all"].get<std::int64_t>();
+  });
+  std::int64_t rest = 0;
+  const std::size_t types = rows.size();
+  while (rows.size() > std::max<std::size_t>(room, 1)) {
+    rest += rows.back()["all"].get<std::int64_t>();
+    rows.erase(rows.size() - 1);
+  }
+  const std::size_t left = types - rows.size();
+  for (json& row : rows) {
+    std::string by;
+    for (const json& cause : row["by"]) by += (by.empty() ? "" : ", ") + cell(cause);
+    row["by"] = by;
+  }
+  if (rows.empty()) return;
+  std::cout << table_that_fits(rows, {{"TYPE", "/type"},
+                                      {"NEW", "/new", true},
+                                      {"CHANGED", "/changed", true},
+                                      {"GONE", "/gone", true},
+                                      {"LINKS", "/links", true},
+                                      {"BY", "/by"}});
+  if (left > 0) std::cout << fmt::format("and {} types more: {} changes\n", left, rest);
 }
 
 void show_page(const Context& context, const ChangesOptions& options, const json& answer) {

@@ -15,6 +15,7 @@
 #include "cli/config_file.hpp"
 #include "cli/help.hpp"
 #include "cli/in_clear.hpp"
+#include "cli/screen.hpp"
 #include "cli/terminal.hpp"
 
 namespace sluice::cli {
@@ -179,7 +180,8 @@ void Context::show(const json& answer, const json& rows, const std::vector<Colum
   if (as_json) {
     std::cout << write_json_lines(answer) << '\n';
   } else {
-    std::cout << table(rows, columns);
+    constexpr std::size_t kCellMin = 20;
+    std::cout << table_that_fits(rows, columns, table_columns(), kCellMin);
   }
 }
 

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <chrono>
 #include <csignal>
+#include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
@@ -76,6 +77,14 @@ class Sending {
     input_.read(piece.data(), static_cast<std::streamsize>(piece.size()));
     piece.resize(static_cast<std::size_t>(input_.gcount()));
     bytes_ += piece.size();
+    const bool is_over = piece.empty();
+    // The end and a failure look alike: a part is not to be taken for the whole.
+    const bool failed = input_.bad() || (&input_ == &std::cin && std::ferror(stdin) != 0);
+    if (failed || (is_over && size_ && bytes_ < *size_)) {
+      throw Failure(Error(ErrorKind::bad_input, "import.unreadable",
+                          fmt::format("the file could not be read to its end: {} bytes of it were{}",
+                                      bytes_, size_ ? fmt::format(", of {}", *size_) : "")));
+    }
     lines_ += std::count(piece.begin(), piece.end(), '\n');
     show();
     return piece;
@@ -244,7 +253,8 @@ json send_file(const Context& context, const ImportWish& wish) {
   std::optional<std::uintmax_t> size;
   if (wish.file != "-") {
     file.open(wish.file, std::ios::binary);
-    if (!file)
+    std::error_code unknown;
+    if (!file || std::filesystem::is_directory(wish.file, unknown))
       throw Failure(Error(ErrorKind::bad_input, "cli.file", wish.file + " cannot be read"));
     std::error_code none;
     const std::uintmax_t bytes = std::filesystem::file_size(wish.file, none);
@@ -261,7 +271,8 @@ json send_file(const Context& context, const ImportWish& wish) {
         "/types/" + Client::escape(wish.type) + "/import", query_of(wish, format),
         format == "csv" ? "text/csv" : "application/x-ndjson", [&] { return sending.next(); });
   } catch (const Failure& failure) {
-    if (failure.error().code != "import.interrupted") throw;
+    const std::string& code = failure.error().code;
+    if (code != "import.interrupted" && code != "import.unreadable") throw;
     Error error = failure.error();
     sending.clear();
     error.message += wish.dry_run ? "" : "; " + what_is_stored(context, wish.type);

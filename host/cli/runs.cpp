@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
 
+#include <algorithm>
 #include <iostream>
 
 #include "cli/confirm.hpp"
@@ -19,6 +20,7 @@ struct RunsOptions {
   int limit = 50;
   bool failed = false;
   bool did_something = false;
+  bool all = false;
 };
 
 std::string duration(const json& milliseconds) {
@@ -81,7 +83,8 @@ void list_runs(const Context& context, const RunsOptions& options) {
   if (!options.before.empty()) query.emplace_back("before", options.before);
   if (!options.stream.empty()) query.emplace_back("stream", options.stream);
   if (options.failed) query.emplace_back("failed", "true");
-  if (options.did_something) query.emplace_back("did_something", "true");
+  const bool only_those = options.did_something || (!options.all && !context.as_json);
+  if (only_those && !options.failed) query.emplace_back("did_something", "true");
   const std::string path = options.connection.empty()
                                ? "/runs"
                                : "/connections/" + Client::escape(options.connection) + "/runs";
@@ -91,16 +94,19 @@ void list_runs(const Context& context, const RunsOptions& options) {
     return;
   }
   const json rows = folded(answer["runs"]);
-  std::cout << table_that_fits(rows, {{"RUN", "/run", true},
-                                      {"STARTED", "/when"},
-                                      {"WHAT", "/what"},
-                                      {"OUTCOME", "/outcome"},
-                                      {"TOOK", "/took", true},
-                                      {"READ", "/records", true},
-                                      {"NEW", "/inserted", true},
-                                      {"CHANGED", "/updated", true},
-                                      {"GONE", "/deleted", true},
-                                      {"BAD", "/quarantined", true}});
+  std::vector<Column> columns = {{"RUN", "/run", true},     {"STARTED", "/when"},
+                                 {"WHAT", "/what"},         {"OUTCOME", "/outcome"},
+                                 {"TOOK", "/took", true},   {"READ", "/records", true},
+                                 {"NEW", "/inserted", true}};
+  // Where nothing went or was put aside, there is more room for the others.
+  for (const auto& [title, member] : {std::pair("CHANGED", "updated"), std::pair("GONE", "deleted"),
+                                      std::pair("BAD", "quarantined")}) {
+    const bool any = std::any_of(rows.begin(), rows.end(), [&](const json& row) {
+      return row.contains(member) && row[member] != 0;
+    });
+    if (any) columns.push_back({title, std::string("/") + member, true});
+  }
+  std::cout << table_that_fits(rows, columns);
   for (const json& run : answer["runs"]) {
     if (run["outcome"] != "done" && run["outcome"] != "running") {
       std::cout << wrapped(fmt::format("run {}: ", cell(run["run"])), 4, cell(run["cause"]));
@@ -203,9 +209,10 @@ void add_runs(CLI::App& app, Context& context) {
   runs->add_option("connection", options->connection, "all when there is none");
   runs->add_option("--stream", options->stream, "only of this stream");
   runs->add_flag("--failed", options->failed, "only those that failed, or whose host was lost");
-  runs->add_flag(
-      "--did-something", options->did_something,
-      "only those that stored, deleted or put aside something, failed, or are under way");
+  runs->add_flag("--all", options->all, "those that found nothing new, too");
+  runs->add_flag("--did-something", options->did_something,
+                 "only those that stored, deleted or put aside something, failed, or are under "
+                 "way; with --json, since a table has no others");
   runs->add_option("--limit", options->limit, "how many, 1 to 1000");
   runs->add_option("--before", options->before, "only those before this run");
   runs->callback([&context, options] { list_runs(context, *options); });

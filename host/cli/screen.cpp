@@ -24,6 +24,12 @@ std::size_t screen_columns() {
   return size.ws_col;
 }
 
+std::size_t screen_rows() {
+  winsize size{};
+  if (::isatty(STDOUT_FILENO) == 0 || ::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0) return 0;
+  return size.ws_row;
+}
+
 std::size_t table_columns() {
   return ::isatty(STDOUT_FILENO) == 0 ? std::numeric_limits<std::size_t>::max() : screen_columns();
 }
@@ -55,22 +61,51 @@ std::string wrapped(std::string_view first, std::size_t indent, std::string_view
   return out += '\n';
 }
 
-std::string table_that_fits(const json& rows, const std::vector<Column>& columns,
-                            std::size_t width) {
-  const auto widest = [](std::string_view text) {
-    std::size_t most = 0;
-    while (!text.empty()) {
-      const std::size_t end = std::min(text.find('\n'), text.size());
-      most = std::max(most, characters(text.substr(0, end)));
-      text.remove_prefix(std::min(end + 1, text.size()));
-    }
-    return most;
-  };
-  constexpr std::size_t kCellMin = 8;
-  for (std::size_t cell_max = width;; --cell_max) {
-    std::string text = table(rows, columns, cell_max);
-    if (cell_max <= kCellMin || widest(text) <= width) return text;
+namespace {
+
+std::size_t widest_line(std::string_view text) {
+  std::size_t most = 0;
+  while (!text.empty()) {
+    const std::size_t end = std::min(text.find('\n'), text.size());
+    most = std::max(most, characters(text.substr(0, end)));
+    text.remove_prefix(std::min(end + 1, text.size()));
   }
+  return most;
+}
+
+/// "2026-11-28T07:52:00.032805Z" to the second, as nobody reads more of it.
+json with_short_times(json rows, const std::vector<Column>& columns) {
+  for (json& row : rows) {
+    for (const Column& column : columns) {
+      const json::json_pointer pointer(column.pointer);
+      if (!row.contains(pointer) || !row.at(pointer).is_string()) continue;
+      auto& text = row.at(pointer).get_ref<std::string&>();
+      if (text.size() == 27 && text[10] == 'T' && text[19] == '.' && text.back() == 'Z')
+        text.erase(19, 7);
+    }
+  }
+  return rows;
+}
+
+}  // namespace
+
+std::string table_that_fits(const json& rows, const std::vector<Column>& columns, std::size_t width,
+                            std::size_t cell_min) {
+  std::string text = table(rows, columns, width);
+  if (widest_line(text) <= width) return text;
+  const json shown = with_short_times(rows, columns);
+  std::vector<Column> left = columns;
+  std::string omitted;
+  for (std::size_t cell_max = width;; --cell_max) {
+    text = table(shown, left, cell_max);
+    if (widest_line(text) <= width) break;
+    if (cell_max > cell_min) continue;
+    if (left.size() <= 2) break;
+    omitted = left.back().title + (omitted.empty() ? "" : ", ") + omitted;
+    left.pop_back();
+    cell_max = width;
+  }
+  return omitted.empty() ? text : text + wrapped("no room for: ", 4, omitted, width);
 }
 
 std::string fitted(const std::string& text, std::size_t most) {

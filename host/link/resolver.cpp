@@ -166,14 +166,23 @@ const pg::Statement kDecidedSources{
     "sluice.link_decision o where o.workspace_id = $1 and o.rule_id = i.rule and o.target_digest = "
     "i.digest offset 0) x order by x.source_id limit $4) d"};
 
-// Who has the key that a deleted target had: two of them when it is not one.
+// Whose decided target, or who himself, one of these is.
+const pg::Statement kDecidedEnds{
+    "link_decided_ends",
+    "select d.rule_id, d.source_id from unnest($2::bigint[]) as i(id) cross join lateral "
+    "((select o.rule_id, o.source_id from sluice.link_decision o where o.workspace_id = $1 and "
+    "o.target_id = i.id order by o.rule_id, o.source_id limit $3) union all (select o.rule_id, "
+    "o.source_id from sluice.link_decision o where o.workspace_id = $1 and o.source_id = i.id "
+    "order by o.rule_id limit $3)) d"};
+
+// Who has the key that a deleted target had; whoever was made since is among the newest.
 const pg::Statement kReturned{
     "link_returned",
     "select i.n, array_agg(h.entity_id) from unnest($2::uuid[], $3::bigint[], $4::int[], "
     "$5::int[]) with ordinality as i(digest, type_id, attribute, kind, n) cross join lateral "
     "(select k.entity_id from sluice.link_key k where k.workspace_id = $1 and k.kind = "
     "i.kind::smallint and k.digest = i.digest and k.type_id = i.type_id and k.attribute = "
-    "i.attribute::smallint order by k.entity_id limit 2 offset 0) h group by i.n"};
+    "i.attribute::smallint order by k.entity_id desc limit 20 offset 0) h group by i.n"};
 
 // The same decision of whoever came back.
 const pg::Statement kFollow{
@@ -223,6 +232,7 @@ std::vector<std::int64_t> ids_of(std::string_view array) {  // "{1,2}"
 struct Said {
   std::optional<std::int64_t> confirmed;  ///< who it is; nobody while that one is deleted
   bool is_confirmed = false;
+  bool source_gone = false;
   bool rejected = false;                ///< whoever it is
   std::vector<pg::Uuid> rejected_keys;  ///< that rejected targets have now
 };
@@ -236,6 +246,7 @@ struct Word {
   std::optional<pg::Uuid> digest;  ///< as stored
   std::optional<pg::Uuid> has;     ///< as the target has it now
   bool alive = false;
+  bool source_alive = false;
 };
 
 /// A decision's target is gone, and who has its key now.
@@ -305,6 +316,7 @@ class Resolution {
   bool any_said_ = false;  ///< somebody decided something in this workspace
   pg::Array sequence_{pg::Oid::int8};
   std::set<std::pair<std::int64_t, std::int64_t>> seen_;
+  std::set<std::int64_t> ends_;  ///< entities of the rows that were taken
   std::vector<Pair> pairs_;
   std::map<std::pair<std::int64_t, std::int64_t>, Said> said_;  ///< by rule and source
   std::map<SourceKey, std::vector<const StoredRule*>> wanted_;  ///< whose sources must be looked up
@@ -339,6 +351,8 @@ Task<void> Resolution::take_queue() {
     const auto digest = rows.get<pg::Uuid>(r, 2);
     const auto type = rows.get<std::int64_t>(r, 3);
     const auto marked = rows.get<std::int16_t>(r, 4);
+    ends_.insert(rows.get<std::int64_t>(r, 5));
+    if (kind == kEndChanged) continue;
     const bool source_only = marked < 0;
     const auto attribute = static_cast<std::int16_t>(source_only ? -1 - marked : marked);
     if (source_only)  // in the order of seq: the last one stays
@@ -418,7 +432,17 @@ Task<void> Resolution::find_sources() {
 }
 
 Task<void> Resolution::find_decided_sources() {
-  if (wanted_.empty() || !any_said_) co_return;
+  if (!any_said_) co_return;
+  pg::Array ends(pg::Oid::int8);
+  for (const std::int64_t id : ends_) ends.add(id);
+  pg::Params of_ends(workspace_, std::move(ends), std::int64_t{kDecidedSourcesMax});
+  const pg::QueryResult found = co_await fenced_.query(kDecidedEnds, std::move(of_ends));
+  for (int r = 0; r < found.rows(); ++r) {
+    const auto rule = found.get<std::int64_t>(r, 0);
+    for (const StoredRule& one : catalog_.rules)
+      if (one.id.value == rule && one.effective()) add_pair(one, found.get<std::int64_t>(r, 1));
+  }
+  if (wanted_.empty()) co_return;
   pg::Array rules(pg::Oid::int8), digests(pg::Oid::uuid);
   std::vector<const StoredRule*> order;
   for (const auto& [key, of_key] : wanted_) {
@@ -449,6 +473,7 @@ Task<void> Resolution::listen() {
     const Pair& pair = pairs_[word.pair];
     Said& said = said_[{pair.rule->id.value, pair.source}];
     said.is_confirmed = said.is_confirmed || word.confirms;
+    said.source_gone = !word.source_alive;
     if (word.confirms && word.alive) said.confirmed = word.target;
     said.rejected = said.rejected || word.target == 0;
     if (!word.confirms && word.alive && word.has) said.rejected_keys.push_back(*word.has);
@@ -483,7 +508,9 @@ Task<std::vector<Word>> Resolution::read_words() {
 Task<void> Resolution::look_who_lives(std::vector<Word>& words) {
   std::map<std::int64_t, std::set<std::int64_t>> by_type;
   for (const Word& word : words) {
+    const Pair& pair = pairs_[word.pair];
     if (word.target != 0) by_type[word.target_type].insert(word.target);
+    by_type[pair.rule->source_type.value].insert(pair.source);
   }
   std::set<std::int64_t> alive;
   for (const auto& [type_id, ids] : by_type) {
@@ -496,7 +523,10 @@ Task<void> Resolution::look_who_lives(std::vector<Word>& words) {
     const pg::QueryResult rows = co_await fenced_.query(sql, std::move(params));
     for (int r = 0; r < rows.rows(); ++r) alive.insert(rows.get<std::int64_t>(r, 0));
   }
-  for (Word& word : words) word.alive = alive.contains(word.target);
+  for (Word& word : words) {
+    word.alive = alive.contains(word.target);
+    word.source_alive = alive.contains(pairs_[word.pair].source);
+  }
 }
 
 /// Whether a decision of that source names the target.
@@ -525,14 +555,16 @@ Task<void> Resolution::follow_returned(std::vector<Word>& words) {
                       std::move(kinds));
     const pg::QueryResult rows = co_await fenced_.query(kReturned, std::move(params));
     for (int r = 0; r < rows.rows(); ++r) {
-      const std::vector<std::int64_t> holders = ids_of(rows.text(r, 1));
-      if (holders.size() != 1) continue;  // two: who it was is not known
       Word* const word = gone.at(static_cast<std::size_t>(rows.get<std::int64_t>(r, 0)) - 1);
-      if (!is_named(words, word->pair, holders.front()))
-        returns.push_back(Return{word, holders.front()});
+      for (const std::int64_t holder : ids_of(rows.text(r, 1)))
+        if (!is_named(words, word->pair, holder)) returns.push_back(Return{word, holder});
     }
   }
   co_await keep_made_after(returns);
+  std::map<const Word*, int> how_many;
+  for (const Return& one : returns) ++how_many[one.word];
+  // Of two, who it was is not known.
+  std::erase_if(returns, [&](const Return& one) { return how_many[one.word] != 1; });
   // A confirmation before a rejection: one decision moves to whoever came back.
   std::stable_sort(returns.begin(), returns.end(), [](const Return& a, const Return& b) {
     return a.word->confirms && !b.word->confirms;
@@ -624,7 +656,10 @@ void Resolution::judge(const pg::QueryResult& result, int r, const Pair& pair) {
     return;
   }
   const auto found = result.get<std::int64_t>(r, 2);
-  if (said.is_confirmed) {
+  if (said.source_gone) {  // what was decided of it stands for when it comes back
+    decision.by_human = true;
+    decision.state = "inactive";
+  } else if (said.is_confirmed) {
     decision.state = said.confirmed ? "confirmed" : "pending";
     decision.target = said.confirmed;
   } else if (said.rejected ||

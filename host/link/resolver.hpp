@@ -16,6 +16,9 @@ inline constexpr int kInlineSourcesMax =
     100;  ///< a key with more sources is taken apart: see Resolver
 /// Decisions of people on targets with one key; more are not looked at when the key comes or goes.
 inline constexpr int kDecidedSourcesMax = 10'000;
+/// In place of a key's kind in a queue row: an end of a decided link came, went or is to be looked
+/// at again.
+inline constexpr int kEndChanged = 0;
 inline constexpr int kCandidatesShown = 20;
 inline constexpr int kCandidatesCounted = 1'000;  ///< beyond it a contested link counts no further
 
@@ -40,7 +43,9 @@ struct ResolveCounts {
 /// What people decided (sluice.link_decision, link/decisions.hpp) comes before that:
 ///   confirmed     whoever it names, with or without a key; pending while that one is deleted
 ///   rejected      nobody, or nobody but those that are not rejected
-/// A target that was deleted and made again, so with another id, is known by the key it had. Who
+///   either        inactive while its source is deleted
+/// A target that was deleted and made again, so with another id, is known by the key it had. An end
+/// that goes or comes back puts itself into the queue (migration 0035), as it may have no key. Who
 /// decides locks the epoch of the lease for himself, so that no resolver is between its look and
 /// its commit.
 /// A link's evidence says by which rule and attributes, and with `only_after_folding` whether the

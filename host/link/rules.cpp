@@ -8,6 +8,7 @@
 
 #include "base/exact_json.hpp"
 #include "link/normalise.hpp"
+#include "link/resolver.hpp"
 #include "link/statements.hpp"
 
 namespace sluice::link {
@@ -28,6 +29,14 @@ const pg::Statement kEnqueuePart{
     "select $1, p.kind, p.digest, p.type_id, p.attribute, p.entity_id from part p) "
     "select digest, entity_id, (select count(*) from part) from part order by digest desc, "
     "entity_id desc limit 1"};
+
+// Sources that somebody decided about, with a key or without one.
+const pg::Statement kEnqueueDecided{
+    "link_enqueue_decided",
+    "insert into sluice.link_queue (workspace_id, kind, digest, type_id, attribute, entity_id) "
+    "select $1, $3::int::smallint, '00000000-0000-0000-0000-000000000000', 0, 0, d.source_id from "
+    "(select distinct x.source_id from sluice.link_decision x where x.workspace_id = $1 and "
+    "x.rule_id = $2) d"};
 
 const pg::Statement kLinksOfRule{
     "link_of_rule",
@@ -233,6 +242,10 @@ Task<EnqueuedPart> enqueue_part(pg::Fenced& fenced, WorkspaceId workspace,
   part.digest = after_digest;
   part.last = after;
   if (!rule.effective()) co_return part;
+  if (after == EntityId() && after_digest == pg::Uuid()) {  // the first part
+    pg::Params decided(workspace, rule.id, std::int32_t{kEndChanged});
+    co_await fenced.query(kEnqueueDecided, std::move(decided));
+  }
   pg::Params params(workspace, static_cast<std::int32_t>(rule.key_kind), part.digest,
                     rule.source_type, std::int32_t{rule.source_position}, after,
                     std::int64_t{kEnqueueBatch});

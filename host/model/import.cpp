@@ -117,8 +117,8 @@ struct Importer::State {
       changed.cancel();
     }
     /// False: it did not come so far in time. Who asks holds a connection.
-    static Task<bool> reached(std::shared_ptr<Batch> batch, At wanted) {
-      const auto until = std::chrono::steady_clock::now() + kTurnMax;
+    static Task<bool> reached(std::shared_ptr<Batch> batch, At wanted, std::chrono::seconds most) {
+      const auto until = std::chrono::steady_clock::now() + most;
       while (batch->at < wanted && std::chrono::steady_clock::now() < until) {
         batch->changed.expires_at(until);
         boost::system::error_code woken;
@@ -135,6 +135,7 @@ struct Importer::State {
     }
   };
   static constexpr std::chrono::seconds kTurnMax{60};
+  static constexpr std::chrono::seconds kTurnMaxWithLocks{3};
 
   State(pg::Pool& pool_, CatalogPtr catalog_, const StoredType& type_, ImportOptions options_,
         std::string key_)
@@ -536,8 +537,19 @@ struct Importer::State {
   /// That the batch before is stored and counted.
   static Task<void> after(std::shared_ptr<Batch> before) {
     if (!before) co_return;
-    const bool ended = co_await Batch::reached(before, Batch::At::ended);
+    const bool ended = co_await Batch::reached(before, Batch::At::ended, kTurnMax);
     if (ended && before->good) co_return;
+    not_stored();
+  }
+
+  /// The same of one who holds locks meanwhile: false when it takes too long.
+  static Task<bool> soon_after(std::shared_ptr<Batch> before) {
+    const bool ended = co_await Batch::reached(before, Batch::At::ended, kTurnMaxWithLocks);
+    if (ended && !before->good) not_stored();
+    co_return ended;
+  }
+
+  [[noreturn]] static void not_stored() {
     throw Failure(Error(ErrorKind::retry_later, "entity.contended",
                         "the rows before these were not stored", "send the file again"));
   }
@@ -549,7 +561,7 @@ struct Importer::State {
     };
     const Ends ends{*batch};
     const std::shared_ptr<Batch> before = std::exchange(batch->before, nullptr);
-    if (before) co_await Batch::reached(before, Batch::At::locked);
+    if (before) co_await Batch::reached(before, Batch::At::locked, kTurnMax);
     const bool dry_run = state->options.dry_run;
     OwnWrite write;
     write.mode = OwnMode::upsert;
@@ -577,7 +589,10 @@ struct Importer::State {
         state->options.beside(pipeline, with);
       };
     }
-    if (before) turns.before_telling = [before] { return after(before); };
+    if (before) {
+      turns.before_telling = [before] { return soon_after(before); };
+      turns.before_again = [before] { return after(before); };
+    }
     auto lease = co_await state->pool.acquire();
     auto outcomes =
         co_await write_own_in_turn(*lease, state->catalog->workspace, state->type,

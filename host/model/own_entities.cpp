@@ -805,6 +805,9 @@ struct Writing {
   OwnTurns turns = {};
 };
 
+/// Its turn has not come while it held locks.
+struct TurnLate : std::exception {};
+
 Task<std::vector<OwnOutcome>> write_once(pg::Connection& connection, Together together,
                                          const Writing& writing) {
   pg::Pipeline looks;
@@ -839,8 +842,9 @@ Task<std::vector<OwnOutcome>> write_once(pg::Connection& connection, Together to
   if (writing.turns.before_telling) {
     co_await connection.run(std::move(writes));
     writes = pg::Pipeline();
-    Task<void> turn = writing.turns.before_telling();
-    co_await std::move(turn);
+    Task<bool> turn = writing.turns.before_telling();
+    const bool has_come = co_await std::move(turn);
+    if (!has_come) throw TurnLate();
   }
   together.add_telling(writes, writing.run, outcomes, writing.beside);
   SLUICE_FAILPOINT("model.own.before_commit");
@@ -867,14 +871,23 @@ Task<std::vector<OwnOutcome>> write_all(pg::Connection& connection, WorkspaceId 
   }
   for (int attempt = 1;; ++attempt) {
     // GCC 12: no co_await inside a handler; the pool, or the rollback below, ends the transaction.
+    bool late = false;
     Together together(workspace, items, prepared, keys);
     try {
       Task<std::vector<OwnOutcome>> telling = write_once(connection, std::move(together), writing);
       co_return co_await journal::or_feed_busy(connection, workspace, std::move(telling));
     } catch (const pg::QueryError& error) {
       if (!worth_another_try(error) || !connection.usable()) throw;
+    } catch (const TurnLate&) {
+      late = true;
     }
     if (connection.in_transaction()) co_await connection.query("rollback");
+    if (late) {
+      Task<void> again = writing.turns.before_again();
+      co_await std::move(again);
+      writing.turns.before_telling = nullptr;
+      continue;
+    }
     if (attempt >= kOwnWriteAttemptsMax) {
       throw Failure(Error(ErrorKind::retry_later, "entity.contended",
                           fmt::format("other writers of the same values won {} times", attempt),

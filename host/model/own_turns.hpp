@@ -15,11 +15,16 @@ namespace sluice::model {
 ///   looked up and locked --locked()--> written --before_telling()--> told in the feed, committed
 ///
 /// The next one may begin at locked(): then the first does not wait for a lock of the second, as
-/// long as no value of a unique attribute is in both. before_telling() comes back when the one
-/// before is committed, and throws when it was not; the order of the feed is that of the file.
+/// long as no value of a unique attribute is in both. It may wait for somebody's who waits for one
+/// of the second, which PostgreSQL cannot see, since the second waits here and not there. So
+/// before_telling() does not wait for long: true when the one before is committed, false when it is
+/// not yet. Then all that is held is let go, before_again() comes back when the one before is
+/// committed, and it is written again. Both throw when that one was not. The order of the feed is
+/// that of the file.
 struct OwnTurns {
   std::function<void()> locked;
-  std::function<Task<void>()> before_telling;
+  std::function<Task<bool>()> before_telling;
+  std::function<Task<void>()> before_again;
 };
 
 /// write_own() of a batch that has others beside it.

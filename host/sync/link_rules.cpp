@@ -30,9 +30,13 @@ const pg::Statement kSwitch{"rule_switch", R"(
   update sluice.link_rule set enabled = $3 where workspace_id = $1 and name = $2)"};
 
 const pg::Statement kToRemove{"rule_to_remove", R"(
-  select r.origin, coalesce(r.connector, ''), (select count(*) from sluice.link_decision d
-    where d.workspace_id = $1 and d.rule_id = r.rule_id)
+  select r.origin, coalesce(r.connector, ''), r.rule_id
   from sluice.link_rule r where r.workspace_id = $1 and r.name = $2 and not r.going for update of r)"};
+
+// A statement of its own, behind the lock: what somebody decides meanwhile is stored before it, or
+// not at all.
+const pg::Statement kDecisionsOf{"rule_decisions", R"(
+  select count(*) from sluice.link_decision where workspace_id = $1 and rule_id = $2)"};
 
 const pg::Statement kGoes{"rule_goes", R"(
   update sluice.link_rule set enabled = false, going = true where workspace_id = $1 and name = $2)"};
@@ -116,6 +120,12 @@ Task<Result<work::WorkId>> remove_rule(pg::Pool& pool, WorkspaceId workspace, st
   auto connection = co_await pool.acquire();
   auto transaction = co_await pg::Transaction::begin(*connection);
   const auto is = co_await transaction.query(kToRemove, pg::Params(workspace, name));
+  std::int64_t decisions = 0;
+  if (!is.empty()) {
+    pg::Params of_rule(workspace, is.get<std::int64_t>(0, 2));
+    const auto counted = co_await transaction.query(kDecisionsOf, std::move(of_rule));
+    decisions = counted.get<std::int64_t>(0, 0);
+  }
   std::optional<Error> refused;
   if (is.empty()) {
     refused.emplace(ErrorKind::not_found, "rule.unknown", "there is no rule '" + name + "'",
@@ -124,10 +134,10 @@ Task<Result<work::WorkId>> remove_rule(pg::Pool& pool, WorkspaceId workspace, st
     refused.emplace(ErrorKind::conflict, "rule.of_connector",
                     "the rule '" + name + "' is the connector's: " + is.get<std::string>(0, 1),
                     "turn it off instead: sluice link disable-rule " + name);
-  } else if (is.get<std::int64_t>(0, 2) > 0 && !with_decisions) {
+  } else if (decisions > 0 && !with_decisions) {
     refused.emplace(ErrorKind::conflict, "rule.has_decisions",
-                    "people decided " + std::to_string(is.get<std::int64_t>(0, 2)) +
-                        " links under the rule '" + name + "', which would go with it",
+                    "people decided " + std::to_string(decisions) + " links under the rule '" +
+                        name + "', which would go with it",
                     "turn it off (sluice link disable-rule " + name +
                         "), or remove it with them (--with-decisions)");
   }
@@ -139,7 +149,7 @@ Task<Result<work::WorkId>> remove_rule(pg::Pool& pool, WorkspaceId workspace, st
   work::NewWork work = work_on(std::move(name), actor.name());
   co_await renew_views(transaction, workspace, work.actor);  // one has a column less
   json detail = json::object();
-  detail["decisions"] = is.get<std::int64_t>(0, 2);
+  detail["decisions"] = decisions;
   co_return co_await finish(transaction, workspace, std::move(work), std::move(actor),
                             "rule.remove", std::move(detail));
 }

@@ -29,6 +29,12 @@ begin
     insert into sluice.row_delta (workspace_id, relation, part, live)
     select o.workspace_id, tg_table_name, o.connection_id, -count(*) from old_rows o
     where o.deleted_at is null group by o.workspace_id, o.connection_id;
+    -- Links that somebody decided are looked at again when one of their ends goes or comes back, also one without a key.
+    insert into sluice.link_queue (workspace_id, kind, digest, type_id, attribute, entity_id)
+    select u.workspace_id, 0, '00000000-0000-0000-0000-000000000000', 0, 0, u.id from (
+      select o.workspace_id, o.id from old_rows o where o.deleted_at is null) u
+    where exists (select from sluice.link_decision d where d.workspace_id = u.workspace_id and d.target_id = u.id)
+       or exists (select from sluice.link_decision d where d.workspace_id = u.workspace_id and d.source_id = u.id);
   else
     insert into sluice.row_delta (workspace_id, relation, part, live)
     select u.workspace_id, tg_table_name, u.connection_id, sum(u.live) from (
@@ -36,6 +42,14 @@ begin
       union all
       select o.workspace_id, o.connection_id, -1 from old_rows o where o.deleted_at is null) u
     group by u.workspace_id, u.connection_id having sum(u.live) <> 0;
+    -- Links that somebody decided are looked at again when one of their ends goes or comes back, also one without a key.
+    insert into sluice.link_queue (workspace_id, kind, digest, type_id, attribute, entity_id)
+    select u.workspace_id, 0, '00000000-0000-0000-0000-000000000000', 0, 0, u.id from (
+      select n.workspace_id, n.id from new_rows n where n.deleted_at is not null
+      union all
+      select o.workspace_id, o.id from old_rows o where o.deleted_at is not null) u
+    where exists (select from sluice.link_decision d where d.workspace_id = u.workspace_id and d.target_id = u.id)
+       or exists (select from sluice.link_decision d where d.workspace_id = u.workspace_id and d.source_id = u.id);
   end if;
   return null;
 end $$;
@@ -50,6 +64,12 @@ begin
     insert into sluice.row_delta (workspace_id, relation, part, live)
     select o.workspace_id, tg_table_name, o.type_id, -count(*) from old_rows o
     where o.deleted_at is null group by o.workspace_id, o.type_id;
+    -- Links that somebody decided are looked at again when one of their ends goes or comes back, also one without a key.
+    insert into sluice.link_queue (workspace_id, kind, digest, type_id, attribute, entity_id)
+    select u.workspace_id, 0, '00000000-0000-0000-0000-000000000000', 0, 0, u.id from (
+      select o.workspace_id, o.id from old_rows o where o.deleted_at is null) u
+    where exists (select from sluice.link_decision d where d.workspace_id = u.workspace_id and d.target_id = u.id)
+       or exists (select from sluice.link_decision d where d.workspace_id = u.workspace_id and d.source_id = u.id);
   else
     insert into sluice.row_delta (workspace_id, relation, part, live)
     select u.workspace_id, tg_table_name, u.type_id, sum(u.live) from (
@@ -57,6 +77,14 @@ begin
       union all
       select o.workspace_id, o.type_id, -1 from old_rows o where o.deleted_at is null) u
     group by u.workspace_id, u.type_id having sum(u.live) <> 0;
+    -- Links that somebody decided are looked at again when one of their ends goes or comes back, also one without a key.
+    insert into sluice.link_queue (workspace_id, kind, digest, type_id, attribute, entity_id)
+    select u.workspace_id, 0, '00000000-0000-0000-0000-000000000000', 0, 0, u.id from (
+      select n.workspace_id, n.id from new_rows n where n.deleted_at is not null
+      union all
+      select o.workspace_id, o.id from old_rows o where o.deleted_at is not null) u
+    where exists (select from sluice.link_decision d where d.workspace_id = u.workspace_id and d.target_id = u.id)
+       or exists (select from sluice.link_decision d where d.workspace_id = u.workspace_id and d.source_id = u.id);
   end if;
   return null;
 end $$;

@@ -372,6 +372,41 @@ TEST_F(ImportTest, BatchesThatAreStoredTogetherAreToldInTheOrderOfTheFile) {
   EXPECT_EQ(order.get<std::int64_t>(0, 1), 0);
 }
 
+TEST_F(ImportTest, TwoFilesWithTheSameNewKeysInAnotherOrderDoNotWaitForEachOtherForEver) {
+  // A's first batch has x and its second y, B's the other way round; all four have their rows
+  // before any of them goes on.
+  const auto text = [](const char* who, const char* first, const char* second) {
+    std::string all = "email,name\n";
+    for (int n = 0; n < 4'999; ++n) all += fmt::format("{0}{1}@x.example,{0}\n", who, n);
+    return all + fmt::format("{}@x.example,{}\n{}@x.example,{}\n", first, who, second, who);
+  };
+  const auto task = [this](std::string a, std::string b) -> Task<std::string> {
+    auto holder = co_await superuser_pool().acquire();
+    co_await holder->query("begin");
+    co_await holder->query("lock table sluice.own_unique in share mode");
+    std::string ended;
+    TaskGroup both(pool().executor());
+    const auto one = [this, &ended](std::string file) -> Task<void> {
+      const ImportResult result =
+          co_await import_task(catalog_, {std::move(file)}, ImportOptions());
+      ended += counts(result) + "; ";
+    };
+    both.spawn(one(std::move(a)));
+    both.spawn(one(std::move(b)));
+    asio::steady_timer timer(co_await asio::this_coro::executor);
+    timer.expires_after(std::chrono::seconds(2));
+    co_await timer.async_wait(asio::use_awaitable);
+    co_await holder->query("commit");
+    co_await both.wait();
+    co_return ended;
+  };
+  const auto begun = std::chrono::steady_clock::now();
+  const std::string ended = run(task(text("a", "x", "y"), text("b", "y", "x")));
+  EXPECT_LT(std::chrono::steady_clock::now() - begun, std::chrono::seconds(20)) << ended;
+  const auto rows = run(pool().query("select count(*) from sluice.own_entity"));
+  EXPECT_EQ(rows.get<std::int64_t>(0, 0), 10'000) << ended;
+}
+
 TEST_F(ImportTest, BatchesWithTheSameKeysAreStoredOneAfterTheOther) {
   std::string text = "email,name\n";
   for (const char* spelt : {"u{}@x.example,{}\n", "U{}@X.example,{}\n"}) {

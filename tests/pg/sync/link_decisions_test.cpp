@@ -259,6 +259,11 @@ TEST_F(LinkDecisions, who_had_the_key_all_the_time_is_not_who_was_deleted) {
   write("member", OwnMode::remove, one_, "");
   settle();
   EXPECT_EQ(link(), "pending nobody human") << "nobody has confirmed the other";
+  one_ = write("member", OwnMode::insert, EntityId(0), "ann@x");
+  settle();
+  EXPECT_EQ(link(), "confirmed one human") << "made again, beside the other";
+  write("member", OwnMode::remove, one_, "");
+  settle();
   // Of contested ones the confirmed one is deleted: the other is a guess.
   forget();
   one_ = write("member", OwnMode::insert, EntityId(0), "ann@x");
@@ -273,6 +278,55 @@ TEST_F(LinkDecisions, who_had_the_key_all_the_time_is_not_who_was_deleted) {
   write("member", OwnMode::update, two_, "ann@x");
   settle();
   EXPECT_EQ(link(), "pending nobody human");
+}
+
+TEST_F(LinkDecisions, a_target_without_a_key_is_followed_as_one_with) {
+  two_ = write("member", OwnMode::insert, EntityId(0), "");
+  ASSERT_TRUE(decide(Verdict::confirmed, two_));
+  settle();
+  ASSERT_EQ(link(), "confirmed two human");
+  write("member", OwnMode::remove, two_, "");
+  settle();
+  EXPECT_EQ(link(), "pending nobody human");
+  // With a key that came after the decision it is known by that.
+  forget();
+  two_ = write("member", OwnMode::insert, EntityId(0), "");
+  ASSERT_TRUE(decide(Verdict::confirmed, two_));
+  write("member", OwnMode::update, two_, "two@x");
+  settle();
+  write("member", OwnMode::remove, two_, "");
+  settle();
+  EXPECT_EQ(link(), "pending nobody human");
+  two_ = write("member", OwnMode::insert, EntityId(0), "two@x");
+  settle();
+  EXPECT_EQ(link(), "confirmed two human");
+}
+
+TEST_F(LinkDecisions, what_went_while_the_rule_was_off_is_seen_when_it_is_on_again) {
+  write("lead", OwnMode::update, lead_, "");  // no key of its own brings it back
+  ASSERT_TRUE(decide(Verdict::confirmed, two_));
+  settle();
+  ASSERT_TRUE(run(switch_rule(pool(), WorkspaceId(1), "r", false, "t")));
+  settle();
+  write("member", OwnMode::remove, two_, "");
+  settle();
+  ASSERT_TRUE(run(switch_rule(pool(), WorkspaceId(1), "r", true, "t")));
+  settle();
+  EXPECT_EQ(link(), "pending nobody human");
+}
+
+TEST_F(LinkDecisions, a_decided_link_is_inactive_with_its_source) {
+  for (const char* email : {"ann@x", ""}) {
+    SCOPED_TRACE(email);
+    lead_ = write("lead", OwnMode::insert, EntityId(0), email);
+    ASSERT_TRUE(decide(Verdict::confirmed, two_));
+    settle();
+    ASSERT_EQ(link(), "confirmed two human");
+    write("lead", OwnMode::remove, lead_, "");
+    settle();
+    EXPECT_EQ(link(), "inactive nobody human");
+    EXPECT_EQ(ask("select op from sluice.change order by position desc limit 1"), "unlink");
+  }
 }
 
 TEST_F(LinkDecisions, the_feed_and_the_audit_tell_each_decision_once) {

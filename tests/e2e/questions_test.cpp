@@ -1,0 +1,198 @@
+// The page of the twelve questions: each command is run on a terminal of 80 x 24, and its screen is
+// what the page shows.
+#include <fstream>
+#include <regex>
+#include <sstream>
+
+#include "e2e/terminal.hpp"
+#include "e2e/world.hpp"
+
+namespace sluice::e2e {
+namespace {
+
+using nlohmann::json;
+
+constexpr const char* kPage = SLUICE_SOURCE_DIR "/docs/operating/questions.md";
+constexpr const char* kProgram = SLUICE_BINARY_DIR "/bin/sluice";
+constexpr std::size_t kRows = 24, kColumns = 80;
+
+/// A command of the page, and what the page says that it shows.
+struct Screen {
+  int question = 0;
+  bool about = false;  ///< its figures are of a moment
+  std::string command;
+  std::string shown;
+};
+
+std::string page() {
+  std::ifstream file(kPage, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+std::vector<Screen> screens_of(const std::string& text) {
+  std::vector<Screen> screens;
+  std::istringstream lines(text);
+  std::string line;
+  int question = 0;
+  bool within = false;
+  while (std::getline(lines, line)) {
+    if (line.starts_with("## ")) question = std::stoi(line.substr(3));
+    if (!within && line.starts_with("```console")) {
+      within = true;
+      screens.emplace_back();
+      screens.back().question = question;
+      screens.back().about = line.ends_with(" about");
+    } else if (line == "```") {
+      within = false;
+    } else if (within && line.starts_with("$ ")) {
+      screens.back().command = line.substr(2);
+    } else if (within) {
+      screens.back().shown += line + "\n";
+    }
+  }
+  return screens;
+}
+
+/// The page with other screens, in the same order.
+std::string with_screens(const std::string& text, const std::vector<Screen>& screens) {
+  std::string out, line;
+  std::istringstream lines(text);
+  std::size_t next = 0;
+  bool within = false;
+  while (std::getline(lines, line)) {
+    if (within && line != "```") continue;
+    within = false;
+    out += line + "\n";
+    if (!line.starts_with("```console")) continue;
+    within = true;
+    out += "$ " + screens.at(next).command + "\n" + screens.at(next).shown;
+    ++next;
+  }
+  return out;
+}
+
+std::size_t width(const std::string& line) {
+  return static_cast<std::size_t>(
+      std::count_if(line.begin(), line.end(), [](char c) { return (c & 0xC0) != 0x80; }));
+}
+
+/// As a person reads it: without colours and returns.
+std::string plain(const std::string& screen) {
+  static const std::regex kColour("\x1b\\[[0-9;]*m");
+  std::string text = std::regex_replace(screen, kColour, "");
+  std::erase(text, '\r');
+  return text;
+}
+
+/// Without what is another each time, and how it is set: words and figures stay.
+std::string lasting(std::string text, bool about) {
+  static const std::pair<std::regex, const char*> kPasses[] = {
+      {std::regex("postgresql://\\S+"), "URL"},
+      {std::regex("https?://[0-9.:]+"), "URL"},
+      {std::regex("/\\S*sluice-e2e\\S*"), "PATH"},
+      {std::regex("[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]+)?Z?"),
+       "TIME"},
+      {std::regex("[0-9]{2}:[0-9]{2}:[0-9]{2}"), "TIME"},
+      {std::regex("[0-9.,]+ (ms|s|min|h|days?|d)\\b"), "SPAN"},
+      {std::regex("[0-9.,]+ [kKMGT]?i?B\\b"), "SIZE"},
+      {std::regex("\\([0-9]+ %\\)"), "PART"},
+      {std::regex("[0-9]+\\.[0-9]{2} [0-9]+\\.[0-9]{2} [0-9]+\\.[0-9]{2}"), "LOAD"},
+      {std::regex("on [0-9]+ processors?"), "on N processors"},
+      {std::regex("PostgreSQL [0-9.]+"), "PostgreSQL"},
+      {std::regex("--cursor \\S+"), "--cursor X"},
+      {std::regex("\\b[0-9]+ to the database"), "N to the database"},
+      {std::regex("sha256 [0-9a-f]{12}"), "HASH"},
+      {std::regex("(running|ok) +SPAN"), "ok SPAN"},
+      {std::regex(" +"), " "},
+      {std::regex(" \n"), "\n"}};
+  if (about) text = std::regex_replace(text, std::regex("[0-9][0-9,]*"), "N");
+  for (const auto& [what, word] : kPasses) text = std::regex_replace(text, what, word);
+  return text;
+}
+
+class Questions : public World {
+ protected:
+  /// What stands in braces on the page.
+  std::string filled(std::string command) {
+    const std::string mark = "{contested}";
+    if (const auto at = command.find(mark); at != std::string::npos) {
+      command.replace(at, mark.size(),
+                      host_->sql("select min(source_id) from acme.link where state = 'contested'"));
+    }
+    return command;
+  }
+
+  /// Runs the screens of one question, and holds them against the page.
+  void look(int question, int code = 0) {
+    bool any = false;
+    for (Screen& screen : screens_) {
+      if (screen.question != question) continue;
+      any = true;
+      SCOPED_TRACE("question " + std::to_string(question) + ": " + screen.command);
+      std::vector<std::string> words = {kProgram};
+      std::istringstream command(filled(screen.command));
+      std::string word;
+      command >> word;
+      EXPECT_EQ(word, "sluice");
+      while (command >> word) words.push_back(word);
+      const OnTerminal seen = run_on_terminal(words,
+                                              {{"SLUICE_URL", host_->url()},
+                                               {"SLUICE_TOKEN", host_->token()},
+                                               {"SLUICE_WORKSPACE", "acme"}},
+                                              {});
+      EXPECT_EQ(seen.code, code);
+      const std::string shown = plain(seen.screen);
+      std::istringstream lines(shown);
+      std::size_t rows = 0;
+      for (std::string line; std::getline(lines, line); ++rows)
+        EXPECT_LE(width(line), kColumns) << line;
+      EXPECT_LE(rows, kRows) << "more than a screen:\n" << shown;
+      if (std::getenv("SLUICE_WRITE_SCREENS") == nullptr) {
+        EXPECT_EQ(lasting(shown, screen.about), lasting(screen.shown, screen.about));
+      }
+      screen.shown = shown;
+    }
+    EXPECT_TRUE(any) << "the page has no question " << question;
+  }
+
+  std::vector<Screen> screens_ = screens_of(page());
+};
+
+TEST_F(Questions, each_is_answered_by_one_screen_as_the_page_shows) {
+  ASSERT_GE(screens_.size(), 12U);
+  start_fake(200, {"--now", "1790000000"});
+  own_email_ = OwnEmail::may_be_twice;
+  host_->start();
+  fake_->control("POST", "latency", {{"ms", 700}});
+  connect();
+  import_own(60);
+  ASSERT_TRUE(eventually(std::chrono::seconds(60), [&] {
+    return host_->client().get("/connections/billing").at("health") == "reading" &&
+           host_->count("select count(*) from sluice.stream where last_success_at is not null") > 3;
+  }));
+  look(6);
+  fake_->control("POST", "latency", {{"ms", 0}});
+  ASSERT_TRUE(settled()) << unsettled();
+  for (const int question : {1, 3, 4, 5, 7, 8, 9, 10, 11, 12}) look(question);
+  fake_->control("POST", "faults",
+                 json::parse(R"([{"match":"/v1/products*","times":0,"kind":"403"}])"));
+  read_again({"products"});
+  ASSERT_TRUE(eventually(std::chrono::seconds(60),
+                         [&] { return stream("products").at("health") == "needs_action"; }));
+  look(2, 75);
+  if (std::getenv("SLUICE_WRITE_SCREENS") == nullptr) return;
+  const std::string text = with_screens(page(), screens_);
+  std::ofstream(kPage, std::ios::binary) << text;
+}
+
+TEST(Screens, what_is_another_each_time_is_all_that_may_differ) {
+  const std::string one = "billing  ok  2,000  07:50:48  45 s\nsluiced at http://127.0.0.1:1234\n";
+  EXPECT_EQ(lasting(one, false),
+            lasting("billing ok 2,000  11:22:33   3 min\nsluiced at http://127.0.0.1:9\n", false));
+  EXPECT_NE(lasting(one, false),
+            lasting(std::regex_replace(one, std::regex("2,000"), "2,001"), false));
+  EXPECT_NE(lasting(one, true), lasting(std::regex_replace(one, std::regex("ok"), "bad"), true));
+}
+
+}  // namespace
+}  // namespace sluice::e2e
