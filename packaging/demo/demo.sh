@@ -181,7 +181,7 @@ if [ "$once" = --once ]; then
   postmaster() { head -n 1 "$directory/data/postgres/postmaster.pid" 2>/dev/null; }
   killed=$(postmaster)
   try "$kill_database"
-  is_back() { [ -n "$(postmaster)" ] && [ "$(postmaster)" != "$killed" ] && sluice status >/dev/null 2>&1; }
+  is_back() { [ -n "$(postmaster)" ] && [ "$(postmaster)" != "$killed" ] && sluice connection list >/dev/null 2>&1; }
   until_true 60 "the database" is_back
   [ "$(psql_value 'select count(*) from acme.stripe_invoice')" = "$rows" ] || fail "rows are lost"
   try "sluice status"
