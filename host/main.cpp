@@ -372,7 +372,8 @@ class Host {
     log_connectors(*registry_->shelf().shelved());
     client_ =
         std::make_unique<fetch::Client>(loop_.get_executor(), fetching_, clock_, entropy_, delay_);
-    budgets_ = std::make_unique<sync::Budgets>(clock_, delay_);
+    budgets_ = std::make_unique<sync::Budgets>(
+        clock_, delay_, static_cast<double>(config_.fetch_pace_percent) / 100);
     catalogs_ = std::make_unique<model::Catalogs>(pools_.work, clock_);
     writer_ = std::make_unique<ingest::Writer>(pools_.work);
     resolver_ = std::make_unique<link::Resolver>(pools_.work);

@@ -683,7 +683,14 @@ struct CurlMulti::Core : std::enable_shared_from_this<Core> {
     const bool verifies = code != CURLE_PEER_FAILED_VERIFICATION &&
                           code != CURLE_SSL_CACERT_BADFILE && code != CURLE_SSL_ISSUER_ERROR;
     if (transfer.through_proxy && !transfer.sent && verifies) {
-      return Error(lost, "fetch.transport.proxy", detail,
+      // What libcurl had heard of the inner certificate it forgets as it tells the peer so.
+      const bool is_dim =
+          code == CURLE_SSL_CONNECT_ERROR && transfer.options.proxy.starts_with("https://");
+      return Error(lost, "fetch.transport.proxy",
+                   fmt::format("{}{}", detail,
+                               is_dim ? " (by an https proxy a certificate that does not verify "
+                                        "looks like this, too)"
+                                      : ""),
                    "the proxy of fetch.proxy let nothing through; its log says why");
     }
     switch (code) {

@@ -141,8 +141,8 @@ std::shared_ptr<fetch::Budget> Budgets::of(const LoadedConnection& connection,
   const auto now = clock_.steady();
   forget_unused(now);
   const contract::RateBudget& declared = connection.manifest().budget;
-  const double rate =
-      connection.mode == "test" ? declared.requests_per_second_test : declared.requests_per_second;
+  const double rate = pace_ * (connection.mode == "test" ? declared.requests_per_second_test
+                                                         : declared.requests_per_second);
   Kept& kept = budgets_[shared_by(connection, allowance)];
   kept.asked_for = now;
   if (kept.budget) {

@@ -90,7 +90,9 @@ class Budgets {
   /// A budget that nobody has used for so long, and whose vendor asked for no pause, is forgotten.
   static constexpr std::chrono::minutes kKept{60};
 
-  Budgets(const Clock& clock, fetch::Delay& delay) : clock_(clock), delay_(delay) {}
+  /// `pace`: how many times as fast as connectors declare; the setting fetch.pace_percent.
+  Budgets(const Clock& clock, fetch::Delay& delay, double pace = 1)
+      : clock_(clock), delay_(delay), pace_(pace) {}
   std::shared_ptr<fetch::Budget> of(const LoadedConnection& connection,
                                     const fetch::EgressAllowance& allowance);
   /// Requests that have not been answered for kHungAfter.
@@ -108,6 +110,7 @@ class Budgets {
 
   const Clock& clock_;
   fetch::Delay& delay_;
+  const double pace_;
   std::map<std::string, Kept> budgets_;
   std::chrono::steady_clock::time_point looked_{};
 };

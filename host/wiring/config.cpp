@@ -220,6 +220,9 @@ const std::vector<Setting>& settings_table() {
        text(&Config::fetch_ca_file)},
       {{"fetch.proxy", "string", "(none)", "proxy to reach vendors through"},
        text(&Config::fetch_proxy)},
+      {{"fetch.pace_percent", "integer", "100",
+        "how fast vendors are asked, of the rates that their connectors declare"},
+       number(&Config::fetch_pace_percent, 1, 10'000)},
       {{"fetch.nat64_prefixes", "list of strings", "[\"64:ff9b::/96\"]",
         "where this network shows IPv4 addresses inside IPv6 ones"},
        texts(&Config::fetch_nat64_prefixes)},
@@ -273,10 +276,10 @@ Result<void> apply(Config& config, std::string_view key, const Json& value,
   if (setting == nullptr) return std::unexpected(unknown_key(key, where));
   const std::string wanted = setting->set(config, value);
   if (wanted.empty()) return {};
-  // A connection string may hold a password: say its type, not its text.
-  const std::string found =
-      (key == "database.url" || key == "database.owner_url") && value.is_string() ? "another string"
-                                                                                  : value.dump();
+  // These may hold a password: say their type, not their text.
+  const bool is_secret =
+      key == "database.url" || key == "database.owner_url" || key == "fetch.proxy";
+  const std::string found = is_secret ? std::string("another ") + value.type_name() : value.dump();
   return fail(ErrorKind::bad_input, "config.bad_value",
               fmt::format("{}: {} is {}, but must be {}", where, key, found, wanted),
               "Correct it and start again");

@@ -49,6 +49,7 @@ struct Config {
   std::int64_t fetch_idle_seconds = 30;  ///< without one more byte of an answer
   std::string fetch_ca_file;             ///< vouches for vendors besides the system's
   std::string fetch_proxy;
+  std::int64_t fetch_pace_percent = 100;  ///< of the requests a second that connectors declare
   std::vector<std::string> fetch_nat64_prefixes = {"64:ff9b::/96"};
   std::int64_t sync_step_seconds_max = 60;  ///< a connector that does not come back is given up
   std::int64_t lease_ttl_ms = 12'000;

@@ -26,7 +26,7 @@ struct Certificate {
     X509_set_pubkey(x509, key);
     X509_NAME* name = X509_get_subject_name(x509);
     X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC,
-                               reinterpret_cast<const unsigned char*>("Sluice test"), -1, -1, 0);
+                               reinterpret_cast<const unsigned char*>(names), -1, -1, 0);
     X509_set_issuer_name(x509, name);
     X509V3_CTX context;
     X509V3_set_ctx_nodb(&context);

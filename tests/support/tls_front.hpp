@@ -11,12 +11,12 @@
 
 namespace sluice::testing {
 
-/// Listens on 127.0.0.1 with a certificate for that address, and passes on what comes to
-/// 127.0.0.1:`port`; on a thread of its own.
+/// Listens on 127.0.0.1 with a certificate for that address or for `names`, and passes on what
+/// comes to 127.0.0.1:`port`; on a thread of its own.
 class TlsFront {
  public:
-  explicit TlsFront(unsigned short port)
-      : certificate_(Certificate::Age::valid, "IP:127.0.0.1"),
+  explicit TlsFront(unsigned short port, const char* names = "IP:127.0.0.1")
+      : certificate_(Certificate::Age::valid, names),
         context_(boost::asio::ssl::context::tls_server),
         acceptor_(loop_, {boost::asio::ip::address_v4::loopback(), 0}),
         behind_(boost::asio::ip::address_v4::loopback(), port) {

@@ -106,5 +106,16 @@ TEST_F(BudgetsTest, what_nobody_uses_is_forgotten_unless_its_vendor_asked_for_a_
   EXPECT_GT(of(connection(3, 1))->stats().held_for.count(), 0);
 }
 
+TEST_F(BudgetsTest, an_account_is_asked_at_the_operators_share_of_the_declared_rate) {
+  for (const double pace : {1.0, 0.25, 10.0}) {
+    Budgets budgets(clock_, delay_, pace);
+    LoadedConnection one = connection(1, 1);
+    const auto allowance = expect(read_allowance(one.egress));
+    EXPECT_EQ(budgets.of(one, allowance)->stats().rate, 10 * pace);
+    one.mode = "test";  // as CHECK said meanwhile
+    EXPECT_EQ(budgets.of(one, allowance)->stats().rate, 2 * pace);
+  }
+}
+
 }  // namespace
 }  // namespace sluice::sync

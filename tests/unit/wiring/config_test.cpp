@@ -87,6 +87,8 @@ INSTANTIATE_TEST_SUITE_P(
                 "1048576 to"},
         Refused{"never_rescans", R"({"connectors.rescan_seconds": 0})", "config.bad_value",
                 "1 to 86400"},
+        Refused{"asks_nobody", R"({"fetch": {"pace_percent": 0}})", "config.bad_value",
+                "1 to 10000"},
         Refused{"one_directory", R"({"connectors.directories": "/srv"})", "config.bad_value",
                 "a list of strings"},
         Refused{"not_json", R"({"listen": )", "config.not_json", "JSON object"},
@@ -118,6 +120,20 @@ TEST_F(ConfigFile, a_connection_string_that_is_refused_is_not_quoted) {
     ASSERT_FALSE(config);
     EXPECT_EQ(config.error().describe().find("hunter2"), std::string::npos)
         << config.error().describe();
+  }
+}
+
+TEST_F(ConfigFile, a_setting_that_may_hold_a_password_is_not_quoted_whatever_it_is) {
+  for (const char* key : {"database.url", "database.owner_url", "fetch.proxy"}) {
+    for (const char* value :
+         {R"(["http://user:hunter2@proxy:3128"])", R"({"password":"hunter2"})"}) {
+      const auto config =
+          read_config(write(std::string("{\"") + key + "\":" + value + "}"), {}, {});
+      ASSERT_FALSE(config);
+      EXPECT_EQ(config.error().code, "config.bad_value");
+      EXPECT_EQ(config.error().describe().find("hunter2"), std::string::npos)
+          << config.error().describe();
+    }
   }
 }
 
