@@ -71,6 +71,14 @@ std::optional<std::int64_t> seconds_ago(std::string_view text) {
   return *count * kSeconds[unit];
 }
 
+/// "-400000w": meant as a time ago, whatever the number.
+bool is_time_ago(std::string_view text) {
+  if (text.size() < 3 || text.front() != '-') return false;
+  const std::string_view digits = text.substr(1, text.size() - 2);
+  return kUnits.find(text.back()) != std::string_view::npos &&
+         digits.find_first_not_of("0123456789") == std::string_view::npos;
+}
+
 /// For LIKE, whose own wildcards are plain characters here.
 std::string like_pattern(std::string_view text) {
   std::string out;
@@ -691,6 +699,11 @@ class Conditions {
     if (attribute.type == AttributeType::timestamp) {
       if (const auto seconds = seconds_ago(text))
         return fmt::format("now() - {} * interval '1 second'", parameter(*seconds));
+      if (is_time_ago(text)) {
+        return bad_filter("filter.bad_value", filter,
+                          fmt::format("'{}' is more than a thousand years ago", text.substr(0, 50)),
+                          "a week ago is -7d, ten years ago -3650d; or name a day: 2016-11-23");
+      }
     }
     const auto value = model::stored_value_of_text(attribute, text);
     if (!value) {

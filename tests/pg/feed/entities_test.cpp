@@ -214,6 +214,16 @@ TEST_F(EntitiesTest, TextIsFoundByAPartOfItAndTimesByTheirDay) {
       "'cus_2'");
   EXPECT_EQ(ids("acme.customer", {{"created[gte]", "-7d"}, {"created[lt]", "-2d"}}), "cus_2");
   EXPECT_EQ(ids("acme.customer", {{"created[gte]", "-7x"}}), "filter.bad_value");
+  EXPECT_EQ(ids("acme.customer", {{"created[gte]", "-52000w"}}), "cus_1 cus_2");
+  for (const char* long_ago : {"-400000w", "-99999999999999999999d"}) {
+    const auto refused = list("acme.customer", {{"created[gte]", long_ago}});
+    ASSERT_FALSE(refused) << long_ago;
+    EXPECT_EQ(refused.error().code, "filter.bad_value");
+    EXPECT_NE(refused.error().message.find("more than a thousand years ago"), std::string::npos)
+        << refused.error().describe();
+  }
+  EXPECT_EQ(ids("acme.customer", {{"created[lte]", "9999-12-31"}}), "cus_1 cus_2");
+  EXPECT_EQ(ids("acme.customer", {{"created[gte]", "0001-01-01"}}), "cus_1 cus_2");
 }
 
 TEST_F(EntitiesTest, APageMayBeSortedCountedAndNarrowed) {
