@@ -1,5 +1,7 @@
 // Entities: pages and single ones, of preset and own types.
 #include "api/api.hpp"
+#include "api/entity_lines.hpp"
+#include "api/state.hpp"
 
 #include "feed/entities.hpp"
 #include "model/own_entities.hpp"
@@ -10,6 +12,8 @@
 #include <array>
 #include <charconv>
 #include <functional>
+#include <memory>
+#include <utility>
 
 namespace sluice::api {
 namespace {
@@ -87,6 +91,105 @@ std::vector<feed::Filter> filters(const Call& call) {
   return all;
 }
 
+/// The pages behind the first, as lines. Each is read when the client has taken the one before, by
+/// a connection that is given back meanwhile; a token that is revoked and a host that stops end it.
+class FurtherPages final : public AnswerPieces {
+ public:
+  FurtherPages(const Call& call, std::string type, feed::ListQuery query, EntityLines lines,
+               std::string first)
+      : state_(call.state),
+        http_(call.http),
+        pool_(call.services.pools.asking.share(call.workspace.value)),
+        catalog_(call.catalog),
+        type_(std::move(type)),
+        query_(std::move(query)),
+        lines_(std::move(lines)),
+        first_(std::move(first)) {}
+
+  Task<std::string> next() override {
+    std::string piece = std::exchange(first_, std::string());
+    if (piece.empty() && !query_.cursor.empty()) piece = co_await further_page();
+    co_return std::move(piece);
+  }
+
+ private:
+  Task<std::string> further_page() {
+    if (state_.stopping) throw Failure(Error(ErrorKind::retry_later, "host.stopping", "it stops"));
+    const Result<Principal> still = co_await authenticate(pool_, http_.authorization);
+    if (!still) throw Failure(still.error());
+    feed::ListQuery query = query_;
+    const feed::EntityPage page =
+        expect(co_await feed::list_entities(pool_, catalog_, type_, std::move(query)));
+    query_.cursor = page.cursor;
+    co_return lines_.lines(page.entities);
+  }
+
+  State& state_;
+  const HttpRequest& http_;
+  pg::Pool pool_;
+  model::CatalogPtr catalog_;
+  std::string type_;
+  feed::ListQuery query_;
+  EntityLines lines_;
+  std::string first_;
+};
+
+/// The same question, one page on.
+std::string link_to_next(const HttpRequest& request, const std::string& cursor) {
+  std::string target = request.path;
+  char separator = '?';
+  for (const auto& [name, value] : request.query) {
+    if (name == "cursor") continue;
+    target += fmt::format("{}{}={}", std::exchange(separator, '&'), percent_encode(name),
+                          percent_encode(value));
+  }
+  return fmt::format("<{}{}cursor={}>; rel=\"next\"", target, separator, percent_encode(cursor));
+}
+
+/// All of them, or where a limit or a cursor is there a page of them.
+Task<HttpResponse> list_as_lines(Call& call, feed::ListQuery query, EntityForm form) {
+  const bool csv = form == EntityForm::csv;
+  if (query.count) {
+    bad_request("request.bad_parameter", "count=true has no place in lines",
+                "Ask for it as application/json, with limit=1");
+  }
+  if (csv && !query.expand.empty()) {
+    bad_request("expand.not_in_csv", "other entities have no place in text/csv",
+                "Ask for application/x-ndjson, whose lines are whole entities");
+  }
+  const bool paged = call.http.parameter("limit") || call.http.parameter("cursor");
+  if (!paged) query.limit = feed::kEntityPageMax;
+  LineWish wish;
+  wish.form = form;
+  wish.fields = query.fields;
+  wish.with_deleted = query.tombstones != feed::Tombstones::exclude;
+  wish.for_spreadsheets = call.flag("for_spreadsheets");
+  model::CatalogPtr catalog = co_await catalog_of(call);
+  const bool begins = query.cursor.empty();
+  std::string type = call.part("type");
+  feed::ListQuery asked = query;
+  const feed::EntityPage page = expect(
+      co_await feed::list_entities(call.services.pool, std::move(catalog), type, std::move(asked)));
+  const model::StoredType& stored = *call.catalog->find(type);
+  EntityLines lines(stored, std::move(wish));
+  // The pages of a list are one file when they are put behind one another.
+  std::string text = begins ? lines.header() : std::string();
+  text += lines.lines(page.entities);
+  HttpResponse answer;
+  answer.content_type = content_type_of(form, begins);
+  if (page.cursor.empty()) {
+    answer.body = std::move(text);
+  } else if (paged) {
+    answer.body = std::move(text);
+    answer.headers.emplace_back("Link", link_to_next(call.http, page.cursor));
+  } else {
+    query.cursor = page.cursor;
+    answer.pieces = std::make_unique<FurtherPages>(call, std::move(type), std::move(query),
+                                                   std::move(lines), std::move(text));
+  }
+  co_return answer;
+}
+
 Task<HttpResponse> list(Call& call) {
   feed::ListQuery query;
   query.filters = filters(call);
@@ -97,6 +200,8 @@ Task<HttpResponse> list(Call& call) {
   if (const auto sort = call.http.parameter("sort")) query.sort = expect(feed::parse_sort(*sort));
   query.fields = split_list(call.http.parameter("fields").value_or(""));
   query.count = call.flag("count");
+  const EntityForm form = entity_form(call.http.accept);
+  if (form != EntityForm::json) co_return co_await list_as_lines(call, std::move(query), form);
   model::CatalogPtr catalog = co_await catalog_of(call);
   feed::EntityPage page = expect(co_await feed::list_entities(
       call.services.pool, std::move(catalog), call.part("type"), std::move(query)));
@@ -266,6 +371,10 @@ constexpr std::array kListQuery = {
     Parameter{.name = "count",
               .says = "how many there are on all pages, up to 100000",
               .kind = ParameterKind::flag},
+    Parameter{.name = "for_spreadsheets",
+              .says = "of CSV: begins with a byte order mark, and texts that a spreadsheet would "
+                      "take for formulas have an apostrophe before them",
+              .kind = ParameterKind::flag},
     kExpand,
     kDeleted};
 
@@ -282,15 +391,17 @@ constexpr std::array<Route, 5> kRoutes = {{
      .pattern = "/v1/workspaces/{workspace}/entities/{type}",
      .access = Access::reader,
      .operation = "listEntities",
-     .summary = "Entities, in order of id where nothing else is said; every further parameter is a "
-                "filter: attribute=value, "
-                "attribute[gte]=value",
+     .summary =
+         "Entities, in order of id where nothing else is said; every further parameter is a "
+         "filter: attribute=value, attribute[gte]=value. As text/csv or application/x-ndjson "
+         "all of them, or with limit or cursor a page, whose Link header leads to the next",
      .handler = list,
      .query = kListQuery,
      .filters = true,
      .answer = "EntityPage",
      .problems = "400 filter.* sort.* fields.* expand.* entity.bad_cursor entity.bad_limit 404 "
-                 "type.not_found"},
+                 "type.not_found 500 entity.unreadable",
+     .produces = "application/json text/csv application/x-ndjson"},
     {.method = "POST",
      .pattern = "/v1/workspaces/{workspace}/entities/{type}",
      .access = Access::admin,

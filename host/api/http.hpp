@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -25,6 +26,16 @@ class BodyReader {
   virtual Task<std::string> next() = 0;
 };
 
+/// An answer's body that is made while it is sent: for what may be larger than memory.
+class AnswerPieces {
+ public:
+  virtual ~AnswerPieces() = default;
+  /// The next piece; empty at the end. What it throws breaks the answer off, which the client sees:
+  /// it is never told the end. Called while the request is still there, and by nobody else
+  /// meanwhile.
+  virtual Task<std::string> next() = 0;
+};
+
 struct Route;
 
 struct HttpRequest {
@@ -34,6 +45,7 @@ struct HttpRequest {
       segments;  ///< of the path: split first, then decoded, so %2F stays inside
   std::vector<std::pair<std::string, std::string>> query;  ///< decoded, in order; names may repeat
   std::string authorization;                               ///< header, or empty
+  std::string accept;                                      ///< header, or empty
   std::string content_type;
   std::string content_encoding;                ///< header, or empty
   std::optional<std::int64_t> content_length;  ///< where it is announced
@@ -50,6 +62,7 @@ struct HttpResponse {
   std::string content_type = "application/json";
   std::vector<std::pair<std::string, std::string>> headers;
   std::string body;
+  std::unique_ptr<AnswerPieces> pieces = nullptr;  ///< instead of `body`, which is empty then
 
   static HttpResponse json(const nlohmann::json& document, int status = 200);
   static HttpResponse text(std::string body,
@@ -58,6 +71,9 @@ struct HttpResponse {
 
 /// Percent-decoding; '+' is a space in queries only. nullopt for a broken escape.
 [[nodiscard]] std::optional<std::string> percent_decode(std::string_view text, bool plus_is_space);
+
+/// For a part of a path or a query: all but letters, digits and "-._~" is escaped.
+[[nodiscard]] std::string percent_encode(std::string_view text);
 
 /// UTF-8 without NUL: what PostgreSQL takes as text.
 [[nodiscard]] bool is_storable_text(std::string_view text);

@@ -16,6 +16,7 @@
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <boost/asio/write.hpp>
 #include <boost/beast/core.hpp>
 #include <boost/beast/http.hpp>
 
@@ -240,10 +241,8 @@ Task<HttpResponse> handled(const Handler& handler, HttpRequest& request) {
   co_return problem(error);
 }
 
-/// Takes the answer's body. Whether the client took all of it.
-Task<bool> send(ServerState& state, Peer& peer, HttpResponse& answer, bool keep_alive,
-                bool head_only) {
-  http::response<http::string_body> response;
+template <class Body>
+void write_head(const HttpResponse& answer, bool keep_alive, http::response<Body>& response) {
   response.version(11);
   response.result(static_cast<unsigned>(answer.status));
   response.set(http::field::server, "sluice");
@@ -252,6 +251,13 @@ Task<bool> send(ServerState& state, Peer& peer, HttpResponse& answer, bool keep_
   response.set("X-Content-Type-Options", "nosniff");
   for (const auto& [name, value] : answer.headers) response.set(name, value);
   response.keep_alive(keep_alive);
+}
+
+/// Takes the answer's body. Whether the client took all of it.
+Task<bool> send(ServerState& state, Peer& peer, HttpResponse& answer, bool keep_alive,
+                bool head_only) {
+  http::response<http::string_body> response;
+  write_head(answer, keep_alive, response);
   response.body() = std::move(answer.body);
   response.prepare_payload();
   if (head_only) response.body().clear();
@@ -354,11 +360,80 @@ Task<void> drop_arrived_body(const Parser& parser, const ReadBuffer& buffer, Str
   while (!parser.is_done()) co_await body.next();
 }
 
+/// Nothing where the answer cannot go on: the log says why, and the client by the missing end that
+/// it is not whole.
+Task<std::optional<std::string>> next_piece(AnswerPieces& pieces, const HttpRequest& request) {
+  std::string why;
+  try {
+    std::string piece = co_await pieces.next();
+    co_return std::move(piece);
+  } catch (const Failure& failure) {
+    why = failure.error().describe();
+  } catch (const std::exception& surprise) {
+    why = surprise.what();
+  }
+  log::warning("api.answer_cut", {{"path", request.path}, {"error", why}});
+  co_return std::nullopt;
+}
+
+/// A piece as chunks, each with a deadline of its own.
+Task<boost::system::error_code> send_chunks(ServerState& state, Peer& peer,
+                                            const std::string& piece) {
+  peer.took = std::chrono::steady_clock::now();
+  peer.unsent = piece.size();
+  state.unsent += peer.unsent;
+  state.end_slow(peer.took);
+  boost::system::error_code error;
+  for (std::size_t at = 0; at < piece.size() && !error; at += kPieceBytes) {
+    const std::size_t size = std::min(kPieceBytes, piece.size() - at);
+    const auto chunk = http::make_chunk(asio::const_buffer(piece.data() + at, size));
+    peer.stream.expires_after(state.limits.body_timeout);
+    co_await asio::async_write(peer.stream, chunk,
+                               asio::redirect_error(asio::use_awaitable, error));
+    peer.took = std::chrono::steady_clock::now();
+  }
+  state.unsent -= std::exchange(peer.unsent, 0);
+  co_return error;
+}
+
+/// While a piece is made the connection is at work: it is not the client who is slow then.
+Task<bool> send_pieces(ServerState& state, Peers::iterator peer, const HttpRequest& request,
+                       HttpResponse& answer, bool keep_alive) {
+  http::response<http::empty_body> head;
+  write_head(answer, keep_alive, head);
+  head.chunked(true);
+  http::response_serializer<http::empty_body> rest(head);
+  boost::system::error_code error;
+  peer->took = std::chrono::steady_clock::now();
+  peer->stream.expires_after(state.limits.body_timeout);
+  co_await http::async_write_header(peer->stream, rest,
+                                    asio::redirect_error(asio::use_awaitable, error));
+  if (request.method == "HEAD") co_return !error;
+  while (!error) {
+    ServerState::move(peer, state.at_work);
+    const std::optional<std::string> piece = co_await next_piece(*answer.pieces, request);
+    ServerState::move(peer, state.sending);
+    if (!piece) co_return false;
+    if (piece->empty()) break;
+    error = co_await send_chunks(state, *peer, *piece);
+  }
+  if (error) co_return false;
+  const auto end = http::make_chunk_last();
+  peer->stream.expires_after(state.limits.body_timeout);
+  co_await asio::async_write(peer->stream, end, asio::redirect_error(asio::use_awaitable, error));
+  co_return !error;
+}
+
 /// Sends the answer while the connection is among those that send.
-Task<bool> answer_to(ServerState& state, Peers::iterator peer, HttpResponse& answer,
-                     bool keep_alive, bool head_only) {
+Task<bool> answer_to(ServerState& state, Peers::iterator peer, const HttpRequest& request,
+                     HttpResponse& answer, bool keep_alive) {
   ServerState::move(peer, state.sending);
-  const bool sent = co_await send(state, *peer, answer, keep_alive, head_only);
+  bool sent = false;
+  if (answer.pieces) {
+    sent = co_await send_pieces(state, peer, request, answer, keep_alive);
+  } else {
+    sent = co_await send(state, *peer, answer, keep_alive, request.method == "HEAD");
+  }
   ServerState::move(peer, state.at_work);
   if (sent) peer->answered = true;
   co_return sent;
@@ -391,7 +466,8 @@ Task<bool> serve_one(ServerState& state, Peers::iterator peer) {
     if (is_http_error(error) && error != http::error::end_of_stream &&
         error != http::error::partial_message) {
       HttpResponse answer = problem(refusal_of(error, state.limits));
-      co_await answer_to(state, peer, answer, false, false);
+      const HttpRequest none;
+      co_await answer_to(state, peer, none, answer, false);
     }
     co_return false;
   }
@@ -399,6 +475,7 @@ Task<bool> serve_one(ServerState& state, Peers::iterator peer) {
   const auto& head = parser.get();
   request.method = text_of(head.method_string());
   request.authorization = text_of(head[http::field::authorization]);
+  request.accept = text_of(head[http::field::accept]);
   request.content_type = text_of(head[http::field::content_type]);
   request.content_encoding = text_of(head[http::field::content_encoding]);
   if (const auto length = parser.content_length())
@@ -407,7 +484,6 @@ Task<bool> serve_one(ServerState& state, Peers::iterator peer) {
   request.peer = peer->stream.socket().remote_endpoint(ignored).address().to_string();
   StreamBody body(peer->stream, peer->buffer, parser, state.limits);
   request.body = &body;
-  const bool head_only = request.method == "HEAD";
   const std::optional<Error> ambiguous = ambiguity(head);
   HttpResponse answer;
   if (ambiguous) {
@@ -417,11 +493,13 @@ Task<bool> serve_one(ServerState& state, Peers::iterator peer) {
     answer = problem(target.error());
   } else {
     answer = co_await handled(state.handler, request);
+    if (answer.pieces && head.version() < 11)
+      answer = problem(malformed("HTTP/1.0 has no end of an answer in pieces; ask for a page"));
     if (checks_answers()) answer = checked(request, std::move(answer));
   }
   if (!ambiguous) co_await drop_arrived_body(parser, peer->buffer, body);
   const bool keep_alive = head.keep_alive() && parser.is_done() && !ambiguous && !state.stopping;
-  const bool sent = co_await answer_to(state, peer, answer, keep_alive, head_only);
+  const bool sent = co_await answer_to(state, peer, request, answer, keep_alive);
   co_return sent&& keep_alive;
 }
 

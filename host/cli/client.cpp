@@ -41,6 +41,43 @@ std::size_t on_write(char* data, std::size_t size, std::size_t count, void* cont
   return size * count;
 }
 
+/// "text/csv; charset=utf-8" is of type text/csv.
+bool is_of_type(CURL* curl, std::string_view media_type) {
+  const char* type = nullptr;
+  curl_easy_getinfo(curl, CURLINFO_CONTENT_TYPE, &type);
+  const std::string_view given = type == nullptr ? "" : type;
+  return given.substr(0, given.find(';')) == media_type;
+}
+
+struct Download {
+  CURL* curl;
+  const std::string* media_type;
+  const std::function<bool(std::string_view)>* write;
+  std::string other;  ///< an answer of another kind: a problem
+  std::size_t given = 0;
+  bool ended = false;          ///< `write` wants no more
+  std::exception_ptr failure;  ///< of `write`
+};
+
+std::size_t on_piece(char* data, std::size_t size, std::size_t count, void* context) {
+  auto& download = *static_cast<Download*>(context);
+  constexpr std::size_t kOtherMax = 1 << 20;
+  long status = 0;
+  curl_easy_getinfo(download.curl, CURLINFO_RESPONSE_CODE, &status);
+  if (status >= 400 || !is_of_type(download.curl, *download.media_type)) {
+    if (download.other.size() < kOtherMax) download.other.append(data, size * count);
+    return size * count;
+  }
+  try {
+    download.ended = !(*download.write)(std::string_view(data, size * count));
+  } catch (...) {  // not through the library, which is C
+    download.failure = std::current_exception();
+    return 0;
+  }
+  download.given += size * count;
+  return download.ended ? 0 : size * count;
+}
+
 constexpr const char* kNotSluice =
     "Is that really sluiced? It says at its start where it listens; name that with --url or "
     "SLUICE_URL, or sluice context use NAME";
@@ -68,6 +105,12 @@ std::string hint_for(CURLcode code, const ClientOptions& options) {
   }
   return "Is sluiced running there? Name its address with --url or SLUICE_URL; sluice login URL "
          "keeps it, and sluice context use NAME changes to another";
+}
+
+Error unreachable(CURLcode code, const ClientOptions& options) {
+  return Error(ErrorKind::retry_later, "host.unreachable",
+               "no answer from " + options.url + ": " + curl_easy_strerror(code),
+               hint_for(code, options));
 }
 
 std::string text_of(const json& body) {
@@ -208,17 +251,9 @@ json Client::global(const std::string& method, const std::string& path, const js
                  nullptr);
 }
 
-json Client::perform(const std::string& method, const std::string& url, const std::string* body,
-                     const std::string& content_type, const std::function<std::string()>* read) {
+void Client::prepare(const std::string& url) {
   CURL* curl = curl_;
   curl_easy_reset(curl);
-  std::string answer;
-  Upload upload{read, {}, 0, nullptr};
-  curl_slist* headers =
-      curl_slist_append(nullptr, ("Authorization: Bearer " + options_.token).c_str());
-  if (!content_type.empty())
-    headers = curl_slist_append(headers, ("Content-Type: " + content_type).c_str());
-  headers = curl_slist_append(headers, "Expect:");
   curl_easy_setopt(curl, CURLOPT_URL, url.c_str());
   curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
   if (!options_.ca_file.empty()) curl_easy_setopt(curl, CURLOPT_CAINFO, options_.ca_file.c_str());
@@ -227,6 +262,54 @@ json Client::perform(const std::string& method, const std::string& url, const st
   curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, 10L);
   if (options_.most.count() > 0)
     curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, static_cast<long>(options_.most.count()));
+}
+
+bool Client::download(const std::string& path, const Query& query, const std::string& media_type,
+                      const std::function<bool(std::string_view)>& write) {
+  prepare(workspace_url(path, query));
+  CURL* curl = curl_;
+  Download download{curl, &media_type, &write, {}, 0, false, nullptr};
+  curl_slist* headers =
+      curl_slist_append(nullptr, ("Authorization: Bearer " + options_.token).c_str());
+  headers = curl_slist_append(headers, ("Accept: " + media_type).c_str());
+  curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
+  curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_piece);
+  curl_easy_setopt(curl, CURLOPT_WRITEDATA, &download);
+  const CURLcode code = curl_easy_perform(curl);
+  curl_slist_free_all(headers);
+  if (download.failure) std::rethrow_exception(download.failure);
+  if (download.ended) return false;
+  if (code != CURLE_OK && download.given > 0) {
+    throw Failure(Error(ErrorKind::retry_later, "host.answer_cut",
+                        "the answer broke off after " + std::to_string(download.given) +
+                            " bytes and is not whole: " + curl_easy_strerror(code),
+                        "The host's log says why (api.answer_cut); ask again"));
+  }
+  if (code != CURLE_OK) throw Failure(unreachable(code, options_));
+  long status = 0;
+  curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
+  if (status >= 400)
+    throw Failure(error_of(read_ordered_json(download.other).value_or(json()), status));
+  if (!is_of_type(curl, media_type)) {
+    throw Failure(Error(ErrorKind::internal, "host.nonsense",
+                        options_.url + " does not answer with " + media_type,
+                        "Is it of an older release? sluice version says which"));
+  }
+  curl_header* link = nullptr;
+  return curl_easy_header(curl, "Link", 0, CURLH_HEADER, -1, &link) == CURLHE_OK;
+}
+
+json Client::perform(const std::string& method, const std::string& url, const std::string* body,
+                     const std::string& content_type, const std::function<std::string()>* read) {
+  prepare(url);
+  CURL* curl = curl_;
+  std::string answer;
+  Upload upload{read, {}, 0, nullptr};
+  curl_slist* headers =
+      curl_slist_append(nullptr, ("Authorization: Bearer " + options_.token).c_str());
+  if (!content_type.empty())
+    headers = curl_slist_append(headers, ("Content-Type: " + content_type).c_str());
+  headers = curl_slist_append(headers, "Expect:");
   curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_write);
   curl_easy_setopt(curl, CURLOPT_WRITEDATA, &answer);
   if (body != nullptr) {
@@ -243,11 +326,7 @@ json Client::perform(const std::string& method, const std::string& url, const st
   const CURLcode code = curl_easy_perform(curl);
   curl_slist_free_all(headers);
   if (upload.failure) std::rethrow_exception(upload.failure);
-  if (code != CURLE_OK) {
-    throw Failure(Error(ErrorKind::retry_later, "host.unreachable",
-                        "no answer from " + options_.url + ": " + curl_easy_strerror(code),
-                        hint_for(code, options_)));
-  }
+  if (code != CURLE_OK) throw Failure(unreachable(code, options_));
   long status = 0;
   curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
   auto document = read_ordered_json(answer);

@@ -5,6 +5,7 @@
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -35,6 +36,11 @@ class Client {
   /// `path` below the workspace, beginning with '/'.
   json get(const std::string& path, const Query& query = {});
   json send(const std::string& method, const std::string& path, const json& body);
+  /// Asks for another form than JSON, and gives it to `write` as it comes, until that says false;
+  /// whether a Link header leads to more. Failure also when the host has no such form
+  /// ("host.nonsense"), and "host.answer_cut" when the answer broke off.
+  bool download(const std::string& path, const Query& query, const std::string& media_type,
+                const std::function<bool(std::string_view)>& write);
   /// Sends a body read piece by piece; `read` returns an empty piece at the end; what
   /// it throws ends the request, and comes out here.
   json upload(const std::string& path, const Query& query, const std::string& content_type,
@@ -56,6 +62,8 @@ class Client {
  private:
   json perform(const std::string& method, const std::string& url, const std::string* body,
                const std::string& content_type, const std::function<std::string()>* read);
+  /// What each request has but for its headers.
+  void prepare(const std::string& url);
   [[nodiscard]] std::string workspace_url(const std::string& path, const Query& query);
 
   ClientOptions options_;

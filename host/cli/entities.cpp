@@ -46,12 +46,11 @@ struct ListWish {
   std::string sort, fields, expand, cursor, output;
   std::vector<std::string> filters;
   int limit = 20;
-  bool count = false, deleted = false;
+  bool count = false, deleted = false, for_spreadsheets = false;
 };
 
 constexpr std::size_t kTableColumns = 7;
 constexpr const char* kMajor = "_major";
-constexpr const char* kExportPage = "200";
 
 Query query_of(const ListWish& wish) {
   Query query;
@@ -63,6 +62,7 @@ Query query_of(const ListWish& wish) {
   add("expand", wish.expand);
   if (wish.count) query.emplace_back("count", "true");
   if (wish.deleted) query.emplace_back("deleted", "include");
+  if (wish.for_spreadsheets) query.emplace_back("for_spreadsheets", "true");
   for (const std::string& text : wish.filters) query.push_back(split(text, "--filter"));
   return query;
 }
@@ -98,121 +98,31 @@ std::vector<std::string> for_people(const json& type, const std::vector<std::str
   return shown;
 }
 
-/// A text as a CSV field. Nothing at all is null; an empty text is "".
-std::string csv_field(const json& value) {
-  if (value.is_null()) return {};
-  const std::string text = value.is_string() ? value.get<std::string>() : write_json(value);
-  const bool plain = !text.empty() && text.find_first_of("\",\r\n") == std::string::npos &&
-                     text.front() != ' ' && text.back() != ' ';
-  if (plain) return text;
-  std::string quoted = "\"";
-  for (const char c : text) {
-    if (c == '"') quoted += '"';
-    quoted += c;
-  }
-  return quoted + '"';
-}
-
-/// Entities as lines: CSV with a header, or NDJSON.
-class Lines {
- public:
-  Lines(const json& type, const std::string& fields, bool csv) : csv_(csv) {
-    const bool own = type["origin"] == "own";
-    // An own type's file can be imported again as it is.
-    if (!own)
-      columns_ = {
-          {"id", "/id"}, {"external_id", "/external_id"}, {"connection", "/provenance/connection"}};
-    std::string word;
-    std::vector<std::string> wanted;
-    for (const char c : fields + ",") {
-      if (c != ',') {
-        word += c;
-      } else if (!word.empty()) {
-        wanted.push_back(std::exchange(word, {}));
-      }
-    }
-    if (wanted.empty()) {
-      for (const json& attribute : type["attributes"]) {
-        wanted.push_back(attribute["name"].get<std::string>());
-        if (attribute.value("format", std::string()) == "minor_units")
-          wanted.push_back(wanted.back() + kMajor);
-      }
-    }
-    for (const std::string& name : wanted) columns_.emplace_back(name, "/attributes/" + name);
-    if (!csv_) return;
-    for (std::size_t i = 0; i < columns_.size(); ++i)
-      std::cout << (i == 0 ? "" : ",") << csv_field(columns_[i].first);
-    std::cout << '\n';
-  }
-  void write(const json& entities) const {
-    for (const json& entity : entities) {
-      if (!csv_) {
-        std::cout << write_json(entity) << '\n';
-        continue;
-      }
-      if (entity["attributes"].is_null()) {
-        throw Failure(Error(ErrorKind::internal, "entity.unreadable",
-                            "entity " + cell(entity["id"]) +
-                                " cannot be read: " + cell(entity["problem"]["message"]),
-                            cell(entity["problem"]["hint"])));
-      }
-      for (std::size_t i = 0; i < columns_.size(); ++i) {
-        const json::json_pointer place(columns_[i].second);
-        std::cout << (i == 0 ? "" : ",")
-                  << (entity.contains(place) ? csv_field(entity.at(place)) : std::string());
-      }
-      std::cout << '\n';
-    }
-  }
-
- private:
-  bool csv_;
-  std::vector<std::pair<std::string, std::string>> columns_;  // title, pointer
-};
-
-/// All pages, one after the other. What is written when it breaks is not all, and the exit code
-/// says so.
-void export_entities(const Context& context, const std::string& type_name, const ListWish& wish) {
-  const std::string path = "/entities/" + Client::escape(type_name);
-  const json type = context.client().get("/types/" + Client::escape(type_name));
-  const Lines lines(type, wish.fields, wish.output != "ndjson");
-  std::string cursor;
-  std::int64_t written = 0;
-  do {
-    Query query = query_of(wish);
-    query.emplace_back("limit", kExportPage);
-    if (!cursor.empty()) query.emplace_back("cursor", cursor);
-    json answer;
-    try {
-      answer = context.client().get(path, query);
-    } catch (const Failure& failure) {
-      if (written == 0) throw;
-      Error error = failure.error();
-      error.message = fmt::format("the export broke after {} entities and is not whole: {}",
-                                  written, error.message);
-      throw Failure(std::move(error));
-    }
-    lines.write(answer["entities"]);
-    flush_output();
-    written += static_cast<std::int64_t>(answer["entities"].size());
-    cursor = answer["next"].is_null() ? std::string() : answer["next"].get<std::string>();
-  } while (!cursor.empty());
+/// Entities as the host writes them, CSV or NDJSON, to standard output; whether there are more.
+bool write_lines(const Context& context, const std::string& type_name, const Query& query,
+                 const std::string& output) {
+  Client client = context.client();
+  return client.download("/entities/" + Client::escape(type_name), query,
+                         output == "ndjson" ? "application/x-ndjson" : "text/csv",
+                         [](std::string_view piece) {
+                           std::cout << piece;
+                           flush_output();
+                           return std::cout.good();  // run() says so
+                         });
 }
 
 void list_entities(const Context& context, const std::string& type_name, const ListWish& wish) {
   Query query = query_of(wish);
   query.emplace_back("limit", std::to_string(wish.limit));
   if (!wish.cursor.empty()) query.emplace_back("cursor", wish.cursor);
-  const json type = context.client().get("/types/" + Client::escape(type_name));
-  const json answer = context.client().get("/entities/" + Client::escape(type_name), query);
-  const json& entities = answer["entities"];
   if (wish.output == "csv" || wish.output == "ndjson") {
-    const Lines lines(type, wish.fields, wish.output == "csv");
-    lines.write(entities);
-    if (!answer["next"].is_null())
+    if (write_lines(context, type_name, query, wish.output))
       std::cerr << "sluice: this is one page; all of them: sluice entity export\n";
     return;
   }
+  const json type = context.client().get("/types/" + Client::escape(type_name));
+  const json answer = context.client().get("/entities/" + Client::escape(type_name), query);
+  const json& entities = answer["entities"];
   if (wish.output == "json") {
     std::cout << write_json_lines(answer) << '\n';
     return;
@@ -396,8 +306,11 @@ void add_entity(CLI::App& app, Context& context) {
   wishes(exporting);
   exporting->add_option("-o,--output", options->list.output, "csv, which is the default, or ndjson")
       ->check(CLI::IsMember({"csv", "ndjson"}));
-  exporting->callback(
-      [&context, options] { export_entities(context, options->type, options->list); });
+  exporting->add_flag("--for-spreadsheets", options->list.for_spreadsheets,
+                      "CSV that Excel reads as UTF-8, and takes no text of for a formula");
+  exporting->callback([&context, options] {
+    write_lines(context, options->type, query_of(options->list), options->list.output);
+  });
   auto* get = group->add_subcommand("get", "One entity by id or external id");
   get->add_option("type", options->type)->required();
   get->add_option("id", options->id)->required();

@@ -33,7 +33,9 @@ constexpr auto kExamples = std::to_array<std::pair<std::string_view, std::string
     {"audit", "sluice audit --since 1d --action connection"},
     {"host", "sluice host"},
     {"version", "sluice version"},
-    {"entity export", "sluice entity export stripe.invoice --filter status=open > open.csv"},
+    {"entity export",
+     "sluice entity export stripe.invoice --filter status=open > open.csv\n"
+     "sluice entity export customer --for-spreadsheets > for-excel.csv"},
     {"connector", "sluice connector install stripe"},
     {"connector list", "sluice connector list"},
     {"connector rescan", "sluice connector rescan"},

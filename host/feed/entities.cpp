@@ -14,6 +14,7 @@
 #include "feed/money.hpp"
 #include "feed/relation.hpp"
 #include "model/columns.hpp"
+#include "model/row_counts.hpp"
 
 namespace sluice::feed {
 namespace {
@@ -188,6 +189,50 @@ Task<EntityCount> count(pg::Connection& connection, EntityQuery asked) {
   co_return count;
 }
 
+struct Found {
+  std::vector<Entity> entities;
+  bool more = false;  ///< rows stand behind them
+};
+
+Task<Found> read_page(pg::Connection& connection, const StoredType& shown, EntityQuery asked,
+                      int column) {
+  Found found;
+  const auto rows = co_await connection.query(asked.sql, std::move(asked.params));
+  found.entities = read_all(shown, rows, column);
+  found.more = !rows.empty() && rows.get<bool>(rows.rows() - 1, rows.columns() - 1);
+  co_return found;
+}
+
+/// The one that costs least, of those that may be asked.
+FarEnd* cheapest(std::vector<FarEnd>& ends, const model::RowCounts& counts, std::int64_t most) {
+  FarEnd* best = nullptr;
+  std::int64_t least = most;
+  for (FarEnd& end : ends) {
+    const std::int64_t rows = end.indexed ? 0 : counts.of(*end.type);
+    if (rows > least || (best != nullptr && rows == least)) continue;
+    best = &end;
+    least = rows;
+  }
+  return best;
+}
+
+/// The ids of all that a filter across edges may find, seen from its other side; nothing where that
+/// would cost too much, or they are many.
+Task<std::optional<std::vector<EntityId>>> found_from_far(pg::Connection& connection,
+                                                          WorkspaceId workspace,
+                                                          std::vector<FarEnd> ends,
+                                                          ReachLimits limits) {
+  const model::RowCounts counts = co_await model::row_counts(connection, workspace);
+  FarEnd* const end = cheapest(ends, counts, limits.scanned);
+  if (end == nullptr) co_return std::nullopt;
+  const auto rows = co_await connection.query(end->query.sql, std::move(end->query.params));
+  if (rows.get<std::int64_t>(0, 0) > limits.reached) co_return std::nullopt;
+  std::vector<EntityId> ids;
+  for (int row = 0; row < rows.rows(); ++row)
+    if (!rows.is_null(row, 1)) ids.push_back(rows.get<EntityId>(row, 1));
+  co_return std::move(ids);
+}
+
 /// The expansion's refusal as a value; everything else goes on.
 Task<Result<void>> expand_all(pg::Connection& connection, const Catalog& catalog,
                               const StoredType& type, std::vector<Entity>& entities,
@@ -227,23 +272,38 @@ Task<Result<EntityPage>> list_entities(pg::Pool& pool, model::CatalogPtr catalog
 
   const auto shown = shown_of(*type, query, *edges);
   if (!shown) co_return std::unexpected(shown.error());
-  auto asked = list_query(*catalog, *type, *shown, query, *after);
+  Scope scope;
+  auto ends = far_ends(*catalog, *type, query);
+  if (!ends) co_return std::unexpected(ends.error());
+  const bool walks_first =
+      !ends->empty() && query.sort.empty() && !query.count &&
+      std::none_of(ends->begin(), ends->end(), [](const FarEnd& end) { return end.indexed; });
+  if (walks_first) scope.walked = query.reach.walked;
+  auto asked = list_query(*catalog, *type, *shown, query, *after, scope);
   if (!asked) co_return std::unexpected(asked.error());
-  auto counted = count_query(*catalog, *type, query);
-  if (!counted) co_return std::unexpected(counted.error());
+  const int column = query.sort.empty() ? 0 : 1;
   auto lease = co_await pool.acquire();
-  std::vector<Entity> entities;
-  bool more = false;
-  {
-    const auto rows = co_await lease->query(asked->sql, std::move(asked->params));
-    entities = read_all(*shown, rows, query.sort.empty() ? 0 : 1);
-    more = !rows.empty() && rows.get<bool>(rows.rows() - 1, rows.columns() - 1);
+  Found found;
+  if (walks_first) found = co_await read_page(*lease, *shown, std::move(*asked), column);
+  if (!found.more) {
+    scope.walked = 0;
+    if (!ends->empty())
+      scope.among =
+          co_await found_from_far(*lease, catalog->workspace, std::move(*ends), query.reach);
+    asked = list_query(*catalog, *type, *shown, query, *after, scope);
+    if (!asked) co_return std::unexpected(asked.error());
+    found = co_await read_page(*lease, *shown, std::move(*asked), column);
   }
+  std::vector<Entity>& entities = found.entities;
   const auto expanded = co_await expand_all(*lease, *catalog, *type, entities, *edges);
   if (!expanded) co_return std::unexpected(expanded.error());
   EntityPage page;
-  if (query.count) page.count = co_await count(*lease, std::move(*counted));
-  if (more) page.cursor = cursor_of(*type, query.sort, entities.back());
+  if (query.count) {
+    auto counted = count_query(*catalog, *type, query, scope);
+    if (!counted) co_return std::unexpected(counted.error());
+    page.count = co_await count(*lease, std::move(*counted));
+  }
+  if (found.more) page.cursor = cursor_of(*type, query.sort, entities.back());
   for (Entity& entity : entities) {
     keep_fields(query.fields, entity.object);
     page.entities.push_back(std::move(entity.object));

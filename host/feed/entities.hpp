@@ -60,6 +60,17 @@ struct SortKey {
 /// "-created,number". bad_input "sort.*".
 Result<std::vector<SortKey>> parse_sort(std::string_view text);
 
+/// How a list finds rows by a filter across edges that few or none of them pass. Where no index
+/// finds what is asked for at the other side, it first walks a bounded part of the type, which
+/// fills the page where many pass; then it asks the other side.
+struct ReachLimits {
+  std::int64_t walked = 2'000;   ///< rows of the type that are looked at first
+  std::int64_t reached = 5'000;  ///< rows at each step back; with more the whole type is walked
+  /// Living rows of the other side that may be read to find those; with more of them, and no index
+  /// for what is asked of them, the whole type is walked.
+  std::int64_t scanned = 300'000;
+};
+
 struct ListQuery {
   std::vector<Filter> filters;      ///< all must hold
   std::string cursor;               ///< "" the first page; else EntityPage::cursor
@@ -73,6 +84,7 @@ struct ListQuery {
   std::vector<SortKey> sort;
   std::vector<std::string> fields;  ///< of "attributes" only these; none: all
   bool count = false;               ///< how many there are on all pages
+  ReachLimits reach = {};
 };
 
 struct EntityCount {

@@ -57,9 +57,10 @@ std::optional<Micros> day_of(std::string_view text) {
   return from_rfc3339(std::string(text) + "T00:00:00Z");
 }
 
+constexpr std::string_view kUnits = "smhdw";
+
 /// "-7d": so many seconds before now; of at most a thousand years.
 std::optional<std::int64_t> seconds_ago(std::string_view text) {
-  constexpr std::string_view kUnits = "smhdw";
   constexpr std::array<std::int64_t, 5> kSeconds = {1, 60, 3600, kDaySeconds, 7 * kDaySeconds};
   constexpr std::int64_t kMost = std::int64_t{365'000} * kDaySeconds;
   if (text.size() < 3 || text.front() != '-') return std::nullopt;
@@ -68,6 +69,14 @@ std::optional<std::int64_t> seconds_ago(std::string_view text) {
   if (unit == std::string_view::npos || !count || *count < 0) return std::nullopt;
   if (*count > kMost / kSeconds[unit]) return std::nullopt;
   return *count * kSeconds[unit];
+}
+
+/// "-400000w": meant as a time ago, whatever the number.
+bool is_time_ago(std::string_view text) {
+  if (text.size() < 3 || text.front() != '-') return false;
+  const std::string_view digits = text.substr(1, text.size() - 2);
+  return kUnits.find(text.back()) != std::string_view::npos &&
+         digits.find_first_not_of("0123456789") == std::string_view::npos;
 }
 
 /// For LIKE, whose own wildcards are plain characters here.
@@ -98,15 +107,31 @@ class Conditions {
   void unpin() {
     if (!across_) into_ = &sql_;
   }
+  /// Only those of these rows are looked at that come behind `after`, in order of id.
+  void keep_among(const std::vector<EntityId>& ids, EntityId after = EntityId()) {
+    pg::Array wanted(pg::Oid::int8);
+    for (const EntityId id : ids)
+      if (id.value > after.value) wanted.add(id.value);
+    holders_ =
+        fmt::format("select w.id from unnest({}::bigint[]) w(id)", parameter(std::move(wanted)));
+  }
+  /// Only so many rows from there on are looked at.
+  void walk(EntityId after, std::int64_t most) {
+    walked_ = fmt::format("(select e.* from {} e where {} and e.id > {} order by e.id limit {}) e",
+                          relation_of(*type_), confined(*type_), parameter(after.value), most);
+  }
+  /// Whether an index finds the rows.
+  [[nodiscard]] bool finds_by_index() const { return !holders_.empty() || !pinned_.empty(); }
+
   /// What follows "from"; the row is called e.
   [[nodiscard]] std::string relation() const {
     if (!holders_.empty()) {
       // Begun at the holders: otherwise the type is walked in the order of its ids.
       return fmt::format(
-          "({0}) k cross join lateral (select e.* from {1} e where e.workspace_id = $1 and "
-          "e.type_id = {2} and e.id = k.id offset 0) e",
-          holders_, relation_of(*type_), type_->id.value);
+          "({0}) k cross join lateral (select e.* from {1} e where {2} and e.id = k.id offset 0) e",
+          holders_, relation_of(*type_), confined(*type_));
     }
+    if (!walked_.empty()) return walked_;
     if (pinned_.empty()) return relation_of(*type_) + " e";
     // OFFSET 0 keeps the lookup whole: without statistics the index would be walked by its first
     // column alone.
@@ -156,6 +181,48 @@ class Conditions {
     return bad_filter("filter.unknown_attribute", filter,
                       fmt::format("{} has no such attribute", type_->name),
                       fmt::format("it has {}", names()));
+  }
+
+  [[nodiscard]] bool is_across(const Filter& filter) const {
+    return filter.attribute != "id" && !is_own_link(filter.attribute) &&
+           filter.attribute.find('.') != std::string::npos;
+  }
+
+  /// Of a filter that is across edges: a question of its own, from its other side.
+  Result<FarEnd> far_end(const Filter& filter, std::int64_t most) const {
+    const auto way = way_of(filter);
+    if (!way) return std::unexpected(way.error());
+    const Edge* last = way->edges.back();
+    Conditions there(catalog_, *last->target);
+    there.only_the_living();
+    const Filter asked = behind_dot(filter);
+    if (auto added = there.add(asked); !added) return std::unexpected(added.error());
+    FarEnd end;
+    end.type = last->target;
+    const bool exact = asked.op == FilterOp::eq || asked.op == FilterOp::in;
+    end.indexed = exact && (there.finds_by_index() || asked.attribute == "id" ||
+                            (asked.attribute.starts_with("link.") && !there.is_across(asked)));
+    // Each step is whole before the next begins, and bounded: where one finds more, the next must
+    // not.
+    std::string steps = fmt::format("f0 as materialized (select {} from {} where {} limit {})",
+                                    step_columns(*last), there.relation(), there.sql(), most + 1);
+    std::string greatest = "(select count(*) from f0)";
+    for (std::size_t n = way->edges.size(); n-- > 0;) {
+      const std::size_t step = way->edges.size() - n;
+      const Edge* const before = n > 0 ? way->edges[n - 1] : nullptr;
+      const StoredType& source = before != nullptr ? *before->target : *type_;
+      const std::string columns = before != nullptr ? step_columns(*before) : "e.id";
+      steps += fmt::format(", f{} as materialized (select {} from f{} o {}{} limit {})", step,
+                           columns, step - 1, back_over(*way->edges[n], source),
+                           before != nullptr ? " where e.deleted_at is null" : "", most + 1);
+      greatest += fmt::format(", (select count(*) from f{})", step);
+    }
+    end.query.sql = fmt::format(
+        "with {} select m.most, k.id from (select greatest({}) as most) m left join lateral "
+        "(select distinct f.id from f{} f where m.most <= {}) k on true",
+        steps, greatest, way->edges.size(), most);
+    end.query.params = there.take_params();
+    return end;
   }
 
   void only_the_living() {
@@ -294,25 +361,80 @@ class Conditions {
     return numbers;
   }
 
+  /// Of what a step back has found, what the one before it asks for: that over `edge`, whose target
+  /// it is.
+  static std::string step_columns(const Edge& edge) {
+    std::string columns = "e.id";
+    if (!edge.target->own) columns += ", e.connection_id, e.external_id";
+    if (edge.kind == EdgeKind::children)
+      columns += fmt::format(", e.{} as refers_to", model::quote_name(edge.attribute));
+    return columns;
+  }
+
+  /// Rows e of `source` from which the edge leads to row o; each looked up by a whole key, as
+  /// across() does it the other way.
+  static std::string back_over(const Edge& edge, const StoredType& source) {
+    const auto rows = [&](const std::string& key) {
+      return fmt::format("cross join lateral (select e.* from {} e where {} and {} offset 0) e",
+                         relation_of(source), confined(source), key);
+    };
+    const auto linked = [&](std::string_view from, std::string_view to) {
+      return fmt::format(
+          "cross join lateral (select x.{0} as id from sluice.link x where x.workspace_id = $1 and "
+          "x.{1} = o.id and x.rule_id = any (array[{2}]::bigint[]) and x.state in ('linked', "
+          "'confirmed') offset 0) l {3}",
+          to, from, fmt::join(numbers_of(edge.rules), ","), rows("e.id = l.id"));
+    };
+    switch (edge.kind) {
+      case EdgeKind::reference:
+        return rows(fmt::format(
+            "e.connection_id = o.connection_id and {} collate \"C\" = o.external_id", edge.from));
+      case EdgeKind::children:
+        return rows("e.connection_id = o.connection_id and e.external_id = o.refers_to");
+      case EdgeKind::link:
+        return linked("target_id", "source_id");
+      case EdgeKind::linked:
+        return linked("source_id", "target_id");
+    }
+    return {};
+  }
+
+  /// The edges of "customer.link.<rule>.plan", in order; at least one.
+  struct Way {
+    std::vector<Edge> planned;  ///< holds them
+    std::vector<const Edge*> edges;
+  };
+  Result<Way> way_of(const Filter& filter) const {
+    const std::vector<std::string> paths = {
+        filter.attribute.substr(0, filter.attribute.rfind('.'))};
+    auto planned = plan_expansion(catalog_, *type_, paths);
+    if (!planned) {
+      return bad_filter("filter.unknown_path", filter, planned.error().message,
+                        planned.error().hint);
+    }
+    Way way;
+    way.planned = std::move(*planned);
+    for (const std::vector<Edge>* level = &way.planned; !level->empty();
+         level = &level->front().next)
+      way.edges.push_back(&level->front());
+    if (way.edges.empty())
+      return bad_filter("filter.unknown_path", filter, "it names nothing before the dot", "");
+    return way;
+  }
+
+  /// What it asks of what lies there.
+  static Filter behind_dot(const Filter& filter) {
+    Filter there = filter;
+    there.attribute = filter.attribute.substr(filter.attribute.rfind('.') + 1);
+    return there;
+  }
+
   /// "customer.plan": of what lies behind one or more edges.
   Result<void> add_across(const Filter& filter) {
-    const std::size_t dot = filter.attribute.rfind('.');
-    const std::vector<std::string> paths = {filter.attribute.substr(0, dot)};
-    auto edges = plan_expansion(catalog_, *type_, paths);
-    if (!edges) {
-      return bad_filter("filter.unknown_path", filter, edges.error().message, edges.error().hint);
-    }
-    std::vector<const Edge*> way;
-    const std::vector<Edge>* level = &*edges;
-    while (!level->empty()) {
-      way.push_back(&level->front());
-      level = &level->front().next;
-    }
-    if (way.empty()) {
-      return bad_filter("filter.unknown_path", filter, "it names nothing before the dot", "");
-    }
-    Filter there = filter;
-    there.attribute = filter.attribute.substr(dot + 1);
+    auto planned = way_of(filter);
+    if (!planned) return std::unexpected(planned.error());
+    std::vector<const Edge*>& way = planned->edges;
+    const Filter there = behind_dot(filter);
     std::string condition;
     const StoredType* const here = std::exchange(type_, way.back()->target);
     std::string* const into = std::exchange(into_, &condition);
@@ -577,6 +699,11 @@ class Conditions {
     if (attribute.type == AttributeType::timestamp) {
       if (const auto seconds = seconds_ago(text))
         return fmt::format("now() - {} * interval '1 second'", parameter(*seconds));
+      if (is_time_ago(text)) {
+        return bad_filter("filter.bad_value", filter,
+                          fmt::format("'{}' is more than a thousand years ago", text.substr(0, 50)),
+                          "a week ago is -7d, ten years ago -3650d; or name a day: 2016-11-23");
+      }
     }
     const auto value = model::stored_value_of_text(attribute, text);
     if (!value) {
@@ -607,7 +734,8 @@ class Conditions {
   pg::Params params_;
   std::string sql_;
   std::string pinned_;
-  std::string holders_;  // a query for the ids of whoever has a unique value
+  std::string holders_;  // a query for the ids of whoever has a unique value, or is among some
+  std::string walked_;   // instead of the whole type
   bool of_the_living_ = false;
   bool across_ = false;  ///< behind an edge
   std::string* into_ = &sql_;
@@ -686,9 +814,30 @@ Result<std::string> sorted_rows(const Catalog& catalog, const StoredType& shown,
 
 }  // namespace
 
-Result<EntityQuery> count_query(const Catalog& catalog, const StoredType& type,
-                                const ListQuery& query) {
+Result<std::vector<FarEnd>> far_ends(const Catalog& catalog, const StoredType& type,
+                                     const ListQuery& query) {
   Conditions conditions(catalog, type);
+  add_tombstones(conditions, query.tombstones);
+  std::vector<FarEnd> ends;
+  for (const Filter& filter : query.filters) {
+    if (auto added = conditions.add(filter); !added) return std::unexpected(added.error());
+    if (!conditions.is_across(filter)) continue;
+    auto end = conditions.far_end(filter, query.reach.reached);
+    if (!end) return std::unexpected(end.error());
+    ends.push_back(std::move(*end));
+  }
+  const bool by_id =
+      std::any_of(query.filters.begin(), query.filters.end(), [](const Filter& filter) {
+        return filter.attribute == "id" && (filter.op == FilterOp::eq || filter.op == FilterOp::in);
+      });
+  if (by_id || conditions.finds_by_index()) ends.clear();
+  return ends;
+}
+
+Result<EntityQuery> count_query(const Catalog& catalog, const StoredType& type,
+                                const ListQuery& query, const Scope& scope) {
+  Conditions conditions(catalog, type);
+  if (scope.among) conditions.keep_among(*scope.among);
   add_tombstones(conditions, query.tombstones);
   for (const Filter& filter : query.filters) {
     if (auto added = conditions.add(filter); !added) return std::unexpected(added.error());
@@ -702,8 +851,10 @@ Result<EntityQuery> count_query(const Catalog& catalog, const StoredType& type,
 
 Result<EntityQuery> list_query(const Catalog& catalog, const StoredType& type,
                                const StoredType& shown, const ListQuery& query,
-                               const PagePlace& after) {
+                               const PagePlace& after, const Scope& scope) {
   Conditions conditions(catalog, type);
+  if (scope.among) conditions.keep_among(*scope.among, query.sort.empty() ? after.id : EntityId());
+  if (scope.walked > 0) conditions.walk(after.id, scope.walked);
   const bool sorted = !query.sort.empty();
   if (sorted && after.id.has_value()) {
     const auto behind = conditions.behind(query.sort, after);

@@ -2,7 +2,9 @@
 // test of its plans; entities.hpp says what filters mean.
 #pragma once
 
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "base/error.hpp"
 #include "feed/entities.hpp"
@@ -25,16 +27,37 @@ struct PagePlace {
   std::vector<std::optional<std::string>> values;
 };
 
+/// Which rows of the type a question looks at; all of them, if nothing is said.
+struct Scope {
+  std::optional<std::vector<EntityId>> among = std::nullopt;  ///< these alone
+  std::int64_t walked = 0;  ///< so many from where the page begins, in order of id
+};
+
+/// A filter across edges, asked from its other side: whom of its last type it finds there, and from
+/// these back to the ids of those who lead to them.
+struct FarEnd {
+  /// Rows of two columns: how many the greatest step found, up to one more than
+  /// ReachLimits::reached, and an id, null where there is none or where they were more than that.
+  EntityQuery query;
+  const model::StoredType* type = nullptr;  ///< of the catalogue; of the other side
+  bool indexed = false;  ///< found there by an index; else all living rows of the type are read
+};
+
+/// Of each filter across edges; none where the rows are found by an index anyway. Errors: bad_input
+/// "filter.*".
+Result<std::vector<FarEnd>> far_ends(const model::Catalog& catalog, const model::StoredType& type,
+                                     const ListQuery& query);
+
 /// A page, as within_bytes() gives it: by id, or, where it is sorted, with n before the columns.
 /// `shown` is `type` with those of its attributes that are read. Errors: bad_input "filter.*",
 /// "sort.*", "entity.bad_cursor".
 Result<EntityQuery> list_query(const model::Catalog& catalog, const model::StoredType& type,
                                const model::StoredType& shown, const ListQuery& query,
-                               const PagePlace& after);
+                               const PagePlace& after, const Scope& scope = {});
 
 /// How many the filters leave, up to one more than kCountMax.
 Result<EntityQuery> count_query(const model::Catalog& catalog, const model::StoredType& type,
-                                const ListQuery& query);
+                                const ListQuery& query, const Scope& scope = {});
 
 /// The entity; two rows when the reference is ambiguous. A preset type, or by id.
 [[nodiscard]] EntityQuery get_query(const model::Catalog& catalog, const model::StoredType& type,

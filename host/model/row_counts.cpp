@@ -39,7 +39,12 @@ std::int64_t RowCounts::of(const StoredType& type) const {
 }
 
 Task<RowCounts> row_counts(pg::Pool& pool, WorkspaceId workspace) {
-  const auto rows = co_await pool.query(kCounts, pg::Params(workspace));
+  auto lease = co_await pool.acquire();
+  co_return co_await row_counts(*lease, workspace);
+}
+
+Task<RowCounts> row_counts(pg::Connection& connection, WorkspaceId workspace) {
+  const auto rows = co_await connection.query(kCounts, pg::Params(workspace));
   RowCounts counts;
   for (int row = 0; row < rows.rows(); ++row) {
     counts.live.emplace(

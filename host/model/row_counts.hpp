@@ -26,6 +26,7 @@ struct RowCounts {
   [[nodiscard]] std::int64_t of(const StoredType& type) const;
 };
 Task<RowCounts> row_counts(pg::Pool& pool, WorkspaceId workspace);
+Task<RowCounts> row_counts(pg::Connection& connection, WorkspaceId workspace);
 
 /// Folds what writers left behind into the sums, in bounded steps; how many differences it were.
 /// Each host does it once a minute; any number may at once.

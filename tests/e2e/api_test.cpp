@@ -2,6 +2,7 @@
 // refused, what is given.
 #include <fstream>
 #include <set>
+#include <sstream>
 
 #include "e2e/rest.hpp"
 #include "e2e/world.hpp"
@@ -530,6 +531,106 @@ TEST_F(ApiTest, what_is_refused_by_a_catalogue_of_before_is_to_be_sent_again) {
   EXPECT_EQ(first.code(), "catalog.changed");
   EXPECT_EQ(ask("weight=3").status, 200);
   EXPECT_EQ(ask("length=3").status, 400) << "and this is the last word";
+}
+
+/// "a,b" behind a line end, which is CSV's.
+std::size_t lines_in(const std::string& text) {
+  std::size_t lines = 0;
+  for (std::size_t at = text.find("\r\n"); at != std::string::npos; at = text.find("\r\n", at + 2))
+    ++lines;
+  return lines;
+}
+
+TEST_F(ApiTest, a_list_is_a_file_where_that_is_asked_for) {
+  const auto lines_of = [](const std::string& path, const std::string& accept) {
+    Ask question;
+    question.path = "/v1/workspaces/acme" + path;
+    question.token = stage_->reader;
+    question.accept = accept;
+    question.may_be_cut = true;
+    return perform(stage_->host().url(), question);
+  };
+  ASSERT_EQ(cli({"entity", "create-type", "pearl", "code:text:unique", "note:text", "size:decimal",
+                 "info:json"})
+                .code,
+            0);
+  std::string file = "code,note,size,info\n";
+  for (int n = 0; n < 450; ++n)
+    file += "p" + std::to_string(n) + ",\"a \"\"b\"\",\n" + std::to_string(n) + "\",1.10,[1]\n";
+  ASSERT_EQ(ask("POST", "/v1/workspaces/acme/types/pearl/import?key=code", stage_->admin, file,
+                "text/csv")
+                .status,
+            200);
+  // All of it, more than a page, is what the pages together are.
+  const Reply whole = lines_of("/entities/pearl", "text/csv");
+  EXPECT_EQ(whole.status, 200) << whole.text;
+  EXPECT_EQ(whole.content_type, "text/csv; charset=utf-8; header=present");
+  EXPECT_FALSE(whole.cut);
+  EXPECT_EQ(whole.text.find("id,code,note,size,info\r\n"), 0U) << whole.text.substr(0, 200);
+  EXPECT_EQ(lines_in(whole.text), 451U);
+  EXPECT_NE(whole.text.find(",p7,\"a \"\"b\"\",\n7\",1.1,[1]\r\n"), std::string::npos);
+  std::string pages;
+  for (std::string path = "/entities/pearl?limit=200"; !path.empty();) {
+    const Reply page = lines_of(path, "text/csv");
+    ASSERT_EQ(page.status, 200) << page.text;
+    pages += page.text;
+    EXPECT_EQ(page.content_type.ends_with("header=present"), path == "/entities/pearl?limit=200");
+    path.clear();
+    if (page.link.empty()) continue;
+    EXPECT_EQ(page.link.find("</v1/workspaces/acme/entities/pearl?limit=200&cursor="), 0U);
+    EXPECT_TRUE(page.link.ends_with(">; rel=\"next\"")) << page.link;
+    const auto begin = page.link.find("/entities");
+    path = page.link.substr(begin, page.link.find('>') - begin);
+  }
+  EXPECT_EQ(pages, whole.text);
+  // A filter, an order, and what the command line writes.
+  const Reply some = lines_of("/entities/pearl?code[in]=p3,p2&sort=-code&fields=code", "text/csv");
+  EXPECT_EQ(lines_in(some.text), 3U) << some.text;
+  EXPECT_LT(some.text.find(",p3"), some.text.find(",p2")) << some.text;
+  Said said = cli({"entity", "export", "pearl"});
+  EXPECT_EQ(said.code, 0) << said.errors;
+  EXPECT_EQ(said.output, whole.text);
+  said = cli({"entity", "list", "pearl", "-o", "csv", "--limit", "2"});
+  EXPECT_EQ(lines_in(said.output), 3U) << said.output;
+  EXPECT_NE(said.errors.find("this is one page"), std::string::npos) << said.errors;
+  // What was written goes in again as it is.
+  EXPECT_EQ(ask("POST", "/v1/workspaces/acme/types/pearl/import?key=code", stage_->admin,
+                whole.text, "text/csv")
+                .document()["unchanged"],
+            450);
+  // NDJSON is the entities of the pages.
+  const Reply lines = lines_of("/entities/pearl", "application/x-ndjson");
+  EXPECT_EQ(lines.content_type, "application/x-ndjson");
+  const auto all = all_pages(get, "/entities/pearl?limit=200");
+  std::istringstream given(lines.text);
+  std::size_t at = 0;
+  for (std::string line; std::getline(given, line); ++at) EXPECT_EQ(json::parse(line), all.at(at));
+  EXPECT_EQ(at, 450U);
+  const Reply expanded =
+      lines_of("/entities/stripe.invoice?expand=customer&limit=2", "application/x-ndjson");
+  EXPECT_NE(expanded.text.find("\"expanded\":{\"customer\":{"), std::string::npos);
+  // What has no place in it.
+  EXPECT_EQ(lines_of("/entities/stripe.invoice?expand=customer", "text/csv").code(),
+            "expand.not_in_csv");
+  EXPECT_EQ(lines_of("/entities/pearl?count=true", "text/csv").code(), "request.bad_parameter");
+  EXPECT_EQ(lines_of("/entities/pearl?nothing=1", "text/csv").code(), "filter.unknown_attribute");
+  EXPECT_EQ(lines_of("/entities/nothing", "application/x-ndjson").code(), "type.not_found");
+  EXPECT_EQ(lines_of("/entities/pearl?limit=1", "text/html,*/*;q=0.8").content_type,
+            "application/json");
+  // A row of the third page that cannot be read: its file has no end, and who asks hears of it.
+  stage_->host().sql(
+      "update sluice.own_entity set data = '[]' where data->>'code' = 'p444' returning id");
+  const Reply cut = lines_of("/entities/pearl", "text/csv");
+  EXPECT_TRUE(cut.cut);
+  EXPECT_EQ(lines_in(cut.text), 401U);
+  said = cli({"entity", "export", "pearl"});
+  EXPECT_NE(said.code, 0);
+  EXPECT_NE(said.errors.find("is not whole"), std::string::npos) << said.errors;
+  EXPECT_NE(stage_->host().log().find("api.answer_cut"), std::string::npos);
+  const Reply told = lines_of("/entities/pearl", "application/x-ndjson");
+  EXPECT_FALSE(told.cut);
+  EXPECT_NE(told.text.find("\"entity.unreadable\""), std::string::npos);
+  EXPECT_EQ(lines_of("/entities/pearl?sort=-id&limit=50", "text/csv").code(), "entity.unreadable");
 }
 
 TEST_F(ApiTest, filters_find_what_sql_finds) {

@@ -37,13 +37,19 @@ Reply perform(const std::string& url, const Ask& ask) {
   curl_slist* headers = curl_slist_append(nullptr, ("Content-Type: " + ask.content_type).c_str());
   if (!ask.token.empty())
     headers = curl_slist_append(headers, ("Authorization: Bearer " + ask.token).c_str());
+  if (!ask.accept.empty()) headers = curl_slist_append(headers, ("Accept: " + ask.accept).c_str());
   curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
-  const CURLcode code = curl_easy_perform(curl);
+  CURLcode code = curl_easy_perform(curl);
+  reply.cut = ask.may_be_cut && (code == CURLE_PARTIAL_FILE || code == CURLE_RECV_ERROR);
+  if (reply.cut) code = CURLE_OK;
   EXPECT_EQ(code, CURLE_OK) << ask.method << " " << ask.path << ": " << curl_easy_strerror(code);
   curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &reply.status);
   const char* type = nullptr;
   curl_easy_getinfo(curl, CURLINFO_CONTENT_TYPE, &type);
   if (type != nullptr) reply.content_type = type;
+  curl_header* link = nullptr;
+  if (curl_easy_header(curl, "Link", 0, CURLH_HEADER, -1, &link) == CURLHE_OK)
+    reply.link = link->value;
   curl_slist_free_all(headers);
   curl_easy_cleanup(curl);
   return reply;

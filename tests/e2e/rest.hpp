@@ -13,7 +13,9 @@ namespace sluice::e2e {
 struct Reply {
   long status = 0;
   std::string content_type;
+  std::string link;  ///< the header, or empty
   std::string text;
+  bool cut = false;  ///< it broke off
   [[nodiscard]] nlohmann::json document() const {
     return nlohmann::json::parse(text, nullptr, false);
   }
@@ -30,6 +32,8 @@ struct Ask {
   std::string token;
   std::optional<std::string> body;
   std::string content_type = "application/json";
+  std::string accept = {};
+  bool may_be_cut = false;
 };
 
 /// One request to the host at `url`; the path goes out as it is. Fails the test when no answer

@@ -44,6 +44,12 @@ TEST(Target, the_form_that_proxies_send_is_the_same_path) {
   EXPECT_EQ(read("http://sluice.internal").segments, std::vector<std::string>{""});
 }
 
+TEST(Target, what_is_escaped_is_read_as_it_was) {
+  const std::string text = "a b&c=d/%+\xC3\xAB?#\"-._~0";
+  EXPECT_EQ(percent_decode(percent_encode(text), true), text);
+  EXPECT_EQ(percent_encode("a-._~Z9"), "a-._~Z9");
+}
+
 TEST(Target, a_broken_escape_is_refused) {
   for (const char* target : {"/%", "/%4", "/%zz", "/x?a=%", "/x?%4", "x", "", "*", "/a%2"})
     EXPECT_EQ(refused(target), "request.malformed") << target;

@@ -25,6 +25,22 @@ using tcp = boost::asio::ip::tcp;
 /// More than the kernel takes for a client that does not read.
 constexpr std::size_t kLarge = 32 << 20;
 
+/// Three pieces of 100,000, each of another letter; "cut" breaks off before the last.
+class Letters final : public AnswerPieces {
+ public:
+  explicit Letters(bool is_cut) : is_cut_(is_cut) {}
+  Task<std::string> next() override {
+    if (given_ == 2 && is_cut_) throw std::runtime_error("the database of the house");
+    std::string piece;
+    if (given_ < 3) piece.assign(100'000, static_cast<char>('a' + given_++));
+    co_return piece;
+  }
+
+ private:
+  bool is_cut_;
+  int given_ = 0;
+};
+
 /// Tells what it was asked; reads the body only on /read.
 Task<HttpResponse> echo(HttpRequest& request) {
   std::string read;
@@ -36,6 +52,11 @@ Task<HttpResponse> echo(HttpRequest& request) {
     }
   }
   if (request.path == "/large") co_return HttpResponse::text(std::string(kLarge, 'x'));
+  if (request.path == "/pieces" || request.path == "/cut") {
+    HttpResponse answer;
+    answer.pieces = std::make_unique<Letters>(request.path == "/cut");
+    co_return answer;
+  }
   if (request.path == "/defect") throw std::runtime_error("the secret of the house");
   co_return HttpResponse::text("<" + request.method + " " + request.path + " " +
                                std::to_string(read.size()) + ">");
@@ -252,6 +273,48 @@ TEST_F(ServerTest, head_has_the_length_and_no_body) {
   EXPECT_NE(answer.find("Content-Length: 11"), std::string::npos) << answer;
   EXPECT_EQ(answer.find("<HEAD"), std::string::npos) << answer;
   EXPECT_NE(answer.find("<GET /b 0>"), std::string::npos) << answer;
+}
+
+/// The body of an answer in chunks; "cut" behind it where the last chunk is missing.
+std::string without_chunks(std::string_view answer) {
+  std::string body;
+  answer.remove_prefix(std::min(answer.find("\r\n\r\n") + 4, answer.size()));
+  while (!answer.empty()) {
+    const auto line = answer.find("\r\n");
+    if (line == std::string_view::npos) break;
+    const auto size = std::stoul(std::string(answer.substr(0, line)), nullptr, 16);
+    if (size == 0) return body;
+    body += answer.substr(line + 2, size);
+    answer.remove_prefix(std::min(line + size + 4, answer.size()));
+  }
+  return body + "cut";
+}
+
+TEST_F(ServerTest, an_answer_in_pieces_comes_in_chunks_and_keeps_the_connection) {
+  const std::string ask = "GET /pieces HTTP/1.1\r\n" + kHost + "\r\n";
+  const std::string answer = exchange(ask + "GET /b HTTP/1.1\r\n" + kHost + "\r\n");
+  EXPECT_NE(answer.find("Transfer-Encoding: chunked"), std::string::npos);
+  EXPECT_EQ(without_chunks(answer),
+            std::string(100'000, 'a') + std::string(100'000, 'b') + std::string(100'000, 'c'));
+  EXPECT_NE(answer.find("<GET /b 0>"), std::string::npos);
+  const std::string head =
+      exchange("HEAD /pieces HTTP/1.1\r\n" + kHost + "\r\nGET /b HTTP/1.1\r\n" + kHost + "\r\n");
+  EXPECT_EQ(head.find("aaa"), std::string::npos);
+  EXPECT_NE(head.find("<GET /b 0>"), std::string::npos) << head;
+}
+
+TEST_F(ServerTest, an_answer_that_breaks_off_has_no_end_and_no_reason_in_it) {
+  const std::string answer =
+      exchange("GET /cut HTTP/1.1\r\n" + kHost + "\r\nGET /b HTTP/1.1\r\n" + kHost + "\r\n");
+  EXPECT_EQ(without_chunks(answer), std::string(100'000, 'a') + std::string(100'000, 'b') + "cut");
+  EXPECT_EQ(answer.find("of the house"), std::string::npos);
+  EXPECT_EQ(answer.find("<GET /b 0>"), std::string::npos) << "nothing follows it";
+}
+
+TEST_F(ServerTest, who_knows_no_chunks_is_refused_an_answer_in_pieces) {
+  const std::string answer = exchange("GET /pieces HTTP/1.0\r\n\r\n", false);
+  EXPECT_TRUE(answer.starts_with("HTTP/1.1 400")) << answer.substr(0, 300);
+  EXPECT_EQ(answer.find("aaa"), std::string::npos);
 }
 
 TEST_F(ServerTest, a_defect_is_not_told_to_the_client) {
