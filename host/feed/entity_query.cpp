@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <set>
 #include <utility>
 
 #include "base/bytes.hpp"
@@ -158,7 +159,7 @@ class Conditions {
     }
     if (filter.attribute == "id") return add_number(filter, "e.id");
     if (is_own_link(filter.attribute)) return add_link(filter);
-    if (filter.attribute.find('.') != std::string::npos) return add_across(filter);
+    if (filter.attribute.find('.') != std::string::npos) return add_across({filter});
     if (const StoredAttribute* attribute = type_->find(filter.attribute))
       return add_attribute(filter, *attribute);
     if (!type_->own && filter.attribute == "external_id") {
@@ -181,6 +182,24 @@ class Conditions {
     return bad_filter("filter.unknown_attribute", filter,
                       fmt::format("{} has no such attribute", type_->name),
                       fmt::format("it has {}", names()));
+  }
+
+  /// All of them; those of one path across edges are about one and the same row there.
+  Result<void> add_all(const std::vector<Filter>& filters) {
+    std::set<std::string> paths;
+    for (const Filter& filter : filters) {
+      if (!is_across(filter)) {
+        if (auto added = add(filter); !added) return added;
+        continue;
+      }
+      const std::string path = path_of(filter);
+      if (!paths.insert(path).second) continue;
+      std::vector<Filter> together;
+      for (const Filter& other : filters)
+        if (is_across(other) && path_of(other) == path) together.push_back(other);
+      if (auto added = add_across(together); !added) return added;
+    }
+    return {};
   }
 
   [[nodiscard]] bool is_across(const Filter& filter) const {
@@ -405,8 +424,7 @@ class Conditions {
     std::vector<const Edge*> edges;
   };
   Result<Way> way_of(const Filter& filter) const {
-    const std::vector<std::string> paths = {
-        filter.attribute.substr(0, filter.attribute.rfind('.'))};
+    const std::vector<std::string> paths = {path_of(filter)};
     auto planned = plan_expansion(catalog_, *type_, paths);
     if (!planned) {
       return bad_filter("filter.unknown_path", filter, planned.error().message,
@@ -422,6 +440,11 @@ class Conditions {
     return way;
   }
 
+  /// "customer.link.<rule>" of "customer.link.<rule>.plan".
+  static std::string path_of(const Filter& filter) {
+    return filter.attribute.substr(0, filter.attribute.rfind('.'));
+  }
+
   /// What it asks of what lies there.
   static Filter behind_dot(const Filter& filter) {
     Filter there = filter;
@@ -429,17 +452,18 @@ class Conditions {
     return there;
   }
 
-  /// "customer.plan": of what lies behind one or more edges.
-  Result<void> add_across(const Filter& filter) {
-    auto planned = way_of(filter);
+  /// "customer.plan": of what lies behind one or more edges; all of one path.
+  Result<void> add_across(const std::vector<Filter>& filters) {
+    auto planned = way_of(filters.front());
     if (!planned) return std::unexpected(planned.error());
     std::vector<const Edge*>& way = planned->edges;
-    const Filter there = behind_dot(filter);
     std::string condition;
     const StoredType* const here = std::exchange(type_, way.back()->target);
     std::string* const into = std::exchange(into_, &condition);
     const bool was_across = std::exchange(across_, true);
-    const auto added = add(there);
+    Result<void> added;
+    for (const Filter& filter : filters)
+      if (added) added = add(behind_dot(filter));
     type_ = here;
     into_ = into;
     across_ = was_across;
@@ -839,9 +863,7 @@ Result<EntityQuery> count_query(const Catalog& catalog, const StoredType& type,
   Conditions conditions(catalog, type);
   if (scope.among) conditions.keep_among(*scope.among);
   add_tombstones(conditions, query.tombstones);
-  for (const Filter& filter : query.filters) {
-    if (auto added = conditions.add(filter); !added) return std::unexpected(added.error());
-  }
+  if (auto added = conditions.add_all(query.filters); !added) return std::unexpected(added.error());
   EntityQuery out;
   out.sql = fmt::format("select count(*) from (select from {} where {} limit {}) c",
                         conditions.relation(), conditions.sql(), kCountMax + 1);
@@ -864,9 +886,7 @@ Result<EntityQuery> list_query(const Catalog& catalog, const StoredType& type,
     conditions.require(fmt::format("e.id > {}", conditions.parameter(after.id.value)));
   }
   add_tombstones(conditions, query.tombstones);
-  for (const Filter& filter : query.filters) {
-    if (auto added = conditions.add(filter); !added) return std::unexpected(added.error());
-  }
+  if (auto added = conditions.add_all(query.filters); !added) return std::unexpected(added.error());
   EntityQuery out;
   Rows rows;
   rows.by_parent = sorted;

@@ -52,8 +52,18 @@ class Planner {
     for (const StoredRelationship& relationship : type.relationships) {
       if (relationship.name == name) return reference(type, relationship);
     }
-    if (auto found = link_by_target(type, name); !found || found->length > 0) return found;
-    if (auto found = children(type, name); !found || found->length > 0) return found;
+    auto link = link_by_target(type, name);
+    auto below = children(type, name);
+    // A rule that somebody adds is not to take over a path that meant something else before.
+    const bool both = (!link || link->length > 0) && (!below || below->length > 0);
+    if (both) {
+      return ambiguous(path_, name,
+                       below ? fmt::format("name the rule: link.<rule>; or the relationship: {}:{}",
+                                           name, relationship_of(below->edge, type))
+                             : "name the rule: link.<rule>; or the relationship behind a colon");
+    }
+    if (!link || link->length > 0) return link;
+    if (!below || below->length > 0) return below;
     if (auto found = linked(type, rest); found.length > 0) return found;
     return unknown(type, name);
   }
@@ -148,6 +158,13 @@ class Planner {
       if (rule.source_type_name.size() == step.length) step.edge.rules.push_back(rule.id);
     }
     return step;
+  }
+
+  /// The name by which the child calls its way up.
+  static std::string relationship_of(const Edge& edge, const StoredType& type) {
+    for (const StoredRelationship& one : edge.target->relationships)
+      if (one.target == type.id && one.attribute == edge.attribute) return one.name;
+    return {};
   }
 
   std::unexpected<Error> unknown(const StoredType& type, std::string_view name) const {

@@ -54,11 +54,15 @@ const StoredAttribute* attribute_of(const StoredType& type, std::string_view nam
 
 using Mapping = std::map<std::string, std::string>::const_iterator;
 
-Mapping mapped(const FormWish& wish, std::string_view column) {
+/// By its name; else by letters and digits alone, where no other column has an entry's very name.
+Mapping mapped(const FormWish& wish, const CsvRecord& header, std::string_view column) {
   const auto exact = wish.map.find(std::string(column));
   if (exact != wish.map.end()) return exact;
   return std::find_if(wish.map.begin(), wish.map.end(), [&](const auto& one) {
-    return !one.first.empty() && loose_name(one.first) == loose_name(column);
+    const bool is_anothers =
+        std::any_of(header.fields.begin(), header.fields.end(),
+                    [&](const std::string& field) { return trimmed(field) == one.first; });
+    return !is_anothers && !one.first.empty() && loose_name(one.first) == loose_name(column);
   });
 }
 
@@ -68,7 +72,7 @@ std::size_t known_names(const CsvRecord& header, const StoredType* type, const F
   return static_cast<std::size_t>(
       std::count_if(header.fields.begin(), header.fields.end(), [&](const std::string& field) {
         const std::string_view name = trimmed(field);
-        return attribute_of(*type, name) != nullptr || mapped(wish, name) != wish.map.end();
+        return attribute_of(*type, name) != nullptr || mapped(wish, header, name) != wish.map.end();
       }));
 }
 
@@ -108,7 +112,7 @@ void check_map(const CsvRecord& header, const StoredType& type, const FormWish& 
     }
     const bool is_there =
         std::any_of(header.fields.begin(), header.fields.end(), [&](const std::string& field) {
-          const auto found = mapped(wish, trimmed(field));
+          const auto found = mapped(wish, header, trimmed(field));
           return found != wish.map.end() && found->first == column;
         });
     if (!is_there) {
@@ -401,7 +405,7 @@ std::vector<FormColumn> columns_of(const CsvRecord& header, const StoredType& ty
   for (std::size_t i = 0; i < header.fields.size(); ++i) {
     FormColumn& column = columns.emplace_back();
     column.name = trimmed(header.fields[i]);
-    const auto map = mapped(wish, column.name);
+    const auto map = mapped(wish, header, column.name);
     if (map != wish.map.end()) {
       column.attribute = map->second.empty() ? nullptr : type.find(map->second);
     } else {

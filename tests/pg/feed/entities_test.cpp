@@ -87,6 +87,10 @@ TEST_F(EntitiesTest, AFilterFollowsEdgesEitherWay) {
   EXPECT_EQ(ids("acme.customer", {{"invoice.external_id", "in_1"}}), "cus_1");
   EXPECT_EQ(ids("customer", {{"acme.customer.invoice.paid", "false"}}), "a@x.com");
   EXPECT_EQ(ids("acme.invoice", {{"customer.connection", "main"}, {"total[lt]", "200"}}), "in_1");
+  EXPECT_EQ(ids("acme.customer", {{"invoice.total[gt]", "150"}, {"invoice.total[lt]", "150"}}), "")
+      << "one invoice has more and another one less, and none both";
+  EXPECT_EQ(ids("acme.customer", {{"invoice.total", "200"}, {"invoice.paid", "false"}}), "cus_1");
+  EXPECT_EQ(ids("acme.customer", {{"invoice.total", "100"}, {"invoice.paid", "false"}}), "");
   EXPECT_EQ(ids("acme.invoice", {{"customer.plan", "x"}}), "filter.unknown_attribute");
   EXPECT_EQ(ids("acme.invoice", {{"nothing.plan", "x"}}), "filter.unknown_path");
   EXPECT_EQ(ids("acme.invoice", {{".email", "x"}}), "filter.unknown_path");
@@ -526,6 +530,20 @@ TEST_F(EntitiesTest, WrongPathsAreRefusedWithWhatIsThere) {
       get("acme.invoice", "in_1", {"customer.invoice.customer.invoice.customer"}).error().code,
       "expand.too_deep");
   EXPECT_TRUE(get("acme.invoice", "in_1", {"customer.invoice.customer.invoice"}));
+}
+
+TEST_F(EntitiesTest, APathThatARuleAndTheVendorMeanIsRefused) {
+  auto both = std::make_shared<model::Catalog>(*catalog_);
+  ASSERT_FALSE(both->rules.empty());
+  both->rules.push_back(
+      both->rules.front());  // of the vendor's customers, to an own type "invoice"
+  both->rules.back().name = "other";
+  both->rules.back().target_type_name = "invoice";
+  catalog_ = both;
+  EXPECT_EQ(get("acme.customer", "cus_1", {"invoice"}).error().code, "expand.ambiguous");
+  EXPECT_NE(get("acme.customer", "cus_1", {"invoice"}).error().hint.find("invoice:customer"),
+            std::string::npos);
+  EXPECT_TRUE(get("acme.customer", "cus_1", {"invoice:customer"}));
 }
 
 TEST_F(EntitiesTest, AnExternalIdOfTwoConnectionsNeedsTheConnection) {

@@ -155,6 +155,13 @@ TEST_F(ImportTest, NdjsonMembersAreRenamedByTheNamesThatTheLineHas) {
   }
 }
 
+TEST_F(ImportTest, AMappedColumnIsTheOneOfThatNameAndNotOneThatLooksLikeIt) {
+  ImportOptions options;
+  options.form.map = {{"Email", ""}};
+  EXPECT_EQ(counts(import("E-Mail,Email,name\nold@x,new@x,N\n", options)), "1: 1+ 0~ 0= 0!");
+  EXPECT_EQ(stored(*catalog_), R"({"name": "N", "email": "old@x"})");
+}
+
 TEST_F(ImportTest, NumbersThatMayHaveThousandsAreNotGuessed) {
   // Whole numbers never, and decimals only where programs write: with commas between fields.
   EXPECT_EQ(refusal("email,seats\na@x,1.000\n"), "import.ambiguous_decimals");
