@@ -125,6 +125,13 @@ json Causes::take() {
 std::string cause_in(std::string_view reason, std::string_view subject) {
   std::string cause;
   for (std::size_t at = 0; at < reason.size();) {
+    // Each stream asks at a path of its own.
+    if (reason[at] == '/' && at > 0 && reason[at - 1] == ' ') {
+      cause += '*';
+      while (at < reason.size() && reason[at] != ' ' && reason[at] != ',' && reason[at] != ':')
+        ++at;
+      continue;
+    }
     if (!is_word(reason[at])) {
       cause += reason[at++];
       continue;

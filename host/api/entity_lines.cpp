@@ -109,12 +109,14 @@ std::string content_type_of(EntityForm form, bool has_header) {
 EntityLines::EntityLines(const model::StoredType& type, LineWish wish) : wish_(std::move(wish)) {
   if (wish_.form != EntityForm::csv) return;
   const auto add = [this](std::string title, const char* place, bool text) {
-    columns_.push_back(Column{std::move(title), json::json_pointer(place), text});
+    columns_.push_back(Column{std::move(title), json::json_pointer(place), text, false});
   };
-  const auto add_attribute = [this](const std::string& name, bool text) {
+  const auto add_attribute = [&](const std::string& name, bool text) {
     json::json_pointer place("/attributes");
     place.push_back(name);
-    columns_.push_back(Column{name, std::move(place), text});
+    const model::StoredAttribute* const attribute = type.find(name);
+    const bool is_json = attribute != nullptr && attribute->type == contract::AttributeType::json;
+    columns_.push_back(Column{name, std::move(place), text, is_json});
   };
   add("id", "/id", false);
   if (!type.own) {
@@ -177,7 +179,8 @@ void EntityLines::add_line(const json& entity, std::string& text) const {
     if (&column != &columns_.front()) text += ',';
     const json* const value = entity.contains(column.place) ? &entity.at(column.place) : nullptr;
     if (value == nullptr || value->is_null()) continue;
-    std::string field = value->is_string() ? value->get<std::string>() : write_json(*value);
+    const bool bare = value->is_string() && !column.is_json;
+    std::string field = bare ? value->get<std::string>() : write_json(*value);
     if (wish_.for_spreadsheets && column.is_text && looks_like_a_formula(field))
       field.insert(field.begin(), '\'');
     text += csv_field(field);

@@ -44,7 +44,8 @@ class EntityLines {
   struct Column {
     std::string title;
     nlohmann::json::json_pointer place;
-    bool is_text = true;  ///< may be what a spreadsheet takes for a formula
+    bool is_text = true;   ///< may be what a spreadsheet takes for a formula
+    bool is_json = false;  ///< a text in it keeps its quotes, so that it comes back as it was
   };
   void add_line(const nlohmann::json& entity, std::string& text) const;
 

@@ -353,6 +353,11 @@ struct Importer::State {
                     fmt::format("no JSON: {}", values.error().describe()));
     }
     if (!values->is_object()) return reject(place, "import.bad_json", "JSON, but no object");
+    // As a list or an export shows an entity: its attributes are what there is to store.
+    const auto attributes = values->find("attributes");
+    if (attributes != values->end() && attributes->is_object() &&
+        type.find("attributes") == nullptr)
+      *values = json(std::move(*attributes));
     if (rename(place, *values)) accept(place, std::move(*values), line.text.size());
   }
 

@@ -162,6 +162,15 @@ TEST_F(ImportTest, AMappedColumnIsTheOneOfThatNameAndNotOneThatLooksLikeIt) {
   EXPECT_EQ(stored(*catalog_), R"({"name": "N", "email": "old@x"})");
 }
 
+TEST_F(ImportTest, AnExportedEntityIsARow) {
+  ImportOptions options;
+  options.format = ImportFormat::ndjson;
+  const auto result = import(
+      R"({"id":"7","type":"customer","attributes":{"email":"a","seats":3},"links":{}})", options);
+  EXPECT_EQ(counts(result), "1: 1+ 0~ 0= 0!");
+  EXPECT_EQ(stored(*catalog_), R"({"email": "a", "seats": 3})");
+}
+
 TEST_F(ImportTest, NumbersThatMayHaveThousandsAreNotGuessed) {
   // Whole numbers never, and decimals only where programs write: with commas between fields.
   EXPECT_EQ(refusal("email,seats\na@x,1.000\n"), "import.ambiguous_decimals");

@@ -81,6 +81,9 @@ TEST(EntityLines, a_field_is_quoted_where_it_must_be_and_nothing_is_no_empty_tex
   EXPECT_EQ(csv(invoice(), {one}).substr(csv(invoice(), {}).size()),
             "7,in_7,main,\"a,\"\"b\"\"\r\nc\",12345678901234567890,1.00,\"\",\"[1,\"\"x\"\"]\",\" "
             "x\"\r\n");
+  EXPECT_NE(csv(invoice(), {entity(R"({"number":"1","lines":"123"})")}).find(",\"\"\"123\"\"\","),
+            std::string::npos)
+      << "a text in JSON keeps its quotes: without them it is a number when it comes back";
   EXPECT_EQ(csv(invoice(), {entity("{\"number\":null}")}).substr(csv(invoice(), {}).size()),
             "7,in_7,main,,,,,,\r\n");
 }
