@@ -18,7 +18,9 @@ constexpr std::int64_t kRunsPageMax = 1000;
 constexpr std::int64_t kRunsExaminedMax = 5000;
 
 constexpr std::string_view kRunColumns = R"(
-  r.run_id, c.name, r.stream, r.kind, coalesce(r.outcome, 'running'),
+  r.run_id, c.name, r.stream, r.kind,
+  coalesce(r.outcome, case when r.kind = 'import' and r.beat_at < now() - interval '10 minutes' then 'lost'
+    else 'running' end),
   (extract(epoch from r.started_at) * 1000000)::bigint,
   (extract(epoch from r.finished_at) * 1000000)::bigint,
   (extract(epoch from coalesce(r.finished_at, clock_timestamp()) - r.started_at) * 1000)::bigint,

@@ -400,7 +400,14 @@ class Import {
       std::rethrow_exception(failure);
     } catch (const pg::QueryError& refused) {
       error = error_of(refused);
-      told = false;  // whoever answers the request has words for it
+      // Else whoever answers the request has words for it.
+      told = stored.rows > 0 && !sync::was_revoked(refused);
+      // Said of requests of one transaction; this one has stored a part.
+      for (const std::string_view nothing :
+           {", and nothing was done", "; nothing was done", "; nothing was stored"}) {
+        const auto at = error.message.find(nothing);
+        if (told && at != std::string::npos) error.message.erase(at, nothing.size());
+      }
     } catch (const Failure& known) {
       error = known.error();
     } catch (const std::exception&) {

@@ -136,6 +136,8 @@ struct Importer::State {
   };
   static constexpr std::chrono::seconds kTurnMax{60};
   static constexpr std::chrono::seconds kTurnMaxWithLocks{3};
+  /// Whoever waits so long for a connection is one of many, and takes no second one the next time.
+  static constexpr std::chrono::milliseconds kCrowded{20};
 
   State(pg::Pool& pool_, CatalogPtr catalog_, const StoredType& type_, ImportOptions options_,
         std::string key_)
@@ -154,8 +156,9 @@ struct Importer::State {
   const StoredType& type;
   ImportOptions options;
   std::string key;
-  bool looked = false;    // at the beginning, which is held until then
-  std::string beginning;  // as it came
+  bool others_wait = false;  // for connections of the workspace's share, when one was taken last
+  bool looked = false;       // at the beginning, which is held until then
+  std::string beginning;     // as it came
   Encoding encoding = Encoding::utf8;
   TextDecoder decoder{Encoding::utf8};
   std::int64_t bytes = 0;         // of the file
@@ -530,7 +533,8 @@ struct Importer::State {
         batch->forms.insert(std::move(form));
     co_await state->storing.wait(1);
     const std::shared_ptr<Batch> before = std::exchange(state->last, batch);
-    const bool beside = before && !state->options.dry_run && !batch->shares_with(*before);
+    const bool beside =
+        before && !state->options.dry_run && !state->others_wait && !batch->shares_with(*before);
     if (beside && state->storing.running() > 0) {
       batch->before = before;
     } else {
@@ -598,7 +602,9 @@ struct Importer::State {
       turns.before_telling = [before] { return soon_after(before); };
       turns.before_again = [before] { return after(before); };
     }
+    const auto asked = std::chrono::steady_clock::now();
     auto lease = co_await state->pool.acquire();
+    state->others_wait = std::chrono::steady_clock::now() - asked > kCrowded;
     auto outcomes =
         co_await write_own_in_turn(*lease, state->catalog->workspace, state->type,
                                    std::move(batch->rows), std::move(write), std::move(turns));
