@@ -242,7 +242,7 @@ Task<EnqueuedPart> enqueue_part(pg::Fenced& fenced, WorkspaceId workspace,
   part.digest = after_digest;
   part.last = after;
   if (!rule.effective()) co_return part;
-  if (after == EntityId() && after_digest == pg::Uuid()) {  // the first part
+  if (after.value < 0) {  // the first part
     pg::Params decided(workspace, rule.id, std::int32_t{kEndChanged});
     co_await fenced.query(kEnqueueDecided, std::move(decided));
   }

@@ -34,7 +34,8 @@ struct EnqueuedPart {
 };
 
 /// Puts the next sources that have the rule's key into the queue, from behind (digest, entity) on
-/// in the order of their keys; the resolver does the rest. A rule that is not effective has none.
+/// in the order of their keys, and with the first part (`after` is negative) those that somebody
+/// decided about; the resolver does the rest. A rule that is not effective has none.
 Task<EnqueuedPart> enqueue_part(pg::Fenced& fenced, WorkspaceId workspace,
                                 const model::StoredRule& rule, pg::Uuid after_digest,
                                 EntityId after);

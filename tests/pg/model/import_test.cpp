@@ -6,6 +6,7 @@
 #include <iterator>
 #include <random>
 
+#include "base/task_group.hpp"
 #include "model/infer.hpp"
 #include "model/own_entities.hpp"
 #include "model/own_types.hpp"
@@ -403,8 +404,10 @@ TEST_F(ImportTest, TwoFilesWithTheSameNewKeysInAnotherOrderDoNotWaitForEachOther
     std::string ended;
     TaskGroup both(pool().executor());
     const auto one = [this, &ended](std::string file) -> Task<void> {
+      std::vector<std::string> pieces;
+      pieces.push_back(std::move(file));
       const ImportResult result =
-          co_await import_task(catalog_, {std::move(file)}, ImportOptions());
+          co_await import_task(catalog_, std::move(pieces), ImportOptions());
       ended += counts(result) + "; ";
     };
     both.spawn(one(std::move(a)));

@@ -296,6 +296,10 @@ TEST_F(LinkRules, at_any_statement_of_the_resolver_a_former_holder_writes_nothin
       "' and k.entity_id < 1000000 and k.type_id = (select type_id from sluice.entity_type where "
       "name = 'lead'))";
   run(pool().query(
+      "insert into sluice.own_entity (workspace_id, type_id, id, data, created_at, deleted_at) "
+      "select 1, type_id, 999999, '{}', '2026-01-01', '2026-01-02' from sluice.entity_type where "
+      "name = 'member'"));
+  run(pool().query(
       "insert into sluice.link_decision (workspace_id, rule_id, source_id, target_id, "
       "source_type_id, target_type_id, verdict, target_digest, decided_by) select 1, r.rule_id, " +
       source + ", 999999, s.type_id, t.type_id, 'confirmed', '" + shared +
@@ -312,7 +316,7 @@ TEST_F(LinkRules, at_any_statement_of_the_resolver_a_former_holder_writes_nothin
        {"fence_begin", "fence_guard", "fence_commit", "link_take", "link_sources",
         "link_enqueue_sources", "link_unmark", "link_decide", "link_put", "link_remove",
         "link_forget", "link_any_decision", "link_decisions", "link_decided_sources",
-        "link_returned", "link_decision_follow", "journal_append"}) {
+        "link_decided_ends", "link_returned", "link_decision_follow", "journal_append"}) {
     EXPECT_TRUE(stop.at.contains(std::string("fenced.before.") + name)) << name;
     EXPECT_TRUE(stop.at.contains(std::string("fenced.after.") + name)) << name;
   }
