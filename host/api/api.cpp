@@ -150,8 +150,8 @@ sync::Actor Call::actor() const {
 }
 
 Services Services::with_pool(pg::Pool& other) const {
-  return Services{pools,       other,  clock,  registry, vault, catalogs, writes,
-                  connections, engine, client, pages,    steps, host,     version};
+  return Services{pools,  other,  clock, registry, vault, catalogs, writes, connections,
+                  engine, client, pages, steps,    host,  version,  sql};
 }
 
 Task<void> audit(pg::Transaction& transaction, const Call& call, std::string action,

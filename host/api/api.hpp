@@ -45,7 +45,7 @@ struct Services {
   const sync::StepPool& steps;
   HostFacts& host;
   std::string version;
-  SqlEntrance sql = {};
+  SqlEntrance sql;  ///< left out it is a warning, and a URL that leads nowhere
 
   [[nodiscard]] Services with_pool(pg::Pool& other) const;
 };

@@ -141,6 +141,7 @@ open_invoices="sluice entity list stripe.invoice --filter status=open \\
        --filter customer.customer.plan=vip --fields number,amount_remaining_major,currency"
 win="sluice entity create customer email=$newcomer_email plan=vip"
 kill_database="kill -9 \$(head -1 $directory/data/postgres/postmaster.pid)"
+ask_by_sql="psql \"\$(sluice sql-user create you)\""
 move="curl -fsS --noproxy '*' -o /dev/null $fake/_control/mutate \\
        -d '{\"id\":\"$changed\",\"set\":{\"email\":\"$other_email\"}}'"
 
@@ -176,6 +177,8 @@ if [ "$once" = --once ]; then
   moved() { [ "$(sluice changes --cursor "$cursor" --json | jq -r '[.changes[].op] | join(" ")')" = 'update unlink link' ]; }
   until_true 20 "the link that moves" moved
   try "sluice changes --cursor $cursor"
+
+  try "$ask_by_sql -X -P pager=off -c 'select status, count(*) from stripe_invoice group by status'"
 
   rows=$(psql_value 'select count(*) from acme.stripe_invoice')
   postmaster() { head -n 1 "$directory/data/postgres/postmaster.pid" 2>/dev/null; }
@@ -214,6 +217,7 @@ Three things to try:
      $kill_database
      sluice status; sleep 10; sluice status
 
-And by SQL: $pg_binaries/psql -h $directory/data/run -U sluice sluice
+And by SQL, as who may read and nothing else:
+     $ask_by_sql
 LOOK
 wait "$host_pid"
