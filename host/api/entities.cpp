@@ -367,7 +367,9 @@ constexpr std::array kListQuery = {
     Parameter{.name = "sort",
               .says = "one or two attributes, a minus before what is to begin with the greatest: "
                       "status,-created"},
-    Parameter{.name = "fields", .says = "only these attributes: number,status"},
+    Parameter{
+        .name = "fields",
+        .says = "only these attributes, and what the vendor sent beyond them: number,status,extra"},
     Parameter{.name = "count",
               .says = "how many there are on all pages, up to 100000",
               .kind = ParameterKind::flag},

@@ -130,6 +130,10 @@ EntityLines::EntityLines(const model::StoredType& type, LineWish wish) : wish_(s
       if (amount.attribute->name == attribute.name) add_attribute(amount.name, false);
   };
   for (const std::string& field : wish_.fields) {
+    if (field == "extra" && !type.own && type.find(field) == nullptr) {
+      columns_.push_back(Column{field, json::json_pointer("/extra"), false, true});
+      continue;
+    }
     const model::StoredAttribute* const attribute = type.find(field);
     add_attribute(field, attribute != nullptr && is_text(*attribute));
   }

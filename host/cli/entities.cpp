@@ -51,6 +51,7 @@ struct ListWish {
 
 constexpr std::size_t kTableColumns = 7;
 constexpr const char* kMajor = "_major";
+constexpr const char* kExtra = "extra";  ///< what a vendor sent beyond the attributes
 
 Query query_of(const ListWish& wish) {
   Query query;
@@ -136,6 +137,7 @@ void list_entities(const Context& context, const std::string& type_name, const L
   if (wish.output != "wide" && wish.fields.empty())
     names.resize(std::min(names.size(), kTableColumns));
   for (const std::string& name : names) columns.push_back({name, "/attributes/" + name});
+  if (!entities.empty() && entities[0].contains(kExtra)) columns.push_back({kExtra, "/extra"});
   if (!entities.empty() && entities[0].contains("expanded")) {
     for (const auto& [name, value] : entities[0]["expanded"].items())
       columns.push_back({name, "/expanded/" + name});
@@ -286,9 +288,11 @@ void add_entity(CLI::App& app, Context& context) {
   list->add_option("type", options->type)->required();
   const auto wishes = [options](CLI::App* command) {
     command->add_option("--filter", options->list.filters,
-                        "attribute=value, created[gte]=-7d, customer.email[like]=*@x.example");
+                        "attribute=value, created[gte]=-7d, customer.email[like]=*@x.example, "
+                        "metadata.order_id=17");
     command->add_option("--sort", options->list.sort, "attributes: status,-created");
-    command->add_option("--fields", options->list.fields, "only these attributes");
+    command->add_option("--fields", options->list.fields,
+                        "only these attributes; extra: what a vendor sent beyond them");
     command->add_flag("--deleted", options->list.deleted, "deleted ones, too");
   };
   wishes(list);

@@ -143,11 +143,14 @@ Result<StoredType> shown_of(const StoredType& type, const ListQuery& query,
   StoredType shown = type;
   if (query.fields.empty()) return shown;
   std::set<std::string, std::less<>> wanted;
+  bool extra = false;
   const std::vector<MajorUnits> amounts = major_units_of(type);
   for (const std::string& field : query.fields) {
     const auto amount = std::find_if(amounts.begin(), amounts.end(),
                                      [&](const MajorUnits& one) { return one.name == field; });
-    if (amount != amounts.end()) {
+    if (field == kExtra && !type.own) {
+      extra = true;
+    } else if (amount != amounts.end()) {
       wanted.insert(amount->attribute->name);
       wanted.insert(amount->attribute->currency);
     } else if (type.find(field) != nullptr) {
@@ -156,6 +159,7 @@ Result<StoredType> shown_of(const StoredType& type, const ListQuery& query,
       std::vector<std::string> names;
       for (const StoredAttribute& attribute : type.attributes) names.push_back(attribute.name);
       for (const MajorUnits& one : amounts) names.push_back(one.name);
+      if (!type.own) names.emplace_back(kExtra);
       return fail(ErrorKind::bad_input, "fields.unknown_attribute",
                   fmt::format("fields: {} has no attribute '{}'", type.name, field),
                   fmt::format("it has {}", fmt::join(names, ", ")));
@@ -165,6 +169,7 @@ Result<StoredType> shown_of(const StoredType& type, const ListQuery& query,
   for (const Edge& edge : edges) wanted.insert(edge.attribute);
   std::erase_if(shown.attributes,
                 [&](const StoredAttribute& attribute) { return !wanted.contains(attribute.name); });
+  if (extra) show_extra(shown);
   return shown;
 }
 
@@ -327,7 +332,9 @@ Task<Result<json>> get_entity(pg::Pool& pool, model::CatalogPtr catalog, std::st
            "it may have been deleted, or not have arrived yet");
   if (!reference.id && type->own) co_return absent;
 
-  EntityQuery asked = get_query(*catalog, *type, reference, tombstones);
+  StoredType shown = *type;
+  show_extra(shown);
+  EntityQuery asked = get_query(*catalog, *type, shown, reference, tombstones);
   auto lease = co_await pool.acquire();
   const auto rows = co_await lease->query(asked.sql, std::move(asked.params));
   if (rows.empty()) co_return absent;
@@ -336,7 +343,7 @@ Task<Result<json>> get_entity(pg::Pool& pool, model::CatalogPtr catalog, std::st
                    fmt::format("several connections have a {} with this external id", type->name),
                    "name the connection too, or use the id");
   }
-  std::vector<Entity> entities = read_all(*type, rows, 0);
+  std::vector<Entity> entities = read_all(shown, rows, 0);
   const auto expanded = co_await expand_all(*lease, *catalog, *type, entities, *edges);
   if (!expanded) co_return std::unexpected(expanded.error());
   co_return std::move(entities.front().object);

@@ -110,6 +110,9 @@ struct EntityRef {
 ///    "links": {"<rule>": {"state", "target_type", "target_id", "candidates"?}},
 ///    "provenance": {"source_type", "connection", "connection_id", "source_url", "first_synced_at",
 ///                   "last_synced_at", "sync_version", "deleted_at"},
+///    "extra": {…},       of a vendor's type, what came beyond the attributes, null when nothing
+///    did;
+///                        in a list only where `fields` names it
 ///    "expanded": {…}}                                         when something was to be expanded
 /// decimals are strings, times RFC 3339 in UTC, bytes hex.
 ///

@@ -159,7 +159,10 @@ class Conditions {
     }
     if (filter.attribute == "id") return add_number(filter, "e.id");
     if (is_own_link(filter.attribute)) return add_link(filter);
-    if (filter.attribute.find('.') != std::string::npos) return add_across({filter});
+    if (filter.attribute.find('.') != std::string::npos) {
+      const auto document = document_of(filter.attribute);
+      return document ? add_inside(filter, *document) : add_across({filter});
+    }
     if (const StoredAttribute* attribute = type_->find(filter.attribute))
       return add_attribute(filter, *attribute);
     if (!type_->own && filter.attribute == "external_id") {
@@ -204,7 +207,7 @@ class Conditions {
 
   [[nodiscard]] bool is_across(const Filter& filter) const {
     return filter.attribute != "id" && !is_own_link(filter.attribute) &&
-           filter.attribute.find('.') != std::string::npos;
+           filter.attribute.find('.') != std::string::npos && !document_of(filter.attribute);
   }
 
   /// Of a filter that is across edges: a question of its own, from its other side.
@@ -378,6 +381,52 @@ class Conditions {
     std::vector<std::int64_t> numbers;
     for (const RuleId rule : rules) numbers.push_back(rule.value);
     return numbers;
+  }
+
+  /// What "extra" or "metadata" before the first dot is as SQL, where that is JSON of this type's
+  /// rows and no edge.
+  [[nodiscard]] std::optional<std::string> document_of(std::string_view path) const {
+    const std::string name(path.substr(0, path.find('.')));
+    const std::vector<std::string> edge = {name};
+    if (plan_expansion(catalog_, *type_, edge)) return std::nullopt;
+    if (name == kExtra && !type_->own) return "e.extra";
+    const StoredAttribute* const attribute = type_->find(name);
+    if (attribute == nullptr || attribute->type != AttributeType::json) return std::nullopt;
+    return model::value_expression(*type_, *attribute, "e");
+  }
+
+  /// "extra.metadata.order_id": what stands there in a JSON document, as text.
+  Result<void> add_inside(const Filter& filter, const std::string& document) {
+    pg::Array path(pg::Oid::text);
+    std::string_view rest = filter.attribute;
+    while (rest.find('.') != std::string_view::npos) {
+      rest.remove_prefix(rest.find('.') + 1);
+      const std::string_view part = rest.substr(0, rest.find('.'));
+      if (part.empty())
+        return bad_filter("filter.unknown_path", filter, "a part of the path is empty",
+                          "as in extra.shipping.carrier");
+      path.add(part);
+    }
+    const std::string value =
+        fmt::format("(({}) #>> {}::text[])", document, parameter(std::move(path)));
+    switch (filter.op) {
+      case FilterOp::eq:
+      case FilterOp::ne:
+      case FilterOp::in:
+      case FilterOp::like:
+        return compare(filter, text_attribute(), value);
+      case FilterOp::is_null: {
+        const auto yes = yes_or_no(filter);
+        if (!yes)
+          return bad_filter("filter.bad_value", filter, "the value must be true or false", "");
+        require(fmt::format("{} is {}null", value, *yes ? "" : "not "));
+        return {};
+      }
+      default:
+        return bad_filter("filter.unsupported", filter,
+                          "what is inside of JSON is compared as text",
+                          "use eq, ne, in, like or is_null");
+    }
   }
 
   /// Of what a step back has found, what the one before it asks for: that over `edge`, whose target
@@ -908,8 +957,8 @@ Result<EntityQuery> list_query(const Catalog& catalog, const StoredType& type,
   return out;
 }
 
-EntityQuery get_query(const Catalog& catalog, const StoredType& type, const EntityRef& reference,
-                      Tombstones tombstones) {
+EntityQuery get_query(const Catalog& catalog, const StoredType& type, const StoredType& shown,
+                      const EntityRef& reference, Tombstones tombstones) {
   Conditions conditions(catalog, type);
   add_tombstones(conditions, tombstones);
   if (reference.id) {
@@ -927,7 +976,7 @@ EntityQuery get_query(const Catalog& catalog, const StoredType& type, const Enti
                     conditions.parameter(reference.connection)));
   }
   EntityQuery out;
-  out.sql = fmt::format("select {} from {} where {} limit 2", columns_of(catalog, type),
+  out.sql = fmt::format("select {} from {} where {} limit 2", columns_of(catalog, shown),
                         conditions.relation(), conditions.sql());
   out.params = conditions.take_params();
   return out;

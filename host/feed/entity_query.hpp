@@ -61,6 +61,7 @@ Result<EntityQuery> count_query(const model::Catalog& catalog, const model::Stor
 
 /// The entity; two rows when the reference is ambiguous. A preset type, or by id.
 [[nodiscard]] EntityQuery get_query(const model::Catalog& catalog, const model::StoredType& type,
-                                    const EntityRef& reference, Tombstones tombstones);
+                                    const model::StoredType& shown, const EntityRef& reference,
+                                    Tombstones tombstones);
 
 }  // namespace sluice::feed

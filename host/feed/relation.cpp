@@ -173,7 +173,8 @@ void read_preset(const StoredType& type, const pg::QueryResult& rows, int row, i
   json attributes = json::object();
   int at = column + kPresetColumnCount;
   for (const StoredAttribute& attribute : type.attributes) {
-    attributes[attribute.name] = value_of(attribute.type, rows, row, at++);
+    json& place = attribute.name == kExtra ? entity.object[kExtra] : attributes[attribute.name];
+    place = value_of(attribute.type, rows, row, at++);
   }
   json references = json::object();
   for (const Reference& reference : references_of(type)) {
@@ -251,6 +252,14 @@ std::string relation_of(const StoredType& type) {
 std::string confined(const StoredType& type) {
   if (!type.own) return "e.workspace_id = $1";
   return fmt::format("e.workspace_id = $1 and e.type_id = {}", type.id.value);
+}
+
+void show_extra(StoredType& type) {
+  if (type.own) return;
+  StoredAttribute& extra = type.attributes.emplace_back();
+  extra.name = kExtra;
+  extra.type = AttributeType::json;
+  extra.is_protected = true;  // it has no overlay
 }
 
 std::string columns_of(const model::Catalog& catalog, const StoredType& type) {

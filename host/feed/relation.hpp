@@ -3,6 +3,7 @@
 
 #include <nlohmann/json.hpp>
 #include <string>
+#include <string_view>
 
 #include "model/catalog.hpp"
 #include "pg/result.hpp"
@@ -22,6 +23,11 @@ struct Entity {
 [[nodiscard]] std::string relation_of(const model::StoredType& type);
 /// Conditions that confine row `e` to the workspace $1 and the type; tombstones included.
 [[nodiscard]] std::string confined(const model::StoredType& type);
+/// What the vendor sent beyond the attributes; no attribute of a vendor's type is called so.
+inline constexpr std::string_view kExtra = "extra";
+/// Has the columns below hold that, too, and read_entity() give it as "extra" (null: nothing). An
+/// own type has none.
+void show_extra(model::StoredType& type);
 /// The select list that read_entity() reads, of a row called `e`.
 [[nodiscard]] std::string columns_of(const model::Catalog& catalog, const model::StoredType& type);
 /// The same as c0, c1, …: what within_bytes() takes.

@@ -19,7 +19,7 @@ struct Said {
 };
 
 /// Of columns that are no attribute. One that had to be called otherwise begins with "sluice_".
-constexpr std::array<Said, 29> kColumns = {{
+constexpr std::array<Said, 30> kColumns = {{
     {"id", "Sluice id, unique in the workspace: what links, REST and the change feed name"},
     {"external_id", "the vendor's id, unique in its connection"},
     {"connection_id", "the connection that it comes from; with external_id the vendor's identity"},
@@ -27,6 +27,7 @@ constexpr std::array<Said, 29> kColumns = {{
     {"source_url", "where a person sees it at the vendor"},
     {"first_synced_at", "when Sluice first stored it"},
     {"last_synced_at", "when Sluice last stored it anew"},
+    {"extra", "what the vendor sent beyond the attributes, by its names there"},
     {"created_at", "when it was made here"},
     {"updated_at", "when it was last changed"},
     {"rule", "the link rule"},

@@ -135,6 +135,7 @@ View preset_view(const Catalog& catalog, const StoredType& type) {
   }
   for (const MajorUnits& amount : major_units_of(type))
     columns.add(amount.expression, columns.free_name(amount.name));
+  columns.add("e.extra", columns.free_name("extra"));
   View view;
   view.name = type.table;
   view.columns = std::move(columns).all();

@@ -47,7 +47,8 @@ struct View {
 ///                       (connection_id, external_id) and (connection_id, the attribute), which
 ///                       are indexed. Either column costs one index lookup a row, and nothing when
 ///                       it is not selected. For each amount in minor units "<attribute>_major"
-///                       (feed/money.hpp), numeric: the same in its currency, exactly.
+///                       (feed/money.hpp), numeric: the same in its currency, exactly. And extra:
+///                       what the vendor sent beyond the attributes, as jsonb.
 ///   <own type>          id, created_at, updated_at, each attribute
 ///   link                rule, state, source_type, source_id, source_external_id, target_type,
 ///                       target_id, candidates, candidate_count, evidence, decided_by, updated_at;

@@ -59,6 +59,27 @@ TEST_F(Exact, a_number_beyond_a_double_in_a_vendors_answer_ends_neither_the_feed
   const std::string shown = R"({"m": 1.50, "n": )" + kBig;
   EXPECT_TRUE(has(get("/entities/stripe.customer/" + id), shown));
   EXPECT_TRUE(has(get("/entities/stripe.customer?limit=100"), shown));
+  const std::string number = R"("future_number": )" + kBig;
+  EXPECT_TRUE(has(get("/entities/stripe.customer/" + id), number));
+  EXPECT_FALSE(has(get("/entities/stripe.customer?limit=100"), number)) << "where it is asked for";
+  const std::string found =
+      get("/entities/stripe.customer?fields=email,extra&extra.future_nested.n=" + kBig);
+  EXPECT_TRUE(has(found, number)) << found;
+  EXPECT_TRUE(has(found, id)) << found;
+  const Said exported = sluice({"entity", "export", "stripe.customer", "--fields", "extra",
+                                "--filter", "extra.future_number=" + kBig});
+  EXPECT_EQ(exported.code, 0) << exported.errors;
+  EXPECT_TRUE(exported.output.starts_with("id,external_id,connection,extra\n")) << exported.output;
+  EXPECT_TRUE(has(exported.output, id + ",")) << exported.output;
+  EXPECT_TRUE(has(exported.output, kBig)) << exported.output;
+  EXPECT_TRUE(has(sluice({"entity", "list", "stripe.customer", "--fields", "email,extra",
+                          "--filter", "extra.future_number[is_null]=false"})
+                      .output,
+                  "future_n"));
+  EXPECT_EQ(host_->sql("select extra->>'future_number' from acme.stripe_customer where "
+                       "external_id = '" +
+                       id + "'"),
+            kBig);
   EXPECT_TRUE(has(get("/changes?limit=1000&type=stripe.customer"), shown));
   EXPECT_TRUE(has(get("/changes?limit=1000&type=stripe.customer"), R"("future_number": )" + kBig));
 

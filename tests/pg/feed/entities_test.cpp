@@ -388,6 +388,62 @@ TEST_F(EntitiesTest, APageOfLargeEntitiesEndsWhereItIsFull) {
   }
 }
 
+TEST_F(EntitiesTest, WhatTheVendorSentBeyondTheAttributesIsShownAndFound) {
+  sql("update vendor.acme_invoice set extra = '{\"shipping\": {\"carrier\": \"post\", \"n\": "
+      "1.50}, \"gift\": true}', lines = '{\"order\": {\"id\": 17}}' where external_id = 'in_1';"
+      "update vendor.acme_invoice set extra = '{\"shipping\": {\"carrier\": null}}' where "
+      "external_id = 'in_2'");
+  const auto one = get("acme.invoice", "in_1");
+  ASSERT_TRUE(one);
+  EXPECT_EQ(json::parse(write_json((*one)["extra"])),
+            json::parse(R"({"gift": true, "shipping": {"carrier": "post", "n": 1.5}})"));
+  EXPECT_NE(write_json(*one).find("1.50"), std::string::npos) << "with its digits";
+  EXPECT_FALSE((*one)["attributes"].contains("extra"));
+  EXPECT_TRUE((*get("acme.invoice", "in_3"))["extra"].is_null());
+  EntityRef own;
+  own.id = own_;
+  EXPECT_FALSE(run(get_entity(pool(), catalog_, "customer", own))->contains("extra"));
+
+  EXPECT_FALSE(list("acme.invoice")->entities[0].contains("extra")) << "where it is asked for";
+  ListQuery query;
+  query.fields = {"number", "extra"};
+  const auto page = run(list_entities(pool(), catalog_, "acme.invoice", query));
+  ASSERT_TRUE(page) << page.error().describe();
+  ASSERT_EQ(page->entities.size(), 3U);
+  EXPECT_EQ(json::parse(write_json(page->entities[0]["attributes"])),
+            json::parse(R"({"number": "N-in_1"})"));
+  EXPECT_EQ(json::parse(write_json(page->entities[0]["extra"]))["gift"], true);
+  EXPECT_TRUE(page->entities[2].at("extra").is_null());
+  const auto refused = run(list_entities(pool(), catalog_, "customer", query));
+  EXPECT_EQ(refused.error().code, "fields.unknown_attribute") << "an own type has none";
+
+  EXPECT_EQ(ids("acme.invoice", {{"extra.shipping.carrier", "post"}}), "in_1");
+  EXPECT_EQ(ids("acme.invoice", {{"extra.gift", "true"}}), "in_1");
+  EXPECT_EQ(ids("acme.invoice", {{"extra.shipping.n[in]", "1.50"}}), "in_1");
+  EXPECT_EQ(ids("acme.invoice", {{"extra.shipping.carrier[like]", "P*"}}), "in_1");
+  EXPECT_EQ(ids("acme.invoice", {{"extra.shipping.carrier[ne]", "post"}}), "in_2 in_3");
+  EXPECT_EQ(ids("acme.invoice", {{"extra.shipping.carrier[is_null]", "true"}}), "in_2 in_3");
+  EXPECT_EQ(ids("acme.invoice", {{"extra.shipping[is_null]", "false"}}), "in_1 in_2");
+  EXPECT_EQ(ids("acme.invoice", {{"lines.order.id", "17"}}), "in_1") << "a JSON attribute, too";
+  EXPECT_EQ(ids("acme.customer", {{"invoice.extra.gift", "true"}}), "filter.unknown_path");
+  EXPECT_EQ(ids("acme.invoice", {{"extra.a'b\"}", "x"}}), "");
+  EXPECT_EQ(ids("acme.invoice", {{"extra.shipping.", "x"}}), "filter.unknown_path");
+  EXPECT_EQ(ids("acme.invoice", {{"extra.gift[gt]", "x"}}), "filter.unsupported");
+  EXPECT_EQ(ids("acme.invoice", {{"extra.gift[is_null]", "x"}}), "filter.bad_value");
+  EXPECT_EQ(ids("acme.invoice", {{"memo.a", "x"}}), "filter.unknown_path") << "text has no inside";
+  EXPECT_EQ(ids("customer", {{"extra.a", "x"}}), "filter.unknown_path");
+}
+
+TEST_F(EntitiesTest, APageOfMuchBeyondTheAttributesEndsWhereItIsFull) {
+  sql("update vendor.acme_invoice set extra = jsonb_build_object('text', repeat('x', 3000000))");
+  ListQuery query;
+  query.fields = {"extra"};
+  const auto page = run(list_entities(pool(), catalog_, "acme.invoice", query));
+  ASSERT_TRUE(page) << page.error().describe();
+  EXPECT_EQ(page->entities.size(), 2U);
+  EXPECT_NE(page->cursor, "");
+}
+
 TEST_F(EntitiesTest, APageOfLargeOwnEntitiesEndsWhereItIsFull) {
   const std::string type = std::to_string(catalog_->find("customer")->id.value);
   // By the pool: each connection has ids of its own in hand, and these come behind the first.

@@ -134,6 +134,12 @@ TEST_F(ViewsTest, APresetTypeReadsAsATypedView) {
                  "due, lines, hash"
                  " from acme.acme_invoice"),
             "in_1|main|N-in_1|cus_1|500|12.50|0.5|t|2026-02-01|[1]|\\x00ff");
+  sql("update vendor.acme_invoice set extra = '{\"shipping\": {\"carrier\": \"post\"}}'");
+  EXPECT_EQ(text("select extra->'shipping'->>'carrier' from acme.acme_invoice"), "post");
+  EXPECT_EQ(text("select attname, col_description(attrelid, attnum) from pg_attribute where "
+                 "attrelid = 'acme.acme_invoice'::regclass order by attnum desc limit 1"),
+            "extra|what the vendor sent beyond the attributes, by its names there")
+      << "behind all others";
   EXPECT_EQ(text("select c.seats, v.email from acme.acme_customer v join acme.customer c on c.id = "
                  "v.customer_id"),
             "5|a@x.com");

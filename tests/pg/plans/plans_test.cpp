@@ -437,7 +437,7 @@ class PlansTest : public sluice::testing::FeedWorld {
     const auto get = [&](const model::StoredType& of, const std::string& name,
                          feed::EntityRef reference) {
       add(name, "feed/entity_query.cpp",
-          feed::get_query(*catalog_, of, reference, feed::Tombstones::exclude).sql);
+          feed::get_query(*catalog_, of, of, reference, feed::Tombstones::exclude).sql);
     };
     feed::EntityRef by_id;
     by_id.id = EntityId(7);
