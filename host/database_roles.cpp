@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
+
 #include "base/log.hpp"
 #include "pg/migrate.hpp"
 #include "pg/roles.hpp"
@@ -18,6 +20,10 @@ namespace {
 constexpr const char* kWhatToDo =
     "name a login without rights in database.url, and the present one in database.owner_url; "
     "docs/operating/README.md has the statements";
+
+/// A server's migrations, upkeep, probes, tools and superusers have their own.
+constexpr int kConnectionsBesidePools = 40;
+constexpr int kHostConnectionsMin = 100;
 
 pg::ConnectOptions options_for(const std::string& conninfo) {
   pg::ConnectOptions options;
@@ -104,6 +110,8 @@ pg::ClusterOptions private_cluster(const wiring::Config& config) {
   options.directory = config.data_directory / "postgres";
   options.socket_directory = config.data_directory / "run";
   options.people_directory = config.data_directory / "sql";
+  options.host_connections = std::max(
+      kHostConnectionsMin, static_cast<int>(config.database_pool_size) + kConnectionsBesidePools);
   options.port = config.sql_port;
   options.tcp_address = config.sql_listen;
   options.tls_certificate = config.sql_tls_certificate;

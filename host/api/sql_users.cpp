@@ -18,6 +18,7 @@ using nlohmann::json;
 constexpr std::int64_t kUsersPageMax = 1000;
 constexpr std::size_t kPasswordBytes = 24;
 constexpr std::size_t kNameMax = 30;
+constexpr std::int64_t kConnectionsMax = 8;  ///< of one login (migration 0037)
 
 // The reader is made here where the workspace's views have not been made yet, which open themselves
 // to it.
@@ -36,6 +37,19 @@ const pg::Statement kUsers{"api_sql_users", R"(
 
 const pg::Statement kLock{"api_sql_users_lock",
                           "select 1 from sluice.mutex where name = 'sql users' for update"};
+
+// PostgreSQL keeps places for superusers alone, and a host is none: so people are given no more,
+// all together, than what is left beside the hosts. Of a server that is not ours nothing is known.
+const pg::Statement kRoom{"api_sql_users_room", R"(
+  select s.share, coalesce(sum(case when r.rolconnlimit < 0 then s.share else r.rolconnlimit end), 0)::bigint,
+         string_agg(r.rolname::text, ', ' order by r.rolname) filter (where r.rolconnlimit < 0)
+  from (select least(current_setting('sluice.sql_connections', true)::bigint,
+                     greatest(current_setting('max_connections')::bigint - 100, 0))
+        where current_setting('sluice.sql_connections', true) <> '') s (share)
+  left join pg_auth_members m
+    on m.roleid = (select g.oid from pg_roles g where g.rolname = 'sluice_sql_users')
+  left join pg_roles r on r.oid = m.member and r.rolcanlogin
+  group by s.share)"};
 
 const pg::Statement kMake{"api_sql_user_make", "select sluice.make_sql_user($1, $2, $3)"};
 const pg::Statement kClose{"api_sql_user_close", "select sluice.close_sql_user($1, $2)"};
@@ -112,6 +126,22 @@ Task<HttpResponse> list(Call& call) {
                       fmt::format("choose another name; or: sluice sql-user delete {}", name)));
 }
 
+/// One without a limit of its own may take all that people have.
+Task<void> require_room(pg::Transaction& transaction) {
+  const auto room = co_await transaction.query(kRoom);
+  if (room.empty()) co_return;
+  const auto share = room.get<std::int64_t>(0, 0), given = room.get<std::int64_t>(0, 1);
+  if (given + kConnectionsMax <= share) co_return;
+  std::string what = fmt::format(
+      "people may have {} connections to this database, and their logins have {} of them", share,
+      given);
+  if (!room.is_null(0, 2))
+    what += fmt::format("; without a limit of their own: {}", room.text(0, 2));
+  throw Failure(Error(ErrorKind::conflict, "sql_user.too_many", std::move(what),
+                      "delete one that nobody uses (sluice sql-user list); or have the operator "
+                      "make room: docs/operating/sql.md"));
+}
+
 Task<HttpResponse> create(Call& call) {
   const json body = co_await call.body();
   const std::string name = body.at("name").get<std::string>();
@@ -136,6 +166,7 @@ Task<HttpResponse> create(Call& call) {
                         "name a login with CREATEROLE in database.owner_url and start again: "
                         "docs/operating/README.md"));
   }
+  co_await require_room(transaction);
   const std::string password = new_password();
   pg::Params made(call.workspace, name, connection->password_verifier(login, password));
   bool taken = false;
@@ -237,7 +268,8 @@ constexpr std::array<Route, 4> kRoutes = {{
      .body = "SqlUserNew",
      .answer = "SqlUserMade",
      .status = "201",
-     .problems = "400 sql_user.bad_name 409 sql_user.name_taken sql_user.no_rights"},
+     .problems =
+         "400 sql_user.bad_name 409 sql_user.name_taken sql_user.no_rights sql_user.too_many"},
     {.method = "DELETE",
      .pattern = "/v1/workspaces/{workspace}/sql-users/{name}",
      .access = Access::admin,

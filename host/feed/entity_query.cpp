@@ -15,6 +15,7 @@
 #include "feed/page_bytes.hpp"
 #include "feed/relation.hpp"
 #include "model/columns.hpp"
+#include "model/indexed_text.hpp"
 #include "model/own_values.hpp"
 
 namespace sluice::feed {
@@ -101,7 +102,7 @@ class Conditions {
   void require(std::string_view condition) { *into_ += fmt::format(" and {}", condition); }
   /// From here on conditions are about what is indexed behind the connection (the vendor's ids, and
   /// references), until unpin(): rows are then looked up in each of the workspace's few
-  /// connections.
+  /// connections. Or, of own types, about what has an index of its own.
   void pin() {
     if (!across_) into_ = &pinned_;
   }
@@ -129,13 +130,19 @@ class Conditions {
     if (!holders_.empty()) {
       // Begun at the holders: otherwise the type is walked in the order of its ids.
       return fmt::format(
-          "({0}) k cross join lateral (select e.* from {1} e where {2} and e.id = k.id offset 0) e",
-          holders_, relation_of(*type_), confined(*type_));
+          "({0}) k cross join lateral (select e.* from {1} e where {2} and e.id = k.id{3} offset "
+          "0) e",
+          holders_, relation_of(*type_), confined(*type_), pinned_);
     }
     if (!walked_.empty()) return walked_;
     if (pinned_.empty()) return relation_of(*type_) + " e";
     // OFFSET 0 keeps the lookup whole: without statistics the index would be walked by its first
-    // column alone.
+    // column alone, or the type in the order of its ids.
+    if (type_->own) {
+      return fmt::format(
+          "(select e.* from {} e where e.workspace_id = $1 and e.type_id = {}{} offset 0) e",
+          relation_of(*type_), type_->id.value, pinned_);
+    }
     return fmt::format(
         "(select k.connection_id from sluice.connection k where k.workspace_id = $1) k "
         "cross join lateral (select e.* from {} e where e.workspace_id = $1 "
@@ -587,6 +594,15 @@ class Conditions {
         require(fmt::format("e.id = any(array({}))", holders));
       }
       return {};
+    }
+    // As the index for views has it. Of several values at once it is not used without statistics.
+    if (type_->own && filter.op == FilterOp::eq && model::is_indexed_text(attribute)) {
+      pin();
+      auto compared = compare(
+          filter, attribute,
+          fmt::format("(sluice.short_text_of(e.data, {}))", model::quote_text(attribute.name)));
+      unpin();
+      return compared;
     }
     return compare(filter, attribute, expression);
   }

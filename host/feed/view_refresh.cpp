@@ -3,6 +3,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <iterator>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -14,6 +15,7 @@
 #include "feed/views.hpp"
 #include "model/catalog_version.hpp"
 #include "model/columns.hpp"
+#include "model/indexed_text.hpp"
 #include "pg/error.hpp"
 
 namespace sluice::feed {
@@ -579,25 +581,34 @@ Task<void> look(pg::Transaction& transaction, Refresh& refresh) {
   }
 }
 
-/// An index for each unique text of own types, one for all that are called alike; the first names
-/// that come.
+/// Texts of own types that are looked for by themselves; unique ones first, since there are places
+/// for a few.
+std::vector<std::string> indexed_texts(const model::Catalog& catalog) {
+  std::vector<std::string> names, addresses;
+  for (const model::StoredType& type : catalog.types) {
+    for (const model::StoredAttribute& attribute : type.attributes) {
+      if (!type.own || !model::is_indexed_text(attribute)) continue;
+      (attribute.unique ? names : addresses).push_back(attribute.name);
+    }
+  }
+  std::move(addresses.begin(), addresses.end(), std::back_inserter(names));
+  return names;
+}
+
+/// An index for each such text, one for all that are called alike; the first names that come.
 Task<void> make_own_indexes(pg::Connection& connection, const model::Catalog& catalog) {
   const auto bytes = co_await connection.query(kOwnBytes);
   if (bytes.get<std::int64_t>(0, 0) > kIndexAtOnceBytes) co_return;
-  for (const model::StoredType& type : catalog.types) {
-    for (const model::StoredAttribute& attribute : type.attributes) {
-      if (!type.own || !attribute.unique || attribute.type != contract::AttributeType::text)
-        continue;
-      const std::string index = model::fitted_name(fmt::format("own_entity_at_{}", attribute.name));
-      pg::Params params("sluice." + quote_name(index));
-      const auto there =
-          co_await connection.query("select to_regclass($1) is not null", std::move(params));
-      if (there.get<bool>(0, 0)) continue;
-      const auto all = co_await connection.query(kOwnIndexes);
-      if (all.get<std::int64_t>(0, 0) >= kOwnIndexesMax) co_return;
-      pg::Params which(index, attribute.name);
-      co_await try_alone(connection, kIndexOwnText, std::move(which));
-    }
+  for (const std::string& name : indexed_texts(catalog)) {
+    const std::string index = model::fitted_name(fmt::format("own_entity_at_{}", name));
+    pg::Params params("sluice." + quote_name(index));
+    const auto there =
+        co_await connection.query("select to_regclass($1) is not null", std::move(params));
+    if (there.get<bool>(0, 0)) continue;
+    const auto all = co_await connection.query(kOwnIndexes);
+    if (all.get<std::int64_t>(0, 0) >= kOwnIndexesMax) co_return;
+    pg::Params which(index, name);
+    co_await try_alone(connection, kIndexOwnText, std::move(which));
   }
 }
 

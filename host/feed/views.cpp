@@ -10,6 +10,7 @@
 #include "feed/money.hpp"
 #include "feed/reference.hpp"
 #include "model/columns.hpp"
+#include "model/indexed_text.hpp"
 
 namespace sluice::feed {
 namespace {
@@ -158,12 +159,13 @@ View preset_view(const Catalog& catalog, const StoredType& type) {
 }
 
 /// Of a text attribute: through a function that the database trusts with rows that a reader may not
-/// see (migration 0007), so that an index on it serves behind row-level security, too. A unique one
-/// as it is indexed: no longer than it may be (migration 0018).
+/// see (migration 0007), so that an index on it serves behind row-level security, too. What is
+/// looked for by itself as it is indexed: no longer than it may be (migration 0018).
 std::string own_value(const StoredType& type, const StoredAttribute& attribute) {
   if (attribute.type != contract::AttributeType::text)
     return model::value_expression(type, attribute, "e");
-  return fmt::format("sluice.{}(e.data, {})", attribute.unique ? "short_text_of" : "text_of",
+  return fmt::format("sluice.{}(e.data, {})",
+                     model::is_indexed_text(attribute) ? "short_text_of" : "text_of",
                      quote_text(attribute.name));
 }
 

@@ -13,6 +13,7 @@
 #include "base/decimal.hpp"
 #include "base/exact_json.hpp"
 #include "link/normalise.hpp"
+#include "model/indexed_text.hpp"
 
 namespace sluice::model {
 namespace {
@@ -81,6 +82,11 @@ FieldResult<json> checked_text(const StoredAttribute& attribute, std::string_vie
     return fault(
         attribute, FieldFault::too_long,
         fmt::format("{} bytes; a unique value has at most {}", text.size(), kUniqueBytesMax));
+  }
+  if (attribute.format == "email" && text.size() > kEmailBytesMax) {
+    return fault(
+        attribute, FieldFault::too_long,
+        fmt::format("{} bytes; an e-mail address has at most {}", text.size(), kEmailBytesMax));
   }
   return json(std::string(text));
 }

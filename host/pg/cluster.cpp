@@ -38,6 +38,8 @@ constexpr auto kFastShutdownTimeout = 30s;
 constexpr auto kImmediateShutdownTimeout = 10s;
 constexpr auto kProbeEvery = 20ms;
 constexpr std::chrono::duration<int, std::milli> kRelaunchAfter = 100ms;
+/// Of all people's logins together.
+constexpr int kPeoplesConnections = 200;
 constexpr std::uintmax_t kLogBytesMax = 16u << 20;
 constexpr std::size_t kLogTailBytes = 600;
 
@@ -268,13 +270,15 @@ std::string configuration(const ClusterOptions& options, bool lz4) {
       "log_parameter_max_length = 0\n"
       "log_parameter_max_length_on_error = 0\n";
   const bool people = !options.people_directory.empty();
-  const std::string sockets = listed(options.socket_directory) +
-                              (people ? ", " + listed(options.people_directory) : "");
+  const std::string sockets =
+      listed(options.socket_directory) + (people ? ", " + listed(options.people_directory) : "");
   text += "unix_socket_directories = " + quoted(sockets) + "\n";
   text += fmt::format("port = {}\n", options.port);
   text += "listen_addresses = " + quoted(options.tcp_address) + "\n";
-  // People's connections come on top of the hosts' own.
-  text += fmt::format("max_connections = {}\n", people ? 200 : 100);
+  // People's connections come on top of the hosts' own, and are counted as their logins are made.
+  text += fmt::format("max_connections = {}\n",
+                      options.host_connections + (people ? kPeoplesConnections : 0));
+  if (people) text += fmt::format("sluice.sql_connections = {}\n", kPeoplesConnections);
   if (!options.tcp_address.empty()) {
     text += "ssl = on\nssl_cert_file = " + quoted(options.tls_certificate.string()) +
             "\nssl_key_file = " + quoted(options.tls_key.string()) + "\n";
@@ -303,9 +307,9 @@ constexpr const char* kRulesBefore = "# Written by Sluice: its superuser comes i
 /// initdb's rule lets everybody who reaches a socket be anybody: where people reach one, nothing
 /// behind ours is asked of it.
 std::string our_rules(const ClusterOptions& options) {
-  std::string text = fmt::format(
-      "{2}\nlocal all {0} peer map={1}\nlocal replication {0} peer map={1}\n",
-      in_quotes(options.superuser), kMap, kRulesBegin);
+  std::string text =
+      fmt::format("{2}\nlocal all {0} peer map={1}\nlocal replication {0} peer map={1}\n",
+                  in_quotes(options.superuser), kMap, kRulesBegin);
   if (!options.people_directory.empty()) {
     text += fmt::format("local all {0} peer map={1}\nlocal {2} +{3} scram-sha-256\n",
                         in_quotes(kAppRole), kMap, in_quotes(options.database), kPeopleRole);
@@ -324,15 +328,16 @@ std::string without_our_rules(const std::string& text) {
   bool inside = false;
   while (std::getline(lines, line)) {
     if (line == kRulesBegin) inside = true;
-    const bool ours = inside || line.starts_with(kRulesBefore) ||
-                      line.ends_with(fmt::format("map={}", kMap));
+    const bool ours =
+        inside || line.starts_with(kRulesBefore) || line.ends_with(fmt::format("map={}", kMap));
     if (line == kRulesEnd) inside = false;
     if (!ours) kept += line + "\n";
   }
   return kept;
 }
 
-/// Who in the system is the superuser, or the host's role: root, as whom PostgreSQL runs, and who starts it.
+/// Who in the system is the superuser, or the host's role: root, as whom PostgreSQL runs, and who
+/// starts it.
 std::string names_of_superuser(const std::string& superuser,
                                const std::optional<Identity>& identity) {
   std::set<std::string> users = {"root", name_of_user(::geteuid())};

@@ -20,24 +20,26 @@ struct ClusterOptions {
       binaries;  ///< where initdb and postgres are; empty: the newest under /usr/lib/postgresql
   /// A second one, for people's logins, which everybody on this machine may enter; empty: none.
   std::filesystem::path people_directory;
-  std::uint16_t port = 5432;  ///< of TCP, and in the sockets' names
-  std::string tcp_address;    ///< where people's logins may come by TCP with TLS; empty: nowhere
+  int host_connections = 100;  ///< what there is for hosts, however many people are connected
+  std::uint16_t port = 5432;   ///< of TCP, and in the sockets' names
+  std::string tcp_address;     ///< where people's logins may come by TCP with TLS; empty: nowhere
   std::filesystem::path tls_certificate, tls_key;  ///< PEM, for TCP
-  std::string user = kSharedServiceUser;  ///< system user to run as when started as root
-  std::string superuser = "sluice";       ///< database role
+  std::string user = kSharedServiceUser;           ///< system user to run as when started as root
+  std::string superuser = "sluice";                ///< database role
   std::string database = "sluice";
   std::vector<std::string> settings =
       {};  ///< more lines for the configuration, "name = value"; they win over ours
 };
 
-/// A postmaster of our own: data checksums, C.UTF-8, fsync on. Its superuser and kAppRole come in by
-/// a Unix socket in a directory of 0700, and by who they are in the system (peer). With a
+/// A postmaster of our own: data checksums, C.UTF-8, fsync on. Its superuser and kAppRole come in
+/// by a Unix socket in a directory of 0700, and by who they are in the system (peer). With a
 /// people_directory, members of kPeopleRole come in by a socket there, and by TCP where it is asked
-/// for, with a password (scram-sha-256), into `database` alone; nobody else does. PostgreSQL's rules
-/// do not tell its sockets apart: it is by the role that they say who comes in how. Started by start(), stopped (fast shutdown) by stop() or the
-/// destructor. If a postmaster is still running in the directory from a host that was killed, it is
-/// adopted; a stale pid file is not a problem, nor one that names a dead process whom its parent
-/// has not noticed. Blocking: called before the loop runs, and after.
+/// for, with a password (scram-sha-256), into `database` alone; nobody else does. PostgreSQL's
+/// rules do not tell its sockets apart: it is by the role that they say who comes in how. Started
+/// by start(), stopped (fast shutdown) by stop() or the destructor. If a postmaster is still
+/// running in the directory from a host that was killed, it is adopted; a stale pid file is not a
+/// problem, nor one that names a dead process whom its parent has not noticed. Blocking: called
+/// before the loop runs, and after.
 ///
 /// Our settings are <directory>/sluice.conf, written at every start; an operator's own go into
 /// <directory>/local.conf, which is read after it. The server writes <directory>.log, and

@@ -288,6 +288,42 @@ TEST_F(BySql, a_deleted_login_is_out_at_once_and_goes_from_the_database) {
       "0");
 }
 
+TEST_F(BySql, people_take_no_connection_that_a_host_needs) {
+  host_->start();
+  // What is there for hosts, and beside it what people's logins are given, all together.
+  EXPECT_EQ(host_->sql("show max_connections"), "300");
+  EXPECT_EQ(host_->sql("show sluice.sql_connections"), "200");
+  host_->sql("alter system set sluice.sql_connections = 20");
+  host_->sql("select pg_reload_conf()");
+  ASSERT_TRUE(eventually(std::chrono::seconds(10),
+                         [&] { return host_->sql("show sluice.sql_connections") == "20"; }));
+  const auto refused = [this](const char* name) -> std::string {
+    const Said said = sluice({"sql-user", "create", name}, {});
+    return said.code == 0 ? "" : said.text;
+  };
+  // One who was made by hand counts, and without a limit of its own for all of it.
+  host_->sql("create role byhand login; grant sluice_sql_users to byhand");
+  EXPECT_TRUE(has(refused("ana"), "people may have 20 connections to this database")) << "made";
+  EXPECT_TRUE(has(refused("ana"), "without a limit of their own: byhand"));
+  EXPECT_TRUE(has(refused("ana"), "sluice sql-user list"));
+  host_->sql("alter role byhand connection limit 4");
+  const json ana = made("ana");
+  made("bob");
+  EXPECT_TRUE(has(refused("eve"), "their logins have 20 of them")) << refused("eve");
+  EXPECT_EQ(host_->sql("select count(*) from pg_roles where rolname like 'sluice\\_sql\\_d%'"),
+            "2");
+  // And no login has more than it was given.
+  std::vector<Session> sessions;
+  for (int n = 0; n < 8; ++n) {
+    sessions.emplace_back(PQconnectdb(ana.at("url").get<std::string>().c_str()));
+    EXPECT_EQ(PQstatus(sessions.back().get()), CONNECTION_OK)
+        << PQerrorMessage(sessions.back().get());
+  }
+  EXPECT_TRUE(has(psql(ana.at("url"), "select 1").text, "too many connections for role"));
+  EXPECT_EQ(client("acme").send("DELETE", "/sql-users/bob", json::object()).at("deleted"), "bob");
+  EXPECT_EQ(refused("eve"), "");
+}
+
 TEST_F(BySql, a_password_is_in_no_log_no_audit_and_no_statement) {
   host_->start();
   host_->sql("alter system set log_statement = 'all'");

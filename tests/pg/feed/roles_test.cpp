@@ -252,6 +252,43 @@ TEST_F(RolesTest, what_somebody_puts_in_the_way_of_a_function_is_not_called) {
   EXPECT_EQ(std::string(run(app().query("show search_path")).text(0, 0)), "pg_catalog, pg_temp");
 }
 
+// Roles are in no dump: a number that is given once more after an older one was put back is of
+// another workspace, and who read the one before reads nothing of it.
+TEST_F(RolesTest, who_read_a_workspace_that_is_gone_does_not_read_the_next_one_of_its_number) {
+  person();
+  const std::string w = std::to_string(workspace_.value);
+  const std::string ana = text("select sluice.sql_user_role(" + w + ", 'ana')");
+  const std::string verifier =
+      "SCRAM-SHA-256$4096:c2FsdHNhbHRzYWx0c2Fs$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=:"
+      "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+  run(app().query(fmt::format("select sluice.make_sql_user({}, 'ana', '{}')", w, verifier)));
+  const auto members = [&] {
+    return text("select count(*) from pg_auth_members where roleid = '" + reader_ + "'::regrole");
+  };
+  const auto may_log_in = [&] {
+    return text("select rolcanlogin from pg_roles where rolname = '" + ana + "'");
+  };
+  // The same workspace, however often it is looked at, and however its backup was put back.
+  refresh(workspace_, "acme");
+  EXPECT_EQ(members(), "2");
+  EXPECT_EQ(may_log_in(), "t");
+  EXPECT_EQ(state_of(*this, person(), "select email from acme.customer"), "");
+
+  sql("update sluice.workspace set created_at = created_at + interval '1 s' where workspace_id = " +
+      w);
+  refresh(workspace_, "acme");
+  EXPECT_EQ(members(), "0");
+  EXPECT_EQ(may_log_in(), "f");
+  EXPECT_EQ(state_of(*this, person(), "select email from acme.customer"), kDenied);
+  // Its people are let in anew.
+  run(app().query(fmt::format("select sluice.make_sql_user({}, 'ana', '{}')", w, verifier)));
+  EXPECT_EQ(may_log_in(), "t");
+  refresh(workspace_, "acme");
+  EXPECT_EQ(members(), "1");
+  EXPECT_EQ(text("select sluice.reader_of(" + w + ")"), reader_);
+  sql("drop owned by " + ana + "; drop role " + ana);
+}
+
 // Whoever may make a schema may write our mark on it.
 TEST_F(RolesTest, a_mark_on_somebodys_own_schema_is_no_word_of_ours) {
   person();

@@ -1,6 +1,7 @@
 #include "feed/views.hpp"
 
 #include "feed/entities.hpp"
+#include "feed/entity_query.hpp"
 
 #include <gtest/gtest.h>
 
@@ -573,6 +574,70 @@ TEST_F(ViewsTest, AnAttributeOfOneTypeBoundsNoTextOfAnotherAndTheirIndexesAreFew
   };
   EXPECT_EQ(run(put())[0].action, model::OwnAction::inserted);
   EXPECT_EQ(text("select length(email) >= 4000 from acme.message"), "t");
+}
+
+/// Several may share an address, so nothing but the index finds them: for views, and for REST.
+TEST_F(ViewsTest, WithoutStatisticsRowsByAnAddressThatIsNotUniqueAreIndexLookups) {
+  keep_unanalysed();
+  const auto make = [this]() -> Task<void> {
+    auto lease = co_await pool().acquire();
+    const nlohmann::json request = nlohmann::json::parse(
+        R"({"name":"contact","attributes":[{"name":"email","type":"text","format":"email"},
+            {"name":"billing","type":"text","format":"email"},
+            {"name":"nick","type":"text","unique":true}]})");
+    auto type = model::own_type_from_json(request);
+    auto transaction = co_await pg::Transaction::begin(*lease);
+    co_await model::create_own_type(transaction, workspace_, std::move(*type));
+    co_await transaction.commit();
+    catalog_ = co_await model::load_catalog(*lease, workspace_);
+  };
+  run(make());
+  EXPECT_EQ(refresh(), "");
+  sql("set session_replication_role = replica;"
+      "insert into sluice.own_entity (workspace_id, type_id, data) select {w}, type_id, "
+      "jsonb_build_object('email', 'o' || n / 2, 'billing', 'b' || n / 2, 'nick', 'n' || n) from "
+      "sluice.entity_type, generate_series(2, 20001) n where name = 'contact';"
+      "insert into sluice.own_unique select workspace_id, type_id, 'nick', data->>'nick', id from "
+      "sluice.own_entity;"
+      "reset session_replication_role");
+  for (const char* name : {"email", "billing"}) {
+    const std::string value = fmt::format("{}77", name[0] == 'e' ? 'o' : 'b');
+    const std::string where = fmt::format("{} = '{}'", name, value);
+    const std::string plan = explain("select * from acme.contact where " + where);
+    EXPECT_NE(plan.find(fmt::format("Index Scan using own_entity_at_{}", name)), std::string::npos)
+        << plan;
+    EXPECT_NE(plan.find("(type_id = "), std::string::npos) << plan;
+    EXPECT_EQ(text("select string_agg(nick, ' ' order by id) from acme.contact where " + where),
+              "n154 n155");
+
+    ListQuery query;
+    query.filters.push_back(expect(parse_filter(name, {value})));
+    PagePlace first;
+    const model::StoredType& contact = *catalog_->find("contact");
+    const auto asked = expect(list_query(*catalog_, contact, contact, query, first));
+    std::string literal = asked.sql;
+    for (const auto& [parameter, by] :
+         {std::pair<std::string, std::string>{"$1", "1"}, {"$2", "'" + value + "'"}, {"$3", "0"}}) {
+      for (std::size_t at = 0; (at = literal.find(parameter)) != std::string::npos;)
+        literal.replace(at, parameter.size(), by);
+    }
+    const std::string rest = explain(literal);
+    EXPECT_NE(rest.find(fmt::format("own_entity_at_{}", name)), std::string::npos) << rest;
+    const auto names = [&](const ListQuery& by) {
+      std::string found;
+      const auto page = run(list_entities(pool(), catalog_, "contact", by));
+      if (!page) return page.error().describe();
+      for (const nlohmann::json& one : page->entities)
+        found += one["attributes"]["nick"].get<std::string>() + " ";
+      return found;
+    };
+    EXPECT_EQ(names(query), "n154 n155 ");
+    // Beside what is found by another index, each still counts.
+    query.filters.push_back(expect(parse_filter("nick", {"n155"})));
+    EXPECT_EQ(names(query), "n155 ");
+    query.filters.back() = expect(parse_filter("nick", {"n9"}));
+    EXPECT_EQ(names(query), "");
+  }
 }
 
 /// Whatever is asked of one entity costs what it holds, not what the workspace holds; and the

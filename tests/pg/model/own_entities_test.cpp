@@ -407,6 +407,31 @@ TEST_F(LeftKeys, OfDeletedRowsGoWithTheMigration) {
             "5/1");
 }
 
+/// Views show addresses as they are indexed, so no longer than that: what is longer is plain text.
+TEST_F(LeftKeys, WhatHoldsALongerTextIsNoAddress) {
+  const auto owner = connect();
+  std::size_t before = 0;
+  while (!pg::migrations()[before].name.ends_with("_addresses")) ++before;
+  run(pg::migrate(*owner, pg::migrations().first(before)));
+  run(owner->script(
+      "insert into sluice.workspace (name) values ('w');"
+      "insert into sluice.catalog_version (workspace_id, version) values (1, 4);"
+      "insert into sluice.entity_type (workspace_id, type_id, name, origin, relation, declaration)"
+      " overriding system value values (1, 5, 'customer', 'own', 'sluice.own_entity', '{}');"
+      "insert into sluice.attribute (workspace_id, type_id, name, position, type, format)"
+      " values (1, 5, 'email', 0, 'text', 'email'), (1, 5, 'other', 1, 'text', 'email');"
+      "insert into sluice.own_entity (workspace_id, type_id, id, data) values"
+      " (1, 5, 1, jsonb_build_object('email', repeat('x', 1024), 'other', repeat('x', 1025)))"));
+  run(pg::migrate(*owner, pg::migrations()));
+  const auto one = [&](const std::string& sql) {
+    return run(owner->query(sql)).get<std::string>(0, 0);
+  };
+  EXPECT_EQ(one("select string_agg(name || ' ' || format, ',' order by name) from "
+                "sluice.attribute"),
+            "email email,other ");
+  EXPECT_EQ(one("select version::text from sluice.catalog_version"), "5");
+}
+
 /// Whatever a row's values are by now, another may have those that it has not.
 TEST_F(OwnEntitiesTest, AKeyThatItsRowDoesNotHaveAnyMoreKeepsNobodyOut) {
   write(R"([{"email":"a@x.com","code":7,"plan":"p"}])");

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "base/exact_json.hpp"
+#include "model/indexed_text.hpp"
 
 namespace sluice::model {
 namespace {
@@ -100,6 +101,12 @@ TEST(OwnValues, FaultsAreToldApart) {
             FieldFault::too_long);
   text.unique = true;
   EXPECT_EQ(stored_value_of_text(text, std::string(kUniqueBytesMax + 1, 'x')).error().fault,
+            FieldFault::too_long);
+  text.unique = false;
+  EXPECT_TRUE(stored_value_of_text(text, std::string(kEmailBytesMax + 1, 'x')));
+  text.format = "email";
+  EXPECT_TRUE(stored_value_of_text(text, std::string(kEmailBytesMax, 'x')));
+  EXPECT_EQ(stored_value_of_text(text, std::string(kEmailBytesMax + 1, 'x')).error().fault,
             FieldFault::too_long);
 }
 
