@@ -78,6 +78,20 @@ Task<void> look_at_rights(const std::string& conninfo) {
       {{"role", me}, {"because", fmt::format("{}", fmt::join(too_many, "; "))}, {"do", kWhatToDo}});
 }
 
+// What PostgreSQL lets every login do, also one that only reads: large objects and temporary tables
+// fill the disk, and stay with a login that is deleted.
+constexpr const char* kTakeBackDefaults = R"(
+  do $$
+  declare
+    one regprocedure;
+  begin
+    execute format('revoke temporary on database %I from public', current_database());
+    for one in select p.oid from pg_proc p where p.pronamespace = 'pg_catalog'::regnamespace
+               and (p.proname ^@ 'lo_' or p.proname in ('loread', 'lowrite')) loop
+      execute format('revoke execute on function %s from public', one);
+    end loop;
+  end $$)";
+
 Task<PreparedDatabase> prepare(const wiring::Config& config, const pg::Cluster* cluster) {
   std::string owner = cluster != nullptr ? cluster->conninfo() : config.database_owner_url;
   std::string app = cluster != nullptr ? cluster->app_conninfo() : config.database_url;
@@ -95,6 +109,7 @@ Task<PreparedDatabase> prepare(const wiring::Config& config, const pg::Cluster* 
       name = co_await pg::session_role(*as_app);
     }
     const pg::AppLogin login = cluster != nullptr ? pg::AppLogin::make : pg::AppLogin::is_there;
+    if (cluster != nullptr) co_await connection->script(kTakeBackDefaults);
     const bool given = co_await give_rights(*connection, std::move(name), login);
     if (!given) app = owner;
   }
@@ -110,6 +125,10 @@ pg::ClusterOptions private_cluster(const wiring::Config& config) {
   options.directory = config.data_directory / "postgres";
   options.socket_directory = config.data_directory / "run";
   options.people_directory = config.data_directory / "sql";
+  using SqlSocket = wiring::Config::SqlSocket;
+  options.people_socket_mode = config.sql_socket == SqlSocket::everybody ? 0666
+                               : config.sql_socket == SqlSocket::group   ? 0660
+                                                                         : 0600;
   options.host_connections = std::max(
       kHostConnectionsMin, static_cast<int>(config.database_pool_size) + kConnectionsBesidePools);
   options.port = config.sql_port;

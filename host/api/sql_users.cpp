@@ -42,7 +42,9 @@ const pg::Statement kLock{"api_sql_users_lock",
 // all together, than what is left beside the hosts. Of a server that is not ours nothing is known.
 const pg::Statement kRoom{"api_sql_users_room", R"(
   select s.share, coalesce(sum(case when r.rolconnlimit < 0 then s.share else r.rolconnlimit end), 0)::bigint,
-         string_agg(r.rolname::text, ', ' order by r.rolname) filter (where r.rolconnlimit < 0)
+         count(*) filter (where r.rolconnlimit < 0),
+         coalesce(sum(r.rolconnlimit) filter (where r.rolname::text ^@ sluice.sql_user_role($1, '')), 0)::bigint,
+         (select count(*) from (select from sluice.workspace limit 1000) w)
   from (select least(current_setting('sluice.sql_connections', true)::bigint,
                      greatest(current_setting('max_connections')::bigint - 100, 0))
         where current_setting('sluice.sql_connections', true) <> '') s (share)
@@ -127,16 +129,23 @@ Task<HttpResponse> list(Call& call) {
 }
 
 /// One without a limit of its own may take all that people have.
-Task<void> require_room(pg::Transaction& transaction) {
-  const auto room = co_await transaction.query(kRoom);
+///
+/// A workspace has its share of what there is, so that none keeps the others out.
+Task<void> require_room(pg::Transaction& transaction, WorkspaceId workspace) {
+  const auto room = co_await transaction.query(kRoom, pg::Params(workspace));
   if (room.empty()) co_return;
   const auto share = room.get<std::int64_t>(0, 0), given = room.get<std::int64_t>(0, 1);
-  if (given + kConnectionsMax <= share) co_return;
+  const auto own = room.get<std::int64_t>(0, 3), workspaces = room.get<std::int64_t>(0, 4);
+  const std::int64_t of_workspace =
+      std::max(share / std::max<std::int64_t>(workspaces, 1), 2 * kConnectionsMax);
+  const bool full = given + kConnectionsMax > share;
+  if (!full && own + kConnectionsMax <= of_workspace) co_return;
   std::string what = fmt::format(
-      "people may have {} connections to this database, and their logins have {} of them", share,
-      given);
-  if (!room.is_null(0, 2))
-    what += fmt::format("; without a limit of their own: {}", room.text(0, 2));
+      "people may have {} connections to this database, this workspace's {} of them; their logins "
+      "have {}, and this workspace's {}",
+      share, of_workspace, given, own);
+  if (const auto unlimited = room.get<std::int64_t>(0, 2); unlimited > 0)
+    what += fmt::format("; {} made by hand have no limit of their own", unlimited);
   throw Failure(Error(ErrorKind::conflict, "sql_user.too_many", std::move(what),
                       "delete one that nobody uses (sluice sql-user list); or have the operator "
                       "make room: docs/operating/sql.md"));
@@ -166,7 +175,7 @@ Task<HttpResponse> create(Call& call) {
                         "name a login with CREATEROLE in database.owner_url and start again: "
                         "docs/operating/README.md"));
   }
-  co_await require_room(transaction);
+  co_await require_room(transaction, call.workspace);
   const std::string password = new_password();
   pg::Params made(call.workspace, name, connection->password_verifier(login, password));
   bool taken = false;

@@ -32,7 +32,6 @@ using namespace std::chrono_literals;
 
 constexpr std::size_t kSocketPathBytesMax = 107;  // sun_path
 /// The server's own mode of a socket is 0700; people's is opened afterwards.
-constexpr mode_t kPeopleSocketMode = 0666;
 constexpr auto kStartTimeout = 60s;
 constexpr auto kFastShutdownTimeout = 30s;
 constexpr auto kImmediateShutdownTimeout = 10s;
@@ -257,6 +256,8 @@ std::string configuration(const ClusterOptions& options, bool lz4) {
   std::string text =
       "# Written by Sluice at every start. Your own settings belong into local.conf.\n"
       "unix_socket_permissions = 0700\n"
+      // Who says nothing does not keep a place for a minute.
+      "authentication_timeout = 15s\n"
       "shared_buffers = 256MB\n"
       "max_wal_size = 4GB\n"
       "jit = off\n"
@@ -562,7 +563,7 @@ void end_quickly(Process& process) {
 Result<void> open_to_people(const ClusterOptions& options) {
   if (options.people_directory.empty()) return {};
   const fs::path socket = options.people_directory / socket_name(options);
-  if (::chmod(socket.c_str(), kPeopleSocketMode) != 0)
+  if (::chmod(socket.c_str(), options.people_socket_mode) != 0)
     return bad_directory(socket, "cannot open it to people");
   return {};
 }

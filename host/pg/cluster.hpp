@@ -18,8 +18,11 @@ struct ClusterOptions {
       socket_directory;  ///< short enough for a Unix socket (107 bytes); made 0700
   std::filesystem::path
       binaries;  ///< where initdb and postgres are; empty: the newest under /usr/lib/postgresql
-  /// A second one, for people's logins, which everybody on this machine may enter; empty: none.
+  /// A second one, for people's logins; empty: none.
   std::filesystem::path people_directory;
+  /// Of the socket there: who may reach it at all. Whoever does, with a login or without one, can
+  /// hold so many connections that nobody else gets one.
+  mode_t people_socket_mode = 0666;
   int host_connections = 100;  ///< what there is for hosts, however many people are connected
   std::uint16_t port = 5432;   ///< of TCP, and in the sockets' names
   std::string tcp_address;     ///< where people's logins may come by TCP with TLS; empty: nowhere

@@ -81,6 +81,18 @@ std::string set_level(Config& config, const Json& value) {
   return "one of debug, info, warning, error";
 }
 
+std::string set_sql_socket(Config& config, const Json& value) {
+  using SqlSocket = Config::SqlSocket;
+  for (const auto& [name, who] :
+       {std::pair("everybody", SqlSocket::everybody), std::pair("group", SqlSocket::group),
+        std::pair("nobody", SqlSocket::nobody)}) {
+    if (value != name) continue;
+    config.sql_socket = who;
+    return {};
+  }
+  return "one of everybody, group, nobody";
+}
+
 std::string set_levels(Config& config, const Json& value) {
   constexpr const char* kWanted = "a list of area=level, for example [\"fetch=debug\"]";
   if (!value.is_array()) return kWanted;
@@ -174,6 +186,10 @@ const std::vector<Setting>& settings_table() {
        text(&Config::sql_listen)},
       {{"sql.port", "integer", "5432", "port of the private database, also in its sockets' names"},
        number(&Config::sql_port, 1, 65535)},
+      {{"sql.socket", "string", "everybody",
+        "who on this machine may reach the private database's socket for people: everybody, the "
+        "group of the host's user, or nobody"},
+       set_sql_socket},
       {{"sql.tls_certificate", "string", "(none)",
         "PEM file with certificate and chain for sql.listen; renewed files are taken"},
        text(&Config::sql_tls_certificate)},

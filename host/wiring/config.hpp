@@ -28,6 +28,8 @@ struct Config {
   std::string database_url;        ///< empty: the private cluster in the data directory
   std::string database_owner_url;  ///< the same one by its owner's login; empty: by database_url
   std::size_t database_pool_size = 22;
+  enum class SqlSocket { everybody, group, nobody };
+  SqlSocket sql_socket = SqlSocket::everybody;  ///< who may reach the private cluster's for people
   std::string sql_listen;         ///< address where people reach the private cluster; empty: no TCP
   std::uint16_t sql_port = 5432;  ///< of the private cluster, by TCP and in its sockets' names
   std::string sql_tls_certificate, sql_tls_key;  ///< PEM files, for sql_listen

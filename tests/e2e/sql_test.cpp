@@ -304,12 +304,12 @@ TEST_F(BySql, people_take_no_connection_that_a_host_needs) {
   // One who was made by hand counts, and without a limit of its own for all of it.
   host_->sql("create role byhand login; grant sluice_sql_users to byhand");
   EXPECT_TRUE(has(refused("ana"), "people may have 20 connections to this database")) << "made";
-  EXPECT_TRUE(has(refused("ana"), "without a limit of their own: byhand"));
+  EXPECT_TRUE(has(refused("ana"), "1 made by hand have no limit of their own"));
   EXPECT_TRUE(has(refused("ana"), "sluice sql-user list"));
   host_->sql("alter role byhand connection limit 4");
   const json ana = made("ana");
   made("bob");
-  EXPECT_TRUE(has(refused("eve"), "their logins have 20 of them")) << refused("eve");
+  EXPECT_TRUE(has(refused("eve"), "their logins have 20, ")) << refused("eve");
   EXPECT_EQ(host_->sql("select count(*) from pg_roles where rolname like 'sluice\\_sql\\_d%'"),
             "2");
   // And no login has more than it was given.
@@ -322,6 +322,37 @@ TEST_F(BySql, people_take_no_connection_that_a_host_needs) {
   EXPECT_TRUE(has(psql(ana.at("url"), "select 1").text, "too many connections for role"));
   EXPECT_EQ(client("acme").send("DELETE", "/sql-users/bob", json::object()).at("deleted"), "bob");
   EXPECT_EQ(refused("eve"), "");
+  // Of what there is each workspace has its share: none keeps the others out.
+  host_->sql("drop role byhand");
+  host_->sql("alter system set sluice.sql_connections = 40");
+  host_->sql("select pg_reload_conf()");
+  ASSERT_TRUE(eventually(std::chrono::seconds(10),
+                         [&] { return host_->sql("show sluice.sql_connections") == "40"; }));
+  EXPECT_EQ(host_->sql("select count(*) from sluice.workspace"), "2");
+  EXPECT_TRUE(has(refused("max"), "this workspace's 20 of them")) << refused("max");
+  EXPECT_EQ(made("zoe", "globex").at("name"), "zoe");
+}
+
+TEST_F(BySql, a_login_fills_no_disk_with_what_is_not_the_workspaces) {
+  host_->start();
+  const std::string url = made("ana").at("url");
+  for (const char* statement : {"select lo_create(0)", "select lo_from_bytea(0, 'x')",
+                                "create temporary table t (a int)"}) {
+    EXPECT_TRUE(has(psql(url, statement).text, "permission denied")) << statement;
+  }
+}
+
+TEST_F(BySql, the_socket_for_people_can_be_shut) {
+  for (const auto& [who, mode] : {std::pair("nobody", 0600), std::pair("group", 0660)}) {
+    host_->settings.push_back(std::string("sql.socket=") + who);
+    host_->start();
+    struct stat facts {};
+    const std::string port = host_->sql("show port");
+    const auto socket = host_->directory() / "sql" / (".s.PGSQL." + port);
+    ASSERT_EQ(::stat(socket.c_str(), &facts), 0) << socket;
+    EXPECT_EQ(facts.st_mode & 0777, static_cast<mode_t>(mode)) << who;
+    EXPECT_EQ(host_->stop(), 0);
+  }
 }
 
 TEST_F(BySql, a_password_is_in_no_log_no_audit_and_no_statement) {

@@ -617,7 +617,7 @@ TEST_F(ViewsTest, WithoutStatisticsRowsByAnAddressThatIsNotUniqueAreIndexLookups
     const auto asked = expect(list_query(*catalog_, contact, contact, query, first));
     std::string literal = asked.sql;
     for (const auto& [parameter, by] :
-         {std::pair<std::string, std::string>{"$1", "1"}, {"$2", "'" + value + "'"}, {"$3", "0"}}) {
+         {std::pair<std::string, std::string>{"$1", "1"}, {"$2", "0"}, {"$3", "'" + value + "'"}}) {
       for (std::size_t at = 0; (at = literal.find(parameter)) != std::string::npos;)
         literal.replace(at, parameter.size(), by);
     }
