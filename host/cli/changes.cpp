@@ -46,53 +46,54 @@ Query query_of(const ChangesOptions& options) {
 /// One change: a line, and one for each attribute with its values before and after. Nothing is cut.
 void print_change(const json& change) {
   const std::size_t width = screen_columns();
-  std::string at = cell(change["at"]).substr(0, 19);
+  std::string at = cell(change.at("at")).substr(0, 19);
   if (at.size() > 10) at[10] = ' ';
-  std::string head = fmt::format("{}  {} {} {}", at, cell(change["op"]), cell(change["type"]),
-                                 cell(change["entity_id"]));
-  if (change.contains("external_id")) head += " " + cell(change["external_id"]);
-  const std::string cause = cell(change["cause"]);
-  std::cout << wrapped("", 4, fmt::format("{} by {} #{}", head, cause, cell(change["position"])),
+  std::string head = fmt::format("{}  {} {} {}", at, cell(change.at("op")), cell(change.at("type")),
+                                 cell(change.at("entity_id")));
+  if (change.contains("external_id")) head += " " + cell(change.at("external_id"));
+  const std::string cause = cell(change.at("cause"));
+  std::cout << wrapped("", 4, fmt::format("{} by {} #{}", head, cause, cell(change.at("position"))),
                        width);
-  if (!change["changed"].is_object()) return;
-  for (const auto& [name, values] : change["changed"].items()) {
+  if (!change.at("changed").is_object()) return;
+  for (const auto& [name, values] : change.at("changed").items()) {
     const bool both = values.is_array() && values.size() == 2;
     const auto shown = [](const json& value) {
       return value.is_null() ? std::string("(none)") : cell(value);
     };
-    std::cout << wrapped("    ", 6,
-                         both
-                             ? fmt::format("{}: {} -> {}", name, shown(values[0]), shown(values[1]))
-                             : fmt::format("{}: {}", name, cell(values)),
-                         width);
+    std::cout << wrapped(
+        "    ", 6,
+        both ? fmt::format("{}: {} -> {}", name, shown(values.at(0)), shown(values.at(1)))
+             : fmt::format("{}: {}", name, cell(values)),
+        width);
   }
 }
 
 void print_summary(const json& answer) {
   std::cout << fmt::format(
-      "since {}: {} changes{}\n", cell(answer["since"]), cell(answer["changes"]),
-      answer["truncated"].get<bool>() ? ", and more that are not counted" : "");
+      "since {}: {} changes{}\n", cell(answer.at("since")), cell(answer.at("changes")),
+      answer.at("truncated").get<bool>() ? ", and more that are not counted" : "");
   // A line a type: what of it is new, changed and gone, and by whom.
   json rows = json::array();
-  for (const json& count : answer["counts"]) {
-    const bool is_other = rows.empty() || rows.back()["type"] != count["type"];
-    if (is_other) rows.push_back({{"type", count["type"]}, {"by", json::array()}, {"all", 0}});
+  for (const json& count : answer.at("counts")) {
+    const bool is_other = rows.empty() || rows.back()["type"] != count.at("type");
+    if (is_other) rows.push_back({{"type", count.at("type")}, {"by", json::array()}, {"all", 0}});
     json& row = rows.back();
-    const std::string op = cell(count["op"]);
+    const std::string op = cell(count.at("op"));
     const char* column = op == "insert" || op == "restore" ? "new"
                          : op == "update"                  ? "changed"
                          : op == "delete"                  ? "gone"
                                                            : "links";
-    const auto many = count["count"].get<std::int64_t>();
+    const auto many = count.at("count").get<std::int64_t>();
     row[column] = row.value(column, std::int64_t{0}) + many;
     row["all"] = row["all"].get<std::int64_t>() + many;
     json& by = row["by"];
-    if (std::find(by.begin(), by.end(), count["cause"]) == by.end()) by.push_back(count["cause"]);
+    if (std::find(by.begin(), by.end(), count.at("cause")) == by.end())
+      by.push_back(count.at("cause"));
   }
   // What has no room on a screen is added up: the most first.
   const std::size_t room = screen_rows() > 5 ? screen_rows() - 4 : rows.size();
   std::stable_sort(rows.begin(), rows.end(), [](const json& a, const json& b) {
-    return a["all"].get<std::int64_t>() > b["all"].get<std::int64_t>();
+    return a.at("all").get<std::int64_t>() > b.at("all").get<std::int64_t>();
   });
   std::int64_t rest = 0;
   const std::size_t types = rows.size();
@@ -118,16 +119,16 @@ void print_summary(const json& answer) {
 
 void show_page(const Context& context, const ChangesOptions& options, const json& answer) {
   if (context.as_json && options.follow) {
-    for (const json& change : answer["changes"]) std::cout << write_json(change) << '\n';
+    for (const json& change : answer.at("changes")) std::cout << write_json(change) << '\n';
     return;
   }
   if (context.as_json) {
     std::cout << write_json_lines(answer) << '\n';
     return;
   }
-  for (const json& change : answer["changes"]) print_change(change);
+  for (const json& change : answer.at("changes")) print_change(change);
   if (options.follow) return;
-  if (answer["changes"].empty()) std::cout << "(none)\n";
+  if (answer.at("changes").empty()) std::cout << "(none)\n";
   std::cout << "cursor: " << options.cursor << '\n';
 }
 
@@ -167,12 +168,12 @@ void read_changes(const Context& context, ChangesOptions& options) {
     }
     options.reached = true;
     options.said = false;
-    options.cursor = cell(answer["cursor"]);
+    options.cursor = cell(answer.at("cursor"));
     show_page(context, options, answer);
     if (!options.follow) return;
     flush_output();
     if (!std::cout) return;  // run() says so
-    if (!answer["has_more"].get<bool>()) pause_for(std::chrono::milliseconds(500));
+    if (!answer.at("has_more").get<bool>()) pause_for(std::chrono::milliseconds(500));
   }
 }
 
@@ -209,7 +210,7 @@ void add_changes(CLI::App& app, Context& context) {
     json body;
     body["why"] = *why;
     const json answer = context.client().global("POST", "/v1/feed/new-generation", body);
-    context.say(answer, cell(answer["workspaces"]) + " workspaces began a new generation");
+    context.say(answer, cell(answer.at("workspaces")) + " workspaces began a new generation");
   });
 }
 

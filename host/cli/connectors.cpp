@@ -428,7 +428,7 @@ void create_connection(const Context& context, const CreateOptions& options) {
   if (options.second_connection) body["second_connection"] = true;
   for (const std::string& text : options.intervals) {
     const auto [name, value] = split(text, "--interval");
-    body["intervals"][name] = value_of(value);
+    body["intervals"][name] = typed_value("--interval " + name, value, {{"type", "integer"}});
   }
   const json answer = client.send("POST", "/connections", body);
   std::string text =

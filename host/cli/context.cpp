@@ -168,6 +168,12 @@ Client Context::client(std::chrono::milliseconds most) const {
 }
 
 void Context::require_safe_url() const {
+  if (url.find("://") == std::string::npos) {
+    throw Failure(
+        Error(ErrorKind::bad_input, "cli.bad_value",
+              "'" + url + "' is no address of a host: it has neither http:// nor https://",
+              "Such as http://127.0.0.1:8420"));
+  }
   if (insecure || !goes_in_clear(url)) return;
   throw Failure(Error(ErrorKind::denied, "cli.token_in_clear",
                       "the token would go to " + url +
@@ -186,8 +192,8 @@ void Context::show(const json& answer, const json& rows, const std::vector<Colum
 }
 
 void Context::more(const json& answer, const char* option) const {
-  if (as_json || !answer.contains("next") || answer["next"].is_null()) return;
-  std::cout << "more: " << option << ' ' << cell(answer["next"]) << '\n';
+  if (as_json || !answer.contains("next") || answer.at("next").is_null()) return;
+  std::cout << "more: " << option << ' ' << cell(answer.at("next")) << '\n';
 }
 
 void Context::say(const json& answer, const std::string& text) const {

@@ -78,8 +78,8 @@ std::vector<std::string> declared(const json& type, const json& entities) {
       return attributes != one.end() && attributes->is_object() && attributes->contains(name);
     });
   };
-  for (const json& attribute : type["attributes"]) {
-    const auto name = attribute["name"].get<std::string>();
+  for (const json& attribute : type.at("attributes")) {
+    const auto name = attribute.at("name").get<std::string>();
     if (has(name)) names.push_back(name);
     if (has(name + kMajor)) names.push_back(name + kMajor);
   }
@@ -123,7 +123,7 @@ void list_entities(const Context& context, const std::string& type_name, const L
   }
   const json type = context.client().get("/types/" + Client::escape(type_name));
   const json answer = context.client().get("/entities/" + Client::escape(type_name), query);
-  const json& entities = answer["entities"];
+  const json& entities = answer.at("entities");
   if (wish.output == "json") {
     std::cout << write_json_lines(answer) << '\n';
     return;
@@ -137,15 +137,15 @@ void list_entities(const Context& context, const std::string& type_name, const L
   if (wish.output != "wide" && wish.fields.empty())
     names.resize(std::min(names.size(), kTableColumns));
   for (const std::string& name : names) columns.push_back({name, "/attributes/" + name});
-  if (!entities.empty() && entities[0].contains(kExtra)) columns.push_back({kExtra, "/extra"});
-  if (!entities.empty() && entities[0].contains("expanded")) {
-    for (const auto& [name, value] : entities[0]["expanded"].items())
+  if (!entities.empty() && entities.at(0).contains(kExtra)) columns.push_back({kExtra, "/extra"});
+  if (!entities.empty() && entities.at(0).contains("expanded")) {
+    for (const auto& [name, value] : entities.at(0).at("expanded").items())
       columns.push_back({name, "/expanded/" + name});
   }
   context.show(answer, entities, columns);
   if (!context.as_json && answer.contains("count")) {
-    std::cout << (answer["count_exact"].get<bool>() ? "" : "more than ") << cell(answer["count"])
-              << " in all\n";
+    std::cout << (answer.at("count_exact").get<bool>() ? "" : "more than ")
+              << cell(answer.at("count")) << " in all\n";
   }
   context.more(answer, "--cursor");
 }
@@ -157,9 +157,9 @@ json attributes_of(Client& client, const std::string& type, const std::vector<st
   for (const std::string& text : given) {
     const auto [name, value] = split(text, "attributes");
     json schema;
-    for (const json& attribute : described["attributes"]) {
-      if (attribute["name"] != name) continue;
-      const std::string kind = attribute["type"];
+    for (const json& attribute : described.at("attributes")) {
+      if (attribute.at("name") != name) continue;
+      const std::string kind = attribute.at("type");
       schema["type"] = kind == "integer" || kind == "number" || kind == "boolean" ? kind
                        : kind == "decimal"                                        ? "number"
                                                                                   : "string";
@@ -179,7 +179,8 @@ void write_entity(const Context& context, const std::string& method, const std::
   Client client = context.client();
   const json answer =
       client.send(method, entity_path(type, id), attributes_of(client, type, given));
-  context.say(answer, fmt::format("{} {} {}", cell(answer["action"]), type, cell(answer["id"])));
+  context.say(answer,
+              fmt::format("{} {} {}", cell(answer.at("action")), type, cell(answer.at("id"))));
 }
 
 void delete_entity(const Context& context, const std::string& type, const std::string& id) {
@@ -215,7 +216,7 @@ void add_entity(CLI::App& app, Context& context) {
       app.add_subcommand("entity", "Entity types and their entities")->require_subcommand(1);
   group->add_subcommand("types", "All entity types")->callback([&context] {
     const json answer = context.client().get("/types");
-    json rows = answer["types"];
+    json rows = answer.at("types");
     for (json& row : rows) row["attribute_count"] = row["attributes"].size();
     context.show(answer, rows,
                  {{"TYPE", "/name"},
@@ -227,7 +228,7 @@ void add_entity(CLI::App& app, Context& context) {
   show->add_option("type", options->type)->required();
   show->callback([&context, options] {
     const json answer = context.client().get("/types/" + Client::escape(options->type));
-    context.show(answer, answer["attributes"],
+    context.show(answer, answer.at("attributes"),
                  {{"ATTRIBUTE", "/name"},
                   {"TYPE", "/type"},
                   {"PROTECTED", "/protected"},

@@ -26,35 +26,38 @@ json ask_host(const Context& context) {
   }
 }
 
-bool cannot_work(const json& host) { return host.is_object() && host["status"] == "not working"; }
+bool cannot_work(const json& host) {
+  return host.is_object() && host.at("status") == "not working";
+}
 
 std::string reasons_text(const json& host) {
   const Screen screen = screen_of_output();
   const std::size_t columns = screen.rows == 0 ? SIZE_MAX : screen.columns;
   std::string text;
-  for (const json& reason : host["reasons"]) {
-    text += wrapped(fmt::format("host ({})\n  {}", cell(reason["code"]), cell(reason["what"])),
-                    columns, "  ") +
-            "\n";
-    if (!cell(reason["action"]).empty())
-      text += wrapped("  to do: " + cell(reason["action"]), columns, "    ") + "\n";
+  for (const json& reason : host.at("reasons")) {
+    text +=
+        wrapped(fmt::format("host ({})\n  {}", cell(reason.at("code")), cell(reason.at("what"))),
+                columns, "  ") +
+        "\n";
+    if (!cell(reason.at("action")).empty())
+      text += wrapped("  to do: " + cell(reason.at("action")), columns, "    ") + "\n";
   }
   return text;
 }
 
 json reasons_as_errors(const json& host) {
   json all = json::array();
-  for (const json& reason : host["reasons"]) {
+  for (const json& reason : host.at("reasons")) {
     json one;
     one["kind"] = "host";
     one["connection"] = "";
     one["subject"] = "";
     one["subjects"] = json::array();
     one["permissions"] = json::array();
-    one["code"] = reason["code"];
+    one["code"] = reason.at("code");
     one["count"] = 1;
-    one["what"] = reason["what"];
-    one["action"] = reason["action"];
+    one["what"] = reason.at("what");
+    one["action"] = reason.at("action");
     all.push_back(std::move(one));
   }
   return all;
@@ -80,53 +83,54 @@ std::string line(const char* name, const std::string& text) {
 }
 
 std::string disk_lines(const json& disk) {
-  const auto free = static_cast<double>(disk["free_bytes"].get<std::int64_t>());
-  const auto total = static_cast<double>(disk["total_bytes"].get<std::int64_t>());
+  const auto free = static_cast<double>(disk.at("free_bytes").get<std::int64_t>());
+  const auto total = static_cast<double>(disk.at("total_bytes").get<std::int64_t>());
   std::string text =
-      line(("disk " + cell(disk["name"])).c_str(),
-           fmt::format("{} free of {} ({:.0f} %){}", bytes(disk["free_bytes"]),
-                       bytes(disk["total_bytes"]), total > 0 ? 100 * free / total : 0,
-                       disk["running_out"].get<bool>() ? ": RUNNING OUT" : ""));
+      line(("disk " + cell(disk.at("name"))).c_str(),
+           fmt::format("{} free of {} ({:.0f} %){}", bytes(disk.at("free_bytes")),
+                       bytes(disk.at("total_bytes")), total > 0 ? 100 * free / total : 0,
+                       disk.at("running_out").get<bool>() ? ": RUNNING OUT" : ""));
   const json growth = disk.value("growth_bytes_per_day", json());
   const std::int64_t of = disk.value("growth_seconds", std::int64_t{0});
   text +=
       line("  growth", growth.is_null()
                            ? "not known yet: a host tells it ten minutes after its start"
                            : fmt::format("{} a day, by the last {} min", bytes(growth), of / 60));
-  if (disk.contains("directory")) text += line("  directory", cell(disk["directory"]));
+  if (disk.contains("directory")) text += line("  directory", cell(disk.at("directory")));
   return text;
 }
 
 std::string host_text(const json& host, const std::string& url) {
-  std::string text = line(
-      "sluiced", fmt::format("{} at {}, {}", cell(host["version"]), url, cell(host["status"])));
-  const json& database = host["database"];
-  std::string of = database["up"].get<bool>() ? "answers" : "AWAY";
+  std::string text = line("sluiced", fmt::format("{} at {}, {}", cell(host.at("version")), url,
+                                                 cell(host.at("status"))));
+  const json& database = host.at("database");
+  std::string of = database.at("up").get<bool>() ? "answers" : "AWAY";
   if (database.contains("server_version")) {
-    const std::string version = cell(database["server_version"]);  // "15.18 (Debian 15.18-0)"
+    const std::string version = cell(database.at("server_version"));  // "15.18 (Debian 15.18-0)"
     of += fmt::format(", PostgreSQL {}, {}", version.substr(0, version.find(' ')),
-                      bytes(database["bytes"]));
+                      bytes(database.at("bytes")));
   }
-  of += database["private"].get<bool>() ? ", the host's own" : ", that of database.url";
+  of += database.at("private").get<bool>() ? ", the host's own" : ", that of database.url";
   text += line("database", of);
-  for (const json& disk : host["disks"]) text += disk_lines(disk);
+  for (const json& disk : host.at("disks")) text += disk_lines(disk);
   if (!host.contains("machine")) {
     return text + "\nmemory, load and directories are shown to an operator's token\n" +
            reasons_text(host);
   }
-  const json& machine = host["machine"];
+  const json& machine = host.at("machine");
+  text += line(
+      "memory",
+      fmt::format("sluiced {}; the machine has {} of {} left", bytes(machine.at("own_bytes")),
+                  bytes(machine.at("memory_available_bytes")), bytes(machine.at("memory_bytes"))));
+  const json& load = machine.at("load");
   text +=
-      line("memory",
-           fmt::format("sluiced {}; the machine has {} of {} left", bytes(machine["own_bytes"]),
-                       bytes(machine["memory_available_bytes"]), bytes(machine["memory_bytes"])));
-  const json& load = machine["load"];
-  text += line("load", fmt::format("{} {} {} (1, 5, 15 min) on {} processors", cell(load[0]),
-                                   cell(load[1]), cell(load[2]), cell(machine["processors"])));
-  text += line("connections", cell(host["connections_in_use"]) + " to the database in use");
-  for (const json& allowance : host["egress_allowances"]) {
-    text +=
-        line("allowance", fmt::format("{}/{} may reach what others may not",
-                                      cell(allowance["workspace"]), cell(allowance["connection"])));
+      line("load", fmt::format("{} {} {} (1, 5, 15 min) on {} processors", cell(load.at(0)),
+                               cell(load.at(1)), cell(load.at(2)), cell(machine.at("processors"))));
+  text += line("connections", cell(host.at("connections_in_use")) + " to the database in use");
+  for (const json& allowance : host.at("egress_allowances")) {
+    text += line("allowance",
+                 fmt::format("{}/{} may reach what others may not", cell(allowance.at("workspace")),
+                             cell(allowance.at("connection"))));
   }
   const std::string reasons = reasons_text(host);
   return text + (reasons.empty() ? "" : "\n" + reasons);
@@ -135,13 +139,18 @@ std::string host_text(const json& host, const std::string& url) {
 void show_host(Context& context) {
   const json host = context.token.empty() ? ask_host(context)
                                           : context.client().global("GET", "/health", nullptr);
-  if (host.is_null() || !host.contains("reasons")) {
+  if (host.is_object() && !host.contains("reasons")) {
+    throw Failure(Error(ErrorKind::internal, "host.nonsense",
+                        context.url + " answers, and not with how it is",
+                        "Is it of an older release? sluice version says which"));
+  }
+  if (!host.is_object()) {
     throw Failure(Error(ErrorKind::retry_later, "host.unreachable",
                         "no word of a host at " + context.url,
                         "Is sluiced running there, and of this version? Name its address with "
                         "--url or SLUICE_URL"));
   }
-  if (host["status"] != "well") context.exit = kExitTrouble;
+  if (host.at("status") != "well") context.exit = kExitTrouble;
   std::cout << (context.as_json ? write_json_lines(host) + "\n" : host_text(host, context.url));
 }
 
@@ -149,8 +158,8 @@ void show_host(Context& context) {
 json version_rows(const json& answer) {
   json rows = json::array();
   std::map<std::string, std::size_t> places;
-  for (const json& one : answer["connectors"]) {  // newest first of each id
-    const std::string id = cell(one["id"]);
+  for (const json& one : answer.at("connectors")) {  // newest first of each id
+    const std::string id = cell(one.at("id"));
     const auto [place, is_new] = places.try_emplace(id, rows.size());
     if (is_new) {
       json row;
@@ -159,16 +168,16 @@ json version_rows(const json& answer) {
       rows.push_back(std::move(row));
     }
     json& row = rows[place->second];
-    const std::string version = cell(one["version"]);
-    if (one["installed"].get<bool>()) row["installed"] = version;
+    const std::string version = cell(one.at("version"));
+    if (one.at("installed").get<bool>()) row["installed"] = version;
     if (one.value("newest", false)) row["newest"] = version;
     // What stands behind the installed version is older, and can be installed as long as its file
     // lies there.
     const bool older =
-        !row["installed"].get<std::string>().empty() && !one["installed"].get<bool>();
+        !row["installed"].get<std::string>().empty() && !one.at("installed").get<bool>();
     if (older && row["back"] == "" && one.value("offered", false)) row["back"] = version;
     if (one.contains("problem"))
-      row["remark"] = fmt::format("{}: {}", version, cell(one["problem"]["code"]));
+      row["remark"] = fmt::format("{}: {}", version, cell(one.at("problem").at("code")));
   }
   for (json& row : rows) {
     if (row["installed"] == "") row["installed"] = "-";
@@ -187,7 +196,7 @@ void show_versions(Context& context) {
   const json answer = cannot_work(host) ? json() : client.get("/connectors");
   json document;
   document["client"] = SLUICE_VERSION;
-  document["host"] = host.is_null() ? json(nullptr) : host["version"];
+  document["host"] = host.is_null() ? json(nullptr) : host.at("version");
   document["connectors"] = answer.is_null() ? json::array() : version_rows(answer);
   if (context.as_json) {
     std::cout << write_json_lines(document) << '\n';
@@ -195,18 +204,18 @@ void show_versions(Context& context) {
   }
   std::cout << line("sluice", std::string(SLUICE_VERSION) + " (this program)")
             << line("sluiced",
-                    (host.is_null() ? "not told" : cell(host["version"])) + " at " + context.url)
+                    (host.is_null() ? "not told" : cell(host.at("version"))) + " at " + context.url)
             << '\n';
   if (answer.is_null()) {
     std::cout << reasons_text(host);
     context.exit = kExitTrouble;
     return;
   }
-  std::cout << table(document["connectors"], {{"CONNECTOR", "/id"},
-                                              {"INSTALLED", "/installed"},
-                                              {"NEWEST FILE", "/newest"},
-                                              {"BACK TO", "/back"},
-                                              {"REMARK", "/remark"}});
+  std::cout << table(document.at("connectors"), {{"CONNECTOR", "/id"},
+                                                 {"INSTALLED", "/installed"},
+                                                 {"NEWEST FILE", "/newest"},
+                                                 {"BACK TO", "/back"},
+                                                 {"REMARK", "/remark"}});
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <CLI/CLI.hpp>
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
@@ -81,9 +82,10 @@ class Sending {
     // The end and a failure look alike: a part is not to be taken for the whole.
     const bool failed = input_.bad() || (&input_ == &std::cin && std::ferror(stdin) != 0);
     if (failed || (is_over && size_ && bytes_ < *size_)) {
-      throw Failure(Error(ErrorKind::bad_input, "import.unreadable",
-                          fmt::format("the file could not be read to its end: {} bytes of it were{}",
-                                      bytes_, size_ ? fmt::format(", of {}", *size_) : "")));
+      throw Failure(
+          Error(ErrorKind::bad_input, "import.unreadable",
+                fmt::format("the file could not be read to its end: {} bytes of it were{}", bytes_,
+                            size_ ? fmt::format(", of {}", *size_) : "")));
     }
     lines_ += std::count(piece.begin(), piece.end(), '\n');
     show();
@@ -126,23 +128,25 @@ std::string line_of(const json& object, const char* member) {
 
 /// How the file was read.
 std::string understood(const json& answer) {
-  const json& how = answer["understood"];
-  std::string text = fmt::format("Read as {}", cell(how["encoding"]));
-  if (how["format"] != "csv") return text + " NDJSON";
-  const std::string separator = how["separator"];
+  const json& how = answer.at("understood");
+  std::string text = fmt::format("Read as {}", cell(how.at("encoding")));
+  if (how.at("format") != "csv") return text + " NDJSON";
+  const std::string separator = how.at("separator");
   text += fmt::format(" CSV, separated by {}",
                       separator == "\t" ? "tabs" : fmt::format("'{}'", separator));
-  if (how.contains("decimal") && how["decimal"] == "comma")
+  if (how.contains("decimal") && how.at("decimal") == "comma")
     text += "\nDecimals have a comma" + line_of(how, "decimal_line");
-  for (const json& column : how["columns"]) {
+  for (const json& column : how.at("columns")) {
     if (!column.contains("dates")) continue;
-    text += fmt::format("\n{}: the {} comes first{}", cell(column["column"]),
-                        column["dates"] == "dmy" ? "day" : "month", line_of(column, "dates_line"));
+    text +=
+        fmt::format("\n{}: the {} comes first{}", cell(column.at("column")),
+                    column.at("dates") == "dmy" ? "day" : "month", line_of(column, "dates_line"));
   }
   if (how.contains("zone"))
-    text += fmt::format("\nTimes that do not say their offset are at {}", cell(how["zone"]));
+    text += fmt::format("\nTimes that do not say their offset are at {}", cell(how.at("zone")));
   std::string ignored;
-  for (const json& column : how["ignored"]) ignored += (ignored.empty() ? "" : ", ") + cell(column);
+  for (const json& column : how.at("ignored"))
+    ignored += (ignored.empty() ? "" : ", ") + cell(column);
   if (!ignored.empty()) {
     text += fmt::format(
         "\nNot stored, since no attribute is called so: {}\n"
@@ -153,54 +157,54 @@ std::string understood(const json& answer) {
 }
 
 std::string created(const json& type) {
-  std::string text = fmt::format("Type {}:", cell(type["name"]));
-  for (const json& attribute : type["attributes"]) {
-    text += fmt::format("\n  {}: {}", cell(attribute["name"]), cell(attribute["type"]));
+  std::string text = fmt::format("Type {}:", cell(type.at("name")));
+  for (const json& attribute : type.at("attributes")) {
+    text += fmt::format("\n  {}: {}", cell(attribute.at("name")), cell(attribute.at("type")));
     if (attribute.value("unique", false)) text += ", unique";
     if (!attribute.value("format", "").empty())
-      text += ", format " + attribute["format"].get<std::string>();
+      text += ", format " + attribute.at("format").get<std::string>();
   }
   return text + "\n";
 }
 
 /// What became of a file, line by line.
 std::string imported(const json& answer) {
-  const json& lines = answer["lines"];
+  const json& lines = answer.at("lines");
   std::string text;
-  if (answer["dry_run"] == true) text += "Nothing is stored: a dry run. It would be:\n";
-  if (answer.contains("created")) text += created(answer["created"]);
+  if (answer.at("dry_run") == true) text += "Nothing is stored: a dry run. It would be:\n";
+  if (answer.contains("created")) text += created(answer.at("created"));
   text += fmt::format(
       "{} rows: {} new, {} changed, {} unchanged, {} rejected\n"
       "{} lines: {} header, {} of stored rows, {} refused, {} blank\n{}",
-      cell(answer["rows"]), cell(answer["inserted"]), cell(answer["updated"]),
-      cell(answer["unchanged"]), cell(answer["rejected"]), cell(lines["total"]),
-      cell(lines["header"]), cell(lines["rows"]), cell(lines["refused"]), cell(lines["blank"]),
-      understood(answer));
-  if (answer["matched_by"].is_null() && answer["inserted"].get<std::int64_t>() > 0) {
+      cell(answer.at("rows")), cell(answer.at("inserted")), cell(answer.at("updated")),
+      cell(answer.at("unchanged")), cell(answer.at("rejected")), cell(lines.at("total")),
+      cell(lines.at("header")), cell(lines.at("rows")), cell(lines.at("refused")),
+      cell(lines.at("blank")), understood(answer));
+  if (answer.at("matched_by").is_null() && answer.at("inserted").get<std::int64_t>() > 0) {
     text +=
-        "\nNo attribute of the type is unique, so each row is a new entity: the same file again "
-        "adds them all again. Make one unique to have rows matched by it";
+        "\nNo attribute of the type is unique, so each row is a new entity: the same\n"
+        "file again adds them all again. Make one unique to have rows matched by it";
   }
-  if (!answer["repeats"].empty()) {
+  if (!answer.at("repeats").empty()) {
     text += fmt::format("\n{} rows have the key of an earlier row and were written over it:\n",
-                        cell(answer["repeated"]));
-    text += table(answer["repeats"],
+                        cell(answer.at("repeated")));
+    text += table(answer.at("repeats"),
                   {{"LINE", "/line", true}, {"IS ONE WITH LINE", "/first_line", true}});
   }
-  if (!answer["unkeyed"].empty()) {
+  if (!answer.at("unkeyed").empty()) {
     text += fmt::format("\n{} values are stored and give no key: nothing is linked by them\n",
-                        cell(answer["without_key"]));
-    text += table(answer["unkeyed"],
+                        cell(answer.at("without_key")));
+    text += table(answer.at("unkeyed"),
                   {{"LINE", "/line", true}, {"ATTRIBUTE", "/attribute"}, {"IS NO", "/kind"}});
   }
-  if (!answer["rejects"].empty()) {
+  if (!answer.at("rejects").empty()) {
     std::size_t attribute = 9, code = 4;
-    for (const json& reject : answer["rejects"]) {
-      attribute = std::max(attribute, cell(reject["attribute"]).size());
-      code = std::max(code, cell(reject["code"]).size());
+    for (const json& reject : answer.at("rejects")) {
+      attribute = std::max(attribute, cell(reject.at("attribute")).size());
+      code = std::max(code, cell(reject.at("code")).size());
     }
     constexpr std::size_t kLineAndGaps = 14;
-    text += "\n" + table(answer["rejects"],
+    text += "\n" + table(answer.at("rejects"),
                          {{"LINE", "/line", true},
                           {"ATTRIBUTE", "/attribute"},
                           {"CODE", "/code"},
@@ -237,11 +241,11 @@ Query query_of(const ImportWish& wish, const std::string& format) {
 std::string what_is_stored(const Context& context, const std::string& type) {
   for (int attempt = 0; attempt < 20; ++attempt) {
     const json answer = context.client().get("/runs", {{"stream", type}, {"limit", "1"}});
-    if (answer["runs"].empty() || answer["runs"][0]["kind"] != "import") break;
-    const json& run = answer["runs"][0];
-    if (run["outcome"] != "running") {
-      return fmt::format("{} new and {} changed rows are stored (run {})", cell(run["inserted"]),
-                         cell(run["updated"]), cell(run["run"]));
+    if (answer.at("runs").empty() || answer.at("runs").at(0).at("kind") != "import") break;
+    const json& run = answer.at("runs").at(0);
+    if (run.at("outcome") != "running") {
+      return fmt::format("{} new and {} changed rows are stored (run {})", cell(run.at("inserted")),
+                         cell(run.at("updated")), cell(run.at("run")));
     }
     pause_for(std::chrono::milliseconds(250));
   }
@@ -252,10 +256,17 @@ json send_file(const Context& context, const ImportWish& wish) {
   std::ifstream file;
   std::optional<std::uintmax_t> size;
   if (wish.file != "-") {
+    errno = 0;
     file.open(wish.file, std::ios::binary);
+    const int why = errno;
     std::error_code unknown;
-    if (!file || std::filesystem::is_directory(wish.file, unknown))
-      throw Failure(Error(ErrorKind::bad_input, "cli.file", wish.file + " cannot be read"));
+    const bool is_directory = std::filesystem::is_directory(wish.file, unknown);
+    if (!file || is_directory) {
+      throw Failure(Error(ErrorKind::bad_input, "cli.file",
+                          wish.file + " cannot be read: " +
+                              std::generic_category().message(is_directory ? EISDIR : why),
+                          "Name a file of CSV or NDJSON, or - for standard input"));
+    }
     std::error_code none;
     const std::uintmax_t bytes = std::filesystem::file_size(wish.file, none);
     if (!none) size = bytes;
@@ -284,13 +295,13 @@ json send_file(const Context& context, const ImportWish& wish) {
 void import_file(const Context& context, const ImportWish& wish) {
   const json answer = send_file(context, wish);
   context.say(answer, imported(answer));
-  if (answer["rejected"].get<std::int64_t>() > 0) {
-    throw Failure(
-        Error(ErrorKind::bad_input, "import.rejected",
-              fmt::format("{} rows {} rejected ({} lines); all others {} stored",
-                          cell(answer["rejected"]), wish.dry_run ? "would be" : "were",
-                          cell(answer["lines"]["refused"]), wish.dry_run ? "would be" : "are"),
-              "Correct these lines and import the file again"));
+  if (answer.at("rejected").get<std::int64_t>() > 0) {
+    throw Failure(Error(
+        ErrorKind::bad_input, "import.rejected",
+        fmt::format("{} rows {} rejected ({} lines); all others {} stored",
+                    cell(answer.at("rejected")), wish.dry_run ? "would be" : "were",
+                    cell(answer.at("lines").at("refused")), wish.dry_run ? "would be" : "are"),
+        "Correct these lines and import the file again"));
   }
 }
 

@@ -40,7 +40,7 @@ std::string with(std::string path, const Query& query) {
 
 /// "20  Ann Example  ann@x.example  cus_1"
 std::string face(const json& entity) {
-  std::string text = cell(entity["id"]);
+  std::string text = cell(entity.at("id"));
   for (const char* member : {"external_id", "name", "key"}) {
     const std::string one = entity.contains(member) ? cell(entity[member]) : std::string();
     if (!one.empty() && text.find("  " + one) == std::string::npos) text += "  " + one;
@@ -51,45 +51,45 @@ std::string face(const json& entity) {
 
 void print_why(const json& answer) {
   const std::size_t width = screen_columns();
-  const json& entity = answer["entity"];
-  std::cout << fitted(fmt::format("{} {}", cell(entity["type"]), face(entity)), width) << '\n';
-  for (const json& key : answer["keys"]) {
-    const std::string value = key["value"].is_null() ? "(none)" : cell(key["value"]);
-    const std::string line = fmt::format("  {}: {}{}", cell(key["attribute"]), value,
-                                         key["value"].is_null() || key["usable"].get<bool>()
+  const json& entity = answer.at("entity");
+  std::cout << fitted(fmt::format("{} {}", cell(entity.at("type")), face(entity)), width) << '\n';
+  for (const json& key : answer.at("keys")) {
+    const std::string value = key.at("value").is_null() ? "(none)" : cell(key.at("value"));
+    const std::string line = fmt::format("  {}: {}{}", cell(key.at("attribute")), value,
+                                         key.at("value").is_null() || key.at("usable").get<bool>()
                                              ? ""
-                                             : "  (no key of kind " + cell(key["kind"]) + ")");
+                                             : "  (no key of kind " + cell(key.at("kind")) + ")");
     std::cout << fitted(line, width) << '\n';
   }
-  if (answer["keys"].empty()) std::cout << "  no attribute of it is a link key\n";
-  for (const json& link : answer["links"]) {
-    const bool to = link["direction"] == "to";
+  if (answer.at("keys").empty()) std::cout << "  no attribute of it is a link key\n";
+  for (const json& link : answer.at("links")) {
+    const bool to = link.at("direction") == "to";
     std::cout << '\n'
-              << wrapped(
-                     "", 2,
-                     fmt::format("rule {} {} {} by {}: {}", cell(link["rule"]), to ? "to" : "from",
-                                 cell(link["type"]), cell(link["kind"]), cell(link["state"])),
-                     width);
-    std::cout << wrapped("  why    ", 9, cell(link["why"]), width);
+              << wrapped("", 2,
+                         fmt::format("rule {} {} {} by {}: {}", cell(link.at("rule")),
+                                     to ? "to" : "from", cell(link.at("type")),
+                                     cell(link.at("kind")), cell(link.at("state"))),
+                         width);
+    std::cout << wrapped("  why    ", 9, cell(link.at("why")), width);
     const auto show = [&](const char* what, const json& one, const std::string& more) {
       std::cout << fitted(fmt::format("  {}{}{}", what, face(one), more), width) << '\n';
     };
-    if (to && !link["target"].is_null()) show("with   ", link["target"], "");
+    if (to && !link.at("target").is_null()) show("with   ", link.at("target"), "");
     if (to) {
-      for (const json& one : link["candidates"]) show("found  ", one, "");
-      const auto more = link["candidate_count"].get<std::int64_t>() -
-                        static_cast<std::int64_t>(link["candidates"].size());
+      for (const json& one : link.at("candidates")) show("found  ", one, "");
+      const auto more = link.at("candidate_count").get<std::int64_t>() -
+                        static_cast<std::int64_t>(link.at("candidates").size());
       if (more > 0) std::cout << fmt::format("         and {} more\n", more);
     } else {
-      for (const json& one : link["sources"])
-        show(one["linked_here"].get<bool>() ? "with   " : "found  ", one,
-             one["linked_here"].get<bool>() ? "" : "  (" + cell(one["state"]) + ")");
-      if (link["has_more"].get<bool>()) std::cout << "         and more\n";
+      for (const json& one : link.at("sources"))
+        show(one.at("linked_here").get<bool>() ? "with   " : "found  ", one,
+             one.at("linked_here").get<bool>() ? "" : "  (" + cell(one.at("state")) + ")");
+      if (link.at("has_more").get<bool>()) std::cout << "         and more\n";
     }
-    const std::string action = cell(link["action"]);
+    const std::string action = cell(link.at("action"));
     if (!action.empty() && action != "nothing") std::cout << wrapped("  to do  ", 9, action, width);
   }
-  if (answer["links"].empty())
+  if (answer.at("links").empty())
     std::cout << "\nno rule begins or ends at this type (sluice link add-rule makes one)\n";
 }
 
@@ -98,15 +98,16 @@ void print_rules(const json& rules) {
   const std::size_t width = screen_columns();
   if (rules.empty()) std::cout << "(none; sluice link add-rule makes one)\n";
   for (const json& rule : rules) {
-    std::cout << wrapped("", 2,
-                         fmt::format("{}: {} to {} by {}{}", cell(rule["name"]),
-                                     cell(rule["source"]), cell(rule["target"]), cell(rule["kind"]),
-                                     rule["enabled"].get<bool>() ? "" : " (off)"),
-                         width);
+    std::cout << wrapped(
+        "", 2,
+        fmt::format("{}: {} to {} by {}{}", cell(rule.at("name")), cell(rule.at("source")),
+                    cell(rule.at("target")), cell(rule.at("kind")),
+                    rule.at("enabled").get<bool>() ? "" : " (off)"),
+        width);
     std::string counts;
     for (const char* state :
          {"linked", "confirmed", "pending", "contested", "rejected", "inactive", "no_key"}) {
-      const json& count = rule["counts"][state];
+      const json& count = rule.at("counts").at(state);
       const bool always = std::string_view(state) == "linked" ||
                           std::string_view(state) == "pending" ||
                           std::string_view(state) == "contested";
@@ -115,30 +116,32 @@ void print_rules(const json& rules) {
       counts += fmt::format("{}{} {}", counts.empty() ? "" : ", ", cell(count), name);
     }
     std::cout << wrapped("  ", 2, counts, width);
-    if (!rule["idle"].is_null()) {
-      std::cout << wrapped("  finds nothing: ", 4, cell(rule["idle"]["reason"]), width);
-      std::cout << wrapped("  to do: ", 4, cell(rule["idle"]["action"]), width);
+    if (!rule.at("idle").is_null()) {
+      std::cout << wrapped("  finds nothing: ", 4, cell(rule.at("idle").at("reason")), width);
+      std::cout << wrapped("  to do: ", 4, cell(rule.at("idle").at("action")), width);
     }
   }
 }
 
 /// Whom a link leads to, or who might be it.
 std::string whom(const json& link) {
-  if (!link["target"].is_null())
-    return cell(link["target"]["id"]) + " " + cell(link["target"]["name"]);
+  if (!link.at("target").is_null())
+    return cell(link.at("target").at("id")) + " " + cell(link.at("target").at("name"));
   std::string text;
-  for (const json& one : link["candidate_names"])
-    text += fmt::format("{}{} {}", text.empty() ? "" : " or ", cell(one["id"]), cell(one["name"]));
+  for (const json& one : link.at("candidate_names"))
+    text += fmt::format("{}{} {}", text.empty() ? "" : " or ", cell(one.at("id")),
+                        cell(one.at("name")));
   return text;
 }
 
 void print_links(json links) {
   bool one_rule = true;
   for (json& link : links) {
-    one_rule = one_rule && link["rule"] == links[0]["rule"];
-    const json& source = link["source"];
-    const std::string name = cell(source["name"]);
-    const std::string external = source.contains("external_id") ? cell(source["external_id"]) : "";
+    one_rule = one_rule && link.at("rule") == links.at(0).at("rule");
+    const json& source = link.at("source");
+    const std::string name = cell(source.at("name"));
+    const std::string external =
+        source.contains("external_id") ? cell(source.at("external_id")) : "";
     link["who"] = name.empty() ? external : external.empty() ? name : name + " " + external;
     link["whom"] = whom(link);
   }
@@ -148,18 +151,18 @@ void print_links(json links) {
                                  {"KEY", "/source/key"},
                                  {"WHOM", "/whom"}};
   if (!one_rule) columns.insert(columns.begin(), {"RULE", "/rule"});
-  if (one_rule && !links.empty()) std::cout << "rule " << cell(links[0]["rule"]) << '\n';
+  if (one_rule && !links.empty()) std::cout << "rule " << cell(links.at(0).at("rule")) << '\n';
   std::cout << table_that_fits(links, columns);
 }
 
 /// The rule that was named, or the only one that begins at the type.
 std::string rule_of(Client& client, const LinkOptions& options) {
   if (!options.rule.empty()) return options.rule;
-  const json rules = client.get("/link-rules")["rules"];
+  const json rules = client.get("/link-rules").at("rules");
   std::vector<std::string> names;
   for (const json& rule : rules) {
-    const std::string source = cell(rule["source_type"]);
-    if (source == options.type) names.push_back(cell(rule["name"]));
+    const std::string source = cell(rule.at("source_type"));
+    if (source == options.type) names.push_back(cell(rule.at("name")));
   }
   if (names.size() == 1) return names.front();
   if (names.empty()) {
@@ -173,12 +176,12 @@ std::string rule_of(Client& client, const LinkOptions& options) {
 }
 
 std::string decided_words(const json& answer) {
-  const std::string state = cell(answer["state"]);
-  std::string text =
-      fmt::format("{} {}: ", cell(answer["source"]["type"]), cell(answer["source"]["id"]));
-  if (!answer["target"].is_null()) {
-    return text + fmt::format("{} with {} {}", state, cell(answer["target"]["type"]),
-                              cell(answer["target"]["id"]));
+  const std::string state = cell(answer.at("state"));
+  std::string text = fmt::format("{} {}: ", cell(answer.at("source").at("type")),
+                                 cell(answer.at("source").at("id")));
+  if (!answer.at("target").is_null()) {
+    return text + fmt::format("{} with {} {}", state, cell(answer.at("target").at("type")),
+                              cell(answer.at("target").at("id")));
   }
   return text + (state.empty() ? "noted" : state);
 }
@@ -201,12 +204,12 @@ std::string linked_with(const Context& context, const LinkOptions& options) {
   Client client = context.client();
   const std::string rule = rule_of(client, options);
   const json answer = client.get(links_of(options), naming(options));
-  for (const json& link : answer["links"]) {
-    if (link["direction"] != "to" || link["rule"] != rule) continue;
-    if (!link["target"].is_null()) return cell(link["target"]["id"]);
+  for (const json& link : answer.at("links")) {
+    if (link.at("direction") != "to" || link.at("rule") != rule) continue;
+    if (!link.at("target").is_null()) return cell(link.at("target").at("id"));
     throw Failure(Error(ErrorKind::bad_input, "cli.nothing_to_reject",
                         fmt::format("{} {} is {} under the rule '{}': there is no target to reject",
-                                    options.type, options.id, cell(link["state"]), rule),
+                                    options.type, options.id, cell(link.at("state")), rule),
                         "name one (sluice link reject TYPE ID TARGET), or say that it is nobody "
                         "(sluice link unlink TYPE ID)"));
   }
@@ -218,7 +221,7 @@ void switch_rule(const Context& context, const std::string& name, bool enabled) 
   body["enabled"] = enabled;
   const json answer = context.client().send("PATCH", "/link-rules/" + Client::escape(name), body);
   context.say(answer, fmt::format("{} is {}; its links follow, as work {}", name,
-                                  enabled ? "on" : "off", cell(answer["work"])));
+                                  enabled ? "on" : "off", cell(answer.at("work"))));
 }
 
 }  // namespace
@@ -233,7 +236,7 @@ void add_link(CLI::App& app, Context& context) {
       std::cout << write_json_lines(answer) << '\n';
       return;
     }
-    print_rules(answer["rules"]);
+    print_rules(answer.at("rules"));
   });
   auto* add = group->add_subcommand("add-rule", "A rule of your own");
   add->add_option("name", options->name)->required();
@@ -251,7 +254,7 @@ void add_link(CLI::App& app, Context& context) {
     body["kind"] = options->kind;
     const json answer = context.client().send("POST", "/link-rules", body);
     context.say(answer, "added " + options->name + "; its links follow, as work " +
-                            cell(answer["work"]) + " (sluice status --json)");
+                            cell(answer.at("work")) + " (sluice status --json)");
   });
   auto* enable = group->add_subcommand("enable-rule", "Turn a rule on, or have it look again");
   enable->add_option("rule", options->name)->required();
@@ -270,7 +273,7 @@ void add_link(CLI::App& app, Context& context) {
     const json answer = context.client().send(
         "DELETE", with("/link-rules/" + Client::escape(options->name), query), json::object());
     context.say(answer, fmt::format("{} is removed; its links go, as work {}", options->name,
-                                    cell(answer["work"])));
+                                    cell(answer.at("work"))));
   });
 
   auto* list = group->add_subcommand("list", "Links");
@@ -292,7 +295,7 @@ void add_link(CLI::App& app, Context& context) {
       std::cout << write_json_lines(answer) << '\n';
       return;
     }
-    print_links(answer["links"]);
+    print_links(answer.at("links"));
     context.more(answer, "--cursor");
   });
 

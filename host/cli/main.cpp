@@ -149,7 +149,7 @@ int run(int argc, char** argv) {
   } catch (const Failure& failure) {
     const std::string& code = failure.error().code;
     if (code == "request.no_such_path" || code == "request.unknown_parameter" ||
-        code == "request.unknown_field") {
+        code == "request.unknown_field" || code == "host.nonsense") {
       if (const auto other = other_release(context)) return refuse(*other);
     }
     return refuse(with_suggestion(app, context, words, failure.error()));

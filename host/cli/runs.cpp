@@ -33,15 +33,15 @@ std::string duration(const json& milliseconds) {
 /// It ended well, and found nothing to store.
 bool was_idle(const json& run) {
   for (const char* count : {"inserted", "updated", "deleted", "quarantined"}) {
-    if (run[count].get<std::int64_t>() > 0) return false;
+    if (run.at(count).get<std::int64_t>() > 0) return false;
   }
-  return run["outcome"] == "done";
+  return run.at("outcome") == "done";
 }
 
 std::string read_by(const json& run) {
-  const std::string stream = cell(run["stream"]);
-  if (cell(run["connection"]).empty()) return cell(run["kind"]) + " " + stream;  // of a file
-  return cell(run["connection"]) + "/" + (stream.empty() ? cell(run["kind"]) : stream);
+  const std::string stream = cell(run.at("stream"));
+  if (cell(run.at("connection")).empty()) return cell(run.at("kind")) + " " + stream;  // of a file
+  return cell(run.at("connection")) + "/" + (stream.empty() ? cell(run.at("kind")) : stream);
 }
 
 /// Runs with those that did nothing, one after the other, as one line: "14 that did nothing".
@@ -52,12 +52,12 @@ json folded(const json& runs) {
     if (was_idle(run)) {
       if (++idle == 1) rows.push_back(json::object());
       json& row = rows.back();
-      row["run"] = run["run"];
-      row["when"] = cell(run["started_at"]).substr(5, 11);
+      row["run"] = run.at("run");
+      row["when"] = cell(run.at("started_at")).substr(5, 11);
       row["what"] = idle == 1 ? read_by(run) : fmt::format("{} that did nothing", idle);
       row["outcome"] = "idle";
       if (idle == 1) {
-        row["took"] = duration(run["duration_ms"]);
+        row["took"] = duration(run.at("duration_ms"));
       } else {
         row.erase("took");
       }
@@ -65,9 +65,9 @@ json folded(const json& runs) {
     }
     idle = 0;
     json row = run;
-    row["when"] = cell(run["started_at"]).substr(5, 11);
+    row["when"] = cell(run.at("started_at")).substr(5, 11);
     row["what"] = read_by(run);
-    row["took"] = duration(run["duration_ms"]);
+    row["took"] = duration(run.at("duration_ms"));
     rows.push_back(std::move(row));
   }
   for (json& row : rows) {
@@ -76,6 +76,16 @@ json folded(const json& runs) {
     row["when"] = when;
   }
   return rows;
+}
+
+/// No runs of a stream may be none of its name: `meant_at_host` says what was meant then.
+void require_stream(Client& client, const std::string& connection, const std::string& stream) {
+  const json one = client.get("/connections/" + Client::escape(connection));
+  for (const json& known : one.at("streams"))
+    if (known.at("name") == stream) return;
+  throw Failure(Error(ErrorKind::not_found, "stream.unknown",
+                      fmt::format("connection '{}' has no stream '{}'", connection, stream),
+                      "sluice status " + connection + " lists them"));
 }
 
 void list_runs(const Context& context, const RunsOptions& options) {
@@ -88,12 +98,15 @@ void list_runs(const Context& context, const RunsOptions& options) {
   const std::string path = options.connection.empty()
                                ? "/runs"
                                : "/connections/" + Client::escape(options.connection) + "/runs";
-  const json answer = context.client().get(path, query);
+  Client client = context.client();
+  const json answer = client.get(path, query);
+  if (answer.at("runs").empty() && !options.connection.empty() && !options.stream.empty())
+    require_stream(client, options.connection, options.stream);
   if (context.as_json) {
     std::cout << write_json_lines(answer) << '\n';
     return;
   }
-  const json rows = folded(answer["runs"]);
+  const json rows = folded(answer.at("runs"));
   std::vector<Column> columns = {{"RUN", "/run", true},     {"STARTED", "/when"},
                                  {"WHAT", "/what"},         {"OUTCOME", "/outcome"},
                                  {"TOOK", "/took", true},   {"READ", "/records", true},
@@ -107,9 +120,10 @@ void list_runs(const Context& context, const RunsOptions& options) {
     if (any) columns.push_back({title, std::string("/") + member, true});
   }
   std::cout << table_that_fits(rows, columns);
-  for (const json& run : answer["runs"]) {
-    if (run["outcome"] != "done" && run["outcome"] != "running") {
-      std::cout << wrapped(fmt::format("run {}: ", cell(run["run"])), 4, cell(run["cause"]));
+  for (const json& run : answer.at("runs")) {
+    if (run.at("outcome") != "done" && run.at("outcome") != "running") {
+      std::cout << wrapped(fmt::format("run {}: ", cell(run.at("run"))), 4, cell(run.at("cause")),
+                           screen_columns());
     }
   }
   context.more(answer, "--before");
@@ -123,17 +137,17 @@ void show_run(const Context& context, const std::string& run) {
   }
   for (const char* member :
        {"run", "connection", "stream", "kind", "outcome", "cause", "started_at", "finished_at"}) {
-    std::cout << fmt::format("{:<12} {}\n", member, cell(answer[member]));
+    std::cout << fmt::format("{:<12} {}\n", member, cell(answer.at(member)));
   }
-  std::cout << fmt::format("{:<12} {}\n", "took", duration(answer["duration_ms"]));
+  std::cout << fmt::format("{:<12} {}\n", "took", duration(answer.at("duration_ms")));
   for (const char* member : {"pages", "requests", "bytes", "records", "inserted", "updated",
                              "unchanged", "older", "deleted", "quarantined", "notices"}) {
-    std::cout << fmt::format("{:<12} {}\n", member, cell(answer[member]));
+    std::cout << fmt::format("{:<12} {}\n", member, cell(answer.at(member)));
   }
-  if (!answer["error"].is_null()) {
-    std::cout << fmt::format("{:<12} {}\n", "class", cell(answer["error"].value("class", "")));
+  if (!answer.at("error").is_null()) {
+    std::cout << fmt::format("{:<12} {}\n", "class", cell(answer.at("error").value("class", "")));
     std::cout << fmt::format("{:<12} {}\n", "vendor code",
-                             cell(answer["error"].value("vendor_code", "")));
+                             cell(answer.at("error").value("vendor_code", "")));
   }
 }
 
@@ -149,28 +163,28 @@ void list_errors(Context& context) {
   } else {
     answer = client.get("/errors");
   }
-  if (!answer["ok"].get<bool>()) context.exit = kExitTrouble;
+  if (!answer.at("ok").get<bool>()) context.exit = kExitTrouble;
   if (context.as_json) {
     std::cout << write_json_lines(answer) << '\n';
     return;
   }
-  if (answer["errors"].empty()) std::cout << "all is well\n";
+  if (answer.at("errors").empty()) std::cout << "all is well\n";
   const Screen screen = screen_of_output();
   const std::size_t columns = screen.rows == 0 ? SIZE_MAX : screen.columns;
-  for (const json& error : answer["errors"]) {
+  for (const json& error : answer.at("errors")) {
     // Of many its words have the names.
     const bool is_one = error.value("subjects", json::array()).size() < 2;
-    const std::string subject = is_one ? cell(error["subject"]) : "*";
-    const std::string where = cell(error["connection"]) + (subject.empty() ? "" : "/" + subject);
-    std::cout << wrapped(fmt::format("{}{} ({})\n  {}", cell(error["kind"]),
-                                     where.empty() ? "" : " " + where, cell(error["code"]),
-                                     cell(error["what"])),
+    const std::string subject = is_one ? cell(error.at("subject")) : "*";
+    const std::string where = cell(error.at("connection")) + (subject.empty() ? "" : "/" + subject);
+    std::cout << wrapped(fmt::format("{}{} ({})\n  {}", cell(error.at("kind")),
+                                     where.empty() ? "" : " " + where, cell(error.at("code")),
+                                     cell(error.at("what"))),
                          columns, "  ")
               << '\n';
-    if (!cell(error["action"]).empty())
-      std::cout << wrapped("  to do: " + cell(error["action"]), columns, "    ") << '\n';
+    if (!cell(error.at("action")).empty())
+      std::cout << wrapped("  to do: " + cell(error.at("action")), columns, "    ") << '\n';
   }
-  if (answer["truncated"].get<bool>()) std::cout << "and more: only the first ones are shown\n";
+  if (answer.at("truncated").get<bool>()) std::cout << "and more: only the first ones are shown\n";
 }
 
 /// What a complete read did not show goes here, too; by type, as the read counted it.
@@ -184,9 +198,9 @@ Consequence of_confirming(const Context& context, Client& client, const std::str
   gone.facts["connection"] = connection;
   gone.facts["stream"] = stream;
   gone.facts["types"] = json::array();
-  for (const json& one : answer["streams"]) {
-    if (one["name"] != stream || !one.value("reconcile_detail", json()).is_object()) continue;
-    for (const json& type : one["reconcile_detail"].value("types", json::array())) {
+  for (const json& one : answer.at("streams")) {
+    if (one.at("name") != stream || !one.value("reconcile_detail", json()).is_object()) continue;
+    for (const json& type : one.at("reconcile_detail").value("types", json::array())) {
       json row;
       row["type"] = type.value("type", json(stream));
       row["rows"] = type.value("missing", json(0));

@@ -108,8 +108,8 @@ void add_sql(CLI::App& app, Context& context) {
     json body;
     body["name"] = *name;
     const json answer = context.client().send("POST", "/sql-users", body);
-    std::string text = cell(answer["url"]);
-    if (!answer["tcp_url"].is_null()) text += "\n" + cell(answer["tcp_url"]);
+    std::string text = cell(answer.at("url"));
+    if (!answer.at("tcp_url").is_null()) text += "\n" + cell(answer.at("tcp_url"));
     context.say(answer, text);
   });
   auto after = std::make_shared<std::string>();
@@ -119,7 +119,7 @@ void add_sql(CLI::App& app, Context& context) {
     Query query;
     if (!after->empty()) query.emplace_back("after", *after);
     const json answer = context.client().get("/sql-users", query);
-    context.show(answer, answer["sql_users"],
+    context.show(answer, answer.at("sql_users"),
                  {{"NAME", "/name"},
                   {"LOGIN", "/login"},
                   {"CREATED", "/created_at"},
@@ -135,7 +135,7 @@ void add_sql(CLI::App& app, Context& context) {
     const json answer =
         context.client().send("DELETE", "/sql-users/" + Client::escape(*name), json::object());
     std::string text = "deleted " + *name;
-    for (const json& note : answer["notes"]) text += "\nnote: " + cell(note);
+    for (const json& note : answer.at("notes")) text += "\nnote: " + cell(note);
     context.say(answer, text);
   });
 

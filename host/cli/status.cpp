@@ -36,12 +36,12 @@ json status_of(Client& client, const std::string& name) {
   Query query;
   for (;;) {
     const json page = client.get("/connections", query);
-    for (const json& connection : page["connections"])
+    for (const json& connection : page.at("connections"))
       document["connections"].push_back(connection);
     document["work"] = page.value("work", json::array());
     document["own_types"] = page.value("own_types", json::array());
-    if (!page.contains("next") || page["next"].is_null()) return document;
-    query = {{"after", page["next"].get<std::string>()}};
+    if (!page.contains("next") || page.at("next").is_null()) return document;
+    query = {{"after", page.at("next").get<std::string>()}};
   }
 }
 
@@ -128,8 +128,9 @@ bool follow(const Context& context, const Looking& looking, std::chrono::seconds
       const bool may_pass = failure.error().kind == ErrorKind::retry_later;
       if (!may_pass || std::chrono::steady_clock::now() - answered > kUnreachableMax) throw;
       const json host = ask_host(context);
-      const bool knows = cannot_work(host) && !host["reasons"].empty();
-      say((knows ? cell(host["reasons"][0]["what"]) : failure.error().message) + "; trying again");
+      const bool knows = cannot_work(host) && !host.at("reasons").empty();
+      say((knows ? cell(host.at("reasons").at(0).at("what")) : failure.error().message) +
+          "; trying again");
     }
     const auto now = std::chrono::steady_clock::now();
     if (document) {
@@ -249,10 +250,10 @@ struct SyncOptions {
 /// The streams of `document` that are in `names`, as a document of their own.
 json only(const json& document, const std::set<std::string>& names) {
   json some = document;
-  for (json& connection : some["connections"]) {
+  for (json& connection : some.at("connections")) {
     json streams = json::array();
-    for (const json& stream : connection["streams"]) {
-      if (names.contains(stream["name"].get<std::string>())) streams.push_back(stream);
+    for (const json& stream : connection.at("streams")) {
+      if (names.contains(stream.at("name").get<std::string>())) streams.push_back(stream);
     }
     connection["streams"] = std::move(streams);
     json problems = json::array();
@@ -274,9 +275,9 @@ std::int64_t id_of(const json& text) { return std::stoll(text.get<std::string>()
 /// A run that ended after the one that was the last before; a run that was merely interrupted is
 /// not the end.
 bool has_ended(const json& stream, std::int64_t last_before) {
-  const std::int64_t last = stream["last_run"].is_null() ? 0 : id_of(stream["last_run"]);
-  const std::string health = stream["health"];
-  return last > last_before && stream["run"].is_null() && health != "waiting" &&
+  const std::int64_t last = stream.at("last_run").is_null() ? 0 : id_of(stream.at("last_run"));
+  const std::string health = stream.at("health");
+  return last > last_before && stream.at("run").is_null() && health != "waiting" &&
          health != "running" && health != "overdue";
 }
 
@@ -288,15 +289,15 @@ void wait_for_sync(Context& context, const SyncOptions& options, const std::set<
   looking.pick = [&asked](const json& whole) { return only(whole, asked); };
   const auto is_over = [&](const json& document) {
     trouble = has_trouble(document);
-    for (const json& stream : document["connections"][0]["streams"]) {
-      const auto before = last_before.find(stream["name"].get<std::string>());
+    for (const json& stream : document.at("connections").at(0).at("streams")) {
+      const auto before = last_before.find(stream.at("name").get<std::string>());
       if (!has_ended(stream, before == last_before.end() ? 0 : before->second)) return false;
     }
     // What the events named has to be read, too, but for what fails: that may take for ever.
-    const json& refetch = document["connections"][0]["refetch"];
-    const auto failing = refetch["failing"].get<std::int64_t>();
+    const json& refetch = document.at("connections").at(0).at("refetch");
+    const auto failing = refetch.at("failing").get<std::int64_t>();
     trouble = trouble || failing > 0;
-    return trouble || refetch["due"].get<std::int64_t>() == 0;
+    return trouble || refetch.at("due").get<std::int64_t>() == 0;
   };
   const std::chrono::seconds most(options.timeout_seconds);
   if (!watch(context, looking, most, is_over)) throw not_in_time(most);
@@ -311,9 +312,9 @@ void sync_now(Context& context, const SyncOptions& options) {
   std::map<std::string, std::int64_t> last_before;
   if (options.wait) {
     const json before = status_of(client, options.name);
-    for (const json& stream : before["connections"][0]["streams"]) {
-      if (!stream["last_run"].is_null())
-        last_before[stream["name"].get<std::string>()] = id_of(stream["last_run"]);
+    for (const json& stream : before.at("connections").at(0).at("streams")) {
+      if (!stream.at("last_run").is_null())
+        last_before[stream.at("name").get<std::string>()] = id_of(stream.at("last_run"));
     }
   }
   json body;
@@ -323,11 +324,16 @@ void sync_now(Context& context, const SyncOptions& options) {
   const json answer =
       client.send("POST", "/connections/" + Client::escape(options.name) + "/sync", body);
   if (!options.wait) {
-    context.say(answer, "asked for " + cell(answer["streams"]));
+    context.say(answer, "asked for " + cell(answer.at("streams")));
     return;
   }
-  const auto names = answer["streams"].get<std::vector<std::string>>();
+  const auto names = answer.at("streams").get<std::vector<std::string>>();
   wait_for_sync(context, options, std::set<std::string>(names.begin(), names.end()), last_before);
+}
+
+/// As CLI11 asks: empty where it is one.
+std::string seconds_not_negative(const std::string& text) {
+  return text.starts_with('-') ? "takes 0 seconds or more, and '" + text + "' is less" : "";
 }
 
 }  // namespace
@@ -344,7 +350,8 @@ void add_sync(CLI::App& app, Context& context) {
   sync->add_flag("--wait", options->wait,
                  "show the progress until it is done; exit 75 when a stream fails");
   sync->add_option("--timeout", options->timeout_seconds,
-                   "with --wait: so many seconds at most; exit 69 after them");
+                   "with --wait: so many seconds at most; exit 69 after them")
+      ->check(CLI::Validator(seconds_not_negative, ""));
   sync->callback([&context, options] { sync_now(context, *options); });
 }
 
@@ -352,9 +359,11 @@ void add_status(CLI::App& app, Context& context) {
   auto options = std::make_shared<StatusOptions>();
   auto* status = app.add_subcommand("status", "How connections and their streams are");
   status->add_option("connection", options->name, "all when there is none");
-  status->add_option("--wait", options->wait_seconds,
-                     "wait so many seconds until everything is read; exit 69 when it is not, 75 "
-                     "when a stream could not be");
+  status
+      ->add_option("--wait", options->wait_seconds,
+                   "wait so many seconds until everything is read; exit 69 when it is not, 75 "
+                   "when a stream could not be")
+      ->check(CLI::Validator(seconds_not_negative, ""));
   status->add_flag("--streams", options->streams, "a line a stream, also of all connections");
   status->add_flag("--watch", options->watch,
                    "every second: a picture on a terminal (arrows scroll, q ends), else a line for "

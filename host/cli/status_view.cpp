@@ -26,9 +26,9 @@ constexpr std::size_t kRowsLeast = 6;
 
 json stream_rows(const json& document) {
   json rows = json::array();
-  for (const json& connection : document["connections"]) {
-    for (json stream : connection["streams"]) {
-      stream["connection"] = connection["name"];
+  for (const json& connection : document.at("connections")) {
+    for (json stream : connection.at("streams")) {
+      stream["connection"] = connection.at("name");
       rows.push_back(std::move(stream));
     }
   }
@@ -36,7 +36,7 @@ json stream_rows(const json& document) {
 }
 
 std::string age_of(const json& stream) {
-  const json& age = stream["last_success_age_seconds"];
+  const json& age = stream.at("last_success_age_seconds");
   if (age.is_null()) return "never";
   const auto seconds = age.get<std::int64_t>();
   if (seconds < 120) return fmt::format("{} s ago", seconds);
@@ -46,9 +46,9 @@ std::string age_of(const json& stream) {
 }
 
 std::string rate_of(const json& run) {
-  if (run.is_null() || run["records_per_second"].is_null()) return "";
-  return fmt::format("{}/s",
-                     std::llround(std::strtod(cell(run["records_per_second"]).c_str(), nullptr)));
+  if (run.is_null() || run.at("records_per_second").is_null()) return "";
+  return fmt::format(
+      "{}/s", std::llround(std::strtod(cell(run.at("records_per_second")).c_str(), nullptr)));
 }
 
 std::string number(std::int64_t value) {
@@ -83,7 +83,7 @@ std::string padded(std::string text, std::size_t width) {
 /// Of a host of before there is no such word.
 std::string health_of(const json& connection) {
   return connection.value("health",
-                          std::string(connection["state"] == "DISCONNECTED" ? "off" : "ok"));
+                          std::string(connection.at("state") == "DISCONNECTED" ? "off" : "ok"));
 }
 
 int order_of(const std::string& health) {
@@ -109,10 +109,10 @@ std::string coloured(const std::string& text, const std::string& health, const S
 
 /// "11:02:09" of today, else the day.
 std::string as_of(const json& when) {
-  const std::string time = cell(when["at"]);  // 2026-11-28T11:02:09Z
+  const std::string time = cell(when.at("at"));  // 2026-11-28T11:02:09Z
   if (time.size() < 19) return time;
-  return when["behind_seconds"].get<std::int64_t>() < 12 * 3600 ? time.substr(11, 8)
-                                                                : time.substr(0, 10);
+  return when.at("behind_seconds").get<std::int64_t>() < 12 * 3600 ? time.substr(11, 8)
+                                                                   : time.substr(0, 10);
 }
 
 std::string rest_of_line(const std::string& text, std::size_t used, const Screen& screen) {
@@ -129,18 +129,18 @@ std::string what_of(const json& connection) {
   const json problems = connection.value("problems", json::array());
   if (!problems.empty()) {
     const std::string more = problems.size() > 1 ? fmt::format("(+{}) ", problems.size() - 1) : "";
-    return more + cell(problems[0]["what"]);
+    return more + cell(problems.at(0).at("what"));
   }
   std::size_t read = 0, all = 0;
   std::string paused;
-  for (const json& stream : connection["streams"]) {
-    if (stream["health"] == "off") {
-      if (!cell(stream["reason"]).empty())  // of one that is off from the start there is none
-        paused += (paused.empty() ? "" : ", ") + cell(stream["name"]);
+  for (const json& stream : connection.at("streams")) {
+    if (stream.at("health") == "off") {
+      if (!cell(stream.at("reason")).empty())  // of one that is off from the start there is none
+        paused += (paused.empty() ? "" : ", ") + cell(stream.at("name"));
       continue;
     }
     ++all;
-    if (!stream["last_success_age_seconds"].is_null()) ++read;
+    if (!stream.at("last_success_age_seconds").is_null()) ++read;
   }
   if (health_of(connection) == "reading") return fmt::format("{} of {} read", read, all);
   return paused.empty() ? "" : "paused: " + paused;
@@ -155,11 +155,11 @@ std::string line_of_connection(const json& connection, const Screen& screen) {
   const std::string health = health_of(connection);
   const json as = connection.value("as_of", json());
   const std::string head =
-      fmt::format("{} ", padded(cell(connection["name"]), 18)) +
+      fmt::format("{} ", padded(cell(connection.at("name")), 18)) +
       coloured(padded(word_of(health), 9), health, screen) +
       fmt::format(" {:>12}  {:<10} {:<8} ", number(connection.value("rows", std::int64_t{0})),
                   as.is_null() ? "-" : as_of(as),
-                  as.is_null() ? "-" : span(as["behind_seconds"].get<std::int64_t>()));
+                  as.is_null() ? "-" : span(as.at("behind_seconds").get<std::int64_t>()));
   std::string line = head + rest_of_line(first_words(what_of(connection)), 63, screen);
   line.erase(line.find_last_not_of(' ') + 1);
   return line + "\n";
@@ -168,12 +168,12 @@ std::string line_of_connection(const json& connection, const Screen& screen) {
 /// It helps another stream of the same kind of object, and all is well with it.
 bool is_folded(const json& stream, const json& connection) {
   const json& types = stream.value("types", json());
-  if (stream["health"] != "ok" || stream["mode"] == "snapshot" || !types.is_array() ||
+  if (stream.at("health") != "ok" || stream.at("mode") == "snapshot" || !types.is_array() ||
       types.empty())
     return false;
-  for (const json& other : connection["streams"]) {
+  for (const json& other : connection.at("streams")) {
     const json& theirs = other.value("types", json());
-    if (other["mode"] != "snapshot" || !theirs.is_array()) continue;
+    if (other.at("mode") != "snapshot" || !theirs.is_array()) continue;
     const bool within = std::all_of(types.begin(), types.end(), [&](const json& type) {
       return std::find(theirs.begin(), theirs.end(), type) != theirs.end();
     });
@@ -185,28 +185,28 @@ bool is_folded(const json& stream, const json& connection) {
 /// Rows of a stream's own kinds of object, here or in the vendor's complete list; empty: not known,
 /// or it is of many streams' kinds.
 std::string rows_of(const json& stream, const json& connection, const char* member) {
-  if (stream["mode"] != "snapshot" || !stream.value("types", json()).is_array()) return "";
+  if (stream.at("mode") != "snapshot" || !stream.value("types", json()).is_array()) return "";
   std::int64_t all = 0;
   bool any = false;
   for (const json& type : connection.value("types", json::array())) {
-    const json& types = stream["types"];
-    if (types.empty() || types[0] != type["type"] || type[member].is_null()) continue;
-    all += type[member].get<std::int64_t>();
+    const json& types = stream.at("types");
+    if (types.empty() || types.at(0) != type.at("type") || type.at(member).is_null()) continue;
+    all += type.at(member).get<std::int64_t>();
     any = true;
   }
   return any ? number(all) : "";
 }
 
 std::string line_of_stream(const json& stream, const json& connection, const Screen& screen) {
-  const std::string health = cell(stream["health"]);
-  const json& age = stream["last_success_age_seconds"];
+  const std::string health = cell(stream.at("health"));
+  const json& age = stream.at("last_success_age_seconds");
   const std::string head =
-      fmt::format("{} ", padded(cell(stream["name"]), 22)) +
+      fmt::format("{} ", padded(cell(stream.at("name")), 22)) +
       coloured(padded(word_of(health), 9), health, screen) +
       fmt::format(" {:>10} {:>10}  {:<9} ", rows_of(stream, connection, "rows"),
                   rows_of(stream, connection, "vendor_rows"),
                   age.is_null() ? "never" : span(age.get<std::int64_t>()));
-  std::string line = head + rest_of_line(cell(stream["summary"]), 66, screen);
+  std::string line = head + rest_of_line(cell(stream.at("summary")), 66, screen);
   line.erase(line.find_last_not_of(' ') + 1);
   return line + "\n";
 }
@@ -217,7 +217,7 @@ std::vector<std::string> details_of(const json& connections, const json& documen
   std::vector<std::string> all;
   const std::size_t columns = screen.rows == 0 ? SIZE_MAX : screen.columns;
   for (const json& connection : connections) {
-    const std::string name = cell(connection["name"]);
+    const std::string name = cell(connection.at("name"));
     if (const std::string trouble = cell(connection.value("trouble", json())); !trouble.empty()) {
       all.push_back(wrapped("this host cannot work on " + name + "\n  " + trouble, columns, "  "));
     }
@@ -225,18 +225,19 @@ std::vector<std::string> details_of(const json& connections, const json& documen
       const bool is_one = problem.value("subjects", json::array()).size() < 2;
       std::string text = fmt::format(
           "{} {}{}\n", word_of(problem.value("health", std::string("needs_action"))), name,
-          is_one && problem["kind"] == "stream" ? "/" + cell(problem["subject"]) : "");
-      text += wrapped("  " + cell(problem["what"]), columns, "  ");
-      if (!cell(problem["action"]).empty())
-        text += "\n" + wrapped("  to do: " + cell(problem["action"]), columns, "    ");
+          is_one && problem.at("kind") == "stream" ? "/" + cell(problem.at("subject")) : "");
+      text += wrapped("  " + cell(problem.at("what")), columns, "  ");
+      if (!cell(problem.at("action")).empty())
+        text += "\n" + wrapped("  to do: " + cell(problem.at("action")), columns, "    ");
       all.push_back(std::move(text));
     }
   }
   for (const json& work : document.value("work", json::array())) {
-    std::string text = fmt::format("under way: {} {}, {} looked at", cell(work["kind"]),
-                                   cell(work["subject"]), cell(work["items"]));
-    if (work["error"].is_object())
-      text += fmt::format("\n  failed, and is tried again: {}", cell(work["error"]["message"]));
+    std::string text = fmt::format("under way: {} {}, {} looked at", cell(work.at("kind")),
+                                   cell(work.at("subject")), cell(work.at("items")));
+    if (work.at("error").is_object())
+      text +=
+          fmt::format("\n  failed, and is tried again: {}", cell(work.at("error").at("message")));
     all.push_back(wrapped(text, columns, "  "));
   }
   return all;
@@ -260,20 +261,20 @@ std::string fitting(const std::vector<std::string>& texts, std::size_t lines) {
 
 /// What is said of a stream when it changes; without ages, which change always.
 std::string line_of(const json& stream) {
-  const json& run = stream["run"];
-  std::string line = fmt::format("{}/{} {}", cell(stream["connection"]), cell(stream["name"]),
-                                 cell(stream["health"]));
+  const json& run = stream.at("run");
+  std::string line = fmt::format("{}/{} {}", cell(stream.at("connection")), cell(stream.at("name")),
+                                 cell(stream.at("health")));
   if (run.is_null()) {
-    line += fmt::format(", {} records in all", cell(stream["records_total"]));
+    line += fmt::format(", {} records in all", cell(stream.at("records_total")));
   } else {
-    line += fmt::format(", {} records, {} pages", cell(run["records"]), cell(run["pages"]));
+    line += fmt::format(", {} records, {} pages", cell(run.at("records")), cell(run.at("pages")));
     if (const std::string rate = rate_of(run); !rate.empty()) line += ", " + rate;
-    if (!stream["estimate"].is_null()) line += ", " + cell(stream["estimate"]["words"]);
+    if (!stream.at("estimate").is_null()) line += ", " + cell(stream.at("estimate").at("words"));
   }
-  if (stream["quarantined"].get<std::int64_t>() > 0)
-    line += fmt::format(", {} quarantined", cell(stream["quarantined"]));
-  if (!cell(stream["action"]).empty())
-    line += fmt::format(": {}; to do: {}", cell(stream["summary"]), cell(stream["action"]));
+  if (stream.at("quarantined").get<std::int64_t>() > 0)
+    line += fmt::format(", {} quarantined", cell(stream.at("quarantined")));
+  if (!cell(stream.at("action")).empty())
+    line += fmt::format(": {}; to do: {}", cell(stream.at("summary")), cell(stream.at("action")));
   return line;
 }
 
@@ -285,7 +286,7 @@ Screen whole_screen() {
 }
 
 bool is_tried_soon(const json& stream) {
-  const json& in = stream["next_run_in_seconds"];
+  const json& in = stream.at("next_run_in_seconds");
   return !in.is_null() && in.get<std::int64_t>() <= kTriedSoonSeconds;
 }
 
@@ -308,13 +309,13 @@ Screen screen_of_output() {
 std::string summary_line(const json& document) {
   std::map<std::string, std::size_t> by_health;
   std::int64_t rows = 0;
-  for (const json& connection : document["connections"]) {
+  for (const json& connection : document.at("connections")) {
     ++by_health[health_of(connection)];
     rows += connection.value("rows", std::int64_t{0});
   }
   for (const json& type : document.value("own_types", json::array()))
     rows += type.value("rows", std::int64_t{0});
-  const std::size_t all = document["connections"].size();
+  const std::size_t all = document.at("connections").size();
   std::string text = fmt::format("{} connection{}:", all, all == 1 ? "" : "s");
   std::string separator = " ";
   const auto add = [&](const char* health, const char* one, const char* many) {
@@ -333,7 +334,7 @@ std::string summary_line(const json& document) {
 }
 
 std::string summary_text(const json& document, const Screen& screen) {
-  json connections = document["connections"];
+  json connections = document.at("connections");
   std::stable_sort(connections.begin(), connections.end(), [](const json& a, const json& b) {
     return order_of(health_of(a)) < order_of(health_of(b));
   });
@@ -341,7 +342,7 @@ std::string summary_text(const json& document, const Screen& screen) {
                                  "ROWS", "AS OF", "BEHIND", "WHAT");
   for (const json& connection : connections) text += line_of_connection(connection, screen);
   for (const json& type : document.value("own_types", json::array())) {
-    text += fmt::format("{} {:<9} {:>12}\n", padded(cell(type["type"]), 18), "own",
+    text += fmt::format("{} {:<9} {:>12}\n", padded(cell(type.at("type")), 18), "own",
                         number(type.value("rows", std::int64_t{0})));
   }
   text += "\n" + summary_line(document) + "\n";
@@ -358,10 +359,10 @@ std::string streams_text(const json& document, const Screen& screen) {
   std::string text = fmt::format("{:<22} {:<9} {:>10} {:>10}  {:<9} {}\n", "STREAM", "HEALTH",
                                  "ROWS", "AT VENDOR", "READ", "SUMMARY");
   std::size_t folded = 0;
-  const bool several = document["connections"].size() > 1;
-  for (const json& connection : document["connections"]) {
-    if (several) text += cell(connection["name"]) + ":\n";
-    for (const json& stream : connection["streams"]) {
+  const bool several = document.at("connections").size() > 1;
+  for (const json& connection : document.at("connections")) {
+    if (several) text += cell(connection.at("name")) + ":\n";
+    for (const json& stream : connection.at("streams")) {
       if (is_folded(stream, connection)) {
         ++folded;
         continue;
@@ -373,7 +374,7 @@ std::string streams_text(const json& document, const Screen& screen) {
     text +=
         fmt::format("and {} that watch the same kinds of object: all is well with them\n", folded);
   text += "\n" + summary_line(document) + "\n";
-  return text + fitting(details_of(document["connections"], document, screen), SIZE_MAX);
+  return text + fitting(details_of(document.at("connections"), document, screen), SIZE_MAX);
 }
 
 std::string progress_text(const json& document) {
@@ -392,7 +393,7 @@ std::string progress_text(const json& document) {
                       {"LAST SUCCESS", "/last_success"},
                       {"LEFT", "/left"}}) +
          "\n" + summary_line(document) + "\n" +
-         fitting(details_of(document["connections"], document, screen_of_output()), SIZE_MAX);
+         fitting(details_of(document.at("connections"), document, screen_of_output()), SIZE_MAX);
 }
 
 std::string progress_line(const json& document) {
@@ -401,40 +402,40 @@ std::string progress_line(const json& document) {
   double rate = 0;
   std::int64_t longest = -1;
   for (const json& stream : stream_rows(document)) {
-    const std::string health = stream["health"];
+    const std::string health = stream.at("health");
     if (health == "off") continue;
     ++all;
-    const json& run = stream["run"];
+    const json& run = stream.at("run");
     if (run.is_null() && health != "waiting" && health != "overdue") ++read;
     if (run.is_null()) continue;
-    records += run["records"].get<std::int64_t>();
-    if (!run["records_per_second"].is_null())
-      rate += std::strtod(cell(run["records_per_second"]).c_str(), nullptr);
-    const json& estimate = stream["estimate"];
+    records += run.at("records").get<std::int64_t>();
+    if (!run.at("records_per_second").is_null())
+      rate += std::strtod(cell(run.at("records_per_second")).c_str(), nullptr);
+    const json& estimate = stream.at("estimate");
     if (!estimate.is_null() && !estimate.value("seconds_left", json()).is_null())
-      longest = std::max(longest, estimate["seconds_left"].get<std::int64_t>());
+      longest = std::max(longest, estimate.at("seconds_left").get<std::int64_t>());
   }
   std::string text = fmt::format("{} of {} streams done", read, all);
   if (records > 0) text += fmt::format(", {} records in what runs", number(records));
   if (rate >= 1) text += fmt::format(", {}/s", std::llround(rate));
   if (longest >= 0) text += fmt::format(", about {} left of what is known", span(longest));
   std::int64_t refetch = 0;
-  for (const json& connection : document["connections"])
-    refetch += connection["refetch"]["waiting"].get<std::int64_t>();
+  for (const json& connection : document.at("connections"))
+    refetch += connection.at("refetch").at("waiting").get<std::int64_t>();
   if (refetch > 0) text += fmt::format(", {} objects to be read again", number(refetch));
   return text;
 }
 
 bool is_quiet(const json& document) {
-  for (const json& connection : document["connections"]) {
-    if (connection["state"] == "DISCONNECTED") continue;
-    if (connection["state"] == "DISCONNECTING") return false;
-    if (connection["refetch"]["waiting"].get<std::int64_t>() >
-        connection["refetch"]["failing"].get<std::int64_t>())
+  for (const json& connection : document.at("connections")) {
+    if (connection.at("state") == "DISCONNECTED") continue;
+    if (connection.at("state") == "DISCONNECTING") return false;
+    if (connection.at("refetch").at("waiting").get<std::int64_t>() >
+        connection.at("refetch").at("failing").get<std::int64_t>())
       return false;
-    for (const json& stream : connection["streams"]) {
-      const std::string health = stream["health"];
-      if (!stream["run"].is_null()) return false;
+    for (const json& stream : connection.at("streams")) {
+      const std::string health = stream.at("health");
+      if (!stream.at("run").is_null()) return false;
       if (health == "running" || health == "waiting" || health == "overdue") return false;
       if (health == "failing" && is_tried_soon(stream)) return false;
     }
@@ -444,15 +445,15 @@ bool is_quiet(const json& document) {
 
 bool has_trouble(const json& document) {
   static const std::set<std::string> kUnwell = {"failing", "needs_action", "blocked", "overdue"};
-  for (const json& connection : document["connections"]) {
+  for (const json& connection : document.at("connections")) {
     const std::string health = health_of(connection);
     // Its streams say it for themselves, of those that are looked at.
-    if (connection["streams"].empty() && (health == "needs_action" || health == "failing"))
+    if (connection.at("streams").empty() && (health == "needs_action" || health == "failing"))
       return true;
     if (connection.value("trouble", json()).is_string()) return true;
   }
   for (const json& stream : stream_rows(document)) {
-    if (kUnwell.contains(stream["health"].get<std::string>())) return true;
+    if (kUnwell.contains(stream.at("health").get<std::string>())) return true;
   }
   return false;
 }
@@ -568,7 +569,7 @@ void Watch::show(const json& document) {
   const std::string now = to_rfc3339(std::chrono::floor<std::chrono::seconds>(SystemClock().now()));
   for (const json& stream : stream_rows(document)) {
     std::string line = line_of(stream);
-    std::string& before = said_[cell(stream["connection"]) + "/" + cell(stream["name"])];
+    std::string& before = said_[cell(stream.at("connection")) + "/" + cell(stream.at("name"))];
     if (line == before) continue;
     std::cout << now << ' ' << line << '\n';
     before = std::move(line);

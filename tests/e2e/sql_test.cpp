@@ -289,7 +289,7 @@ TEST_F(BySql, a_deleted_login_is_out_at_once_and_goes_from_the_database) {
 }
 
 TEST_F(BySql, people_take_no_connection_that_a_host_needs) {
-  host_->start();
+  start_two_workspaces();
   // What is there for hosts, and beside it what people's logins are given, all together.
   EXPECT_EQ(host_->sql("show max_connections"), "300");
   EXPECT_EQ(host_->sql("show sluice.sql_connections"), "200");
