@@ -137,7 +137,7 @@ Task<void> require_room(pg::Transaction& transaction, WorkspaceId workspace) {
   const auto share = room.get<std::int64_t>(0, 0), given = room.get<std::int64_t>(0, 1);
   const auto own = room.get<std::int64_t>(0, 3), workspaces = room.get<std::int64_t>(0, 4);
   const std::int64_t of_workspace =
-      std::max(share / std::max<std::int64_t>(workspaces, 1), 2 * kConnectionsMax);
+      std::max({share / std::max<std::int64_t>(workspaces, 1), share / 4, 2 * kConnectionsMax});
   const bool full = given + kConnectionsMax > share;
   if (!full && own + kConnectionsMax <= of_workspace) co_return;
   std::string what = fmt::format(

@@ -151,6 +151,12 @@ class AllOrNothing : public HotPlug {
     ask(global("POST", side(n) + "/types",
                json::parse(R"({"name":"thing","attributes":[{"name":"n","type":"integer"}]})")));
   }
+  /// As many as a workspace may have are fewer than these tries.
+  void drop_logins() {
+    host_->sql(
+        "do $$ declare one name; begin for one in select rolname from pg_roles where rolname like "
+        "'sluice\\_sql\\_d%' loop execute format('drop role %I', one); end loop; end $$");
+  }
   std::string customer() {
     return host_->sql("select min(id) from vendor.harbour_customer where deleted_at is null");
   }
@@ -340,10 +346,12 @@ std::vector<Operation> AllOrNothing::all_operations() {
       {"post " + w + "/sql-users", "sql_user.create",
        [this](int n) {
          return in("POST", "/sql-users", json{{"name", nth("s", n)}});
-       }},
+       },
+       [this](int) { drop_logins(); }},
       {"delete " + w + "/sql-users/{name}", "sql_user.delete",
        [this](int n) { return in("DELETE", "/sql-users/" + nth("d", n)); },
        [this](int n) {
+         drop_logins();
          ask(in("POST", "/sql-users", json{{"name", nth("d", n)}}));
        }},
       {"delete " + w + "/tokens/{id}", "token.revoke",
