@@ -25,6 +25,8 @@ constexpr std::int64_t kConnectionsMax = 8;  ///< of one login (migration 0037)
 const pg::Statement kLogin{"api_sql_login", R"(
   select sluice.sql_user_role($1, $2), sluice.make_reader_role($1))"};
 
+const pg::Statement kReader{"api_sql_reader", "select sluice.make_reader_role($1)"};
+
 // Nobody's password, and of connections their number alone.
 const pg::Statement kUsers{"api_sql_users", R"(
   select substr(r.rolname::text, length(p.before) + 1), r.rolname::text, not r.rolcanlogin,
@@ -151,6 +153,22 @@ Task<void> require_room(pg::Transaction& transaction, WorkspaceId workspace) {
                       "make room: docs/operating/sql.md"));
 }
 
+/// The workspace's views make it, too, at the same moment: then it is there.
+Task<void> make_reader(pg::Connection& connection, WorkspaceId workspace) {
+  constexpr int kTries = 3;
+  for (int attempt = 1; attempt <= kTries; ++attempt) {
+    try {
+      co_await connection.query(kReader, pg::Params(workspace));
+      co_return;
+    } catch (const pg::QueryError& error) {
+      const std::string& state = error.sqlstate();
+      if (state == "42501") co_return;  // said below
+      const bool beside = state == "23505" || state == "42710" || state == "XX000";
+      if (!beside || attempt == kTries) throw;
+    }
+  }
+}
+
 Task<HttpResponse> create(Call& call) {
   const json body = co_await call.body();
   const std::string name = body.at("name").get<std::string>();
@@ -159,6 +177,7 @@ Task<HttpResponse> create(Call& call) {
                 "a-z, 0-9 and _, beginning with a letter, at most 30 long");
   }
   auto connection = co_await call.services.pool.acquire();
+  co_await make_reader(*connection, call.workspace);
   auto transaction = co_await pg::Transaction::begin(*connection);
   co_await transaction.query(kLock);
   pg::Params which(call.workspace, name);

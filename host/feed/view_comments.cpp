@@ -74,6 +74,8 @@ constexpr std::string_view kMissing = R"(
            coalesce(nullif(a.description, ''), case when a.name is not null then replace(a.name, '_', ' ') end, o.text,
              case when p.attname::text like '%\_ref' or p.attname::text like '%\_ref\__'
                     then 'the Sluice id of the row that this refers to, or null while that is not there'
+                  when p.attname::text like '%\_major'
+                    then format('%s in its currency, an exact decimal', replace(left(p.attname::text, -6), '_', ' '))
                   when p.attname::text like '%\_id' then 'the Sluice id of the row that it is linked to, by link rules' end),
            col_description(v.oid, p.attnum)
     from views v join pg_attribute p on p.attrelid = v.oid and p.attnum > 0 and not p.attisdropped

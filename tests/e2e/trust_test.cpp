@@ -565,7 +565,7 @@ TEST_F(Trust, the_command_line_sends_no_token_in_clear_to_another_machine) {
     return run_sluice(directory_, url, "slc_1_1_x", std::move(more), std::move(environment));
   };
   for (const char* url :
-       {"http://192.0.2.1:1", "http://sluice.example.com:1", "HTTP://192.0.2.1:1", "192.0.2.1:1",
+       {"http://192.0.2.1:1", "http://sluice.example.com:1", "HTTP://192.0.2.1:1",
         "http://127.0.0.1@192.0.2.1:1", "http://127.0.0.1.example.com:1", "http://[2001:db8::1]:1",
         "http://[::ffff:192.0.2.1]:1", "http://localhost.example.com:1"}) {
     const Said refused = said(url);
@@ -574,6 +574,9 @@ TEST_F(Trust, the_command_line_sends_no_token_in_clear_to_another_machine) {
         << url << refused.errors;
     EXPECT_EQ(refused.errors.find("slc_1_1_x"), std::string::npos);
   }
+  const Said no_url = said("192.0.2.1:1");
+  EXPECT_EQ(no_url.code, 64) << no_url.errors;
+  EXPECT_EQ(no_url.errors.find("slc_1_1_x"), std::string::npos);
   for (const char* url : {"http://127.0.0.1:1", "http://localhost:1", "http://[::1]:1",
                           "http://127.8.9.1:1", "https://127.0.0.1:1"}) {
     const Said tried = said(url);

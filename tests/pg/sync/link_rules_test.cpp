@@ -679,6 +679,7 @@ TEST_F(StoppedWork, at_any_statement_of_durable_work_a_former_holder_writes_noth
                            "work_again",
                            "work_failed",
                            "link_enqueue_part",
+                           "link_enqueue_decided",
                            "link_of_rule",
                            "link_deactivate",
                            "link_rekey_remove",
