@@ -14,7 +14,7 @@ constexpr std::size_t kFourForLeasesFrom = 16;
 // A renewal that waits longer is no renewal any more.
 constexpr std::chrono::milliseconds kLeasesTimeout = 5s;
 // An API's client gets its 503 while it still listens. A change waits for others' locks, too.
-constexpr std::chrono::milliseconds kChangingAcquireTimeout = 15s;
+constexpr std::chrono::milliseconds kChangingAcquireTimeout = 30s;
 // A statement ends before whoever waits gives up: who has no connection gets the next one that is
 // given back, and so none can be kept out by those who ask for much, however many they are.
 constexpr std::chrono::milliseconds kAskingStatementTimeout = 4s;
