@@ -18,7 +18,8 @@ class OutcomeTest : public testing::PgTest {
 
   std::string server_socket() {
     const auto settings = run(
-        pool().query("SELECT current_setting('unix_socket_directories'), current_setting('port')"));
+        pool().query("SELECT btrim(split_part(current_setting('unix_socket_directories'), ',', 1),"
+                     "' \"'), current_setting('port')"));
     return std::string(settings.text(0, 0)) + "/.s.PGSQL." + std::string(settings.text(0, 1));
   }
   std::unique_ptr<Connection> connect_through(const CuttingProxy& proxy) {
