@@ -52,8 +52,9 @@ constexpr std::array<Said, 30> kColumns = {{
     {"txid", "null; of a version before"},
 }};
 
-// $1 workspace, $2 schema, $3/$4 views and their types, $5/$6 columns and what is said of them. A
-// reference is called after its attribute, a link after the type that it leads to.
+// $1 workspace, $2 schema, $3/$4 views and their types, $5 what is said of columns, by their names.
+// A reference is called after its attribute, a link after the type that it leads to. Every change
+// of a catalogue asks this of all views: each comment is found by its whole key.
 constexpr std::string_view kMissing = R"(
   with views as (
     select w.name, c.oid, v.comments as said, t.type_id,
@@ -68,23 +69,23 @@ constexpr std::string_view kMissing = R"(
       and c.relname::text collate "C" = w.name and c.relkind = 'v'
     left join sluice.entity_type t on t.workspace_id = $1 and t.type_id = w.type_id),
   wanted as (
-    select v.name, '' as of_column, v.said, v.text, obj_description(v.oid, 'pg_class') as stands from views v
+    select v.name, v.oid, 0 as of_number, '' as of_column, v.said, v.text from views v
     union all
-    select v.name, p.attname::text, v.said,
-           coalesce(nullif(a.description, ''), case when a.name is not null then replace(a.name, '_', ' ') end, o.text,
+    select v.name, v.oid, p.attnum, p.attname::text, v.said,
+           coalesce(nullif(a.description, ''), case when a.name is not null then replace(a.name, '_', ' ')
+             else $5::jsonb->>(case when p.attname::text ^@ 'sluice_' then substr(p.attname::text, 8) else p.attname::text end) end,
              case when p.attname::text like '%\_ref' or p.attname::text like '%\_ref\__'
                     then 'the Sluice id of the row that this refers to, or null while that is not there'
                   when p.attname::text like '%\_major'
                     then format('%s in its currency, an exact decimal', replace(left(p.attname::text, -6), '_', ' '))
-                  when p.attname::text like '%\_id' then 'the Sluice id of the row that it is linked to, by link rules' end),
-           col_description(v.oid, p.attnum)
+                  when p.attname::text like '%\_id' then 'the Sluice id of the row that it is linked to, by link rules' end)
     from views v join pg_attribute p on p.attrelid = v.oid and p.attnum > 0 and not p.attisdropped
-    left join sluice.attribute a on a.workspace_id = $1 and a.type_id = v.type_id and a.name = p.attname::text collate "C"
-    left join unnest($5::text[], $6::text[]) o (of_column, text)
-      on a.name is null
-         and o.of_column = case when p.attname::text ^@ 'sluice_' then substr(p.attname::text, 8) else p.attname::text end)
-  select distinct on (w.name, w.of_column) w.name, w.of_column, w.text from wanted w
-  where w.text is not null and w.text is distinct from w.stands and (w.stands is null or w.stands = w.said->>w.of_column)
+    left join sluice.attribute a on a.workspace_id = $1 and a.type_id = v.type_id and a.name = p.attname::text collate "C")
+  select distinct on (w.name, w.of_column) w.name, w.of_column, w.text
+  from wanted w left join pg_description d
+    on d.objoid = w.oid and d.classoid = 'pg_class'::regclass and d.objsubid = w.of_number
+  where w.text is not null and w.text is distinct from d.description
+    and (d.description is null or d.description = w.said->>w.of_column)
   order by w.name, w.of_column)";
 
 constexpr std::string_view kRemember =
@@ -95,8 +96,7 @@ constexpr std::string_view kRemember =
 
 Task<void> comment_views(pg::Transaction& transaction, const model::Catalog& catalog,
                          std::string schema) {
-  pg::Array views(pg::Oid::text), types(pg::Oid::int8), columns(pg::Oid::text),
-      texts(pg::Oid::text);
+  pg::Array views(pg::Oid::text), types(pg::Oid::int8);
   for (const model::StoredType& type : catalog.types) {
     views.add(std::string_view(type.own ? type.name : type.table));
     types.add(type.id.value);
@@ -105,12 +105,9 @@ Task<void> comment_views(pg::Transaction& transaction, const model::Catalog& cat
     views.add(std::string_view(other));
     types.add(std::int64_t{0});
   }
-  for (const Said& one : kColumns) {
-    columns.add(one.column);
-    texts.add(one.text);
-  }
-  pg::Params params(catalog.workspace, schema, std::move(views), std::move(types),
-                    std::move(columns), std::move(texts));
+  nlohmann::json columns;
+  for (const Said& one : kColumns) columns[std::string(one.column)] = one.text;
+  pg::Params params(catalog.workspace, schema, std::move(views), std::move(types), columns);
   const auto missing = co_await transaction.query(kMissing, std::move(params));
   if (missing.empty()) co_return;
   pg::Pipeline pipeline;

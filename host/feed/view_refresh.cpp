@@ -191,7 +191,7 @@ constexpr std::string_view kRemembered =
 // With what is stored beside it: an index reads every document.
 constexpr std::string_view kOwnBytes = "select pg_table_size('sluice.own_entity')";
 constexpr std::string_view kOwnIndexes =
-    "select count(*) from pg_index i join pg_class c on c.oid = i.indexrelid"
+    "select c.relname::text from pg_index i join pg_class c on c.oid = i.indexrelid"
     " where i.indrelid = 'sluice.own_entity'::regclass and c.relname like 'own\\_entity\\_at\\_%'";
 
 /// A relation of the workspace's schema as it is.
@@ -581,8 +581,8 @@ Task<void> look(pg::Transaction& transaction, Refresh& refresh) {
   }
 }
 
-/// Texts of own types that are looked for by themselves; unique ones first, since there are places
-/// for a few.
+/// Texts of own types that are looked for by themselves, each name once; unique ones first, since
+/// there are places for a few.
 std::vector<std::string> indexed_texts(const model::Catalog& catalog) {
   std::vector<std::string> names, addresses;
   for (const model::StoredType& type : catalog.types) {
@@ -592,23 +592,27 @@ std::vector<std::string> indexed_texts(const model::Catalog& catalog) {
     }
   }
   std::move(addresses.begin(), addresses.end(), std::back_inserter(names));
+  std::set<std::string> seen;
+  std::erase_if(names, [&](const std::string& name) { return !seen.insert(name).second; });
   return names;
 }
 
 /// An index for each such text, one for all that are called alike; the first names that come.
 Task<void> make_own_indexes(pg::Connection& connection, const model::Catalog& catalog) {
+  const std::vector<std::string> texts = indexed_texts(catalog);
+  if (texts.empty()) co_return;
   const auto bytes = co_await connection.query(kOwnBytes);
   if (bytes.get<std::int64_t>(0, 0) > kIndexAtOnceBytes) co_return;
-  for (const std::string& name : indexed_texts(catalog)) {
+  const auto made = co_await connection.query(kOwnIndexes);
+  std::set<std::string> indexes;
+  for (int row = 0; row < made.rows(); ++row) indexes.insert(made.get<std::string>(row, 0));
+  for (const std::string& name : texts) {
     const std::string index = model::fitted_name(fmt::format("own_entity_at_{}", name));
-    pg::Params params("sluice." + quote_name(index));
-    const auto there =
-        co_await connection.query("select to_regclass($1) is not null", std::move(params));
-    if (there.get<bool>(0, 0)) continue;
-    const auto all = co_await connection.query(kOwnIndexes);
-    if (all.get<std::int64_t>(0, 0) >= kOwnIndexesMax) co_return;
+    if (indexes.contains(index)) continue;
+    if (std::ssize(indexes) >= kOwnIndexesMax) co_return;
     pg::Params which(index, name);
     co_await try_alone(connection, kIndexOwnText, std::move(which));
+    indexes.insert(index);
   }
 }
 
