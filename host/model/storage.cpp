@@ -31,8 +31,8 @@ constexpr std::string_view kIndexes =
     " join pg_class t on t.oid = i.indrelid join pg_namespace n on n.oid = t.relnamespace"
     " where n.nspname = 'vendor' and t.relname = $1 and i.indisvalid";
 
-constexpr std::string_view kCountRows =
-    "select sluice.count_rows_of(format('vendor.%I', $1::text)::regclass)";
+constexpr std::string_view kWatchRows =
+    "select sluice.watch_rows_of(format('vendor.%I', $1::text)::regclass)";
 
 constexpr std::string_view kLockWait = "set local lock_timeout = '3s'";
 constexpr std::string_view kLockWaitOver = "set local lock_timeout to default";
@@ -235,8 +235,8 @@ Task<void> make_table(pg::Transaction& transaction, const Manifest& manifest,
     co_await transaction.query(create);
     const std::string by_id = create_id_index(table);
     co_await transaction.query(by_id);
-    pg::Params counted(table);
-    co_await transaction.query(kCountRows, std::move(counted));
+    pg::Params watched(table);
+    co_await transaction.query(kWatchRows, std::move(watched));
   } else {
     co_await add_columns(transaction, table, alter_table(manifest, type, table, columns));
   }

@@ -29,12 +29,6 @@ begin
     insert into sluice.row_delta (workspace_id, relation, part, live)
     select o.workspace_id, tg_table_name, o.connection_id, -count(*) from old_rows o
     where o.deleted_at is null group by o.workspace_id, o.connection_id;
-    -- Links that somebody decided are looked at again when one of their ends goes or comes back, also one without a key.
-    insert into sluice.link_queue (workspace_id, kind, digest, type_id, attribute, entity_id)
-    select u.workspace_id, 0, '00000000-0000-0000-0000-000000000000', 0, 0, u.id from (
-      select o.workspace_id, o.id from old_rows o where o.deleted_at is null) u
-    where exists (select from sluice.link_decision d where d.workspace_id = u.workspace_id and d.target_id = u.id)
-       or exists (select from sluice.link_decision d where d.workspace_id = u.workspace_id and d.source_id = u.id);
   else
     insert into sluice.row_delta (workspace_id, relation, part, live)
     select u.workspace_id, tg_table_name, u.connection_id, sum(u.live) from (
@@ -42,14 +36,6 @@ begin
       union all
       select o.workspace_id, o.connection_id, -1 from old_rows o where o.deleted_at is null) u
     group by u.workspace_id, u.connection_id having sum(u.live) <> 0;
-    -- Links that somebody decided are looked at again when one of their ends goes or comes back, also one without a key.
-    insert into sluice.link_queue (workspace_id, kind, digest, type_id, attribute, entity_id)
-    select u.workspace_id, 0, '00000000-0000-0000-0000-000000000000', 0, 0, u.id from (
-      select n.workspace_id, n.id from new_rows n where n.deleted_at is not null
-      union all
-      select o.workspace_id, o.id from old_rows o where o.deleted_at is not null) u
-    where exists (select from sluice.link_decision d where d.workspace_id = u.workspace_id and d.target_id = u.id)
-       or exists (select from sluice.link_decision d where d.workspace_id = u.workspace_id and d.source_id = u.id);
   end if;
   return null;
 end $$;
@@ -64,12 +50,6 @@ begin
     insert into sluice.row_delta (workspace_id, relation, part, live)
     select o.workspace_id, tg_table_name, o.type_id, -count(*) from old_rows o
     where o.deleted_at is null group by o.workspace_id, o.type_id;
-    -- Links that somebody decided are looked at again when one of their ends goes or comes back, also one without a key.
-    insert into sluice.link_queue (workspace_id, kind, digest, type_id, attribute, entity_id)
-    select u.workspace_id, 0, '00000000-0000-0000-0000-000000000000', 0, 0, u.id from (
-      select o.workspace_id, o.id from old_rows o where o.deleted_at is null) u
-    where exists (select from sluice.link_decision d where d.workspace_id = u.workspace_id and d.target_id = u.id)
-       or exists (select from sluice.link_decision d where d.workspace_id = u.workspace_id and d.source_id = u.id);
   else
     insert into sluice.row_delta (workspace_id, relation, part, live)
     select u.workspace_id, tg_table_name, u.type_id, sum(u.live) from (
@@ -77,7 +57,20 @@ begin
       union all
       select o.workspace_id, o.type_id, -1 from old_rows o where o.deleted_at is null) u
     group by u.workspace_id, u.type_id having sum(u.live) <> 0;
-    -- Links that somebody decided are looked at again when one of their ends goes or comes back, also one without a key.
+  end if;
+  return null;
+end $$;
+
+-- Links that somebody decided are looked at again when one of their ends goes or comes back, also one without a key.
+create function sluice.queue_decided_ends() returns trigger language plpgsql as $$
+begin
+  if tg_op = 'DELETE' then
+    insert into sluice.link_queue (workspace_id, kind, digest, type_id, attribute, entity_id)
+    select o.workspace_id, 0, '00000000-0000-0000-0000-000000000000', 0, 0, o.id from old_rows o
+    where o.deleted_at is null
+      and (exists (select from sluice.link_decision d where d.workspace_id = o.workspace_id and d.target_id = o.id)
+        or exists (select from sluice.link_decision d where d.workspace_id = o.workspace_id and d.source_id = o.id));
+  else
     insert into sluice.link_queue (workspace_id, kind, digest, type_id, attribute, entity_id)
     select u.workspace_id, 0, '00000000-0000-0000-0000-000000000000', 0, 0, u.id from (
       select n.workspace_id, n.id from new_rows n where n.deleted_at is not null
@@ -89,17 +82,21 @@ begin
   return null;
 end $$;
 
--- Has a new table counted. Its caller owns the table.
-create function sluice.count_rows_of(counted regclass) returns void language plpgsql as $$
+-- Has a new table's rows counted, and their coming and going told to decided links. Its caller owns the table.
+create function sluice.watch_rows_of(watched regclass) returns void language plpgsql as $$
 declare
-  by_whom text := case when counted = 'sluice.own_entity'::regclass then 'count_own_rows' else 'count_vendor_rows' end;
+  counter text := case when watched = 'sluice.own_entity'::regclass then 'count_own_rows' else 'count_vendor_rows' end;
 begin
   execute format('create trigger count_inserted after insert on %s referencing new table as new_rows '
-                 'for each statement execute function sluice.%I()', counted, by_whom);
+                 'for each statement execute function sluice.%I()', watched, counter);
   execute format('create trigger count_updated after update on %s referencing old table as old_rows new table as new_rows '
-                 'for each statement execute function sluice.%I()', counted, by_whom);
+                 'for each statement execute function sluice.%I()', watched, counter);
   execute format('create trigger count_deleted after delete on %s referencing old table as old_rows '
-                 'for each statement execute function sluice.%I()', counted, by_whom);
+                 'for each statement execute function sluice.%I()', watched, counter);
+  execute format('create trigger ends_updated after update on %s referencing old table as old_rows new table as new_rows '
+                 'for each statement execute function sluice.queue_decided_ends()', watched);
+  execute format('create trigger ends_deleted after delete on %s referencing old table as old_rows '
+                 'for each statement execute function sluice.queue_decided_ends()', watched);
 end $$;
 
 -- At most so many differences of all workspaces; how many they were. Any number of hosts may do it at once.
@@ -125,17 +122,17 @@ do $$
 declare
   one record;
 begin
-  for one in select c.oid::regclass as counted, c.relname from pg_class c
+  for one in select c.oid::regclass as watched, c.relname from pg_class c
              where c.relnamespace = 'vendor'::regnamespace and c.relkind = 'r'
                and 3 = (select count(*) from pg_attribute a where a.attrelid = c.oid and not a.attisdropped
                         and a.attname in ('workspace_id', 'connection_id', 'deleted_at'))  -- somebody else's have not
              order by c.relname loop
-    perform sluice.count_rows_of(one.counted);
+    perform sluice.watch_rows_of(one.watched);
     execute format('insert into sluice.row_count (workspace_id, relation, part, live) '
                    'select t.workspace_id, %L, t.connection_id, count(*) from %s t where t.deleted_at is null '
-                   'group by t.workspace_id, t.connection_id', one.relname, one.counted);
+                   'group by t.workspace_id, t.connection_id', one.relname, one.watched);
   end loop;
-  perform sluice.count_rows_of('sluice.own_entity'::regclass);
+  perform sluice.watch_rows_of('sluice.own_entity'::regclass);
   insert into sluice.row_count (workspace_id, relation, part, live)
   select e.workspace_id, 'own_entity', e.type_id, count(*) from sluice.own_entity e where e.deleted_at is null
   group by e.workspace_id, e.type_id;
