@@ -202,35 +202,6 @@ FieldError field_error(FieldFault fault, std::string attribute, std::string reas
   return error;
 }
 
-/// One row's values in stored form, or what is wrong with them.
-struct Prepared {
-  json values = json::object();
-  std::vector<FieldError> errors;
-};
-
-Prepared prepare(const StoredType& type, const json& given) {
-  Prepared out;
-  if (!given.is_object()) {
-    out.errors.push_back(field_error(FieldFault::bad_value, "", "a row must be a JSON object"));
-    return out;
-  }
-  for (const auto& [name, value] : given.items()) {
-    const StoredAttribute* attribute = type.find(name);
-    if (!attribute) {
-      out.errors.push_back(field_error(FieldFault::unknown_attribute, name,
-                                       fmt::format("type {} has no such attribute", type.name)));
-      continue;
-    }
-    auto stored = stored_value(*attribute, value);
-    if (stored) {
-      out.values[name] = std::move(*stored);
-    } else {
-      out.errors.push_back(std::move(stored.error()));
-    }
-  }
-  return out;
-}
-
 using UniqueValue = std::pair<std::string, std::string>;       // attribute, unique_form
 using Key = std::tuple<std::int32_t, pg::Uuid, std::int32_t>;  // kind, digest, attribute position
 
@@ -242,7 +213,9 @@ struct Entity {
   bool removed = false;
   json before = json::object();
   json after = json::object();
-  std::set<UniqueValue> holds;  // as played so far: the forms that nobody else may have
+  std::string text;                // of `after`, where that is another than `before`
+  std::vector<UniqueValue> held;   // the forms of `before`
+  std::vector<UniqueValue> holds;  // of `after`, as played so far: nobody else may have them
   // What the tables hold of it: own_unique, own_shared, link_key.
   std::set<UniqueValue> unique, shared;
   std::set<Key> keys;
@@ -292,6 +265,38 @@ std::vector<UniqueValue> unformed_values(const StoredType& type, const json& dat
     if (raw != unique_form(attribute, *value)) values.emplace_back(attribute.name, std::move(raw));
   }
   return values;
+}
+
+/// One row's values in stored form, and what they are unique by; or what is wrong with them.
+struct Prepared {
+  json values = json::object();
+  std::vector<UniqueValue> unique, unformed;
+  std::vector<FieldError> errors;
+};
+
+Prepared prepare(const StoredType& type, const json& given) {
+  Prepared out;
+  if (!given.is_object()) {
+    out.errors.push_back(field_error(FieldFault::bad_value, "", "a row must be a JSON object"));
+    return out;
+  }
+  for (const auto& [name, value] : given.items()) {
+    const StoredAttribute* attribute = type.find(name);
+    if (!attribute) {
+      out.errors.push_back(field_error(FieldFault::unknown_attribute, name,
+                                       fmt::format("type {} has no such attribute", type.name)));
+      continue;
+    }
+    auto stored = stored_value(*attribute, value);
+    if (stored) {
+      out.values[name] = std::move(*stored);
+    } else {
+      out.errors.push_back(std::move(stored.error()));
+    }
+  }
+  out.unique = unique_values(type, out.values);
+  out.unformed = unformed_values(type, out.values);
+  return out;
 }
 
 /// {"attribute": [before, after]} for each that differs.
@@ -382,13 +387,15 @@ class Batch {
     entity.stored = true;
     entity.readable = data.has_value();
     if (!data) return;
-    for (UniqueValue& value : unique_values(type_, *data)) hold(at, std::move(value));
+    entity.held = unique_values(type_, *data);
+    for (const UniqueValue& value : entity.held) hold(at, value);
     entity.before = *data;
     entity.after = std::move(*data);
   }
   [[nodiscard]] std::vector<EntityId> found_ids() const {
     std::vector<EntityId> ids;
-    for (const Entity& entity : entities_) ids.push_back(entity.id);
+    for (const Entity& entity : entities_)
+      if (entity.stored) ids.push_back(entity.id);
     return ids;
   }
   /// One that cannot be read has what the table says, so that it is found by it and replaced.
@@ -411,23 +418,20 @@ class Batch {
     if (!outcome.errors.empty()) return applied;
     const bool removes = item.mode == OwnMode::remove;
     const bool inserts = !target;
-    const json before = inserts ? json::object() : entities_[*target].after;
-    const json after = removes ? json::object() : merged(before, row.values);
-    if (!removes) check(after, target, applied);
-    if (!outcome.errors.empty()) return applied;
+    static const json kNothing = json::object();
+    const json& before = inserts ? kNothing : entities_[*target].after;
     applied.entity = inserts ? entities_.size() : *target;
-    if (!inserts && !removes && same_json(before, after)) {
-      outcome.action = OwnAction::unchanged;
+    if (!inserts && !removes && says_the_same(before, row.values)) {
+      check_required(before, outcome.errors);
+      if (outcome.errors.empty()) outcome.action = OwnAction::unchanged;
       return applied;
     }
-    if (inserts) entities_.emplace_back();
-    Entity& entity = entities_[applied.entity];
-    for (const UniqueValue& value : entity.holds) holders_[value].erase(applied.entity);
-    entity.holds.clear();
-    for (UniqueValue& value : unique_values(type_, after)) hold(applied.entity, std::move(value));
-    entity.after = after;
-    entity.removed = removes;
-    if (removes) by_id_.erase(entity.id);
+    json after = removes ? json::object() : merged(before, row.values);
+    std::vector<UniqueValue> unique;
+    if (!removes) unique = inserts ? row.unique : unique_values(type_, after);
+    std::string text = write_json(after);
+    if (!removes) check(after, unique, text.size(), target, applied);
+    if (!outcome.errors.empty()) return applied;
     outcome.action = removes   ? OwnAction::removed
                      : inserts ? OwnAction::inserted
                                : OwnAction::updated;
@@ -435,9 +439,22 @@ class Batch {
     step.entity = applied.entity;
     step.op = removes ? "delete" : inserts ? "insert" : "update";
     if (!inserts) step.changed = difference(before, after);
+    if (inserts) entities_.emplace_back();
+    Entity& entity = entities_[applied.entity];
+    for (const UniqueValue& value : entity.holds) holders_[value].erase(applied.entity);
+    entity.holds.clear();
+    for (const UniqueValue& value : unique) hold(applied.entity, value);
+    entity.after = std::move(after);
+    entity.text = std::move(text);
+    entity.removed = removes;
     return applied;
   }
 
+  /// Whether their values say what they hold, without the tables of keys.
+  [[nodiscard]] bool all_readable() const {
+    return std::all_of(entities_.begin(), entities_.end(),
+                       [](const Entity& entity) { return entity.readable; });
+  }
   [[nodiscard]] std::size_t new_entities() const {
     return static_cast<std::size_t>(std::count_if(entities_.begin(), entities_.end(),
                                                   [](const Entity& e) { return !e.stored; }));
@@ -455,7 +472,7 @@ class Batch {
  private:
   void hold(std::size_t entity, UniqueValue value) {
     holders_[value].insert(entity);
-    entities_[entity].holds.insert(std::move(value));
+    entities_[entity].holds.push_back(std::move(value));
   }
 
   std::optional<std::size_t> find_target(const OwnItem& item, const std::string& key,
@@ -466,7 +483,7 @@ class Batch {
     if (item.mode != OwnMode::upsert) {
       const EntityId id = item.row.id;
       const auto found = by_id_.find(id);
-      if (found != by_id_.end()) return found->second;
+      if (found != by_id_.end() && !entities_[found->second].removed) return found->second;
       errors.push_back(field_error(FieldFault::missing_key, "",
                                    fmt::format("type {} has no entity {}", type_.name, id.value)));
       return std::nullopt;
@@ -507,21 +524,37 @@ class Batch {
     return after;
   }
 
-  void check(const json& after, std::optional<std::size_t> self, Applied& applied) const {
-    std::vector<FieldError>& errors = applied.outcome.errors;
+  /// Whether a row leaves an entity as it is.
+  static bool says_the_same(const json& before, const json& values) {
+    for (const auto& [name, value] : values.items()) {
+      const auto was = before.find(name);
+      const bool same =
+          was == before.end() || was->is_null() ? value.is_null() : same_json(*was, value);
+      if (!same) return false;
+    }
+    return true;
+  }
+
+  void check_required(const json& after, std::vector<FieldError>& errors) const {
     for (const StoredAttribute& attribute : type_.attributes) {
       if (!attribute.required || after.contains(attribute.name)) continue;
       errors.push_back(
           field_error(FieldFault::missing_value, attribute.name, "a value is required"));
     }
-    for (const UniqueValue& value : unique_values(type_, after)) {
+  }
+
+  void check(const json& after, const std::vector<UniqueValue>& unique, std::size_t bytes,
+             std::optional<std::size_t> self, Applied& applied) const {
+    std::vector<FieldError>& errors = applied.outcome.errors;
+    check_required(after, errors);
+    for (const UniqueValue& value : unique) {
       const auto holders = holders_.find(value);
       if (holders == holders_.end() || holders->second.empty()) continue;
       if (self && holders->second.contains(*self)) continue;  // as it was before this row
       applied.holders.emplace_back(errors.size(), *holders->second.begin());
       errors.push_back(field_error(FieldFault::duplicate_key, value.first, ""));
     }
-    if (write_json(after).size() > kOwnRowBytesMax) {
+    if (bytes > kOwnRowBytesMax) {
       errors.push_back(
           field_error(FieldFault::too_long, "",
                       fmt::format("the entity would have more than {} bytes", kOwnRowBytesMax)));
@@ -531,7 +564,7 @@ class Batch {
   const StoredType& type_;
   std::vector<Entity> entities_;
   std::vector<Step> steps_;
-  std::map<EntityId, std::size_t> by_id_;
+  std::map<EntityId, std::size_t> by_id_;  // of those that were found
   /// Several only of rows that were stored before they were one by the attribute's form.
   std::map<UniqueValue, std::set<std::size_t>> holders_;
 };
@@ -541,6 +574,11 @@ class Effects {
  public:
   Effects(WorkspaceId workspace, const Batch& batch) : workspace_(workspace), type_(batch.type()) {
     for (const Entity& entity : batch.entities()) add(entity);
+    // In the order of their indexes, which is another than the file's: neighbours go to one page.
+    std::sort(fresh_keys_.begin(), fresh_keys_.end());
+    for (const auto& [key, id] : fresh_keys_) new_keys_.add(key, id);
+    std::sort(fresh_unique_.begin(), fresh_unique_.end());
+    for (const auto& [value, id] : fresh_unique_) unique_gained_.add(value, id);
   }
 
   void add_to(pg::Pipeline& out) {
@@ -567,7 +605,7 @@ class Effects {
       pg::Array& ids = entity.stored ? update_ids_ : insert_ids_;
       pg::Array& data = entity.stored ? update_data_ : insert_data_;
       ids.add(entity.id.value);
-      data.add(std::string_view(write_json(entity.after)));
+      data.add(std::string_view(entity.text));
     }
     // One that stays as it is has what its values say, and no other row is refused for more.
     if (entity.changed() || entity.readable) move_keys(entity);
@@ -583,15 +621,20 @@ class Effects {
     }
     for (const Key& key : wanted) {
       if (entity.keys.contains(key)) continue;
-      (entity.stored ? keys_gained_ : new_keys_).add(key, entity.id);
+      if (entity.stored) {
+        keys_gained_.add(key, entity.id);
+      } else {
+        fresh_keys_.emplace_back(key, entity.id);
+      }
       keys_queued_.add(key, entity.id);
     }
   }
 
   void move_values(const Entity& entity) {
-    const auto wanted = unique_values(type_, entity.after);
-    const auto before = unique_values(type_, entity.before);
-    const auto unformed = unformed_values(type_, entity.after);
+    const std::vector<UniqueValue>& wanted = entity.holds;
+    const std::vector<UniqueValue>& before = entity.held;
+    const auto unformed =
+        entity.stored ? unformed_values(type_, entity.after) : std::vector<UniqueValue>();
     const auto is_in = [](const std::vector<UniqueValue>& values, const UniqueValue& value) {
       return std::find(values.begin(), values.end(), value) != values.end();
     };
@@ -607,7 +650,7 @@ class Effects {
     for (const UniqueValue& value : wanted) {
       if (is_in(before, value) || entity.unique.contains(value) || entity.shared.contains(value))
         continue;
-      unique_gained_.add(value, entity.id);
+      fresh_unique_.emplace_back(value, entity.id);
     }
   }
 
@@ -628,6 +671,8 @@ class Effects {
   pg::Array insert_ids_{pg::Oid::int8}, insert_data_{pg::Oid::jsonb};
   pg::Array update_ids_{pg::Oid::int8}, update_data_{pg::Oid::jsonb};
   pg::Array removed_ids_{pg::Oid::int8};
+  std::vector<std::pair<Key, EntityId>> fresh_keys_;
+  std::vector<std::pair<UniqueValue, EntityId>> fresh_unique_;
   UniqueColumns unique_lost_, shared_lost_, unique_gained_;
   KeyColumns keys_lost_, keys_gained_, new_keys_, keys_queued_;
 };
@@ -647,16 +692,17 @@ class Together {
   void add_looks(pg::Pipeline& out) {
     for (auto& [type, batch] : batches_) {
       std::set<EntityId> ids;
-      std::set<UniqueValue> values;
+      std::vector<UniqueValue> values;
       for (std::size_t i = 0; i < items_.size(); ++i) {
         if (items_[i].type->id != type) continue;
         const OwnMode mode = items_[i].mode;
         if (mode == OwnMode::update || mode == OwnMode::remove) ids.insert(items_[i].row.id);
-        for (UniqueValue& value : unique_values(batch.type(), prepared_[i].values))
-          values.insert(std::move(value));
-        for (UniqueValue& value : unformed_values(batch.type(), prepared_[i].values))
-          values.insert(std::move(value));
+        const Prepared& row = prepared_[i];
+        values.insert(values.end(), row.unique.begin(), row.unique.end());
+        values.insert(values.end(), row.unformed.begin(), row.unformed.end());
       }
+      std::sort(values.begin(), values.end());
+      values.erase(std::unique(values.begin(), values.end()), values.end());
       add_look(out, batch, ids);
       add_look(out, batch, values);
     }
@@ -668,6 +714,10 @@ class Together {
       for (int i = 0; i < found.rows(); ++i)
         batch.found(found.get<EntityId>(i, 0), stored_values(batch.type(), found.text(i, 1)));
     }
+  }
+  [[nodiscard]] bool all_readable() const {
+    return std::all_of(batches_.begin(), batches_.end(),
+                       [](const auto& one) { return one.second.all_readable(); });
   }
   /// What the tables of keys hold of the entities that the looks found.
   void add_held(pg::Pipeline& out) {
@@ -775,7 +825,7 @@ class Together {
     out.add(kLookupIds, pg::Params(workspace_, batch.type().id, ids));
     looks_.push_back(&batch);
   }
-  void add_look(pg::Pipeline& out, Batch& batch, const std::set<UniqueValue>& wanted) {
+  void add_look(pg::Pipeline& out, Batch& batch, const std::vector<UniqueValue>& wanted) {
     if (wanted.empty()) return;
     pg::Array attributes(pg::Oid::text), values(pg::Oid::text);
     for (const auto& [attribute, value] : wanted) {
@@ -808,6 +858,14 @@ struct Writing {
 /// Its turn has not come while it held locks.
 struct TurnLate : std::exception {};
 
+Task<void> look_at_keys(pg::Connection& connection, Together& together) {
+  pg::Pipeline holding;
+  together.add_held(holding);
+  if (holding.size() == 0) co_return;
+  const std::vector<pg::QueryResult> held = co_await connection.run(std::move(holding));
+  together.take_held(held);
+}
+
 Task<std::vector<OwnOutcome>> write_once(pg::Connection& connection, Together together,
                                          const Writing& writing) {
   pg::Pipeline looks;
@@ -818,13 +876,12 @@ Task<std::vector<OwnOutcome>> write_once(pg::Connection& connection, Together to
   together.add_looks(looks);
   const std::vector<pg::QueryResult> found = co_await connection.run(std::move(looks));
   together.take(std::span(found).subspan(opening));
-  pg::Pipeline holding;
-  together.add_held(holding);
-  if (holding.size() > 0) {
-    const std::vector<pg::QueryResult> held = co_await connection.run(std::move(holding));
-    together.take_held(held);
-  }
+  const bool readable = together.all_readable();
+  if (!readable) co_await look_at_keys(connection, together);
   together.play();
+  // Rows that are there as they are, which is most of a file that is sent again, need no more.
+  const bool writes_something = !writing.dry_run && together.changes_something();
+  if (readable && writes_something) co_await look_at_keys(connection, together);
   const std::size_t fresh = together.new_entities();
   if (fresh > 0 && !writing.dry_run) {
     pg::Params params(static_cast<std::int32_t>(fresh));
@@ -833,7 +890,7 @@ Task<std::vector<OwnOutcome>> write_once(pg::Connection& connection, Together to
   }
   std::vector<OwnOutcome> outcomes = together.outcomes();
   if (writing.turns.locked) writing.turns.locked();
-  if (writing.dry_run || !together.changes_something()) {
+  if (!writes_something) {
     co_await connection.query("rollback");
     co_return outcomes;
   }
