@@ -94,6 +94,23 @@ HttpResponse answer(Call& call, json body, Result<work::WorkId> stored, int stat
   return HttpResponse::json(body, status);
 }
 
+/// "stripe.customer.metadata.number" ends at no attribute: how it gets one.
+Error with_way(const model::Catalog& catalog, const json& body, Error why) {
+  for (const char* end : {"source", "target"}) {
+    const auto text = body.at(end).get<std::string>();
+    for (const model::StoredType& type : catalog.types) {
+      const std::size_t at = type.name.size() + 1;
+      if (type.own || !text.starts_with(type.name + ".") || text.find('.', at) == text.npos)
+        continue;
+      why.hint = fmt::format(
+          "Give what stands there a name first: sluice entity add-attribute {} "
+          "NAME:key={} --path {}",
+          type.name, body.at("kind").get<std::string>(), text.substr(at));
+    }
+  }
+  return why;
+}
+
 Task<HttpResponse> create_rule(Call& call) {
   const json body = co_await call.body();
   const std::string name = body.at("name").get<std::string>();
@@ -113,7 +130,7 @@ Task<HttpResponse> create_rule(Call& call) {
   wanted.target_attribute = target_attribute;
   wanted.key_kind = *kind;
   // Otherwise it could never find anything.
-  if (const auto why = link::why_idle(*catalog, wanted)) throw Failure(*why);
+  if (auto why = link::why_idle(*catalog, wanted)) throw Failure(with_way(*catalog, body, *why));
   sync::NewRule rule;
   rule.name = name;
   rule.source_type = source_type;

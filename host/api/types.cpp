@@ -11,6 +11,7 @@
 #include "sync/audit.hpp"
 #include "sync/import_run.hpp"
 #include "sync/link_rules.hpp"
+#include "sync/path_attributes.hpp"
 #include "sync/view_work.hpp"
 
 #include <fmt/format.h>
@@ -42,6 +43,7 @@ json describe(const model::StoredType& type, const model::RowCounts& counts) {
     one["required"] = attribute.required;
     one["personal"] = attribute.personal;
     if (type.own) one["unique"] = attribute.unique;
+    if (!attribute.path.empty()) one["path"] = model::joined_path(attribute.path);
     if (attribute.key_kind) one["link_key"] = contract::to_string(*attribute.key_kind);
     document["attributes"].push_back(std::move(one));
   }
@@ -124,9 +126,46 @@ Task<HttpResponse> create(Call& call) {
   co_return HttpResponse::json(with_notes(model::to_json(made.type), std::move(made.notes)), 201);
 }
 
+/// A type of a connector as far as it is the workspace's: with the attribute alone.
+json to_json(const sync::PathAttribute& added) {
+  model::OwnType type;
+  type.id = added.type;
+  type.name = added.type_name;
+  type.attributes.push_back(added.attribute);
+  json document = model::to_json(type);
+  document["work"] = added.work ? json(id_text(*added.work)) : json(nullptr);
+  return document;
+}
+
+Task<HttpResponse> add_path(Call& call, model::OwnAttribute wanted) {
+  auto connection = co_await call.services.pool.acquire();
+  auto added = co_await sync::add_path_attribute(*connection, call.workspace, call.part("type"),
+                                                 std::move(wanted), call.actor());
+  json document = to_json(expect(std::move(added)));
+  json notes = co_await refresh(call, *connection);
+  co_return HttpResponse::json(with_notes(std::move(document), std::move(notes)), 201);
+}
+
+/// A connector's type takes only what has a path.
+Task<void> refuse_without_path(Call& call, std::string name) {
+  const model::CatalogPtr catalog = co_await catalog_of(call);
+  const model::StoredType* const type = catalog->find(call.part("type"));
+  if (type == nullptr || type->own) co_return;
+  throw Failure(
+      Error(ErrorKind::denied, "type.read_only",
+            fmt::format("{} belongs to the connector {}: what can be added is what stands "
+                        "inside of its JSON",
+                        type->name, type->connector),
+            fmt::format("say where: sluice entity add-attribute {} {} --path "
+                        "metadata.NAME, or \"path\" in the body",
+                        type->name, name.substr(0, 100))));
+}
+
 Task<HttpResponse> add_attribute(Call& call) {
   const json body = co_await call.body();
   model::OwnAttribute wanted = expect(model::own_attribute_from_json(body));
+  if (!wanted.path.empty()) co_return co_await add_path(call, std::move(wanted));
+  co_await refuse_without_path(call, wanted.name);
   const std::string subject = call.part("type") + "." + wanted.name;
   std::vector<std::string> attributes(1, wanted.name);
   auto connection = co_await call.services.pool.acquire();
@@ -138,6 +177,20 @@ Task<HttpResponse> add_attribute(Call& call) {
   co_await transaction.commit();
   json notes = co_await refresh(call, *connection);
   co_return HttpResponse::json(with_notes(model::to_json(made), std::move(notes)), 201);
+}
+
+Task<HttpResponse> drop_attribute(Call& call) {
+  auto connection = co_await call.services.pool.acquire();
+  auto dropped = co_await sync::drop_path_attribute(*connection, call.workspace, call.part("type"),
+                                                    call.part("attribute"), call.actor());
+  const sync::PathAttribute gone = expect(std::move(dropped));
+  json document = json::object();
+  document["type"] = gone.type_name;
+  document["name"] = gone.attribute.name;
+  document["path"] = gone.attribute.path;
+  document["work"] = gone.work ? json(id_text(*gone.work)) : json(nullptr);
+  json notes = co_await refresh(call, *connection);
+  co_return HttpResponse::json(with_notes(std::move(document), std::move(notes)), 202);
 }
 
 Task<HttpResponse> refresh_views(Call& call) {
@@ -503,7 +556,7 @@ constexpr std::array kImportQuery = {
               .kind = ParameterKind::flag},
     Parameter{.name = "file", .says = "what the run calls the file"}};
 
-constexpr std::array<Route, 6> kRoutes = {{
+constexpr std::array<Route, 7> kRoutes = {{
     {.method = "GET",
      .pattern = "/v1/workspaces/{workspace}/types",
      .access = Access::reader,
@@ -533,13 +586,25 @@ constexpr std::array<Route, 6> kRoutes = {{
      .pattern = "/v1/workspaces/{workspace}/types/{type}/attributes",
      .access = Access::admin,
      .operation = "addAttribute",
-     .summary = "Adds an attribute to an own type",
+     .summary =
+         "Adds an attribute to an own type, or to a connector's what stands at a path in its "
+         "JSON",
      .handler = add_attribute,
      .body = "AttributeNew",
      .answer = "OwnType",
      .status = "201",
      .problems = "400 type.* attribute.* 403 type.read_only 404 type.not_found 409 type.* "
                  "attribute.* views.*"},
+    {.method = "DELETE",
+     .pattern = "/v1/workspaces/{workspace}/types/{type}/attributes/{attribute}",
+     .access = Access::admin,
+     .operation = "dropAttribute",
+     .summary = "Takes an attribute with a path away from a connector's type; its keys go by the "
+                "work that it answers with",
+     .handler = drop_attribute,
+     .answer = "AttributeDropped",
+     .status = "202",
+     .problems = "404 type.not_found attribute.not_found 409 attribute.*"},
     {.method = "POST",
      .pattern = "/v1/workspaces/{workspace}/types/{type}/import",
      .access = Access::admin,

@@ -22,9 +22,11 @@ json attribute_of(const std::string& text) {
     const std::size_t colon = std::min(text.find(':', at), text.size());
     const std::string word = text.substr(at, colon - at);
     at = colon + 1;
+    const bool is_option = word.find('=') != std::string::npos || word == "unique" ||
+                           word == "required" || word == "personal";
     if (field == 0)
       attribute["name"] = word;
-    else if (field == 1)
+    else if (field == 1 && !is_option)
       attribute["type"] = word;
     else if (word == "unique" || word == "required" || word == "personal")
       attribute[word] = true;
@@ -203,11 +205,30 @@ std::string with_notes(std::string text, const json& answer) {
   return text;
 }
 
+void drop_attribute(const Context& context, const std::string& type, const std::string& name) {
+  Client client = context.client();
+  Consequence gone;
+  gone.name = name;
+  if (is_asked(context)) {
+    gone.facts = json{{"type", type}, {"name", name}};
+    gone.words = fmt::format(
+        "{}.{} goes out of lists and SQL views, with its link keys; what the vendor sent stays",
+        type, name);
+  }
+  if (!is_meant(context, gone)) return;
+  const json answer = client.send(
+      "DELETE", "/types/" + Client::escape(type) + "/attributes/" + Client::escape(name),
+      json::object());
+  std::string said = fmt::format("{} is no attribute of {} any more", name, type);
+  if (!answer.at("work").is_null()) said += "; its keys go, as work " + cell(answer.at("work"));
+  context.say(answer, with_notes(std::move(said), answer));
+}
+
 }  // namespace
 
 void add_entity(CLI::App& app, Context& context) {
   struct Options {
-    std::string type, id, expand;
+    std::string type, id, expand, path;
     ListWish list;
     std::vector<std::string> attributes;
   };
@@ -234,7 +255,8 @@ void add_entity(CLI::App& app, Context& context) {
                   {"PROTECTED", "/protected"},
                   {"REQUIRED", "/required"},
                   {"UNIQUE", "/unique"},
-                  {"LINK KEY", "/link_key"}});
+                  {"LINK KEY", "/link_key"},
+                  {"PATH", "/path"}});
   });
   auto* create = group->add_subcommand("create-type", "Make an own type");
   create->add_option("type", options->type)->required();
@@ -250,20 +272,33 @@ void add_entity(CLI::App& app, Context& context) {
     const json answer = context.client().send("POST", "/types", body);
     context.say(answer, with_notes("made type " + options->type, answer));
   });
-  auto* extend = group->add_subcommand("add-attribute", "Add an attribute to an own type");
+  auto* extend = group->add_subcommand(
+      "add-attribute", "Add an attribute to an own type, or what is inside of a connector's JSON");
   extend->add_option("type", options->type)->required();
   extend
       ->add_option("attribute", options->id,
                    "name:type[:unique][:required][:key=email][:format=email]")
       ->required();
+  extend->add_option("--path", options->path,
+                     "of a connector's type, where it stands: metadata.customer_number, or "
+                     "extra.NAME for what the vendor sent beyond the attributes");
   extend->callback([&context, options] {
-    const json answer =
-        context.client().send("POST", "/types/" + Client::escape(options->type) + "/attributes",
-                              attribute_of(options->id));
-    context.say(answer, with_notes("added " + options->id.substr(0, options->id.find(':')) +
-                                       " to " + options->type,
-                                   answer));
+    json body = attribute_of(options->id);
+    if (!options->path.empty()) body["path"] = options->path;
+    const json answer = context.client().send(
+        "POST", "/types/" + Client::escape(options->type) + "/attributes", body);
+    const std::string name = body.at("name");
+    std::string said = "added " + name + " to " + options->type;
+    if (const json work = answer.value("work", json()); !work.is_null())
+      said += "; the keys of what is there follow, as work " + cell(work);
+    context.say(answer, with_notes(std::move(said), answer));
   });
+  auto* drop = group->add_subcommand("drop-attribute",
+                                     "Take away what was added to a connector's type by a path");
+  drop->add_option("type", options->type)->required();
+  drop->add_option("attribute", options->id)->required();
+  add_confirmation(*drop, context);
+  drop->callback([&context, options] { drop_attribute(context, options->type, options->id); });
   auto* make = group->add_subcommand(
       "create", "Write an entity of an own type: a new one, or the one with that unique value");
   make->add_option("type", options->type)->required();

@@ -84,7 +84,11 @@ constexpr auto kExamples = std::to_array<std::pair<std::string_view, std::string
     {"entity type", "sluice entity type stripe.invoice"},
     {"entity create-type",
      "sluice entity create-type customer email:text:unique:format=email plan:text"},
-    {"entity add-attribute", "sluice entity add-attribute customer city:text"},
+    {"entity add-attribute",
+     "sluice entity add-attribute customer city:text\n"
+     "sluice entity add-attribute stripe.customer customer_number:key=exact --path "
+     "metadata.customer_number"},
+    {"entity drop-attribute", "sluice entity drop-attribute stripe.customer customer_number"},
     {"entity create", "sluice entity create customer email=ann@example.org plan=pro"},
     {"entity update", "sluice entity update customer 17 plan=enterprise city="},
     {"entity delete", "sluice entity delete customer 17"},

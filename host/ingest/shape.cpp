@@ -143,18 +143,25 @@ struct Input {
   }
 };
 
-/// `(select to_jsonb(r) from (select t."a", …) r)`: build_object would end at 50 pairs.
-std::string image(const TypePlan& plan, const Presence& presence, bool with_keys) {
-  std::vector<std::uint16_t> columns = presence.columns;
-  if (with_keys) {
-    Presence keys;
-    keys.columns = plan.key_columns;
-    Presence both = presence;
-    both.merge(keys);
-    columns = both.columns;
+/// What keys are made of.
+Presence keys_of(const TypePlan& plan) {
+  Presence keys;
+  keys.columns = plan.key_columns;
+  for (const PathKey& key : plan.path_keys) {
+    Presence document;
+    document.extra = key.column < 0;
+    if (key.column >= 0) document.columns.push_back(static_cast<std::uint16_t>(key.column));
+    keys.merge(document);
   }
+  return keys;
+}
+
+/// `(select to_jsonb(r) from (select t."a", …) r)`: build_object would end at 50 pairs.
+std::string image(const TypePlan& plan, const Presence& given, bool with_keys) {
+  Presence presence = given;
+  if (with_keys) presence.merge(keys_of(plan));
   std::string list;
-  for (const std::uint16_t column : columns) {
+  for (const std::uint16_t column : presence.columns) {
     list +=
         (list.empty() ? "t." : ", t.") + model::quote_name(plan.stored->attributes[column].name);
   }

@@ -171,6 +171,15 @@ void sort_by_attribute(std::span<Value> values) {
   }
 }
 
+PathKey path_key(const model::StoredType& type, const model::StoredAttribute& attribute) {
+  PathKey key;
+  key.attribute = &attribute;
+  const model::StoredAttribute* const document = type.find(attribute.path.front());
+  if (document != nullptr)
+    key.column = static_cast<std::int32_t>(document - type.attributes.data());
+  return key;
+}
+
 void set_bit(std::string& bits, std::size_t index) {
   if (bits.size() <= index / 8) bits.resize(index / 8 + 1, '\0');
   bits[index / 8] = static_cast<char>(bits[index / 8] | (1 << (index % 8)));
@@ -239,8 +248,12 @@ TypePlan& Batch::plan_for(std::uint32_t type) {
     if (attribute.required) made->required.push_back(column);
   }
   for (std::size_t column = 0; column < stored->attributes.size(); ++column) {
-    if (stored->attributes[column].key_kind) {
+    const model::StoredAttribute& attribute = stored->attributes[column];
+    if (!attribute.key_kind) continue;
+    if (attribute.path.empty()) {
       made->key_columns.push_back(static_cast<std::uint16_t>(column));
+    } else {
+      made->path_keys.push_back(path_key(*stored, attribute));
     }
   }
   plan = std::move(made);

@@ -42,6 +42,12 @@ struct Presence {
   friend bool operator==(const Presence&, const Presence&) = default;
 };
 
+/// A link key that stands somewhere inside of JSON.
+struct PathKey {
+  const model::StoredAttribute* attribute = nullptr;
+  std::int32_t column = -1;  ///< of the document; -1: it is what the vendor sent beyond attributes
+};
+
 /// A manifest's type beside the same type in the catalogue. Lives as long as both.
 struct TypePlan {
   const contract::EntityType* declared = nullptr;
@@ -50,6 +56,7 @@ struct TypePlan {
       column_of;  ///< manifest attribute index -> index into stored->attributes
   std::vector<std::uint16_t> required;     ///< columns
   std::vector<std::uint16_t> key_columns;  ///< columns with a link key
+  std::vector<PathKey> path_keys;
   std::vector<Presence> presences;
   std::unordered_map<std::string, std::uint32_t> presence_by_bits;
 };

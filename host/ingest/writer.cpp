@@ -17,6 +17,7 @@
 #include "ingest/shape.hpp"
 #include "ingest/tail.hpp"
 #include "ingest/validate.hpp"
+#include "link/inside.hpp"
 #include "link/normalise.hpp"
 #include "model/catalog_version.hpp"
 #include "model/columns.hpp"
@@ -155,12 +156,15 @@ std::optional<std::string> key_text(const Value& value) {
   return std::nullopt;
 }
 
-/// The same from a member of an image that PostgreSQL wrote.
-std::optional<std::string> key_text(std::string_view json) {
-  if (json.empty() || json == "null" || json.front() == '{' || json.front() == '[')
-    return std::nullopt;
-  if (json.front() != '"') return plain_decimal(json);  // also "true", as it is
-  return text_of_json_string(json);
+/// What leads from a path key's document to its value.
+std::span<const std::string> way_of(const PathKey& key) {
+  return std::span(key.attribute->path).subspan(1);
+}
+
+/// Where a path key's document stands in an image that PostgreSQL wrote.
+std::string_view document_name(const model::StoredType& type, const PathKey& key) {
+  if (key.column < 0) return model::kExtraDocument;
+  return type.attributes[static_cast<std::size_t>(key.column)].name;
 }
 
 /// The order of an object's keys in jsonb.
@@ -411,6 +415,9 @@ class PageWrite {
   void take_look(const Step& step, const pg::QueryResult& result, std::vector<Progress>& progress);
   void inserted(const Row& row, std::uint32_t index, std::int64_t id);
   void updated(const Row& row, std::uint32_t index, const Found& found, std::string_view image);
+  [[nodiscard]] std::string_view document_of(const Row& row, const PathKey& path) const;
+  void rekey(const model::StoredType& type, const model::StoredAttribute& attribute,
+             std::int64_t entity, const std::optional<std::string>& text);
   void buried(std::uint32_t type, std::string_view external_id, const Found& found);
   void change(EntityTypeId type, std::int64_t entity, std::string_view op,
               std::string_view external_id, std::string changed);
@@ -457,6 +464,35 @@ void PageWrite::inserted(const Row& row, std::uint32_t index, std::int64_t id) {
     if (const auto key = key_of(type, type.attributes[column], id, *text))
       tail_.keys.back().now.push_back(*key);
   }
+  for (const PathKey& path : plan.path_keys) {
+    const auto text = link::text_inside(document_of(row, path), way_of(path));
+    if (!text) continue;
+    if (const auto key = key_of(type, *path.attribute, id, *text))
+      tail_.keys.back().now.push_back(*key);
+  }
+}
+
+/// What the record has of the JSON that a path leads into; empty: nothing.
+std::string_view PageWrite::document_of(const Row& row, const PathKey& path) const {
+  if (path.column < 0) return row.extra;
+  const Value* const value = batch_.value(row, static_cast<std::uint16_t>(path.column));
+  return value == nullptr || value->kind != Kind::json ? std::string_view() : value->text;
+}
+
+/// The entity has this key of the attribute now, or none.
+void PageWrite::rekey(const model::StoredType& type, const model::StoredAttribute& attribute,
+                      std::int64_t entity, const std::optional<std::string>& text) {
+  const auto key = text ? key_of(type, attribute, entity, *text) : std::nullopt;
+  KeyBatch::Stale stale;
+  stale.entity = entity;
+  stale.attribute = attribute.position;
+  stale.has_key = key.has_value();
+  if (key) {
+    stale.kind = key->kind;
+    stale.digest = key->digest;
+    tail_.keys.back().now.push_back(*key);
+  }
+  tail_.keys.back().stale.push_back(stale);
 }
 
 void PageWrite::updated(const Row& row, std::uint32_t index, const Found& found,
@@ -477,18 +513,16 @@ void PageWrite::updated(const Row& row, std::uint32_t index, const Found& found,
     if (!found.gone &&
         (!present || same_jsonb(member(before, attribute.name), member(after, attribute.name))))
       continue;
-    const auto text = key_text(member(after, attribute.name));
-    const auto key = text ? key_of(type, attribute, found.id, *text) : std::nullopt;
-    KeyBatch::Stale stale;
-    stale.entity = found.id;
-    stale.attribute = attribute.position;
-    stale.has_key = key.has_value();
-    if (key) {
-      stale.kind = key->kind;
-      stale.digest = key->digest;
-      tail_.keys.back().now.push_back(*key);
-    }
-    tail_.keys.back().stale.push_back(stale);
+    rekey(type, attribute, found.id, link::text_inside(member(after, attribute.name)));
+  }
+  for (const PathKey& path : plan.path_keys) {
+    const std::string_view document = document_name(type, path);
+    const std::string_view was = member(before, document);
+    // Empty: the look was for what the record has, and it has none of this.
+    if (!found.gone && was.empty()) continue;
+    const auto text = link::text_inside(member(after, document), way_of(path));
+    if (!found.gone && text == link::text_inside(was, way_of(path))) continue;
+    rekey(type, *path.attribute, found.id, text);
   }
   change(type.id, found.id, found.gone ? "restore" : "update", row.external_id, std::move(changed));
   if (const auto gone = gone_.find(row.type); found.gone && gone != gone_.end())

@@ -7,6 +7,7 @@
 #include <map>
 
 #include "base/exact_json.hpp"
+#include "link/inside.hpp"
 #include "link/normalise.hpp"
 #include "link/resolver.hpp"
 #include "link/statements.hpp"
@@ -214,8 +215,10 @@ Task<RekeyPart> rekey_part(pg::Fenced& fenced, WorkspaceId workspace, const mode
     part.ids.push_back(part.last);
     entities.add(part.last.value);
     std::optional<std::string> normal;
-    if (attribute.key_kind && !rows.is_null(r, 1))
-      normal = normalise(*attribute.key_kind, rows.text(r, 1));
+    auto text = rows.get<std::optional<std::string>>(r, 1);
+    // What stands in JSON comes as JSON: a number is a key in the form that ingest gives it.
+    if (text && !attribute.path.empty()) text = text_inside(*text);
+    if (attribute.key_kind && text) normal = normalise(*attribute.key_kind, *text);
     if (normal) {
       kinds.add(static_cast<std::int32_t>(*attribute.key_kind));
       digests.add(digest(*attribute.key_kind, *normal));
@@ -334,14 +337,20 @@ std::optional<Error> why_no_end(const model::Catalog& catalog, const std::string
           ? fmt::format("a link key of kind {}, not {}", contract::to_string(*found->key_kind),
                         contract::to_string(kind))
           : fmt::format("no link key of kind {}", contract::to_string(kind));
-  const std::string what_to_do =
-      stored->own
-          ? fmt::format(
-                "A key is declared when the attribute is made: add another one with "
-                "\"link_key\": \"{}\" (POST …/types/{}/attributes), import its "
-                "values, and make a rule to it (sluice link add-rule)",
-                contract::to_string(kind), type)
-          : fmt::format("The connector {} has to declare it under link_keys", stored->connector);
+  std::string what_to_do =
+      fmt::format("The connector {} has to declare it under link_keys", stored->connector);
+  if (stored->own) {
+    what_to_do = fmt::format(
+        "A key is declared when the attribute is made: add another one with "
+        "\"link_key\": \"{}\" (POST …/types/{}/attributes), import its "
+        "values, and make a rule to it (sluice link add-rule)",
+        contract::to_string(kind), type);
+  } else if (!found->path.empty() || found->type == contract::AttributeType::json) {
+    what_to_do = fmt::format(
+        "Add an attribute that is one: sluice entity add-attribute {} NAME:key={} --path {}", type,
+        contract::to_string(kind),
+        found->path.empty() ? attribute + ".WHERE" : model::joined_path(found->path));
+  }
   return Error(ErrorKind::bad_input, "rule.no_such_key",
                fmt::format("'{}.{}' is {}", type, attribute, is), what_to_do);
 }

@@ -61,8 +61,10 @@ std::string living_sql(const model::StoredType& type) {
 }
 
 std::string spelling_sql(const model::StoredType& type, const model::StoredAttribute& attribute) {
-  const std::string value = type.own ? fmt::format("t.data->>{}", model::quote_text(attribute.name))
-                                     : fmt::format("t.{}::text", model::quote_name(attribute.name));
+  std::string value = fmt::format("t.{}::text", model::quote_name(attribute.name));
+  if (type.own) value = fmt::format("t.data->>{}", model::quote_text(attribute.name));
+  if (!attribute.path.empty())
+    value = fmt::format("({}) #>> '{{}}'", model::json_at_path(attribute, "t"));
   const std::string of_type =
       type.own ? fmt::format("and t.type_id = {} ", type.id.value) : std::string();
   return fmt::format(
@@ -114,10 +116,15 @@ std::string rekey_look_sql(const model::StoredType& type, const model::StoredAtt
         "share",
         model::quote_text(attribute.name), type.id.value);
   }
+  std::string value = "null";  // of what is no key, or was taken away, and so may have no column
+  if (attribute.key_kind) {
+    value = attribute.path.empty() ? "t." + model::quote_name(attribute.name)
+                                   : fmt::format("({})", model::json_at_path(attribute, "t"));
+  }
   return fmt::format(
-      "select t.id, t.{}::text from {} t where t.workspace_id = $1 and t.id > $2 "
+      "select t.id, {}::text from {} t where t.workspace_id = $1 and t.id > $2 "
       "and t.deleted_at is null order by t.id limit $3 for share",
-      model::quote_name(attribute.name), vendor_table(type));
+      value, vendor_table(type));
 }
 
 }  // namespace sluice::link

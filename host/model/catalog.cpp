@@ -1,6 +1,7 @@
 #include "model/catalog.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 
@@ -22,8 +23,9 @@ constexpr std::string_view kTypes =
 
 constexpr std::string_view kAttributes =
     "select type_id, name, type, format, position, protected, required, personal, is_unique, "
-    "key_kind, currency"
-    " from sluice.attribute where workspace_id = $1 and origin = 'declared'"
+    "key_kind, currency, origin = 'user'"
+    // One of an admin's has its path for a format; without, it was taken away.
+    " from sluice.attribute where workspace_id = $1 and (origin = 'declared' or format <> '')"
     " order by type_id, position";
 
 constexpr std::string_view kRelationships =
@@ -60,6 +62,12 @@ StoredType read_type(const pg::QueryResult& rows, int row) {
   return type;
 }
 
+/// An admin's attribute, which stands somewhere in JSON.
+void give_path(StoredAttribute& attribute) {
+  attribute.path = split_path(attribute.format);
+  attribute.format.clear();
+}
+
 StoredAttribute read_attribute(const pg::QueryResult& rows, int row) {
   StoredAttribute attribute;
   attribute.name = rows.get<std::string>(row, 1);
@@ -76,7 +84,17 @@ StoredAttribute read_attribute(const pg::QueryResult& rows, int row) {
     attribute.key_kind = static_cast<contract::KeyKind>(rows.get<std::int32_t>(row, 9));
   }
   attribute.currency = rows.get<std::string>(row, 10);
+  if (rows.get<bool>(row, 11)) give_path(attribute);
   return attribute;
+}
+
+/// A path is read by its document's own rules.
+void protect_as_documents(StoredType& type) {
+  for (StoredAttribute& attribute : type.attributes) {
+    if (attribute.path.empty()) continue;
+    const StoredAttribute* const document = type.find(attribute.path.front());
+    attribute.is_protected = document == nullptr || document->is_protected;
+  }
 }
 
 /// The type's attribute, if both exist.
@@ -115,6 +133,20 @@ StoredRule read_rule(const Catalog& catalog, const pg::QueryResult& rows, int ro
 }
 
 }  // namespace
+
+std::vector<std::string> split_path(std::string_view text) {
+  std::vector<std::string> path;
+  for (std::size_t at = 0; at <= text.size();) {
+    const std::size_t dot = std::min(text.find('.', at), text.size());
+    path.emplace_back(text.substr(at, dot - at));
+    at = dot + 1;
+  }
+  return path;
+}
+
+std::string joined_path(const std::vector<std::string>& path) {
+  return fmt::format("{}", fmt::join(path, "."));
+}
 
 const StoredAttribute* StoredType::find(std::string_view attribute) const {
   for (const StoredAttribute& candidate : attributes) {
@@ -178,6 +210,7 @@ Task<CatalogPtr> load_catalog(pg::Connection& connection, WorkspaceId workspace)
     by_id.at(attributes.get<EntityTypeId>(row, 0))
         ->attributes.push_back(read_attribute(attributes, row));
   }
+  for (StoredType& type : catalog->types) protect_as_documents(type);
   const pg::QueryResult& relationships = results[3];
   for (int row = 0; row < relationships.rows(); ++row) {
     StoredRelationship relationship;

@@ -27,14 +27,28 @@ struct StoredAttribute {
   std::string currency;
   /// For a preset type: the index in the manifest that FIRST declared it; stays with the name,
   /// never reused. A later manifest may order its attributes differently: map a record's index by
-  /// name.
+  /// name. What an admin added stands behind all of these, from kPathPositionMin on.
   std::int16_t position = 0;
   bool is_protected = false;
   bool required = false;
   bool personal = false;
   bool unique = false;  ///< own types only
   std::optional<contract::KeyKind> key_kind;
+  /// Of a text that an admin added to a connector's type (sync/path_attributes.hpp): where its
+  /// value stands, {"metadata", "customer_number"}: a json attribute, or "extra" for what the
+  /// vendor sent beyond its attributes, and the way inside. It has no column, and is as protected
+  /// as what it stands in. Empty: the attribute has a column of its own.
+  std::vector<std::string> path;
 };
+
+inline constexpr std::int16_t kPathPositionMin = 10'000;
+
+/// What a path begins with that leads into what the vendor sent beyond its attributes.
+inline constexpr std::string_view kExtraDocument = "extra";
+
+/// "metadata.customer_number" as its parts, and back. A part holds no dot.
+[[nodiscard]] std::vector<std::string> split_path(std::string_view text);
+[[nodiscard]] std::string joined_path(const std::vector<std::string>& path);
 
 struct StoredRelationship {
   std::string name;

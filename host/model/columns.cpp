@@ -37,6 +37,21 @@ std::string from_json(std::string_view object, const StoredAttribute& attribute)
   }
 }
 
+/// `array['customer_number']`: the way inside of the document that a path begins with.
+std::string way_inside(const StoredAttribute& attribute) {
+  std::string way = "array[";
+  for (std::size_t n = 1; n < attribute.path.size(); ++n)
+    way += (n == 1 ? "" : ", ") + quote_text(attribute.path[n]);
+  return way + "]";
+}
+
+/// `value` of where the path leads to in the document, unless that is an object or a list.
+std::string scalar_inside(std::string_view document, std::string_view way, std::string_view value) {
+  return fmt::format(
+      "case when jsonb_typeof({0} #> {1}) in ('object', 'array') then null else {0} {2} {1} end",
+      document, way, value);
+}
+
 }  // namespace
 
 std::string quote_name(std::string_view name) { return doubled(name, '"'); }
@@ -84,11 +99,24 @@ std::optional<contract::AttributeType> attribute_type_of_column(std::string_view
 std::string value_expression(const StoredType& type, const StoredAttribute& attribute,
                              std::string_view alias) {
   if (type.own) return from_json(fmt::format("{}.data", alias), attribute);
+  if (!attribute.path.empty()) {
+    StoredAttribute document;
+    document.name = attribute.path.front();
+    document.type = contract::AttributeType::json;
+    document.is_protected = attribute.is_protected;
+    return scalar_inside(fmt::format("({})", value_expression(type, document, alias)),
+                         way_inside(attribute), "#>>");
+  }
   const std::string column = fmt::format("{}.{}", alias, quote_name(attribute.name));
   if (attribute.is_protected) return column;
   const std::string overlay = fmt::format("{}.overlay", alias);
   return fmt::format("case when {} ? {} then {} else {} end", overlay, quote_text(attribute.name),
                      from_json(overlay, attribute), column);
+}
+
+std::string json_at_path(const StoredAttribute& attribute, std::string_view alias) {
+  return scalar_inside(fmt::format("{}.{}", alias, quote_name(attribute.path.front())),
+                       way_inside(attribute), "#>");
 }
 
 }  // namespace sluice::model

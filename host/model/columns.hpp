@@ -30,9 +30,13 @@ inline constexpr std::size_t kIdentifierBytesMax = 63;
 [[nodiscard]] std::optional<contract::AttributeType> attribute_type_of_column(
     std::string_view type);
 /// The attribute's effective value as SQL of column_type(): of a preset type the column, under its
-/// overlay when users may shadow it; of an own type the cast from `data`. `alias` is the row's
+/// overlay when users may shadow it, or what stands at the attribute's path in such a one, as text
+/// where it is no object and no list; of an own type the cast from `data`. `alias` is the row's
 /// name.
 [[nodiscard]] std::string value_expression(const StoredType& type, const StoredAttribute& attribute,
                                            std::string_view alias);
+/// As jsonb, what stands at the path of an admin's attribute as the vendor sent it, without the
+/// overlay; null where an object or a list stands there, or nothing does.
+[[nodiscard]] std::string json_at_path(const StoredAttribute& attribute, std::string_view alias);
 
 }  // namespace sluice::model

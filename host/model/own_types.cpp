@@ -57,14 +57,6 @@ constexpr std::string_view kList =
     "   on a.workspace_id = t.workspace_id and a.type_id = t.type_id"
     " where t.workspace_id = $1 and t.origin = 'own' order by t.name, a.position";
 
-bool is_name(std::string_view name) {
-  if (name.empty() || name.size() > kIdentifierBytesMax) return false;
-  if (name.front() < 'a' || name.front() > 'z') return false;
-  return std::all_of(name.begin(), name.end(), [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_';
-  });
-}
-
 template <std::size_t N>
 bool contains(const std::array<std::string_view, N>& names, std::string_view name) {
   return std::find(names.begin(), names.end(), name) != names.end();
@@ -90,7 +82,7 @@ std::optional<KeyKind> effective_key(const OwnAttribute& attribute) {
 
 Result<void> check_attribute(std::string_view type_name, const OwnAttribute& attribute) {
   const std::string where = fmt::format("{}.{}", type_name, attribute.name);
-  if (!is_name(attribute.name)) {
+  if (!is_own_name(attribute.name)) {
     return fail(ErrorKind::bad_input, "attribute.bad_name",
                 fmt::format("'{}' is no attribute name", attribute.name),
                 "use 1 to 63 of a-z, 0-9 and _, beginning with a letter");
@@ -99,6 +91,12 @@ Result<void> check_attribute(std::string_view type_name, const OwnAttribute& att
     return fail(ErrorKind::bad_input, "attribute.reserved_name",
                 fmt::format("{}: every entity has '{}' already", where, attribute.name),
                 "choose another name for the attribute");
+  }
+  if (!attribute.path.empty()) {
+    return fail(
+        ErrorKind::bad_input, "attribute.path_of_own_type",
+        fmt::format("{} has a path, as only what is added to a connector's type can", where),
+        "leave the path away, and write its values");
   }
   if (attribute.unique && !can_be_unique(attribute.type)) {
     return fail(ErrorKind::bad_input, "attribute.cannot_be_unique",
@@ -115,7 +113,7 @@ Result<void> check_attribute(std::string_view type_name, const OwnAttribute& att
 }
 
 Result<void> check_type(const OwnType& type) {
-  if (!is_name(type.name)) {
+  if (!is_own_name(type.name)) {
     return fail(
         ErrorKind::bad_input, "type.bad_name", fmt::format("'{}' is no type name", type.name),
         "use 1 to 63 of a-z, 0-9 and _, beginning with a letter; dots belong to connectors");
@@ -210,9 +208,18 @@ Result<bool> flag_member(const json& document, const char* name, std::string_vie
 
 }  // namespace
 
+bool is_own_name(std::string_view name) {
+  if (name.empty() || name.size() > kIdentifierBytesMax) return false;
+  if (name.front() < 'a' || name.front() > 'z') return false;
+  return std::all_of(name.begin(), name.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_';
+  });
+}
+
 Result<OwnAttribute> own_attribute_from_json(const json& document) {
-  static constexpr std::array<std::string_view, 8> kKnown = {
-      "name", "type", "format", "description", "required", "unique", "personal", "link_key"};
+  static constexpr std::array<std::string_view, 9> kKnown = {"name",        "type",     "format",
+                                                             "description", "required", "unique",
+                                                             "personal",    "link_key", "path"};
   if (const auto known = only_known(document, kKnown, "attribute"); !known) {
     return std::unexpected(known.error());
   }
@@ -222,7 +229,8 @@ Result<OwnAttribute> own_attribute_from_json(const json& document) {
            {"name", &attribute.name},
            {"type", &type},
            {"format", &attribute.format},
-           {"description", &attribute.description}}) {
+           {"description", &attribute.description},
+           {"path", &attribute.path}}) {
     auto text = text_member(document, member, "attribute");
     if (!text) return std::unexpected(text.error());
     *place = std::move(*text);
@@ -236,6 +244,7 @@ Result<OwnAttribute> own_attribute_from_json(const json& document) {
     if (!flag) return std::unexpected(flag.error());
     *place = *flag;
   }
+  if (type.empty() && !attribute.path.empty()) type = contract::to_string(AttributeType::text);
   const auto known_type = contract::attribute_type(type);
   if (!known_type) {
     return fail(ErrorKind::bad_input, "attribute.unknown_type",
@@ -291,6 +300,7 @@ json to_json(const OwnAttribute& attribute) {
   out["personal"] = attribute.personal;
   out["link_key"] = nullptr;
   if (const auto key = effective_key(attribute)) out["link_key"] = contract::to_string(*key);
+  if (!attribute.path.empty()) out["path"] = attribute.path;
   return out;
 }
 

@@ -31,7 +31,13 @@ struct OwnAttribute {
   /// connector links by email finds it; `no_key` prevents that.
   std::optional<contract::KeyKind> key_kind;
   bool no_key = false;
+  /// "metadata.customer_number": of a text that is added to a connector's type and read there
+  /// (sync/path_attributes.hpp). An own type's have none.
+  std::string path;
 };
+
+/// Whether a type or an attribute may be called so: [a-z][a-z0-9_]{0,62}
+[[nodiscard]] bool is_own_name(std::string_view name);
 
 struct OwnType {
   EntityTypeId id;   ///< 0 in a request
@@ -42,9 +48,9 @@ struct OwnType {
 };
 
 /// {"name", "display_name"?, "display_attribute"?, "attributes": [{"name", "type", "format"?,
-/// "description"?, "required"?, "unique"?, "personal"?, "link_key"?: "email" | … | null}]}. Unknown
-/// members are refused. Errors: bad_input "type.bad_request", "attribute.unknown_type",
-/// "attribute.unknown_key_kind".
+/// "description"?, "required"?, "unique"?, "personal"?, "link_key"?: "email" | … | null,
+/// "path"?}]}. Unknown members are refused. Errors: bad_input "type.bad_request",
+/// "attribute.unknown_type", "attribute.unknown_key_kind".
 Result<OwnType> own_type_from_json(const nlohmann::json& document);
 Result<OwnAttribute> own_attribute_from_json(const nlohmann::json& document);
 [[nodiscard]] nlohmann::json to_json(const OwnType& type);
@@ -55,7 +61,7 @@ Result<OwnAttribute> own_attribute_from_json(const nlohmann::json& document);
 ///   type.bad_name, type.reserved_name, type.name_taken (conflict), type.too_many,
 ///   type.no_attributes, type.unknown_display_attribute, attribute.bad_name,
 ///   attribute.reserved_name, attribute.name_taken, attribute.too_many, attribute.cannot_be_unique,
-///   attribute.cannot_be_key
+///   attribute.cannot_be_key, attribute.path_of_own_type
 Task<Result<OwnType>> create_own_type(pg::Transaction& transaction, WorkspaceId workspace,
                                       OwnType type);
 

@@ -52,8 +52,8 @@ constexpr std::string_view kPutType =
     " returning type_id";
 
 constexpr std::string_view kAttributes =
-    "select name, position, type, key_kind from sluice.attribute where workspace_id = $1 and "
-    "type_id = $2";
+    "select name, position, type, key_kind, origin = 'user', format <> '' from sluice.attribute "
+    "where workspace_id = $1 and type_id = $2";
 
 constexpr std::string_view kPutAttribute =
     "insert into sluice.attribute (workspace_id, type_id, name, position, type, format, "
@@ -61,7 +61,7 @@ constexpr std::string_view kPutAttribute =
     " protected, required, personal, key_kind, currency)"
     " values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
     " on conflict (workspace_id, type_id, name) do update"
-    " set format = excluded.format, description = excluded.description,"
+    " set type = excluded.type, format = excluded.format, description = excluded.description,"
     " protected = excluded.protected, required = excluded.required, personal = excluded.personal,"
     " key_kind = excluded.key_kind, currency = excluded.currency, origin = 'declared'";
 
@@ -313,12 +313,25 @@ std::string_view currency_of(const EntityType& type, const Attribute& attribute)
   return attribute.currency;
 }
 
-/// The manifest's index when it is free, else the next position behind all.
+[[noreturn]] void refuse_added(const Manifest& manifest, const EntityType& type,
+                               std::string_view attribute) {
+  const std::string name = full_name(manifest, type.name);
+  throw Failure(Error(
+      ErrorKind::conflict, "type.attribute_added",
+      fmt::format("connector {} {} declares {}.{}, and the workspace has an attribute of that name "
+                  "which was added to {}",
+                  manifest.id, manifest.version, name, attribute, name),
+      fmt::format("take that one away, or give it another name: sluice entity drop-attribute {} {}",
+                  name, attribute)));
+}
+
+/// The manifest's index when it is free, else the next position behind all. What admins added has
+/// its own, behind these.
 class Positions {
  public:
   void stored(std::string name, std::int32_t position) {
     by_name_.emplace(std::move(name), position);
-    used_.insert(position);
+    if (position < kPathPositionMin) used_.insert(position);
   }
   std::int32_t of(const std::string& name, std::int32_t index) {
     if (const auto found = by_name_.find(name); found != by_name_.end()) return found->second;
@@ -344,7 +357,10 @@ Task<void> put_attributes(pg::Transaction& transaction, WorkspaceId workspace,
     const auto index = type.attribute_index(name);
     if (!index) continue;
     const Attribute& attribute = type.attributes[*index];
-    if (stored.text(row, 2) != contract::to_string(attribute.type)) {
+    const bool added = stored.get<bool>(row, 4);
+    if (added && stored.get<bool>(row, 5)) refuse_added(manifest, type, name);
+    // One that was added and taken away has left nothing but its name.
+    if (!added && stored.text(row, 2) != contract::to_string(attribute.type)) {
       refuse_retyped(manifest, type, attribute, stored.text(row, 2));
     }
     if (stored.get<std::optional<std::int32_t>>(row, 3) != key_kind_of(type, name)) {

@@ -56,6 +56,7 @@ struct Installed {
 /// Throws Failure(bad_input or conflict):
 ///   type.attribute_retyped   an attribute has another type than its column (or catalogue row) has
 ///   type.reserved_attribute  an attribute is called like a column that every table has
+///   type.attribute_added     an admin added an attribute of that name (sync/path_attributes.hpp)
 ///   type.name_taken          another connector's or an own type has the name, or the view's name
 ///   type.rule_name_taken     a rule's name is taken, also behind the connector's
 /// and Failure(retry_later, "type.table_busy"): a table that needs a column is locked by somebody

@@ -101,6 +101,12 @@ class MakeKeys final : public ByCatalog {
     const model::StoredType* type = catalog->find(item.task.at("type").get<std::string>());
     const model::StoredAttribute* attribute =
         type == nullptr ? nullptr : type->find(item.task.at("attribute").get<std::string>());
+    model::StoredAttribute gone;  // without a key: whatever has one loses it
+    if (type != nullptr && attribute == nullptr && item.task.contains("position")) {
+      gone.name = item.task.at("attribute").get<std::string>();
+      gone.position = item.task.at("position").get<std::int16_t>();
+      attribute = &gone;
+    }
     batch.done = attribute == nullptr;
     if (batch.done) co_return batch;
     const EntityId after(item.progress.value("after", std::int64_t{-1}));

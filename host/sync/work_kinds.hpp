@@ -19,7 +19,8 @@ inline constexpr const char* kKeepsLinks = "keeps_links";
 
 /// An attribute became a link key, stopped being one or changed its kind, or keys of its kind have
 /// another normal form: entities that were there before get the key that their value makes, and
-/// what it is unique by. Subject: "stripe.customer.email"; task: {"type", "attribute"}.
+/// what it is unique by. Subject: "stripe.customer.email"; task: {"type", "attribute"}, and the
+/// "position" of one that was taken away.
 inline constexpr const char* kMakeKeys = "keys.make";
 
 /// A relationship is new, and its table has rows: the index of the reference is built beside

@@ -247,6 +247,7 @@ std::vector<Operation> AllOrNothing::all_operations() {
     body["second_connection"] = true;
     return body;
   };
+  const json place = json::parse(R"({"name":"place","path":"extra.place","link_key":"exact"})");
   const json all_a_b = json::parse(R"({"connection":"billing","code":"a.b"})");
   const auto one_quarantined = [this](const std::string& what) {
     return in("POST", "/quarantine/" + last("quarantine_id", "sluice.quarantine") + "/" + what,
@@ -283,6 +284,12 @@ std::vector<Operation> AllOrNothing::all_operations() {
                        json{{"name", nth("a", n)}, {"type", "text"}});
        },
        [this](int n) { make_side(n); }},
+      {"post " + w + "/types/{type}/attributes", "type.add_attribute",
+       [this, place](int) { return in("POST", "/types/harbour.customer/attributes", place); },
+       [this](int) { ask(in("DELETE", "/types/harbour.customer/attributes/place")); }},
+      {"delete " + w + "/types/{type}/attributes/{attribute}", "type.drop_attribute",
+       [this](int) { return in("DELETE", "/types/harbour.customer/attributes/place"); },
+       [this, place](int) { ask(in("POST", "/types/harbour.customer/attributes", place)); }},
       {"post " + w + "/types/{type}/import", "type.import",
        [this](int n) {
          Ask what = in("POST", "/types/person/import");
@@ -492,8 +499,11 @@ TEST_F(AllOrNothing, whichever_statement_fails_the_tables_say_what_the_answer_sa
       if (method != "get") routes.insert(method + " " + path);
     }
   }
-  for (const Operation& operation : operations)
-    EXPECT_EQ(routes.erase(operation.route), 1U) << operation.route << " is no route";
+  std::set<std::string> asked;
+  for (const Operation& operation : operations) {
+    if (asked.insert(operation.route).second)  // one may do two things
+      EXPECT_EQ(routes.erase(operation.route), 1U) << operation.route << " is no route";
+  }
   EXPECT_TRUE(routes.empty()) << *routes.begin() << " is asked nothing here";
 
   const char* const only = std::getenv("SLUICE_TEST_ROUTE");  // for whoever mends one

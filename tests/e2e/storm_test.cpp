@@ -342,6 +342,18 @@ std::vector<Gust> EveryRoute::all_gusts() {
                    json{{"name", "plan"}, {"type", "text"}});
        },
        {}},
+      {"delete " + w + "/types/{type}/attributes/{attribute}", "type.drop_attribute",
+       [this](int n) {
+         return in("DELETE", "/types/harbour.customer/attributes/" + nth("place", n % 4));
+       },
+       [this] {
+         for (int n = 0; n < 4; ++n) {
+           const Timed added = ask(
+               in("POST", "/types/harbour.customer/attributes",
+                  json{{"name", nth("place", n)}, {"path", "extra.place"}, {"link_key", "exact"}}));
+           EXPECT_EQ(added.reply.status, 201) << added.reply.text;
+         }
+       }},
       {"post " + w + "/types/{type}/import",
        "type.import",
        [this](int n) {

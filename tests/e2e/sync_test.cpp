@@ -1,6 +1,7 @@
 // The thin line, from a vendor's page to a linked row, with real processes.
 #include <signal.h>
 
+#include "e2e/rest.hpp"
 #include "e2e/world.hpp"
 
 namespace sluice::e2e {
@@ -99,6 +100,110 @@ TEST_F(Sync, a_link_follows_arrivals_on_both_sides_and_a_changed_key) {
   fake_->control("POST", "mutate",
                  json::parse(R"({"id":")" + ann + R"(","set":{"email":"nobody@example.org"}})"));
   EXPECT_TRUE(becomes(ann, "pending")) << state_of(ann);
+}
+
+/// By what an organisation writes into Stripe's metadata, and by what Stripe sends that no
+/// attribute is for; both by the tool, as an admin does it.
+TEST_F(Sync, a_customer_is_linked_by_a_number_in_its_metadata_whichever_side_came_first) {
+  start_fake(5);
+  host_->start();
+  connect();
+  cli::Client client = host_->client();
+  client.send("POST", "/types/customer/attributes",
+              json::parse(R"({"name":"number","type":"text","link_key":"exact"})"));
+  ASSERT_TRUE(settled()) << host_->log();
+  const auto tool = [&](std::vector<std::string> words) {
+    return run_sluice(directory_, host_->url(), host_->token(), std::move(words));
+  };
+  const auto vendor = [&](const std::string& set) {
+    const json made =
+        fake_->control("POST", "create", json::parse(R"({"type":"customer","set":)" + set + "}"));
+    return made.at("id").get<std::string>();
+  };
+  const auto own = [&](const std::string& number) {
+    client.send("POST", "/entities/customer",
+                json{{"email", number + "@example.org"}, {"number", number}});
+  };
+  const auto becomes = [&](const std::string& id, const std::string& rule, const char* state) {
+    return eventually(std::chrono::seconds(30), [&] {
+      return host_->sql("select coalesce(max(state), 'none') from acme.link where rule = '" + rule +
+                        "' and source_external_id = '" + id + "'") == state;
+    });
+  };
+  const auto arrived = [&](const std::string& id) {
+    return eventually(std::chrono::seconds(30), [&] {
+      return host_->count("select count(*) from acme.stripe_customer where external_id = '" + id +
+                          "'") == 1;
+    });
+  };
+  const std::string ann = vendor(R"({"metadata":{"customer_number":"C-1"},"loyalty":{"card":7}})");
+  ASSERT_TRUE(arrived(ann)) << host_->log();
+  // Somebody tries it the short way, and is told the other.
+  Said said =
+      tool({"link", "add-rule", "by_number", "--from", "stripe.customer.metadata.customer_number",
+            "--to", "customer.number", "--by", "exact"});
+  EXPECT_NE(said.code, 0);
+  const std::string way =
+      "sluice entity add-attribute stripe.customer NAME:key=exact --path "
+      "metadata.customer_number";
+  EXPECT_NE(said.errors.find(way), std::string::npos) << said.errors;
+  said = tool({"entity", "add-attribute", "stripe.customer", "customer_number"});
+  EXPECT_NE(said.errors.find("--path"), std::string::npos) << said.errors;
+  for (const auto& [name, path] : {std::pair("customer_number", "metadata.customer_number"),
+                                   std::pair("card_number", "extra.loyalty.card")}) {
+    said = tool({"entity", "add-attribute", "stripe.customer", std::string(name) + ":key=exact",
+                 "--path", path});
+    EXPECT_EQ(said.code, 0) << said.errors;
+    EXPECT_NE(said.output.find("follow, as work"), std::string::npos) << said.output;
+    said =
+        tool({"link", "add-rule", std::string("by_") + name, "--from",
+              std::string("stripe.customer.") + name, "--to", "customer.number", "--by", "exact"});
+    EXPECT_EQ(said.code, 0) << said.errors;
+  }
+  const std::string by_number = "by_customer_number", by_card = "by_card_number";
+  // The vendor's side first, also before there was an attribute of it.
+  EXPECT_TRUE(becomes(ann, by_number, "pending")) << host_->log();
+  EXPECT_TRUE(becomes(ann, by_card, "pending")) << host_->log();
+  own("C-1");
+  own("7");
+  EXPECT_TRUE(becomes(ann, by_number, "linked")) << host_->log();
+  EXPECT_TRUE(becomes(ann, by_card, "linked")) << host_->log();
+  // The organisation's side first.
+  own("C-2");
+  const std::string bea = vendor(R"({"metadata":{"customer_number":"C-2"}})");
+  EXPECT_TRUE(becomes(bea, by_number, "linked")) << host_->log();
+  // It is shown, filtered by and named like any other.
+  EXPECT_EQ(host_->sql("select customer_number || '/' || card_number from acme.stripe_customer "
+                       "where external_id = '" +
+                       ann + "'"),
+            "C-1/7");
+  said = tool({"entity", "list", "stripe.customer", "--filter", "customer_number=C-2", "--fields",
+               "customer_number"});
+  EXPECT_NE(said.output.find(bea), std::string::npos) << said.output << said.errors;
+  EXPECT_EQ(said.output.find(ann), std::string::npos) << said.output;
+  said = tool({"entity", "type", "stripe.customer"});
+  EXPECT_NE(said.output.find("extra.loyalty.card"), std::string::npos) << said.output;
+  said = tool({"link", "why", "stripe.customer", ann});
+  EXPECT_NE(said.output.find("customer_number"), std::string::npos) << said.output;
+  EXPECT_NE(said.output.find("C-1"), std::string::npos) << said.output;
+  // Another number at the vendor is another key.
+  fake_->control(
+      "POST", "mutate",
+      json::parse(R"({"id":")" + bea + R"(","set":{"metadata":{"customer_number":"C-9"}}})"));
+  EXPECT_TRUE(becomes(bea, by_number, "pending")) << host_->log();
+  // It goes when no rule goes by it any more.
+  said = tool({"entity", "drop-attribute", "stripe.customer", "customer_number"});
+  EXPECT_NE(said.errors.find(by_number), std::string::npos) << said.errors;
+  EXPECT_EQ(tool({"link", "remove-rule", by_number}).code, 0);
+  EXPECT_EQ(tool({"entity", "drop-attribute", "stripe.customer", "customer_number"}).code, 0);
+  EXPECT_TRUE(eventually(std::chrono::seconds(30), [&] {
+    return host_->count("select count(*) from sluice.link_key where attribute = 10000") == 0;
+  }));
+  EXPECT_EQ(host_->count("select count(*) from sluice.link_key where attribute = 10001"), 1);
+  EXPECT_EQ(host_->count("select count(*) from information_schema.columns where table_schema = "
+                         "'acme' and column_name = 'customer_number'"),
+            0);
+  EXPECT_EQ(host_->stop(), 0) << host_->log();
 }
 
 TEST_F(Sync, a_host_killed_in_a_full_sync_resumes_and_ends_with_the_vendors_truth) {

@@ -275,6 +275,7 @@ const std::map<std::string, std::string> kWritesWithoutALease = {
     {"host/sync/lease.cpp", "the leases themselves"},
     {"host/sync/link_decisions.cpp", "what an admin asks for, under the lock of the link lease"},
     {"host/sync/link_rules.cpp", "what an admin asks for"},
+    {"host/sync/path_attributes.cpp", "the same"},
     {"host/sync/view_work.cpp", "what a start finds to be due"},
     {"host/sync/other_hosts.cpp", "what a host says of itself"},
     {"host/work/queue.cpp", "in the transaction of what makes the work due"},

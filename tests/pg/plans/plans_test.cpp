@@ -342,6 +342,12 @@ class PlansTest : public sluice::testing::FeedWorld {
       }
     }
 
+    model::StoredAttribute inside;
+    inside.name = "sku";
+    inside.path = {"lines", "0", "sku"};
+    inside.key_kind = contract::KeyKind::exact;
+    add("link: rekey look", "link/statements.cpp", link::rekey_look_sql(invoice, inside));
+    add("link: face", "link/statements.cpp", link::face_sql(invoice, &inside));
     for (const model::StoredType* one : {&customer, &own}) {
       add("link: alive", "link/statements.cpp", link::alive_sql(*one));
       add("link: made after", "link/statements.cpp", link::made_after_sql(*one));

@@ -1,0 +1,52 @@
+// The text of a key that stands somewhere inside of JSON.
+#include "link/inside.hpp"
+
+#include <gtest/gtest.h>
+
+#include <vector>
+
+namespace sluice::link {
+namespace {
+
+std::string at(std::string_view json, const std::vector<std::string>& path) {
+  return text_inside(json, path).value_or("-");
+}
+
+TEST(Inside, a_text_a_number_and_a_yes_are_keys_and_nothing_else_is) {
+  EXPECT_EQ(at(R"({"a":"x"})", {"a"}), "x");
+  EXPECT_EQ(at(R"({"a":17})", {"a"}), "17");
+  EXPECT_EQ(at(R"({"a":17.0})", {"a"}), "17");
+  EXPECT_EQ(at(R"({"a":1.5e3})", {"a"}), "1500");
+  EXPECT_EQ(at(R"({"a":true})", {"a"}), "true");
+  for (const char* none :
+       {R"({"a":null})", R"({"a":{"b":1}})", R"({"a":[1]})", "{}", "[]", "\"a\"", "null", "7", ""})
+    EXPECT_EQ(at(none, {"a"}), "-") << none;
+}
+
+TEST(Inside, a_path_leads_through_objects_and_lists) {
+  constexpr std::string_view kDeep = R"({"a":{"b":[{"c":"first"},[1,2,["last"]]]},"b":"other"})";
+  EXPECT_EQ(at(kDeep, {"a", "b", "0", "c"}), "first");
+  EXPECT_EQ(at(kDeep, {"a", "b", "1", "-1", "0"}), "last");
+  EXPECT_EQ(at(kDeep, {"a", "b", "1", "1"}), "2");
+  EXPECT_EQ(at(kDeep, {"a", "b", "2"}), "-");
+  EXPECT_EQ(at(kDeep, {"a", "b", "-3"}), "-");
+  EXPECT_EQ(at(kDeep, {"a", "b", "c"}), "-");
+  EXPECT_EQ(at(kDeep, {"b"}), "other");
+  EXPECT_EQ(at(R"({"0":"a member"})", {"0"}), "a member");
+}
+
+TEST(Inside, blanks_escapes_and_brackets_in_texts_change_nothing) {
+  EXPECT_EQ(at(" {\n \"x\" : \"}],{\" ,\t\"a\" : [ 1 , { \"b\" : \"y\" } ] } ", {"a", "1", "b"}),
+            "y");
+  EXPECT_EQ(at(R"({"x":"\"","y\"":"\\","a":"caf\u00e9"})", {"a"}), "caf\u00e9");
+  EXPECT_EQ(at(R"({"y\"":"\\"})", {"y\""}), "\\");
+  EXPECT_EQ(at(R"({"caf\u00e9":1})", {"caf\u00e9"}), "1");
+}
+
+TEST(Inside, of_a_name_that_comes_twice_the_last_counts) {
+  EXPECT_EQ(at(R"({"a":"first","a":"last"})", {"a"}), "last");
+  EXPECT_EQ(at(R"({"a":{"b":1},"a":2})", {"a", "b"}), "-");
+}
+
+}  // namespace
+}  // namespace sluice::link
