@@ -85,6 +85,7 @@ constexpr auto kExamples = std::to_array<std::pair<std::string_view, std::string
     {"entity create-type",
      "sluice entity create-type customer email:text:unique:format=email plan:text"},
     {"entity add-attribute", "sluice entity add-attribute customer city:text"},
+    {"entity drop-type", "sluice entity drop-type customer --dry-run"},
     {"entity create", "sluice entity create customer email=ann@example.org plan=pro"},
     {"entity update", "sluice entity update customer 17 plan=enterprise city="},
     {"entity delete", "sluice entity delete customer 17"},
