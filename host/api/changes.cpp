@@ -3,6 +3,7 @@
 
 #include "feed/feed.hpp"
 #include "feed/upkeep.hpp"
+#include "model/own_types.hpp"
 
 #include <algorithm>
 #include <array>
@@ -78,11 +79,16 @@ Task<feed::FeedFilter> filter_of(Call& call) {
     query.connection = co_await connection_named(call, *name);
   if (const auto type = call.http.parameter("type")) {
     const model::CatalogPtr catalog = co_await catalog_of(call);
-    const model::StoredType* stored = catalog->find(*type);
-    if (stored == nullptr)
+    if (const model::StoredType* stored = catalog->find(*type)) {
+      query.type = stored->id;
+      co_return query;
+    }
+    const auto dropped =
+        co_await model::find_dropped_type(call.services.pool, call.workspace, *type);
+    if (!dropped)
       bad_request("type.not_found", "there is no entity type '" + *type + "'",
                   "sluice entity types");
-    query.type = stored->id;
+    query.type = dropped->id;
   }
   co_return query;
 }
@@ -168,7 +174,8 @@ Task<HttpResponse> begin_generation(Call& call) {
   co_return HttpResponse::json(document);
 }
 
-constexpr Parameter kType{.name = "type", .says = "only of this entity type"};
+constexpr Parameter kType{.name = "type",
+                          .says = "only of this entity type, or of one that was dropped"};
 constexpr Parameter kConnection{.name = "connection", .says = "only of this connection's rows"};
 constexpr Parameter kOp{.name = "op",
                         .says =

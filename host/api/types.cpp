@@ -12,6 +12,7 @@
 #include "sync/import_run.hpp"
 #include "sync/link_rules.hpp"
 #include "sync/path_attributes.hpp"
+#include "sync/type_drop.hpp"
 #include "sync/view_work.hpp"
 
 #include <fmt/format.h>
@@ -56,6 +57,11 @@ json describe(const model::StoredType& type, const model::RowCounts& counts) {
   return document;
 }
 
+[[noreturn]] void no_type(const std::string& name) {
+  throw Failure(Error(ErrorKind::not_found, "type.not_found",
+                      "there is no entity type '" + name + "'", "sluice entity types"));
+}
+
 Task<HttpResponse> list(Call& call) {
   const model::CatalogPtr catalog = co_await catalog_of(call);
   const model::RowCounts counts = co_await model::row_counts(call.services.pool, call.workspace);
@@ -69,11 +75,7 @@ Task<HttpResponse> list(Call& call) {
 Task<HttpResponse> show(Call& call) {
   const model::CatalogPtr catalog = co_await catalog_of(call);
   const model::StoredType* type = catalog->find(call.part("type"));
-  if (type == nullptr) {
-    throw Failure(Error(ErrorKind::not_found, "type.not_found",
-                        "there is no entity type '" + call.part("type") + "'",
-                        "sluice entity types"));
-  }
+  if (type == nullptr) no_type(call.part("type"));
   const model::RowCounts counts = co_await model::row_counts(call.services.pool, call.workspace);
   co_return HttpResponse::json(describe(*type, counts));
 }
@@ -190,6 +192,55 @@ Task<HttpResponse> drop_attribute(Call& call) {
   document["path"] = gone.attribute.path;
   document["work"] = gone.work ? json(id_text(*gone.work)) : json(nullptr);
   json notes = co_await refresh(call, *connection);
+  co_return HttpResponse::json(with_notes(std::move(document), std::move(notes)), 202);
+}
+
+/// What goes with an own type.
+Task<HttpResponse> uses(Call& call) {
+  const std::string name = call.part("type");
+  const model::CatalogPtr catalog = co_await catalog_of(call);
+  const model::StoredType* type = catalog->find(name);
+  if (type == nullptr) {
+    const auto dropped =
+        co_await model::find_dropped_type(call.services.pool, call.workspace, name);
+    if (dropped && dropped->going) throw Failure(model::being_dropped(name));
+    no_type(name);
+  }
+  if (!type->own) {
+    throw Failure(Error(ErrorKind::denied, "type.read_only",
+                        "'" + name + "' is a connector's type, and stays as long as that",
+                        "sluice connection list"));
+  }
+  auto connection = co_await call.services.pool.acquire();
+  const model::RowCounts counts = co_await model::row_counts(*connection, call.workspace);
+  const std::vector<sync::RuleOfType> rules =
+      co_await sync::rules_of_type(*connection, call.workspace, name);
+  json document;
+  document["type"] = name;
+  document["rows"] = counts.of(*type);
+  document["rules"] = json::array();
+  for (const sync::RuleOfType& rule : rules) {
+    json one;
+    one["name"] = rule.name;
+    one["goes"] = rule.goes;
+    one["links"] = rule.links;
+    one["decisions"] = rule.decisions;
+    one["exact"] = rule.exact;
+    document["rules"].push_back(std::move(one));
+  }
+  co_return HttpResponse::json(document);
+}
+
+Task<HttpResponse> drop(Call& call) {
+  const std::string name = call.part("type");
+  auto connection = co_await call.services.pool.acquire();
+  const sync::TypeDrop drop =
+      expect(co_await sync::drop_type(*connection, call.workspace, name, call.actor()));
+  json notes = co_await refresh(call, *connection);
+  json document;
+  document["name"] = name;
+  document["work"] = id_text(drop.work);
+  document["rules"] = drop.rules;
   co_return HttpResponse::json(with_notes(std::move(document), std::move(notes)), 202);
 }
 
@@ -377,6 +428,9 @@ class Import {
                           fmt::format("the workspace has a type {} already", type_),
                           "leave create_type (--create-type) away"));
     }
+    const auto dropped =
+        co_await model::find_dropped_type(call_.services.pool, call_.workspace, type_);
+    if (dropped && dropped->going) throw Failure(model::being_dropped(type_));
     while (!ended_ && beginning_.size() < model::kSniffedBytes) {
       const std::string piece = co_await call_.http.body->next();
       ended_ = piece.empty();
@@ -556,7 +610,7 @@ constexpr std::array kImportQuery = {
               .kind = ParameterKind::flag},
     Parameter{.name = "file", .says = "what the run calls the file"}};
 
-constexpr std::array<Route, 7> kRoutes = {{
+constexpr std::array<Route, 9> kRoutes = {{
     {.method = "GET",
      .pattern = "/v1/workspaces/{workspace}/types",
      .access = Access::reader,
@@ -582,6 +636,24 @@ constexpr std::array<Route, 7> kRoutes = {{
      .handler = show,
      .answer = "Type",
      .problems = "404 type.not_found"},
+    {.method = "DELETE",
+     .pattern = "/v1/workspaces/{workspace}/types/{type}",
+     .access = Access::admin,
+     .operation = "dropType",
+     .summary = "Drops an own type, with its entities and link rules of your own that name it, by "
+                "the work that it answers with",
+     .handler = drop,
+     .answer = "TypeGoing",
+     .status = "202",
+     .problems = "403 type.read_only 404 type.not_found 409 type.being_dropped"},
+    {.method = "GET",
+     .pattern = "/v1/workspaces/{workspace}/types/{type}/uses",
+     .access = Access::reader,
+     .operation = "getTypeUses",
+     .summary = "What goes when an own type is dropped: its entities, and links by rule",
+     .handler = uses,
+     .answer = "TypeUses",
+     .problems = "403 type.read_only 404 type.not_found 409 type.being_dropped"},
     {.method = "POST",
      .pattern = "/v1/workspaces/{workspace}/types/{type}/attributes",
      .access = Access::admin,
@@ -614,7 +686,7 @@ constexpr std::array<Route, 7> kRoutes = {{
      .query = kImportQuery,
      .answer = "ImportResult",
      .problems = "400 import.* type.* attribute.* entity.bad_key 404 type.not_found 408 "
-                 "request.cut 409 type.name_taken 413 request.too_large 415 "
+                 "request.cut 409 type.name_taken type.being_dropped 413 request.too_large 415 "
                  "request.unsupported_media_type request.unsupported_encoding "
                  "request.unsupported_charset 501 import.read_only 503 entity.contended",
      .takes = "text/csv application/x-ndjson"},

@@ -15,13 +15,6 @@
 namespace sluice::cli {
 namespace {
 
-std::string with_groups(std::int64_t number) {
-  std::string digits = std::to_string(number);
-  for (auto at = static_cast<std::ptrdiff_t>(digits.size()) - 3; at > 0; at -= 3)
-    digits.insert(static_cast<std::size_t>(at), ",");
-  return digits;
-}
-
 /// Sentences in lines of a terminal; what is indented is a table, and stays.
 std::string fitted(const std::string& text, int descriptor) {
   if (::isatty(descriptor) == 0) return text;
@@ -67,6 +60,13 @@ bool is_meant(const Context& context, const Consequence& consequence) {
       ErrorKind::bad_input, "cli.not_confirmed",
       consequence.name + " would be gone for good, and nobody can be asked here; nothing was done",
       "Add --yes; --dry-run says what would go"));
+}
+
+std::string with_groups(std::int64_t number) {
+  std::string digits = std::to_string(number);
+  for (auto at = static_cast<std::ptrdiff_t>(digits.size()) - 3; at > 0; at -= 3)
+    digits.insert(static_cast<std::size_t>(at), ",");
+  return digits;
 }
 
 std::string counted(const json& rows) {

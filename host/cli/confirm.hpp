@@ -1,6 +1,7 @@
 // Before something is hidden or gone: what it would be, and whether that is meant.
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include "cli/context.hpp"
@@ -27,6 +28,8 @@ void add_confirmation(CLI::App& command, Context& context);
 /// "cli.not_confirmed": somebody said no, or nobody could be asked.
 [[nodiscard]] bool is_meant(const Context& context, const Consequence& consequence);
 
+/// "2,422"
+[[nodiscard]] std::string with_groups(std::int64_t number);
 /// "  stripe.invoice   2,422\n", a line a type, of GET …/connections/{name}/rows.
 [[nodiscard]] std::string counted(const json& rows);
 /// Whether anybody wants to know: counts cost a question to the host.

@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 
 #include <algorithm>
+#include <chrono>
 #include <iostream>
 #include <utility>
 
@@ -10,6 +11,7 @@
 #include "cli/confirm.hpp"
 #include "cli/context.hpp"
 #include "cli/typed_value.hpp"
+#include "cli/wait.hpp"
 
 namespace sluice::cli {
 namespace {
@@ -51,6 +53,7 @@ struct ListWish {
   bool count = false, deleted = false, for_spreadsheets = false;
 };
 
+constexpr std::chrono::minutes kDropShownMax{10};
 constexpr std::size_t kTableColumns = 7;
 constexpr const char* kMajor = "_major";
 constexpr const char* kExtra = "extra";  ///< what a vendor sent beyond the attributes
@@ -224,6 +227,62 @@ void drop_attribute(const Context& context, const std::string& type, const std::
   context.say(answer, with_notes(std::move(said), answer));
 }
 
+std::string type_path(const std::string& type) { return "/types/" + Client::escape(type); }
+
+/// "1 link", "2,422 links"
+std::string how_many(const json& count, const char* one, const char* several) {
+  const auto number = count.get<std::int64_t>();
+  return with_groups(number) + " " + (number == 1 ? one : several);
+}
+
+/// "  link rule people goes, with 12 links and 1 decision of people"
+std::string of_rule(const json& rule) {
+  std::string what = rule.at("exact").get<bool>() ? "" : "more than ";
+  what += how_many(rule.at("links"), "link", "links");
+  if (rule.at("decisions") != 0)
+    what += " and " + how_many(rule.at("decisions"), "decision", "decisions") + " of people";
+  if (rule.at("goes").get<bool>())
+    return fmt::format("\n  link rule {} goes, with {}", cell(rule.at("name")), what);
+  return fmt::format("\n  link rule {} loses {}; it is a connector's, stays, and finds nothing",
+                     cell(rule.at("name")), what);
+}
+
+/// What goes with a type, with its counts.
+Consequence of_dropping(const Context& context, Client& client, const std::string& type) {
+  Consequence gone;
+  gone.name = type;
+  gone.for_good = true;
+  if (!is_asked(context)) return gone;
+  gone.facts = client.get(type_path(type) + "/uses");
+  gone.words = fmt::format("{} is dropped for good, with {}, their keys and its SQL view:", type,
+                           how_many(gone.facts.at("rows"), "entity", "entities"));
+  for (const json& rule : gone.facts.at("rules")) gone.words += of_rule(rule);
+  if (gone.facts.at("rules").empty()) gone.words += "\n  no link rule names it";
+  gone.words +=
+      "\nThe change feed tells each deletion and keeps the name. Made again under it, the type is "
+      "empty";
+  return gone;
+}
+
+void drop_type(const Context& context, const std::string& type) {
+  Client client = context.client();
+  if (!is_meant(context, of_dropping(context, client, type))) return;
+  const json answer = client.send("DELETE", type_path(type), json::object());
+  const bool gone = wait_until(kDropShownMax, [&] {
+    try {
+      client.get(type_path(type) + "/uses");
+    } catch (const Failure& failure) {
+      if (failure.error().code == "type.being_dropped") return false;
+      if (failure.error().code != "type.not_found") throw;
+    }
+    return true;  // also when somebody has made it again
+  });
+  const std::string said = gone ? type + " is dropped"
+                                : fmt::format("{} is being dropped, as work {} (sluice status)",
+                                              type, cell(answer.at("work")));
+  context.say(answer, with_notes(said, answer));
+}
+
 }  // namespace
 
 void add_entity(CLI::App& app, Context& context) {
@@ -299,6 +358,11 @@ void add_entity(CLI::App& app, Context& context) {
   drop->add_option("attribute", options->id)->required();
   add_confirmation(*drop, context);
   drop->callback([&context, options] { drop_attribute(context, options->type, options->id); });
+  auto* drop_whole = group->add_subcommand(
+      "drop-type", "Drop an own type with its entities, and your link rules that name it");
+  drop_whole->add_option("type", options->type)->required();
+  add_confirmation(*drop_whole, context);
+  drop_whole->callback([&context, options] { drop_type(context, options->type); });
   auto* make = group->add_subcommand(
       "create", "Write an entity of an own type: a new one, or the one with that unique value");
   make->add_option("type", options->type)->required();

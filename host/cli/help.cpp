@@ -89,6 +89,7 @@ constexpr auto kExamples = std::to_array<std::pair<std::string_view, std::string
      "sluice entity add-attribute stripe.customer customer_number:key=exact --path "
      "metadata.customer_number"},
     {"entity drop-attribute", "sluice entity drop-attribute stripe.customer customer_number"},
+    {"entity drop-type", "sluice entity drop-type customer --dry-run"},
     {"entity create", "sluice entity create customer email=ann@example.org plan=pro"},
     {"entity update", "sluice entity update customer 17 plan=enterprise city="},
     {"entity delete", "sluice entity delete customer 17"},

@@ -64,7 +64,8 @@ const pg::Statement kForgetLinks{
 
 const pg::Statement kForgetDecisions{
     "link_forget_decisions",
-    "delete from sluice.link_decision where workspace_id = $1 and rule_id = $2"};
+    "delete from sluice.link_decision where ctid = any(array(select d.ctid from "
+    "sluice.link_decision d where d.workspace_id = $1 and d.rule_id = $2 limit $3))"};
 
 const pg::Statement kForgetRule{
     "link_forget_rule",
@@ -298,8 +299,8 @@ Task<DeactivatedPart> deactivate_part(pg::Fenced& fenced, WorkspaceId workspace,
   co_return part;
 }
 
-Task<DeactivatedPart> forget_part(pg::Fenced& fenced, WorkspaceId workspace, RuleId rule,
-                                  std::string name, EntityId after) {
+Task<DeactivatedPart> clear_part(pg::Fenced& fenced, WorkspaceId workspace, RuleId rule,
+                                 std::string name, EntityId after) {
   pg::Array sources(pg::Oid::int8);
   DeactivatedPart part =
       co_await look_at_links(fenced, workspace, rule, std::move(name), after, Wanted::all, sources);
@@ -308,8 +309,17 @@ Task<DeactivatedPart> forget_part(pg::Fenced& fenced, WorkspaceId workspace, Rul
     co_await fenced.query(kForgetLinks, std::move(params));
   }
   if (part.more) co_return part;
-  pg::Params said(workspace, rule);
-  co_await fenced.query(kForgetDecisions, std::move(said));
+  pg::Params said(workspace, rule, std::int64_t{kDeactivateBatch});
+  const pg::QueryResult forgotten = co_await fenced.query(kForgetDecisions, std::move(said));
+  part.looked += forgotten.affected();
+  part.more = forgotten.affected() == kDeactivateBatch;
+  co_return part;
+}
+
+Task<DeactivatedPart> forget_part(pg::Fenced& fenced, WorkspaceId workspace, RuleId rule,
+                                  std::string name, EntityId after) {
+  DeactivatedPart part = co_await clear_part(fenced, workspace, rule, std::move(name), after);
+  if (part.more) co_return part;
   pg::Params gone(workspace, rule);
   co_await fenced.query(kForgetRule, std::move(gone));
   co_return part;

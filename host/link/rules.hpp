@@ -51,8 +51,12 @@ struct DeactivatedPart {
 Task<DeactivatedPart> deactivate_part(pg::Fenced& fenced, WorkspaceId workspace, RuleId rule,
                                       std::string name, EntityId after);
 
-/// The same of a rule that is going: its links go, whoever decided them; without any left the rule
-/// does.
+/// The next links of a rule go, whoever decided them, and behind the last of them what people
+/// decided under it. The rule stays.
+Task<DeactivatedPart> clear_part(pg::Fenced& fenced, WorkspaceId workspace, RuleId rule,
+                                 std::string name, EntityId after);
+
+/// The same of a rule that is going: without anything left it goes.
 Task<DeactivatedPart> forget_part(pg::Fenced& fenced, WorkspaceId workspace, RuleId rule,
                                   std::string name, EntityId after);
 

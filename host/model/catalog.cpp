@@ -18,8 +18,9 @@ constexpr std::string_view kFirstVersion =
 constexpr std::string_view kTypes =
     "select type_id, name, origin, coalesce(connector, ''), relation,"
     " coalesce(declaration->>'display_attribute', ''), state,"
-    " coalesce(declaration->>'currency_exponents', '{}')"
-    " from sluice.entity_type where workspace_id = $1 order by name";
+    " coalesce(declaration->>'currency_exponents', '{}'), created_at"
+    " from sluice.entity_type where workspace_id = $1 and state not in ('dropping', 'dropped')"
+    " order by name";
 
 constexpr std::string_view kAttributes =
     "select type_id, name, type, format, position, protected, required, personal, is_unique, "
@@ -59,6 +60,7 @@ StoredType read_type(const pg::QueryResult& rows, int row) {
   type.display_attribute = rows.get<std::string>(row, 5);
   type.active = rows.text(row, 6) == "active";
   type.currency_exponents = rows.get<std::string>(row, 7);
+  type.created_at = rows.get<Micros>(row, 8);
   return type;
 }
 
@@ -207,8 +209,10 @@ Task<CatalogPtr> load_catalog(pg::Connection& connection, WorkspaceId workspace)
 
   const pg::QueryResult& attributes = results[2];
   for (int row = 0; row < attributes.rows(); ++row) {
-    by_id.at(attributes.get<EntityTypeId>(row, 0))
-        ->attributes.push_back(read_attribute(attributes, row));
+    const auto type = by_id.find(attributes.get<EntityTypeId>(row, 0));
+    // Made since the types were read, in a caller's transaction: the version says so.
+    if (type == by_id.end()) continue;
+    type->second->attributes.push_back(read_attribute(attributes, row));
   }
   for (StoredType& type : catalog->types) protect_as_documents(type);
   const pg::QueryResult& relationships = results[3];

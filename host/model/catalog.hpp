@@ -66,6 +66,7 @@ struct StoredType {
   std::string display_attribute;
   std::string currency_exponents = "{}";  ///< what its connector says otherwise than ISO 4217; JSON
   bool active = true;
+  Micros created_at{};  ///< of an own type that was dropped and made anew under its id: the latter
   std::vector<StoredAttribute> attributes;  ///< by position
   std::vector<StoredRelationship> relationships;
 

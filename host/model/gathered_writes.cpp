@@ -17,7 +17,8 @@ using TimePoint = std::chrono::steady_clock::time_point;
 /// Whether it may be the fault of one, and nothing of any was stored.
 bool is_of_one(const Error& error) {
   if (error.kind == ErrorKind::unknown_outcome || error.kind == ErrorKind::cancelled) return false;
-  return error.code == "pg.refused" || error.code == "pg.lost" || error.code == "entity.contended";
+  return error.code == "pg.refused" || error.code == "pg.lost" ||
+         error.code == "entity.contended" || error.code == "type.not_found";
 }
 
 }  // namespace

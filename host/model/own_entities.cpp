@@ -20,6 +20,13 @@ namespace {
 
 using nlohmann::json;
 
+// The type as the catalogue knew it, which is not dropped before the transaction's end: until then
+// the last batch of the deletion waits for its key (sync/type_drop.cpp).
+const pg::Statement kHoldType{
+    "own_hold_type",
+    "select 1 from sluice.entity_type where workspace_id = $1 and type_id = $2"
+    " and state = 'active' and created_at = $3 for key share"};
+
 // Every entity that holds one of these unique values, locked, in the order of the ids' keys.
 const pg::Statement kLookup{
     "own_lookup",
@@ -688,6 +695,19 @@ class Together {
     for (const OwnItem& item : items_) batches_.try_emplace(item.type->id, *item.type);
   }
 
+  /// One statement a type.
+  void add_holds(pg::Pipeline& out) const {
+    for (const auto& [type, batch] : batches_)
+      out.add(kHoldType, pg::Params(workspace_, type, batch.type().created_at));
+  }
+  /// What those answered: the first type that is not there any more.
+  [[nodiscard]] const StoredType* gone(std::span<const pg::QueryResult> holds) const {
+    std::size_t at = 0;
+    for (const auto& [type, batch] : batches_)
+      if (holds[at++].empty()) return &batch.type();
+    return nullptr;
+  }
+
   /// Type by type, and each sorted: two transactions lock in the same order.
   void add_looks(pg::Pipeline& out) {
     for (auto& [type, batch] : batches_) {
@@ -855,6 +875,13 @@ struct Writing {
   OwnTurns turns = {};
 };
 
+Failure was_dropped(const StoredType& type) {
+  return Failure(Error(
+      ErrorKind::not_found, "type.not_found",
+      fmt::format("the type {} was dropped, or made anew, while this was on its way", type.name),
+      "sluice entity types"));
+}
+
 /// Its turn has not come while it held locks.
 struct TurnLate : std::exception {};
 
@@ -873,9 +900,18 @@ Task<std::vector<OwnOutcome>> write_once(pg::Connection& connection, Together to
   if (writing.lock_patience.count() > 0)
     looks.add(kPatience, pg::Params(fmt::format("{}ms", writing.lock_patience.count())));
   const std::size_t opening = looks.size();
+  if (!writing.dry_run) together.add_holds(looks);  // it may be of a type that is not made
+  const std::size_t held_types = looks.size() - opening;
   together.add_looks(looks);
   const std::vector<pg::QueryResult> found = co_await connection.run(std::move(looks));
-  together.take(std::span(found).subspan(opening));
+  if (held_types > 0) {
+    const StoredType* const gone = together.gone(std::span(found).subspan(opening, held_types));
+    if (gone != nullptr) {
+      co_await connection.query("rollback");
+      throw was_dropped(*gone);
+    }
+  }
+  together.take(std::span(found).subspan(opening + held_types));
   const bool readable = together.all_readable();
   if (!readable) co_await look_at_keys(connection, together);
   together.play();

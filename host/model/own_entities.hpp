@@ -67,7 +67,9 @@ Result<std::string> upsert_key(const StoredType& type, std::string_view wanted);
 /// before that was so stay; a key that several of them have names the one that writes it so, or
 /// none. The outcomes are in the order of the rows. The
 /// connection must not be inside a transaction. Throws pg::QueryError; retry_later when other
-/// writers won kOwnWriteAttemptsMax times. `type` must outlive the call and be an own type.
+/// writers won kOwnWriteAttemptsMax times; not_found "type.not_found" when the type was dropped
+/// since it was read, or is another one of its name. `type` must outlive the call and be an own
+/// type.
 Task<std::vector<OwnOutcome>> write_own(pg::Connection& connection, WorkspaceId workspace,
                                         const StoredType& type, std::vector<OwnRow> rows,
                                         OwnWrite write);

@@ -24,11 +24,28 @@ constexpr std::array<std::string_view, 2> kReservedTypes = {"link", "change"};
 constexpr std::string_view kLock = "select 1 from sluice.mutex where name = 'types' for update";
 
 constexpr std::string_view kTaken =
-    "select name from sluice.entity_type where workspace_id = $1"
+    "select name, state, type_id from sluice.entity_type where workspace_id = $1"
     " and (name = $2 or relation = 'vendor.' || $2)";
 
 constexpr std::string_view kCount =
-    "select count(*) from sluice.entity_type where workspace_id = $1 and origin = 'own'";
+    "select count(*) from sluice.entity_type where workspace_id = $1 and origin = 'own'"
+    " and state not in ('dropping', 'dropped')";
+
+constexpr std::string_view kNamed =
+    "select type_id, origin, state from sluice.entity_type where workspace_id = $1 and name = $2";
+
+// Nobody who writes its entities waits, nor is waited for: they hold its key (own_entities.cpp).
+constexpr std::string_view kDrop =
+    "update sluice.entity_type set state = 'dropping' where workspace_id = $1 and type_id = $2";
+
+constexpr std::string_view kDropAttributes =
+    "delete from sluice.attribute where workspace_id = $1 and type_id = $2";
+
+// By created_at who remembers the type of before knows that it is another.
+constexpr std::string_view kMakeAnew =
+    "update sluice.entity_type set state = 'active', declaration = $3, created_at = "
+    "clock_timestamp()"
+    " where workspace_id = $1 and type_id = $2";
 
 constexpr std::string_view kPutType =
     "insert into sluice.entity_type (workspace_id, name, origin, relation, declaration)"
@@ -322,8 +339,16 @@ Task<Result<OwnType>> create_own_type(pg::Transaction& transaction, WorkspaceId 
   co_await transaction.query(kLock);
   pg::Params by_name(workspace, type.name);
   const auto taken = co_await transaction.query(kTaken, std::move(by_name));
-  if (!taken.empty()) {
-    const std::string other = taken.get<std::string>(0, 0);
+  bool was_dropped = false;
+  for (int row = 0; row < taken.rows(); ++row) {
+    const std::string_view state = taken.text(row, 1);
+    if (state == "dropping") co_return std::unexpected(being_dropped(type.name));
+    if (state == "dropped") {
+      was_dropped = true;
+      type.id = taken.get<EntityTypeId>(row, 2);
+      continue;
+    }
+    const std::string other = taken.get<std::string>(row, 0);
     co_return fail(ErrorKind::conflict, "type.name_taken",
                    other == type.name
                        ? fmt::format("the workspace already has a type {}", type.name)
@@ -340,9 +365,14 @@ Task<Result<OwnType>> create_own_type(pg::Transaction& transaction, WorkspaceId 
   json declaration = json::object();
   declaration["display_name"] = type.display_name;
   declaration["display_attribute"] = type.display_attribute;
-  pg::Params values(workspace, type.name, declaration);
-  const auto put = co_await transaction.query(kPutType, std::move(values));
-  type.id = put.get<EntityTypeId>(0, 0);
+  if (was_dropped) {
+    pg::Params anew(workspace, type.id, declaration);
+    co_await transaction.query(kMakeAnew, std::move(anew));
+  } else {
+    pg::Params values(workspace, type.name, declaration);
+    const auto put = co_await transaction.query(kPutType, std::move(values));
+    type.id = put.get<EntityTypeId>(0, 0);
+  }
   std::int32_t position = 0;
   for (OwnAttribute& attribute : type.attributes) {
     attribute.key_kind = effective_key(attribute);
@@ -350,6 +380,46 @@ Task<Result<OwnType>> create_own_type(pg::Transaction& transaction, WorkspaceId 
   }
   co_await raise_catalog_version(transaction, workspace);
   co_return type;
+}
+
+Task<Result<EntityTypeId>> drop_own_type(pg::Transaction& transaction, WorkspaceId workspace,
+                                         std::string name) {
+  co_await transaction.query(kLock);
+  pg::Params by_name(workspace, std::string_view(name));
+  const auto found = co_await transaction.query(kNamed, std::move(by_name));
+  if (found.empty() || found.text(0, 2) == "dropped") {
+    co_return fail(ErrorKind::not_found, "type.not_found",
+                   fmt::format("there is no entity type '{}'", name), "sluice entity types");
+  }
+  if (found.text(0, 1) != "own") {
+    co_return fail(ErrorKind::denied, "type.read_only",
+                   fmt::format("'{}' is a connector's type, and stays as long as that", name),
+                   "turn the connector off instead: sluice connector disable");
+  }
+  if (found.text(0, 2) == "dropping") co_return std::unexpected(being_dropped(name));
+  const auto id = found.get<EntityTypeId>(0, 0);
+  co_await transaction.query(kDrop, pg::Params(workspace, id));
+  co_await transaction.query(kDropAttributes, pg::Params(workspace, id));
+  co_return id;
+}
+
+Task<std::optional<DroppedType>> find_dropped_type(pg::Pool& pool, WorkspaceId workspace,
+                                                   std::string name) {
+  pg::Params by_name(workspace, std::string_view(name));
+  const auto found = co_await pool.query(kNamed, std::move(by_name));
+  if (found.empty()) co_return std::nullopt;
+  DroppedType type;
+  type.going = found.text(0, 2) == "dropping";
+  if (!type.going && found.text(0, 2) != "dropped") co_return std::nullopt;
+  type.id = found.get<EntityTypeId>(0, 0);
+  co_return type;
+}
+
+Error being_dropped(std::string_view name) {
+  return Error(
+      ErrorKind::conflict, "type.being_dropped",
+      fmt::format("the type {} is being dropped, and its entities are not all gone yet", name),
+      "sluice status shows how far that is; ask again when it is over");
 }
 
 Task<Result<OwnType>> add_own_attribute(pg::Transaction& transaction, WorkspaceId workspace,

@@ -12,6 +12,7 @@
 #include "base/ids.hpp"
 #include "contract/manifest.hpp"
 #include "pg/connection.hpp"
+#include "pg/pool.hpp"
 
 namespace sluice::model {
 
@@ -57,8 +58,10 @@ Result<OwnAttribute> own_attribute_from_json(const nlohmann::json& document);
 [[nodiscard]] nlohmann::json to_json(const OwnAttribute& attribute);
 
 /// Stores a new type, within the caller's transaction: after an error nothing is written, and the
-/// transaction can only be rolled back. Errors:
-///   type.bad_name, type.reserved_name, type.name_taken (conflict), type.too_many,
+/// transaction can only be rolled back. One that was dropped is made anew under its id, with these
+/// attributes and no entities. Errors:
+///   type.bad_name, type.reserved_name, type.name_taken (conflict), type.being_dropped (conflict:
+///   one of that name is, and not all of it is gone), type.too_many,
 ///   type.no_attributes, type.unknown_display_attribute, attribute.bad_name,
 ///   attribute.reserved_name, attribute.name_taken, attribute.too_many, attribute.cannot_be_unique,
 ///   attribute.cannot_be_key, attribute.path_of_own_type
@@ -69,6 +72,23 @@ Task<Result<OwnType>> create_own_type(pg::Transaction& transaction, WorkspaceId 
 /// when the type has rows, none of which could have the value.
 Task<Result<OwnType>> add_own_attribute(pg::Transaction& transaction, WorkspaceId workspace,
                                         std::string type_name, OwnAttribute attribute);
+
+/// Takes a type out of the catalogue, within the caller's transaction, which makes the durable work
+/// due that takes its entities (sync/type_drop.hpp) and raises the catalogue's version. Its name
+/// and id stay for the change feed. Errors: type.not_found, type.read_only (a connector's),
+/// type.being_dropped.
+Task<Result<EntityTypeId>> drop_own_type(pg::Transaction& transaction, WorkspaceId workspace,
+                                         std::string name);
+
+struct DroppedType {
+  EntityTypeId id;
+  bool going = false;  ///< some of it may still be there
+};
+/// A type that is in no catalogue, and of which the change feed may tell.
+Task<std::optional<DroppedType>> find_dropped_type(pg::Pool& pool, WorkspaceId workspace,
+                                                   std::string name);
+/// conflict "type.being_dropped"
+[[nodiscard]] Error being_dropped(std::string_view name);
 
 /// By name, attributes in the order in which they were declared.
 Task<std::vector<OwnType>> list_own_types(pg::Connection& connection, WorkspaceId workspace);

@@ -42,7 +42,8 @@ constexpr std::string_view kTypeByName =
     " where workspace_id = $1 and name = $2";
 
 constexpr std::string_view kOwnTypeByName =
-    "select 1 from sluice.entity_type where workspace_id = $1 and name = $2 and origin = 'own'";
+    "select 1 from sluice.entity_type where workspace_id = $1 and name = $2 and origin = 'own'"
+    " and state not in ('dropping', 'dropped')";
 
 constexpr std::string_view kPutType =
     "insert into sluice.entity_type (workspace_id, name, origin, connector, relation, declaration)"

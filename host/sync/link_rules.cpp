@@ -41,6 +41,15 @@ const pg::Statement kDecisionsOf{"rule_decisions", R"(
 const pg::Statement kGoes{"rule_goes", R"(
   update sluice.link_rule set enabled = false, going = true where workspace_id = $1 and name = $2)"};
 
+// Whoever decides a link under one holds its key, and is stored before it goes, or not at all.
+const pg::Statement kAllGo{"rules_of_type_go", R"(
+  update sluice.link_rule set enabled = false, going = true
+  where workspace_id = $1 and rule_id = any (array(
+    select r.rule_id from sluice.link_rule r
+    where r.workspace_id = $1 and r.origin = 'admin' and not r.going and (r.source_type = $2 or r.target_type = $2)
+    order by r.rule_id for update))
+  returning name)"};
+
 const pg::Statement kOfEnd{"rules_of_end", R"(
   select name from sluice.link_rule where workspace_id = $1 and enabled
     and ((target_type = $2 and target_attribute = any ($3)) or (source_type = $2 and source_attribute = any ($3)))
@@ -162,6 +171,15 @@ Task<void> apply_rules_of(pg::Transaction& transaction, WorkspaceId workspace, s
   const auto rules = co_await transaction.query(kOfEnd, std::move(params));
   for (int row = 0; row < rules.rows(); ++row)
     co_await apply_rule(transaction, workspace, rules.get<std::string>(row, 0), actor);
+}
+
+Task<std::vector<std::string>> let_rules_go(pg::Transaction& transaction, WorkspaceId workspace,
+                                            std::string type) {
+  pg::Params params(workspace, std::string_view(type));
+  const auto gone = co_await transaction.query(kAllGo, std::move(params));
+  std::vector<std::string> names;
+  for (int row = 0; row < gone.rows(); ++row) names.push_back(gone.get<std::string>(row, 0));
+  co_return names;
 }
 
 Task<work::WorkId> apply_rule(pg::Transaction& transaction, WorkspaceId workspace, std::string name,

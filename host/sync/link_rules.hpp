@@ -43,6 +43,11 @@ Task<Result<work::WorkId>> remove_rule(pg::Pool& pool, WorkspaceId workspace, st
 Task<void> apply_rules_of(pg::Transaction& transaction, WorkspaceId workspace, std::string type,
                           std::vector<std::string> attributes, std::string actor);
 
+/// Part of the transaction that drops a type: rules of admins that name it are going. Its durable
+/// work takes their links and decisions, and them (type_drop.hpp). Their names.
+Task<std::vector<std::string>> let_rules_go(pg::Transaction& transaction, WorkspaceId workspace,
+                                            std::string type);
+
 /// Part of a transaction that changes the rule otherwise (an install): its links become inactive,
 /// and are made anew when it is enabled.
 Task<work::WorkId> apply_rule(pg::Transaction& transaction, WorkspaceId workspace, std::string name,

@@ -11,6 +11,7 @@
 #include "model/columns.hpp"
 #include "model/own_entities.hpp"
 #include "model/storage.hpp"
+#include "sync/type_drop.hpp"
 #include "sync/view_work.hpp"
 
 namespace sluice::sync {
@@ -295,6 +296,7 @@ std::map<std::string, std::unique_ptr<work::Kind>> work_kinds(Retention kept) {
   kinds[kDeleteConnection] = std::make_unique<DeleteConnection>();
   kinds[kApplyRetention] = retention_kind(kept);
   kinds[kRenewViews] = renew_views_kind();
+  kinds[kDropType] = drop_type_kind();
   return kinds;
 }
 

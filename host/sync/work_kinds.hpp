@@ -34,8 +34,8 @@ inline constexpr const char* kMakeIndex = "index.make";
 /// Subject: the connection's name; task: {"connection", "connector"}.
 inline constexpr const char* kDeleteConnection = "connection.delete";
 
-/// Further: kApplyRetention (retention.hpp), kRenewViews (view_work.hpp); and, of the engine, which
-/// has the vault, kTidySecrets (secret_work.hpp).
+/// Further: kApplyRetention (retention.hpp), kRenewViews (view_work.hpp), kDropType
+/// (type_drop.hpp); and, of the engine, which has the vault, kTidySecrets (secret_work.hpp).
 
 /// All of them but kMakeIndex and kTidySecrets, for the lease "work".
 [[nodiscard]] std::map<std::string, std::unique_ptr<work::Kind>> work_kinds(Retention kept = {});

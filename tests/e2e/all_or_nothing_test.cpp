@@ -38,7 +38,8 @@ constexpr const char* kEntered = R"(
     'schemas', (select string_agg(nspname, ' ' order by nspname) from pg_namespace
                 where obj_description(oid) like 'sluice workspace %'),
     'generations', (select count(*) from sluice.feed_generation),
-    'types', (select md5(string_agg(t::text, ' ' order by t.workspace_id, t.type_id)) from sluice.entity_type t),
+    'types', (select md5(string_agg(concat_ws(' ', type_id, name, declaration, created_at, state in ('dropping', 'dropped')), ' '
+                 order by workspace_id, type_id)) from sluice.entity_type),
     'attributes', (select md5(string_agg(a::text, ' ' order by a::text)) from sluice.attribute a),
     'decisions', (select string_agg(concat_ws(' ', source_id, target_id, verdict, why), ' ' order by source_id, target_id) from sluice.link_decision),
     'rules', (select string_agg(concat_ws(' ', name, enabled), ' ' order by name) from sluice.link_rule where not going),
@@ -278,6 +279,14 @@ std::vector<Operation> AllOrNothing::all_operations() {
          return global("POST", side(n) + "/types", body);
        },
        [this](int n) { make_side(n); }},
+      {"delete " + w + "/types/{type}", "type.drop",
+       [this](int n) { return global("DELETE", side(n) + "/types/" + nth("gone", n)); },
+       [this](int n) {
+         make_side(n);
+         json body = json::parse(R"({"attributes":[{"name":"email","type":"text"}]})");
+         body["name"] = nth("gone", n);
+         ask(global("POST", side(n) + "/types", body));
+       }},
       {"post " + w + "/types/{type}/attributes", "type.add_attribute",
        [this](int n) {
          return global("POST", side(n) + "/types/thing/attributes",

@@ -557,6 +557,10 @@ std::vector<Gust> EveryRoute::all_gusts() {
        "connector.enable",
        [this, nothing](int) { return in("POST", "/connectors/harbour/enable", nothing); },
        {}},
+      {"delete " + w + "/types/{type}",
+       "type.drop",
+       [this](int n) { return in("DELETE", "/types/" + nth("kind", n)); },
+       {}},
   };
 }
 
