@@ -301,7 +301,7 @@ class PageWrite {
   PageWrite(const PageContext& context, Batch& batch, Shapes& shapes, const Meets& meets, Ids& ids,
             const Learned& learned, std::vector<std::vector<std::uint32_t>> rounds,
             std::map<std::uint32_t, CopyPage> copies, bool may_copy, std::int64_t observed,
-            Trust trust)
+            Trust trust, const Noticed* noticed)
       : context_(context),
         batch_(batch),
         shapes_(shapes),
@@ -313,6 +313,7 @@ class PageWrite {
         may_copy_(may_copy),
         observed_(observed),
         trust_(trust),
+        noticed_(noticed),
         written_(batch.rows.size()) {}
 
   Task<void> rows(pg::Connection& connection, pg::Fenced& fenced) {
@@ -412,8 +413,8 @@ class PageWrite {
   void inserted(const Row& row, std::uint32_t index, std::int64_t id);
   void updated(const Row& row, std::uint32_t index, const Found& found, std::string_view image);
   void buried(std::uint32_t type, std::string_view external_id, const Found& found);
-  void change(EntityTypeId type, std::int64_t entity, std::string_view op,
-              std::string_view external_id, std::string changed);
+  [[nodiscard]] std::optional<Micros> noticed_at(std::uint32_t type,
+                                                 std::string_view external_id) const;
 
   const PageContext& context_;
   Batch& batch_;
@@ -429,6 +430,7 @@ class PageWrite {
   std::set<std::uint32_t> copied_;
   std::int64_t observed_;  ///< see observed_order
   Trust trust_;
+  const Noticed* noticed_;
   std::vector<bool> written_;  ///< by row
   pg::Pipeline waiting_;  ///< steps that need no answer of their own and travel with the next ones
   Tail tail_;
@@ -438,9 +440,12 @@ class PageWrite {
       0;  ///< those among the page's records; a complete set deletes more
 };
 
-void PageWrite::change(EntityTypeId type, std::int64_t entity, std::string_view op,
-                       std::string_view external_id, std::string changed) {
-  tail_.changes.add(type.value, entity, op, external_id, changed);
+/// When the vendor said that the object changed; nothing when it is not read for that.
+std::optional<Micros> PageWrite::noticed_at(std::uint32_t type,
+                                            std::string_view external_id) const {
+  if (noticed_ == nullptr || noticed_->type != type) return std::nullopt;
+  const auto found = noticed_->at.find(external_id);
+  return found == noticed_->at.end() ? std::nullopt : plausible_time(found->second);
 }
 
 void PageWrite::inserted(const Row& row, std::uint32_t index, std::int64_t id) {
@@ -449,7 +454,10 @@ void PageWrite::inserted(const Row& row, std::uint32_t index, std::int64_t id) {
   ++tail_.counts.inserted;
   ++news_[row.type].second;
   written_[index] = true;
-  change(type.id, id, "insert", row.external_id, {});
+  std::optional<Micros> at = batch_.modified_at(row);
+  if (!at) at = noticed_at(row.type, row.external_id);
+  if (!at) at = batch_.created_at(row);
+  tail_.changes.add(type.id.value, id, "insert", row.external_id, {}, at);
   for (const std::uint16_t column : plan.key_columns) {
     const Value* value = batch_.value(row, column);
     const auto text = value == nullptr ? std::nullopt : key_text(*value);
@@ -464,7 +472,7 @@ void PageWrite::updated(const Row& row, std::uint32_t index, const Found& found,
   const TypePlan& plan = batch_.plan(row.type);
   const model::StoredType& type = *plan.stored;
   // The look's image may have attributes that this record does not: the new image decides.
-  std::string changed = difference(type, found.image, image);
+  const std::string changed = difference(type, found.image, image);
   if (changed.empty() && !found.gone)
     return;  // only its version or the spelling of its JSON is new
   ++tail_.counts.updated;
@@ -490,7 +498,10 @@ void PageWrite::updated(const Row& row, std::uint32_t index, const Found& found,
     }
     tail_.keys.back().stale.push_back(stale);
   }
-  change(type.id, found.id, found.gone ? "restore" : "update", row.external_id, std::move(changed));
+  std::optional<Micros> at = batch_.modified_at(row);
+  if (!at) at = noticed_at(row.type, row.external_id);
+  tail_.changes.add(type.id.value, found.id, found.gone ? "restore" : "update", row.external_id,
+                    changed, at);
   if (const auto gone = gone_.find(row.type); found.gone && gone != gone_.end())
     gone->second.erase(std::string(row.external_id));  // by a record before it in this page
 }
@@ -512,7 +523,8 @@ void PageWrite::buried(std::uint32_t type, std::string_view external_id, const F
   KeyBatch::Stale stale;
   stale.entity = found.id;
   tail_.keys.back().stale.push_back(stale);
-  change(batch_.plan(type).stored->id, found.id, "delete", external_id, {});
+  tail_.changes.add(batch_.plan(type).stored->id.value, found.id, "delete", external_id, {},
+                    noticed_at(type, external_id));
   if (may_have_children(type)) gone_[type].emplace(external_id);
 }
 
@@ -1098,7 +1110,7 @@ Task<PageCounts> Writer::write(const PageContext& context, const contract::Page&
                      first ? checked->rounds : batch.rounds(),
                      first ? std::move(checked->copies) : std::map<std::uint32_t, CopyPage>(),
                      may_copy, observed_order(context.epoch, effects.observed_version),
-                     effects.trust_vendor ? Trust::vendor : Trust::version);
+                     effects.trust_vendor ? Trust::vendor : Trust::version, effects.noticed);
       pg::Fenced fenced(*connection, proof_of(context));
       bool without_copy = false;
       try {

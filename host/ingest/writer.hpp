@@ -2,12 +2,14 @@
 // changes, notices and checkpoint, or not at all.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "base/async.hpp"
+#include "base/clock.hpp"
 #include "base/ids.hpp"
 #include "contract/exchange.hpp"
 #include "contract/manifest.hpp"
@@ -44,6 +46,13 @@ struct PageCheck {
   /// nullptr when there is nothing to check, or when it cannot be done (Writer::write then says
   /// why).
   [[nodiscard]] std::shared_ptr<CheckedPage> operator()(const contract::Page& page) const;
+};
+
+/// When the vendor said that objects of one type changed, which a run reads again for that reason:
+/// by external id, the last time of each.
+struct Noticed {
+  std::uint32_t type = 0;  ///< index into the manifest's entity types
+  std::map<std::string, Micros, std::less<>> at;
 };
 
 /// What the same transaction also does.
@@ -86,6 +95,8 @@ struct PageEffects {
   };
   /// Their quarantine rows leave too, unless this run refused or noted the object again.
   std::vector<Answered> answered;
+  /// What the page answers was noticed then; nullptr: nothing of it. Lives as long as the call.
+  const Noticed* noticed = nullptr;
   /// The same page, checked with the same manifest and catalogue; else it is checked now.
   std::shared_ptr<CheckedPage> checked;
 };
@@ -118,6 +129,13 @@ struct PageCounts {
 //   that saw the
 //          object at 2 and commits later inserts it. The next snapshot or complete set puts that
 //          right.
+
+// When a change happened at the vendor (feed::Change::vendor_at), the first of these that there is:
+//   what the record says in the attribute of format "modified_at"
+//   the last notice of the object, where it is read again for that
+//   of an insert: what it says in the attribute of format "created_at"
+// What is gone because a complete set or a complete read lacks it, and children of what is gone,
+// have none: the vendor said nothing of when.
 
 /// How rows that were there were met, since the start.
 struct WriterStats {
