@@ -202,6 +202,10 @@ std::string difference(const model::StoredType& type, std::string_view before,
   return out;
 }
 
+std::optional<Micros> plausible(std::optional<Micros> time) {
+  return time ? plausible_time(*time) : std::nullopt;
+}
+
 std::string_view member(const std::vector<std::pair<std::string_view, std::string_view>>& all,
                         std::string_view name) {
   for (const auto& [key, value] : all) {
@@ -301,7 +305,7 @@ class PageWrite {
   PageWrite(const PageContext& context, Batch& batch, Shapes& shapes, const Meets& meets, Ids& ids,
             const Learned& learned, std::vector<std::vector<std::uint32_t>> rounds,
             std::map<std::uint32_t, CopyPage> copies, bool may_copy, std::int64_t observed,
-            Trust trust, const Noticed* noticed)
+            Trust trust, const Wishes* wishes)
       : context_(context),
         batch_(batch),
         shapes_(shapes),
@@ -313,7 +317,7 @@ class PageWrite {
         may_copy_(may_copy),
         observed_(observed),
         trust_(trust),
-        noticed_(noticed),
+        wishes_(wishes),
         written_(batch.rows.size()) {}
 
   Task<void> rows(pg::Connection& connection, pg::Fenced& fenced) {
@@ -413,8 +417,7 @@ class PageWrite {
   void inserted(const Row& row, std::uint32_t index, std::int64_t id);
   void updated(const Row& row, std::uint32_t index, const Found& found, std::string_view image);
   void buried(std::uint32_t type, std::string_view external_id, const Found& found);
-  [[nodiscard]] std::optional<Micros> noticed_at(std::uint32_t type,
-                                                 std::string_view external_id) const;
+  [[nodiscard]] const Wish& wish(std::uint32_t type, std::string_view external_id) const;
 
   const PageContext& context_;
   Batch& batch_;
@@ -430,7 +433,7 @@ class PageWrite {
   std::set<std::uint32_t> copied_;
   std::int64_t observed_;  ///< see observed_order
   Trust trust_;
-  const Noticed* noticed_;
+  const Wishes* wishes_;
   std::vector<bool> written_;  ///< by row
   pg::Pipeline waiting_;  ///< steps that need no answer of their own and travel with the next ones
   Tail tail_;
@@ -440,12 +443,12 @@ class PageWrite {
       0;  ///< those among the page's records; a complete set deletes more
 };
 
-/// When the vendor said that the object changed; nothing when it is not read for that.
-std::optional<Micros> PageWrite::noticed_at(std::uint32_t type,
-                                            std::string_view external_id) const {
-  if (noticed_ == nullptr || noticed_->type != type) return std::nullopt;
-  const auto found = noticed_->at.find(external_id);
-  return found == noticed_->at.end() ? std::nullopt : plausible_time(found->second);
+/// Why the object is read; nothing is in it when nobody asked for it.
+const Wish& PageWrite::wish(std::uint32_t type, std::string_view external_id) const {
+  static const Wish kNone;
+  if (wishes_ == nullptr || wishes_->type != type) return kNone;
+  const auto found = wishes_->by_id.find(external_id);
+  return found == wishes_->by_id.end() ? kNone : found->second;
 }
 
 void PageWrite::inserted(const Row& row, std::uint32_t index, std::int64_t id) {
@@ -455,7 +458,7 @@ void PageWrite::inserted(const Row& row, std::uint32_t index, std::int64_t id) {
   ++news_[row.type].second;
   written_[index] = true;
   std::optional<Micros> at = batch_.modified_at(row);
-  if (!at) at = noticed_at(row.type, row.external_id);
+  if (!at) at = plausible(wish(row.type, row.external_id).noticed_at);
   if (!at) at = batch_.created_at(row);
   tail_.changes.add(type.id.value, id, "insert", row.external_id, {}, at);
   for (const std::uint16_t column : plan.key_columns) {
@@ -499,7 +502,7 @@ void PageWrite::updated(const Row& row, std::uint32_t index, const Found& found,
     tail_.keys.back().stale.push_back(stale);
   }
   std::optional<Micros> at = batch_.modified_at(row);
-  if (!at) at = noticed_at(row.type, row.external_id);
+  if (!at) at = plausible(wish(row.type, row.external_id).noticed_at);
   tail_.changes.add(type.id.value, found.id, found.gone ? "restore" : "update", row.external_id,
                     changed, at);
   if (const auto gone = gone_.find(row.type); found.gone && gone != gone_.end())
@@ -523,8 +526,10 @@ void PageWrite::buried(std::uint32_t type, std::string_view external_id, const F
   KeyBatch::Stale stale;
   stale.entity = found.id;
   tail_.keys.back().stale.push_back(stale);
+  const Wish& why = wish(type, external_id);
+  if (why.for_run.has_value()) ++tail_.found_gone[why.for_run.value];
   tail_.changes.add(batch_.plan(type).stored->id.value, found.id, "delete", external_id, {},
-                    noticed_at(type, external_id));
+                    plausible(why.noticed_at));
   if (may_have_children(type)) gone_[type].emplace(external_id);
 }
 
@@ -1110,7 +1115,7 @@ Task<PageCounts> Writer::write(const PageContext& context, const contract::Page&
                      first ? checked->rounds : batch.rounds(),
                      first ? std::move(checked->copies) : std::map<std::uint32_t, CopyPage>(),
                      may_copy, observed_order(context.epoch, effects.observed_version),
-                     effects.trust_vendor ? Trust::vendor : Trust::version, effects.noticed);
+                     effects.trust_vendor ? Trust::vendor : Trust::version, effects.wishes);
       pg::Fenced fenced(*connection, proof_of(context));
       bool without_copy = false;
       try {

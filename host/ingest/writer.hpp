@@ -48,11 +48,15 @@ struct PageCheck {
   [[nodiscard]] std::shared_ptr<CheckedPage> operator()(const contract::Page& page) const;
 };
 
-/// When the vendor said that objects of one type changed, which a run reads again for that reason:
-/// by external id, the last time of each.
-struct Noticed {
+/// Why an object is read again, by its id.
+struct Wish {
+  std::optional<Micros> noticed_at;  ///< the vendor said that it changed, then
+  RunId for_run;                     ///< a reconcile that missed it asks; 0: none
+};
+/// What a run of look-ups asked for, of one type.
+struct Wishes {
   std::uint32_t type = 0;  ///< index into the manifest's entity types
-  std::map<std::string, Micros, std::less<>> at;
+  std::map<std::string, Wish, std::less<>> by_id;
 };
 
 /// What the same transaction also does.
@@ -95,8 +99,8 @@ struct PageEffects {
   };
   /// Their quarantine rows leave too, unless this run refused or noted the object again.
   std::vector<Answered> answered;
-  /// What the page answers was noticed then; nullptr: nothing of it. Lives as long as the call.
-  const Noticed* noticed = nullptr;
+  /// What the page answers; nullptr: nobody asked for single objects. Lives as long as the call.
+  const Wishes* wishes = nullptr;
   /// The same page, checked with the same manifest and catalogue; else it is checked now.
   std::shared_ptr<CheckedPage> checked;
 };

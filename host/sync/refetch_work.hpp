@@ -23,6 +23,7 @@ struct RefetchId {
   std::string external_id;
   std::int64_t generation = 0;
   std::optional<Micros> observed_at;  ///< when the vendor said that it changed; none: it did not
+  RunId for_run;                      ///< the reconcile that asks; 0: none
 };
 
 /// Ids of one type, for one FETCH session.

@@ -49,3 +49,8 @@ begin
   delete from sluice.change_part p where p.workspace_id = w and p.run_id = run;
   return last;
 end $$;
+
+-- What a reconcile has the vendor asked about is deleted by later look-ups: it is counted with the run that asked.
+alter table sluice.refetch add column for_run bigint;
+alter table sluice.sync_run add column looked_up bigint not null default 0;   -- ids that it put on the list
+alter table sluice.sync_run add column found_gone bigint not null default 0;  -- of these, deleted by look-ups since

@@ -115,12 +115,10 @@ TEST_F(WriterTest, a_change_that_was_noticed_says_when_the_vendor_said_it_happen
   built.record("person", "p2", {{"name", "B"}, {"joined", 5 * kSecond}});
   built.record("person", "p3", {{"name", "C"}});
   built.record("line", "p3", {{"person", "p1"}});
-  Noticed noticed;
-  noticed.type = 0;
-  noticed.at = {{"p1", Micros(8 * kSecond)}, {"p2", Micros(8 * kSecond)},
-                {"p3", Micros(8 * kSecond)}};
+  Wishes wishes;
+  for (const char* id : {"p1", "p2", "p3"}) wishes.by_id[id].noticed_at = Micros(8 * kSecond);
   PageEffects effects;
-  effects.noticed = &noticed;
+  effects.wishes = &wishes;
   write(built.page, effects);
   EXPECT_EQ(ask(kVendorTimes), "p1 insert 7, p2 insert 8, p3 insert 8, p3 insert -")
       << "what was noticed is of its type alone";
