@@ -292,6 +292,8 @@ api::HostWatch host_watch(const wiring::Config& config) {
   data.directory = config.data_directory;
   watch.free_percent_min = config.disk_free_percent_min;
   watch.free_bytes_min = config.disk_free_bytes_min;
+  watch.free_bytes_enough = config.disk_free_bytes_enough;
+  watch.full_in_days_min = config.disk_full_in_days_min;
   watch.database_is_private = config.database_url.empty();
   return watch;
 }
