@@ -41,7 +41,8 @@ struct Plan {
 constexpr std::string_view kNoOrder = R"(
   create sequence sluice.bench_position;
   create or replace function sluice.append_changes(w bigint, connection bigint, run bigint,
-      types bigint[], entities bigint[], ops text[], ids text[], changes jsonb[]) returns bigint
+      types bigint[], entities bigint[], ops text[], ids text[], changes jsonb[],
+      vendor_times timestamptz[] default null) returns bigint
   language plpgsql volatile set search_path = '' as $$
   begin
     insert into sluice.change (workspace_id, position, at, connection_id, run_id, type_id, entity_id,

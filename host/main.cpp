@@ -67,6 +67,7 @@ constexpr auto kSafeSettingsInterval = std::chrono::minutes(1);
 /// From the signal on: sessions that wait for a vendor are given up (WorkOptions), then the loop
 /// is, then the process.
 constexpr std::chrono::seconds kStopMax{7};
+constexpr std::chrono::seconds kRequestsEndMax{3};  ///< of kStopMax
 constexpr std::chrono::milliseconds kLoopStopMax{500};
 constexpr std::chrono::milliseconds kCallsLookGap{20};
 constexpr std::chrono::seconds kStopDeadline{10};
@@ -291,6 +292,8 @@ api::HostWatch host_watch(const wiring::Config& config) {
   data.directory = config.data_directory;
   watch.free_percent_min = config.disk_free_percent_min;
   watch.free_bytes_min = config.disk_free_bytes_min;
+  watch.free_bytes_enough = config.disk_free_bytes_enough;
+  watch.full_in_days_min = config.disk_full_in_days_min;
   watch.database_is_private = config.database_url.empty();
   return watch;
 }
@@ -477,7 +480,7 @@ class Host {
       if (!first) first = surprise;
       wiring::request_stop();  // a host without one of its parts must not look alive
     };
-    asio::co_spawn(loop_, engine_->run(), [this, remember](std::exception_ptr surprise) {
+    asio::co_spawn(loop_, work_until_told_to_stop(), [this, remember](std::exception_ptr surprise) {
       remember(surprise);
       loop_.stop();
     });
@@ -519,6 +522,16 @@ class Host {
   }
 
  private:
+  /// What the engine has under way ends, and then what clients asked for: an import says how much
+  /// of it is stored, and its run is over.
+  Task<void> work_until_told_to_stop() {
+    co_await engine_->run();
+    const auto left =
+        told_to_stop_ + kStopMax - 2 * kLoopStopMax - std::chrono::steady_clock::now();
+    co_await server_->requests_ended(std::chrono::duration_cast<std::chrono::milliseconds>(
+        std::min<std::chrono::steady_clock::duration>(kRequestsEndMax, left)));
+  }
+
   /// Steps end soon after they are asked to. One that was begun a moment ago is not slow yet, and
   /// may never return all the same.
   bool calls_have_ended() {

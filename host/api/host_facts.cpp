@@ -8,6 +8,7 @@
 #include <array>
 #include <cstdlib>
 #include <fstream>
+#include <limits>
 #include <sstream>
 #include <thread>
 
@@ -16,6 +17,7 @@ namespace {
 
 constexpr auto kSampleInterval = std::chrono::minutes(10);
 constexpr auto kSamplesFor = std::chrono::hours(24);
+constexpr std::chrono::seconds kGrowthCountsFrom = std::chrono::hours(6);
 
 constexpr std::string_view kDiskFull = "its disk is full";
 
@@ -49,11 +51,27 @@ double free_percent(std::int64_t free_bytes, std::int64_t total_bytes) {
              : 100.0 * static_cast<double>(free_bytes) / static_cast<double>(total_bytes);
 }
 
+/// Until it is full at the pace of now; without end when it does not grow.
+double days_left(const DiskNow& disk) {
+  const std::int64_t growth = disk.growth_bytes_per_day.value_or(0);
+  if (growth <= 0) return std::numeric_limits<double>::infinity();
+  return static_cast<double>(disk.free_bytes) / static_cast<double>(growth);
+}
+
 std::string time_of_day(Micros at) {
   return to_rfc3339(std::chrono::floor<std::chrono::seconds>(at));
 }
 
 }  // namespace
+
+bool is_running_out(const DiskNow& disk, const HostWatch& watch) {
+  const bool small_share =
+      free_percent(disk.free_bytes, disk.total_bytes) < static_cast<double>(watch.free_percent_min);
+  const bool is_enough = watch.free_bytes_enough > 0 && disk.free_bytes >= watch.free_bytes_enough;
+  const bool fills = disk.growth_seconds >= kGrowthCountsFrom.count() &&
+                     days_left(disk) < static_cast<double>(watch.full_in_days_min);
+  return disk.free_bytes < watch.free_bytes_min || (small_share && !is_enough) || fills;
+}
 
 std::string bytes_in_words(std::int64_t bytes) {
   constexpr std::array<const char*, 5> kUnits = {"B", "kB", "MB", "GB", "TB"};
@@ -110,9 +128,6 @@ void HostFacts::look() {
     now.directory = disk.directory;
     now.free_bytes = static_cast<std::int64_t>(facts.f_bavail) * block;
     now.total_bytes = static_cast<std::int64_t>(facts.f_blocks) * block;
-    now.running_out = free_percent(now.free_bytes, now.total_bytes) <
-                          static_cast<double>(watch_.free_percent_min) ||
-                      now.free_bytes < watch_.free_bytes_min;
     used.push_back(static_cast<std::int64_t>(facts.f_blocks - facts.f_bfree) * block);
   }
   const auto time = clock_.steady();
@@ -128,6 +143,7 @@ void HostFacts::look() {
       disks[i].growth_seconds = of.count();
     }
   }
+  for (DiskNow& disk : disks) disk.running_out = is_running_out(disk, watch_);
   if (samples_.empty() || time - samples_.back().at >= kSampleInterval) {
     Sample& sample = samples_.emplace_back();
     sample.at = time;
@@ -189,12 +205,12 @@ std::vector<HostReason> HostFacts::reasons() const {
                            bytes_in_words(disk.free_bytes), bytes_in_words(disk.total_bytes),
                            free_percent(disk.free_bytes, disk.total_bytes));
     if (disk.growth_bytes_per_day.value_or(0) > 0) {
-      low.what +=
-          fmt::format(", and gets {} fuller a day", bytes_in_words(*disk.growth_bytes_per_day));
+      low.what += fmt::format(", and gets {} fuller a day: at that pace it is full in {:.1f} days",
+                              bytes_in_words(*disk.growth_bytes_per_day), days_left(disk));
     }
     low.action =
-        "make room, or give it a larger one: when it is full nothing is stored any more; settings "
-        "disk.free_percent_min and disk.free_bytes_min say when this is told";
+        "make room, or give it a larger one: when it is full nothing is stored any more; the "
+        "settings disk.* say when this is told";
   }
   return all;
 }

@@ -22,10 +22,11 @@ struct HostWatch {
     std::filesystem::path directory;  ///< shown to operators
   };
   std::vector<Disk> disks;
-  /// Below either a disk is running out: settings disk.free_percent_min, disk.free_bytes_min; 0
-  /// each: not looked at.
+  /// When a disk is running out, see is_running_out(): the settings disk.*. 0 each: not looked at.
   std::int64_t free_percent_min = 10;
   std::int64_t free_bytes_min = std::int64_t{256} << 20;
+  std::int64_t free_bytes_enough = std::int64_t{20} << 30;
+  std::int64_t full_in_days_min = 3;
   bool database_is_private = false;
 };
 
@@ -39,6 +40,11 @@ struct DiskNow {
   std::optional<std::int64_t> growth_bytes_per_day;
   std::int64_t growth_seconds = 0;  ///< what that is of
 };
+
+/// It has fewer than free_bytes_min bytes left; or less than free_percent_min of itself, and then
+/// fewer than free_bytes_enough, too, since a tenth of a large disk is much; or it is full in
+/// full_in_days_min days, by what was seen in six hours at the least: a first import is no rule.
+[[nodiscard]] bool is_running_out(const DiskNow& disk, const HostWatch& watch);
 
 struct DatabaseNow {
   enum class State { up, away };

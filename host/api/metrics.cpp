@@ -103,8 +103,7 @@ void add_disks(Exposition& out, const HostFacts& host) {
           [](const DiskNow& disk) { return disk.free_bytes; });
   of_each("sluice_disk_total_bytes", "Its size.",
           [](const DiskNow& disk) { return disk.total_bytes; });
-  of_each("sluice_disk_running_out",
-          "1 when less is free than settings disk.free_percent_min or disk.free_bytes_min.",
+  of_each("sluice_disk_running_out", "1 when it is running out, by the settings disk.*.",
           [](const DiskNow& disk) { return disk.running_out ? 1 : 0; });
 }
 

@@ -175,7 +175,7 @@ std::string common_problems(const Route& route) {
     all +=
         " 400 request.not_json request.unknown_field request.missing_field request.bad_field "
         "request.value_refused 408 request.cut 409 database.conflict 413 request.too_large 415 "
-        "request.unsupported_media_type";
+        "request.unsupported_media_type 503 host.stopping";
   }
   return all;
 }

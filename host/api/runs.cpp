@@ -25,8 +25,8 @@ constexpr std::string_view kRunColumns = R"(
   (extract(epoch from r.finished_at) * 1000000)::bigint,
   (extract(epoch from coalesce(r.finished_at, clock_timestamp()) - r.started_at) * 1000)::bigint,
   r.error::text, r.pages, r.requests, r.bytes, r.records, r.inserted, r.updated, r.unchanged, r.deleted,
-  r.quarantined, r.notices, r.older, r.actor, r.file, r.file_bytes)";
-constexpr int kRunColumnCount = 23;
+  r.quarantined, r.notices, r.older, r.actor, r.file, r.file_bytes, r.looked_up, r.found_gone)";
+constexpr int kRunColumnCount = 25;
 
 /// `examined` is a select of sync_run rows; $2 before, $3 how many to examine, $4 limit, $5 only
 /// failed, $6 stream, $7 only those that did something, $8 the connection.
@@ -39,7 +39,7 @@ std::string paged(std::string_view examined) {
     select * from examined x
     where (not $5 or x.outcome in ('failed', 'lost')) and ($6::text is null or x.stream = $6)
       and (not $7 or x.outcome is distinct from 'done'
-           or x.inserted + x.updated + x.deleted + x.quarantined > 0)
+           or x.inserted + x.updated + x.deleted + x.quarantined + x.found_gone > 0)
     order by x.run_id desc limit $4) r on true
   left join sluice.connection c on c.workspace_id = r.workspace_id and c.connection_id = r.connection_id
   order by r.run_id desc)",
@@ -107,6 +107,10 @@ json run_json(const pg::QueryResult& rows, int row) {
     one["file"] = rows.get<std::string>(row, 21);
     one["file_bytes"] =
         rows.is_null(row, 22) ? json(nullptr) : json(rows.get<std::int64_t>(row, 22));
+  }
+  if (one["kind"] == "reconcile") {
+    one["looked_up"] = rows.get<std::int64_t>(row, 23);
+    one["found_gone"] = rows.get<std::int64_t>(row, 24);
   }
   for (int i = 0; i < static_cast<int>(kCounts.size()); ++i)
     one[kCounts[static_cast<std::size_t>(i)]] = rows.get<std::int64_t>(row, 9 + i);

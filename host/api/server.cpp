@@ -109,6 +109,7 @@ struct Peer {
   ClientStream stream;
   ReadBuffer buffer;
   bool answered = false;   ///< once at least
+  bool sends = false;      ///< more of its request's body is awaited
   std::size_t unsent = 0;  ///< of the answer that it has not taken yet
   Time took{};             ///< when it took something of it last
 };
@@ -178,28 +179,32 @@ using Parser = http::request_parser<http::buffer_body>;
 
 class StreamBody final : public BodyReader {
  public:
-  StreamBody(ClientStream& stream, ReadBuffer& buffer, Parser& parser, const ServerLimits& limits)
-      : stream_(stream), buffer_(buffer), parser_(parser), limits_(limits) {}
+  StreamBody(const ServerState& state, Peer& peer, Parser& parser)
+      : state_(state), peer_(peer), parser_(parser) {}
 
   Task<std::string> next() override {
     std::string piece;
     if (parser_.is_done()) co_return piece;
+    if (state_.stopping) throw Failure(stopping());
     co_await say_continue();
     piece.resize(kPieceBytes);
     auto& body = parser_.get().body();
     body.data = piece.data();
     body.size = piece.size();
     boost::system::error_code error;
-    stream_.expires_after(limits_.body_timeout);
-    co_await http::async_read(stream_, buffer_, parser_,
+    peer_.stream.expires_after(state_.limits.body_timeout);
+    peer_.sends = true;
+    co_await http::async_read(peer_.stream, peer_.buffer, parser_,
                               asio::redirect_error(asio::use_awaitable, error));
+    peer_.sends = false;
     if (error == http::error::need_buffer) error = {};
+    if (error == asio::error::operation_aborted && state_.stopping) throw Failure(stopping());
     if (error == http::error::partial_message || error == http::error::end_of_stream ||
         (error && !is_http_error(error))) {
       throw Failure(Error(ErrorKind::bad_input, "request.cut",
                           "the body of the request ended early: " + error.message()));
     }
-    if (error) throw Failure(refusal_of(error, limits_));
+    if (error) throw Failure(refusal_of(error, state_.limits));
     piece.resize(piece.size() - body.size);
     co_return piece;
   }
@@ -211,13 +216,18 @@ class StreamBody final : public BodyReader {
     if (!beast::iequals(parser_.get()[http::field::expect], "100-continue")) co_return;
     http::response<http::empty_body> go_on(http::status::continue_, 11);
     boost::system::error_code ignored;
-    co_await http::async_write(stream_, go_on, asio::redirect_error(asio::use_awaitable, ignored));
+    co_await http::async_write(peer_.stream, go_on,
+                               asio::redirect_error(asio::use_awaitable, ignored));
+  }
+  static Error stopping() {
+    return Error(ErrorKind::retry_later, "host.stopping",
+                 "the host was told to stop before it had the whole request",
+                 "Send it again when the host is back");
   }
 
-  ClientStream& stream_;
-  ReadBuffer& buffer_;
+  const ServerState& state_;
+  Peer& peer_;
   Parser& parser_;
-  const ServerLimits& limits_;
   bool said_continue_ = false;
 };
 
@@ -336,6 +346,21 @@ void Server::stop() {
   state_->stopping = true;
   boost::system::error_code ignored;
   state_->acceptor.close(ignored);
+  for (Peer& peer : state_->at_work) {
+    if (peer.sends) peer.stream.socket().cancel(ignored);
+  }
+}
+
+Task<void> Server::requests_ended(std::chrono::milliseconds most) {
+  constexpr std::chrono::milliseconds kLook{10};
+  const std::shared_ptr<ServerState> state = state_;
+  const auto until = std::chrono::steady_clock::now() + most;
+  asio::steady_timer pause(co_await asio::this_coro::executor);
+  while (state->at_work.size() + state->sending.size() + state->leaving.size() > 0 &&
+         std::chrono::steady_clock::now() < until) {
+    pause.expires_after(kLook);
+    co_await pause.async_wait(asio::use_awaitable);
+  }
 }
 
 namespace {
@@ -482,7 +507,7 @@ Task<bool> serve_one(ServerState& state, Peers::iterator peer) {
     request.content_length = static_cast<std::int64_t>(*length);
   boost::system::error_code ignored;
   request.peer = peer->stream.socket().remote_endpoint(ignored).address().to_string();
-  StreamBody body(peer->stream, peer->buffer, parser, state.limits);
+  StreamBody body(state, *peer, parser);
   request.body = &body;
   const std::optional<Error> ambiguous = ambiguity(head);
   HttpResponse answer;
@@ -497,7 +522,7 @@ Task<bool> serve_one(ServerState& state, Peers::iterator peer) {
       answer = problem(malformed("HTTP/1.0 has no end of an answer in pieces; ask for a page"));
     if (checks_answers()) answer = checked(request, std::move(answer));
   }
-  if (!ambiguous) co_await drop_arrived_body(parser, peer->buffer, body);
+  if (!ambiguous && !state.stopping) co_await drop_arrived_body(parser, peer->buffer, body);
   const bool keep_alive = head.keep_alive() && parser.is_done() && !ambiguous && !state.stopping;
   const bool sent = co_await answer_to(state, peer, request, answer, keep_alive);
   co_return sent&& keep_alive;

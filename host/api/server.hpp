@@ -1,6 +1,7 @@
 // The listening socket of the REST API, on Boost.Beast.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -64,8 +65,12 @@ class Server {
   [[nodiscard]] std::uint16_t port() const;
   /// Accepts until stop(); spawned once by the owner.
   Task<void> run();
-  /// No new connections; those that are open end after their request.
+  /// No new connections; those that are open end after their request. Of a request whose body is
+  /// still on its way no more is read: its handler meets host.stopping.
   void stop();
+  /// After stop(): until requests that were under way have their answers, `most` long. The first
+  /// linger_timeout of what a client still sends is waited for, too, so that it sees its answer.
+  Task<void> requests_ended(std::chrono::milliseconds most);
 
  private:
   explicit Server(std::shared_ptr<ServerState> state);

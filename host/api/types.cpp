@@ -525,7 +525,10 @@ class Import {
           fmt::format("; {} rows are stored ({} new, {} changed, {} unchanged) and {} rejected",
                       stored.rows - stored.rejected, stored.inserted, stored.updated,
                       stored.unchanged, stored.rejected);
-      error.hint += error.hint.empty() ? "Send the file again: what is stored stays as it is" : "";
+      constexpr const char* kAgain = "Send the file again: what is stored stays as it is";
+      if (error.code == "host.stopping")
+        error.hint = "Send the file again when the host is back: what is stored stays as it is";
+      if (error.hint.empty()) error.hint = kAgain;
     }
     tell_end(error.code);
     std::exception_ptr unended;
@@ -688,7 +691,8 @@ constexpr std::array<Route, 9> kRoutes = {{
      .problems = "400 import.* type.* attribute.* entity.bad_key 404 type.not_found 408 "
                  "request.cut 409 type.name_taken type.being_dropped 413 request.too_large 415 "
                  "request.unsupported_media_type request.unsupported_encoding "
-                 "request.unsupported_charset 501 import.read_only 503 entity.contended",
+                 "request.unsupported_charset 501 import.read_only 503 entity.contended "
+                 "host.stopping",
      .takes = "text/csv application/x-ndjson"},
     {.method = "POST",
      .pattern = "/v1/workspaces/{workspace}/views/refresh",

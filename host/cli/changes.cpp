@@ -16,7 +16,7 @@ namespace sluice::cli {
 namespace {
 
 struct ChangesOptions {
-  std::string cursor, type, since, from, connection, op, cause, kind;
+  std::string cursor, type, since, from, connection, op, cause, kind, output;
   int limit = 50;
   bool follow = false;
   bool summary = false;
@@ -43,13 +43,29 @@ Query query_of(const ChangesOptions& options) {
   return query;
 }
 
+/// From so many columns on the time at the vendor stands beside ours.
+constexpr std::size_t kColumnsForBoth = 120;
+
+std::string to_the_second(const json& time) {
+  std::string text = cell(time).substr(0, 19);
+  if (text.size() > 10) text[10] = ' ';
+  return text;
+}
+
+/// When it was stored here and, with `both`, when it happened at the vendor, where that is known.
+std::string times_of(const json& change, bool both) {
+  const std::string at = to_the_second(change.at("at"));
+  const json vendor_at = change.value("vendor_at", json());  // a host of before does not say it
+  if (!both || vendor_at.is_null()) return at;
+  return fmt::format("{} (at the vendor {})", at, to_the_second(vendor_at));
+}
+
 /// One change: a line, and one for each attribute with its values before and after. Nothing is cut.
-void print_change(const json& change) {
+void print_change(const json& change, bool both_times) {
   const std::size_t width = screen_columns();
-  std::string at = cell(change.at("at")).substr(0, 19);
-  if (at.size() > 10) at[10] = ' ';
-  std::string head = fmt::format("{}  {} {} {}", at, cell(change.at("op")), cell(change.at("type")),
-                                 cell(change.at("entity_id")));
+  std::string head =
+      fmt::format("{}  {} {} {}", times_of(change, both_times), cell(change.at("op")),
+                  cell(change.at("type")), cell(change.at("entity_id")));
   if (change.contains("external_id")) head += " " + cell(change.at("external_id"));
   const std::string cause = cell(change.at("cause"));
   std::cout << wrapped("", 4, fmt::format("{} by {} #{}", head, cause, cell(change.at("position"))),
@@ -117,16 +133,22 @@ void print_summary(const json& answer) {
   if (left > 0) std::cout << fmt::format("and {} types more: {} changes\n", left, rest);
 }
 
+bool as_json(const Context& context, const ChangesOptions& options) {
+  return context.as_json || options.output == "json";
+}
+
 void show_page(const Context& context, const ChangesOptions& options, const json& answer) {
-  if (context.as_json && options.follow) {
+  const bool as_lines = options.output == "ndjson";
+  if (as_lines || (as_json(context, options) && options.follow)) {
     for (const json& change : answer.at("changes")) std::cout << write_json(change) << '\n';
     return;
   }
-  if (context.as_json) {
+  if (as_json(context, options)) {
     std::cout << write_json_lines(answer) << '\n';
     return;
   }
-  for (const json& change : answer.at("changes")) print_change(change);
+  const bool both_times = options.output == "wide" || screen_columns() >= kColumnsForBoth;
+  for (const json& change : answer.at("changes")) print_change(change, both_times);
   if (options.follow) return;
   if (answer.at("changes").empty()) std::cout << "(none)\n";
   std::cout << "cursor: " << options.cursor << '\n';
@@ -136,7 +158,7 @@ void read_changes(const Context& context, ChangesOptions& options) {
   Client client = context.client();
   if (options.summary) {
     const json answer = client.get("/changes/summary", query_of(options));
-    if (context.as_json) {
+    if (as_json(context, options)) {
       std::cout << write_json_lines(answer) << '\n';
     } else {
       print_summary(answer);
@@ -196,6 +218,10 @@ void add_changes(CLI::App& app, Context& context) {
                       "sync, link (keys, rules, people), own (your own data), connection");
   changes->add_option("--kind", options->kind, "entity or link");
   changes->add_option("--limit", options->limit, "how many in one page, 1 to 1000");
+  changes
+      ->add_option("-o,--output", options->output,
+                   "table, wide (with the time at the vendor, as on a wide terminal), json, ndjson")
+      ->check(CLI::IsMember({"table", "wide", "json", "ndjson"}));
   changes->add_flag("-f,--follow", options->follow, "go on for ever, from now if nothing is said");
   changes->add_flag("--summary", options->summary, "only how many, by type and op; since a day");
   changes->callback([&context, options] { read_changes(context, *options); });

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <iostream>
+#include <optional>
 #include <utility>
 
 #include "base/exact_json.hpp"
@@ -155,22 +156,29 @@ void list_entities(const Context& context, const std::string& type_name, const L
   context.more(answer, "--cursor");
 }
 
+/// What an attribute of that type takes, as a schema; nothing: the text as it was typed, with its
+/// quotes, too.
+std::optional<json> schema_for(const std::string& kind) {
+  json schema;
+  if (kind == "json" || kind == "list") return schema;  // JSON where it is JSON
+  const bool is_number = kind == "integer" || kind == "number" || kind == "decimal";
+  if (!is_number && kind != "boolean") return std::nullopt;
+  schema["type"] = kind == "decimal" ? "number" : kind;
+  return schema;
+}
+
 /// "plan=pro" for each, as the type's attributes want them; "plan=" is null.
 json attributes_of(Client& client, const std::string& type, const std::vector<std::string>& given) {
   const json described = client.get("/types/" + Client::escape(type));
   json body = json::object();
   for (const std::string& text : given) {
     const auto [name, value] = split(text, "attributes");
-    json schema;
-    for (const json& attribute : described.at("attributes")) {
-      if (attribute.at("name") != name) continue;
-      const std::string kind = attribute.at("type");
-      schema["type"] = kind == "integer" || kind == "number" || kind == "boolean" ? kind
-                       : kind == "decimal"                                        ? "number"
-                                                                                  : "string";
-      if (kind == "json" || kind == "list") schema = json();  // JSON where it is JSON
-    }
-    body[name] = value.empty() ? json(nullptr) : typed_value(name, value, schema);
+    std::optional<json> schema = json();
+    for (const json& attribute : described.at("attributes"))
+      if (attribute.at("name") == name) schema = schema_for(attribute.at("type"));
+    body[name] = value.empty() ? json(nullptr)
+                 : schema      ? typed_value(name, value, *schema)
+                               : json(value);
   }
   return body;
 }

@@ -35,6 +35,7 @@ bool was_idle(const json& run) {
   for (const char* count : {"inserted", "updated", "deleted", "quarantined"}) {
     if (run.at(count).get<std::int64_t>() > 0) return false;
   }
+  if (run.value("found_gone", 0) > 0) return false;
   return run.at("outcome") == "done";
 }
 
@@ -42,6 +43,11 @@ std::string read_by(const json& run) {
   const std::string stream = cell(run.at("stream"));
   if (cell(run.at("connection")).empty()) return cell(run.at("kind")) + " " + stream;  // of a file
   return cell(run.at("connection")) + "/" + (stream.empty() ? cell(run.at("kind")) : stream);
+}
+
+/// Of a reconcile also what others deleted for it, which their runs count, too.
+std::int64_t gone_by(const json& run) {
+  return run.at("deleted").get<std::int64_t>() + run.value("found_gone", std::int64_t{0});
 }
 
 /// Runs with those that did nothing, one after the other, as one line: "14 that did nothing".
@@ -65,6 +71,7 @@ json folded(const json& runs) {
     }
     idle = 0;
     json row = run;
+    row["deleted"] = gone_by(run);
     row["when"] = cell(run.at("started_at")).substr(5, 11);
     row["what"] = read_by(run);
     row["took"] = duration(run.at("duration_ms"));
@@ -143,6 +150,10 @@ void show_run(const Context& context, const std::string& run) {
   for (const char* member : {"pages", "requests", "bytes", "records", "inserted", "updated",
                              "unchanged", "older", "deleted", "quarantined", "notices"}) {
     std::cout << fmt::format("{:<12} {}\n", member, cell(answer.at(member)));
+  }
+  for (const char* member : {"looked_up", "found_gone"}) {
+    if (answer.contains(member))
+      std::cout << fmt::format("{:<12} {}\n", member, cell(answer.at(member)));
   }
   if (!answer.at("error").is_null()) {
     std::cout << fmt::format("{:<12} {}\n", "class", cell(answer.at("error").value("class", "")));

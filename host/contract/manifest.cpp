@@ -540,6 +540,27 @@ void check_money(const EntityType& type, const std::string& pointer, Verdict& ve
   }
 }
 
+/// Of two such times nobody could tell which one a change happened at.
+void check_times(const EntityType& type, const std::string& pointer, Verdict& verdict) {
+  for (const std::string_view format : {kModifiedAt, kCreatedAt}) {
+    const Attribute* first = nullptr;
+    for (std::size_t i = 0; i < type.attributes.size(); ++i) {
+      const Attribute& attribute = type.attributes[i];
+      if (attribute.format != format) continue;
+      const std::string place = fmt::format("{}/attributes/{}/format", pointer, i);
+      if (attribute.type != AttributeType::timestamp) {
+        verdict.younger(place, fmt::format("an attribute of format '{}' is timestamp, never {}",
+                                           format, to_string(attribute.type)));
+      } else if (first != nullptr) {
+        verdict.younger(place,
+                        fmt::format("'{}' has the format '{}' already", first->name, format));
+      } else {
+        first = &attribute;
+      }
+    }
+  }
+}
+
 void check_type(const Manifest& manifest, const EntityType& type, const std::string& pointer,
                 Verdict& verdict) {
   const std::size_t table_bytes = manifest.id.size() + 1 + type.name.size();
@@ -557,6 +578,7 @@ void check_type(const Manifest& manifest, const EntityType& type, const std::str
     }
   }
   check_money(type, pointer, verdict);
+  check_times(type, pointer, verdict);
   if (!type.display_attribute.empty()) {
     need_attribute(type, type.display_attribute, pointer + "/display_attribute");
   }

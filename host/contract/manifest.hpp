@@ -18,6 +18,11 @@ namespace sluice::contract {
 /// major units, too.
 inline constexpr std::string_view kMinorUnits = "minor_units";
 
+/// Formats of a timestamp: when the vendor changed the object last, and when it was made there. The
+/// change feed says one of them beside its own time (ingest/writer.hpp).
+inline constexpr std::string_view kModifiedAt = "modified_at";
+inline constexpr std::string_view kCreatedAt = "created_at";
+
 enum class AttributeType { text, integer, decimal, number, boolean, timestamp, date, json, bytes };
 [[nodiscard]] std::string_view to_string(AttributeType type);
 [[nodiscard]] std::optional<AttributeType> attribute_type(std::string_view name);
@@ -30,7 +35,7 @@ enum class KeyKind { email = 1, phone = 2, domain = 3, username = 4, external_id
 struct Attribute {
   std::string name;  ///< [a-z][a-z0-9_]{0,62}; also the column's name
   AttributeType type = AttributeType::text;
-  std::string format;    ///< "email", "url", "currency", …; advice, empty when none
+  std::string format;    ///< "email", "url", kModifiedAt, …; empty when none
   std::string currency;  ///< of one in minor units (kMinorUnits): the attribute with its currency
   std::string description;
   bool is_protected = false;  ///< users can neither shadow, rename, retype nor drop it

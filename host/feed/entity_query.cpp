@@ -595,6 +595,23 @@ class Conditions {
       }
       return {};
     }
+    if (type_->own && attribute.unique && of_the_living_ && filter.op == FilterOp::in) {
+      const auto holders = holders_of_any(filter, attribute);
+      if (!holders) return std::unexpected(holders.error());
+      if (holders_.empty() && !across_) {
+        holders_ = *holders;
+      } else {
+        require(fmt::format("e.id = any(array({}))", *holders));
+      }
+      return {};
+    }
+    if (type_->own && attribute.unique && attribute.key_kind && of_the_living_ &&
+        filter.op == FilterOp::ne) {
+      const auto holders = holders_of_any(filter, attribute);
+      if (!holders) return std::unexpected(holders.error());
+      require(fmt::format("e.id <> all(array({}))", *holders));
+      return {};
+    }
     // As the index for views has it. Of several values at once it is not used without statistics.
     if (type_->own && filter.op == FilterOp::eq && model::is_indexed_text(attribute)) {
       pin();
@@ -605,6 +622,29 @@ class Conditions {
       return compared;
     }
     return compare(filter, attribute, expression);
+  }
+
+  /// Ids of those who have one of the filter's values, by what makes it unique or as it is written.
+  Result<std::string> holders_of_any(const Filter& filter, const StoredAttribute& attribute) {
+    pg::Array unique(pg::Oid::text), shared(pg::Oid::text);
+    for (const std::string& text : filter.values) {
+      const auto value = model::stored_value_of_text(attribute, text);
+      if (!value) return bad_value(filter, value.error());
+      const std::string form = model::unique_form(attribute, *value);
+      const std::string raw = model::raw_text(*value);
+      unique.add(std::string_view(form));
+      if (raw != form) unique.add(std::string_view(raw));
+      shared.add(std::string_view(form));
+    }
+    // Each by the whole key of its index.
+    const auto of = [&](const char* table, pg::Array wanted) {
+      return fmt::format(
+          "select f.id from unnest({}::text[]) w(value) cross join lateral (select h.id"
+          " from sluice.{} h where h.workspace_id = $1 and h.type_id = {} and h.attribute = {}"
+          " and h.value = w.value offset 0) f",
+          parameter(std::move(wanted)), table, type_->id.value, model::quote_text(attribute.name));
+    };
+    return of("own_unique", std::move(unique)) + " union " + of("own_shared", std::move(shared));
   }
 
   Result<void> add_number(const Filter& filter, std::string_view expression) {

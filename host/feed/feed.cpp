@@ -26,7 +26,7 @@ namespace {
 constexpr std::string_view kMoment =
     "select h.kept_from, h.generation, l.position, k.at, s.position, s.at,"
     " c.position, c.at, c.type_id, coalesce(t.name, ''), c.entity_id, c.connection_id, c.run_id,"
-    " c.op, c.external_id, c.changed, c.more"
+    " c.op, c.external_id, c.changed, c.vendor_at, c.more"
     " from sluice.feed_head h"
     " left join lateral (select x.position from sluice.change x where x.workspace_id = $1"
     "  and x.position >= $2 and x.at >= $3 order by x.position desc limit 1) l on true"
@@ -39,12 +39,12 @@ constexpr std::string_view kMoment =
 constexpr std::string_view kPage =
     " left join lateral (select b.position, b.at, b.type_id, b.entity_id, b.connection_id, "
     "b.run_id,"
-    " b.op, b.external_id, b.changed, b.more"
+    " b.op, b.external_id, b.changed, b.vendor_at, b.more"
     " from (select t.*, coalesce(sum(250 + octet_length(t.external_id)"
     "   + coalesce(octet_length(t.changed), 0)) over (order by t.position"
     "   rows between unbounded preceding and 1 preceding), 0) as before"
     "  from (select s.position, s.at, s.type_id, s.entity_id, s.connection_id, s.run_id, s.op,"
-    "    s.external_id, s.changed::text as changed, s.more"
+    "    s.external_id, s.changed::text as changed, s.vendor_at, s.more"
     "   from (select r.*, lead(r.position) over w is not null as more, row_number() over w as nth,"
     "     coalesce(sum(pg_column_size(r.changed))"
     "      over (w rows between unbounded preceding and 1 preceding), 0) as stored"
@@ -185,7 +185,7 @@ Result<Cursor> cursor_of(WorkspaceId workspace, const std::string& text) {
 }
 
 constexpr int kFirstColumn = 6;  ///< of the change itself, in what kMoment selects
-constexpr int kMoreColumn = 16;
+constexpr int kMoreColumn = 17;
 
 Change read_change(const pg::QueryResult& rows, int row) {
   Change change;
@@ -200,6 +200,7 @@ Change read_change(const pg::QueryResult& rows, int row) {
   change.op = rows.get<std::string>(row, column++);
   change.external_id = rows.get<std::string>(row, column++);
   if (!rows.is_null(row, column)) change.changed = rows.text(row, column);
+  change.vendor_at = rows.get<std::optional<Micros>>(row, ++column);
   return change;
 }
 
@@ -509,6 +510,8 @@ nlohmann::json to_json(const Change& change) {
   out["txid"] = nullptr;
   out["change_id"] = id_text(change.position);
   out["at"] = to_rfc3339(change.at);
+  out["vendor_at"] =
+      change.vendor_at ? nlohmann::json(to_rfc3339(*change.vendor_at)) : nlohmann::json(nullptr);
   out["type"] = change.type_name;
   out["entity_id"] = id_text(change.entity);
   out["op"] = change.op;

@@ -21,8 +21,9 @@ inline constexpr std::int64_t kScanPositions = 20'000;
 inline constexpr int kScanSteps = 4;
 
 struct Change {
-  std::int64_t position = 0;  ///< in its workspace: 1, 2, 3, …, without a gap; below 2^53
-  Micros at{};                ///< never goes back from one position to the next
+  std::int64_t position = 0;        ///< in its workspace: 1, 2, 3, …, without a gap; below 2^53
+  Micros at{};                      ///< never goes back from one position to the next
+  std::optional<Micros> vendor_at;  ///< when it happened at the vendor, where that is known
   EntityTypeId type;
   std::string type_name;  ///< empty when the type is gone
   EntityId entity;

@@ -19,7 +19,7 @@ struct Said {
 };
 
 /// Of columns that are no attribute. One that had to be called otherwise begins with "sluice_".
-constexpr std::array<Said, 30> kColumns = {{
+constexpr std::array<Said, 31> kColumns = {{
     {"id", "Sluice id, unique in the workspace: what links, REST and the change feed name"},
     {"external_id", "the vendor's id, unique in its connection"},
     {"connection_id", "the connection that it comes from; with external_id the vendor's identity"},
@@ -42,7 +42,8 @@ constexpr std::array<Said, 30> kColumns = {{
     {"evidence", "what the rule went by"},
     {"decided_by", "who decided: a rule or a person"},
     {"position", "its place in the change feed"},
-    {"at", "when it happened"},
+    {"at", "when Sluice stored it"},
+    {"vendor_at", "when it happened at the vendor; null where the vendor gave no time"},
     {"op", "insert, update or delete"},
     {"changed", "the attributes that changed, old and new"},
     {"type", "the type of the row that changed"},

@@ -27,7 +27,7 @@ using model::quote_text;
 constexpr const char* kBusyCode = "views.busy";
 constexpr std::string_view kOurMark = "sluice workspace ";
 /// Rises with the way views are made: all are made anew then.
-constexpr int kFormat = 6;
+constexpr int kFormat = 7;
 /// Each of these indexes costs every write of every workspace; names beyond are found by reading.
 constexpr std::int64_t kOwnIndexesMax = 8;
 /// An index of an own attribute is built at once up to this size of the table; it takes seconds.

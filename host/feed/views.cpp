@@ -273,6 +273,7 @@ View change_view(const Catalog& catalog) {
   columns.add("c.name", "connection_name");
   columns.add("h.run_id", "run_id");
   columns.add("h.position", "position");
+  columns.add("h.vendor_at", "vendor_at");
   View view;
   view.name = "change";
   view.columns = std::move(columns).all();

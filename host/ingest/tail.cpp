@@ -161,6 +161,11 @@ const pg::Statement kRun{
     "outcome = case when $14 then 'done' else outcome end "
     "where workspace_id = $1 and run_id = $2 and connection_id = $12 and stream = $13"};
 
+// A run that is too old to be kept is counted no more.
+const pg::Statement kFoundGone{"ingest_found_gone",
+                               "update sluice.sync_run set found_gone = found_gone + $3 "
+                               "where workspace_id = $1 and run_id = $2"};
+
 namespace {
 
 using contract::Notice;
@@ -340,6 +345,11 @@ std::optional<std::string> types_of(const PageContext& context, const contract::
   return text + "}";
 }
 
+void add_found_gone(pg::Pipeline& pipeline, const PageContext& context, const Tail& tail) {
+  for (const auto& [run, count] : tail.found_gone)
+    pipeline.add(kFoundGone, pg::Params(context.workspace, run, count));
+}
+
 struct Wanted {
   NoticeKind kind = NoticeKind::changed;
   std::int64_t observed_at = 0;
@@ -440,6 +450,7 @@ void add_tail(pg::Pipeline& pipeline, const PageContext& context, const contract
                  counts.quarantined, counts.notices, context.connection, context.stream);
   run.add(effects.last).add(counts.older);
   pipeline.add(kRun, std::move(run));
+  add_found_gone(pipeline, context, tail);
   model::add_catalog_guard(pipeline, *context.catalog);
   const journal::Source source = source_of(context);
   if (tail.some_aside) {

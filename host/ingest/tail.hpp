@@ -3,6 +3,8 @@
 // with the COMMIT behind it.
 #pragma once
 
+#include <cstdint>
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -15,7 +17,7 @@
 namespace sluice::ingest {
 
 extern const pg::Statement kRemoveKeys, kAddKeys, kRefuse, kForgetAnswered, kForgive, kForgiveRead,
-    kRefetch, kSeen, kReadBeforeMark, kStream, kRun;
+    kRefetch, kSeen, kReadBeforeMark, kStream, kRun, kFoundGone;
 
 /// Keys of the entities of one round. Removing comes first.
 struct KeyBatch {
@@ -44,6 +46,7 @@ struct Tail {
   bool some_aside = false;
   std::size_t stream_step = 0;  ///< which step of the pipeline is the stream's
   PageCounts counts;
+  std::map<std::int64_t, std::int64_t> found_gone;  ///< by run that had them asked about
 };
 
 /// Keys so far; the tail's then begin anew.

@@ -187,6 +187,12 @@ void set_bit(std::string& bits, std::size_t index) {
 
 }  // namespace
 
+std::optional<Micros> plausible_time(Micros time) {
+  constexpr Micros kFirst{-62'135'596'800'000'000};   // 0001-01-01T00:00:00Z
+  constexpr Micros kBehind{253'402'300'800'000'000};  // 10000-01-01T00:00:00Z
+  return time >= kFirst && time < kBehind ? std::optional(time) : std::nullopt;
+}
+
 bool Presence::covers(const Presence& other) const {
   // Discovered attributes are added to those of before, unless the record is whole.
   return (whole || (!other.whole && !other.extra && (source_url || !other.source_url))) &&
@@ -246,6 +252,9 @@ TypePlan& Batch::plan_for(std::uint32_t type) {
     const auto column = static_cast<std::uint16_t>(found - stored->attributes.begin());
     made->column_of.push_back(column);
     if (attribute.required) made->required.push_back(column);
+    if (attribute.type != AttributeType::timestamp) continue;
+    if (attribute.format == contract::kModifiedAt) made->modified_column = column;
+    if (attribute.format == contract::kCreatedAt) made->created_column = column;
   }
   for (std::size_t column = 0; column < stored->attributes.size(); ++column) {
     const model::StoredAttribute& attribute = stored->attributes[column];
@@ -287,6 +296,20 @@ const Value* Batch::value(const Row& row, std::uint16_t column) const {
       std::lower_bound(all.begin(), all.end(), column,
                        [](const Value& v, std::uint16_t c) { return v.attribute < c; });
   return found != all.end() && found->attribute == column ? &*found : nullptr;
+}
+
+std::optional<Micros> Batch::time_in(const Row& row, std::optional<std::uint16_t> column) const {
+  const Value* const value = column ? this->value(row, *column) : nullptr;
+  if (value == nullptr || value->kind != Kind::timestamp) return std::nullopt;
+  return plausible_time(Micros(value->number));
+}
+
+std::optional<Micros> Batch::modified_at(const Row& row) const {
+  return time_in(row, plan(row.type).modified_column);
+}
+
+std::optional<Micros> Batch::created_at(const Row& row) const {
+  return time_in(row, plan(row.type).created_column);
 }
 
 std::string Batch::missing_required(const Row& row) const {

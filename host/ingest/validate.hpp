@@ -10,6 +10,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "base/clock.hpp"
 #include "base/ids.hpp"
 #include "contract/manifest.hpp"
 #include "contract/record.hpp"
@@ -54,8 +55,9 @@ struct TypePlan {
   const model::StoredType* stored = nullptr;
   std::vector<std::int32_t>
       column_of;  ///< manifest attribute index -> index into stored->attributes
-  std::vector<std::uint16_t> required;     ///< columns
-  std::vector<std::uint16_t> key_columns;  ///< columns with a link key
+  std::vector<std::uint16_t> required;                           ///< columns
+  std::vector<std::uint16_t> key_columns;                        ///< columns with a link key
+  std::optional<std::uint16_t> modified_column, created_column;  ///< contract::kModifiedAt, …
   std::vector<PathKey> path_keys;
   std::vector<Presence> presences;
   std::unordered_map<std::string, std::uint32_t> presence_by_bits;
@@ -76,6 +78,9 @@ struct Row {
   std::string_view source_url, extra;
   pg::Uuid hash;
 };
+
+/// A vendor's time, where it is one: within the years 1 to 9999, which is what RFC 3339 writes.
+[[nodiscard]] std::optional<Micros> plausible_time(Micros time);
 
 /// A line for sluice.quarantine.
 struct Refusal {
@@ -106,6 +111,10 @@ class Batch {
   /// The row's value of that column; nullptr when the record does not have it.
   [[nodiscard]] const contract::Value* value(const Row& row, std::uint16_t column) const;
   [[nodiscard]] const TypePlan& plan(std::uint32_t type) const { return *plans_.at(type); }
+  /// What the record says of when it was changed last, or made, at the vendor; nothing when it does
+  /// not, or says a time outside of the years 1 to 9999.
+  [[nodiscard]] std::optional<Micros> modified_at(const Row& row) const;
+  [[nodiscard]] std::optional<Micros> created_at(const Row& row) const;
   /// The plan of a type that the page need not hold; throws as the constructor does.
   const TypePlan& planned(std::uint32_t type) { return plan_for(type); }
   [[nodiscard]] const Presence& presence(const Row& row) const {
@@ -129,6 +138,8 @@ class Batch {
  private:
   TypePlan& plan_for(std::uint32_t type);
   void take(std::uint32_t index);
+  [[nodiscard]] std::optional<Micros> time_in(const Row& row,
+                                              std::optional<std::uint16_t> column) const;
   std::optional<std::pair<std::string, std::string>> check_values(const contract::Record& record,
                                                                   Row& row);
   std::optional<std::pair<std::string, std::string>> check_value(

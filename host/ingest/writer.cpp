@@ -206,6 +206,10 @@ std::string difference(const model::StoredType& type, std::string_view before,
   return out;
 }
 
+std::optional<Micros> plausible(std::optional<Micros> time) {
+  return time ? plausible_time(*time) : std::nullopt;
+}
+
 std::string_view member(const std::vector<std::pair<std::string_view, std::string_view>>& all,
                         std::string_view name) {
   for (const auto& [key, value] : all) {
@@ -305,7 +309,7 @@ class PageWrite {
   PageWrite(const PageContext& context, Batch& batch, Shapes& shapes, const Meets& meets, Ids& ids,
             const Learned& learned, std::vector<std::vector<std::uint32_t>> rounds,
             std::map<std::uint32_t, CopyPage> copies, bool may_copy, std::int64_t observed,
-            Trust trust)
+            Trust trust, const Wishes* wishes)
       : context_(context),
         batch_(batch),
         shapes_(shapes),
@@ -317,6 +321,7 @@ class PageWrite {
         may_copy_(may_copy),
         observed_(observed),
         trust_(trust),
+        wishes_(wishes),
         written_(batch.rows.size()) {}
 
   Task<void> rows(pg::Connection& connection, pg::Fenced& fenced) {
@@ -419,8 +424,7 @@ class PageWrite {
   void rekey(const model::StoredType& type, const model::StoredAttribute& attribute,
              std::int64_t entity, const std::optional<std::string>& text);
   void buried(std::uint32_t type, std::string_view external_id, const Found& found);
-  void change(EntityTypeId type, std::int64_t entity, std::string_view op,
-              std::string_view external_id, std::string changed);
+  [[nodiscard]] const Wish& wish(std::uint32_t type, std::string_view external_id) const;
 
   const PageContext& context_;
   Batch& batch_;
@@ -436,6 +440,7 @@ class PageWrite {
   std::set<std::uint32_t> copied_;
   std::int64_t observed_;  ///< see observed_order
   Trust trust_;
+  const Wishes* wishes_;
   std::vector<bool> written_;  ///< by row
   pg::Pipeline waiting_;  ///< steps that need no answer of their own and travel with the next ones
   Tail tail_;
@@ -445,9 +450,12 @@ class PageWrite {
       0;  ///< those among the page's records; a complete set deletes more
 };
 
-void PageWrite::change(EntityTypeId type, std::int64_t entity, std::string_view op,
-                       std::string_view external_id, std::string changed) {
-  tail_.changes.add(type.value, entity, op, external_id, changed);
+/// Why the object is read; nothing is in it when nobody asked for it.
+const Wish& PageWrite::wish(std::uint32_t type, std::string_view external_id) const {
+  static const Wish kNone;
+  if (wishes_ == nullptr || wishes_->type != type) return kNone;
+  const auto found = wishes_->by_id.find(external_id);
+  return found == wishes_->by_id.end() ? kNone : found->second;
 }
 
 void PageWrite::inserted(const Row& row, std::uint32_t index, std::int64_t id) {
@@ -456,7 +464,10 @@ void PageWrite::inserted(const Row& row, std::uint32_t index, std::int64_t id) {
   ++tail_.counts.inserted;
   ++news_[row.type].second;
   written_[index] = true;
-  change(type.id, id, "insert", row.external_id, {});
+  std::optional<Micros> at = batch_.modified_at(row);
+  if (!at) at = plausible(wish(row.type, row.external_id).noticed_at);
+  if (!at) at = batch_.created_at(row);
+  tail_.changes.add(type.id.value, id, "insert", row.external_id, {}, at);
   for (const std::uint16_t column : plan.key_columns) {
     const Value* value = batch_.value(row, column);
     const auto text = value == nullptr ? std::nullopt : key_text(*value);
@@ -500,7 +511,7 @@ void PageWrite::updated(const Row& row, std::uint32_t index, const Found& found,
   const TypePlan& plan = batch_.plan(row.type);
   const model::StoredType& type = *plan.stored;
   // The look's image may have attributes that this record does not: the new image decides.
-  std::string changed = difference(type, found.image, image);
+  const std::string changed = difference(type, found.image, image);
   if (changed.empty() && !found.gone)
     return;  // only its version or the spelling of its JSON is new
   ++tail_.counts.updated;
@@ -524,7 +535,10 @@ void PageWrite::updated(const Row& row, std::uint32_t index, const Found& found,
     if (!found.gone && text == link::text_inside(was, way_of(path))) continue;
     rekey(type, *path.attribute, found.id, text);
   }
-  change(type.id, found.id, found.gone ? "restore" : "update", row.external_id, std::move(changed));
+  std::optional<Micros> at = batch_.modified_at(row);
+  if (!at) at = plausible(wish(row.type, row.external_id).noticed_at);
+  tail_.changes.add(type.id.value, found.id, found.gone ? "restore" : "update", row.external_id,
+                    changed, at);
   if (const auto gone = gone_.find(row.type); found.gone && gone != gone_.end())
     gone->second.erase(std::string(row.external_id));  // by a record before it in this page
 }
@@ -546,7 +560,10 @@ void PageWrite::buried(std::uint32_t type, std::string_view external_id, const F
   KeyBatch::Stale stale;
   stale.entity = found.id;
   tail_.keys.back().stale.push_back(stale);
-  change(batch_.plan(type).stored->id, found.id, "delete", external_id, {});
+  const Wish& why = wish(type, external_id);
+  if (why.for_run.has_value()) ++tail_.found_gone[why.for_run.value];
+  tail_.changes.add(batch_.plan(type).stored->id.value, found.id, "delete", external_id, {},
+                    plausible(why.noticed_at));
   if (may_have_children(type)) gone_[type].emplace(external_id);
 }
 
@@ -1132,7 +1149,7 @@ Task<PageCounts> Writer::write(const PageContext& context, const contract::Page&
                      first ? checked->rounds : batch.rounds(),
                      first ? std::move(checked->copies) : std::map<std::uint32_t, CopyPage>(),
                      may_copy, observed_order(context.epoch, effects.observed_version),
-                     effects.trust_vendor ? Trust::vendor : Trust::version);
+                     effects.trust_vendor ? Trust::vendor : Trust::version, effects.wishes);
       pg::Fenced fenced(*connection, proof_of(context));
       bool without_copy = false;
       try {

@@ -2,12 +2,14 @@
 // changes, notices and checkpoint, or not at all.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "base/async.hpp"
+#include "base/clock.hpp"
 #include "base/ids.hpp"
 #include "contract/exchange.hpp"
 #include "contract/manifest.hpp"
@@ -44,6 +46,17 @@ struct PageCheck {
   /// nullptr when there is nothing to check, or when it cannot be done (Writer::write then says
   /// why).
   [[nodiscard]] std::shared_ptr<CheckedPage> operator()(const contract::Page& page) const;
+};
+
+/// Why an object is read again, by its id.
+struct Wish {
+  std::optional<Micros> noticed_at;  ///< the vendor said that it changed, then
+  RunId for_run;                     ///< a reconcile that missed it asks; 0: none
+};
+/// What a run of look-ups asked for, of one type.
+struct Wishes {
+  std::uint32_t type = 0;  ///< index into the manifest's entity types
+  std::map<std::string, Wish, std::less<>> by_id;
 };
 
 /// What the same transaction also does.
@@ -86,6 +99,8 @@ struct PageEffects {
   };
   /// Their quarantine rows leave too, unless this run refused or noted the object again.
   std::vector<Answered> answered;
+  /// What the page answers; nullptr: nobody asked for single objects. Lives as long as the call.
+  const Wishes* wishes = nullptr;
   /// The same page, checked with the same manifest and catalogue; else it is checked now.
   std::shared_ptr<CheckedPage> checked;
 };
@@ -118,6 +133,13 @@ struct PageCounts {
 //   that saw the
 //          object at 2 and commits later inserts it. The next snapshot or complete set puts that
 //          right.
+
+// When a change happened at the vendor (feed::Change::vendor_at), the first of these that there is:
+//   what the record says in the attribute of format "modified_at"
+//   the last notice of the object, where it is read again for that
+//   of an insert: what it says in the attribute of format "created_at"
+// What is gone because a complete set or a complete read lacks it, and children of what is gone,
+// have none: the vendor said nothing of when.
 
 /// How rows that were there were met, since the start.
 struct WriterStats {

@@ -21,15 +21,16 @@ const pg::Statement kHolder{
 const pg::Statement kAppend{
     "journal_append",
     "select sluice.append_changes($1, $2, $3, $4::bigint[], $5::bigint[], $6::text[], $7::text[], "
-    "$8::jsonb[])"};
+    "$8::jsonb[], $9::timestamptz[])"};
 
 const pg::Statement kAppendParts{"journal_append_parts",
                                  "select sluice.append_change_parts($1, $2, $3)"};
 
 const pg::Statement kPutPart{
     "journal_put_part",
-    "insert into sluice.change_part (workspace_id, run_id, types, entities, ops, ids, changes) "
-    "values ($1, $2, $3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::jsonb[])"};
+    "insert into sluice.change_part (workspace_id, run_id, types, entities, ops, ids, changes, "
+    "vendor_times) values ($1, $2, $3::bigint[], $4::bigint[], $5::text[], $6::text[], "
+    "$7::jsonb[], $8::timestamptz[])"};
 
 bool is_busy(const pg::QueryError& error) {
   return error.sqlstate() == "55P03" &&
@@ -37,7 +38,8 @@ bool is_busy(const pg::QueryError& error) {
 }
 
 void Changes::add(std::int64_t type, std::int64_t entity, std::string_view op,
-                  std::string_view external_id, std::string_view changed) {
+                  std::string_view external_id, std::string_view changed,
+                  std::optional<Micros> vendor_at) {
   types_.add(type);
   entities_.add(entity);
   ops_.add(op);
@@ -47,11 +49,16 @@ void Changes::add(std::int64_t type, std::int64_t entity, std::string_view op,
   } else {
     changed_.add(changed);
   }
+  if (vendor_at) {
+    vendor_times_.add(vendor_at->count());
+  } else {
+    vendor_times_.add_null();
+  }
 }
 
 pg::Params Changes::take(pg::Params params) {
   params.add(std::move(types_)).add(std::move(entities_)).add(std::move(ops_));
-  params.add(std::move(ids_)).add(std::move(changed_));
+  params.add(std::move(ids_)).add(std::move(changed_)).add(std::move(vendor_times_));
   return params;
 }
 

@@ -2,17 +2,19 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
 
+#include "base/clock.hpp"
 #include "base/error.hpp"
 #include "base/ids.hpp"
 #include "pg/connection.hpp"
 
 namespace sluice::journal {
 
-/// sluice.append_changes and sluice.append_change_parts (migration 0005). They lock the workspace's
+/// sluice.append_changes and sluice.append_change_parts (migration 0041). They lock the workspace's
 /// head row until the commit, so nothing that locks anything may be sent behind them, and a
 /// transaction that tells changes at several places collects them and tells them once. They wait at
 /// most 20 s for the head, and then fail (is_busy); a host that froze with the head in its
@@ -36,9 +38,11 @@ struct Source {
 /// Changes in the order in which they are told.
 class Changes {
  public:
-  /// `changed` is JSON, {"attribute": [before, after]}; empty: null.
+  /// `changed` is JSON, {"attribute": [before, after]}; empty: null. `vendor_at`: when it happened
+  /// at the vendor; none: not known, or not of a vendor.
   void add(std::int64_t type, std::int64_t entity, std::string_view op,
-           std::string_view external_id, std::string_view changed);
+           std::string_view external_id, std::string_view changed,
+           std::optional<Micros> vendor_at = {});
   [[nodiscard]] bool empty() const { return entities_.size() == 0; }
   [[nodiscard]] std::size_t size() const { return entities_.size(); }
 
@@ -49,7 +53,7 @@ class Changes {
  private:
   [[nodiscard]] pg::Params take(pg::Params params);
   pg::Array types_{pg::Oid::int8}, entities_{pg::Oid::int8}, ops_{pg::Oid::text},
-      ids_{pg::Oid::text}, changed_{pg::Oid::jsonb};
+      ids_{pg::Oid::text}, changed_{pg::Oid::jsonb}, vendor_times_{pg::Oid::timestamptz};
 };
 
 /// "feed.busy", retry_later, for a transaction that is_busy ended: says which session

@@ -535,13 +535,14 @@ bool is_named(const std::vector<Word>& words, std::size_t pair, std::int64_t tar
                      [&](const Word& word) { return word.pair == pair && word.target == target; });
 }
 
-/// A target that was deleted and made again has another id: it is known by its key, and by being
-/// made behind the deletion.
+/// A confirmed target that was deleted and made again has another id: it is known by its key, and
+/// by being made behind the deletion. A rejection is of that one alone: it says that the key
+/// misleads there, and who is made with it later may well be meant.
 Task<void> Resolution::follow_returned(std::vector<Word>& words) {
   pg::Array digests(pg::Oid::uuid), types(pg::Oid::int8), at(pg::Oid::int4), kinds(pg::Oid::int4);
   std::vector<Word*> gone;
   for (Word& word : words) {
-    if (word.target == 0 || word.alive || !word.digest) continue;
+    if (!word.confirms || word.alive || !word.digest) continue;
     const StoredRule& rule = *pairs_[word.pair].rule;
     digests.add(*word.digest);
     types.add(word.target_type);
@@ -565,13 +566,8 @@ Task<void> Resolution::follow_returned(std::vector<Word>& words) {
   for (const Return& one : returns) ++how_many[one.word];
   // Of two, who it was is not known.
   std::erase_if(returns, [&](const Return& one) { return how_many[one.word] != 1; });
-  // A confirmation before a rejection: one decision moves to whoever came back.
-  std::stable_sort(returns.begin(), returns.end(), [](const Return& a, const Return& b) {
-    return a.word->confirms && !b.word->confirms;
-  });
   for (const Return& one : returns) {
     Word& word = *one.word;
-    if (is_named(words, word.pair, one.target)) continue;
     word.has = word.digest;
     co_await follow(word, one.target);
     word.target = one.target;

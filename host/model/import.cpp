@@ -178,8 +178,21 @@ struct Importer::State {
     std::uint64_t contents = 0;
     int flush = 0;  // in which it was there first
   };
+  /// Hashes that stand for a row's key, its values, and those of them that no other entity has.
+  struct Remembered {
+    std::optional<std::uint64_t> key;
+    std::uint64_t contents = 0;
+    struct Unique {
+      const StoredAttribute* attribute = nullptr;
+      std::optional<std::uint64_t> form;  // none: null, which gives up the one before
+    };
+    std::vector<Unique> uniques;
+  };
   std::unordered_map<std::uint64_t, Played> played;  // by the key's hash
+  std::int64_t stand_ins = 0;                        // numbers that were given
   int flushes = 0;
+  std::unordered_map<std::uint64_t, EntityId> taken;      // by the hash of a unique form
+  std::unordered_map<std::uint64_t, std::uint64_t> held;  // the same, by entity and attribute
   ImportResult result;
 
   void reject_reason(const Place& place, std::string attribute, std::string code,
@@ -484,37 +497,84 @@ struct Importer::State {
   }
 
   /// Of a dry run: what a row's key and its values are, for rows of later batches.
-  void remember(const OwnRow& row, std::vector<std::optional<std::uint64_t>>& keys,
-                std::vector<std::uint64_t>& contents) const {
+  [[nodiscard]] Remembered remember(const OwnRow& row) const {
     const std::hash<std::string> hash;
+    Remembered told;
     const auto value = row.values.find(key);
     const bool has_key = !key.empty() && value != row.values.end() && !value->is_null();
-    keys.push_back(has_key
-                       ? std::optional<std::uint64_t>(hash(unique_form(*type.find(key), *value)))
-                       : std::nullopt);
-    contents.push_back(hash(write_json(row.values)));
+    if (has_key) told.key = hash(unique_form(*type.find(key), *value));
+    told.contents = hash(write_json(row.values));
+    for (const std::string& form : unique_forms(type, row.values)) {
+      Remembered::Unique& one = told.uniques.emplace_back();
+      one.attribute = type.find(std::string_view(form).substr(0, form.find('\0')));
+      one.form = hash(form);
+    }
+    for (const StoredAttribute& attribute : type.attributes) {
+      const auto given = row.values.find(attribute.name);
+      if (attribute.unique && given != row.values.end() && given->is_null())
+        told.uniques.emplace_back().attribute = &attribute;
+    }
+    return told;
+  }
+
+  /// Of a dry run: whether the entity may have the row's unique values, which it then has. What an
+  /// entity of the database had before is not given up: that takes a look at its values.
+  bool claim(const Remembered& row, EntityId entity, OwnOutcome& outcome) {
+    for (const Remembered::Unique& one : row.uniques) {
+      const auto holder = one.form ? taken.find(*one.form) : taken.end();
+      if (holder == taken.end() || holder->second == entity) continue;
+      FieldError& error = outcome.errors.emplace_back();
+      error.fault = FieldFault::duplicate_key;
+      error.attribute = one.attribute->name;
+      error.reason = "a row before it has this value, and it is unique";
+      error.other = holder->second;
+    }
+    if (!outcome.errors.empty()) {
+      outcome.action = OwnAction::rejected;
+      return false;
+    }
+    for (const Remembered::Unique& one : row.uniques) {
+      const auto place = static_cast<std::uint64_t>(entity.value) << 16 |
+                         static_cast<std::uint16_t>(one.attribute->position);
+      if (const auto before = held.find(place); before != held.end()) {
+        taken.erase(before->second);
+        held.erase(before);
+      }
+      if (!one.form || held.size() >= kImportComparedMax) continue;
+      held.emplace(place, *one.form);
+      taken.emplace(*one.form, entity);
+    }
+    return true;
   }
 
   /// Of a dry run, in which the database does not have the rows of the batches before.
-  void replay(std::vector<OwnOutcome>& outcomes,
-              const std::vector<std::optional<std::uint64_t>>& keys,
-              const std::vector<std::uint64_t>& contents) {
+  void replay(std::vector<OwnOutcome>& outcomes, const std::vector<Remembered>& rows_before) {
+    std::unordered_set<std::uint64_t> not_made;  // keys that this batch has as made, and are not
     for (std::size_t i = 0; i < outcomes.size(); ++i) {
-      if (!keys[i] || outcomes[i].action == OwnAction::rejected) continue;
-      const auto before = played.find(*keys[i]);
+      const Remembered& row = rows_before[i];
+      if (outcomes[i].action == OwnAction::rejected) continue;
+      const auto before = row.key ? played.find(*row.key) : played.end();
       if (before == played.end()) {
-        if (played.size() >= kImportComparedMax) continue;
-        const EntityId stand_in(static_cast<std::int64_t>(played.size()) + 1);
-        played.emplace(*keys[i], Played{stand_in, contents[i], flushes});
+        const EntityId stand_in(stand_ins + 1);
+        if (row.key && not_made.erase(*row.key) > 0) outcomes[i].action = OwnAction::inserted;
+        const bool is_new = outcomes[i].action == OwnAction::inserted;
+        if (!claim(row, stand_in, outcomes[i])) {
+          if (row.key && is_new) not_made.insert(*row.key);
+          continue;
+        }
+        ++stand_ins;
+        if (!row.key || played.size() >= kImportComparedMax) continue;
+        played.emplace(*row.key, Played{stand_in, row.contents, flushes});
         outcomes[i].id = stand_in;
         continue;
       }
+      if (!claim(row, before->second.entity, outcomes[i])) continue;
       outcomes[i].id = before->second.entity;
       if (before->second.flush != flushes) {
         outcomes[i].action =
-            before->second.contents == contents[i] ? OwnAction::unchanged : OwnAction::updated;
+            before->second.contents == row.contents ? OwnAction::unchanged : OwnAction::updated;
       }
-      before->second.contents = contents[i];
+      before->second.contents = row.contents;
     }
     ++flushes;
   }
@@ -577,10 +637,9 @@ struct Importer::State {
     write.key = state->key;
     write.run = state->options.run;
     write.dry_run = dry_run;
-    std::vector<std::optional<std::uint64_t>> keys;
-    std::vector<std::uint64_t> contents;
+    std::vector<Remembered> remembered;
     if (dry_run) {
-      for (const OwnRow& row : batch->rows) state->remember(row, keys, contents);
+      for (const OwnRow& row : batch->rows) remembered.push_back(state->remember(row));
     }
     OwnTurns turns;
     turns.locked = [batch] { batch->reach(Batch::At::locked); };
@@ -609,7 +668,7 @@ struct Importer::State {
         co_await write_own_in_turn(*lease, state->catalog->workspace, state->type,
                                    std::move(batch->rows), std::move(write), std::move(turns));
     co_await after(before);
-    if (dry_run) state->replay(outcomes, keys, contents);
+    if (dry_run) state->replay(outcomes, remembered);
     state->count(batch->places, outcomes);
     state->stored_bytes = batch->bytes;
     batch->good = true;

@@ -237,7 +237,7 @@ class ConnectionWork::RunSink final : public PageSink {
   bool trusts_vendor = false;
   std::optional<std::int64_t> reading;
   std::vector<ingest::PageEffects::Answered> asked;  ///< of a FETCH
-  std::uint32_t asked_type = 0;
+  ingest::Wishes wishes;                             ///< why they are; their type
   bool superseded = false;  ///< the stream is to be read from its start: end
 
   [[nodiscard]] ingest::PageCheck check() const override {
@@ -255,6 +255,7 @@ class ConnectionWork::RunSink final : public PageSink {
     effects.enumeration = enumeration;
     effects.trust_vendor = trusts_vendor;
     if (!asked.empty()) listen(page);
+    if (!asked.empty()) effects.wishes = &wishes;
     if (last) effects.answered = answered();
     // A small answer from the cache of this host; a fresh one when another run changed the
     // catalogue.
@@ -280,7 +281,7 @@ class ConnectionWork::RunSink final : public PageSink {
  private:
   void listen(const contract::Page& page) {
     const auto add = [this](const auto& said) {
-      if (said.type == asked_type) said_.emplace(said.external_id);
+      if (said.type == wishes.type) said_.emplace(said.external_id);
     };
     std::ranges::for_each(page.records, add);
     std::ranges::for_each(page.rejected, add);
@@ -876,7 +877,12 @@ Task<SessionEnd> ConnectionWork::read_again(RefetchBatch batch) {
   if (type_index) {
     RunSink sink(*this, page_context(*connection, run, ""));
     sink.asked = std::move(asked);
-    sink.asked_type = args.type;
+    sink.wishes.type = args.type;
+    for (const RefetchId& id : batch.ids) {
+      ingest::Wish& wish = sink.wishes.by_id[id.external_id];
+      wish.noticed_at = id.observed_at;
+      wish.for_run = id.for_run;
+    }
     end = co_await drive(*connection, args, sink, Lane::changes);
     end.left_some_out = sink.answered().size() < sink.asked.size();
     if (!end.done() && !is_cancelled(end)) say_failed(*connection, batch, run, *end.failure);

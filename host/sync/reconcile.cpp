@@ -157,15 +157,21 @@ Task<std::int64_t> look_up(pg::Connection& connection, const ingest::PageContext
   put_missing.name = "reconcile_look_up_" + type.name;
   put_missing.sql = fmt::format(
       "with put as (insert into sluice.refetch as r (workspace_id, connection_id, type, "
-      "external_id, reason)"
-      " select $1, $2, $5, t.external_id, 'not in the last complete list'{} and {}"
+      "external_id, reason, for_run)"
+      " select $1, $2, $5, t.external_id, 'not in the last complete list', $6::bigint{} and {}"
       " on conflict (workspace_id, connection_id, type, external_id) do update"
-      " set generation = r.generation + 1, attempts = 0, not_before = now() returning 1)"
-      " select count(*) from put",
+      " set generation = r.generation + 1, attempts = 0, not_before = now(),"
+      " for_run = excluded.for_run returning 1),"
+      " counted as (select count(*) as n from put),"
+      " said as (update sluice.sync_run u set looked_up = u.looked_up + c.n from counted c"
+      " where u.workspace_id = $1 and u.run_id = $6)"
+      " select n from counted",
       missing_from(*context.manifest, type), kIsMissing);
   pg::Fenced fenced(connection, proof_of(context));
   for (const char* setting : kHashBothSides) co_await fenced.query(setting);
-  const auto put = co_await fenced.query(put_missing, key_of(context, enumeration, type.name));
+  pg::Params params = key_of(context, enumeration, type.name);
+  params.add(context.run);
+  const auto put = co_await fenced.query(put_missing, std::move(params));
   co_await fenced.commit();
   co_return put.get<std::int64_t>(0, 0);
 }

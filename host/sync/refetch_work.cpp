@@ -42,19 +42,19 @@ const pg::Statement kTypes{"refetch_types", R"(
   order by l.type limit 1000)"};
 
 const pg::Statement kFresh{"refetch_fresh", R"(
-  select external_id, generation from sluice.refetch
+  select external_id, generation, observed_at, coalesce(for_run, 0) from sluice.refetch
   where workspace_id = $1 and connection_id = $2 and type = $3 and attempts = 0 and not_before <= now()
   order by not_before limit $4)"};
 
 // The other end of them: ids that fail often lie together, and one end alone would not get past
 // them.
 const pg::Statement kFreshLast{"refetch_fresh_last", R"(
-  select external_id, generation from sluice.refetch
+  select external_id, generation, observed_at, coalesce(for_run, 0) from sluice.refetch
   where workspace_id = $1 and connection_id = $2 and type = $3 and attempts = 0 and not_before <= now()
   order by not_before desc limit $4)"};
 
 const pg::Statement kAgain{"refetch_again", R"(
-  select external_id, generation from sluice.refetch
+  select external_id, generation, observed_at, coalesce(for_run, 0) from sluice.refetch
   where workspace_id = $1 and connection_id = $2 and type = $3 and attempts > 0 and not_before <= now()
   order by not_before limit $4)"};
 
@@ -175,6 +175,8 @@ Task<RefetchBatch> RefetchLane::read_batch(const DueType& type, bool again, std:
     RefetchId& id = batch.ids.emplace_back();
     id.external_id = rows.get<std::string>(row, 0);
     id.generation = rows.get<std::int64_t>(row, 1);
+    id.observed_at = rows.get<std::optional<Micros>>(row, 2);
+    id.for_run = rows.get<RunId>(row, 3);
   }
   co_return batch;
 }

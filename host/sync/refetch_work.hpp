@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/async.hpp"
+#include "base/clock.hpp"
 #include "base/entropy.hpp"
 #include "base/ids.hpp"
 #include "pg/pool.hpp"
@@ -21,6 +22,8 @@ struct RefetchId {
   RefetchId() = default;
   std::string external_id;
   std::int64_t generation = 0;
+  std::optional<Micros> observed_at;  ///< when the vendor said that it changed; none: it did not
+  RunId for_run;                      ///< the reconcile that asks; 0: none
 };
 
 /// Ids of one type, for one FETCH session.

@@ -266,6 +266,13 @@ const std::vector<Setting>& settings_table() {
        number(&Config::disk_free_percent_min, 0, 100)},
       {{"disk.free_bytes_min", "integer", "268435456", "… or with fewer bytes free"},
        number(&Config::disk_free_bytes_min, 0, std::int64_t{1} << 50)},
+      {{"disk.free_bytes_enough", "integer", "21474836480",
+        "a disk with so many bytes free is not told of for its percent"},
+       number(&Config::disk_free_bytes_enough, 0, std::int64_t{1} << 50)},
+      {{"disk.full_in_days_min", "integer", "3",
+        "a disk that is full sooner, at the pace of six hours or more, is told of; 0: not looked "
+        "at"},
+       number(&Config::disk_full_in_days_min, 0, kDaysMax)},
   };
   return all;
 }

@@ -60,8 +60,10 @@ struct Config {
   std::int64_t retention_changes_days = 119;
   std::int64_t retention_audit_days = 400;
   std::int64_t retention_work_days = 30;
-  std::int64_t disk_free_percent_min = 10;  ///< below either a disk is running out; 0: never
+  std::int64_t disk_free_percent_min = 10;  ///< when a disk is running out: api/host_facts.hpp
   std::int64_t disk_free_bytes_min = std::int64_t{256} << 20;
+  std::int64_t disk_free_bytes_enough = std::int64_t{20} << 30;
+  std::int64_t disk_full_in_days_min = 3;
 };
 
 /// An address that only this machine reaches: 127.0.0.0/8 or ::1.

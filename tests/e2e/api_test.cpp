@@ -709,6 +709,7 @@ TEST_F(ApiTest, the_change_feed_gives_every_entity_once_and_goes_on_after_a_chan
   }));
   EXPECT_EQ(seen["changes"].size(), 1U) << seen;
   EXPECT_EQ(seen["changes"][0]["entity_id"], made.document()["id"]);
+  EXPECT_EQ(seen["changes"][0]["vendor_at"], json(nullptr)) << "no vendor had a part in it";
   // Another workspace's feed has nothing of it, and does not take its cursor.
   EXPECT_TRUE(ask("GET", "/v1/workspaces/other/changes", stage_->other_reader)
                   .document()["changes"]
@@ -862,6 +863,7 @@ TEST_F(ApiTest, the_command_line_shows_tables_and_the_hosts_json) {
       {{"changes", "--since", "1h", "--limit", "2"}, "cursor: "},
       {{"changes", "--summary"}, "stripe.customer"},
       {{"changes", "--kind", "link", "--limit", "2"}, "link stripe.customer"},
+      {{"changes", "--type", "stripe.invoice", "--op", "insert", "-o", "wide"}, "(at the vendor "},
       {{"runs", "--did-something"}, "customers"},
       {{"changes", "--limit", "3"}, "cursor: "},
       {{"workspace", "list"}, "other"},

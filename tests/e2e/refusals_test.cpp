@@ -288,6 +288,42 @@ TEST_F(Refusal, a_revoked_token_ends_an_import_that_it_began) {
             std::to_string(before));
 }
 
+TEST_F(Refusal, an_import_that_a_stop_cuts_off_says_what_is_stored_and_its_run_is_over) {
+  host_->start();
+  cli::Client admin = host_->client();
+  admin.send("POST", "/types",
+             json::parse(R"({"name":"thing","attributes":[{"name":"n","type":"integer"}]})"));
+  const std::string token =
+      admin.send("POST", "/tokens", {{"name", "importer"}, {"role", "admin"}})["token"];
+  std::string rows = "n\n";
+  for (int n = 0; n < 100'000; ++n) rows += std::to_string(n) + "\n";
+  RawClient import(host_->url());
+  import.send(
+      "POST /v1/workspaces/acme/types/thing/import?file=things.csv HTTP/1.1\r\nHost: x\r\n"
+      "Content-Type: text/csv\r\nTransfer-Encoding: chunked\r\nAuthorization: Bearer " +
+      token + "\r\n\r\n");
+  import.send_chunk(rows);
+  ASSERT_TRUE(eventually(std::chrono::seconds(30), [&] {
+    return host_->count("select count(*) from sluice.own_entity") > 0;
+  }));
+  host_->process().signal(SIGTERM);
+  // More of the file is still to come, and its sender waits.
+  const std::string answer = import.read_until("}");
+  EXPECT_NE(answer.find(" 503 "), std::string::npos) << answer;
+  EXPECT_NE(answer.find("host.stopping"), std::string::npos) << answer;
+  EXPECT_EQ(host_->process().wait(), 0) << host_->log();
+  host_->start();
+  const std::int64_t stored = host_->count("select count(*) from sluice.own_entity");
+  EXPECT_NE(answer.find(std::to_string(stored) + " rows are stored"), std::string::npos)
+      << stored << "\n"
+      << answer;
+  const json run = host_->client().get("/runs")["runs"].at(0);
+  EXPECT_EQ(run["kind"], "import");
+  EXPECT_EQ(run["outcome"], "failed") << run;
+  EXPECT_EQ(run["error"]["class"], "host.stopping") << run;
+  EXPECT_EQ(run["inserted"], stored);
+}
+
 TEST_F(Refusal, every_route_is_in_the_openapi_document) {
   host_->start();
   const json document = host_->client().global("GET", "/openapi.json");

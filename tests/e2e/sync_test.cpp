@@ -59,6 +59,19 @@ TEST_F(Sync, a_change_and_a_delete_at_the_vendor_arrive_by_the_event_feed) {
   })) << host_->log();
   ASSERT_TRUE(settled());
   expect_tables_equal_truth();
+  EXPECT_EQ(host_->count("select count(*) from acme.change h join acme.stripe_customer c on c.id = "
+                         "h.entity_id where h.op = 'insert' and (h.vendor_at >= c.created) is not "
+                         "true"),
+            0)
+      << "an insert says when the customer was made, or an event of it that was heard of first";
+  const auto told_within_minutes = [&](const std::string& op, const std::string& id) {
+    return host_->sql(
+        "select vendor_at <= at and vendor_at > at - interval '5 minutes' from "
+        "acme.change where type = 'stripe.customer' and op = '" +
+        op + "' and external_id = '" + id + "'");
+  };
+  EXPECT_EQ(told_within_minutes("update", changed), "t") << "the event's time";
+  EXPECT_EQ(told_within_minutes("delete", deleted), "t");
 }
 
 TEST_F(Sync, a_link_follows_arrivals_on_both_sides_and_a_changed_key) {

@@ -738,6 +738,8 @@ TEST_F(Tool, own_entities_are_written_changed_and_deleted_and_values_are_as_the_
   said = cli({"entity", "update", "seat", id, "code=008", "floor="});
   EXPECT_EQ(said.code, 0) << said.errors;
   EXPECT_EQ(host.sql("select code || '/' || coalesce(floor::text, '-') from acme.seat"), "008/-");
+  EXPECT_EQ(cli({"entity", "update", "seat", id, "code=\"null\""}).code, 0);
+  EXPECT_EQ(host.sql("select code from acme.seat"), "\"null\"") << "text is as it was typed";
   said = cli({"entity", "update", "seat", id, "floor=upper"});
   EXPECT_EQ(said.code, 64) << said.errors;
   EXPECT_NE(said.errors.find("floor must be a whole number"), std::string::npos) << said.errors;

@@ -283,6 +283,25 @@ TEST_F(EntitiesTest, APageMayBeSortedCountedAndNarrowed) {
             "fields.unknown_attribute");
 }
 
+TEST_F(EntitiesTest, SeveralAddressesAndAllButOneAreComparedAsOneIs) {
+  own("b@x.com");
+  const auto any_of = [&](std::vector<std::string> values) {
+    ListQuery several;
+    several.filters.push_back(expect(parse_filter("email[in]", std::move(values))));
+    const auto found = run(list_entities(pool(), catalog_, "customer", several));
+    std::string all;
+    for (const json& one : found->entities)
+      all += one["attributes"]["email"].get<std::string>() + " ";
+    return all;
+  };
+  EXPECT_EQ(any_of({" A@X.com", "nobody@x.com"}), "a@x.com ");
+  EXPECT_EQ(any_of({"B@x.com", "A@x.com", "a@X.com"}), "a@x.com b@x.com ");
+  EXPECT_EQ(ids("customer", {{"email[ne]", "A@X.com"}}), "b@x.com");
+  EXPECT_EQ(ids("customer", {{"email[ne]", "A@X.com"}, {"email", "B@X.com"}}), "b@x.com");
+  EXPECT_EQ(ids("acme.invoice", {{"customer.customer.email[ne]", "A@X.com"}}), "");
+  EXPECT_EQ(ids("acme.invoice", {{"customer.customer.email[in]", "A@X.com"}}), "in_1 in_2");
+}
+
 TEST_F(EntitiesTest, FiltersAreTypedAndBound) {
   EXPECT_EQ(ids("acme.invoice", {{"total", "200"}}), "in_2");
   EXPECT_EQ(ids("acme.invoice", {{"total[gte]", "200"}}), "in_2 in_3");

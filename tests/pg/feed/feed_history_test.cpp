@@ -390,7 +390,7 @@ TEST_F(FeedHistoryTest, AHeadThatIsHeldIsToldToWhoDeletesToo) {
 TEST_F(FeedHistoryTest, AHeadThatIsHeldIsToldWithWhoHoldsIt) {
   run(superuser_pool().query(
       "alter function sluice.append_changes(bigint, bigint, bigint, bigint[], bigint[], text[], "
-      "text[], jsonb[]) set lock_timeout = '1s'"));
+      "text[], jsonb[], timestamptz[]) set lock_timeout = '1s'"));
   // A host's, and that of somebody else, of whose session a host may not see much.
   for (const bool hosts : {true, false}) {
     auto holder = hosts ? connect_as_app() : connect();

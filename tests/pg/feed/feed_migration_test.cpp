@@ -88,6 +88,35 @@ TEST_F(FeedMigrationTest, OldChangesKeepTheirOrderWithinEachEntityAndViewsTheirG
             "9");
 }
 
+TEST_F(FeedMigrationTest, ChangesOfBeforeHaveNoTimeAtTheVendorAndAreNotWrittenAnew) {
+  run(migrate_to(39));
+  run(
+      script("insert into sluice.workspace (name) values ('acme');"
+             "select sluice.append_changes(1, 0, 0, '{1,1}', '{7,8}', '{insert,insert}', null, "
+             "null)"));
+  const std::string files =
+      "select string_agg(relname || ' ' || relfilenode, ', ' order by relname) from pg_class "
+      "where relkind = 'r' and relnamespace = 'sluice'::regnamespace and relname ~ "
+      "'^change_[0-9l]'";
+  const std::string before = text(files);
+  ASSERT_NE(before, "");
+  run(migrate_to(pg::migrations().size()));
+  EXPECT_EQ(text(files), before);
+  EXPECT_EQ(text("select count(*) from sluice.change where vendor_at is null"), "2");
+  // A month that is made later takes what waited for it.
+  run(
+      script("insert into sluice.change (workspace_id, position, at, type_id, entity_id, op, "
+             "vendor_at) values (1, 3, now() + interval '100 days', 1, 9, 'update', "
+             "'2026-01-31Z')"));
+  const std::string third =
+      "select tableoid::regclass || ' ' || (vendor_at at time zone 'UTC') from sluice.change "
+      "where position = 3";
+  EXPECT_EQ(text(third), "sluice.change_later 2026-01-31 00:00:00");
+  run(script("select sluice.ensure_change_partitions(5)"));
+  EXPECT_EQ(text(third).find("sluice.change_2"), 0U) << text(third);
+  EXPECT_NE(text(third).find(" 2026-01-31 00:00:00"), std::string::npos);
+}
+
 TEST_F(FeedMigrationTest, AnOldCursorMissesNothing) {
   run(migrate_to(4));
   run(script(kOldRows));

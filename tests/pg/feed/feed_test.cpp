@@ -44,6 +44,17 @@ TEST_F(FeedTest, PagesFollowEachOtherAndTheEndKeepsItsCursor) {
   EXPECT_EQ(ops(*read(end->cursor)), "restore ");
 }
 
+TEST_F(FeedTest, TheTimeAtTheVendorStandsBesideOurs) {
+  change("insert");
+  sql("select sluice.append_changes({w}, 3, 9, '{1,1}', '{7,8}', '{update,update}', null, null, "
+      "array['2026-11-23T05:16:54.5Z', null]::timestamptz[])");
+  const auto page = read("");
+  ASSERT_TRUE(page) << page.error().describe();
+  std::vector<std::string> told;
+  for (const Change& one : page->changes) told.push_back(to_json(one).at("vendor_at").dump());
+  EXPECT_EQ(told, (std::vector<std::string>{"null", "\"2026-11-23T05:16:54.500000Z\"", "null"}));
+}
+
 TEST_F(FeedTest, APageOfLargeChangesEndsWhereItIsFull) {
   const std::string type = std::to_string(catalog_->find("customer")->id.value);
   for (int n = 0; n < 12; ++n) {

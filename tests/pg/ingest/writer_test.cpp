@@ -69,6 +69,92 @@ TEST_F(WriterTest, the_same_page_again_changes_nothing_at_all) {
   EXPECT_EQ(ask("select count(*) from sluice.change"), changes);
 }
 
+/// The vendor's time of each change: "p1 insert 5, p2 insert -".
+constexpr const char* kVendorTimes =
+    "select string_agg(format('%s %s %s', external_id, op, coalesce((extract(epoch from "
+    "vendor_at))::bigint::text, '-')), ', ' order by type_id, external_id) from sluice.change";
+
+/// acme.person with `joined` and `edited`, which say when it was made and changed last; µs.
+contract::Manifest with_times() {
+  contract::Manifest manifest = acme();
+  std::vector<contract::Attribute>& attributes = manifest.entity_types[0].attributes;
+  attributes.push_back(attribute("joined", AttributeType::timestamp));
+  attributes.back().format = contract::kCreatedAt;
+  attributes.push_back(attribute("edited", AttributeType::timestamp));
+  attributes.back().format = contract::kModifiedAt;
+  return manifest;
+}
+
+constexpr std::int64_t kSecond = 1'000'000;
+
+TEST_F(WriterTest, a_change_says_when_it_happened_at_the_vendor_where_the_record_does) {
+  manifest_ = with_times();
+  run(reload());
+  auto built = page();
+  built.record("person", "p1", {{"name", "A"}, {"joined", 5 * kSecond}, {"edited", 7 * kSecond}});
+  built.record("person", "p2", {{"name", "B"}, {"joined", 5 * kSecond}, {"edited", nullptr}});
+  built.record("person", "p3", {{"name", "C"}});
+  built.record("line", "l1", {{"person", "p1"}});
+  write(built.page);
+  EXPECT_EQ(ask(kVendorTimes), "p1 insert 7, p2 insert 5, p3 insert -, l1 insert -");
+  run(pool().query("delete from sluice.change"));
+  auto changed = page();
+  changed.record("person", "p1", {{"name", "AA"}, {"edited", 9 * kSecond}});
+  changed.record("person", "p2", {{"name", "BB"}, {"joined", 5 * kSecond}});
+  changed.deleted("person", "p3");
+  write(changed.page);
+  EXPECT_EQ(ask(kVendorTimes), "p1 update 9, p2 update -, p3 delete -")
+      << "when an object was made says nothing of when it was changed";
+}
+
+TEST_F(WriterTest, a_change_that_was_noticed_says_when_the_vendor_said_it_happened) {
+  manifest_ = with_times();
+  run(reload());
+  auto built = page();
+  built.record("person", "p1", {{"name", "A"}, {"edited", 7 * kSecond}});
+  built.record("person", "p2", {{"name", "B"}, {"joined", 5 * kSecond}});
+  built.record("person", "p3", {{"name", "C"}});
+  built.record("line", "p3", {{"person", "p1"}});
+  Wishes wishes;
+  for (const char* id : {"p1", "p2", "p3"}) wishes.by_id[id].noticed_at = Micros(8 * kSecond);
+  PageEffects effects;
+  effects.wishes = &wishes;
+  write(built.page, effects);
+  EXPECT_EQ(ask(kVendorTimes), "p1 insert 7, p2 insert 8, p3 insert 8, p3 insert -")
+      << "what was noticed is of its type alone";
+  run(pool().query("delete from sluice.change"));
+  auto gone = page();
+  gone.record("person", "p1", {{"name", "AA"}, {"edited", nullptr}});
+  gone.deleted("person", "p2");
+  write(gone.page, effects);
+  EXPECT_EQ(ask(kVendorTimes), "p1 update 8, p2 delete 8");
+}
+
+TEST_F(WriterTest, a_time_that_no_calendar_has_is_none) {
+  manifest_ = with_times();
+  run(reload());
+  constexpr std::int64_t kYear9999Ends = 253'402'300'799;
+  auto built = page();
+  built.record("person", "p1", {{"name", "A"}, {"joined", (kYear9999Ends + 1) * kSecond}});
+  built.record("person", "p2", {{"name", "B"}, {"joined", kYear9999Ends * kSecond}});
+  built.record("person", "p3", {{"name", "C"}, {"joined", -62'135'596'801 * kSecond}});
+  write(built.page);
+  EXPECT_EQ(ask(kVendorTimes), "p1 insert -, p2 insert 253402300799, p3 insert -");
+}
+
+TEST_F(WriterTest, copied_rows_say_when_they_were_made_too) {
+  manifest_ = with_times();
+  run(reload());
+  auto built = page();
+  for (int i = 0; i < 60; ++i)
+    built.record("person", "p" + std::to_string(i), {{"name", "A"}, {"joined", i * kSecond}});
+  write(built.page);
+  EXPECT_EQ(ask("select last_value >= 10000 from sluice.entity_id"), "t") << "it was no COPY";
+  EXPECT_EQ(ask("select count(*) from sluice.change where external_id = 'p' || "
+                "(extract(epoch from vendor_at))::bigint"),
+            "60");
+}
+
 // dlt #2928: a schema that is found out on the way, some attributes more with each page.
 TEST_F(WriterTest, six_hundred_discovered_attributes_are_all_kept_whichever_page_brought_them) {
   constexpr int kAttributes = 600;

@@ -442,6 +442,41 @@ TEST_F(ImportTest, BatchesWithTheSameKeysAreStoredOneAfterTheOther) {
   EXPECT_EQ(counts(import(text, dry)), "10000: 5000+ 5000~ 0= 0!") << "a dry run tells the same";
 }
 
+TEST_F(ImportTest, ADryRunComparesEachUniqueAttributeWithTheBatchesBefore) {
+  const auto with_two = [this](std::string name) -> Task<CatalogPtr> {
+    const WorkspaceId id = co_await make_workspace(pool(), std::move(name));
+    const json request = json::parse(R"({"name":"customer","attributes":[
+        {"name":"email","type":"text","format":"email","unique":true},
+        {"name":"number","type":"integer","unique":true}]})");
+    auto type = own_type_from_json(request);
+    auto lease = co_await pool().acquire();
+    auto transaction = co_await pg::Transaction::begin(*lease);
+    co_await create_own_type(transaction, id, std::move(*type));
+    co_await transaction.commit();
+    co_return co_await load_catalog(*lease, id);
+  };
+  std::string text = "email,number\n";
+  for (int n = 0; n < 5'000; ++n) text += fmt::format("u{}@x.example,{}\n", n, n);
+  text += "new@x.example,7\n";    // u7 has it
+  text += "u8@x.example,9000\n";  // gives 8 up,
+  text += "other@x.example,8\n";  // so that this one may have it
+  text += "third@x.example,9000\n";
+  text += "new@x.example,9001\n";  // was refused before, and is new
+  text += "u9@x.example,9\n";
+  ImportOptions options;
+  options.dry_run = true;
+  catalog_ = run(with_two("dry"));
+  const auto dry = import(text, options);
+  EXPECT_EQ(counts(dry), "5006: 5002+ 1~ 1= 2!");
+  ASSERT_EQ(dry.rejects.size(), 2U);
+  EXPECT_EQ(dry.rejects[0].reason,
+            "a row before it has this value, and it is unique; line 9 of this file is that entity");
+  catalog_ = run(with_two("wet"));
+  const auto wet = import(text);
+  EXPECT_EQ(counts(wet), counts(dry)) << "as it then is";
+  EXPECT_EQ(rejects(wet), rejects(dry));
+}
+
 TEST_F(ImportTest, OnlyOwnTypesCanBeImportedInto) {
   Catalog catalog = *catalog_;
   catalog.types[0].own = false;

@@ -229,10 +229,23 @@ TEST_F(LinkDecisions, a_target_that_is_deleted_and_made_again_is_the_same) {
   EXPECT_EQ(link(), "confirmed two human");
   write("member", OwnMode::remove, stranger, "");
   forget();
+}
+
+TEST_F(LinkDecisions, a_rejection_is_of_one_target_and_not_of_who_is_made_with_its_key) {
   ASSERT_TRUE(decide(Verdict::rejected, one_));
+  settle();
+  ASSERT_EQ(link(), "rejected nobody human");
   write("member", OwnMode::remove, one_, "");
   settle();
+  EXPECT_EQ(link(), "pending nobody rule");
   one_ = write("member", OwnMode::insert, EntityId(0), "ann@x");
+  settle();
+  EXPECT_EQ(link(), "linked one rule");
+  // Who stays the same may change its key, and stays rejected.
+  ASSERT_TRUE(decide(Verdict::rejected, one_));
+  write("member", OwnMode::update, one_, "ann@new");
+  settle();
+  write("member", OwnMode::update, one_, "ann@x");
   settle();
   EXPECT_EQ(link(), "rejected nobody human");
 }

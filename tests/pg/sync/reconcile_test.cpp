@@ -121,6 +121,39 @@ TEST_F(ReconcileTest, where_the_connector_can_fetch_the_vendor_is_asked_for_each
             "person not in the last complete list");
 }
 
+TEST_F(ReconcileTest, what_is_gone_by_look_ups_is_counted_with_the_reconcile_that_asked) {
+  manifest_.operations = {"check", "read", "fetch"};
+  load(100);
+  const BegunEnumeration again = begin();
+  page(again, 1, 95, true);
+  compare(again);
+  EXPECT_EQ(ask("select looked_up || ' ' || found_gone || ' ' || deleted from sluice.sync_run"),
+            "5 0 0");
+  EXPECT_EQ(ask("select distinct for_run from sluice.refetch"), "1");
+  // Another run looks them up: two are gone, and so is one that nobody missed.
+  run(
+      pool().query("insert into sluice.sync_run (workspace_id, connection_id, stream, kind) values "
+                   "(1, 1, '', 'refetch')"));
+  ingest::PageContext looks = context_;
+  looks.run = RunId(2);
+  looks.stream = "";
+  contract::Page page;
+  for (const char* id : {"p00096", "p00097", "p00001"}) {
+    contract::Record& record = page.records.emplace_back();
+    record.external_id = page.keep(id);
+    record.deleted = true;
+  }
+  ingest::Wishes wishes;
+  for (const char* id : {"p00096", "p00097", "p00098"}) wishes.by_id[id].for_run = RunId(1);
+  wishes.by_id["p00001"].noticed_at = Micros(1);
+  ingest::PageEffects effects;
+  effects.wishes = &wishes;
+  run(writer_->write(looks, page, std::move(effects)));
+  EXPECT_EQ(ask("select looked_up || '/' || found_gone || '/' || deleted from sluice.sync_run "
+                "order by run_id"),
+            "5/2/0 0/0/3");
+}
+
 TEST_F(ReconcileTest, a_read_that_never_reaches_its_last_page_is_never_due) {
   load(100);
   const BegunEnumeration again = begin();
@@ -513,10 +546,19 @@ class Stopped : public ReconcileTest {
     page(again, 41, 58, true);
     transition(stream_state::supersede(key, RunId(1)));
     compare(again);  // two are looked up
+    contract::Page looked_up;
+    contract::Record& gone = looked_up.records.emplace_back();
+    gone.external_id = looked_up.keep("p00060");
+    gone.deleted = true;
+    ingest::Wishes wishes;
+    wishes.by_id["p00060"].for_run = context_.run;
+    ingest::PageEffects asked;
+    asked.wishes = &wishes;
+    run(writer_->write(context_, looked_up, std::move(asked)));
     manifest_.operations = {};
     const BegunEnumeration third = begin();
     page(third, 1, 55, true);
-    compare(third);  // five are deleted
+    compare(third);  // four are deleted
     const BegunEnumeration fourth = begin();
     page(fourth, 1, 5, true);
     compare(fourth);  // too many are missing
@@ -628,7 +670,8 @@ TEST_F(Stopped, before_or_after_any_statement_of_its_life_a_former_holder_writes
                            "ingest_seen",
                            "ingest_read_before_mark",
                            "ingest_stream",
-                           "ingest_run"}) {
+                           "ingest_run",
+                           "ingest_found_gone"}) {
     EXPECT_TRUE(stopped_at.contains(std::string("fenced.before.") + name)) << name;
     EXPECT_TRUE(stopped_at.contains(std::string("fenced.after.") + name)) << name;
   }

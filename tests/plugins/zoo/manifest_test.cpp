@@ -70,10 +70,8 @@ json with_money(const char* pointer, const json& value) {
   json document = toy();
   json& attributes = document["entity_types"][0]["attributes"];
   attributes.push_back({{"name", "currency"}, {"type", "text"}});
-  attributes.push_back({{"name", "fee"},
-                        {"type", "integer"},
-                        {"format", "minor_units"},
-                        {"currency", "currency"}});
+  attributes.push_back(
+      {{"name", "fee"}, {"type", "integer"}, {"format", "minor_units"}, {"currency", "currency"}});
   if (pointer[0] == '/') document[json::json_pointer(pointer)] = value;
   if (pointer[0] == '.') attributes.back()[pointer + 1] = value;
   if (pointer[0] == '+') attributes.push_back({{"name", pointer + 1}, {"type", "text"}});
@@ -93,6 +91,23 @@ TEST(Manifest, an_amount_in_minor_units_names_a_text_attribute_with_its_currency
   EXPECT_THAT(refusal_of("/entity_types/0/attributes/0/format", "minor_units"),
               testing::AnyOf(HasSubstr("/currency: missing"), HasSubstr("integer or decimal")));
   EXPECT_THAT(money_refusal("+fee_major"), HasSubstr("'fee_major' is reserved"));
+}
+
+TEST(Manifest, one_timestamp_says_when_an_object_was_changed_and_one_when_it_was_made) {
+  const auto said = [](const char* type, const char* format, const char* other) {
+    json document = toy();
+    json& attributes = document["entity_types"][0]["attributes"];
+    attributes.push_back({{"name", "edited"}, {"type", type}, {"format", format}});
+    attributes.push_back({{"name", "more"}, {"type", "timestamp"}, {"format", other}});
+    return document.dump();
+  };
+  EXPECT_EQ(refusal(said("timestamp", "modified_at", "created_at")), "accepted");
+  EXPECT_THAT(refusal(said("date", "modified_at", "")),
+              HasSubstr("an attribute of format 'modified_at' is timestamp, never date"));
+  EXPECT_THAT(refusal(said("timestamp", "created_at", "created_at")),
+              HasSubstr("'edited' has the format 'created_at' already"));
+  EXPECT_TRUE(parse_manifest(said("text", "created_at", ""), Admission::before))
+      << "an installed one goes on, without the time";
 }
 
 TEST(Manifest, currencies_that_a_vendor_counts_otherwise_are_small_letters_and_digits) {

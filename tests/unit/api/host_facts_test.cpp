@@ -41,7 +41,9 @@ TEST(HostFacts, a_host_that_is_well_has_nothing_to_say) {
 
 TEST(HostFacts, a_disk_runs_out_by_share_or_by_bytes_and_keeps_nobody_from_work) {
   const HandClock clock;
-  for (const HostWatch& watch : {temporary(100, 0), temporary(0, std::int64_t{1} << 60)}) {
+  HostWatch by_share = temporary(100, 0);
+  by_share.free_bytes_enough = 0;
+  for (const HostWatch& watch : {by_share, temporary(0, std::int64_t{1} << 60)}) {
     const HostFacts facts(watch, clock);
     const auto reasons = facts.reasons();
     ASSERT_EQ(reasons.size(), 1U);
@@ -49,6 +51,30 @@ TEST(HostFacts, a_disk_runs_out_by_share_or_by_bytes_and_keeps_nobody_from_work)
     EXPECT_FALSE(reasons[0].keeps_from_work);
     EXPECT_EQ(reasons[0].what.find(watch.disks[0].directory.string()), std::string::npos);
   }
+}
+
+TEST(HostFacts, a_tenth_of_a_large_disk_is_enough_unless_it_is_full_in_days) {
+  constexpr std::int64_t kGigabyte = 1'000'000'000;
+  const HostWatch watch;
+  DiskNow disk;
+  disk.total_bytes = 271 * kGigabyte;
+  disk.free_bytes = 25 * kGigabyte;  // 9 %
+  EXPECT_FALSE(is_running_out(disk, watch));
+  disk.growth_bytes_per_day = 20 * kGigabyte;
+  disk.growth_seconds = 600;
+  EXPECT_FALSE(is_running_out(disk, watch)) << "a first import of ten minutes is no rule";
+  disk.growth_seconds = 6 * 3600;
+  EXPECT_TRUE(is_running_out(disk, watch));
+  disk.free_bytes = 200 * kGigabyte;
+  EXPECT_FALSE(is_running_out(disk, watch)) << "ten days off";
+  disk.growth_bytes_per_day = -20 * kGigabyte;
+  disk.free_bytes = 21 * kGigabyte;
+  EXPECT_TRUE(is_running_out(disk, watch)) << "less than 10 %, and less than 20 GiB";
+  disk.total_bytes = 100 * kGigabyte;
+  EXPECT_FALSE(is_running_out(disk, watch));
+  disk.total_bytes = kGigabyte;
+  disk.free_bytes = kGigabyte / 5;
+  EXPECT_TRUE(is_running_out(disk, watch)) << "a fifth, but less than 256 MiB";
 }
 
 TEST(HostFacts, why_the_database_is_away_is_one_of_a_few_sentences_and_no_text_of_its_own) {
