@@ -89,6 +89,7 @@ class ApiTest : public ::testing::Test {
                                                         {"secret", "api_key"},
                                                         {"stream", "customers"},
                                                         {"type", "customer"},
+                                                        {"attribute", "email"},
                                                         {"id", "1"},
                                                         {"rule", "stripe.customer.email"},
                                                         {"run", "1"}};
