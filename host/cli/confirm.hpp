@@ -27,7 +27,8 @@ void add_confirmation(CLI::App& command, Context& context);
 /// "cli.not_confirmed": somebody said no, or nobody could be asked.
 [[nodiscard]] bool is_meant(const Context& context, const Consequence& consequence);
 
-/// "  stripe.invoice   2,422\n", a line a type, of GET …/connections/{name}/rows.
+/// "  stripe.invoice   2,422\n", a line a type, of GET …/connections/{name}/rows: those with most
+/// rows first, and beyond ten of them the rest in one line.
 [[nodiscard]] std::string counted(const json& rows);
 /// Whether anybody wants to know: counts cost a question to the host.
 [[nodiscard]] bool is_asked(const Context& context);

@@ -815,6 +815,8 @@ TEST_F(Tool, zz_nothing_is_hidden_or_gone_before_it_was_said_how_much_it_is) {
   EXPECT_EQ(seen.code, 65) << seen.screen;
   EXPECT_NE(seen.screen.find("nothing was done"), std::string::npos) << seen.screen;
   EXPECT_NE(seen.screen.find(counted), std::string::npos) << seen.screen;
+  EXPECT_NE(seen.screen.find(" types more "), std::string::npos) << seen.screen;
+  EXPECT_LT(std::count(seen.screen.begin(), seen.screen.end(), '\n'), 24) << seen.screen;
   EXPECT_EQ(state(), before);
   seen = run_on_terminal({kProgram, "connection", "disable", "billing"}, environment,
                          {{"Go on? [y/N]", "yes"}});
