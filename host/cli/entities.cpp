@@ -143,7 +143,7 @@ void list_entities(const Context& context, const std::string& type_name, const L
   const bool vendors = std::any_of(entities.begin(), entities.end(), [](const json& one) {
     return !one.value("external_id", json()).is_null();
   });
-  if (vendors) columns.push_back({"EXTERNAL ID", "/external_id"});
+  if (vendors && wish.fields.empty()) columns.push_back({"EXTERNAL ID", "/external_id"});
   std::vector<std::string> names =
       wish.fields.empty() ? for_people(type, declared(type, entities)) : asked(wish.fields);
   if (wish.output != "wide" && wish.fields.empty())
