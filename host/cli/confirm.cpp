@@ -5,8 +5,10 @@
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
 
+#include <algorithm>
 #include <iostream>
 #include <sstream>
+#include <vector>
 
 #include "base/exact_json.hpp"
 #include "cli/help.hpp"
@@ -70,12 +72,26 @@ std::string with_groups(std::int64_t number) {
 }
 
 std::string counted(const json& rows) {
+  constexpr std::size_t kMost = 10;  // with what is asked below it in one screen
+  const auto count = [](const json& one) { return one.at("rows").get<std::int64_t>(); };
+  std::vector<json> types = rows.value("types", json::array());
+  std::stable_sort(types.begin(), types.end(),
+                   [&](const json& a, const json& b) { return count(a) > count(b); });
+  const std::size_t shown = types.size() > kMost + 1 ? kMost : types.size();
   std::string text;
-  for (const json& one : rows.value("types", json::array())) {
-    text += fmt::format("  {:<32} {:>10}\n", cell(one.at("type")),
-                        with_groups(one.at("rows").get<std::int64_t>()));
+  std::int64_t more = 0;
+  for (std::size_t i = 0; i < types.size(); ++i) {
+    if (i < shown) {
+      text +=
+          fmt::format("  {:<32} {:>10}\n", cell(types[i].at("type")), with_groups(count(types[i])));
+    } else {
+      more += count(types[i]);
+    }
   }
-  return text;
+  if (shown == types.size()) return text;
+  return text + fmt::format("  {:<32} {:>10}\n",
+                            fmt::format("and {} types more", types.size() - shown),
+                            with_groups(more));
 }
 
 }  // namespace sluice::cli

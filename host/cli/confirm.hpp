@@ -30,7 +30,8 @@ void add_confirmation(CLI::App& command, Context& context);
 
 /// "2,422"
 [[nodiscard]] std::string with_groups(std::int64_t number);
-/// "  stripe.invoice   2,422\n", a line a type, of GET …/connections/{name}/rows.
+/// "  stripe.invoice   2,422\n", a line a type, of GET …/connections/{name}/rows: those with most
+/// rows first, and beyond ten of them the rest in one line.
 [[nodiscard]] std::string counted(const json& rows);
 /// Whether anybody wants to know: counts cost a question to the host.
 [[nodiscard]] bool is_asked(const Context& context);

@@ -245,10 +245,10 @@ Consequence of_disabling_connector(const Context& context, Client& client, const
     off.facts["connections"].push_back(std::move(rows));
   }
   off.words = fmt::format(
-      "{} is turned off with {} connections, and their rows are hidden:{}\nThey come back under "
-      "the "
-      "same ids: sluice connector enable {}",
-      id, off.facts["connections"].size(), text, id);
+      "{} is turned off with {} connection{}, and their rows are hidden:{}\nThey come back under "
+      "the same ids: sluice connector enable {}",
+      id, off.facts["connections"].size(), off.facts["connections"].size() == 1 ? "" : "s", text,
+      id);
   return off;
 }
 

@@ -105,6 +105,17 @@ std::vector<std::string> for_people(const json& type, const std::vector<std::str
   return shown;
 }
 
+/// What was asked for by name, in the order in which it was.
+std::vector<std::string> asked(std::string_view fields) {
+  std::vector<std::string> names;
+  while (!fields.empty()) {
+    const std::size_t end = std::min(fields.find(','), fields.size());
+    if (end > 0) names.emplace_back(fields.substr(0, end));
+    fields.remove_prefix(std::min(end + 1, fields.size()));
+  }
+  return names;
+}
+
 /// Entities as the host writes them, CSV or NDJSON, to standard output; whether there are more.
 bool write_lines(const Context& context, const std::string& type_name, const Query& query,
                  const std::string& output) {
@@ -138,12 +149,15 @@ void list_entities(const Context& context, const std::string& type_name, const L
   const bool vendors = std::any_of(entities.begin(), entities.end(), [](const json& one) {
     return !one.value("external_id", json()).is_null();
   });
-  if (vendors) columns.push_back({"EXTERNAL ID", "/external_id"});
-  std::vector<std::string> names = for_people(type, declared(type, entities));
+  if (vendors && wish.fields.empty()) columns.push_back({"EXTERNAL ID", "/external_id"});
+  std::vector<std::string> names =
+      wish.fields.empty() ? for_people(type, declared(type, entities)) : asked(wish.fields);
   if (wish.output != "wide" && wish.fields.empty())
     names.resize(std::min(names.size(), kTableColumns));
+  const bool has_extra = !entities.empty() && entities.at(0).contains(kExtra);
+  if (has_extra) std::erase(names, kExtra);
   for (const std::string& name : names) columns.push_back({name, "/attributes/" + name});
-  if (!entities.empty() && entities.at(0).contains(kExtra)) columns.push_back({kExtra, "/extra"});
+  if (has_extra) columns.push_back({kExtra, "/extra"});
   if (!entities.empty() && entities.at(0).contains("expanded")) {
     for (const auto& [name, value] : entities.at(0).at("expanded").items())
       columns.push_back({name, "/expanded/" + name});

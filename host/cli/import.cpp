@@ -1,6 +1,5 @@
 // entity import: a file into an own type.
 #include <fmt/format.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -17,6 +16,7 @@
 
 #include "base/exact_json.hpp"
 #include "cli/context.hpp"
+#include "cli/screen.hpp"
 #include "cli/wait.hpp"
 
 namespace sluice::cli {
@@ -49,16 +49,6 @@ class Interruptible {
  private:
   struct sigaction before_ {};
 };
-
-/// How much room a cell has: no limit where nobody looks at a terminal.
-std::size_t room_for_reasons(std::size_t beside) {
-  constexpr std::size_t kNoLimit = 100'000;
-  constexpr std::size_t kLeast = 60;
-  winsize size{};
-  if (::isatty(STDOUT_FILENO) == 0 || ::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0)
-    return kNoLimit;
-  return std::max(kLeast, size.ws_col > beside ? size.ws_col - beside : 0);
-}
 
 /// Reads the file, and says on a terminal how far it is.
 class Sending {
@@ -167,6 +157,40 @@ std::string created(const json& type) {
   return text + "\n";
 }
 
+bool is_one(const json& count) { return count.get<std::int64_t>() == 1; }
+
+/// "1 row", "2 rows"
+std::string many(const json& count, const char* what) {
+  return fmt::format("{} {}{}", cell(count), what, is_one(count) ? "" : "s");
+}
+
+/// A table where a terminal has room for it, and nobody's reason is cut where it has none.
+std::string refused(const json& rejects) {
+  constexpr std::size_t kNoLimit = 100'000;
+  std::string text = table(rejects,
+                           {{"LINE", "/line", true},
+                            {"ATTRIBUTE", "/attribute"},
+                            {"CODE", "/code"},
+                            {"REASON", "/reason"}},
+                           kNoLimit);
+  const std::size_t columns = table_columns();
+  std::size_t longest = 0;
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t end = std::min(text.find('\n', at), text.size());
+    longest = std::max(longest, end - at);
+    at = end + 1;
+  }
+  if (longest <= columns) return text;
+  text.clear();
+  for (const json& one : rejects) {
+    const std::string attribute = cell(one.at("attribute"));
+    text += wrapped(fmt::format("line {}{} ({}): ", cell(one.at("line")),
+                                attribute.empty() ? "" : ", " + attribute, cell(one.at("code"))),
+                    2, cell(one.at("reason")), columns);
+  }
+  return text;
+}
+
 /// What became of a file, line by line.
 std::string imported(const json& answer) {
   const json& lines = answer.at("lines");
@@ -174,10 +198,10 @@ std::string imported(const json& answer) {
   if (answer.at("dry_run") == true) text += "Nothing is stored: a dry run. It would be:\n";
   if (answer.contains("created")) text += created(answer.at("created"));
   text += fmt::format(
-      "{} rows: {} new, {} changed, {} unchanged, {} rejected\n"
-      "{} lines: {} header, {} of stored rows, {} refused, {} blank\n{}",
-      cell(answer.at("rows")), cell(answer.at("inserted")), cell(answer.at("updated")),
-      cell(answer.at("unchanged")), cell(answer.at("rejected")), cell(lines.at("total")),
+      "{}: {} new, {} changed, {} unchanged, {} rejected\n"
+      "{}: {} header, {} of stored rows, {} refused, {} blank\n{}",
+      many(answer.at("rows"), "row"), cell(answer.at("inserted")), cell(answer.at("updated")),
+      cell(answer.at("unchanged")), cell(answer.at("rejected")), many(lines.at("total"), "line"),
       cell(lines.at("header")), cell(lines.at("rows")), cell(lines.at("refused")),
       cell(lines.at("blank")), understood(answer));
   if (answer.at("matched_by").is_null() && answer.at("inserted").get<std::int64_t>() > 0) {
@@ -186,31 +210,22 @@ std::string imported(const json& answer) {
         "file again adds them all again. Make one unique to have rows matched by it";
   }
   if (!answer.at("repeats").empty()) {
-    text += fmt::format("\n{} rows have the key of an earlier row and were written over it:\n",
-                        cell(answer.at("repeated")));
+    const bool one = is_one(answer.at("repeated"));
+    text +=
+        fmt::format("\n{} {} the key of an earlier row and {} written over it:\n",
+                    many(answer.at("repeated"), "row"), one ? "has" : "have", one ? "was" : "were");
     text += table(answer.at("repeats"),
                   {{"LINE", "/line", true}, {"IS ONE WITH LINE", "/first_line", true}});
   }
   if (!answer.at("unkeyed").empty()) {
-    text += fmt::format("\n{} values are stored and give no key: nothing is linked by them\n",
-                        cell(answer.at("without_key")));
+    const bool one = is_one(answer.at("without_key"));
+    text += fmt::format("\n{} {} stored and {} no key: nothing is linked by {}\n",
+                        many(answer.at("without_key"), "value"), one ? "is" : "are",
+                        one ? "gives" : "give", one ? "it" : "them");
     text += table(answer.at("unkeyed"),
                   {{"LINE", "/line", true}, {"ATTRIBUTE", "/attribute"}, {"IS NO", "/kind"}});
   }
-  if (!answer.at("rejects").empty()) {
-    std::size_t attribute = 9, code = 4;
-    for (const json& reject : answer.at("rejects")) {
-      attribute = std::max(attribute, cell(reject.at("attribute")).size());
-      code = std::max(code, cell(reject.at("code")).size());
-    }
-    constexpr std::size_t kLineAndGaps = 14;
-    text += "\n" + table(answer.at("rejects"),
-                         {{"LINE", "/line", true},
-                          {"ATTRIBUTE", "/attribute"},
-                          {"CODE", "/code"},
-                          {"REASON", "/reason"}},
-                         room_for_reasons(attribute + code + kLineAndGaps));
-  }
+  if (!answer.at("rejects").empty()) text += "\n" + refused(answer.at("rejects"));
   return text;
 }
 
@@ -298,9 +313,12 @@ void import_file(const Context& context, const ImportWish& wish) {
   if (answer.at("rejected").get<std::int64_t>() > 0) {
     throw Failure(Error(
         ErrorKind::bad_input, "import.rejected",
-        fmt::format("{} rows {} rejected ({} lines); all others {} stored",
-                    cell(answer.at("rejected")), wish.dry_run ? "would be" : "were",
-                    cell(answer.at("lines").at("refused")), wish.dry_run ? "would be" : "are"),
+        fmt::format("{} {} rejected ({}); all others {} stored", many(answer.at("rejected"), "row"),
+                    wish.dry_run                    ? "would be"
+                    : is_one(answer.at("rejected")) ? "was"
+                                                    : "were",
+                    many(answer.at("lines").at("refused"), "line"),
+                    wish.dry_run ? "would be" : "are"),
         "Correct these lines and import the file again"));
   }
 }

@@ -192,11 +192,14 @@ struct StatusOptions {
   bool until_idle = false;
 };
 
-void print_status(const Context& context, const StatusOptions& options, const json& document) {
+/// With what the host says of itself, where it was asked.
+void print_status(const Context& context, const StatusOptions& options, json document,
+                  const json& host = nullptr) {
   if (context.as_json) {
     std::cout << write_json_lines(document) << '\n';
     return;
   }
+  if (host.is_object()) document["host_reasons"] = host.at("reasons");
   Screen screen = screen_of_output();
   const bool streams = options.streams || !options.name.empty();
   std::cout << (streams ? streams_text(document, screen) : summary_text(document, screen));
@@ -220,12 +223,13 @@ void show_status(Context& context, const StatusOptions& options) {
   }
   if (options.wait_seconds == 0) {
     Client client = context.client();
-    if (const json host = ask_host(context); cannot_work(host)) {
+    const json host = ask_host(context);
+    if (cannot_work(host)) {
       std::cout << (context.as_json ? write_json_lines(host) + "\n" : reasons_text(host));
       context.exit = kExitUnavailable;
       return;
     }
-    print_status(context, options, status_of(client, options.name));
+    print_status(context, options, status_of(client, options.name), host);
     return;
   }
   const auto is_over = [&](const json& document) {

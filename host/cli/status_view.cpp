@@ -216,6 +216,12 @@ std::vector<std::string> details_of(const json& connections, const json& documen
                                     const Screen& screen) {
   std::vector<std::string> all;
   const std::size_t columns = screen.rows == 0 ? SIZE_MAX : screen.columns;
+  for (const json& reason : document.value("host_reasons", json::array())) {
+    std::string text = "the host\n" + wrapped("  " + cell(reason.at("what")), columns, "  ");
+    if (!cell(reason.at("action")).empty())
+      text += "\n" + wrapped("  to do: " + cell(reason.at("action")), columns, "    ");
+    all.push_back(std::move(text));
+  }
   for (const json& connection : connections) {
     const std::string name = cell(connection.at("name"));
     if (const std::string trouble = cell(connection.value("trouble", json())); !trouble.empty()) {
@@ -333,6 +339,28 @@ std::string summary_line(const json& document) {
   return text + fmt::format("; {} rows", number(rows));
 }
 
+/// A line for each own type, and one for all that `lines` has no room for; 0: there is no end.
+std::string own_types_text(const json& document, std::size_t lines) {
+  const json types = document.value("own_types", json::array());
+  const bool all_fit = lines == 0 || types.size() <= lines;
+  const std::size_t shown = all_fit ? types.size() : lines - 1;
+  std::string text;
+  std::int64_t more = 0;
+  for (std::size_t i = 0; i < types.size(); ++i) {
+    const auto rows = types.at(i).value("rows", std::int64_t{0});
+    if (i < shown) {
+      text += fmt::format("{} {:<9} {:>12}\n", padded(cell(types.at(i).at("type")), 18), "own",
+                          number(rows));
+    } else {
+      more += rows;
+    }
+  }
+  if (all_fit) return text;
+  return text + fmt::format("{} {:<9} {:>12}  sluice entity types\n",
+                            padded(fmt::format("and {} more", types.size() - shown), 18), "own",
+                            number(more));
+}
+
 std::string summary_text(const json& document, const Screen& screen) {
   json connections = document.at("connections");
   std::stable_sort(connections.begin(), connections.end(), [](const json& a, const json& b) {
@@ -341,18 +369,20 @@ std::string summary_text(const json& document, const Screen& screen) {
   std::string text = fmt::format("{:<18} {:<9} {:>12}  {:<10} {:<8} {}\n", "CONNECTION", "STATE",
                                  "ROWS", "AS OF", "BEHIND", "WHAT");
   for (const json& connection : connections) text += line_of_connection(connection, screen);
-  for (const json& type : document.value("own_types", json::array())) {
-    text += fmt::format("{} {:<9} {:>12}\n", padded(cell(type.at("type")), 18), "own",
-                        number(type.value("rows", std::int64_t{0})));
-  }
+  const std::vector<std::string> details = details_of(connections, document, screen);
+  // Header, connections, a blank line, the summary, and the prompt; half of the rest for what is
+  // wrong.
+  const std::size_t others = connections.size() + 4;
+  std::size_t room = screen.rows > others ? screen.rows - others : 1;
+  if (!details.empty()) room = std::max<std::size_t>(1, room / 2);
+  text += own_types_text(document, screen.rows == 0 ? 0 : room);
   text += "\n" + summary_line(document) + "\n";
   const std::size_t used = static_cast<std::size_t>(std::count(text.begin(), text.end(), '\n'));
   // The prompt needs a line, too.
   const std::size_t left = screen.rows == 0         ? 0
                            : screen.rows > used + 1 ? screen.rows - used - 1
                                                     : 1;
-  text += fitting(details_of(connections, document, screen), screen.rows == 0 ? SIZE_MAX : left);
-  return text;
+  return text + fitting(details, screen.rows == 0 ? SIZE_MAX : left);
 }
 
 std::string streams_text(const json& document, const Screen& screen) {

@@ -18,7 +18,8 @@ struct Screen {
 };
 [[nodiscard]] Screen screen_of_output();
 
-/// {"connections": […], "own_types": […]} as the host gives it: one line a connection, trouble
+/// {"connections": […], "own_types": […]} as the host gives it, with "host_reasons", the reasons of
+/// its /health, where it was asked: one line a connection, trouble
 /// first, with rows, as of when its data is, how far behind that is, and what is wrong; own types;
 /// a line that sums up; and in full words what is wrong and what to do, as far as it fits.
 [[nodiscard]] std::string summary_text(const json& document, const Screen& screen);

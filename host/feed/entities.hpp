@@ -35,8 +35,8 @@ enum class FilterOp { eq, ne, gt, gte, lt, lte, in, is_null, state, like };
 /// "true" or "false". json and bytes can only be asked is_null.
 ///
 /// A timestamp is also compared with a date, which is that whole day in UTC (gte 2026-11-20: from
-/// its beginning; lte: until its end; eq: on it), and with a time before now: "-7d" ("s", "m", "h",
-/// "d", "w").
+/// its beginning; lte: until its end; eq: on it), with "now", and with a time before now: "-7d"
+/// ("s", "m", "h", "d", "w").
 /// like: text in which '*' stands for anything, upper and lower case alike; "ann*" begins so,
 /// "*ann*" has it somewhere.
 /// A path before the attribute, with dots, follows edges as `expand` does: "customer.email",

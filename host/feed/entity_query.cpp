@@ -61,8 +61,9 @@ std::optional<Micros> day_of(std::string_view text) {
 
 constexpr std::string_view kUnits = "smhdw";
 
-/// "-7d": so many seconds before now; of at most a thousand years.
+/// "-7d": so many seconds before now, none of "now"; of at most a thousand years.
 std::optional<std::int64_t> seconds_ago(std::string_view text) {
+  if (text == "now") return 0;
   constexpr std::array<std::int64_t, 5> kSeconds = {1, 60, 3600, kDaySeconds, 7 * kDaySeconds};
   constexpr std::int64_t kMost = std::int64_t{365'000} * kDaySeconds;
   if (text.size() < 3 || text.front() != '-') return std::nullopt;
@@ -838,7 +839,7 @@ class Conditions {
     if (!value) {
       if (attribute.type != AttributeType::timestamp) return bad_value(filter, value.error());
       return bad_filter("filter.bad_value", filter, value.error().reason,
-                        "a time is 2026-11-23T05:16:54Z, a day 2026-11-23, a week ago -7d");
+                        "a time is 2026-11-23T05:16:54Z, a day 2026-11-23, a week ago -7d, or now");
     }
     switch (attribute.type) {
       case AttributeType::integer:

@@ -73,7 +73,7 @@ struct Possible {
     // Blanks alone group the digits of telephone numbers.
     const bool is_number =
         !has_leading_zero(text) && !text.starts_with('+') &&
-        (text.find_first_of(".,") != std::string_view::npos || is_plain_integer(text));
+        (text.find_first_of(".,e") != std::string_view::npos || is_plain_integer(text));
     with_point = with_point && is_number && !number.as_point.empty();
     with_comma = with_comma && is_number && !number.as_comma.empty();
     integer = integer && is_number && text.size() <= kIntegerDigits && is_plain_integer(text);

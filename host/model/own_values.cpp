@@ -12,6 +12,7 @@
 #include "base/clock.hpp"
 #include "base/decimal.hpp"
 #include "base/exact_json.hpp"
+#include "base/printable.hpp"
 #include "link/normalise.hpp"
 #include "model/indexed_text.hpp"
 
@@ -191,11 +192,10 @@ FieldResult<json> integer_of_json(const StoredAttribute& attribute, const json& 
 std::string shown_value(const StoredAttribute& attribute, std::string_view text) {
   if (attribute.personal) return "a value (not shown: personal data)";
   constexpr std::size_t kShownMax = 40;
-  std::string out = "'";
-  for (const char c : text.substr(0, kShownMax)) {
-    out += static_cast<unsigned char>(c) < 0x20 || static_cast<unsigned char>(c) >= 0x7f ? '?' : c;
-  }
-  return out + (text.size() > kShownMax ? "…'" : "'");
+  const bool is_cut = text.size() > kShownMax;
+  std::size_t size = is_cut ? kShownMax : text.size();
+  while (is_cut && size > 0 && (static_cast<unsigned char>(text[size]) & 0xC0U) == 0x80) --size;
+  return fmt::format("'{}{}'", printable(text.substr(0, size)), is_cut ? "…" : "");
 }
 
 std::string_view to_string(FieldFault fault) { return kFaults[static_cast<std::size_t>(fault)]; }

@@ -276,6 +276,8 @@ FieldResult<json> number_as_written(const CsvForm& form, const StoredAttribute& 
   }
   std::string_view plain = wanted;
   if (attribute.type == AttributeType::integer) {
+    // Who wrote a whole number with an exponent had no room for its last digits.
+    if (text.find('e') != std::string_view::npos) return stored_value_of_text(attribute, text);
     const std::size_t point = plain.find('.');
     const bool is_whole = point != std::string_view::npos &&
                           plain.find_first_not_of('0', point + 1) == std::string_view::npos;

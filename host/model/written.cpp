@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <array>
 
+#include "base/decimal.hpp"
+
 namespace sluice::model {
 namespace {
 
@@ -123,6 +125,27 @@ std::string read_by(std::string_view text, char mark) {
   out.push_back('.');
   out += text;
   return out;
+}
+
+/// What is behind a number's digits: "e-05" of "1e-05"; empty when it ends otherwise.
+std::string_view exponent_of(std::string_view text) {
+  constexpr std::size_t kExponentDigitsMax = 3;
+  const std::size_t at = text.find('e');
+  if (at == std::string_view::npos || at == 0) return {};
+  const std::string_view exponent = text.substr(at);
+  Reader in(exponent.substr(1));
+  if (!in.take('-') && !in.take('+')) return {};
+  const std::size_t digits = in.digits().size();
+  const bool is_one = digits >= 1 && digits <= kExponentDigitsMax && in.ended();
+  return is_one ? exponent : std::string_view();
+}
+
+/// The digits before an exponent, which are never grouped; `mark` as for read_by().
+std::string read_by(std::string_view digits, char mark, std::string_view exponent) {
+  const std::string_view others = mark == '.' ? ", '" : ". '";
+  if (digits.find_first_of(others) != std::string_view::npos) return {};
+  const std::string plain = read_by(digits, mark);
+  return plain.empty() ? plain : plain_decimal(plain + std::string(exponent));
 }
 
 /// The year behind what a date begins with.
@@ -267,8 +290,15 @@ std::string_view trimmed(std::string_view text) {
 
 NumberReadings read_number(std::string_view text) {
   NumberReadings readings;
-  readings.as_point = read_by(text, '.');
-  readings.as_comma = read_by(text, ',');
+  const std::string_view exponent = exponent_of(text);
+  if (exponent.empty()) {
+    readings.as_point = read_by(text, '.');
+    readings.as_comma = read_by(text, ',');
+    return readings;
+  }
+  text.remove_suffix(exponent.size());
+  readings.as_point = read_by(text, '.', exponent);
+  readings.as_comma = read_by(text, ',', exponent);
   return readings;
 }
 

@@ -27,7 +27,9 @@ enum class DateOrder { day_first, month_first };
 
 /// A number's readings, each as plain digits ("-1234.5"), or empty. The other mark, a space or an
 /// apostrophe groups thousands, in threes and never behind a leading zero: "1,234" has two
-/// readings, "1,234.5", "12,50" and "0,125" have one.
+/// readings, "1,234.5", "12,50" and "0,125" have one. An exponent is read as programs write it,
+/// "1e-05" and "1.2e+19"; not "1e3", which none does, nor "1,23E+11", of which a spreadsheet has
+/// rounded the other digits away.
 struct NumberReadings {
   std::string as_point, as_comma;
   [[nodiscard]] bool two() const {

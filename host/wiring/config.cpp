@@ -444,7 +444,7 @@ Result<Config> read_config(const std::filesystem::path& file,
       "SLUICE_ROOT_KEY", "SLUICE_FAILPOINTS", "SLUICE_FAIL_STATEMENT", "SLUICE_CHECK_ANSWERS",
       "SLUICE_TOKEN",    "SLUICE_URL",        "SLUICE_WORKSPACE",      "SLUICE_CONFIG",
       "SLUICE_PRESET",   "SLUICE_TEST_PG",    "SLUICE_INSECURE",       "SLUICE_CA_FILE",
-      "SLUICE_SQL_USER"};
+      "SLUICE_SQL_USER", "SLUICE_CONTEXT"};
 #ifdef SLUICE_NO_FAILPOINTS
   for (const char* const name :
        {"SLUICE_FAILPOINTS", "SLUICE_FAIL_STATEMENT", "SLUICE_CHECK_ANSWERS"}) {

@@ -39,6 +39,10 @@ show() { # prints the command as a user would type it, then runs it
   printf '\033[2m$ %s\033[0m\n' "$*" >&2
   "$@" >&2
 }
+try() { # the same of a line for the shell, with its quotes
+  printf '\033[2m$ %s\033[0m\n' "$1" >&2
+  eval "$1" >&2
+}
 fail() {
   printf 'demo: %s\n' "$*" >&2
   exit 1
@@ -102,18 +106,25 @@ psql_value() { psql_demo -qAtc "$1"; }
 until_true 60 "the links" links_done
 show sluice link rules
 
-say "6  One question across both worlds"
-# amount_remaining is in the currency's smallest unit, amount_remaining_major in the currency itself; of several
-# currencies they have no sum.
-query="select c.plan, i.currency, count(distinct c.id) as customers, count(i.id) as open_invoices,
-       sum(i.amount_remaining_major) as open_amount
+say "6  One question across both worlds: which overdue invoices belong to our enterprise customers?"
+# amount_remaining is in the currency's smallest unit, amount_remaining_major in the currency itself.
+query="select c.name, i.number, i.due_date::date as due, i.amount_remaining_major as open, i.currency
 from acme.customer c
 join acme.stripe_customer s on s.customer_id = c.id
 join acme.stripe_invoice i on i.connection_id = s.connection_id and i.customer = s.external_id
-where i.status = 'open'
-group by c.plan, i.currency order by c.plan, i.currency"
-printf '%s\n\n' "$query" >&2
+where c.plan = 'enterprise' and i.status = 'open' and i.due_date < now()
+order by i.due_date, i.number"
+overdue="sluice entity list stripe.invoice --filter status=open --filter 'due_date[lt]=now' \\
+       --filter customer.customer.plan=enterprise --sort due_date,number --limit 200 \\
+       --fields customer_name,number,due_date,amount_remaining_major,currency"
+overdue_rest="curl -fsSg --noproxy '*' -H \"Authorization: Bearer \$SLUICE_TOKEN\" \"\$SLUICE_URL/v1/workspaces/acme/entities/stripe.invoice\\
+?status=open&due_date[lt]=now&customer.customer.plan=enterprise&sort=due_date,number&limit=200&fields=number,due_date,currency\""
+printf 'By SQL:\n%s\n\n' "$query" >&2
 psql_demo -P pager=off -c "$query" >&2
+printf 'By the command line:\n' >&2
+try "$overdue"
+printf '\nBy REST, here the first of them:\n' >&2
+try "$overdue_rest | jq -c '.entities[0].attributes'"
 
 say "7  Something changes at the vendor: one customer gets another name there, and nobody tells the host"
 changed=$(psql_value "select external_id from acme.stripe_customer where customer_id is not null order by external_id limit 1")
@@ -164,8 +175,13 @@ if [ "$once" = --once ]; then
   done
   seconds=$((SECONDS - started))
 
+  in_sql=$(psql_value "select string_agg(number, ' ') from ($query) q")
+  in_cli=$(eval "$overdue --json" | jq -r '[.entities[].attributes.number] | join(" ")')
+  in_rest=$(eval "$overdue_rest" | jq -r '[.entities[].attributes.number] | join(" ")')
+  [ -n "$in_sql" ] && [ "$in_sql" = "$in_cli" ] && [ "$in_sql" = "$in_rest" ] ||
+    { checked=false; printf 'overdue: by SQL %s, by command %s, by REST %s\n' "$in_sql" "$in_cli" "$in_rest" >&2; }
+
   say "9  What it says to try is tried"
-  try() { printf '\033[2m$ %s\033[0m\n' "$1" >&2; eval "$1" >&2; }
   finds_invoices() { [ "$(eval "$open_invoices --json" | jq '.entities | length')" -gt 0 ]; }
   finds_invoices && fail "somebody is on plan vip already"
   try "$win"

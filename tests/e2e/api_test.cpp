@@ -826,12 +826,12 @@ TEST_F(ApiTest, of_a_file_with_a_stray_quote_every_line_is_accounted_for) {
   EXPECT_EQ(said.code, 65) << said.errors;
   for (const char* text : {"5 rows: 3 new, 1 changed, 0 unchanged, 1 rejected",
                            "8 lines: 1 header, 5 of stored rows, 1 refused, 1 blank",
-                           "1 values are stored and give no key", "8  email      email",
-                           "1 rows have the key of an earlier row and were written over it",
+                           "1 value is stored and gives no key", "8  email      email",
+                           "1 row has the key of an earlier row and was written over it",
                            "quotes open on line 3: text follows a closing quote"}) {
     EXPECT_NE(said.output.find(text), std::string::npos) << text << "\n" << said.output;
   }
-  EXPECT_NE(said.errors.find("1 rows were rejected (1 lines); all others are stored"),
+  EXPECT_NE(said.errors.find("1 row was rejected (1 line); all others are stored"),
             std::string::npos)
       << said.errors;
 }

@@ -3,15 +3,19 @@
 #include <fmt/format.h>
 
 #include <fstream>
+#include <sstream>
 
 #include "e2e/raw_client.hpp"
 #include "e2e/rest.hpp"
+#include "e2e/terminal.hpp"
 #include "e2e/world.hpp"
 
 namespace sluice::e2e {
 namespace {
 
 using nlohmann::json;
+
+constexpr const char* kProgram = SLUICE_BINARY_DIR "/bin/sluice";
 
 class ImportE2e : public World {
  protected:
@@ -80,6 +84,28 @@ TEST_F(ImportE2e, a_dry_run_tells_what_will_be_and_stores_nothing) {
   }
   EXPECT_EQ(stored(),
             R"([{"name": "Müller; Ann", "email": "ann@example.org", "joined": "2024-12-31"}])");
+}
+
+TEST_F(ImportE2e, no_reason_is_cut_by_the_width_of_a_terminal) {
+  make_customer();
+  const std::string csv = write_file("orders.csv",
+                                     "email,joined\n"
+                                     "ann@example.org,25/06/2024\n"
+                                     "bob@example.org,06/25/2024\n");
+  const std::map<std::string, std::string> environment = {
+      {"SLUICE_URL", host_->url()}, {"SLUICE_TOKEN", host_->token()}, {"SLUICE_WORKSPACE", "acme"}};
+  const OnTerminal seen = run_on_terminal(
+      {kProgram, "entity", "import", "customer", csv, "--dates", "dmy"}, environment, {});
+  EXPECT_EQ(seen.code, 65);
+  std::string screen = seen.screen;
+  std::erase(screen, '\r');
+  const char* const refused =
+      "\nline 3, joined (import.bad_value): '06/25/2024' is no date with the day first,\n"
+      "  as it was said\n";
+  EXPECT_NE(screen.find(refused), std::string::npos) << screen;
+  std::istringstream lines(screen);
+  for (std::string line; std::getline(lines, line);) EXPECT_LE(line.size(), 80U) << line;
+  EXPECT_NE(screen.find("1 row was rejected (1 line); all others are stored"), std::string::npos);
 }
 
 TEST_F(ImportE2e, a_file_makes_its_type_and_columns_go_where_they_are_sent) {

@@ -772,6 +772,24 @@ TEST_F(Tool, settings_are_what_the_connectors_schema_says) {
   EXPECT_EQ(cli({"connection", "config", "billing", "event_lag_seconds=0"}).code, 0);
 }
 
+TEST_F(Tool, a_list_has_the_fields_that_were_chosen_in_their_order_and_room_for_them) {
+  std::map<std::string, std::string> environment = bare();
+  environment["SLUICE_URL"] = stage_->host().url();
+  environment["SLUICE_TOKEN"] = stage_->admin;
+  environment["SLUICE_WORKSPACE"] = "acme";
+  const std::string fields = "amount_remaining,amount_remaining_major,currency,number";
+  const OnTerminal seen = run_on_terminal(
+      {kProgram, "entity", "list", "stripe.invoice", "--limit", "2", "--fields", fields},
+      environment, {});
+  std::istringstream words(seen.screen);
+  for (const char* title :
+       {"ID", "amount_remaining", "amount_remaining_major", "currency", "number"}) {
+    std::string word;
+    words >> word;
+    EXPECT_EQ(word, title) << seen.screen;
+  }
+}
+
 /// Last: it turns "billing" off.
 TEST_F(Tool, zz_nothing_is_hidden_or_gone_before_it_was_said_how_much_it_is) {
   Host& host = stage_->host();
@@ -818,6 +836,8 @@ TEST_F(Tool, zz_nothing_is_hidden_or_gone_before_it_was_said_how_much_it_is) {
   EXPECT_EQ(seen.code, 65) << seen.screen;
   EXPECT_NE(seen.screen.find("nothing was done"), std::string::npos) << seen.screen;
   EXPECT_NE(seen.screen.find(counted), std::string::npos) << seen.screen;
+  EXPECT_NE(seen.screen.find(" types more "), std::string::npos) << seen.screen;
+  EXPECT_LT(std::count(seen.screen.begin(), seen.screen.end(), '\n'), 24) << seen.screen;
   EXPECT_EQ(state(), before);
   seen = run_on_terminal({kProgram, "connection", "disable", "billing"}, environment,
                          {{"Go on? [y/N]", "yes"}});

@@ -217,6 +217,8 @@ TEST_F(EntitiesTest, TextIsFoundByAPartOfItAndTimesByTheirDay) {
   sql("update vendor.acme_customer set created = now() - interval '3 days' where external_id = "
       "'cus_2'");
   EXPECT_EQ(ids("acme.customer", {{"created[gte]", "-7d"}, {"created[lt]", "-2d"}}), "cus_2");
+  EXPECT_EQ(ids("acme.customer", {{"created[lt]", "now"}}), "cus_1 cus_2");
+  EXPECT_EQ(ids("acme.customer", {{"created[gt]", "now"}}), "");
   EXPECT_EQ(ids("acme.customer", {{"created[gte]", "-7x"}}), "filter.bad_value");
   EXPECT_EQ(ids("acme.customer", {{"created[gte]", "-52000w"}}), "cus_1 cus_2");
   for (const char* long_ago : {"-400000w", "-99999999999999999999d"}) {

@@ -214,11 +214,13 @@ std::string invoice_body(const InvoiceSpec& spec) {
   text.num("amount_remaining", paid ? 0 : spec.total).num("attempt_count", draft ? 0 : 1);
   text.flag("attempted", !draft).flag("auto_advance", draft);
   text.str("billing_reason", spec.subscription.empty() ? "manual" : "subscription_cycle");
-  text.str("collection_method", "charge_automatically").num("created", spec.created);
+  text.str("collection_method", spec.due > 0 ? "send_invoice" : "charge_automatically");
+  text.num("created", spec.created);
   text.str("currency", spec.currency).str("customer", spec.customer);
   text.str_or_null("customer_email", spec.customer_email);
   text.str_or_null("customer_name", spec.customer_name).null("customer_phone");
-  text.null("default_payment_method").null("description").raw("discounts", "[]").null("due_date");
+  text.null("default_payment_method").null("description").raw("discounts", "[]");
+  text.num_or_null("due_date", spec.due);
   text.num_or_null("effective_at", draft ? 0 : spec.created + 3600);
   text.num_or_null("ending_balance", 0).null("footer");
   text.str_or_null("hosted_invoice_url", draft ? "" : "https://invoice.example/i/" + spec.id);

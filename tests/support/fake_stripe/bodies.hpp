@@ -82,6 +82,7 @@ struct InvoiceSpec {
   std::string subscription;
   std::string currency = "usd";
   std::string status = "open";
+  std::int64_t due = 0;  ///< it is sent to be paid until then; 0: it is charged by itself
   std::int64_t total = 0;
 };
 std::string invoice_body(const InvoiceSpec& spec);

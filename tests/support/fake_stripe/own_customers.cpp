@@ -83,7 +83,7 @@ std::unordered_map<std::string, int> own_by_key(const Settings& settings, std::u
 }  // namespace
 
 std::string own_customers_csv(const Settings& settings, std::uint64_t count) {
-  constexpr const char* kPlans[] = {"free", "team", "business"};
+  constexpr const char* kPlans[] = {"free", "team", "enterprise"};
   std::string out = "email,name,plan\n";
   for (std::uint64_t row = 0; row < count; ++row) {
     const OwnCustomer own = own_customer(settings, count, row);

@@ -294,6 +294,8 @@ class Seeder {
     }
     spec.status = invoice_status(number, d);
     if (spec.status != "draft") spec.number = "A1B2C3-" + std::to_string(1000 + number);
+    const bool is_sent = spec.status == "open" || (spec.status == "paid" && number % 4 == 0);
+    if (is_sent) spec.due = created + 14 * kDayS;
     Object& invoice = append("invoice", {.id = spec.id, .body = "{}", .created = created}, links);
     const std::size_t lines = lines_wanted == 0 ? prices.size() : lines_wanted;
     for (std::size_t k = 0; k < lines; ++k) {

@@ -122,6 +122,28 @@ TEST(SummaryText, fits_a_window_and_says_where_the_rest_is) {
   }
 }
 
+TEST(SummaryText, folds_own_types_that_the_window_has_no_room_for) {
+  json whole = document({stream("customers", "ok")});
+  whole["own_types"] = json::array();
+  for (int i = 0; i < 40; ++i) {
+    json type;
+    type["type"] = "type_" + std::to_string(i);
+    type["rows"] = 3;
+    whole["own_types"].push_back(type);
+  }
+  const std::string text = summary_text(whole, window(24));
+  expect_fits(text, window(24));
+  EXPECT_TRUE(has(text, "type_17 ")) << text;
+  EXPECT_TRUE(has(text, "and 22 more        own                 66  sluice entity types")) << text;
+  EXPECT_TRUE(has(summary_text(whole, Screen{}), "type_39 ")) << "without a window there is no end";
+
+  whole["connections"] = json::array({lacking("billing")});
+  whole["connections"][0]["problems"][0]["what"] = "the key lacks a permission";
+  const std::string trouble = summary_text(whole, window(24));
+  expect_fits(trouble, window(24));
+  EXPECT_TRUE(has(trouble, "to do: give the key these permissions")) << trouble;
+}
+
 TEST(SummaryText, has_colours_on_a_terminal_that_take_no_room) {
   json whole;
   whole["connections"] = json::array({lacking("billing")});
@@ -144,6 +166,18 @@ TEST(SummaryText, says_what_the_host_itself_cannot_do) {
   EXPECT_TRUE(has(summary_text(whole, Screen{}),
                   "this host cannot work on billing\n  no space left on device"));
   EXPECT_TRUE(has_trouble(whole));
+}
+
+TEST(SummaryText, says_what_the_host_says_of_itself_first) {
+  json whole = document({stream("customers", "ok")});
+  whole["connections"] = json::array({lacking("billing")});
+  whole["host_reasons"] = json::parse(
+      R"([{"code":"disk.running_out","what":"the disk \"data\" has 0 B free","action":"make room"}])");
+  const std::string text = summary_text(whole, window(24));
+  EXPECT_TRUE(has(text, "the host\n  the disk \"data\" has 0 B free\n  to do: make room\n"))
+      << text;
+  EXPECT_LT(text.find("the host\n"), text.find("rak_permission_number_0_read")) << text;
+  expect_fits(text, window(24));
 }
 
 TEST(StreamsText, folds_what_watches_the_same_kind_of_object_while_all_is_well) {

@@ -24,6 +24,17 @@ struct Case {
   const char* expected;  // JSON, or "" when it must be refused
 };
 
+TEST(OwnValues, AValueIsShownInItsOwnLettersOnOneLineAndCutBetweenThem) {
+  const StoredAttribute attribute = of(AttributeType::decimal);
+  EXPECT_EQ(shown_value(attribute, "12,50 \u20ac"), "'12,50 \u20ac'");
+  EXPECT_EQ(shown_value(attribute, "a\nb\x1b\xff"), "'a\\x0ab\\x1b\\xff'");
+  const std::string longest = std::string(39, 'x') + "\u00e9";
+  EXPECT_EQ(shown_value(attribute, longest), "'" + std::string(39, 'x') + "\u2026'");
+  StoredAttribute personal = attribute;
+  personal.personal = true;
+  EXPECT_EQ(shown_value(personal, "12"), "a value (not shown: personal data)");
+}
+
 TEST(OwnValues, JsonIsTakenStrictly) {
   const std::vector<Case> cases = {
       {AttributeType::text, R"("a")", R"("a")"},

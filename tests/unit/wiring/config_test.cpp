@@ -151,6 +151,12 @@ TEST_F(ConfigFile, an_unknown_variable_of_ours_is_refused_like_an_unknown_key) {
   EXPECT_NE(config.error().describe().find("SLUICE_LISTEN_PROT"), std::string::npos);
 }
 
+TEST_F(ConfigFile, what_somebody_has_set_for_the_command_line_is_no_setting) {
+  for (const char* name : {"SLUICE_URL", "SLUICE_TOKEN", "SLUICE_WORKSPACE", "SLUICE_CONTEXT",
+                           "SLUICE_CA_FILE", "SLUICE_INSECURE", "SLUICE_SQL_USER"})
+    EXPECT_TRUE(read_config({}, {{name, "1"}}, {})) << name;
+}
+
 TEST(ConfigKeys, are_those_that_the_document_for_operators_has_and_no_others) {
   std::ifstream file(std::filesystem::path(SLUICE_SOURCE_DIR) / "docs/operating/README.md");
   std::ostringstream text;
