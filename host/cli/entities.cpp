@@ -25,6 +25,12 @@ json attribute_of(const std::string& text) {
     const std::size_t colon = std::min(text.find(':', at), text.size());
     const std::string word = text.substr(at, colon - at);
     at = colon + 1;
+    if (word.find(',') != std::string::npos) {
+      throw CLI::ValidationError("attribute",
+                                 fmt::format("'{}' has a comma where a colon separates, as in "
+                                             "email:text:unique:format=email",
+                                             text));
+    }
     const bool is_option = word.find('=') != std::string::npos || word == "unique" ||
                            word == "required" || word == "personal";
     if (field == 0)

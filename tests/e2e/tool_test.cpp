@@ -726,7 +726,11 @@ TEST_F(Tool, the_audit_says_who_did_what_from_where_and_what_came_of_it) {
 
 TEST_F(Tool, own_entities_are_written_changed_and_deleted_and_values_are_as_the_type_has_them) {
   ASSERT_EQ(cli({"entity", "create-type", "seat", "code:text:unique", "floor:integer"}).code, 0);
-  Said said = cli({"entity", "add-attribute", "seat", "window:boolean"});
+  Said said = cli({"entity", "add-attribute", "seat", "mail:text:format=email,unique"});
+  EXPECT_EQ(said.code, 64);
+  EXPECT_NE(said.errors.find("has a comma where a colon separates"), std::string::npos)
+      << said.errors;
+  said = cli({"entity", "add-attribute", "seat", "window:boolean"});
   EXPECT_EQ(said.code, 0) << said.errors;
   said = cli({"entity", "create", "seat", "code=007", "floor=2", "window=true"});
   ASSERT_EQ(said.code, 0) << said.errors;
