@@ -161,10 +161,12 @@ const pg::Statement kRun{
     "outcome = case when $14 then 'done' else outcome end "
     "where workspace_id = $1 and run_id = $2 and connection_id = $12 and stream = $13"};
 
-// A run that is too old to be kept is counted no more.
+// By the whole key of its index: the run is a reconcile, of no stream. One that is too old to be
+// kept is counted no more.
 const pg::Statement kFoundGone{"ingest_found_gone",
                                "update sluice.sync_run set found_gone = found_gone + $3 "
-                               "where workspace_id = $1 and run_id = $2"};
+                               "where workspace_id = $1 and run_id = $2 and connection_id = $4 "
+                               "and stream = ''"};
 
 namespace {
 
@@ -347,7 +349,7 @@ std::optional<std::string> types_of(const PageContext& context, const contract::
 
 void add_found_gone(pg::Pipeline& pipeline, const PageContext& context, const Tail& tail) {
   for (const auto& [run, count] : tail.found_gone)
-    pipeline.add(kFoundGone, pg::Params(context.workspace, run, count));
+    pipeline.add(kFoundGone, pg::Params(context.workspace, run, count, context.connection));
 }
 
 struct Wanted {

@@ -163,8 +163,8 @@ Task<std::int64_t> look_up(pg::Connection& connection, const ingest::PageContext
       " set generation = r.generation + 1, attempts = 0, not_before = now(),"
       " for_run = excluded.for_run returning 1),"
       " counted as (select count(*) as n from put),"
-      " said as (update sluice.sync_run u set looked_up = u.looked_up + c.n from counted c"
-      " where u.workspace_id = $1 and u.run_id = $6)"
+      " said as (update sluice.sync_run u set looked_up = u.looked_up + (select n from counted)"
+      " where u.workspace_id = $1 and u.run_id = $6 and u.connection_id = $2 and u.stream = '')"
       " select n from counted",
       missing_from(*context.manifest, type), kIsMissing);
   pg::Fenced fenced(connection, proof_of(context));
