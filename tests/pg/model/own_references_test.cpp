@@ -34,7 +34,7 @@ class OwnReferences : public sluice::testing::PgTest {
     std::string text = sql;
     const std::string ids = std::to_string(workspace_.value) +
                             ", (select max(type_id) from sluice.entity_type where name = 'lead')";
-    for (auto at = text.find('@'); at != std::string::npos; at = text.find('@'))
+    for (auto at = text.find('#'); at != std::string::npos; at = text.find('#'))
       text.replace(at, 1, ids);
     return text;
   }
@@ -57,22 +57,22 @@ constexpr const char* kForeignKey = "23503";
 
 TEST_F(OwnReferences, ARowIsOfATypeThatThereIs) {
   EXPECT_EQ(refused("insert into sluice.own_entity (workspace_id, type_id, id, data)"
-                    " values (@, 1, '{}')"),
+                    " values (#, 1, '{}')"),
             "");
   EXPECT_EQ(refused("insert into sluice.own_entity (workspace_id, type_id, id, data)"
-                    " values (@, 2, '{}'), (1, 999999, 3, '{}')"),
+                    " values (#, 2, '{}'), (1, 999999, 3, '{}')"),
             kForeignKey);
   EXPECT_EQ(count("sluice.own_entity"), 1) << "the one beside it is not stored either";
 }
 
 TEST_F(OwnReferences, ATypeWithRowsStays) {
   EXPECT_EQ(refused("insert into sluice.own_entity (workspace_id, type_id, id, data)"
-                    " values (@, 1, '{}')"),
+                    " values (#, 1, '{}')"),
             "");
   run(superuser_pool().query("delete from sluice.attribute where workspace_id = " +
                              std::to_string(workspace_.value)));
   const char* kDelete =
-      "delete from sluice.entity_type where (workspace_id, type_id) in (select @)";
+      "delete from sluice.entity_type where (workspace_id, type_id) in (select #)";
   EXPECT_EQ(refused(kDelete), kForeignKey);
   run(superuser_pool().query("delete from sluice.own_entity"));
   EXPECT_EQ(refused(kDelete), "");
@@ -80,12 +80,12 @@ TEST_F(OwnReferences, ATypeWithRowsStays) {
 
 TEST_F(OwnReferences, AUniqueValueIsOfARowThatThereIs) {
   EXPECT_EQ(refused("insert into sluice.own_entity (workspace_id, type_id, id, data)"
-                    " values (@, 1, '{}')"),
+                    " values (#, 1, '{}')"),
             "");
   const std::string put =
       "insert into sluice.own_unique (workspace_id, type_id, attribute, value, id) values ";
-  EXPECT_EQ(refused(put + "(@, 'email', 'a@x.example', 1)"), "");
-  EXPECT_EQ(refused(put + "(@, 'email', 'b@x.example', 1), (@, 'email', 'c@x.example', 2)"),
+  EXPECT_EQ(refused(put + "(#, 'email', 'a@x.example', 1)"), "");
+  EXPECT_EQ(refused(put + "(#, 'email', 'b@x.example', 1), (#, 'email', 'c@x.example', 2)"),
             kForeignKey);
   EXPECT_EQ(refused(put + "(1, 999999, 'email', 'd@x.example', 1)"), kForeignKey)
       << "a row of this id, and of another type";
@@ -94,10 +94,10 @@ TEST_F(OwnReferences, AUniqueValueIsOfARowThatThereIs) {
 
 TEST_F(OwnReferences, ARowTakesItsUniqueValuesAlongAndNoOther) {
   EXPECT_EQ(refused("insert into sluice.own_entity (workspace_id, type_id, id, data)"
-                    " values (@, 1, '{}'), (@, 2, '{}')"),
+                    " values (#, 1, '{}'), (#, 2, '{}')"),
             "");
   EXPECT_EQ(refused("insert into sluice.own_unique (workspace_id, type_id, attribute, value, id)"
-                    " values (@, 'email', 'a@x.example', 1), (@, 'email', 'b@x.example', 2)"),
+                    " values (#, 'email', 'a@x.example', 1), (#, 'email', 'b@x.example', 2)"),
             "");
   run(superuser_pool().query("delete from sluice.own_entity where id = 1"));
   const auto left = run(pool().query("select value from sluice.own_unique"));
