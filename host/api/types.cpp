@@ -83,8 +83,8 @@ Task<HttpResponse> show(Call& call) {
 /// The views are those of the catalogue as it is now; what stays stale, in words.
 Task<json> refresh(Call& call, pg::Connection& connection) {
   call.services.catalogs.invalidate(call.workspace);
-  const std::vector<std::string> notes =
-      co_await sync::renew_views_now(connection, call.workspace, call.workspace_name);
+  const std::vector<std::string> notes = co_await call.services.connections.view_rounds().renew(
+      connection, call.workspace, call.workspace_name);
   call.services.engine.kick();
   co_return json(notes);
 }

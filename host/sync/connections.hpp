@@ -17,6 +17,7 @@
 #include "sync/loader.hpp"
 #include "sync/services.hpp"
 #include "sync/step_pool.hpp"
+#include "sync/view_rounds.hpp"
 #include "work/queue.hpp"
 
 namespace sluice::sync {
@@ -225,6 +226,8 @@ class Connections {
   Task<Result<LoadedConnection>> load(WorkspaceId workspace, ConnectionId id);
 
   [[nodiscard]] const Loader& loader() const { return loader_; }
+  /// Of all that changes catalogues on this host.
+  [[nodiscard]] ViewRounds& view_rounds() { return view_rounds_; }
 
   /// Called with the workspace after a change that makes work due or changes what may be stored.
   void on_change(std::function<void(WorkspaceId)> callback) { changed_ = std::move(callback); }
@@ -289,6 +292,7 @@ class Connections {
 
   Services services_;
   Loader loader_;
+  ViewRounds view_rounds_;
   std::function<void(WorkspaceId)> changed_;
 };
 

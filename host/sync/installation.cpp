@@ -617,7 +617,7 @@ Task<Result<InstallOutcome>> Connections::install(WorkspaceId workspace, Install
                                     {"replaced", outcome.replaced}});
   // Durable work does it too, should we die here; now, so that who installed can ask at once.
   const std::vector<std::string> notes =
-      co_await renew_views_now(*lease, workspace, workspace_name);
+      co_await view_rounds_.renew(*lease, workspace, workspace_name);
   outcome.notes.insert(outcome.notes.end(), notes.begin(), notes.end());
   if (changed_) changed_(workspace);
   co_return outcome;
