@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "base/failpoint.hpp"
+#include "model/catalog.hpp"
 #include "model/catalog_version.hpp"
 #include "sync/audit.hpp"
 #include "sync/view_work.hpp"
@@ -50,6 +51,9 @@ const pg::Statement kAllGo{"rules_of_type_go", R"(
     order by r.rule_id for update))
   returning name)"};
 
+const pg::Statement kTypesStay{"rules_types_stay", R"(
+  select 1 from sluice.mutex where name = 'types' for share)"};
+
 const pg::Statement kOfEnd{"rules_of_end", R"(
   select name from sluice.link_rule where workspace_id = $1 and enabled
     and ((target_type = $2 and target_attribute = any ($3)) or (source_type = $2 and source_attribute = any ($3)))
@@ -81,6 +85,18 @@ Task<Result<work::WorkId>> make_rule(pg::Pool& pool, WorkspaceId workspace, NewR
                                      Actor actor) {
   auto connection = co_await pool.acquire();
   auto transaction = co_await pg::Transaction::begin(*connection);
+  // A type that is being dropped takes the rules along that it finds: this one comes before that,
+  // or finds it gone.
+  co_await transaction.query(kTypesStay, pg::Params());
+  const model::CatalogPtr catalog = co_await model::load_catalog(*connection, workspace);
+  std::string gone;
+  if (catalog->find(rule.source_type) == nullptr) gone = rule.source_type;
+  if (catalog->find(rule.target_type) == nullptr) gone = rule.target_type;
+  if (!gone.empty()) {
+    co_await transaction.rollback();
+    co_return fail(ErrorKind::not_found, "type.not_found",
+                   "there is no entity type '" + gone + "' any more", "sluice entity types");
+  }
   pg::Params params(workspace, rule.name, rule.source_type, rule.source_attribute, rule.target_type,
                     rule.target_attribute);
   params.add(static_cast<std::int32_t>(rule.kind));

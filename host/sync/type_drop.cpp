@@ -31,11 +31,20 @@ const pg::Statement kNextRule{"type_drop_next_rule", R"(
   where workspace_id = $1 and rule_id >= $3 and (source_type = $2 or target_type = $2) order by rule_id limit 1)"};
 
 // The next entities, locked, of which all together print to no more than $5 bytes, or one: told are
-// those that live, with what they hold.
+// those that live, with what they hold. As they are stored they are bounded first, so that no more
+// is read than is told, by what compression makes of it.
 const pg::Statement kNextEntities{"type_drop_next_entities", R"(
-  with looked as materialized (
-    select id, deleted_at, data from sluice.own_entity
-    where workspace_id = $1 and type_id = $2 and id > $3 order by id limit $4 for update),
+  with next as materialized (
+    select id, pg_column_size(data)::bigint as stored from sluice.own_entity
+    where workspace_id = $1 and type_id = $2 and id > $3 order by id limit $4),
+  fitting as materialized (
+    select f.id from (
+      select n.id, sum(n.stored) over (order by n.id rows between unbounded preceding and 1 preceding) as before
+      from next n) f where coalesce(f.before, 0) <= $5),
+  looked as materialized (
+    select e.id, e.deleted_at, e.data from fitting f cross join lateral (
+      select o.id, o.deleted_at, o.data from sluice.own_entity o
+      where o.workspace_id = $1 and o.type_id = $2 and o.id = f.id for update) e),
   printed as (
     select l.id, l.deleted_at is null as lives, coalesce(case when jsonb_typeof(l.data) = 'object' then
         (select jsonb_object_agg(d.key, jsonb_build_array(d.value, null)) from jsonb_each(l.data) d
