@@ -105,5 +105,19 @@ TEST_F(OwnReferences, ARowTakesItsUniqueValuesAlongAndNoOther) {
   EXPECT_EQ(left.text(0, 0), "b@x.example");
 }
 
+TEST_F(OwnReferences, KeysOfRowsStayAndRowsGoWithTheirUniqueValues) {
+  EXPECT_EQ(refused("insert into sluice.own_entity (workspace_id, type_id, id, data)"
+                    " values (#, 1, '{}')"),
+            "");
+  EXPECT_EQ(refused("insert into sluice.own_unique (workspace_id, type_id, attribute, value, id)"
+                    " values (#, 'email', 'a@x.example', 1)"),
+            "");
+  EXPECT_EQ(refused("update sluice.own_entity set type_id = 999999"), kForeignKey);
+  EXPECT_EQ(refused("update sluice.own_unique set id = 2"), kForeignKey);
+  EXPECT_EQ(refused("update sluice.own_entity set id = id, updated_at = now()"), "");
+  EXPECT_EQ(refused("truncate sluice.own_entity"), kForeignKey);
+  EXPECT_EQ(refused("truncate sluice.own_entity, sluice.own_unique"), "");
+}
+
 }  // namespace
 }  // namespace sluice::model
