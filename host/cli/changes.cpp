@@ -151,7 +151,8 @@ void show_page(const Context& context, const ChangesOptions& options, const json
   for (const json& change : answer.at("changes")) print_change(change, both_times);
   if (options.follow) return;
   if (answer.at("changes").empty()) std::cout << "(none)\n";
-  std::cout << "cursor: " << options.cursor << '\n';
+  const bool more = answer.value("has_more", false);
+  std::cout << (more ? "more: --cursor " : "cursor: ") << options.cursor << '\n';
 }
 
 void read_changes(const Context& context, ChangesOptions& options) {

@@ -516,7 +516,11 @@ void add_connection(CLI::App& app, Context& context) {
     const json answer = context.client().send(
         "PATCH", "/connections/" + Client::escape(*name) + "/streams/" + Client::escape(*stream),
         body);
-    context.say(answer, fmt::format("{} runs every {} s", *stream, *seconds));
+    context.say(answer,
+                *seconds == 0
+                    ? fmt::format("{} runs when it is asked for: sluice sync {} --stream {}",
+                                  *stream, *name, *stream)
+                    : fmt::format("{} runs every {} s", *stream, *seconds));
   });
   const auto path = [name] { return "/connections/" + Client::escape(*name); };
   const auto set_stream = [&context, path, stream](bool enabled) {

@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <optional>
 
 #include "base/error.hpp"
 #include "cli/confirm.hpp"
@@ -86,10 +87,15 @@ Consequence of_deleting(const Context& context, const std::string& name) {
   consequence.for_good = true;
   consequence.facts["sql_user"] = name;
   if (!is_asked(context)) return consequence;
-  std::int64_t sessions = 0;
+  std::optional<std::int64_t> found;
   const json answer = context.client().get("/sql-users");
   for (const json& user : answer.value("sql_users", json::array()))
-    if (user.value("name", "") == name) sessions = user.value("connections", std::int64_t{0});
+    if (user.value("name", "") == name) found = user.value("connections", std::int64_t{0});
+  if (!found) {
+    throw Failure(Error(ErrorKind::not_found, "sql_user.unknown",
+                        fmt::format("there is no login '{}'", name), "sluice sql-user list"));
+  }
+  const std::int64_t sessions = *found;
   consequence.facts["connections"] = sessions;
   consequence.words = fmt::format(
       "The login {} is ended for good, and its {} open sessions with it.", name, sessions);
