@@ -861,7 +861,7 @@ TEST_F(ApiTest, the_command_line_shows_tables_and_the_hosts_json) {
       {{"link", "rules"}, "stripe.customer.email"},
       {{"link", "list", "--state", "linked", "--limit", "3"}, "linked"},
       {{"link", "list", "--state", "no_key", "--limit", "3"}, ""},
-      {{"changes", "--since", "1h", "--limit", "2"}, "cursor: "},
+      {{"changes", "--since", "1h", "--limit", "2"}, "more: --cursor "},
       {{"changes", "--summary"}, "stripe.customer"},
       {{"changes", "--kind", "link", "--limit", "2"}, "link stripe.customer"},
       {{"changes", "--type", "stripe.invoice", "--op", "insert", "-o", "wide"}, "(at the vendor "},
