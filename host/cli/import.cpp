@@ -207,7 +207,8 @@ std::string imported(const json& answer) {
   if (answer.at("matched_by").is_null() && answer.at("inserted").get<std::int64_t>() > 0) {
     text +=
         "\nNo attribute of the type is unique, so each row is a new entity: the same\n"
-        "file again adds them all again. Make one unique to have rows matched by it";
+        "file again adds them all again. A type with a unique attribute has rows matched\n"
+        "by it; one that is there cannot become unique";
   }
   if (!answer.at("repeats").empty()) {
     const bool one = is_one(answer.at("repeated"));
@@ -319,7 +320,9 @@ void import_file(const Context& context, const ImportWish& wish) {
                                                     : "were",
                     many(answer.at("lines").at("refused"), "line"),
                     wish.dry_run ? "would be" : "are"),
-        "Correct these lines and import the file again"));
+        answer.at("matched_by").is_null() && !wish.dry_run
+            ? "Correct these lines and import them alone: the others would be there twice"
+            : "Correct these lines and import the file again"));
   }
 }
 

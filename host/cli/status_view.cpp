@@ -314,10 +314,13 @@ Screen screen_of_output() {
 
 std::string summary_line(const json& document) {
   std::map<std::string, std::size_t> by_health;
-  std::int64_t rows = 0;
+  std::int64_t rows = 0, put_aside = 0;
+  bool at_least = false;
   for (const json& connection : document.at("connections")) {
     ++by_health[health_of(connection)];
     rows += connection.value("rows", std::int64_t{0});
+    put_aside += connection.value("quarantined", std::int64_t{0});
+    at_least = at_least || connection.value("quarantined_at_least", false);
   }
   for (const json& type : document.value("own_types", json::array()))
     rows += type.value("rows", std::int64_t{0});
@@ -336,7 +339,11 @@ std::string summary_line(const json& document) {
   add("needs_action", "needs you", "need you");
   add("off", "off", "off");
   if (all == 0) text = "no connections yet: sluice connection create NAME --connector …";
-  return text + fmt::format("; {} rows", number(rows));
+  text += fmt::format("; {} rows", number(rows));
+  // A stream that stores the others is well, and these are missing.
+  if (put_aside > 0)
+    text += fmt::format("; {}{} put aside", number(put_aside), at_least ? "+" : "");
+  return text;
 }
 
 /// A line for each own type, and one for all that `lines` has no room for; 0: there is no end.

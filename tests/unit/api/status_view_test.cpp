@@ -95,6 +95,7 @@ TEST(SummaryText, is_a_line_a_connection_with_the_trouble_first_and_a_sum) {
   fine["name"] = "a-fine-one";
   fine["health"] = "ok";
   fine["rows"] = 500;
+  fine["quarantined"] = 6;
   fine["as_of"] =
       json::parse(R"({"at":"2026-11-28T11:02:09Z","behind_seconds":40,"stream":"events"})");
   whole["connections"].push_back(lacking("billing"));
@@ -104,7 +105,7 @@ TEST(SummaryText, is_a_line_a_connection_with_the_trouble_first_and_a_sum) {
   EXPECT_TRUE(has(text, "needs you       27,468")) << text;
   EXPECT_TRUE(has(text, "11:02:09   40 s")) << text;
   EXPECT_TRUE(has(text, "customer           own                  7")) << text;
-  EXPECT_TRUE(has(text, "2 connections: 1 well, 1 needs you; 27,975 rows")) << text;
+  EXPECT_TRUE(has(text, "2 connections: 1 well, 1 needs you; 27,975 rows; 6 put aside")) << text;
   EXPECT_TRUE(has(text, "rak_permission_number_17_read")) << "no window, all is said: " << text;
   EXPECT_EQ(text.find('\x1b'), std::string::npos);
 }
