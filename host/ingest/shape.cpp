@@ -147,10 +147,10 @@ struct Input {
 Presence keys_of(const TypePlan& plan) {
   Presence keys;
   keys.columns = plan.key_columns;
-  for (const PathKey& key : plan.path_keys) {
+  for (const KeyDocument& one : plan.key_documents) {
     Presence document;
-    document.extra = key.column < 0;
-    if (key.column >= 0) document.columns.push_back(static_cast<std::uint16_t>(key.column));
+    document.extra = one.column < 0;
+    if (one.column >= 0) document.columns.push_back(static_cast<std::uint16_t>(one.column));
     keys.merge(document);
   }
   return keys;

@@ -171,13 +171,19 @@ void sort_by_attribute(std::span<Value> values) {
   }
 }
 
-PathKey path_key(const model::StoredType& type, const model::StoredAttribute& attribute) {
-  PathKey key;
-  key.attribute = &attribute;
+void add_path_key(std::vector<KeyDocument>& documents, const model::StoredType& type,
+                  const model::StoredAttribute& attribute) {
   const model::StoredAttribute* const document = type.find(attribute.path.front());
-  if (document != nullptr)
-    key.column = static_cast<std::int32_t>(document - type.attributes.data());
-  return key;
+  const std::int32_t column =
+      document == nullptr ? -1 : static_cast<std::int32_t>(document - type.attributes.data());
+  auto at = std::find_if(documents.begin(), documents.end(),
+                         [&](const KeyDocument& one) { return one.column == column; });
+  if (at == documents.end()) {
+    at = documents.emplace(documents.end());
+    at->column = column;
+  }
+  at->attributes.push_back(&attribute);
+  at->ways.push_back(link::Path(attribute.path).subspan(1));
 }
 
 void set_bit(std::string& bits, std::size_t index) {
@@ -262,7 +268,7 @@ TypePlan& Batch::plan_for(std::uint32_t type) {
     if (attribute.path.empty()) {
       made->key_columns.push_back(static_cast<std::uint16_t>(column));
     } else {
-      made->path_keys.push_back(path_key(*stored, attribute));
+      add_path_key(made->key_documents, *stored, attribute);
     }
   }
   plan = std::move(made);

@@ -14,6 +14,7 @@
 #include "base/ids.hpp"
 #include "contract/manifest.hpp"
 #include "contract/record.hpp"
+#include "link/inside.hpp"
 #include "model/catalog.hpp"
 #include "pg/params.hpp"
 
@@ -43,10 +44,11 @@ struct Presence {
   friend bool operator==(const Presence&, const Presence&) = default;
 };
 
-/// A link key that stands somewhere inside of JSON.
-struct PathKey {
-  const model::StoredAttribute* attribute = nullptr;
-  std::int32_t column = -1;  ///< of the document; -1: it is what the vendor sent beyond attributes
+/// JSON in which link keys stand, with the attributes that they are of. Views point into those.
+struct KeyDocument {
+  std::int32_t column = -1;  ///< -1: what the vendor sent beyond attributes
+  std::vector<const model::StoredAttribute*> attributes;
+  std::vector<link::Path> ways;  ///< of each, from the document on
 };
 
 /// A manifest's type beside the same type in the catalogue. Lives as long as both.
@@ -58,7 +60,7 @@ struct TypePlan {
   std::vector<std::uint16_t> required;                           ///< columns
   std::vector<std::uint16_t> key_columns;                        ///< columns with a link key
   std::optional<std::uint16_t> modified_column, created_column;  ///< contract::kModifiedAt, …
-  std::vector<PathKey> path_keys;
+  std::vector<KeyDocument> key_documents;
   std::vector<Presence> presences;
   std::unordered_map<std::string, std::uint32_t> presence_by_bits;
 };

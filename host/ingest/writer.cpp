@@ -156,15 +156,10 @@ std::optional<std::string> key_text(const Value& value) {
   return std::nullopt;
 }
 
-/// What leads from a path key's document to its value.
-std::span<const std::string> way_of(const PathKey& key) {
-  return std::span(key.attribute->path).subspan(1);
-}
-
-/// Where a path key's document stands in an image that PostgreSQL wrote.
-std::string_view document_name(const model::StoredType& type, const PathKey& key) {
-  if (key.column < 0) return model::kExtraDocument;
-  return type.attributes[static_cast<std::size_t>(key.column)].name;
+/// Where it stands in an image that PostgreSQL wrote.
+std::string_view name_of(const model::StoredType& type, const KeyDocument& document) {
+  if (document.column < 0) return model::kExtraDocument;
+  return type.attributes[static_cast<std::size_t>(document.column)].name;
 }
 
 /// The order of an object's keys in jsonb.
@@ -420,7 +415,7 @@ class PageWrite {
   void take_look(const Step& step, const pg::QueryResult& result, std::vector<Progress>& progress);
   void inserted(const Row& row, std::uint32_t index, std::int64_t id);
   void updated(const Row& row, std::uint32_t index, const Found& found, std::string_view image);
-  [[nodiscard]] std::string_view document_of(const Row& row, const PathKey& path) const;
+  [[nodiscard]] std::string_view text_of(const Row& row, const KeyDocument& document) const;
   void rekey(const model::StoredType& type, const model::StoredAttribute& attribute,
              std::int64_t entity, const std::optional<std::string>& text);
   void buried(std::uint32_t type, std::string_view external_id, const Found& found);
@@ -475,18 +470,20 @@ void PageWrite::inserted(const Row& row, std::uint32_t index, std::int64_t id) {
     if (const auto key = key_of(type, type.attributes[column], id, *text))
       tail_.keys.back().now.push_back(*key);
   }
-  for (const PathKey& path : plan.path_keys) {
-    const auto text = link::text_inside(document_of(row, path), way_of(path));
-    if (!text) continue;
-    if (const auto key = key_of(type, *path.attribute, id, *text))
-      tail_.keys.back().now.push_back(*key);
+  for (const KeyDocument& document : plan.key_documents) {
+    const auto texts = link::texts_inside(text_of(row, document), document.ways);
+    for (std::size_t i = 0; i < texts.size(); ++i) {
+      if (!texts[i]) continue;
+      if (const auto key = key_of(type, *document.attributes[i], id, *texts[i]))
+        tail_.keys.back().now.push_back(*key);
+    }
   }
 }
 
-/// What the record has of the JSON that a path leads into; empty: nothing.
-std::string_view PageWrite::document_of(const Row& row, const PathKey& path) const {
-  if (path.column < 0) return row.extra;
-  const Value* const value = batch_.value(row, static_cast<std::uint16_t>(path.column));
+/// What the record has of it; empty: nothing.
+std::string_view PageWrite::text_of(const Row& row, const KeyDocument& document) const {
+  if (document.column < 0) return row.extra;
+  const Value* const value = batch_.value(row, static_cast<std::uint16_t>(document.column));
   return value == nullptr || value->kind != Kind::json ? std::string_view() : value->text;
 }
 
@@ -526,14 +523,17 @@ void PageWrite::updated(const Row& row, std::uint32_t index, const Found& found,
       continue;
     rekey(type, attribute, found.id, link::text_inside(member(after, attribute.name)));
   }
-  for (const PathKey& path : plan.path_keys) {
-    const std::string_view document = document_name(type, path);
-    const std::string_view was = member(before, document);
+  for (const KeyDocument& document : plan.key_documents) {
+    const std::string_view was = member(before, name_of(type, document));
+    const std::string_view is = member(after, name_of(type, document));
     // Empty: the look was for what the record has, and it has none of this.
-    if (!found.gone && was.empty()) continue;
-    const auto text = link::text_inside(member(after, document), way_of(path));
-    if (!found.gone && text == link::text_inside(was, way_of(path))) continue;
-    rekey(type, *path.attribute, found.id, text);
+    if (!found.gone && (was.empty() || was == is)) continue;
+    const auto texts = link::texts_inside(is, document.ways);
+    const auto texts_before = found.gone ? texts : link::texts_inside(was, document.ways);
+    for (std::size_t i = 0; i < texts.size(); ++i) {
+      if (found.gone || texts[i] != texts_before[i])
+        rekey(type, *document.attributes[i], found.id, texts[i]);
+    }
   }
   std::optional<Micros> at = batch_.modified_at(row);
   if (!at) at = plausible(wish(row.type, row.external_id).noticed_at);

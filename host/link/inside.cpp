@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <limits>
+#include <map>
 
 #include "base/decimal.hpp"
 #include "base/json_text.hpp"
@@ -43,39 +44,6 @@ std::size_t behind_value(std::string_view text, std::size_t at) {
   return at;
 }
 
-bool is_called(std::string_view quoted, const std::string& name) {
-  if (quoted.find('\\') == std::string_view::npos)
-    return quoted.substr(1, quoted.size() - 2) == name;
-  return text_of_json_string(quoted) == name;
-}
-
-/// The last member of that name; empty: there is none.
-std::string_view member_of(std::string_view object, const std::string& name) {
-  std::string_view found;
-  std::size_t at = behind_blanks(object, 1);
-  while (at < object.size() && object[at] == '"') {
-    const std::size_t key_end = behind_string(object, at);
-    const bool wanted = is_called(object.substr(at, key_end - at), name);
-    const std::size_t value = behind_blanks(object, behind_blanks(object, key_end) + 1);
-    const std::size_t value_end = behind_value(object, value);
-    if (wanted) found = object.substr(value, value_end - value);
-    at = behind_blanks(object, behind_blanks(object, value_end) + 1);
-  }
-  return found;
-}
-
-/// Calls `each` with every element, until it says that it has seen enough.
-template <class Each>
-void walk_list(std::string_view list, Each each) {
-  std::size_t at = behind_blanks(list, 1);
-  while (at < list.size() && list[at] != ']') {
-    const std::size_t end = behind_value(list, at);
-    if (!each(list.substr(at, end - at))) return;
-    at = behind_blanks(list, end);
-    if (at < list.size() && list[at] == ',') at = behind_blanks(list, at + 1);
-  }
-}
-
 /// As PostgreSQL reads a place in a list.
 std::optional<std::int64_t> place_of(const std::string& part) {
   char* end = nullptr;
@@ -87,44 +55,127 @@ std::optional<std::int64_t> place_of(const std::string& part) {
   return place;
 }
 
-std::string_view element_of(std::string_view list, const std::string& part) {
-  auto place = place_of(part);
-  if (!place) return {};
-  if (*place < 0) {
-    std::int64_t count = 0;
-    walk_list(list, [&](std::string_view) { return ++count > 0; });
-    *place += count;
-  }
-  std::string_view found;
-  std::int64_t at = 0;
-  walk_list(list, [&](std::string_view element) {
-    if (at++ == *place) found = element;
-    return at <= *place;
-  });
-  return found;
+/// A scalar as the text of a key; `json` is neither an object nor a list.
+std::optional<std::string> key_text(std::string_view json) {
+  if (json.empty() || json == "null") return std::nullopt;
+  if (json.front() == '"') return text_of_json_string(json);
+  return plain_decimal(json);  // also "true", as it is
 }
+
+/// What is still to be gone of a path, and where to put what stands at its end.
+struct Wanted {
+  std::span<const std::string> way;
+  std::optional<std::string>* found = nullptr;
+};
+using AllWanted = std::vector<Wanted>;
+
+using ByName = std::map<std::string, AllWanted, std::less<>>;
+/// What is wanted of the member that is called so; null: nothing.
+const AllWanted* wanted_of(const ByName& inside, std::string_view quoted) {
+  const bool has_escapes = quoted.find('\\') != std::string_view::npos;
+  const auto found = has_escapes ? inside.find(text_of_json_string(quoted))
+                                 : inside.find(quoted.substr(1, quoted.size() - 2));
+  return found == inside.end() ? nullptr : &found->second;
+}
+
+/// Goes over a document once, and down only where a path leads.
+class Walk {
+ public:
+  explicit Walk(std::string_view text) : text_(text) {}
+
+  /// Behind the value that begins at `at`; what is wanted of it is found on the way.
+  std::size_t value(std::size_t at, const AllWanted& wanted) const {
+    const char first = at < text_.size() ? text_[at] : '\0';
+    if (first == '{') return object(at, wanted);
+    if (first == '[') return list(at, wanted);
+    const std::size_t end = behind_value(text_, at);
+    const std::optional<std::string> text = key_text(text_.substr(at, end - at));
+    for (const Wanted& one : wanted)
+      if (one.way.empty()) *one.found = text;
+    return end;
+  }
+
+ private:
+  std::size_t object(std::size_t at, const AllWanted& wanted) const {
+    ByName inside;
+    for (const Wanted& one : wanted)
+      if (!one.way.empty()) inside[one.way.front()].push_back({one.way.subspan(1), one.found});
+    if (inside.empty()) return behind_value(text_, at);
+    at = behind_blanks(text_, at + 1);
+    while (at < text_.size() && text_[at] == '"') {
+      const std::size_t name_end = behind_string(text_, at);
+      const AllWanted* const member = wanted_of(inside, text_.substr(at, name_end - at));
+      at = behind_blanks(text_, behind_blanks(text_, name_end) + 1);
+      if (member == nullptr) {
+        at = behind_value(text_, at);
+      } else {
+        // Of a name that comes twice the last member counts, also where it holds nothing.
+        for (const Wanted& one : *member) one.found->reset();
+        at = value(at, *member);
+      }
+      at = behind_blanks(text_, at);
+      if (at < text_.size() && text_[at] == ',') at = behind_blanks(text_, at + 1);
+    }
+    return std::min(at + 1, text_.size());
+  }
+
+  std::size_t list(std::size_t at, const AllWanted& wanted) const {
+    std::map<std::int64_t, AllWanted> inside;
+    for (const Wanted& one : wanted) {
+      const auto place = one.way.empty() ? std::nullopt : place_of(one.way.front());
+      if (place) inside[*place].push_back({one.way.subspan(1), one.found});
+    }
+    if (inside.empty()) return behind_value(text_, at);
+    if (inside.begin()->first < 0) count_from_the_end(inside, at);
+    std::int64_t place = 0;
+    return each_element(at, [&](std::size_t element) {
+      const auto here = inside.find(place++);
+      return here == inside.end() ? behind_value(text_, element) : value(element, here->second);
+    });
+  }
+
+  /// Calls `step` with where each element begins, which says where it ends. Behind the list.
+  template <class Step>
+  std::size_t each_element(std::size_t at, Step step) const {
+    at = behind_blanks(text_, at + 1);
+    while (at < text_.size() && text_[at] != ']') {
+      at = behind_blanks(text_, step(at));
+      if (at < text_.size() && text_[at] == ',') at = behind_blanks(text_, at + 1);
+    }
+    return std::min(at + 1, text_.size());
+  }
+
+  /// -1 becomes the place of the last element, and so on.
+  void count_from_the_end(std::map<std::int64_t, AllWanted>& inside, std::size_t at) const {
+    std::int64_t count = 0;
+    each_element(at, [&](std::size_t element) {
+      ++count;
+      return behind_value(text_, element);
+    });
+    while (!inside.empty() && inside.begin()->first < 0) {
+      const auto node = inside.extract(inside.begin());
+      if (node.key() + count < 0) continue;
+      AllWanted& there = inside[node.key() + count];
+      there.insert(there.end(), node.mapped().begin(), node.mapped().end());
+    }
+  }
+
+  std::string_view text_;
+};
 
 }  // namespace
 
-std::optional<std::string> text_inside(std::string_view json, std::span<const std::string> path) {
-  const auto value_in = [](std::string_view text) {
-    const std::size_t at = behind_blanks(text, 0);
-    return text.substr(at, behind_value(text, at) - at);
-  };
-  json = value_in(json);
-  for (const std::string& part : path) {
-    if (json.starts_with('{')) {
-      json = member_of(json, part);
-    } else if (json.starts_with('[')) {
-      json = element_of(json, part);
-    } else {
-      return std::nullopt;
-    }
-  }
-  if (json.empty() || json == "null" || json.front() == '{' || json.front() == '[')
-    return std::nullopt;
-  if (json.front() == '"') return text_of_json_string(json);
-  return plain_decimal(json);  // also "true", as it is
+std::vector<std::optional<std::string>> texts_inside(std::string_view json,
+                                                     std::span<const Path> paths) {
+  std::vector<std::optional<std::string>> found(paths.size());
+  AllWanted wanted;
+  for (std::size_t i = 0; i < paths.size(); ++i) wanted.push_back({paths[i], &found[i]});
+  Walk(json).value(behind_blanks(json, 0), wanted);
+  return found;
+}
+
+std::optional<std::string> text_inside(std::string_view json, Path path) {
+  return std::move(texts_inside(json, std::span(&path, 1)).front());
 }
 
 }  // namespace sluice::link

@@ -48,5 +48,37 @@ TEST(Inside, of_a_name_that_comes_twice_the_last_counts) {
   EXPECT_EQ(at(R"({"a":{"b":1},"a":2})", {"a", "b"}), "-");
 }
 
+// Each as if it were alone, whatever the others lead to.
+TEST(Inside, several_paths_are_found_in_one_walk) {
+  constexpr std::string_view kDocument =
+      R"({"a":{"b":1,"b":{"c":"x"},"l":[10,[20],{"c":"y"}]},"a\"":"quoted","n":null,"s":"z"})";
+  const std::vector<std::vector<std::string>> ways = {{"a", "b"},
+                                                      {"a", "b", "c"},
+                                                      {"a", "l", "0"},
+                                                      {"a", "l", "-3"},
+                                                      {"a", "l", "1", "0"},
+                                                      {"a", "l", "-1", "c"},
+                                                      {"a", "l", "2"},
+                                                      {"a", "l", "-4"},
+                                                      {"a", "l", "x"},
+                                                      {"a\""},
+                                                      {"n"},
+                                                      {"s"},
+                                                      {"s", "more"},
+                                                      {"s"},
+                                                      {"a"},
+                                                      {}};
+  const std::vector<Path> paths(ways.begin(), ways.end());
+  const auto found = texts_inside(kDocument, paths);
+  std::string all;
+  for (std::size_t i = 0; i < ways.size(); ++i) {
+    EXPECT_EQ(found.at(i), text_inside(kDocument, ways[i])) << i;
+    all += found[i].value_or("-") + " ";
+  }
+  EXPECT_EQ(all, "- x 10 10 20 y - - - quoted - z - z - - ");
+  EXPECT_EQ(texts_inside("", paths), std::vector<std::optional<std::string>>(ways.size()));
+  EXPECT_TRUE(texts_inside(kDocument, {}).empty());
+}
+
 }  // namespace
 }  // namespace sluice::link
