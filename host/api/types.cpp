@@ -57,11 +57,6 @@ json describe(const model::StoredType& type, const model::RowCounts& counts) {
   return document;
 }
 
-[[noreturn]] void no_type(const std::string& name) {
-  throw Failure(Error(ErrorKind::not_found, "type.not_found",
-                      "there is no entity type '" + name + "'", "sluice entity types"));
-}
-
 Task<HttpResponse> list(Call& call) {
   const model::CatalogPtr catalog = co_await catalog_of(call);
   const model::RowCounts counts = co_await model::row_counts(call.services.pool, call.workspace);
@@ -75,7 +70,7 @@ Task<HttpResponse> list(Call& call) {
 Task<HttpResponse> show(Call& call) {
   const model::CatalogPtr catalog = co_await catalog_of(call);
   const model::StoredType* type = catalog->find(call.part("type"));
-  if (type == nullptr) no_type(call.part("type"));
+  if (type == nullptr) throw Failure(model::no_such_type(call.part("type")));
   const model::RowCounts counts = co_await model::row_counts(call.services.pool, call.workspace);
   co_return HttpResponse::json(describe(*type, counts));
 }
@@ -204,7 +199,7 @@ Task<HttpResponse> uses(Call& call) {
     const auto dropped =
         co_await model::find_dropped_type(call.services.pool, call.workspace, name);
     if (dropped && dropped->going) throw Failure(model::being_dropped(name));
-    no_type(name);
+    throw Failure(model::no_such_type(name));
   }
   if (!type->own) {
     throw Failure(Error(ErrorKind::denied, "type.read_only",

@@ -15,6 +15,11 @@ namespace sluice::model {
 inline constexpr std::string_view kCatalogVersion =
     "select version from sluice.catalog_version where workspace_id = $1";
 
+/// The first statement of whoever makes, changes or drops types or attributes, of any workspace:
+/// one at a time, and what is read behind it stands until COMMIT.
+inline constexpr std::string_view kTypesAlone =
+    "select 1 from sluice.mutex where name = 'types' for update";
+
 /// The SQLSTATE with which the guard fails when the catalogue is another one: the root of a
 /// negative number, which nothing else here takes. An error, because it must stop the COMMIT that
 /// is on its way already.

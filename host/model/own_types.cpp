@@ -21,8 +21,6 @@ using nlohmann::json;
 // Two names of SQL views that every workspace has.
 constexpr std::array<std::string_view, 2> kReservedTypes = {"link", "change"};
 
-constexpr std::string_view kLock = "select 1 from sluice.mutex where name = 'types' for update";
-
 constexpr std::string_view kTaken =
     "select name, state, type_id from sluice.entity_type where workspace_id = $1"
     " and (name = $2 or relation = 'vendor.' || $2)";
@@ -336,7 +334,7 @@ json to_json(const OwnType& type) {
 Task<Result<OwnType>> create_own_type(pg::Transaction& transaction, WorkspaceId workspace,
                                       OwnType type) {
   if (const auto checked = check_type(type); !checked) co_return std::unexpected(checked.error());
-  co_await transaction.query(kLock);
+  co_await transaction.query(kTypesAlone);
   pg::Params by_name(workspace, type.name);
   const auto taken = co_await transaction.query(kTaken, std::move(by_name));
   bool was_dropped = false;
@@ -384,12 +382,11 @@ Task<Result<OwnType>> create_own_type(pg::Transaction& transaction, WorkspaceId 
 
 Task<Result<EntityTypeId>> drop_own_type(pg::Transaction& transaction, WorkspaceId workspace,
                                          std::string name) {
-  co_await transaction.query(kLock);
+  co_await transaction.query(kTypesAlone);
   pg::Params by_name(workspace, std::string_view(name));
   const auto found = co_await transaction.query(kNamed, std::move(by_name));
   if (found.empty() || found.text(0, 2) == "dropped") {
-    co_return fail(ErrorKind::not_found, "type.not_found",
-                   fmt::format("there is no entity type '{}'", name), "sluice entity types");
+    co_return std::unexpected(no_such_type(name));
   }
   if (found.text(0, 1) != "own") {
     co_return fail(ErrorKind::denied, "type.read_only",
@@ -415,6 +412,11 @@ Task<std::optional<DroppedType>> find_dropped_type(pg::Pool& pool, WorkspaceId w
   co_return type;
 }
 
+Error no_such_type(std::string_view name) {
+  return Error(ErrorKind::not_found, "type.not_found",
+               fmt::format("there is no entity type '{}'", name), "sluice entity types");
+}
+
 Error being_dropped(std::string_view name) {
   return Error(
       ErrorKind::conflict, "type.being_dropped",
@@ -427,7 +429,7 @@ Task<Result<OwnType>> add_own_attribute(pg::Transaction& transaction, WorkspaceI
   if (const auto checked = check_attribute(type_name, attribute); !checked) {
     co_return std::unexpected(checked.error());
   }
-  co_await transaction.query(kLock);
+  co_await transaction.query(kTypesAlone);
   auto types = co_await list_own_types(transaction.connection(), workspace);
   const auto found = std::find_if(types.begin(), types.end(),
                                   [&](const OwnType& type) { return type.name == type_name; });

@@ -87,6 +87,8 @@ struct DroppedType {
 /// A type that is in no catalogue, and of which the change feed may tell.
 Task<std::optional<DroppedType>> find_dropped_type(pg::Pool& pool, WorkspaceId workspace,
                                                    std::string name);
+/// not_found "type.not_found"
+[[nodiscard]] Error no_such_type(std::string_view name);
 /// conflict "type.being_dropped"
 [[nodiscard]] Error being_dropped(std::string_view name);
 

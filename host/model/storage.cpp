@@ -18,8 +18,6 @@ using contract::Attribute;
 using contract::EntityType;
 using contract::Manifest;
 
-constexpr std::string_view kLock = "select 1 from sluice.mutex where name = 'types' for update";
-
 constexpr std::string_view kColumns =
     "select a.attname::text, format_type(a.atttypid, a.atttypmod)"
     " from pg_attribute a join pg_class c on c.oid = a.attrelid"
@@ -485,7 +483,7 @@ Task<Installed> install_types(pg::Transaction& transaction, WorkspaceId workspac
                               const contract::Manifest& manifest) {
   Installed news;
   refuse_reserved_names(manifest);
-  co_await transaction.query(kLock);
+  co_await transaction.query(kTypesAlone);
   for (const EntityType& type : manifest.entity_types) {
     co_await refuse_taken_name(transaction, workspace, manifest, type);
     co_await make_table(transaction, manifest, type, news);

@@ -28,9 +28,6 @@ using model::StoredRule;
 using model::StoredType;
 using nlohmann::json;
 
-// Before anything is read: installs, and others who add, wait.
-constexpr std::string_view kLock = "select 1 from sluice.mutex where name = 'types' for update";
-
 const pg::Statement kNextPosition{"path_next_position", R"(
   select coalesce(max(position) + 1, $3::int) from sluice.attribute
   where workspace_id = $1 and type_id = $2 and position >= $3::int)"};
@@ -137,15 +134,10 @@ Result<void> check_count(const StoredType& type) {
               "take one away that nothing needs; filters take any path without one");
 }
 
-std::unexpected<Error> no_type(const std::string& type) {
-  return fail(ErrorKind::not_found, "type.not_found", "there is no entity type '" + type + "'",
-              "sluice entity types");
-}
-
 /// Everything that may be wrong; `stored` may be null.
 Result<void> check_all(const Catalog& catalog, const StoredType* stored, const std::string& type,
                        const OwnAttribute& attribute) {
-  if (stored == nullptr) return no_type(type);
+  if (stored == nullptr) return std::unexpected(model::no_such_type(type));
   if (stored->own) {
     return fail(ErrorKind::bad_input, "attribute.path_of_own_type",
                 fmt::format("{} is a type of your own, whose attributes have no path", type),
@@ -170,7 +162,7 @@ std::string rules_at(const Catalog& catalog, const StoredType& type, const std::
 
 Result<void> check_removable(const Catalog& catalog, const StoredType* stored,
                              const std::string& type, const std::string& name) {
-  if (stored == nullptr) return no_type(type);
+  if (stored == nullptr) return std::unexpected(model::no_such_type(type));
   const StoredAttribute* const attribute = stored->find(name);
   if (attribute == nullptr) {
     return fail(ErrorKind::not_found, "attribute.not_found",
@@ -222,7 +214,7 @@ Task<Result<PathAttribute>> add_path_attribute(pg::Connection& connection, Works
                                                std::string type, model::OwnAttribute attribute,
                                                Actor actor) {
   auto transaction = co_await pg::Transaction::begin(connection);
-  co_await transaction.query(kLock);
+  co_await transaction.query(model::kTypesAlone);
   const model::CatalogPtr catalog = co_await model::load_catalog(connection, workspace);
   const StoredType* const stored = catalog->find(type);
   Result<void> checked = check_all(*catalog, stored, type, attribute);
@@ -268,7 +260,7 @@ Task<Result<PathAttribute>> add_path_attribute(pg::Connection& connection, Works
 Task<Result<PathAttribute>> drop_path_attribute(pg::Connection& connection, WorkspaceId workspace,
                                                 std::string type, std::string name, Actor actor) {
   auto transaction = co_await pg::Transaction::begin(connection);
-  co_await transaction.query(kLock);
+  co_await transaction.query(model::kTypesAlone);
   const model::CatalogPtr catalog = co_await model::load_catalog(connection, workspace);
   const StoredType* const stored = catalog->find(type);
   const Result<void> checked = check_removable(*catalog, stored, type, name);
