@@ -75,18 +75,6 @@ struct Place {
   std::vector<const StoredAttribute*> unkeyed;  ///< of which it has values that give no key
 };
 
-std::vector<const StoredAttribute*> unkeyed_in(const StoredType& type, const json& values) {
-  std::vector<const StoredAttribute*> unkeyed;
-  for (const StoredAttribute& attribute : type.attributes) {
-    if (!attribute.key_kind) continue;
-    const auto value = values.find(attribute.name);
-    if (value == values.end() || !value->is_string()) continue;
-    if (!link::normalise(*attribute.key_kind, value->get_ref<const std::string&>()))
-      unkeyed.push_back(&attribute);
-  }
-  return unkeyed;
-}
-
 Place place_of(const CsvRecord& record) {
   Place place;
   place.line = record.quote_line > 0 ? record.quote_line : record.line;
@@ -103,11 +91,11 @@ struct Importer::State {
     enum class At { waiting, locked, ended };
 
     explicit Batch(const Executor& executor) : changed(executor) {}
-    std::vector<OwnRow> rows;
+    std::vector<PreparedRow> rows;
     std::vector<Place> places;
-    std::unordered_set<std::string> forms;  ///< unique_forms() of all of them
-    std::int64_t bytes = 0;                 ///< of the file, by its end
-    std::shared_ptr<Batch> before;          ///< the one that is stored at the same time
+    std::vector<std::size_t> unique;  ///< hashes of all their unique values, in order
+    std::int64_t bytes = 0;           ///< of the file, by its end
+    std::shared_ptr<Batch> before;    ///< the one that is stored at the same time
     At at = At::waiting;
     bool good = false;  ///< when it has ended
     asio::steady_timer changed;
@@ -130,8 +118,9 @@ struct Importer::State {
       co_return batch->at >= wanted;
     }
     [[nodiscard]] bool shares_with(const Batch& other) const {
-      return std::any_of(forms.begin(), forms.end(),
-                         [&](const std::string& form) { return other.forms.contains(form); });
+      return std::any_of(unique.begin(), unique.end(), [&](std::size_t value) {
+        return std::binary_search(other.unique.begin(), other.unique.end(), value);
+      });
     }
   };
   static constexpr std::chrono::seconds kTurnMax{60};
@@ -167,8 +156,8 @@ struct Importer::State {
   int header_lines_to_come = 1;
   CsvParser csv;
   NdjsonParser ndjson;
-  std::vector<OwnRow> rows;   // the batch
-  std::vector<Place> places;  // of its rows
+  std::vector<PreparedRow> rows;  // the batch
+  std::vector<Place> places;      // of its rows
   std::size_t batch_bytes = 0;
   std::shared_ptr<Batch> last;                                 // that was handed over to be stored
   std::unordered_map<std::int64_t, std::int64_t> first_lines;  // of entities
@@ -218,12 +207,12 @@ struct Importer::State {
     reject_reason(place, "", std::move(code), std::move(reason));
   }
 
-  void accept(const Place& place, json values, std::size_t bytes) {
+  void accept(const Place& place, PreparedRow row, std::size_t size) {
     places.push_back(place);
-    places.back().unkeyed = unkeyed_in(type, values);
-    OwnRow& row = rows.emplace_back();
-    row.values = std::move(values);
-    batch_bytes += bytes;
+    for (const KeyedValue& value : row.keys)
+      if (!value.normal) places.back().unkeyed.push_back(value.attribute);
+    rows.push_back(std::move(row));
+    batch_bytes += size;
   }
 
   [[nodiscard]] bool full() const {
@@ -301,13 +290,13 @@ struct Importer::State {
           fmt::format("the row has {} fields, the header {}", record.field_count, form.fields_min));
     }
     json values = json::object();
-    std::size_t bytes = 0;
+    std::size_t size = 0;
     bool good = true;
     for (std::size_t i = 0; i < form.columns.size() && i < record.fields.size(); ++i) {
       const FormColumn& column = form.columns[i];
       if (column.attribute == nullptr) continue;
       const std::string& field = record.fields[i];
-      bytes += field.size();
+      size += field.size();
       if (field.empty() ||
           (column.attribute->type != contract::AttributeType::text && trimmed(field).empty())) {
         if (options.empty == EmptyField::null) values[column.attribute->name] = nullptr;
@@ -323,7 +312,7 @@ struct Importer::State {
       reject_reason(place, stored.error().attribute, import_code(stored.error().fault),
                     no_text ? not_in_encoding() : stored.error().reason);
     }
-    if (good) return accept(place, std::move(values), bytes);
+    if (good) return accept(place, prepare_stored(type, std::move(values)), size);
     count_rejected(place);
   }
 
@@ -374,7 +363,7 @@ struct Importer::State {
     if (attributes != values->end() && attributes->is_object() &&
         type.find("attributes") == nullptr)
       *values = json(std::move(*attributes));
-    if (rename(place, *values)) accept(place, std::move(*values), line.text.size());
+    if (rename(place, *values)) accept(place, prepare(type, *values), line.text.size());
   }
 
   void tell_unkeyed(const Place& place) {
@@ -491,23 +480,24 @@ struct Importer::State {
     return so_far;
   }
 
+  static std::size_t hash_of(const UniqueValue& value) {
+    return std::hash<std::string>()(value.first + '\0' + value.second);
+  }
+
   static std::int64_t count_of(const std::vector<OwnOutcome>& outcomes, OwnAction action) {
     return std::count_if(outcomes.begin(), outcomes.end(),
                          [&](const OwnOutcome& one) { return one.action == action; });
   }
 
   /// Of a dry run: what a row's key and its values are, for rows of later batches.
-  [[nodiscard]] Remembered remember(const OwnRow& row) const {
-    const std::hash<std::string> hash;
+  [[nodiscard]] Remembered remember(const PreparedRow& row) const {
     Remembered told;
-    const auto value = row.values.find(key);
-    const bool has_key = !key.empty() && value != row.values.end() && !value->is_null();
-    if (has_key) told.key = hash(unique_form(*type.find(key), *value));
-    told.contents = hash(write_json(row.values));
-    for (const std::string& form : unique_forms(type, row.values)) {
+    told.contents = std::hash<std::string>()(write_json(row.values));
+    for (const UniqueValue& value : row.unique) {
       Remembered::Unique& one = told.uniques.emplace_back();
-      one.attribute = type.find(std::string_view(form).substr(0, form.find('\0')));
-      one.form = hash(form);
+      one.attribute = type.find(value.first);
+      one.form = hash_of(value);
+      if (value.first == key) told.key = one.form;
     }
     for (const StoredAttribute& attribute : type.attributes) {
       const auto given = row.values.find(attribute.name);
@@ -588,9 +578,9 @@ struct Importer::State {
     batch->places = std::exchange(state->places, {});
     batch->bytes = state->bytes;
     state->batch_bytes = 0;
-    for (const OwnRow& row : batch->rows)
-      for (std::string& form : unique_forms(state->type, row.values))
-        batch->forms.insert(std::move(form));
+    for (const PreparedRow& row : batch->rows)
+      for (const UniqueValue& value : row.unique) batch->unique.push_back(hash_of(value));
+    std::sort(batch->unique.begin(), batch->unique.end());
     co_await state->storing.wait(1);
     const std::shared_ptr<Batch> before = std::exchange(state->last, batch);
     const bool beside =
@@ -639,7 +629,7 @@ struct Importer::State {
     write.dry_run = dry_run;
     std::vector<Remembered> remembered;
     if (dry_run) {
-      for (const OwnRow& row : batch->rows) remembered.push_back(state->remember(row));
+      for (const PreparedRow& row : batch->rows) remembered.push_back(state->remember(row));
     }
     OwnTurns turns;
     turns.locked = [batch] { batch->reach(Batch::At::locked); };

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <deque>
 #include <map>
 #include <set>
 #include <span>
@@ -14,6 +15,7 @@
 #include "journal/append.hpp"
 #include "link/normalise.hpp"
 #include "model/own_turns.hpp"
+#include "model/prepared_row.hpp"
 
 namespace sluice::model {
 namespace {
@@ -209,8 +211,9 @@ FieldError field_error(FieldFault fault, std::string attribute, std::string reas
   return error;
 }
 
-using UniqueValue = std::pair<std::string, std::string>;       // attribute, unique_form
 using Key = std::tuple<std::int32_t, pg::Uuid, std::int32_t>;  // kind, digest, attribute position
+
+const json kNothing = json::object();
 
 /// An entity as it is in the database and as this batch leaves it.
 struct Entity {
@@ -218,16 +221,19 @@ struct Entity {
   bool stored = false;
   bool readable = true;  // when not, `before` is empty, and its keys are known from the tables only
   bool removed = false;
-  json before = json::object();
-  json after = json::object();
-  std::string text;                // of `after`, where that is another than `before`
-  std::vector<UniqueValue> held;   // the forms of `before`
-  std::vector<UniqueValue> holds;  // of `after`, as played so far: nobody else may have them
+  const json* before = &kNothing;
+  const json* after = &kNothing;
+  const PreparedRow* made_of = nullptr;  // whose values are `after`: those of a row alone
+  std::string text;                      // of `after`, where that is another than `before`
+  std::vector<UniqueValue> held;         // the forms of `before`
+  std::vector<UniqueValue> holds;        // of `after`, as played so far: nobody else may have them
   // What the tables hold of it: own_unique, own_shared, link_key.
   std::set<UniqueValue> unique, shared;
   std::set<Key> keys;
 
-  [[nodiscard]] bool changed() const { return !stored || removed || !same_json(before, after); }
+  [[nodiscard]] bool changed() const {
+    return !stored || removed || (before != after && !same_json(*before, *after));
+  }
 };
 
 /// What cannot be read has no values: so it can be written anew.
@@ -235,75 +241,15 @@ json values_of(const StoredType& type, std::string_view data) {
   return stored_values(type, data).value_or(json::object());
 }
 
-std::set<Key> keys_of(const StoredType& type, const json& data) {
+std::set<Key> keys_of(const std::vector<KeyedValue>& values) {
   std::set<Key> keys;
-  for (const StoredAttribute& attribute : type.attributes) {
-    if (!attribute.key_kind) continue;
-    const auto value = data.find(attribute.name);
-    if (value == data.end() || value->is_null()) continue;
-    const auto normal = link::normalise(*attribute.key_kind, raw_text(*value));
-    if (!normal) continue;
-    keys.emplace(static_cast<std::int32_t>(*attribute.key_kind),
-                 link::digest(*attribute.key_kind, *normal), attribute.position);
+  for (const KeyedValue& value : values) {
+    if (!value.normal) continue;
+    const contract::KeyKind kind = *value.attribute->key_kind;
+    keys.emplace(static_cast<std::int32_t>(kind), link::digest(kind, *value.normal),
+                 value.attribute->position);
   }
   return keys;
-}
-
-std::vector<UniqueValue> unique_values(const StoredType& type, const json& data) {
-  std::vector<UniqueValue> values;
-  for (const StoredAttribute& attribute : type.attributes) {
-    if (!attribute.unique) continue;
-    const auto value = data.find(attribute.name);
-    if (value == data.end() || value->is_null()) continue;
-    values.emplace_back(attribute.name, unique_form(attribute, *value));
-  }
-  return values;
-}
-
-/// The values as they are written, where that is not the form: so those are found by that were
-/// stored before the attribute's form was what it is, until durable work has made it anew.
-std::vector<UniqueValue> unformed_values(const StoredType& type, const json& data) {
-  std::vector<UniqueValue> values;
-  for (const StoredAttribute& attribute : type.attributes) {
-    const auto value = data.find(attribute.name);
-    if (!attribute.unique || !attribute.key_kind || value == data.end() || value->is_null())
-      continue;
-    std::string raw = raw_text(*value);
-    if (raw != unique_form(attribute, *value)) values.emplace_back(attribute.name, std::move(raw));
-  }
-  return values;
-}
-
-/// One row's values in stored form, and what they are unique by; or what is wrong with them.
-struct Prepared {
-  json values = json::object();
-  std::vector<UniqueValue> unique, unformed;
-  std::vector<FieldError> errors;
-};
-
-Prepared prepare(const StoredType& type, const json& given) {
-  Prepared out;
-  if (!given.is_object()) {
-    out.errors.push_back(field_error(FieldFault::bad_value, "", "a row must be a JSON object"));
-    return out;
-  }
-  for (const auto& [name, value] : given.items()) {
-    const StoredAttribute* attribute = type.find(name);
-    if (!attribute) {
-      out.errors.push_back(field_error(FieldFault::unknown_attribute, name,
-                                       fmt::format("type {} has no such attribute", type.name)));
-      continue;
-    }
-    auto stored = stored_value(*attribute, value);
-    if (stored) {
-      out.values[name] = std::move(*stored);
-    } else {
-      out.errors.push_back(std::move(stored.error()));
-    }
-  }
-  out.unique = unique_values(type, out.values);
-  out.unformed = unformed_values(type, out.values);
-  return out;
 }
 
 /// {"attribute": [before, after]} for each that differs.
@@ -396,8 +342,7 @@ class Batch {
     if (!data) return;
     entity.held = unique_values(type_, *data);
     for (const UniqueValue& value : entity.held) hold(at, value);
-    entity.before = *data;
-    entity.after = std::move(*data);
+    entity.before = entity.after = &kept_.emplace_back(std::move(*data));
   }
   [[nodiscard]] std::vector<EntityId> found_ids() const {
     std::vector<EntityId> ids;
@@ -416,7 +361,7 @@ class Batch {
   }
   void found_key(EntityId id, Key key) { entities_[by_id_.at(id)].keys.insert(std::move(key)); }
 
-  Applied apply(const OwnItem& item, const std::string& key, const Prepared& row) {
+  Applied apply(const OwnItem& item, const std::string& key, const PreparedRow& row) {
     Applied applied;
     OwnOutcome& outcome = applied.outcome;
     outcome.errors = row.errors;
@@ -425,15 +370,17 @@ class Batch {
     if (!outcome.errors.empty()) return applied;
     const bool removes = item.mode == OwnMode::remove;
     const bool inserts = !target;
-    static const json kNothing = json::object();
-    const json& before = inserts ? kNothing : entities_[*target].after;
+    const json& before = inserts ? kNothing : *entities_[*target].after;
     applied.entity = inserts ? entities_.size() : *target;
     if (!inserts && !removes && says_the_same(before, row.values)) {
       check_required(before, outcome.errors);
       if (outcome.errors.empty()) outcome.action = OwnAction::unchanged;
       return applied;
     }
-    json after = removes ? json::object() : merged(before, row.values);
+    const bool alone = inserts && !removes && !has_null(row.values);
+    const json& after = removes ? kNothing
+                        : alone ? row.values
+                                : kept_.emplace_back(merged(before, row.values));
     std::vector<UniqueValue> unique;
     if (!removes) unique = inserts ? row.unique : unique_values(type_, after);
     std::string text = write_json(after);
@@ -451,7 +398,8 @@ class Batch {
     for (const UniqueValue& value : entity.holds) holders_[value].erase(applied.entity);
     entity.holds.clear();
     for (const UniqueValue& value : unique) hold(applied.entity, value);
-    entity.after = std::move(after);
+    entity.after = &after;
+    entity.made_of = alone ? &row : nullptr;
     entity.text = std::move(text);
     entity.removed = removes;
     return applied;
@@ -506,7 +454,7 @@ class Batch {
     if (holders->second.size() == 1) return *holders->second.begin();
     std::vector<std::int64_t> ids;
     for (const std::size_t holder : holders->second) {
-      const json& after = entities_[holder].after;
+      const json& after = *entities_[holder].after;
       if (const auto its = after.find(key); its != after.end() && *its == *value) return holder;
       ids.push_back(entities_[holder].id.value);
     }
@@ -517,6 +465,10 @@ class Batch {
                     "writes it so: delete one of them or give it another value",
                     fmt::join(ids, " and "))));
     return std::nullopt;
+  }
+
+  static bool has_null(const json& values) {
+    return std::any_of(values.begin(), values.end(), [](const json& one) { return one.is_null(); });
   }
 
   static json merged(const json& before, const json& values) {
@@ -570,6 +522,7 @@ class Batch {
 
   const StoredType& type_;
   std::vector<Entity> entities_;
+  std::deque<json> kept_;  // values of entities: none of them moves
   std::vector<Step> steps_;
   std::map<EntityId, std::size_t> by_id_;  // of those that were found
   /// Several only of rows that were stored before they were one by the attribute's form.
@@ -601,7 +554,8 @@ class Effects {
     if (!keys_lost_.empty()) out.add(kDropKeys, keys_lost_.params(workspace_, type_.id));
     if (!new_keys_.empty()) out.add(kPutNewKeys, new_keys_.params(workspace_, type_.id));
     if (!keys_gained_.empty()) out.add(kPutKeys, keys_gained_.params(workspace_, type_.id));
-    if (!keys_queued_.empty()) out.add(kQueueKeys, keys_queued_.params(workspace_, type_.id));
+    if (!keys_queued_.empty())
+      out.add(kQueueKeys, keys_queued_.params(workspace_, type_.id));
   }
 
  private:
@@ -620,7 +574,8 @@ class Effects {
 
   void move_keys(const Entity& entity) {
     move_values(entity);
-    const auto wanted = keys_of(type_, entity.after);
+    const std::set<Key> wanted = entity.made_of ? keys_of(entity.made_of->keys)
+                                                : keys_of(keyed_values(type_, *entity.after));
     for (const Key& key : entity.keys) {
       if (wanted.contains(key) || !goes(entity, attribute_at(std::get<2>(key)))) continue;
       keys_lost_.add(key, entity.id);
@@ -641,7 +596,7 @@ class Effects {
     const std::vector<UniqueValue>& wanted = entity.holds;
     const std::vector<UniqueValue>& before = entity.held;
     const auto unformed =
-        entity.stored ? unformed_values(type_, entity.after) : std::vector<UniqueValue>();
+        entity.stored ? unformed_values(type_, *entity.after) : std::vector<UniqueValue>();
     const auto is_in = [](const std::vector<UniqueValue>& values, const UniqueValue& value) {
       return std::find(values.begin(), values.end(), value) != values.end();
     };
@@ -690,7 +645,7 @@ using Beside = std::function<void(pg::Pipeline&, const std::vector<OwnOutcome>&)
 class Together {
  public:
   Together(WorkspaceId workspace, const std::vector<OwnItem>& items,
-           const std::vector<Prepared>& prepared, const std::vector<std::string>& keys)
+           const std::vector<PreparedRow>& prepared, const std::vector<std::string>& keys)
       : workspace_(workspace), items_(items), prepared_(prepared), keys_(keys) {
     for (const OwnItem& item : items_) batches_.try_emplace(item.type->id, *item.type);
   }
@@ -717,7 +672,7 @@ class Together {
         if (items_[i].type->id != type) continue;
         const OwnMode mode = items_[i].mode;
         if (mode == OwnMode::update || mode == OwnMode::remove) ids.insert(items_[i].row.id);
-        const Prepared& row = prepared_[i];
+        const PreparedRow& row = prepared_[i];
         values.insert(values.end(), row.unique.begin(), row.unique.end());
         values.insert(values.end(), row.unformed.begin(), row.unformed.end());
       }
@@ -858,7 +813,7 @@ class Together {
 
   WorkspaceId workspace_;
   const std::vector<OwnItem>& items_;
-  const std::vector<Prepared>& prepared_;
+  const std::vector<PreparedRow>& prepared_;
   const std::vector<std::string>& keys_;
   std::map<EntityTypeId, Batch> batches_;
   std::vector<Batch*> looks_, held_;
@@ -951,16 +906,17 @@ bool worth_another_try(const pg::QueryError& error) {
 }
 
 Task<std::vector<OwnOutcome>> write_all(pg::Connection& connection, WorkspaceId workspace,
-                                        std::vector<OwnItem> items, Writing writing) {
+                                        std::vector<OwnItem> items,
+                                        std::vector<PreparedRow> prepared, Writing writing) {
   SLUICE_INVARIANT(items.size() <= kOwnBatchMax && !connection.in_transaction());
-  std::vector<Prepared> prepared;
+  SLUICE_INVARIANT(items.size() == prepared.size());
   std::vector<std::string> keys;
-  prepared.reserve(items.size());
   keys.reserve(items.size());
   for (const OwnItem& item : items) {
     SLUICE_INVARIANT(item.type->own);
-    prepared.push_back(prepare(*item.type, item.row.values));
-    keys.push_back(expect(upsert_key(*item.type, item.key)));
+    const OwnItem* before = keys.empty() ? nullptr : &items[keys.size() - 1];
+    const bool is_alike = before && before->type == item.type && before->key == item.key;
+    keys.push_back(is_alike ? keys.back() : expect(upsert_key(*item.type, item.key)));
   }
   for (int attempt = 1;; ++attempt) {
     // GCC 12: no co_await inside a handler; the pool, or the rollback below, ends the transaction.
@@ -1009,14 +965,12 @@ Result<std::string> upsert_key(const StoredType& type, std::string_view wanted) 
 }
 
 Task<std::vector<OwnOutcome>> write_own_in_turn(pg::Connection& connection, WorkspaceId workspace,
-                                                const StoredType& type, std::vector<OwnRow> rows,
-                                                OwnWrite write, OwnTurns turns) {
-  std::vector<OwnItem> items;
-  items.reserve(rows.size());
-  for (OwnRow& row : rows) {
-    OwnItem& item = items.emplace_back();
+                                                const StoredType& type,
+                                                std::vector<PreparedRow> rows, OwnWrite write,
+                                                OwnTurns turns) {
+  std::vector<OwnItem> items(rows.size());
+  for (OwnItem& item : items) {
     item.type = &type;
-    item.row = std::move(row);
     item.mode = write.mode;
     item.key = write.key;
   }
@@ -1025,34 +979,43 @@ Task<std::vector<OwnOutcome>> write_own_in_turn(pg::Connection& connection, Work
   writing.beside = std::move(write.beside);
   writing.dry_run = write.dry_run;
   writing.turns = std::move(turns);
-  return write_all(connection, workspace, std::move(items), std::move(writing));
+  return write_all(connection, workspace, std::move(items), std::move(rows), std::move(writing));
 }
 
 Task<std::vector<OwnOutcome>> write_own(pg::Connection& connection, WorkspaceId workspace,
                                         const StoredType& type, std::vector<OwnRow> rows,
                                         OwnWrite write) {
-  return write_own_in_turn(connection, workspace, type, std::move(rows), std::move(write),
-                           OwnTurns());
-}
-
-std::vector<std::string> unique_forms(const StoredType& type, const json& values) {
-  std::vector<std::string> forms;
-  for (const StoredAttribute& attribute : type.attributes) {
-    const auto value = values.find(attribute.name);
-    if (!attribute.unique || value == values.end() || value->is_null()) continue;
-    const auto stored = stored_value(attribute, *value);
-    if (stored) forms.push_back(attribute.name + '\0' + unique_form(attribute, *stored));
+  std::vector<OwnItem> items;
+  std::vector<PreparedRow> prepared;
+  items.reserve(rows.size());
+  prepared.reserve(rows.size());
+  for (OwnRow& row : rows) {
+    OwnItem& item = items.emplace_back();
+    item.type = &type;
+    item.mode = write.mode;
+    item.key = write.key;
+    item.row.id = row.id;
+    prepared.push_back(prepare(type, row.values));
   }
-  return forms;
+  Writing writing;
+  writing.run = write.run;
+  writing.beside = std::move(write.beside);
+  writing.dry_run = write.dry_run;
+  return write_all(connection, workspace, std::move(items), std::move(prepared),
+                   std::move(writing));
 }
 
 Task<std::vector<OwnOutcome>> write_own(pg::Connection& connection, WorkspaceId workspace,
                                         std::vector<OwnItem> items, RunId run,
                                         std::chrono::milliseconds lock_patience) {
+  std::vector<PreparedRow> prepared;
+  prepared.reserve(items.size());
+  for (const OwnItem& item : items) prepared.push_back(prepare(*item.type, item.row.values));
   Writing writing;
   writing.run = run;
   writing.lock_patience = lock_patience;
-  return write_all(connection, workspace, std::move(items), std::move(writing));
+  return write_all(connection, workspace, std::move(items), std::move(prepared),
+                   std::move(writing));
 }
 
 Task<void> remake_unique(pg::Fenced& fenced, WorkspaceId workspace, const StoredType& type,

@@ -2,11 +2,11 @@
 #pragma once
 
 #include <functional>
-#include <string>
 #include <vector>
 
 #include "base/async.hpp"
 #include "model/own_entities.hpp"
+#include "model/prepared_row.hpp"
 
 namespace sluice::model {
 
@@ -29,12 +29,8 @@ struct OwnTurns {
 
 /// write_own() of a batch that has others beside it.
 Task<std::vector<OwnOutcome>> write_own_in_turn(pg::Connection& connection, WorkspaceId workspace,
-                                                const StoredType& type, std::vector<OwnRow> rows,
-                                                OwnWrite write, OwnTurns turns);
-
-/// "attribute\0form" of each value of a unique attribute, of values as a row is given: two batches
-/// that have none in common put no unique value of each other.
-[[nodiscard]] std::vector<std::string> unique_forms(const StoredType& type,
-                                                    const nlohmann::json& values);
+                                                const StoredType& type,
+                                                std::vector<PreparedRow> rows, OwnWrite write,
+                                                OwnTurns turns);
 
 }  // namespace sluice::model
