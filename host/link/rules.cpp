@@ -31,6 +31,13 @@ const pg::Statement kEnqueuePart{
     "select digest, entity_id, (select count(*) from part) from part order by digest desc, "
     "entity_id desc limit 1"};
 
+// Whoever wrote rows of an own type, and put no keys into the queue since no rule named the type,
+// holds its key until the end: what they wrote is there from now on, and all others see the rule.
+const pg::Statement kWritersEnd{
+    "link_writers_end",
+    "select 1 from sluice.entity_type where workspace_id = $1 and type_id = any($2::bigint[]) "
+    "and origin = 'own' order by type_id for update"};
+
 // Sources that somebody decided about, with a key or without one.
 const pg::Statement kEnqueueDecided{
     "link_enqueue_decided",
@@ -247,6 +254,11 @@ Task<EnqueuedPart> enqueue_part(pg::Fenced& fenced, WorkspaceId workspace,
   part.last = after;
   if (!rule.effective()) co_return part;
   if (after.value < 0) {  // the first part
+    pg::Array types(pg::Oid::int8);
+    types.add(rule.source_type.value);
+    types.add(rule.target_type.value);
+    pg::Params ends(workspace, std::move(types));
+    co_await fenced.query(kWritersEnd, std::move(ends));
     pg::Params decided(workspace, rule.id, std::int32_t{kEndChanged});
     co_await fenced.query(kEnqueueDecided, std::move(decided));
   }

@@ -35,7 +35,9 @@ struct EnqueuedPart {
 
 /// Puts the next sources that have the rule's key into the queue, from behind (digest, entity) on
 /// in the order of their keys, and with the first part (`after` is negative) those that somebody
-/// decided about; the resolver does the rest. A rule that is not effective has none.
+/// decided about; the resolver does the rest. That first part waits for transactions that write
+/// rows of an own type at either end: they may have found no rule of the type, and have put nothing
+/// into the queue. A rule that is not effective has none.
 Task<EnqueuedPart> enqueue_part(pg::Fenced& fenced, WorkspaceId workspace,
                                 const model::StoredRule& rule, pg::Uuid after_digest,
                                 EntityId after);

@@ -135,12 +135,15 @@ const pg::Statement kPutNewKeys{
     " from unnest($3::int[], $4::uuid[], $5::int[], $6::bigint[]) as v(kind, digest, attribute, "
     "entity_id)"};
 
+// Only where a rule names the type. Whoever makes one waits for us, since we hold the type, before
+// he looks for what is there (link/rules.cpp).
 const pg::Statement kQueueKeys{
     "own_queue_keys",
     "insert into sluice.link_queue (workspace_id, type_id, kind, digest, attribute, entity_id)"
     " select $1, $2, v.kind, v.digest, v.attribute, v.entity_id"
     " from unnest($3::int[], $4::uuid[], $5::int[], $6::bigint[]) as v(kind, digest, attribute, "
-    "entity_id)"};
+    "entity_id) where exists (select from sluice.link_rule r where r.workspace_id = $1"
+    " and r.enabled and (r.source_type = $7 or r.target_type = $7))"};
 
 const pg::Statement kValuesOf{
     "own_values_of",
@@ -278,6 +281,10 @@ class KeyColumns {
   [[nodiscard]] bool empty() const { return kinds_.size() == 0; }
   [[nodiscard]] pg::Params params(WorkspaceId workspace, EntityTypeId type) const {
     return pg::Params(workspace, type, kinds_, digests_, attributes_, entities_);
+  }
+  [[nodiscard]] pg::Params params(WorkspaceId workspace, EntityTypeId type,
+                                  std::string_view name) const {
+    return pg::Params(workspace, type, kinds_, digests_, attributes_, entities_, name);
   }
 
  private:
@@ -555,7 +562,7 @@ class Effects {
     if (!new_keys_.empty()) out.add(kPutNewKeys, new_keys_.params(workspace_, type_.id));
     if (!keys_gained_.empty()) out.add(kPutKeys, keys_gained_.params(workspace_, type_.id));
     if (!keys_queued_.empty())
-      out.add(kQueueKeys, keys_queued_.params(workspace_, type_.id));
+      out.add(kQueueKeys, keys_queued_.params(workspace_, type_.id, type_.name));
   }
 
  private:

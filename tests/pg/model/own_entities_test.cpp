@@ -34,6 +34,11 @@ class OwnEntitiesTest : public sluice::testing::PgTest {
     auto transaction = co_await pg::Transaction::begin(*lease);
     co_await create_own_type(transaction, workspace_, std::move(*type));
     co_await transaction.commit();
+    // Keys are queued for types that a rule names.
+    co_await lease->query(
+        "insert into sluice.link_rule (workspace_id, name, source_type, source_attribute, "
+        "target_type, target_attribute, key_kind, origin) "
+        "values (1, 'by_email', 'customer', 'email', 'person', 'email', 1, 'admin')");
     catalog_ = co_await load_catalog(*lease, workspace_);
   }
   const StoredType& type() { return *catalog_->find("customer"); }

@@ -8,8 +8,10 @@
 #include <set>
 
 #include "base/failpoint.hpp"
+#include "base/task_group.hpp"
 #include "link/resolver.hpp"
 #include "model/catalog_version.hpp"
+#include "model/own_turns.hpp"
 #include "pg/feed/world.hpp"
 #include "pg/sync/next_host.hpp"
 #include "sync/work_kinds.hpp"
@@ -94,6 +96,17 @@ class LinkRules : public sluice::testing::PgTest {
     }
   }
 
+  Task<void> write_one(const char* name) {
+    auto connection = co_await pool().acquire();
+    const model::CatalogPtr catalog = co_await model::load_catalog(*connection, WorkspaceId(1));
+    std::vector<model::OwnRow> rows(1);
+    rows[0].values["email"] = "late@x.example";
+    model::OwnWrite how;
+    how.mode = model::OwnMode::insert;
+    co_await model::write_own(*connection, WorkspaceId(1), *catalog->find(name), std::move(rows),
+                              std::move(how));
+  }
+
   static NewRule rule(const char* attribute = "email") {
     NewRule made;
     made.name = "r";
@@ -145,6 +158,52 @@ class LinkRules : public sluice::testing::PgTest {
     co_await apply_rule(transaction, WorkspaceId(1), "r", "");
     co_await model::raise_catalog_version(transaction, WorkspaceId(1));
     co_await transaction.commit();
+  }
+
+  /// All durable work that there is, beside others.
+  static Task<void> work_beside(HostParts* host, bool* ended) {
+    const pg::LeaseProof proof = work_lease(WorkspaceId(1));
+    const std::function<bool()> goes_on = [] { return true; };
+    for (bool more = true; more;) {
+      Task<bool> one = host->runner.run_once(proof, goes_on);
+      more = co_await std::move(one);
+    }
+    *ended = true;
+  }
+  /// Makes the rule, and has its work begin; whether that waits.
+  static Task<bool> rule_waits(pg::Pool* pool, TaskGroup* beside, HostParts* host, bool* ended) {
+    NewRule wanted = rule();
+    Actor actor("t");
+    auto made = co_await make_rule(*pool, WorkspaceId(1), std::move(wanted), std::move(actor));
+    EXPECT_TRUE(made);
+    beside->spawn(work_beside(host, ended));
+    asio::steady_timer timer(pool->executor());
+    timer.expires_after(std::chrono::milliseconds(300));
+    co_await timer.async_wait(asio::use_awaitable);
+    co_return !*ended;
+  }
+  /// Writes a row of the type, and has the rule made before that commits; whether its work waited.
+  Task<bool> write_while_a_rule_is_made(pg::Connection* connection, const char* name,
+                                        HostParts* host) {
+    const model::CatalogPtr catalog = co_await model::load_catalog(*connection, WorkspaceId(1));
+    const model::StoredType& type = *catalog->find(name);
+    std::vector<model::PreparedRow> rows;
+    rows.push_back(model::prepare(type, nlohmann::json::parse(R"({"email":"late@x.example"})")));
+    TaskGroup beside(pool().executor());
+    pg::Pool* const others = &pool();
+    bool waited = false, ended = false;
+    model::OwnTurns turns;
+    turns.before_telling = [&]() -> Task<bool> {
+      Task<bool> waits = rule_waits(others, &beside, host, &ended);
+      waited = co_await std::move(waits);
+      co_return true;
+    };
+    model::OwnWrite how;
+    how.mode = model::OwnMode::insert;
+    co_await model::write_own_in_turn(*connection, WorkspaceId(1), type, std::move(rows),
+                                      std::move(how), std::move(turns));
+    co_await beside.wait();
+    co_return waited&& ended;
   }
 
   void change(const std::string& what) {
@@ -201,6 +260,38 @@ TEST_F(LinkRules, no_link_is_missed_and_none_is_left_wherever_a_host_dies) {
     }
   }
   EXPECT_EQ(cases, 192);
+}
+
+TEST_F(LinkRules, rows_wait_in_no_queue_while_no_rule_names_their_type) {
+  run(write(0, 3));
+  EXPECT_EQ(links(), "0 linked, 0 open, 0 queued");
+  change("made");
+  run(write(3, 5));
+  EXPECT_EQ(links(), "0 linked, 0 open, 8 queued");
+  HostParts host(pool());
+  finish(host, true);
+  EXPECT_EQ(links(), "5 linked, 0 open, 0 queued");
+  change("off");
+  finish(host, true);
+  run(write(5, 6));
+  EXPECT_EQ(links(), "0 linked, 0 open, 0 queued");
+  change("on");
+  finish(host, true);
+  EXPECT_EQ(links(), "6 linked, 0 open, 0 queued");
+}
+
+TEST_F(LinkRules, a_rule_waits_for_rows_at_either_end_that_are_on_their_way_and_links_them) {
+  for (const char* late : {"lead", "member"}) {
+    run(superuser_pool().query(
+        "truncate sluice.link, sluice.link_rule, sluice.link_key, sluice.link_queue, "
+        "sluice.own_entity, sluice.own_unique, sluice.work cascade"));
+    run(write_one(std::string(late) == "lead" ? "member" : "lead"));
+    HostParts host(pool());
+    const auto connection = connect_as_app();
+    EXPECT_TRUE(run(write_while_a_rule_is_made(connection.get(), late, &host))) << late;
+    finish(host, true);
+    EXPECT_EQ(links(), "1 linked, 0 open, 0 queued") << late;
+  }
 }
 
 TEST_F(LinkRules, what_was_to_go_goes_also_when_the_rule_is_switched_on_twice_meanwhile) {
