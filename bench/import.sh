@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # What an import of a file costs: as new rows, as the same rows again, and with one row of ten changed.
-#   bench/import.sh BUILD_DIRECTORY [ROWS]      (build/release, 1000000)
+#   bench/import.sh BUILD_DIRECTORY [ROWS [rule]]      (build/release, 1000000)
+# With "rule" a link rule names the type, so that each new key goes through the queue; without, none does.
 # The bar: psql's \copy of the same file into a table of the same server that has what any table of customers has, a key
 # made by a sequence and a unique address. Prints one JSON object as its last line; times are seconds, CPU is microseconds a row.
 set -euo pipefail
 build=$1
 rows=${2:-1000000}
+rule=${3:-}
 
 directory=$(mktemp -d "${TMPDIR:-/tmp}/sluice-bench.XXXXXX")
 chmod 0711 "$directory"
@@ -83,6 +85,10 @@ psql_bench -c 'drop table public.plain' -c checkpoint
 
 sluice entity create-type customer email:text:unique:key=email:format=email name:text plan:text phone:text city:text signed_up:date \
   seats:integer discount:decimal >/dev/null
+if [ "$rule" = rule ]; then
+  sluice entity create-type person email:text:unique:key=email >/dev/null
+  sluice link add-rule same_person --from customer.email --to person.email --by email >/dev/null
+fi
 peak() { awk '/VmHWM/ { print int($2 / 1024) }' "/proc/$host_pid/status"; }
 measure new sluice entity import customer "$directory/first.csv" --key email
 measure links_of_new settle
@@ -91,7 +97,7 @@ measure changed sluice entity import customer "$directory/changed.csv" --key ema
 stored=$(psql_bench -At -c "select count(*) from acme.customer where plan = 'enterprise'")
 [ "$stored" = $((rows / 10 + (rows % 10 >= 7 ? 1 : 0))) ] || { say "$stored rows are changed"; exit 1; }
 
-printf '{"bench":"import","rows":%d' "$rows"
+printf '{"bench":"import","rows":%d,"rule":%s' "$rows" "$([ "$rule" = rule ] && echo true || echo false)"
 for name in copy new links_of_new unchanged changed; do
   printf ',"%s_s":%s,"%s_host_us":%s,"%s_server_us":%s' "$name" "${figure[$name]}" "$name" "${figure[$name.host]}" "$name" "${figure[$name.server]}"
 done
