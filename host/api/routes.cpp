@@ -102,6 +102,27 @@ std::optional<PathValues> match(std::string_view pattern, const std::vector<std:
   return values;
 }
 
+FoundRoute find_route(std::span<const Route> routes, std::string_view method,
+                      const std::vector<std::string>& segments) {
+  FoundRoute found;
+  std::string_view pattern;
+  for (const Route& route : routes) {
+    auto values = match(route.pattern, segments);
+    if (!values) continue;
+    if (!pattern.empty() && values->size() >= found.values.size()) continue;
+    pattern = route.pattern;
+    found.values = std::move(*values);
+  }
+  for (const Route& route : routes) {
+    if (route.pattern != pattern) continue;
+    const bool reads = route.method == "GET";
+    found.allowed += fmt::format("{}{}{}", found.allowed.empty() ? "" : ", ", route.method,
+                                 reads ? ", HEAD" : "");
+    if (route.method == method || (reads && method == "HEAD")) found.route = &route;
+  }
+  return found;
+}
+
 std::vector<std::string_view> names_in(std::string_view pattern) {
   std::vector<std::string_view> names;
   for (const std::string_view part : segments(pattern))

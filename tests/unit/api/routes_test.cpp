@@ -48,6 +48,29 @@ TEST(Routes, no_two_answer_the_same_request) {
   }
 }
 
+TEST(Routes, what_a_pattern_spells_out_is_no_value_of_another) {
+  const std::vector<Route> routes = all_routes();
+  const auto find = [&](const char* method, const char* path) {
+    return find_route(routes, method, split(path));
+  };
+  const FoundRoute many = find("POST", "/v1/workspaces/acme/quarantine/replay");
+  ASSERT_NE(many.route, nullptr);
+  EXPECT_EQ(many.route->operation, "replayManyQuarantined");
+  EXPECT_EQ(many.values.size(), 1u);
+  EXPECT_EQ(many.allowed, "POST");
+  const FoundRoute none = find("GET", "/v1/workspaces/acme/quarantine/replay");
+  EXPECT_EQ(none.route, nullptr);
+  EXPECT_EQ(none.allowed, "POST") << "it is no record called replay";
+  const FoundRoute one = find("HEAD", "/v1/workspaces/acme/quarantine/17");
+  ASSERT_NE(one.route, nullptr);
+  EXPECT_EQ(one.route->operation, "getQuarantined");
+  EXPECT_EQ(one.values.at("id"), "17");
+  EXPECT_EQ(one.allowed, "GET, HEAD");
+  EXPECT_EQ(find("PUT", "/v1/workspaces/acme/connections/billing").allowed,
+            "PATCH, DELETE, GET, HEAD");
+  EXPECT_EQ(find("GET", "/v1/nowhere").allowed, "");
+}
+
 TEST(Routes, each_operation_has_a_name_of_its_own_and_schemas_that_are_there) {
   std::set<std::string_view> operations;
   for (const Route& route : all_routes()) {
