@@ -4,6 +4,7 @@
 #include "api/state.hpp"
 #include "base/exact_json.hpp"
 #include "base/log.hpp"
+#include "base/numbers.hpp"
 #include "base/outage.hpp"
 #include "base/statement_fault.hpp"
 #include "model/catalog_version.hpp"
@@ -18,7 +19,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 #include <stdexcept>
 
 namespace sluice::api {
@@ -43,13 +43,6 @@ Task<SchemaState> read_schema(pg::Pool& pool) {
   const auto held = co_await pool.query(kHeld);
   for (int row = 0; row < held.rows(); ++row) state.held.push_back(held.get<std::string>(row, 0));
   co_return state;
-}
-
-std::optional<std::int64_t> number_of(std::string_view text) {
-  std::int64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (text.empty() || error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
-  return value;
 }
 
 /// "application/json; charset=utf-8" -> "application/json".
@@ -103,19 +96,9 @@ void bad_request(std::string code, std::string message, std::string hint) {
   throw Failure(Error(ErrorKind::bad_input, std::move(code), std::move(message), std::move(hint)));
 }
 
-std::int64_t whole_number(const nlohmann::json& value, std::string_view name) {
-  const bool fits = value.is_number_integer() &&
-                    (!value.is_number_unsigned() ||
-                     value.get<std::uint64_t>() <=
-                         static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()));
-  if (!fits)
-    bad_request("request.bad_field", fmt::format("{} must be a whole number of 64 bits", name));
-  return value.get<std::int64_t>();
-}
-
 std::int64_t Call::limit() const {
   const auto text = http.parameter("limit");
-  if (text) return number_of(*text).value();
+  if (text) return whole_number(*text).value();
   const Parameter* const declared = find_parameter(route, "limit");
   if (declared == nullptr) throw std::logic_error(fmt::format("{} has no limit", route.operation));
   return declared->otherwise;
@@ -124,11 +107,11 @@ std::int64_t Call::limit() const {
 std::optional<std::int64_t> Call::number(std::string_view name) const {
   const auto text = http.parameter(name);
   if (!text) return std::nullopt;
-  return number_of(*text);
+  return whole_number(*text);
 }
 
 std::optional<std::int64_t> Call::part_number(std::string_view name) const {
-  return number_of(part(name));
+  return whole_number(part(name));
 }
 
 bool Call::flag(std::string_view name) const { return http.parameter(name) == "true"; }
@@ -304,7 +287,7 @@ Task<void> Api::keep_records() {
 void Api::begin_stop() { state_->stopping = true; }
 
 Task<Result<Api::Asking>> Api::admit(HttpRequest& request, const Route& route,
-                                      const PathValues& values) {
+                                     const PathValues& values) {
   Asking asking;
   if (route.access == Access::open) co_return asking;
   pg::Pool& pool = services_.pools.asking;
@@ -327,17 +310,16 @@ Task<Result<Api::Asking>> Api::admit(HttpRequest& request, const Route& route,
   if (const auto placed = places.take(request.place, asking.principal.workspace); !placed)
     co_return std::unexpected(placed.error());
   const auto refuse = [&](Error why) {
-    refusals.refused(asking.principal, fmt::format("{} {}", route.method, route.pattern),
-                     why.code);
+    refusals.refused(asking.principal, fmt::format("{} {}", route.method, route.pattern), why.code);
     return std::unexpected(std::move(why));
   };
   if (const auto named = values.find("workspace"); named != values.end()) {
     asking.workspace_name = named->second;
     const auto found = co_await pool.query(kWorkspace, pg::Params(asking.workspace_name));
     if (!found.empty()) asking.workspace = found.get<WorkspaceId>(0, 0);
-    const bool visible = asking.workspace.has_value() &&
-                         (asking.principal.role == Role::operator_ ||
-                          asking.workspace == asking.principal.workspace);
+    const bool visible =
+        asking.workspace.has_value() && (asking.principal.role == Role::operator_ ||
+                                         asking.workspace == asking.principal.workspace);
     if (!visible) {
       co_return refuse(
           Error(ErrorKind::not_found, "workspace.unknown",
