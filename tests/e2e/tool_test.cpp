@@ -592,6 +592,8 @@ TEST_F(Tool, what_is_secret_is_asked_for_on_a_terminal_and_not_shown) {
   EXPECT_EQ(said.code, 0) << said.errors;
   EXPECT_NE(said.errors.find("warning: "), std::string::npos) << said.errors;
   EXPECT_EQ(said.errors.find(kKey), std::string::npos) << said.errors;
+  seen = run_on_terminal({kProgram, "whoami", "--token", stage_->reader}, environment, {});
+  EXPECT_NE(seen.screen.find("sluice: warning: --token is seen"), std::string::npos) << seen.screen;
 }
 
 TEST_F(Tool, completion_knows_the_commands_and_what_is_at_the_host) {
