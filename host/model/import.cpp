@@ -788,7 +788,7 @@ Result<Importer> Importer::make(pg::Pool& pool, CatalogPtr catalog, std::string_
                 fmt::format("the workspace has no type {}", type_name), "create it first");
   }
   if (!type->own) {
-    return fail(ErrorKind::unsupported, "import.read_only",
+    return fail(ErrorKind::denied, "import.read_only",
                 fmt::format("{} comes from a connector and is read-only", type_name),
                 "import into a type of your own, and link the two");
   }
