@@ -751,10 +751,6 @@ Task<Result<void>> Connections::set_interval(WorkspaceId workspace, std::string 
                                              Actor actor) {
   auto connection = co_await load(workspace, name);
   if (!connection) co_return std::unexpected(connection.error());
-  if (seconds < 0 || seconds > 31'536'000) {
-    co_return fail(ErrorKind::bad_input, "stream.bad_interval",
-                   "the interval must be 0 to 31536000 seconds", "0 means: only on request");
-  }
   pg::Pool pool = changing(workspace);
   auto lease = co_await pool.acquire();
   auto transaction = co_await pg::Transaction::begin(*lease);

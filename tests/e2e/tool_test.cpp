@@ -243,7 +243,7 @@ TEST_F(Tool, a_word_that_is_no_value_is_one_message_that_says_what_would_be) {
       {{"entity", "list", "customer", "--filter", "x"}, 64, "name=value"},
       {{"connection", "create", "x"}, 64, "needs --connector"},
       {{"connection", "interval", "billing", "invoices", "often"}, 64, "whole number"},
-      {{"token", "create", "x", "--role", "king"}, 65, "role must be reader or admin"},
+      {{"token", "create", "x", "--role", "king"}, 65, "\"reader\", \"admin\", \"operator\""},
       {{"audit", "--since", "tomorrow"}, 65, "30m, 12h, 7d"},
       {{"audit", "--cursor", "17"}, 65, "\"next\""},
       {{"context", "use", "nowhere"}, 65, "sluice login URL"},

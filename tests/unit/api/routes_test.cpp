@@ -248,11 +248,19 @@ TEST(Bodies, are_what_the_schema_says) {
   EXPECT_EQ(refused_body(route, R"({"role":"reader"})"),
             "request.missing_field: the body: 'name' is missing");
   route.body = "StreamChange";
-  for (const char* text : {"9223372036854775808", "1.5", "1e3", "\"1\"", "null", "true", "[1]"}) {
+  for (const char* text :
+       {"31536001", "-1", "9223372036854775808", "1.5", "1e3", "\"1\"", "null", "true", "[1]"}) {
     const std::string body = std::string(R"({"interval_seconds":)") + text + "}";
     EXPECT_TRUE(refused_body(route, body.c_str()).starts_with("request.bad_field")) << text;
   }
-  EXPECT_EQ(refused_body(route, R"({"interval_seconds":9223372036854775807})"), "");
+  EXPECT_EQ(refused_body(route, R"({"interval_seconds":31536000})"), "");
+  EXPECT_EQ(refused_body(route, R"({"interval_seconds":0})"), "");
+  route.body = "TokenNew";
+  EXPECT_TRUE(
+      refused_body(route, R"({"name":"x","role":"king"})").starts_with("request.bad_field"));
+  route.body = "LinkRuleNew";
+  EXPECT_TRUE(refused_body(route, R"({"name":"x","source":"a.b","target":"c.d","kind":"smell"})")
+                  .starts_with("request.bad_field"));
   route.body = {};
   EXPECT_EQ(refused_body(route, "{}"), "");
   EXPECT_TRUE(refused_body(route, R"({"force":true})").starts_with("request.unknown_field"));
