@@ -4,6 +4,7 @@
 #include "api/state.hpp"
 #include "base/exact_json.hpp"
 #include "base/log.hpp"
+#include "base/numbers.hpp"
 #include "base/outage.hpp"
 #include "base/statement_fault.hpp"
 #include "model/catalog_version.hpp"
@@ -18,7 +19,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 #include <stdexcept>
 
 namespace sluice::api {
@@ -34,7 +34,6 @@ const pg::Statement kHeld{"api_held", R"(
   select reason from sluice.connector_hold order by sha256 limit 100)"};
 
 constexpr std::chrono::seconds kRecordsPause{1};
-constexpr std::size_t kTextMax = 64 * 1024;  ///< bytes of one text in a body
 
 Task<SchemaState> read_schema(pg::Pool& pool) {
   const auto rows = co_await pool.query(kSchema);
@@ -44,13 +43,6 @@ Task<SchemaState> read_schema(pg::Pool& pool) {
   const auto held = co_await pool.query(kHeld);
   for (int row = 0; row < held.rows(); ++row) state.held.push_back(held.get<std::string>(row, 0));
   co_return state;
-}
-
-std::optional<std::int64_t> number_of(std::string_view text) {
-  std::int64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (text.empty() || error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
-  return value;
 }
 
 /// "application/json; charset=utf-8" -> "application/json".
@@ -104,30 +96,9 @@ void bad_request(std::string code, std::string message, std::string hint) {
   throw Failure(Error(ErrorKind::bad_input, std::move(code), std::move(message), std::move(hint)));
 }
 
-std::string required_text(const nlohmann::json& object, const char* name) {
-  const auto found = object.find(name);
-  if (found == object.end() || !found->is_string() || found->get<std::string>().empty()) {
-    bad_request("request.missing_field", fmt::format("the body needs \"{}\", a string", name));
-  }
-  std::string text = found->get<std::string>();
-  if (text.size() > kTextMax)
-    bad_request("request.bad_field", fmt::format("{} is longer than {} bytes", name, kTextMax));
-  return text;
-}
-
-std::int64_t whole_number(const nlohmann::json& value, std::string_view name) {
-  const bool fits = value.is_number_integer() &&
-                    (!value.is_number_unsigned() ||
-                     value.get<std::uint64_t>() <=
-                         static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()));
-  if (!fits)
-    bad_request("request.bad_field", fmt::format("{} must be a whole number of 64 bits", name));
-  return value.get<std::int64_t>();
-}
-
 std::int64_t Call::limit() const {
   const auto text = http.parameter("limit");
-  if (text) return number_of(*text).value();
+  if (text) return whole_number(*text).value();
   const Parameter* const declared = find_parameter(route, "limit");
   if (declared == nullptr) throw std::logic_error(fmt::format("{} has no limit", route.operation));
   return declared->otherwise;
@@ -136,11 +107,11 @@ std::int64_t Call::limit() const {
 std::optional<std::int64_t> Call::number(std::string_view name) const {
   const auto text = http.parameter(name);
   if (!text) return std::nullopt;
-  return number_of(*text);
+  return whole_number(*text);
 }
 
 std::optional<std::int64_t> Call::part_number(std::string_view name) const {
-  return number_of(part(name));
+  return whole_number(part(name));
 }
 
 bool Call::flag(std::string_view name) const { return http.parameter(name) == "true"; }
@@ -315,90 +286,96 @@ Task<void> Api::keep_records() {
 
 void Api::begin_stop() { state_->stopping = true; }
 
+Task<Result<Api::Asking>> Api::admit(HttpRequest& request, const Route& route,
+                                     const PathValues& values) {
+  Asking asking;
+  if (route.access == Access::open) co_return asking;
+  pg::Pool& pool = services_.pools.asking;
+  Refusals& refusals = state_->refusals;
+  Places& places = state_->places;
+  const WorkspaceId known = refusals.workspace_of(request.authorization);
+  if (const auto placed = places.take(request.place, known); !placed)
+    co_return std::unexpected(placed.error());
+  const Result<void> admitted = co_await refusals.admit(request.authorization, request.peer);
+  if (!admitted) co_return std::unexpected(admitted.error());
+  Result<Principal> principal = co_await authenticate(pool, request.authorization);
+  if (!principal) {
+    if (principal.error().code == "token.unknown")
+      refusals.wrong(request.peer, request.authorization);
+    co_return std::unexpected(principal.error());
+  }
+  asking.principal = std::move(*principal);
+  asking.principal.peer = request.peer;
+  refusals.accepted(request.authorization, asking.principal);
+  if (const auto placed = places.take(request.place, asking.principal.workspace); !placed)
+    co_return std::unexpected(placed.error());
+  const auto refuse = [&](Error why) {
+    refusals.refused(asking.principal, fmt::format("{} {}", route.method, route.pattern), why.code);
+    return std::unexpected(std::move(why));
+  };
+  if (const auto named = values.find("workspace"); named != values.end()) {
+    asking.workspace_name = named->second;
+    const auto found = co_await pool.query(kWorkspace, pg::Params(asking.workspace_name));
+    if (!found.empty()) asking.workspace = found.get<WorkspaceId>(0, 0);
+    const bool visible =
+        asking.workspace.has_value() && (asking.principal.role == Role::operator_ ||
+                                         asking.workspace == asking.principal.workspace);
+    if (!visible) {
+      co_return refuse(
+          Error(ErrorKind::not_found, "workspace.unknown",
+                fmt::format("there is no workspace '{}'", beginning_of(asking.workspace_name))));
+    }
+  }
+  if (const auto role = refused_role(asking.principal, route.access)) co_return refuse(*role);
+  co_return asking;
+}
+
+namespace {
+
+HttpResponse no_route(const HttpRequest& request, const std::string& allowed) {
+  if (allowed.empty()) {
+    return problem(Error(ErrorKind::not_found, "request.no_such_path",
+                         fmt::format("there is nothing at {}", beginning_of(request.path)),
+                         "GET /openapi.json lists every path"));
+  }
+  HttpResponse answer =
+      problem(Error(ErrorKind::bad_input, "request.method_not_allowed",
+                    fmt::format("{} is not possible on {}", beginning_of(request.method),
+                                beginning_of(request.path)),
+                    "Possible: " + allowed));
+  answer.headers.emplace_back("Allow", allowed);
+  return answer;
+}
+
+}  // namespace
+
 Task<HttpResponse> Api::handle(HttpRequest& request) {
-  const Route* route = nullptr;
-  PathValues values;
-  std::string allowed;
-  const std::string method = request.method == "HEAD" ? "GET" : request.method;
-  for (const Route& candidate : routes_) {
-    auto matched = match(candidate.pattern, request.segments);
-    if (!matched) continue;
-    allowed += fmt::format("{}{}", allowed.empty() ? "" : ", ", candidate.method);
-    if (candidate.method == "GET") allowed += ", HEAD";
-    if (candidate.method != method) continue;
-    route = &candidate;
-    values = std::move(*matched);
-    request.route = route;
-    break;
-  }
-  if (route == nullptr) {
-    if (allowed.empty()) {
-      co_return problem(Error(ErrorKind::not_found, "request.no_such_path",
-                              fmt::format("there is nothing at {}", beginning_of(request.path)),
-                              "GET /openapi.json lists every path"));
-    }
-    HttpResponse answer =
-        problem(Error(ErrorKind::bad_input, "request.method_not_allowed",
-                      fmt::format("{} is not possible on {}", beginning_of(request.method),
-                                  beginning_of(request.path)),
-                      "Possible: " + allowed));
-    answer.headers.emplace_back("Allow", allowed);
-    co_return answer;
-  }
-  Principal asking;
-  WorkspaceId workspace;
-  std::string workspace_name;
-  if (route->access != Access::open) {
-    pg::Pool& pool = services_.pools.asking;
-    Refusals& refusals = state_->refusals;
-    Places& places = state_->places;
-    const WorkspaceId known = refusals.workspace_of(request.authorization);
-    if (const auto placed = places.take(request.place, known); !placed)
-      co_return problem(placed.error());
-    const Result<void> admitted = co_await refusals.admit(request.authorization, request.peer);
-    if (!admitted) co_return problem(admitted.error());
-    Result<Principal> principal = co_await authenticate(pool, request.authorization);
-    if (!principal) {
-      if (principal.error().code == "token.unknown")
-        refusals.wrong(request.peer, request.authorization);
-      co_return problem(principal.error());
-    }
-    asking = std::move(*principal);
-    asking.peer = request.peer;
-    refusals.accepted(request.authorization, asking);
-    if (const auto placed = places.take(request.place, asking.workspace); !placed)
-      co_return problem(placed.error());
-    const auto refuse = [&](Error why) {
-      refusals.refused(asking, fmt::format("{} {}", route->method, route->pattern), why.code);
-      return problem(why);
-    };
-    if (const auto named = values.find("workspace"); named != values.end()) {
-      workspace_name = named->second;
-      const auto found = co_await pool.query(kWorkspace, pg::Params(workspace_name));
-      if (!found.empty()) workspace = found.get<WorkspaceId>(0, 0);
-      const bool visible = workspace.has_value() &&
-                           (asking.role == Role::operator_ || workspace == asking.workspace);
-      if (!visible) {
-        co_return refuse(
-            Error(ErrorKind::not_found, "workspace.unknown",
-                  fmt::format("there is no workspace '{}'", beginning_of(workspace_name))));
-      }
-    }
-    if (const auto role = refused_role(asking, route->access)) co_return refuse(*role);
-  }
-  check_parameters(*route, request);
+  FoundRoute found = find_route(routes_, request.method, request.segments);
+  if (found.route == nullptr) co_return no_route(request, found.allowed);
+  const Route& route = *found.route;
+  request.route = &route;
+  Result<Asking> asking = co_await admit(request, route, found.values);
+  if (!asking) co_return problem(asking.error());
+  check_parameters(route, request);
   pg::Pools& pools = services_.pools;
-  pg::Pool share = (route->method == "GET" ? pools.asking : pools.changing).share(workspace.value);
+  pg::Pool share =
+      (route.method == "GET" ? pools.asking : pools.changing).share(asking->workspace.value);
   Services services = services_.with_pool(share);
-  Call call{services,          *state_, request,   *route,
-            std::move(values), asking,  workspace, std::move(workspace_name)};
+  Call call{services,
+            *state_,
+            request,
+            route,
+            std::move(found.values),
+            std::move(asking->principal),
+            asking->workspace,
+            std::move(asking->workspace_name)};
   const void* flow = nullptr;
-  if (failpoint::watches_statements() && route->method != "GET") flow = co_await pg::this_flow();
+  if (failpoint::watches_statements() && route.method != "GET") flow = co_await pg::this_flow();
   const pg::Operation operation(flow);
   std::exception_ptr refused;
   std::string refusal;
   try {
-    co_return co_await route->handler(call);
+    co_return co_await route.handler(call);
   } catch (const Failure& failure) {
     if (call.catalog == nullptr || !may_be_the_catalogs(failure)) throw;
     refused = std::current_exception();

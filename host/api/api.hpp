@@ -130,6 +130,15 @@ class Api {
   void begin_stop();
 
  private:
+  /// Who asks, and in which workspace.
+  struct Asking {
+    Principal principal;
+    WorkspaceId workspace;
+    std::string workspace_name;
+  };
+  /// A place, the token, the workspace of the path and the role: or why not.
+  Task<Result<Asking>> admit(HttpRequest& request, const Route& route, const PathValues& values);
+
   Services services_;
   std::unique_ptr<State> state_;
   std::vector<Route> routes_;
@@ -148,6 +157,4 @@ Task<void> audit(pg::Transaction& transaction, const Call& call, std::string act
                  std::string subject, nlohmann::json detail);
 /// What the workspace may store, read by the call's own connections.
 Task<model::CatalogPtr> catalog_of(Call& call);
-/// The string member, or bad_request("request.missing_field").
-[[nodiscard]] std::string required_text(const nlohmann::json& object, const char* name);
 }  // namespace sluice::api

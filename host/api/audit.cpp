@@ -1,11 +1,12 @@
 // The audit: who did what in a workspace, from where, and what came of it.
 #include "api/api.hpp"
 #include "base/exact_json.hpp"
+#include "base/moment.hpp"
+#include "base/numbers.hpp"
 
 #include <fmt/format.h>
 
 #include <array>
-#include <charconv>
 
 namespace sluice::api {
 namespace {
@@ -39,13 +40,6 @@ const pg::Statement kPageOf{"api_audit", R"(
     order by x.at desc, x.audit_id desc limit $8) r on true
   order by r.at desc, r.audit_id desc)"};
 
-std::optional<std::int64_t> whole(std::string_view text) {
-  std::int64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (text.empty() || error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
-  return value;
-}
-
 /// Where a page ended: "1764298000123456.17", time in µs and number of its last line.
 struct Position {
   std::int64_t at = 0, id = 0;
@@ -55,9 +49,9 @@ std::optional<Position> position_of(const Call& call) {
   const auto text = call.http.parameter("cursor");
   if (!text) return std::nullopt;
   const auto dot = text->find('.');
-  const auto at = whole(std::string_view(*text).substr(0, dot));
-  const auto id =
-      dot == std::string::npos ? std::nullopt : whole(std::string_view(*text).substr(dot + 1));
+  const auto at = whole_number(std::string_view(*text).substr(0, dot));
+  const auto id = dot == std::string::npos ? std::nullopt
+                                           : whole_number(std::string_view(*text).substr(dot + 1));
   if (!at || !id) {
     bad_request("request.bad_parameter", "cursor is not one of the audit's",
                 "Give the \"next\" of the page before, as it is");
@@ -65,26 +59,13 @@ std::optional<Position> position_of(const Call& call) {
   return Position{*at, *id};
 }
 
-/// "7d", "12h", "30m", "45s" before now, or a time.
 std::optional<std::int64_t> since_of(const Call& call) {
   const auto text = call.http.parameter("since");
   if (!text) return std::nullopt;
-  if (const auto time = from_rfc3339(*text)) return time->count();
-  const auto amount =
-      text->empty() ? std::nullopt : whole(std::string_view(*text).substr(0, text->size() - 1));
-  const char unit = text->empty() ? ' ' : text->back();
-  const std::int64_t seconds = unit == 'd'   ? 86'400
-                               : unit == 'h' ? 3'600
-                               : unit == 'm' ? 60
-                               : unit == 's' ? 1
-                                             : 0;
-  if (!amount || seconds == 0 || *amount < 0 || *amount > 4'000'000'000 / seconds) {
-    bad_request(
-        "request.bad_parameter",
-        fmt::format("since={} is neither a time nor a span before now", text->substr(0, 60)),
-        "Such as 2026-11-23T05:00:00Z, or 30m, 12h, 7d");
-  }
-  return (call.services.clock.now() - std::chrono::seconds(*amount * seconds)).count();
+  if (const auto moment = moment_of(*text, call.services.clock.now())) return moment->count();
+  bad_request("request.bad_parameter",
+              fmt::format("since={} is neither a time nor a span before now", text->substr(0, 60)),
+              "Such as 2026-11-23T05:00:00Z, 2026-11-23, today, or 30m, 12h, 7d");
 }
 
 std::optional<std::string> filter_of(const Call& call, const char* name) {
@@ -156,7 +137,9 @@ Task<HttpResponse> list(Call& call) {
 constexpr std::array kQuery = {
     Parameter{.name = "who", .says = "only lines where this is part of who it was"},
     Parameter{.name = "action", .says = "only this action, or all of a kind: connection"},
-    Parameter{.name = "since", .says = "not before this time, or this long ago: 30m, 12h, 7d"},
+    Parameter{.name = "since",
+              .says = "not before this: 30m, 12h, 7d, 1w ago, today, yesterday (UTC), a date, or "
+                      "RFC 3339"},
     limit_of(kPage, kPageMax),
     Parameter{.name = "cursor", .says = "where to go on: the next of the page before"}};
 

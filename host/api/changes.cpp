@@ -1,41 +1,21 @@
 // The change feed.
 #include "api/api.hpp"
 
+#include "base/moment.hpp"
 #include "feed/feed.hpp"
 #include "feed/upkeep.hpp"
 #include "model/own_types.hpp"
 
 #include <algorithm>
 #include <array>
-#include <charconv>
-#include <chrono>
 
 namespace sluice::api {
 namespace {
 
 using nlohmann::json;
 
-constexpr std::int64_t kDaySeconds = 86'400;
-
-/// "90m", "2h", "1d", "1w" before now, "today" and "yesterday" from midnight of UTC, a date, or a
-/// time of RFC 3339.
 Micros since_of(const std::string& text, Micros now) {
-  using std::chrono::seconds;
-  const auto day = std::chrono::floor<std::chrono::days>(now);
-  if (text == "today") return day;
-  if (text == "yesterday") return day - std::chrono::days(1);
-  if (const auto time = from_rfc3339(text)) return *time;
-  if (const auto time = from_rfc3339(text + "T00:00:00Z")) return *time;
-  std::int64_t count = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), count);
-  const std::string_view unit(end, static_cast<std::size_t>(text.data() + text.size() - end));
-  const std::int64_t length = unit == "m"   ? 60
-                              : unit == "h" ? 3'600
-                              : unit == "d" ? kDaySeconds
-                              : unit == "w" ? 7 * kDaySeconds
-                                            : 0;
-  if (error == std::errc{} && length > 0 && count > 0 && count <= 100'000)
-    return now - seconds(count * length);
+  if (const auto moment = moment_of(text, now)) return *moment;
   bad_request("request.bad_parameter", "since is '" + text.substr(0, 60) + "', which is no time",
               "use 90m, 2h, 1d, 1w, today, yesterday, 2026-11-23, or 2026-11-23T05:16:54Z");
 }

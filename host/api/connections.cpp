@@ -160,7 +160,7 @@ Task<HttpResponse> remove(Call& call) {
 
 /// Of what is checked with the vendor before it is stored.
 constexpr std::string_view kAsksTheVendor =
-    "400 connection.* egress.unknown_host stream.bad_interval fetch.* vault.* 403 egress.operator "
+    "400 connection.* egress.* fetch.* vault.* 403 egress.operator "
     "connection.* connector.* fetch.* vault.* 404 connection.* connector.* installation.missing "
     "stream.unknown vault.* 409 connection.* connector.* vault.* 422 check.failed config.invalid "
     "connection.missing_secret 500 check.failed connector.* fetch.* vault.* 501 fetch.* "
@@ -215,7 +215,7 @@ constexpr std::array<Route, 9> kRoutes = {{
      .handler = set_stream,
      .body = "StreamChange",
      .answer = "StreamChange",
-     .problems = "400 stream.bad_interval 404 connection.unknown stream.unknown connector.* 403 "
+     .problems = "404 connection.unknown stream.unknown connector.* 403 "
                  "connector.held 409 connection.* connector.* stream.*"},
     {.method = "PATCH",
      .pattern = "/v1/workspaces/{workspace}/connections/{name}",

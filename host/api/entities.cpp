@@ -1,7 +1,9 @@
 // Entities: pages and single ones, of preset and own types.
 #include "api/api.hpp"
 #include "api/entity_lines.hpp"
+#include "api/entity_of_path.hpp"
 #include "api/state.hpp"
+#include "base/percent.hpp"
 
 #include "feed/entities.hpp"
 #include "model/own_entities.hpp"
@@ -10,7 +12,6 @@
 #include <fmt/format.h>
 
 #include <array>
-#include <charconv>
 #include <functional>
 #include <memory>
 #include <utility>
@@ -140,10 +141,11 @@ std::string link_to_next(const HttpRequest& request, const std::string& cursor) 
   char separator = '?';
   for (const auto& [name, value] : request.query) {
     if (name == "cursor") continue;
-    target += fmt::format("{}{}={}", std::exchange(separator, '&'), percent_encode(name),
-                          percent_encode(value));
+    target += fmt::format("{}{}={}", std::exchange(separator, '&'),
+                          percent_encoded<std::string>(name), percent_encoded<std::string>(value));
   }
-  return fmt::format("<{}{}cursor={}>; rel=\"next\"", target, separator, percent_encode(cursor));
+  return fmt::format("<{}{}cursor={}>; rel=\"next\"", target, separator,
+                     percent_encoded<std::string>(cursor));
 }
 
 /// All of them, or where a limit or a cursor is there a page of them.
@@ -215,27 +217,10 @@ Task<HttpResponse> list(Call& call) {
   co_return HttpResponse::json(document);
 }
 
-/// An id when it is one (digits, and not asked for as external), else a vendor's id.
-feed::EntityRef reference(const Call& call) {
-  feed::EntityRef reference;
-  const std::string& text = call.part("id");
-  std::int64_t number = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  const std::string by = call.http.parameter("by").value_or("id");
-  const bool is_number = error == std::errc{} && end == text.data() + text.size() && number > 0;
-  if (is_number && by != "external_id") {
-    reference.id = EntityId(number);
-  } else {
-    reference.external_id = text;
-  }
-  reference.connection = call.http.parameter("connection").value_or("");
-  return reference;
-}
-
 Task<HttpResponse> get(Call& call) {
   model::CatalogPtr catalog = co_await catalog_of(call);
   std::vector<std::string> expand = expansions(call.http);
-  feed::EntityRef wanted = reference(call);
+  feed::EntityRef wanted = entity_of_path(call);
   const json entity = expect(co_await feed::get_entity(call.services.pool, std::move(catalog),
                                                        call.part("type"), std::move(wanted),
                                                        std::move(expand), tombstones(call.http)));
@@ -321,7 +306,7 @@ Task<HttpResponse> write(Call& call, model::OwnMode mode, EntityId id) {
 }
 
 EntityId id_of(const Call& call) {
-  const feed::EntityRef wanted = reference(call);
+  const feed::EntityRef wanted = entity_of_path(call);
   if (!wanted.id)
     bad_request("entity.bad_id", "'" + call.part("id") + "' is no id: a positive number");
   return *wanted.id;

@@ -1,6 +1,8 @@
 // One entity and its links: what keys it has, which rules looked, what they found, what would help;
 // and what people decide of them.
 #include "api/api.hpp"
+#include "api/entity_of_path.hpp"
+#include "base/numbers.hpp"
 
 #include "feed/entities.hpp"
 #include "link/faces.hpp"
@@ -14,7 +16,6 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 
 namespace sluice::api {
 namespace {
@@ -24,23 +25,9 @@ using model::StoredRule;
 using model::StoredType;
 using nlohmann::json;
 
-/// An id when it is one (digits, and not asked for as external), else a vendor's id.
-feed::EntityRef reference(const Call& call) {
-  feed::EntityRef reference;
-  const std::string by = call.http.parameter("by").value_or("id");
-  const auto number = call.part_number("id");
-  if (number && *number > 0 && by == "id") {
-    reference.id = EntityId(*number);
-  } else {
-    reference.external_id = call.part("id");
-  }
-  reference.connection = call.http.parameter("connection").value_or("");
-  return reference;
-}
-
 /// The entity of the path, as REST shows it; deleted ones too.
 Task<json> entity_of(Call& call, model::CatalogPtr catalog) {
-  feed::EntityRef wanted = reference(call);
+  feed::EntityRef wanted = entity_of_path(call);
   std::vector<std::string> nothing;
   co_return expect(co_await feed::get_entity(call.services.pool, std::move(catalog),
                                              call.part("type"), std::move(wanted),
@@ -439,13 +426,11 @@ const StoredRule& rule_of(const Call& call, const model::Catalog& catalog) {
 std::optional<EntityId> target_in(const json& body) {
   const auto found = body.find("target");
   if (found == body.end() || found->is_null()) return std::nullopt;
-  std::int64_t id = 0;
-  const std::string text = found->is_string() ? found->get<std::string>() : found->dump();
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), id);
-  if (error != std::errc{} || end != text.data() + text.size() || id <= 0)
+  const auto id = whole_number(found->is_string() ? found->get<std::string>() : found->dump());
+  if (!id || *id <= 0)
     bad_request("request.bad_field", "target must be an id of Sluice, or null",
                 "sluice link why TYPE ID shows those that the rule has found");
-  return EntityId(id);
+  return EntityId(*id);
 }
 
 json answer_of(const StoredRule& rule, EntityId source, const sync::DecidedLink& decided) {

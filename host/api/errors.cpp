@@ -3,6 +3,7 @@
 #include "api/host_facts.hpp"
 #include "api/status.hpp"
 #include "api/words.hpp"
+#include "base/numbers.hpp"
 #include "feed/views.hpp"
 #include "link/rules.hpp"
 #include "model/own_entities.hpp"
@@ -109,7 +110,7 @@ void add_odd(Causes& problems, const json& connection, const json& stream) {
         "stream", connection, stream["name"], "stream.older",
         fmt::format("the last run read {} records of a lower version than what is stored; they "
                     "were left aside",
-                    number_in_words(older)),
+                    with_commas(older)),
         fmt::format("a few may be answers that came late; if the vendor was put back to an earlier "
                     "state: sluice sync {} --stream {} --full --trust-vendor",
                     name, stream["name"].get<std::string>())));
@@ -130,7 +131,7 @@ void add_odd(Causes& problems, const json& connection, const json& stream) {
         fmt::format(
             "the first read began {} ago, has put out {} records and has not ended",
             span_in_words(std::chrono::seconds(stream["first_read_seconds"].get<std::int64_t>())),
-            number_in_words(stream["enumerated_records"].get<std::int64_t>())),
+            with_commas(stream["enumerated_records"].get<std::int64_t>())),
         "is there so much at the vendor? If not, the list does not end: tell the connector's "
         "author"));
   }
@@ -168,7 +169,7 @@ Task<void> add_quarantine(Call& call, Causes& problems) {
     json one = problem_of(
         "quarantine", connection, rows.get<std::string>(row, 1), code,
         fmt::format("{}{} records are not stored as they came; the last: {}",
-                    at_least ? "at least " : "", number_in_words(count), rows.text(row, 4)),
+                    at_least ? "at least " : "", with_commas(count), rows.text(row, 4)),
         fmt::format("look: sluice quarantine list --connection {0} --code {1}; mended? sluice "
                     "quarantine replay --connection {0} --code {1}",
                     connection, code));
@@ -189,7 +190,7 @@ Task<void> add_refetch(Call& call, Causes& problems) {
         "refetch", rows.get<std::string>(row, 0), rows.get<std::string>(row, 1), "refetch.failed",
         fmt::format("{} changed objects could not be read again (up to {} attempts), for example "
                     "{}: {}",
-                    number_in_words(count), number_in_words(attempts), rows.text(row, 5),
+                    with_commas(count), with_commas(attempts), rows.text(row, 5),
                     rows.text(row, 2)),
         "they are tried again by themselves, with growing pauses; the reason says what is wrong");
     one["count"] = count;

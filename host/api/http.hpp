@@ -72,9 +72,6 @@ struct HttpResponse {
 /// Percent-decoding; '+' is a space in queries only. nullopt for a broken escape.
 [[nodiscard]] std::optional<std::string> percent_decode(std::string_view text, bool plus_is_space);
 
-/// For a part of a path or a query: all but letters, digits and "-._~" is escaped.
-[[nodiscard]] std::string percent_encode(std::string_view text);
-
 /// UTF-8 without NUL: what PostgreSQL takes as text.
 [[nodiscard]] bool is_storable_text(std::string_view text);
 

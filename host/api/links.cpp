@@ -118,17 +118,14 @@ Task<HttpResponse> create_rule(Call& call) {
       split_end(body.at("source").get<std::string>(), "source");
   const auto [target_type, target_attribute] =
       split_end(body.at("target").get<std::string>(), "target");
-  const auto kind = contract::key_kind(body.at("kind").get<std::string>());
-  if (!kind)
-    bad_request("rule.bad_kind",
-                "kind must be one of email, phone, domain, username, external_id, exact");
+  const contract::KeyKind kind = contract::key_kind(body.at("kind").get<std::string>()).value();
   const model::CatalogPtr catalog = co_await call.services.catalogs.renewed(call.workspace);
   model::StoredRule wanted;
   wanted.source_type_name = source_type;
   wanted.source_attribute = source_attribute;
   wanted.target_type_name = target_type;
   wanted.target_attribute = target_attribute;
-  wanted.key_kind = *kind;
+  wanted.key_kind = kind;
   // Otherwise it could never find anything.
   if (auto why = link::why_idle(*catalog, wanted)) throw Failure(with_way(*catalog, body, *why));
   sync::NewRule rule;
@@ -137,7 +134,7 @@ Task<HttpResponse> create_rule(Call& call) {
   rule.source_attribute = source_attribute;
   rule.target_type = target_type;
   rule.target_attribute = target_attribute;
-  rule.kind = *kind;
+  rule.kind = kind;
   auto made =
       co_await sync::make_rule(call.services.pool, call.workspace, std::move(rule), call.actor());
   co_return answer(call, body, std::move(made), 201);

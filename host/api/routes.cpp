@@ -2,12 +2,12 @@
 
 #include "api/api.hpp"
 #include "api/schemas.hpp"
+#include "base/numbers.hpp"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <charconv>
 
 namespace sluice::api {
 namespace {
@@ -38,25 +38,18 @@ bool contains(const std::vector<std::string_view>& all, std::string_view one) {
 /// As a message may quote it: not a screenful.
 std::string_view beginning_of(std::string_view text) { return text.substr(0, 100); }
 
-std::optional<std::int64_t> number_of(std::string_view text) {
-  std::int64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (text.empty() || error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
-  return value;
-}
-
 /// What the value must be; empty when it is that.
 std::string flaw_of(const Parameter& parameter, std::string_view value) {
   switch (parameter.kind) {
     case ParameterKind::text:
       return {};
     case ParameterKind::whole: {
-      const auto number = number_of(value);
+      const auto number = whole_number(value);
       if (number && *number >= parameter.least && *number <= parameter.most) return {};
       return fmt::format("must be {} to {}", parameter.least, parameter.most);
     }
     case ParameterKind::id:
-      return number_of(value) ? std::string() : "must be a whole number of 64 bits";
+      return whole_number(value) ? std::string() : "must be a whole number of 64 bits";
     case ParameterKind::flag:
       return value == "true" || value == "false" ? std::string() : "must be true or false";
     case ParameterKind::choice: {
@@ -100,6 +93,27 @@ std::optional<PathValues> match(std::string_view pattern, const std::vector<std:
     }
   }
   return values;
+}
+
+FoundRoute find_route(std::span<const Route> routes, std::string_view method,
+                      const std::vector<std::string>& segments) {
+  FoundRoute found;
+  std::string_view pattern;
+  for (const Route& route : routes) {
+    auto values = match(route.pattern, segments);
+    if (!values) continue;
+    if (!pattern.empty() && values->size() >= found.values.size()) continue;
+    pattern = route.pattern;
+    found.values = std::move(*values);
+  }
+  for (const Route& route : routes) {
+    if (route.pattern != pattern) continue;
+    const bool reads = route.method == "GET";
+    found.allowed += fmt::format("{}{}{}", found.allowed.empty() ? "" : ", ", route.method,
+                                 reads ? ", HEAD" : "");
+    if (route.method == method || (reads && method == "HEAD")) found.route = &route;
+  }
+  return found;
 }
 
 std::vector<std::string_view> names_in(std::string_view pattern) {

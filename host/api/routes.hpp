@@ -83,6 +83,17 @@ using PathValues = std::map<std::string, std::string, std::less<>>;
 /// The values of the pattern's names, or nothing when the path is another.
 [[nodiscard]] std::optional<PathValues> match(std::string_view pattern,
                                               const std::vector<std::string>& segments);
+
+/// Which route a request is for.
+struct FoundRoute {
+  const Route* route = nullptr;
+  PathValues values;
+  std::string allowed;  ///< the path's methods, "GET, HEAD, POST"; empty: there is nothing at it
+};
+/// A pattern that spells the path out comes before one with a {name}, whatever its methods:
+/// "quarantine/replay" is no record called "replay". `method` may be "HEAD", which GET answers.
+[[nodiscard]] FoundRoute find_route(std::span<const Route> routes, std::string_view method,
+                                    const std::vector<std::string>& segments);
 /// Names in a pattern, in order.
 [[nodiscard]] std::vector<std::string_view> names_in(std::string_view pattern);
 

@@ -179,9 +179,9 @@ StreamFacts facts_of(Call& call, const pg::QueryResult& rows, int row, const jso
     running.run = rows.get<std::int64_t>(row, C::kRun);
     running.records = rows.get<std::int64_t>(row, C::kRunRecords);
     running.pages = rows.get<std::int64_t>(row, C::kRunPages);
-    running.since = std::chrono::milliseconds(rows.get<std::int64_t>(row, C::kRunningMs));
+    running.running_for = std::chrono::milliseconds(rows.get<std::int64_t>(row, C::kRunningMs));
     running.records_per_second =
-        call.state.progress.note(running.run, running.records, running.since);
+        call.state.progress.note(running.run, running.records, running.running_for);
     if (const auto held = count_at(rows, row, C::kHeldMs); held && *held > 0)
       running.held = std::chrono::milliseconds(*held);
     facts.running = running;
@@ -208,7 +208,7 @@ json run_json(const pg::QueryResult& rows, int row, const RunningFacts& running)
   run["pages"] = running.pages;
   run["requests"] = rows.get<std::int64_t>(row, C::kRunRequests);
   run["quarantined"] = rows.get<std::int64_t>(row, C::kRunQuarantined);
-  run["running_ms"] = running.since.count();
+  run["running_ms"] = running.running_for.count();
   run["records_per_second"] = running.records_per_second
                                   ? json(std::round(*running.records_per_second * 10) / 10)
                                   : json(nullptr);

@@ -683,10 +683,11 @@ constexpr std::array<Route, 9> kRoutes = {{
      .handler = import,
      .query = kImportQuery,
      .answer = "ImportResult",
-     .problems = "400 import.* type.* attribute.* entity.bad_key 404 type.not_found 408 "
+     .problems = "400 import.* type.* attribute.* entity.bad_key 403 import.read_only 404 "
+                 "type.not_found 408 "
                  "request.cut 409 type.name_taken type.being_dropped 413 request.too_large 415 "
                  "request.unsupported_media_type request.unsupported_encoding "
-                 "request.unsupported_charset 501 import.read_only 503 entity.contended "
+                 "request.unsupported_charset 503 entity.contended "
                  "host.stopping",
      .takes = "text/csv application/x-ndjson"},
     {.method = "POST",

@@ -6,6 +6,8 @@
 #include <array>
 #include <cmath>
 
+#include "base/numbers.hpp"
+
 namespace sluice::api {
 namespace {
 
@@ -111,7 +113,7 @@ StreamWords failing(const StreamFacts& stream) {
   words.health = trouble.needs_person ? "needs_action" : "failing";
   words.summary = with_reason(trouble.what, stream.reason);
   if (stream.failures > 1)
-    words.summary += fmt::format(" ({} times in a row)", number_in_words(stream.failures));
+    words.summary += fmt::format(" ({} times in a row)", with_commas(stream.failures));
   words.summary += waits_for_rate(stream);
   words.action = action_for(trouble, stream);
   return words;
@@ -124,11 +126,11 @@ StreamWords running(const StreamFacts& stream) {
   const std::string_view doing = stream.mode == "snapshot"  ? "reading everything"
                                  : stream.mode == "changes" ? "reading changes"
                                                             : "reading what is new";
-  words.summary = fmt::format("{}: {} records in {} pages", doing, number_in_words(run.records),
-                              number_in_words(run.pages));
+  words.summary = fmt::format("{}: {} records in {} pages", doing, with_commas(run.records),
+                              with_commas(run.pages));
   words.summary += waits_for_rate(stream);
   if (run.records_per_second && !run.held)
-    words.summary += fmt::format(", {}/s", number_in_words(std::llround(*run.records_per_second)));
+    words.summary += fmt::format(", {}/s", with_commas(std::llround(*run.records_per_second)));
   const Estimate left = estimate(stream);
   if (!left.words.empty() && !run.held) words.summary += ", " + left.words;
   if (!stream.reason.empty()) words.summary += "; " + stream.reason;
@@ -182,7 +184,7 @@ std::string found_again(const StreamFacts& stream) {
   const std::int64_t missing = stream.reread_missing.value_or(0);
   if (*stream.reread_found == 0 && missing == 0) return "; read again: as it was";
   return fmt::format("; read again: {} new or changed, {} missing",
-                     number_in_words(*stream.reread_found), number_in_words(missing));
+                     with_commas(*stream.reread_found), with_commas(missing));
 }
 
 StreamWords well(const StreamFacts& stream) {
@@ -247,16 +249,6 @@ std::string span_in_words(seconds span) {
                              : fmt::format("{} h {} min", minutes / 60, minutes % 60);
   }
   return fmt::format("{} days", (s + 12 * 3600) / (24 * 3600));
-}
-
-std::string number_in_words(std::int64_t number) {
-  std::string digits = fmt::format("{}", number);
-  const std::size_t sign = number < 0 ? 1 : 0;
-  for (std::size_t at = digits.size(); at > sign + 3;) {
-    at -= 3;
-    digits.insert(at, ",");
-  }
-  return digits;
 }
 
 Estimate estimate(const StreamFacts& stream) {

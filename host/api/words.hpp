@@ -17,7 +17,7 @@ struct RunningFacts {
   std::int64_t run = 0;
   std::int64_t records = 0;
   std::int64_t pages = 0;
-  std::chrono::milliseconds since{0};
+  std::chrono::milliseconds running_for{0};
   std::optional<double> records_per_second;  ///< of the last seconds; nothing when too young
   /// Its next request waits at least so long for what the vendor says of its rate.
   std::optional<std::chrono::milliseconds> held;
@@ -76,7 +76,5 @@ struct StreamWords {
 
 /// "45 s", "12 min", "3 h 20 min", "2 days".
 [[nodiscard]] std::string span_in_words(std::chrono::seconds span);
-/// "12,300".
-[[nodiscard]] std::string number_in_words(std::int64_t number);
 
 }  // namespace sluice::api

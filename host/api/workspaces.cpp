@@ -124,19 +124,19 @@ Task<HttpResponse> create_token_for(Call& call) {
                     kTokenNameMax),
         "It stands in the audit of all that the token does");
   }
-  const auto role = role_of(body.value("role", "reader"));
-  if (!role || (*role == Role::operator_ && call.principal.role != Role::operator_)) {
+  const Role role = role_of(body.value("role", "reader")).value();
+  if (role == Role::operator_ && call.principal.role != Role::operator_) {
     bad_request("token.bad_role", "role must be reader or admin",
                 "Only an operator may make operators");
   }
   auto connection = co_await call.services.pool.acquire();
   auto transaction = co_await pg::Transaction::begin(*connection);
-  const std::string token = co_await create_token(*connection, call.workspace, name, *role);
+  const std::string token = co_await create_token(*connection, call.workspace, name, role);
   json detail;
-  detail["role"] = to_string(*role);
+  detail["role"] = to_string(role);
   co_await audit(transaction, call, "token.create", name, std::move(detail));
   co_await transaction.commit();
-  co_return HttpResponse::json({{"name", name}, {"role", to_string(*role)}, {"token", token}}, 201);
+  co_return HttpResponse::json({{"name", name}, {"role", to_string(role)}, {"token", token}}, 201);
 }
 
 Task<HttpResponse> list_tokens(Call& call) {

@@ -43,7 +43,9 @@ void add_audit(CLI::App& app, Context& context) {
   audit->add_option("--who", options->who, "only where this is part of who it was");
   audit->add_option("--action", options->action,
                     "only this one, or all of a kind: connection.delete, connection");
-  audit->add_option("--since", options->since, "not before: 30m, 12h, 7d, or 2026-11-23T05:00:00Z");
+  audit->add_option(
+      "--since", options->since,
+      "not before: 30m, 12h, 7d, 1w ago, today, yesterday (UTC), 2026-11-23, or RFC 3339");
   audit->add_option("--limit", options->limit, "how many in one page, 1 to 1000");
   audit->add_option("--cursor", options->cursor, "where the page before ended");
   audit->callback([&context, options] {

@@ -8,6 +8,7 @@
 #include <exception>
 
 #include "base/exact_json.hpp"
+#include "base/percent.hpp"
 
 namespace sluice::cli {
 namespace {
@@ -162,21 +163,7 @@ Client::Client(ClientOptions options) : options_(std::move(options)), curl_(null
 
 Client::~Client() { curl_easy_cleanup(curl_); }
 
-std::string Client::escape(const std::string& part) {
-  static constexpr char kHex[] = "0123456789ABCDEF";
-  std::string out;
-  for (const char c : part) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (std::isalnum(byte) != 0 || c == '-' || c == '_' || c == '.' || c == '~') {
-      out += c;
-    } else {
-      out += '%';
-      out += kHex[byte >> 4];
-      out += kHex[byte & 15];
-    }
-  }
-  return out;
-}
+std::string Client::escape(const std::string& part) { return percent_encoded<std::string>(part); }
 
 json Client::me() { return global("GET", "/v1/me"); }
 

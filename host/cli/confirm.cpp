@@ -11,21 +11,22 @@
 #include <vector>
 
 #include "base/exact_json.hpp"
-#include "cli/help.hpp"
+#include "base/numbers.hpp"
+#include "cli/screen.hpp"
 #include "cli/terminal.hpp"
 
 namespace sluice::cli {
 namespace {
 
 /// Sentences in lines of a terminal; what is indented is a table, and stays.
-std::string fitted(const std::string& text, int descriptor) {
+std::string in_lines(const std::string& text, int descriptor) {
   if (::isatty(descriptor) == 0) return text;
   std::string out;
   std::istringstream lines(text);
   for (std::string line; std::getline(lines, line);) {
-    if (!out.empty()) out += '\n';
-    out += line.starts_with(' ') ? line : wrapped(line, 0, 0);
+    out += line.starts_with(' ') ? line + '\n' : message_lines("", 0, line, descriptor);
   }
+  if (!out.empty()) out.pop_back();
   return out;
 }
 
@@ -42,13 +43,13 @@ bool is_meant(const Context& context, const Consequence& consequence) {
   if (context.dry_run) {
     json facts = consequence.facts.is_object() ? consequence.facts : json::object();
     facts["dry_run"] = true;
-    context.say(facts, fitted(consequence.words, STDOUT_FILENO) + "\nNothing was done");
+    context.say(facts, in_lines(consequence.words, STDOUT_FILENO) + "\nNothing was done");
     return false;
   }
   if (context.yes) return true;
   if (can_ask()) {
     std::cout.flush();
-    std::cerr << fitted(consequence.words, STDERR_FILENO) << '\n';
+    std::cerr << in_lines(consequence.words, STDERR_FILENO) << '\n';
     const bool yes = consequence.for_good
                          ? ask("Type " + consequence.name + " to go on:", consequence.name)
                          : ask("Go on? [y/N]", "y");
@@ -64,13 +65,6 @@ bool is_meant(const Context& context, const Consequence& consequence) {
       "Add --yes; --dry-run says what would go"));
 }
 
-std::string with_groups(std::int64_t number) {
-  std::string digits = std::to_string(number);
-  for (auto at = static_cast<std::ptrdiff_t>(digits.size()) - 3; at > 0; at -= 3)
-    digits.insert(static_cast<std::size_t>(at), ",");
-  return digits;
-}
-
 std::string counted(const json& rows) {
   constexpr std::size_t kMost = 10;  // with what is asked below it in one screen
   const auto count = [](const json& one) { return one.at("rows").get<std::int64_t>(); };
@@ -83,7 +77,7 @@ std::string counted(const json& rows) {
   for (std::size_t i = 0; i < types.size(); ++i) {
     if (i < shown) {
       text +=
-          fmt::format("  {:<32} {:>10}\n", cell(types[i].at("type")), with_groups(count(types[i])));
+          fmt::format("  {:<32} {:>10}\n", cell(types[i].at("type")), with_commas(count(types[i])));
     } else {
       more += count(types[i]);
     }
@@ -91,7 +85,7 @@ std::string counted(const json& rows) {
   if (shown == types.size()) return text;
   return text + fmt::format("  {:<32} {:>10}\n",
                             fmt::format("and {} types more", types.size() - shown),
-                            with_groups(more));
+                            with_commas(more));
 }
 
 }  // namespace sluice::cli

@@ -28,8 +28,6 @@ void add_confirmation(CLI::App& command, Context& context);
 /// "cli.not_confirmed": somebody said no, or nobody could be asked.
 [[nodiscard]] bool is_meant(const Context& context, const Consequence& consequence);
 
-/// "2,422"
-[[nodiscard]] std::string with_groups(std::int64_t number);
 /// "  stripe.invoice   2,422\n", a line a type, of GET …/connections/{name}/rows: those with most
 /// rows first, and beyond ten of them the rest in one line.
 [[nodiscard]] std::string counted(const json& rows);

@@ -13,7 +13,6 @@
 
 #include "base/exact_json.hpp"
 #include "cli/config_file.hpp"
-#include "cli/help.hpp"
 #include "cli/in_clear.hpp"
 #include "cli/screen.hpp"
 #include "cli/terminal.hpp"
@@ -48,8 +47,7 @@ void take(std::string& value, const std::string& other) {
 
 void warn(const std::string& text) {
   std::cout.flush();
-  const std::string line = "sluice: warning: " + text;
-  std::cerr << (::isatty(STDERR_FILENO) != 0 ? wrapped(line, 0, 8) : line) << '\n';
+  std::cerr << message_lines("sluice: warning: ", 8, text, STDERR_FILENO);
 }
 
 std::string short_path(const std::string& path) {

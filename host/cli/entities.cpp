@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "base/exact_json.hpp"
+#include "base/numbers.hpp"
 #include "cli/confirm.hpp"
 #include "cli/context.hpp"
 #include "cli/typed_value.hpp"
@@ -260,7 +261,7 @@ std::string type_path(const std::string& type) { return "/types/" + Client::esca
 /// "1 link", "2,422 links"
 std::string how_many(const json& count, const char* one, const char* several) {
   const auto number = count.get<std::int64_t>();
-  return with_groups(number) + " " + (number == 1 ? one : several);
+  return with_commas(number) + " " + (number == 1 ? one : several);
 }
 
 /// "  link rule people goes, with 12 links and 1 decision of people"
@@ -454,6 +455,6 @@ void add_entity(CLI::App& app, Context& context) {
         "/entities/" + Client::escape(options->type) + "/" + Client::escape(options->id), query);
     std::cout << write_json_lines(answer) << '\n';
   });
-}  // namespace sluice::cli
+}
 
 }  // namespace sluice::cli

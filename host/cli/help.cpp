@@ -11,6 +11,7 @@
 
 #include "base/error.hpp"
 #include "cli/command_line.hpp"
+#include "cli/screen.hpp"
 
 namespace sluice::cli {
 namespace {
@@ -127,12 +128,11 @@ constexpr auto kExamples = std::to_array<std::pair<std::string_view, std::string
 std::string row(const std::string& name, const std::string& meaning) {
   std::string out = "  " + name;
   if (meaning.empty()) return out + "\n";
-  if (out.size() + 2 > kIndent) {
-    out += "\n" + std::string(kIndent, ' ');
-  } else {
-    out += std::string(kIndent - out.size(), ' ');
+  if (out.size() + 2 <= kIndent) {
+    out.resize(kIndent, ' ');
+    return wrapped(out, kIndent, meaning, kWidth);
   }
-  return out + wrapped(meaning, kIndent, kIndent) + "\n";
+  return out + "\n" + wrapped(std::string(kIndent, ' '), kIndent, meaning, kWidth);
 }
 
 std::string upper(std::string text) {
@@ -166,28 +166,6 @@ std::string help_of_words(const CLI::App& root, const std::vector<std::string>& 
 
 }  // namespace
 
-std::string wrapped(const std::string& text, std::size_t at, std::size_t indent) {
-  std::string out;
-  std::size_t column = at;
-  std::size_t begin = 0;
-  while (begin < text.size()) {
-    const std::size_t end = std::min(text.find(' ', begin), text.size());
-    const std::string word = text.substr(begin, end - begin);
-    begin = end + 1;
-    if (word.empty()) continue;
-    if (column > indent && column + 1 + word.size() > kWidth) {
-      out += "\n" + std::string(indent, ' ');
-      column = indent;
-    } else if (column > indent) {
-      out += ' ';
-      ++column;
-    }
-    out += word;
-    column += word.size();
-  }
-  return out;
-}
-
 std::string example_of(const std::string& path) {
   for (const auto& [name, example] : kExamples)
     if (name == path) return std::string(example);
@@ -205,8 +183,8 @@ std::string help_of(const CLI::App& command) {
   const CLI::App* root = &command;
   while (root->get_parent() != nullptr) root = root->get_parent();
   const std::string usage = usage_of(command, path) + " [OPTION]…";
-  std::string out = "Usage: " + wrapped(usage, 7, 7) + "\n\n";
-  if (!command.get_description().empty()) out += wrapped(command.get_description(), 0, 0) + "\n";
+  std::string out = wrapped("Usage: ", 7, usage, kWidth) + "\n";
+  if (!command.get_description().empty()) out += wrapped("", 0, command.get_description(), kWidth);
   std::string arguments, options, commands, global;
   for (const CLI::Option* option : command.get_options()) {
     if (option->get_positional())

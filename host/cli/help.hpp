@@ -2,7 +2,6 @@
 // an example, in 80 columns.
 #pragma once
 
-#include <cstddef>
 #include <string>
 
 namespace CLI {
@@ -17,9 +16,6 @@ namespace sluice::cli {
 [[nodiscard]] std::string example_of(const std::string& path);
 /// The words that lead to a command, without the program's.
 [[nodiscard]] std::string path_of(const CLI::App& command);
-
-/// `text` in lines of 79 columns, from column `at` on, the further ones behind `indent` blanks.
-[[nodiscard]] std::string wrapped(const std::string& text, std::size_t at, std::size_t indent);
 
 /// Before any command is added: they all use it.
 void set_help(CLI::App& app);

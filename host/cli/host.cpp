@@ -35,12 +35,12 @@ std::string reasons_text(const json& host) {
   const std::size_t columns = screen.rows == 0 ? SIZE_MAX : screen.columns;
   std::string text;
   for (const json& reason : host.at("reasons")) {
-    text +=
-        wrapped(fmt::format("host ({})\n  {}", cell(reason.at("code")), cell(reason.at("what"))),
-                columns, "  ") +
-        "\n";
+    text += wrapped_lines(
+                fmt::format("host ({})\n  {}", cell(reason.at("code")), cell(reason.at("what"))), 2,
+                columns) +
+            "\n";
     if (!cell(reason.at("action")).empty())
-      text += wrapped("  to do: " + cell(reason.at("action")), columns, "    ") + "\n";
+      text += wrapped_lines("  to do: " + cell(reason.at("action")), 4, columns) + "\n";
   }
   return text;
 }

@@ -13,19 +13,18 @@
 #include "cli/context.hpp"
 #include "cli/help.hpp"
 #include "cli/names.hpp"
+#include "cli/screen.hpp"
 
 namespace sluice::cli {
 namespace {
 
 int refuse(const Error& error) {
   std::cout.flush();
-  // Elsewhere than on a terminal a message is a line, for whoever looks for a part of it.
-  const bool wraps = ::isatty(STDERR_FILENO) != 0;
-  const auto text = [wraps](const std::string& line) {
-    return wraps ? wrapped(cell(line), 8, 8) : cell(line);
+  const auto say = [](std::string_view first, const std::string& text) {
+    fmt::print(stderr, "{}", message_lines(first, 8, cell(text), STDERR_FILENO));
   };
-  fmt::print(stderr, "sluice: {}\n", text(error.message));
-  if (!error.hint.empty()) fmt::print(stderr, "        {}\n", text(error.hint));
+  say("sluice: ", error.message);
+  if (!error.hint.empty()) say("        ", error.hint);
   if (!error.code.empty()) fmt::print(stderr, "        ({})\n", cell(error.code));
   if (error.code == "import.interrupted") {  // half is done: who waits for us sees by which signal
     std::signal(SIGINT, SIG_DFL);

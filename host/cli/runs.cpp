@@ -187,13 +187,13 @@ void list_errors(Context& context) {
     const bool is_one = error.value("subjects", json::array()).size() < 2;
     const std::string subject = is_one ? cell(error.at("subject")) : "*";
     const std::string where = cell(error.at("connection")) + (subject.empty() ? "" : "/" + subject);
-    std::cout << wrapped(fmt::format("{}{} ({})\n  {}", cell(error.at("kind")),
-                                     where.empty() ? "" : " " + where, cell(error.at("code")),
-                                     cell(error.at("what"))),
-                         columns, "  ")
+    std::cout << wrapped_lines(fmt::format("{}{} ({})\n  {}", cell(error.at("kind")),
+                                           where.empty() ? "" : " " + where, cell(error.at("code")),
+                                           cell(error.at("what"))),
+                               2, columns)
               << '\n';
     if (!cell(error.at("action")).empty())
-      std::cout << wrapped("  to do: " + cell(error.at("action")), columns, "    ") << '\n';
+      std::cout << wrapped_lines("  to do: " + cell(error.at("action")), 4, columns) << '\n';
   }
   if (answer.at("truncated").get<bool>()) std::cout << "and more: only the first ones are shown\n";
 }

@@ -1,33 +1,52 @@
 #include "cli/screen.hpp"
 
+#include <fmt/format.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <limits>
 
 namespace sluice::cli {
 namespace {
 
 constexpr std::size_t kColumnsFallback = 80;
+constexpr std::size_t kMessageColumns = 79;
+constexpr std::size_t kColumnsLeast = 40;
+constexpr std::size_t kRowsLeast = 6;
 
 std::size_t characters(std::string_view text) {
   return static_cast<std::size_t>(
       std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; }));
 }
 
-}  // namespace
-
-std::size_t screen_columns() {
+/// 0 of what it does not say, or where there is no terminal.
+winsize size_of(int descriptor) {
   winsize size{};
-  if (::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col == 0) return kColumnsFallback;
-  return size.ws_col;
+  if (::ioctl(descriptor, TIOCGWINSZ, &size) != 0) return {};
+  return size;
 }
 
-std::size_t screen_rows() {
-  winsize size{};
-  if (::isatty(STDOUT_FILENO) == 0 || ::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0) return 0;
-  return size.ws_row;
+}  // namespace
+
+std::size_t screen_columns(int descriptor) {
+  const std::size_t columns = size_of(descriptor).ws_col;
+  return columns == 0 ? kColumnsFallback : columns;
+}
+
+std::size_t screen_rows() { return size_of(STDOUT_FILENO).ws_row; }
+
+Screen screen_of_output() {
+  Screen screen;
+  if (::isatty(STDOUT_FILENO) == 0) return screen;
+  const char* none = std::getenv("NO_COLOR");
+  const char* kind = std::getenv("TERM");
+  screen.colour =
+      (none == nullptr || *none == '\0') && (kind == nullptr || std::string_view(kind) != "dumb");
+  screen.columns = std::max(screen_columns(), kColumnsLeast);
+  if (const std::size_t rows = screen_rows(); rows > 0) screen.rows = std::max(rows, kRowsLeast);
+  return screen;
 }
 
 std::size_t table_columns() {
@@ -59,6 +78,26 @@ std::string wrapped(std::string_view first, std::size_t indent, std::string_view
     fresh = false;
   }
   return out += '\n';
+}
+
+std::string message_lines(std::string_view first, std::size_t indent, std::string_view text,
+                          int descriptor) {
+  if (::isatty(descriptor) == 0) return fmt::format("{}{}\n", first, text);
+  return wrapped(first, indent, text, kMessageColumns);
+}
+
+std::string wrapped_lines(std::string_view text, std::size_t indent, std::size_t width) {
+  std::string out;
+  for (bool more = true; more;) {
+    const std::size_t end = std::min(text.find('\n'), text.size());
+    const std::string_view line = text.substr(0, end);
+    const std::size_t blanks = std::min(line.find_first_not_of(' '), line.size());
+    out += wrapped(line.substr(0, blanks), indent, line.substr(blanks), width);
+    more = end < text.size();
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+  out.pop_back();
+  return out;
 }
 
 namespace {

@@ -89,7 +89,7 @@ class Progress {
 
   void show(const std::string& text) {
     if (moves_) {
-      std::cerr << "\r" << cut_lines(text, screen_of_output().columns - 1) << "\x1b[K"
+      std::cerr << "\r" << cut_lines(text, screen_columns(STDERR_FILENO) - 1) << "\x1b[K"
                 << std::flush;
       drawn_ = true;
       return;

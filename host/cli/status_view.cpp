@@ -1,7 +1,6 @@
 #include "cli/status_view.hpp"
 
 #include <fmt/format.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -15,14 +14,13 @@
 
 #include "base/clock.hpp"
 #include "base/exact_json.hpp"
+#include "base/numbers.hpp"
 
 namespace sluice::cli {
 namespace {
 
 constexpr std::int64_t kTriedSoonSeconds = 60;
-constexpr std::size_t kColumnsLeast = 40;
 constexpr std::size_t kWhatMax = 60;
-constexpr std::size_t kRowsLeast = 6;
 
 json stream_rows(const json& document) {
   json rows = json::array();
@@ -49,16 +47,6 @@ std::string rate_of(const json& run) {
   if (run.is_null() || run.at("records_per_second").is_null()) return "";
   return fmt::format(
       "{}/s", std::llround(std::strtod(cell(run.at("records_per_second")).c_str(), nullptr)));
-}
-
-std::string number(std::int64_t value) {
-  std::string digits = fmt::format("{}", value);
-  const std::size_t sign = value < 0 ? 1 : 0;
-  for (std::size_t at = digits.size(); at > sign + 3;) {
-    at -= 3;
-    digits.insert(at, ",");
-  }
-  return digits;
 }
 
 std::string span(std::int64_t seconds) {
@@ -157,7 +145,7 @@ std::string line_of_connection(const json& connection, const Screen& screen) {
   const std::string head =
       fmt::format("{} ", padded(cell(connection.at("name")), 18)) +
       coloured(padded(word_of(health), 9), health, screen) +
-      fmt::format(" {:>12}  {:<10} {:<8} ", number(connection.value("rows", std::int64_t{0})),
+      fmt::format(" {:>12}  {:<10} {:<8} ", with_commas(connection.value("rows", std::int64_t{0})),
                   as.is_null() ? "-" : as_of(as),
                   as.is_null() ? "-" : span(as.at("behind_seconds").get<std::int64_t>()));
   std::string line = head + rest_of_line(first_words(what_of(connection)), 63, screen);
@@ -194,7 +182,7 @@ std::string rows_of(const json& stream, const json& connection, const char* memb
     all += type.at(member).get<std::int64_t>();
     any = true;
   }
-  return any ? number(all) : "";
+  return any ? with_commas(all) : "";
 }
 
 std::string line_of_stream(const json& stream, const json& connection, const Screen& screen) {
@@ -217,24 +205,25 @@ std::vector<std::string> details_of(const json& connections, const json& documen
   std::vector<std::string> all;
   const std::size_t columns = screen.rows == 0 ? SIZE_MAX : screen.columns;
   for (const json& reason : document.value("host_reasons", json::array())) {
-    std::string text = "the host\n" + wrapped("  " + cell(reason.at("what")), columns, "  ");
+    std::string text = "the host\n" + wrapped_lines("  " + cell(reason.at("what")), 2, columns);
     if (!cell(reason.at("action")).empty())
-      text += "\n" + wrapped("  to do: " + cell(reason.at("action")), columns, "    ");
+      text += "\n" + wrapped_lines("  to do: " + cell(reason.at("action")), 4, columns);
     all.push_back(std::move(text));
   }
   for (const json& connection : connections) {
     const std::string name = cell(connection.at("name"));
     if (const std::string trouble = cell(connection.value("trouble", json())); !trouble.empty()) {
-      all.push_back(wrapped("this host cannot work on " + name + "\n  " + trouble, columns, "  "));
+      all.push_back(
+          wrapped_lines("this host cannot work on " + name + "\n  " + trouble, 2, columns));
     }
     for (const json& problem : connection.value("problems", json::array())) {
       const bool is_one = problem.value("subjects", json::array()).size() < 2;
       std::string text = fmt::format(
           "{} {}{}\n", word_of(problem.value("health", std::string("needs_action"))), name,
           is_one && problem.at("kind") == "stream" ? "/" + cell(problem.at("subject")) : "");
-      text += wrapped("  " + cell(problem.at("what")), columns, "  ");
+      text += wrapped_lines("  " + cell(problem.at("what")), 2, columns);
       if (!cell(problem.at("action")).empty())
-        text += "\n" + wrapped("  to do: " + cell(problem.at("action")), columns, "    ");
+        text += "\n" + wrapped_lines("  to do: " + cell(problem.at("action")), 4, columns);
       all.push_back(std::move(text));
     }
   }
@@ -244,7 +233,7 @@ std::vector<std::string> details_of(const json& connections, const json& documen
     if (work.at("error").is_object())
       text +=
           fmt::format("\n  failed, and is tried again: {}", cell(work.at("error").at("message")));
-    all.push_back(wrapped(text, columns, "  "));
+    all.push_back(wrapped_lines(text, 2, columns));
   }
   return all;
 }
@@ -298,20 +287,6 @@ bool is_tried_soon(const json& stream) {
 
 }  // namespace
 
-Screen screen_of_output() {
-  Screen screen;
-  winsize size{};
-  if (::isatty(STDOUT_FILENO) == 0) return screen;
-  const char* none = std::getenv("NO_COLOR");
-  const char* kind = std::getenv("TERM");
-  screen.colour =
-      (none == nullptr || *none == '\0') && (kind == nullptr || std::string_view(kind) != "dumb");
-  if (::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0) return screen;
-  if (size.ws_col > 0) screen.columns = std::max<std::size_t>(size.ws_col, kColumnsLeast);
-  if (size.ws_row > 0) screen.rows = std::max<std::size_t>(size.ws_row, kRowsLeast);
-  return screen;
-}
-
 std::string summary_line(const json& document) {
   std::map<std::string, std::size_t> by_health;
   std::int64_t rows = 0, put_aside = 0;
@@ -339,10 +314,10 @@ std::string summary_line(const json& document) {
   add("needs_action", "needs you", "need you");
   add("off", "off", "off");
   if (all == 0) text = "no connections yet: sluice connection create NAME --connector …";
-  text += fmt::format("; {} rows", number(rows));
+  text += fmt::format("; {} rows", with_commas(rows));
   // A stream that stores the others is well, and these are missing.
   if (put_aside > 0)
-    text += fmt::format("; {}{} put aside", number(put_aside), at_least ? "+" : "");
+    text += fmt::format("; {}{} put aside", with_commas(put_aside), at_least ? "+" : "");
   return text;
 }
 
@@ -357,7 +332,7 @@ std::string own_types_text(const json& document, std::size_t lines) {
     const auto rows = types.at(i).value("rows", std::int64_t{0});
     if (i < shown) {
       text += fmt::format("{} {:<9} {:>12}\n", padded(cell(types.at(i).at("type")), 18), "own",
-                          number(rows));
+                          with_commas(rows));
     } else {
       more += rows;
     }
@@ -365,7 +340,7 @@ std::string own_types_text(const json& document, std::size_t lines) {
   if (all_fit) return text;
   return text + fmt::format("{} {:<9} {:>12}  sluice entity types\n",
                             padded(fmt::format("and {} more", types.size() - shown), 18), "own",
-                            number(more));
+                            with_commas(more));
 }
 
 std::string summary_text(const json& document, const Screen& screen) {
@@ -453,13 +428,13 @@ std::string progress_line(const json& document) {
       longest = std::max(longest, estimate.at("seconds_left").get<std::int64_t>());
   }
   std::string text = fmt::format("{} of {} streams done", read, all);
-  if (records > 0) text += fmt::format(", {} records in what runs", number(records));
+  if (records > 0) text += fmt::format(", {} records in what runs", with_commas(records));
   if (rate >= 1) text += fmt::format(", {}/s", std::llround(rate));
   if (longest >= 0) text += fmt::format(", about {} left of what is known", span(longest));
   std::int64_t refetch = 0;
   for (const json& connection : document.at("connections"))
     refetch += connection.at("refetch").at("waiting").get<std::int64_t>();
-  if (refetch > 0) text += fmt::format(", {} objects to be read again", number(refetch));
+  if (refetch > 0) text += fmt::format(", {} objects to be read again", with_commas(refetch));
   return text;
 }
 
@@ -519,29 +494,6 @@ std::string cut_lines(const std::string& text, std::size_t columns) {
 Watch::Form Watch::form_for_output(bool as_json) {
   if (as_json) return Form::json_lines;
   return ::isatty(STDOUT_FILENO) != 0 ? Form::picture : Form::lines;
-}
-
-std::string wrapped(const std::string& text, std::size_t columns, const std::string& indent) {
-  std::string out, line;
-  const auto end_line = [&] {
-    out += line + "\n";
-    line = indent;
-  };
-  for (std::size_t at = 0; at <= text.size();) {
-    const std::size_t end = std::min(text.find_first_of(" \n", at), text.size());
-    const std::string word = text.substr(at, end - at);
-    const bool blank = line.find_first_not_of(' ') == std::string::npos;
-    if (!blank && characters(line) + 1 + characters(word) > columns) end_line();
-    const bool begins = line.find_first_not_of(' ') == std::string::npos;
-    line += begins ? word : " " + word;
-    if (word.empty() && begins) line += ' ';  // what the text itself indents by
-    if (end < text.size() && text[end] == '\n') {
-      out += line + "\n";
-      line.clear();
-    }
-    at = end + 1;
-  }
-  return out + line;
 }
 
 std::string window_of(const std::string& text, const Screen& screen, std::size_t& from) {

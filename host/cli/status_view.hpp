@@ -6,17 +6,10 @@
 #include <map>
 #include <string>
 
+#include "cli/screen.hpp"
 #include "cli/table.hpp"
 
 namespace sluice::cli {
-
-/// Where text is shown. What is no terminal has no height, and lines are never cut for it.
-struct Screen {
-  std::size_t columns = 80;
-  std::size_t rows = 0;  ///< 0: no window, all is written
-  bool colour = false;   ///< a terminal, and NO_COLOR is not set
-};
-[[nodiscard]] Screen screen_of_output();
 
 /// {"connections": […], "own_types": […]} as the host gives it, with "host_reasons", the reasons of
 /// its /health, where it was asked: one line a connection, trouble
@@ -78,8 +71,5 @@ class Watch {
 
 /// The lines of `text`, none wider than `columns`.
 [[nodiscard]] std::string cut_lines(const std::string& text, std::size_t columns);
-/// `text` in lines of at most `columns`, broken at blanks; all but the first begin with `indent`.
-[[nodiscard]] std::string wrapped(const std::string& text, std::size_t columns,
-                                  const std::string& indent);
 
 }  // namespace sluice::cli

@@ -4,10 +4,10 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <charconv>
 #include <set>
 
 #include "base/bytes.hpp"
+#include "base/numbers.hpp"
 #include "contract/reserved_names.hpp"
 #include "feed/entity_query.hpp"
 #include "feed/expansion.hpp"
@@ -23,13 +23,6 @@ using model::Catalog;
 using model::StoredAttribute;
 using model::StoredType;
 using nlohmann::json;
-
-std::optional<std::int64_t> whole_number(std::string_view text) {
-  std::int64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
-  return value;
-}
 
 /// Of one type, and of one order: "1:<type>:<id>", or "2:<type>:<hash of the order>:<id>" and of
 /// each value ":-" for none, or ":<bytes>:<value>".

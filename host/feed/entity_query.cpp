@@ -5,12 +5,13 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <set>
 #include <utility>
 
 #include "base/bytes.hpp"
 #include "base/clock.hpp"
+#include "base/moment.hpp"
+#include "base/numbers.hpp"
 #include "feed/expansion.hpp"
 #include "feed/page_bytes.hpp"
 #include "feed/relation.hpp"
@@ -44,41 +45,20 @@ std::unexpected<Error> bad_filter(std::string code, const Filter& filter, std::s
               std::move(hint));
 }
 
-std::optional<std::int64_t> whole_number(std::string_view text) {
-  std::int64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
-  return value;
-}
-
-constexpr std::int64_t kDaySeconds = 86'400;
-
-/// "2026-11-20": when that day begins in UTC.
-std::optional<Micros> day_of(std::string_view text) {
-  if (text.size() != 10) return std::nullopt;
-  return from_rfc3339(std::string(text) + "T00:00:00Z");
-}
-
-constexpr std::string_view kUnits = "smhdw";
-
-/// "-7d": so many seconds before now, none of "now"; of at most a thousand years.
+/// "-7d": so many seconds before now, none of "now".
 std::optional<std::int64_t> seconds_ago(std::string_view text) {
   if (text == "now") return 0;
-  constexpr std::array<std::int64_t, 5> kSeconds = {1, 60, 3600, kDaySeconds, 7 * kDaySeconds};
-  constexpr std::int64_t kMost = std::int64_t{365'000} * kDaySeconds;
-  if (text.size() < 3 || text.front() != '-') return std::nullopt;
-  const std::size_t unit = kUnits.find(text.back());
-  const auto count = whole_number(text.substr(1, text.size() - 2));
-  if (unit == std::string_view::npos || !count || *count < 0) return std::nullopt;
-  if (*count > kMost / kSeconds[unit]) return std::nullopt;
-  return *count * kSeconds[unit];
+  if (!text.starts_with('-')) return std::nullopt;
+  const auto span = span_of(text.substr(1));
+  if (!span) return std::nullopt;
+  return span->count();
 }
 
 /// "-400000w": meant as a time ago, whatever the number.
 bool is_time_ago(std::string_view text) {
   if (text.size() < 3 || text.front() != '-') return false;
   const std::string_view digits = text.substr(1, text.size() - 2);
-  return kUnits.find(text.back()) != std::string_view::npos &&
+  return std::string_view("smhdw").find(text.back()) != std::string_view::npos &&
          digits.find_first_not_of("0123456789") == std::string_view::npos;
 }
 
@@ -425,8 +405,7 @@ class Conditions {
         return compare(filter, text_attribute(), value);
       case FilterOp::is_null: {
         const auto yes = yes_or_no(filter);
-        if (!yes)
-          return bad_filter("filter.bad_value", filter, "the value must be true or false", "");
+        if (!yes) return std::unexpected(yes.error());
         require(fmt::format("{} is {}null", value, *yes ? "" : "not "));
         return {};
       }
@@ -543,10 +522,9 @@ class Conditions {
     const std::string expression =
         fmt::format("({})", model::value_expression(*type_, attribute, "e"));
     if (filter.op == FilterOp::is_null) {
-      if (filter.values[0] != "true" && filter.values[0] != "false") {
-        return bad_filter("filter.bad_value", filter, "the value must be true or false", "");
-      }
-      require(expression + (filter.values[0] == "true" ? " is null" : " is not null"));
+      const auto yes = yes_or_no(filter);
+      if (!yes) return std::unexpected(yes.error());
+      require(fmt::format("{} is {}null", expression, *yes ? "" : "not "));
       return {};
     }
     if (attribute.type == AttributeType::json || attribute.type == AttributeType::bytes) {
@@ -689,11 +667,11 @@ class Conditions {
                       "GET the workspace's link rules for their names");
   }
 
-  /// Whether the value is "true"; nothing for what is neither.
-  static std::optional<bool> yes_or_no(const Filter& filter) {
+  /// Whether the value is "true", where it is that or "false".
+  static Result<bool> yes_or_no(const Filter& filter) {
     if (filter.values[0] == "true") return true;
     if (filter.values[0] == "false") return false;
-    return std::nullopt;
+    return bad_filter("filter.bad_value", filter, "the value must be true or false", "");
   }
 
   /// A lookup by the whole key for each row that comes by: never a table of links beside it.
@@ -706,7 +684,7 @@ class Conditions {
 
   Result<void> add_unlinked(const Filter& filter, const StoredRule& rule) {
     const auto yes = yes_or_no(filter);
-    if (!yes) return bad_filter("filter.bad_value", filter, "the value must be true or false", "");
+    if (!yes) return std::unexpected(yes.error());
     require(fmt::format("coalesce({} in ('linked', 'confirmed'), false) = {}", state_of(rule),
                         *yes ? "false" : "true"));
     return {};
@@ -715,7 +693,7 @@ class Conditions {
   /// Of the type at the rule's end: whether anything is linked with it.
   Result<void> add_linked(const Filter& filter, const StoredRule& rule) {
     const auto yes = yes_or_no(filter);
-    if (!yes) return bad_filter("filter.bad_value", filter, "the value must be true or false", "");
+    if (!yes) return std::unexpected(yes.error());
     require(fmt::format(
         "(select 1 from (select x.rule_id, x.state from sluice.link x"
         " where x.workspace_id = $1 and x.target_id = e.id offset 0) l"
@@ -796,7 +774,7 @@ class Conditions {
   /// A day is all of its times.
   Result<void> compare_with_day(const Filter& filter, std::string_view expression, Micros day) {
     const std::string begin = parameter(day);
-    const std::string end = parameter(day + std::chrono::seconds(kDaySeconds));
+    const std::string end = parameter(day + std::chrono::days(1));
     switch (filter.op) {
       case FilterOp::gte:
         require(fmt::format("{} >= {}", expression, begin));

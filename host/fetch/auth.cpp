@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <sodium.h>
 
+#include "base/percent.hpp"
 #include "contract/host_headers.hpp"
 
 namespace sluice::fetch {
@@ -16,24 +17,6 @@ WipedText base64(std::string_view text) {
   sodium_bin2base64(out.data(), out.size(), reinterpret_cast<const unsigned char*>(text.data()),
                     text.size(), sodium_base64_VARIANT_ORIGINAL);
   out.resize(out.size() - 1);  // the terminating NUL
-  return out;
-}
-
-WipedText percent_encoded(std::string_view text) {
-  static constexpr char kHex[] = "0123456789ABCDEF";
-  WipedText out;
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-                       c == '-' || c == '.' || c == '_' || c == '~';
-    if (plain) {
-      out += c;
-    } else {
-      out += '%';
-      out += kHex[byte >> 4];
-      out += kHex[byte & 15];
-    }
-  }
   return out;
 }
 
@@ -144,9 +127,9 @@ Result<Authentication> authenticate(const contract::AuthSlot& slot, const nlohma
     case contract::AuthScheme::query: {
       if (slot.parameter.empty())
         return bad_template(slot, "scheme 'query' without a parameter name");
-      out.query += percent_encoded(slot.parameter).view();
+      out.query += percent_encoded<WipedText>(slot.parameter).view();
       out.query += '=';
-      out.query += percent_encoded(secret).view();
+      out.query += percent_encoded<WipedText>(secret).view();
       break;
     }
   }

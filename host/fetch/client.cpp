@@ -3,12 +3,11 @@
 #include <fmt/format.h>
 
 #include <boost/asio/post.hpp>
-#include <boost/asio/redirect_error.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/thread_pool.hpp>
-#include <boost/asio/use_awaitable.hpp>
 
+#include "base/bell.hpp"
 #include "base/check.hpp"
 #include "base/log.hpp"
 #include "fetch/auth.hpp"
@@ -292,11 +291,7 @@ struct Client::State {
         lookup->bell.cancel();
       });
     });
-    boost::system::error_code rang;
-    co_await lookup->bell.async_wait(asio::redirect_error(asio::use_awaitable, rang));
-    const auto asked = co_await asio::this_coro::cancellation_state;
-    if (asked.cancelled() != asio::cancellation_type::none)
-      throw boost::system::system_error(asio::error::operation_aborted);
+    co_await rung(lookup->bell);
     if (!lookup->is_wrong) co_return;
     result = fail(ErrorKind::bad_input, std::string(kNoSuchName),
                   "there is no host '" + host + "', though its domain exists");
@@ -420,13 +415,7 @@ struct Client::State {
         job->bell.cancel();
       });
     });
-    while (!masking->is_done) {
-      boost::system::error_code rang;
-      co_await masking->bell.async_wait(asio::redirect_error(asio::use_awaitable, rang));
-      const auto asked = co_await asio::this_coro::cancellation_state;
-      if (asked.cancelled() != asio::cancellation_type::none)
-        throw boost::system::system_error(asio::error::operation_aborted);
-    }
+    while (!masking->is_done) co_await rung(masking->bell);
     if (masking->surprise) std::rethrow_exception(masking->surprise);
     response = std::move(masking->response);
     co_return masking->places;

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 #include <map>
 #include <set>
 #include <tuple>
@@ -12,6 +11,9 @@
 #include "base/failpoint.hpp"
 #include "journal/append.hpp"
 #include "link/changes.hpp"
+#include "link/ids.hpp"
+#include "link/living.hpp"
+#include "link/said.hpp"
 #include "link/statements.hpp"
 #include "model/catalog_version.hpp"
 #include "pg/fenced.hpp"
@@ -146,61 +148,12 @@ const pg::Statement kForget{"link_forget",
                             "where o.workspace_id = $1 and o.seq = i.seq "
                             "offset 0) f))"};
 
-// What people said of these pairs, and which key its target has by the rule now.
-const pg::Statement kDecisions{
-    "link_decisions",
-    "select i.n, d.target_id, d.target_type_id, d.verdict, d.target_digest, "
-    "(select x.digest from (select k.digest, k.type_id, k.attribute, k.kind from sluice.link_key k "
-    "where k.workspace_id = $1 and k.entity_id = d.target_id offset 0) x "
-    "where x.type_id = d.target_type_id and x.attribute = i.attribute and x.kind = i.kind limit 1) "
-    "from unnest($2::bigint[], $3::bigint[], $4::int[], $5::int[]) with ordinality "
-    "as i(rule, source, kind, attribute, n) cross join lateral (select o.* from "
-    "sluice.link_decision o where o.workspace_id = $1 and o.rule_id = i.rule and o.source_id = "
-    "i.source offset 0) d order by i.n, d.target_id"};
-
-// Whose decided target had one of these keys: also sources that have no key, or another.
-const pg::Statement kDecidedSources{
-    "link_decided_sources",
-    "select i.n, d.source_id from unnest($2::bigint[], $3::uuid[]) with ordinality as i(rule, "
-    "digest, n) cross join lateral (select x.source_id from (select o.source_id from "
-    "sluice.link_decision o where o.workspace_id = $1 and o.rule_id = i.rule and o.target_digest = "
-    "i.digest offset 0) x order by x.source_id limit $4) d"};
-
-// Whose decided target, or who himself, one of these is.
-const pg::Statement kDecidedEnds{
-    "link_decided_ends",
-    "select d.rule_id, d.source_id from unnest($2::bigint[]) as i(id) cross join lateral "
-    "((select o.rule_id, o.source_id from sluice.link_decision o where o.workspace_id = $1 and "
-    "o.target_id = i.id order by o.rule_id, o.source_id limit $3) union all (select o.rule_id, "
-    "o.source_id from sluice.link_decision o where o.workspace_id = $1 and o.source_id = i.id "
-    "order by o.rule_id limit $3)) d"};
-
-// Who has the key that a deleted target had; whoever was made since is among the newest.
-const pg::Statement kReturned{
-    "link_returned",
-    "select i.n, array_agg(h.entity_id) from unnest($2::uuid[], $3::bigint[], $4::int[], "
-    "$5::int[]) with ordinality as i(digest, type_id, attribute, kind, n) cross join lateral "
-    "(select k.entity_id from sluice.link_key k where k.workspace_id = $1 and k.kind = "
-    "i.kind::smallint and k.digest = i.digest and k.type_id = i.type_id and k.attribute = "
-    "i.attribute::smallint order by k.entity_id desc limit 20 offset 0) h group by i.n"};
-
-// The same decision of whoever came back.
-const pg::Statement kFollow{
-    "link_decision_follow",
-    "update sluice.link_decision d set target_id = $5, target_digest = $6 where d.workspace_id = "
-    "$1 and d.rule_id = $2 and d.source_id = $3 and d.target_id = $4"};
-
 const pg::Statement kAnyDecision{
     "link_any_decision",
     "select exists (select 1 from sluice.link_decision where workspace_id = $1)"};
 
 /// A key as a rule's source attribute would have it.
 using SourceKey = std::tuple<std::int16_t, pg::Uuid, std::int64_t, std::int16_t>;
-
-struct Pair {
-  const StoredRule* rule = nullptr;
-  std::int64_t source = 0;
-};
 
 struct Decision {
   Pair pair;
@@ -214,45 +167,6 @@ struct Decision {
   bool by_human = false;
   /// When linked: the two values are written differently, and are one by their normal form.
   std::optional<bool> only_after_folding;
-};
-
-std::vector<std::int64_t> ids_of(std::string_view array) {  // "{1,2}"
-  std::vector<std::int64_t> ids;
-  const char* at = array.data() + 1;
-  const char* end = array.data() + array.size() - 1;
-  while (at < end) {
-    std::int64_t id = 0;
-    at = std::from_chars(at, end, id).ptr + 1;
-    ids.push_back(id);
-  }
-  return ids;
-}
-
-/// What people said of a source under a rule.
-struct Said {
-  std::optional<std::int64_t> confirmed;  ///< who it is; nobody while that one is deleted
-  bool is_confirmed = false;
-  bool source_gone = false;
-  bool rejected = false;                ///< whoever it is
-  std::vector<pg::Uuid> rejected_keys;  ///< that rejected targets have now
-};
-
-/// One decision, as it is stored.
-struct Word {
-  std::size_t pair = 0;
-  std::int64_t target = 0;
-  std::int64_t target_type = 0;
-  bool confirms = false;
-  std::optional<pg::Uuid> digest;  ///< as stored
-  std::optional<pg::Uuid> has;     ///< as the target has it now
-  bool alive = false;
-  bool source_alive = false;
-};
-
-/// A decision's target is gone, and who has its key now.
-struct Return {
-  Word* word = nullptr;
-  std::int64_t target = 0;
 };
 
 /// An attribute at one end of a rule: type and name.
@@ -274,8 +188,7 @@ class Resolution {
     }
     co_await unmark_begun();
     co_await find_sources();
-    co_await find_decided_sources();
-    co_await listen();
+    if (any_said_) co_await listen();
     co_await decide();
     co_await look_up_lost_sources();
     co_await compare_spelling();
@@ -294,13 +207,7 @@ class Resolution {
   Task<void> take_queue();
   Task<void> unmark_begun();
   Task<void> find_sources();
-  Task<void> find_decided_sources();
   Task<void> listen();
-  Task<std::vector<Word>> read_words();
-  Task<void> look_who_lives(std::vector<Word>& words);
-  Task<void> follow_returned(std::vector<Word>& words);
-  Task<void> keep_made_after(std::vector<Return>& returns);
-  Task<void> follow(const Word& word, std::int64_t target);
   Task<void> decide();
   Task<void> look_up_lost_sources();
   Task<void> compare_spelling();
@@ -318,7 +225,7 @@ class Resolution {
   std::set<std::pair<std::int64_t, std::int64_t>> seen_;
   std::set<std::int64_t> ends_;  ///< entities of the rows that were taken
   std::vector<Pair> pairs_;
-  std::map<std::pair<std::int64_t, std::int64_t>, Said> said_;  ///< by rule and source
+  SaidOf said_;
   std::map<SourceKey, std::vector<const StoredRule*>> wanted_;  ///< whose sources must be looked up
   std::map<SourceKey, std::int64_t>
       spread_;                 ///< keys taken apart before: the last of their rows here
@@ -431,178 +338,15 @@ Task<void> Resolution::find_sources() {
   }
 }
 
-Task<void> Resolution::find_decided_sources() {
-  if (!any_said_) co_return;
-  pg::Array ends(pg::Oid::int8);
-  for (const std::int64_t id : ends_) ends.add(id);
-  pg::Params of_ends(workspace_, std::move(ends), std::int64_t{kDecidedSourcesMax});
-  const pg::QueryResult found = co_await fenced_.query(kDecidedEnds, std::move(of_ends));
-  for (int r = 0; r < found.rows(); ++r) {
-    const auto rule = found.get<std::int64_t>(r, 0);
-    for (const StoredRule& one : catalog_.rules)
-      if (one.id.value == rule && one.effective()) add_pair(one, found.get<std::int64_t>(r, 1));
-  }
-  if (wanted_.empty()) co_return;
-  pg::Array rules(pg::Oid::int8), digests(pg::Oid::uuid);
-  std::vector<const StoredRule*> order;
-  for (const auto& [key, of_key] : wanted_) {
-    for (const StoredRule* rule : of_key) {
-      rules.add(rule->id.value);
-      digests.add(std::get<1>(key));
-      order.push_back(rule);
-    }
-  }
-  pg::Params params(workspace_, std::move(rules), std::move(digests),
-                    std::int64_t{kDecidedSourcesMax});
-  const pg::QueryResult rows = co_await fenced_.query(kDecidedSources, std::move(params));
-  for (int r = 0; r < rows.rows(); ++r) {
-    const auto ordinal = static_cast<std::size_t>(rows.get<std::int64_t>(r, 0));
-    add_pair(*order.at(ordinal - 1), rows.get<std::int64_t>(r, 1));
-  }
-}
-
-/// What people said of the pairs. Whoever decides waits for this transaction's end, and we for his:
-/// nobody's word is missed, and none comes in between.
+/// Whoever something was decided about is decided anew, too; and what was said of all of them.
 Task<void> Resolution::listen() {
-  if (!any_said_) co_return;
-  std::vector<Word> words = co_await read_words();
-  if (words.empty()) co_return;
-  co_await look_who_lives(words);
-  co_await follow_returned(words);
-  for (const Word& word : words) {
-    const Pair& pair = pairs_[word.pair];
-    Said& said = said_[{pair.rule->id.value, pair.source}];
-    said.is_confirmed = said.is_confirmed || word.confirms;
-    said.source_gone = !word.source_alive;
-    if (word.confirms && word.alive) said.confirmed = word.target;
-    said.rejected = said.rejected || word.target == 0;
-    if (!word.confirms && word.alive && word.has) said.rejected_keys.push_back(*word.has);
-  }
-}
-
-Task<std::vector<Word>> Resolution::read_words() {
-  std::vector<Word> words;
-  if (pairs_.empty()) co_return words;
-  pg::Array rules(pg::Oid::int8), sources(pg::Oid::int8), kinds(pg::Oid::int4), at(pg::Oid::int4);
-  for (const Pair& pair : pairs_) {
-    rules.add(pair.rule->id.value);
-    sources.add(pair.source);
-    kinds.add(static_cast<std::int32_t>(pair.rule->key_kind));
-    at.add(std::int32_t{pair.rule->target_position});
-  }
-  pg::Params params(workspace_, std::move(rules), std::move(sources), std::move(kinds),
-                    std::move(at));
-  const pg::QueryResult rows = co_await fenced_.query(kDecisions, std::move(params));
-  for (int r = 0; r < rows.rows(); ++r) {
-    Word& word = words.emplace_back();
-    word.pair = static_cast<std::size_t>(rows.get<std::int64_t>(r, 0)) - 1;
-    word.target = rows.get<std::int64_t>(r, 1);
-    word.target_type = rows.get<std::int64_t>(r, 2);
-    word.confirms = rows.text(r, 3) == "confirmed";
-    word.digest = rows.get<std::optional<pg::Uuid>>(r, 4);
-    word.has = rows.get<std::optional<pg::Uuid>>(r, 5);
-  }
-  co_return words;
-}
-
-Task<void> Resolution::look_who_lives(std::vector<Word>& words) {
-  std::map<std::int64_t, std::set<std::int64_t>> by_type;
-  for (const Word& word : words) {
-    const Pair& pair = pairs_[word.pair];
-    if (word.target != 0) by_type[word.target_type].insert(word.target);
-    by_type[pair.rule->source_type.value].insert(pair.source);
-  }
-  std::set<std::int64_t> alive;
-  for (const auto& [type_id, ids] : by_type) {
-    const model::StoredType* type = catalog_.find(EntityTypeId(type_id));
-    if (type == nullptr) continue;
-    pg::Array list(pg::Oid::int8);
-    for (const std::int64_t id : ids) list.add(id);
-    const std::string sql = alive_sql(*type);
-    pg::Params params(workspace_, std::move(list));
-    const pg::QueryResult rows = co_await fenced_.query(sql, std::move(params));
-    for (int r = 0; r < rows.rows(); ++r) alive.insert(rows.get<std::int64_t>(r, 0));
-  }
-  for (Word& word : words) {
-    word.alive = alive.contains(word.target);
-    word.source_alive = alive.contains(pairs_[word.pair].source);
-  }
-}
-
-/// Whether a decision of that source names the target.
-bool is_named(const std::vector<Word>& words, std::size_t pair, std::int64_t target) {
-  return std::any_of(words.begin(), words.end(),
-                     [&](const Word& word) { return word.pair == pair && word.target == target; });
-}
-
-/// A confirmed target that was deleted and made again has another id: it is known by its key, and
-/// by being made behind the deletion. A rejection is of that one alone: it says that the key
-/// misleads there, and who is made with it later may well be meant.
-Task<void> Resolution::follow_returned(std::vector<Word>& words) {
-  pg::Array digests(pg::Oid::uuid), types(pg::Oid::int8), at(pg::Oid::int4), kinds(pg::Oid::int4);
-  std::vector<Word*> gone;
-  for (Word& word : words) {
-    if (!word.confirms || word.alive || !word.digest) continue;
-    const StoredRule& rule = *pairs_[word.pair].rule;
-    digests.add(*word.digest);
-    types.add(word.target_type);
-    at.add(std::int32_t{rule.target_position});
-    kinds.add(static_cast<std::int32_t>(rule.key_kind));
-    gone.push_back(&word);
-  }
-  std::vector<Return> returns;
-  if (!gone.empty()) {
-    pg::Params params(workspace_, std::move(digests), std::move(types), std::move(at),
-                      std::move(kinds));
-    const pg::QueryResult rows = co_await fenced_.query(kReturned, std::move(params));
-    for (int r = 0; r < rows.rows(); ++r) {
-      Word* const word = gone.at(static_cast<std::size_t>(rows.get<std::int64_t>(r, 0)) - 1);
-      for (const std::int64_t holder : ids_of(rows.text(r, 1)))
-        if (!is_named(words, word->pair, holder)) returns.push_back(Return{word, holder});
-    }
-  }
-  co_await keep_made_after(returns);
-  std::map<const Word*, int> how_many;
-  for (const Return& one : returns) ++how_many[one.word];
-  // Of two, who it was is not known.
-  std::erase_if(returns, [&](const Return& one) { return how_many[one.word] != 1; });
-  for (const Return& one : returns) {
-    Word& word = *one.word;
-    word.has = word.digest;
-    co_await follow(word, one.target);
-    word.target = one.target;
-    word.alive = true;
-  }
-  for (Word& word : words) {  // those that stay, with another key than is stored
-    if (word.alive && word.has && word.has != word.digest) co_await follow(word, word.target);
-  }
-}
-
-/// Whoever had the key all the time is nobody who came back.
-Task<void> Resolution::keep_made_after(std::vector<Return>& returns) {
-  std::map<std::int64_t, std::vector<Return>> by_type;
-  for (const Return& one : returns) by_type[one.word->target_type].push_back(one);
-  returns.clear();
-  for (const auto& [type_id, some] : by_type) {
-    const model::StoredType* type = catalog_.find(EntityTypeId(type_id));
-    if (type == nullptr) continue;
-    pg::Array gone(pg::Oid::int8), made(pg::Oid::int8);
-    for (const Return& one : some) {
-      gone.add(one.word->target);
-      made.add(one.target);
-    }
-    const std::string sql = made_after_sql(*type);
-    pg::Params params(workspace_, std::move(gone), std::move(made));
-    const pg::QueryResult rows = co_await fenced_.query(sql, std::move(params));
-    for (int r = 0; r < rows.rows(); ++r)
-      returns.push_back(some.at(static_cast<std::size_t>(rows.get<std::int64_t>(r, 0)) - 1));
-  }
-}
-
-Task<void> Resolution::follow(const Word& word, std::int64_t target) {
-  const Pair& pair = pairs_[word.pair];
-  pg::Params params(workspace_, pair.rule->id, pair.source, word.target, target, *word.has);
-  co_await fenced_.query(kFollow, std::move(params));
+  std::vector<std::pair<const StoredRule*, pg::Uuid>> keys;
+  for (const auto& [key, rules] : wanted_)
+    for (const StoredRule* rule : rules) keys.emplace_back(rule, std::get<1>(key));
+  Listener listener(catalog_, fenced_);
+  const std::vector<Pair> concerned = co_await listener.concerned(ends_, std::move(keys));
+  for (const Pair& pair : concerned) add_pair(*pair.rule, pair.source);
+  said_ = co_await listener.hear(pairs_);
 }
 
 Task<void> Resolution::decide() {
@@ -666,10 +410,7 @@ void Resolution::judge(const pg::QueryResult& result, int r, const Pair& pair) {
     decision.state = "pending";
   } else if (found == 1) {
     decision.state = "linked";
-    const std::string_view ids = result.text(r, 3);  // "{42}"
-    std::int64_t target = 0;
-    std::from_chars(ids.data() + 1, ids.data() + ids.size() - 1, target);
-    decision.target = target;
+    decision.target = ids_of(result.text(r, 3)).front().value;
   } else {
     decision.state = "contested";
     decision.candidates = result.text(r, 3);
@@ -686,21 +427,10 @@ void Resolution::judge(const pg::QueryResult& result, int r, const Pair& pair) {
 
 /// A source that lost its key was deleted, or only changed.
 Task<void> Resolution::look_up_lost_sources() {
-  std::map<std::int64_t, std::set<std::int64_t>> by_type;
-  for (const Decision& decision : lost_) {
-    by_type[decision.pair.rule->source_type.value].insert(decision.pair.source);
-  }
-  std::set<std::int64_t> alive;
-  for (const auto& [type_id, ids] : by_type) {
-    const model::StoredType* type = catalog_.find(EntityTypeId(type_id));
-    if (type == nullptr) continue;
-    pg::Array list(pg::Oid::int8);
-    for (const std::int64_t id : ids) list.add(id);
-    const std::string sql = alive_sql(*type);
-    pg::Params params(workspace_, std::move(list));
-    const pg::QueryResult rows = co_await fenced_.query(sql, std::move(params));
-    for (int r = 0; r < rows.rows(); ++r) alive.insert(rows.get<std::int64_t>(r, 0));
-  }
+  IdsByType sources;
+  for (const Decision& decision : lost_)
+    sources[decision.pair.rule->source_type.value].insert(decision.pair.source);
+  const std::set<std::int64_t> alive = co_await living(fenced_, catalog_, std::move(sources));
   for (Decision& decision : lost_) {
     decision.state = alive.contains(decision.pair.source) ? "" : "inactive";
     decisions_.push_back(std::move(decision));

@@ -40,7 +40,7 @@ struct ResolveCounts {
 /// same:
 ///   0 candidates  pending        more than 1  contested, never guessed
 ///   1             linked
-/// What people decided (sluice.link_decision, link/decisions.hpp) comes before that:
+/// What people decided (link/said.hpp; sync/link_decisions.hpp writes it) comes before that:
 ///   confirmed     whoever it names, with or without a key; pending while that one is deleted
 ///   rejected      nobody, or nobody but those that are not rejected
 ///   either        inactive while its source is deleted

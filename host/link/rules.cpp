@@ -2,11 +2,11 @@
 
 #include <fmt/format.h>
 
-#include <charconv>
 #include <limits>
 #include <map>
 
 #include "base/exact_json.hpp"
+#include "link/ids.hpp"
 #include "link/inside.hpp"
 #include "link/normalise.hpp"
 #include "link/resolver.hpp"
@@ -116,18 +116,6 @@ const pg::Statement kList{
     "where workspace_id = $1 and (rule_id, source_id) > ($2, $3) and rule_id <= $4 "
     "and ($5::text is null or state = $5) and ($7::bigint[] is null or rule_id = any ($7)) "
     "order by rule_id, source_id limit $6"};
-
-std::vector<EntityId> ids_of(std::string_view array) {  // "{1,2}"
-  std::vector<EntityId> ids;
-  const char* at = array.data() + 1;
-  const char* end = array.data() + array.size() - 1;
-  while (at < end) {
-    EntityId id;
-    at = std::from_chars(at, end, id.value).ptr + 1;
-    ids.push_back(id);
-  }
-  return ids;
-}
 
 const model::StoredRule* rule_with(const model::Catalog& catalog, RuleId id) {
   for (const model::StoredRule& rule : catalog.rules) {

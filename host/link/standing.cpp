@@ -1,7 +1,8 @@
 #include "link/standing.hpp"
 
 #include <algorithm>
-#include <charconv>
+
+#include "link/ids.hpp"
 
 namespace sluice::link {
 namespace {
@@ -45,18 +46,6 @@ const pg::Statement kQueueWaits{
     "link_standing_queue",
     "select exists (select 1 from sluice.link_queue where (workspace_id, seq) >= ($1, 0) and "
     "workspace_id <= $1)"};
-
-std::vector<EntityId> ids_of(std::string_view array) {  // "{1,2}"
-  std::vector<EntityId> ids;
-  const char* at = array.data() + 1;
-  const char* end = array.data() + array.size() - 1;
-  while (at < end) {
-    EntityId id;
-    at = std::from_chars(at, end, id.value).ptr + 1;
-    ids.push_back(id);
-  }
-  return ids;
-}
 
 Task<void> add_sources(pg::Connection& connection, const model::Catalog& catalog, EntityTypeId type,
                        EntityId entity, Standing& standing) {

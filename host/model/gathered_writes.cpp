@@ -1,12 +1,10 @@
 #include "model/gathered_writes.hpp"
 
-#include <boost/asio/redirect_error.hpp>
 #include <boost/asio/steady_timer.hpp>
-#include <boost/asio/this_coro.hpp>
-#include <boost/asio/use_awaitable.hpp>
 #include <deque>
 #include <map>
 
+#include "base/bell.hpp"
 #include "base/check.hpp"
 
 namespace sluice::model {
@@ -47,11 +45,7 @@ struct GatheredWrites::Member {
   /// Until somebody changes it, or the time comes.
   static Task<void> wait(std::shared_ptr<Member> member, TimePoint until) {
     member->timer.expires_at(until);
-    boost::system::error_code woken;
-    co_await member->timer.async_wait(asio::redirect_error(asio::use_awaitable, woken));
-    const auto state = co_await asio::this_coro::cancellation_state;
-    if (state.cancelled() != asio::cancellation_type::none)
-      throw boost::system::system_error(asio::error::operation_aborted);
+    co_await rung(member->timer);
   }
 };
 

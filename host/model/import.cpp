@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <boost/asio/post.hpp>
-#include <boost/asio/redirect_error.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
@@ -13,6 +12,7 @@
 #include <unordered_set>
 #include <utility>
 
+#include "base/bell.hpp"
 #include "base/bytes.hpp"
 #include "base/check.hpp"
 #include "base/exact_json.hpp"
@@ -109,11 +109,7 @@ struct Importer::State {
       const auto until = std::chrono::steady_clock::now() + most;
       while (batch->at < wanted && std::chrono::steady_clock::now() < until) {
         batch->changed.expires_at(until);
-        boost::system::error_code woken;
-        co_await batch->changed.async_wait(asio::redirect_error(asio::use_awaitable, woken));
-        const auto asked = co_await asio::this_coro::cancellation_state;
-        if (asked.cancelled() != asio::cancellation_type::none)
-          throw boost::system::system_error(asio::error::operation_aborted);
+        co_await rung(batch->changed);
       }
       co_return batch->at >= wanted;
     }
@@ -782,7 +778,7 @@ Result<Importer> Importer::make(pg::Pool& pool, CatalogPtr catalog, std::string_
                 fmt::format("the workspace has no type {}", type_name), "create it first");
   }
   if (!type->own) {
-    return fail(ErrorKind::unsupported, "import.read_only",
+    return fail(ErrorKind::denied, "import.read_only",
                 fmt::format("{} comes from a connector and is read-only", type_name),
                 "import into a type of your own, and link the two");
   }

@@ -121,7 +121,7 @@ struct ImportResult {
 /// Owned by one request; used by one coroutine on the pool's loop.
 class Importer {
  public:
-  /// Errors: not_found "type.not_found", unsupported "import.read_only" (a connector's type),
+  /// Errors: not_found "type.not_found", denied "import.read_only" (a connector's type),
   /// bad_input "entity.bad_key", "import.bad_separator", "import.bad_map" (NDJSON).
   static Result<Importer> make(pg::Pool& pool, CatalogPtr catalog, std::string_view type_name,
                                ImportOptions options);

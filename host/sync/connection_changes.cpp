@@ -10,6 +10,7 @@
 #include "sync/half_made.hpp"
 #include "sync/secret_purpose.hpp"
 #include "sync/send_scope.hpp"
+#include "sync/stream_words.hpp"
 #include "sync/work_kinds.hpp"
 
 namespace sluice::sync {
@@ -109,11 +110,6 @@ const pg::Statement kBeginDeletion{"changes_begin_deletion", R"(
 std::unexpected<Error> unknown_connection(const std::string& name) {
   return fail(ErrorKind::not_found, "connection.unknown", "there is no connection '" + name + "'",
               "sluice connection list");
-}
-
-std::unexpected<Error> unknown_stream(const std::string& name, const std::string& stream) {
-  return fail(ErrorKind::not_found, "stream.unknown",
-              "connection '" + name + "' has no stream '" + stream + "'", "sluice status " + name);
 }
 
 /// A configuration that leads a secret elsewhere needs it entered again, and nobody gives one that

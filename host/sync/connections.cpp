@@ -14,6 +14,7 @@
 #include "sync/send_scope.hpp"
 #include "sync/step_pool.hpp"
 #include "sync/stream_state.hpp"
+#include "sync/stream_words.hpp"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -332,11 +333,8 @@ Task<std::optional<Error>> put_made(pg::Transaction& transaction,
     const auto interval = wanted.intervals.find(stream.name);
     const std::int64_t seconds =
         interval == wanted.intervals.end() ? stream.interval_seconds : interval->second;
-    const char* mode = stream.mode == contract::StreamMode::changes    ? "changes"
-                       : stream.mode == contract::StreamMode::snapshot ? "snapshot"
-                                                                       : "poll";
-    co_await transaction.query(kStream,
-                               pg::Params(workspace, connection.id, stream.name, mode, seconds));
+    pg::Params params(workspace, connection.id, stream.name, mode_of(stream), seconds);
+    co_await transaction.query(kStream, std::move(params));
   }
   json detail = json::object();
   detail["connector"] = wanted.connector;
@@ -616,15 +614,13 @@ Task<Result<CheckOutcome>> Connections::create(WorkspaceId workspace, NewConnect
         refused = outcome.error();
       }
     }
-    // While the vendor answered another version may have been installed: loaded before anything is
-    // locked.
+    // While the vendor answered the connector may have been disabled, another version installed, or
+    // the same account connected. The version is loaded before anything is locked.
     if (!refused) {
       code = co_await code_of(pool, std::move(owner));
       if (code) connection.code = *code;
       auto lease = co_await pool.acquire();
       auto transaction = co_await pg::Transaction::begin(*lease);
-      // While the vendor answered, the connector may have been disabled, or another version
-      // installed, or the same account connected.
       const auto installed =
           co_await transaction.query(kInstalledNow, pg::Params(workspace, wanted.connector));
       refused = co_await refusal_of(transaction, connection, *outcome, wanted.account_use);
@@ -721,11 +717,8 @@ Task<Result<std::vector<std::string>>> Connections::request_sync(WorkspaceId wor
   }
   pg::Array wanted(pg::Oid::text);
   for (const std::string& stream : streams) {
-    if (connection->manifest().find_stream(stream) == nullptr) {
-      co_return fail(ErrorKind::not_found, "stream.unknown",
-                     "connection '" + name + "' has no stream '" + stream + "'",
-                     "sluice status " + name);
-    }
+    if (connection->manifest().find_stream(stream) == nullptr)
+      co_return unknown_stream(name, stream);
     wanted.add(std::string_view(stream));
   }
   pg::Params params(workspace, connection->id, std::move(wanted), again != ReadAgain::no,
@@ -758,19 +751,12 @@ Task<Result<void>> Connections::set_interval(WorkspaceId workspace, std::string 
                                              Actor actor) {
   auto connection = co_await load(workspace, name);
   if (!connection) co_return std::unexpected(connection.error());
-  if (seconds < 0 || seconds > 31'536'000) {
-    co_return fail(ErrorKind::bad_input, "stream.bad_interval",
-                   "the interval must be 0 to 31536000 seconds", "0 means: only on request");
-  }
   pg::Pool pool = changing(workspace);
   auto lease = co_await pool.acquire();
   auto transaction = co_await pg::Transaction::begin(*lease);
   const auto set =
       co_await transaction.query(kInterval, pg::Params(workspace, connection->id, stream, seconds));
-  if (set.empty()) {
-    co_return fail(ErrorKind::not_found, "stream.unknown",
-                   "connection '" + name + "' has no stream '" + stream + "'");
-  }
+  if (set.empty()) co_return unknown_stream(name, stream);
   json detail = json::object();
   detail["interval_seconds"] = seconds;
   co_await audit(transaction, workspace, actor, "stream.interval", name + "/" + stream,

@@ -14,6 +14,7 @@
 #include "sync/connections.hpp"
 #include "sync/deaths.hpp"
 #include "sync/link_rules.hpp"
+#include "sync/stream_words.hpp"
 #include "sync/view_work.hpp"
 #include "sync/work_kinds.hpp"
 
@@ -152,18 +153,6 @@ std::string in_words(std::vector<std::string> names) {
   const bool more = names.size() > kNamesShownMax;
   if (more) names.resize(kNamesShownMax);
   return fmt::format("{}{}", fmt::join(names, ", "), more ? ", …" : "");
-}
-
-std::string_view mode_of(const contract::Stream& stream) {
-  switch (stream.mode) {
-    case contract::StreamMode::changes:
-      return "changes";
-    case contract::StreamMode::snapshot:
-      return "snapshot";
-    case contract::StreamMode::poll:
-      return "poll";
-  }
-  return "poll";
 }
 
 /// Work on an attribute of `of`, a type or a table.

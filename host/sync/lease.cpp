@@ -1,5 +1,6 @@
 #include "sync/lease.hpp"
 
+#include "base/bell.hpp"
 #include "base/exact_json.hpp"
 #include "base/log.hpp"
 #include "base/outage.hpp"
@@ -7,9 +8,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <boost/asio/redirect_error.hpp>
-#include <boost/asio/this_coro.hpp>
-#include <boost/asio/use_awaitable.hpp>
 #include <vector>
 
 namespace sluice::sync {
@@ -109,11 +107,7 @@ class Leases::Turn {
       leases_.queue_.push_back(waiting_);
       while (leases_.acquiring_ >= kAcquiresAtOnce || leases_.queue_.front() != waiting_) {
         waiting_->expires_at(std::chrono::steady_clock::time_point::max());
-        boost::system::error_code woken;
-        co_await waiting_->async_wait(asio::redirect_error(asio::use_awaitable, woken));
-        const auto state = co_await asio::this_coro::cancellation_state;
-        if (state.cancelled() != asio::cancellation_type::none)
-          throw boost::system::system_error(asio::error::operation_aborted);
+        co_await rung(*waiting_);
       }
       leases_.queue_.pop_front();
       waiting_.reset();
@@ -302,12 +296,8 @@ Task<void> Leases::end_former_holders() {
 
 Task<bool> Leases::wait_for_tick(std::chrono::steady_clock::time_point next_renewal) {
   tick_.expires_at(blocked_.empty() ? next_renewal : std::min(next_renewal, look_at_));
-  boost::system::error_code woken;
-  co_await tick_.async_wait(asio::redirect_error(asio::use_awaitable, woken));
-  const auto state = co_await asio::this_coro::cancellation_state;
-  if (state.cancelled() != asio::cancellation_type::none)
-    throw boost::system::system_error(asio::error::operation_aborted);
-  co_return !woken;
+  const bool early = co_await rung(tick_);
+  co_return !early;
 }
 
 Task<void> Leases::keep_renewing() {

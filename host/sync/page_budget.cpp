@@ -1,13 +1,13 @@
 #include "sync/page_budget.hpp"
 
-#include <boost/asio/redirect_error.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
-#include <boost/asio/use_awaitable.hpp>
 
 #include <algorithm>
 #include <list>
 #include <utility>
+
+#include "base/bell.hpp"
 
 namespace sluice::sync {
 
@@ -128,13 +128,7 @@ struct Leaves {
 /// Until it was served; throws when cancelled.
 template <class Waiter>
 Task<void> served(Waiter& waiter) {
-  while (waiter.waits) {
-    boost::system::error_code ignored;
-    co_await waiter.timer.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
-    const auto cancelled = co_await asio::this_coro::cancellation_state;
-    if (cancelled.cancelled() != asio::cancellation_type::none)
-      throw boost::system::system_error(asio::error::operation_aborted);
-  }
+  while (waiter.waits) co_await rung(waiter.timer);
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 #include "sync/stream_state.hpp"
 
+#include <algorithm>
 #include <array>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -13,14 +14,6 @@ constexpr std::array<std::string_view, 5> kStates = {"new"sv, "running"sv, "idle
                                                      "failed"sv};
 constexpr std::array<std::string_view, 5> kReconcileStates = {"none"sv, "recording"sv, "due"sv,
                                                               "blocked"sv, "confirmed"sv};
-
-template <class State, std::size_t N>
-std::optional<State> state_of(const std::array<std::string_view, N>& names, std::string_view text) {
-  for (std::size_t i = 0; i < N; ++i) {
-    if (names[i] == text) return static_cast<State>(i);
-  }
-  return std::nullopt;
-}
 
 /// What "from its start" means, in every statement that says so.
 constexpr std::string_view kFromStart =
@@ -185,11 +178,10 @@ std::string_view to_string(StreamState state) {
 std::string_view to_string(ReconcileState state) {
   return kReconcileStates.at(static_cast<std::size_t>(state));
 }
-std::optional<StreamState> stream_state_of(std::string_view text) {
-  return state_of<StreamState>(kStates, text);
-}
 std::optional<ReconcileState> reconcile_state_of(std::string_view text) {
-  return state_of<ReconcileState>(kReconcileStates, text);
+  const auto found = std::ranges::find(kReconcileStates, text);
+  if (found == kReconcileStates.end()) return std::nullopt;
+  return static_cast<ReconcileState>(found - kReconcileStates.begin());
 }
 
 namespace stream_state {

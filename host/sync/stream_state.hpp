@@ -52,7 +52,6 @@ enum class ReconcileState { none, recording, due, blocked, confirmed };
 /// As the tables and the API spell them.
 [[nodiscard]] std::string_view to_string(StreamState state);
 [[nodiscard]] std::string_view to_string(ReconcileState state);
-[[nodiscard]] std::optional<StreamState> stream_state_of(std::string_view text);
 [[nodiscard]] std::optional<ReconcileState> reconcile_state_of(std::string_view text);
 
 struct StreamKey {

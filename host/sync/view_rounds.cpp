@@ -1,10 +1,10 @@
 #include "sync/view_rounds.hpp"
 
-#include <boost/asio/redirect_error.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
-#include <boost/asio/use_awaitable.hpp>
 #include <utility>
+
+#include "base/bell.hpp"
 
 namespace sluice::sync {
 
@@ -37,13 +37,7 @@ struct ViewRounds::Turn {
 };
 
 Task<void> ViewRounds::ended(std::shared_ptr<Round> round) {
-  while (!round->has_ended) {
-    boost::system::error_code woken;
-    co_await round->changed.async_wait(asio::redirect_error(asio::use_awaitable, woken));
-    const auto asked = co_await asio::this_coro::cancellation_state;
-    if (asked.cancelled() != asio::cancellation_type::none)
-      throw boost::system::system_error(asio::error::operation_aborted);
-  }
+  while (!round->has_ended) co_await rung(round->changed);
 }
 
 Task<std::vector<std::string>> ViewRounds::renew(pg::Connection& connection, WorkspaceId workspace,

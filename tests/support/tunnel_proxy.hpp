@@ -4,50 +4,35 @@
 #include <array>
 #include <atomic>
 #include <boost/asio.hpp>
-#include <boost/asio/ssl.hpp>
 #include <memory>
 #include <mutex>
 #include <string>
-#include <thread>
+#include <string_view>
+#include <utility>
 #include <vector>
 
-#include "support/certificate.hpp"
+#include "support/passing_server.hpp"
 
 namespace sluice::testing {
 
 /// Listens on 127.0.0.1, on a thread of its own, and lets whoever has the password (user "sluice")
 /// through to 127.0.0.1:`port`, whatever name he asks for.
-class TunnelProxy {
+class TunnelProxy final : public PassingServer {
  public:
   enum class Kind { http, https, socks5 };
 
   TunnelProxy(Kind kind, std::string password, unsigned short port)
-      : kind_(kind),
-        password_(std::move(password)),
-        certificate_(Certificate::Age::valid, "IP:127.0.0.1"),
-        context_(boost::asio::ssl::context::tls_server),
-        acceptor_(loop_, {boost::asio::ip::address_v4::loopback(), 0}),
-        behind_(boost::asio::ip::address_v4::loopback(), port) {
-    SSL_CTX_use_certificate(context_.native_handle(), certificate_.x509);
-    SSL_CTX_use_PrivateKey(context_.native_handle(), certificate_.key);
-    boost::asio::co_spawn(loop_, accept(), boost::asio::detached);
-    thread_ = std::thread([this] { loop_.run(); });
+      : PassingServer(port, "IP:127.0.0.1"), kind_(kind), password_(std::move(password)) {
+    begin();
   }
-  ~TunnelProxy() {
-    loop_.stop();
-    thread_.join();
-  }
-  TunnelProxy(const TunnelProxy&) = delete;
-  TunnelProxy& operator=(const TunnelProxy&) = delete;
+  ~TunnelProxy() override { end(); }
 
   /// As fetch.proxy has it, with user and password.
   [[nodiscard]] std::string url() const {
     static constexpr const char* kSchemes[] = {"http", "https", "socks5h"};
-    return std::string(kSchemes[static_cast<int>(kind_)]) + "://sluice:" + password_ +
-           "@127.0.0.1:" + std::to_string(acceptor_.local_endpoint().port());
+    return std::string(kSchemes[static_cast<int>(kind_)]) + "://sluice:" + password_ + "@" +
+           address();
   }
-  /// Of Kind::https: who it says it is.
-  [[nodiscard]] const Certificate& certificate() const { return certificate_; }
 
   /// "api.example.com:443", once for each tunnel that was asked for with the right password.
   [[nodiscard]] std::vector<std::string> asked_for() const {
@@ -63,30 +48,13 @@ class TunnelProxy {
   std::atomic<int> refused{0};
 
  private:
-  using Socket = boost::asio::ip::tcp::socket;
-  using Stream = boost::asio::ssl::stream<Socket>;
-  using Task = boost::asio::awaitable<void>;
-  template <class T>
-  using Answer = boost::asio::awaitable<T>;
-
-  Task accept() {
-    for (;;) {
-      Socket socket = co_await acceptor_.async_accept(boost::asio::use_awaitable);
-      boost::asio::co_spawn(loop_, greet(std::move(socket)), boost::asio::detached);
-    }
-  }
-  Task greet(Socket socket) {
-    try {
-      if (kind_ == Kind::https) {
-        auto client = std::make_shared<Stream>(std::move(socket), context_);
-        co_await client->async_handshake(boost::asio::ssl::stream_base::server,
-                                         boost::asio::use_awaitable);
-        co_await serve(client);
-      } else {
-        auto client = std::make_shared<Socket>(std::move(socket));
-        co_await serve(client);
-      }
-    } catch (const boost::system::system_error&) {
+  Task greet(Socket socket) override {
+    if (kind_ == Kind::https) {
+      const auto client = co_await by_tls(std::move(socket));
+      co_await serve(client);
+    } else {
+      const auto client = std::make_shared<Socket>(std::move(socket));
+      co_await serve(client);
     }
   }
 
@@ -102,10 +70,8 @@ class TunnelProxy {
       ++refused;
       co_return;
     }
-    auto server = std::make_shared<Socket>(loop_);
-    co_await server->async_connect(behind_, boost::asio::use_awaitable);
-    boost::asio::co_spawn(loop_, carry(server, client, server, client), boost::asio::detached);
-    co_await carry(client, server, server, client);
+    const Ear hear = [this](std::string_view bytes) { note(bytes); };
+    co_await pass_on(client, hear);
   }
 
   template <class Client>
@@ -176,27 +142,6 @@ class TunnelProxy {
                                       boost::asio::use_awaitable);
   }
 
-  /// From one to the other until one of them ends; then both do.
-  template <class From, class To, class Client>
-  Task carry(std::shared_ptr<From> from, std::shared_ptr<To> to, std::shared_ptr<Socket> server,
-             std::shared_ptr<Client> client) {
-    std::string bytes(65'536, 0);
-    const bool inward = static_cast<void*>(from.get()) == static_cast<void*>(client.get());
-    try {
-      for (;;) {
-        const std::size_t size =
-            co_await from->async_read_some(boost::asio::buffer(bytes), boost::asio::use_awaitable);
-        if (inward) note(bytes.substr(0, size));
-        co_await boost::asio::async_write(*to, boost::asio::buffer(bytes, size),
-                                          boost::asio::use_awaitable);
-      }
-    } catch (const boost::system::system_error&) {
-    }
-    boost::system::error_code ignored;
-    server->close(ignored);
-    client->lowest_layer().close(ignored);
-  }
-
   [[nodiscard]] std::string basic() const {
     const std::string plain = "sluice:" + password_;
     std::string out(4 * ((plain.size() + 2) / 3) + 1, 0);
@@ -206,7 +151,7 @@ class TunnelProxy {
     out.pop_back();
     return out;
   }
-  void note(const std::string& bytes) {
+  void note(std::string_view bytes) {
     const std::lock_guard lock(mutex_);
     heard_ += bytes;
   }
@@ -217,15 +162,9 @@ class TunnelProxy {
 
   Kind kind_;
   std::string password_;
-  Certificate certificate_;
-  boost::asio::io_context loop_;
-  boost::asio::ssl::context context_;
-  boost::asio::ip::tcp::acceptor acceptor_;
-  boost::asio::ip::tcp::endpoint behind_;
   mutable std::mutex mutex_;
   std::vector<std::string> asked_for_;
   std::string heard_;
-  std::thread thread_;
 };
 
 }  // namespace sluice::testing

@@ -459,6 +459,7 @@ TEST_F(ImportTest, OnlyOwnTypesCanBeImportedInto) {
       Importer::make(pool(), std::make_shared<const Catalog>(catalog), "customer", ImportOptions());
   ASSERT_FALSE(importer);
   EXPECT_EQ(importer.error().code, "import.read_only");
+  EXPECT_EQ(importer.error().kind, ErrorKind::denied) << "whoever asks is wrong, not the host";
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 
 #include "api/http.hpp"
 #include "api/problem.hpp"
+#include "base/percent.hpp"
 #include "pg/error.hpp"
 
 namespace sluice::api {
@@ -46,8 +47,8 @@ TEST(Target, the_form_that_proxies_send_is_the_same_path) {
 
 TEST(Target, what_is_escaped_is_read_as_it_was) {
   const std::string text = "a b&c=d/%+\xC3\xAB?#\"-._~0";
-  EXPECT_EQ(percent_decode(percent_encode(text), true), text);
-  EXPECT_EQ(percent_encode("a-._~Z9"), "a-._~Z9");
+  EXPECT_EQ(percent_decode(percent_encoded<std::string>(text), true), text);
+  EXPECT_EQ(percent_encoded<std::string>("a-._~Z9"), "a-._~Z9");
 }
 
 TEST(Target, a_broken_escape_is_refused) {

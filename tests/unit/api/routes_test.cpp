@@ -48,6 +48,29 @@ TEST(Routes, no_two_answer_the_same_request) {
   }
 }
 
+TEST(Routes, what_a_pattern_spells_out_is_no_value_of_another) {
+  const std::vector<Route> routes = all_routes();
+  const auto find = [&](const char* method, const char* path) {
+    return find_route(routes, method, split(path));
+  };
+  const FoundRoute many = find("POST", "/v1/workspaces/acme/quarantine/replay");
+  ASSERT_NE(many.route, nullptr);
+  EXPECT_EQ(many.route->operation, "replayManyQuarantined");
+  EXPECT_EQ(many.values.size(), 1u);
+  EXPECT_EQ(many.allowed, "POST");
+  const FoundRoute none = find("GET", "/v1/workspaces/acme/quarantine/replay");
+  EXPECT_EQ(none.route, nullptr);
+  EXPECT_EQ(none.allowed, "POST") << "it is no record called replay";
+  const FoundRoute one = find("HEAD", "/v1/workspaces/acme/quarantine/17");
+  ASSERT_NE(one.route, nullptr);
+  EXPECT_EQ(one.route->operation, "getQuarantined");
+  EXPECT_EQ(one.values.at("id"), "17");
+  EXPECT_EQ(one.allowed, "GET, HEAD");
+  EXPECT_EQ(find("PUT", "/v1/workspaces/acme/connections/billing").allowed,
+            "PATCH, DELETE, GET, HEAD");
+  EXPECT_EQ(find("GET", "/v1/nowhere").allowed, "");
+}
+
 TEST(Routes, each_operation_has_a_name_of_its_own_and_schemas_that_are_there) {
   std::set<std::string_view> operations;
   for (const Route& route : all_routes()) {
@@ -225,11 +248,19 @@ TEST(Bodies, are_what_the_schema_says) {
   EXPECT_EQ(refused_body(route, R"({"role":"reader"})"),
             "request.missing_field: the body: 'name' is missing");
   route.body = "StreamChange";
-  for (const char* text : {"9223372036854775808", "1.5", "1e3", "\"1\"", "null", "true", "[1]"}) {
+  for (const char* text :
+       {"31536001", "-1", "9223372036854775808", "1.5", "1e3", "\"1\"", "null", "true", "[1]"}) {
     const std::string body = std::string(R"({"interval_seconds":)") + text + "}";
     EXPECT_TRUE(refused_body(route, body.c_str()).starts_with("request.bad_field")) << text;
   }
-  EXPECT_EQ(refused_body(route, R"({"interval_seconds":9223372036854775807})"), "");
+  EXPECT_EQ(refused_body(route, R"({"interval_seconds":31536000})"), "");
+  EXPECT_EQ(refused_body(route, R"({"interval_seconds":0})"), "");
+  route.body = "TokenNew";
+  EXPECT_TRUE(
+      refused_body(route, R"({"name":"x","role":"king"})").starts_with("request.bad_field"));
+  route.body = "LinkRuleNew";
+  EXPECT_TRUE(refused_body(route, R"({"name":"x","source":"a.b","target":"c.d","kind":"smell"})")
+                  .starts_with("request.bad_field"));
   route.body = {};
   EXPECT_EQ(refused_body(route, "{}"), "");
   EXPECT_TRUE(refused_body(route, R"({"force":true})").starts_with("request.unknown_field"));

@@ -303,5 +303,18 @@ TEST(WatchJson, is_one_document_a_line) {
   EXPECT_EQ(json::parse(line), document({running()}));
 }
 
+TEST(Wrapped, goes_on_behind_its_indent_and_counts_characters) {
+  EXPECT_EQ(wrapped("sluice: warning: ", 8, "--token is seen by all", 30),
+            "sluice: warning: --token is\n        seen by all\n");
+  EXPECT_EQ(wrapped("", 0, "é é é", 3), "é é\né\n");
+  EXPECT_EQ(wrapped("", 2, "longer than a line", 4), "longer\n  than\n  a\n  line\n");
+}
+
+TEST(WrappedLines, keep_their_ends_and_what_they_begin_with) {
+  EXPECT_EQ(wrapped_lines("the host\n  cannot go on at all\n\nlast", 4, 12),
+            "the host\n  cannot go\n    on at\n    all\n\nlast");
+  EXPECT_EQ(wrapped_lines("", 4, 12), "");
+}
+
 }  // namespace
 }  // namespace sluice::cli

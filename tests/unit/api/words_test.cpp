@@ -62,12 +62,6 @@ TEST(Span, is_told_in_one_or_two_units) {
   for (const auto& [span, words] : all) EXPECT_EQ(span_in_words(seconds(span)), words);
 }
 
-TEST(Number, has_a_comma_at_each_thousand) {
-  const std::pair<std::int64_t, const char*> all[] = {
-      {0, "0"}, {999, "999"}, {1000, "1,000"}, {1'234'567, "1,234,567"}, {-12'345, "-12,345"}};
-  for (const auto& [number, words] : all) EXPECT_EQ(number_in_words(number), words);
-}
-
 TEST(Estimate, comes_from_the_last_full_read) {
   StreamFacts facts = reading(28'000, 100.0);
   facts.last_full_records = 100'000;
