@@ -124,8 +124,9 @@ StreamWords running(const StreamFacts& stream) {
   const std::string_view doing = stream.mode == "snapshot"  ? "reading everything"
                                  : stream.mode == "changes" ? "reading changes"
                                                             : "reading what is new";
-  words.summary = fmt::format("{}: {} records in {} pages", doing, number_in_words(run.records),
-                              number_in_words(run.pages));
+  words.summary = fmt::format("{}: {} record{} in {} page{}", doing, number_in_words(run.records),
+                              run.records == 1 ? "" : "s", number_in_words(run.pages),
+                              run.pages == 1 ? "" : "s");
   words.summary += waits_for_rate(stream);
   if (run.records_per_second && !run.held)
     words.summary += fmt::format(", {}/s", number_in_words(std::llround(*run.records_per_second)));
@@ -202,6 +203,14 @@ StreamWords well(const StreamFacts& stream) {
   return words;
 }
 
+/// What is read is stored, but for what cannot be.
+StreamWords partial(StreamWords words, const StreamFacts& stream) {
+  words.health = "partial";
+  words.summary = put_aside_in_words(stream.put_aside, false) + "; " + words.summary;
+  words.action = put_aside_action(stream.connection);
+  return words;
+}
+
 StreamWords off(std::string why, std::string action) {
   StreamWords words;
   words.health = "off";
@@ -247,6 +256,18 @@ std::string span_in_words(seconds span) {
                              : fmt::format("{} h {} min", minutes / 60, minutes % 60);
   }
   return fmt::format("{} days", (s + 12 * 3600) / (24 * 3600));
+}
+
+std::string put_aside_in_words(std::int64_t count, bool at_least) {
+  return fmt::format("{}{} put aside", at_least ? "at least " : "",
+                     count == 1 ? "1 record is" : number_in_words(count) + " records are");
+}
+
+std::string put_aside_action(const std::string& connection) {
+  return fmt::format(
+      "sluice errors says why; look at them: sluice quarantine list --connection {0}; mended? "
+      "sluice quarantine replay --connection {0} --code CODE",
+      connection);
 }
 
 std::string number_in_words(std::int64_t number) {
@@ -299,6 +320,7 @@ StreamWords describe(const StreamFacts& stream) {
   if (!stream.enabled && stream.error_class == "HELD") return held(stream);
   if (!stream.enabled) return off("switched off", "");
   StreamWords words = without_reconcile(stream);
+  if (words.health == "ok" && stream.put_aside > 0) words = partial(std::move(words), stream);
   if (!stream.reconcile_blocked) return words;
   words.health = "blocked";
   words.summary += "; " + with_reason("waits for a decision about what is missing at the vendor",
