@@ -9,8 +9,10 @@
 #include <utility>
 
 #include "base/exact_json.hpp"
+#include "base/nearest.hpp"
 #include "cli/confirm.hpp"
 #include "cli/context.hpp"
+#include "cli/screen.hpp"
 #include "cli/typed_value.hpp"
 #include "cli/wait.hpp"
 
@@ -135,6 +137,17 @@ bool write_lines(const Context& context, const std::string& type_name, const Que
                          });
 }
 
+/// "5 more columns: -o wide, or --fields plan,city,…"
+std::string hidden_columns(const std::vector<std::string>& names) {
+  constexpr std::size_t kNamed = 3;
+  std::string text;
+  for (std::size_t i = 0; i < names.size() && i < kNamed; ++i)
+    text += (text.empty() ? "" : ",") + cell(names[i]);
+  return wrapped(fmt::format("{} more column{}: ", names.size(), names.size() == 1 ? "" : "s"), 4,
+                 fmt::format("-o wide, or --fields {}{}", text, names.size() > kNamed ? ",…" : ""),
+                 screen_columns());
+}
+
 void list_entities(const Context& context, const std::string& type_name, const ListWish& wish) {
   Query query = query_of(wish);
   query.emplace_back("limit", std::to_string(wish.limit));
@@ -158,8 +171,11 @@ void list_entities(const Context& context, const std::string& type_name, const L
   if (vendors && wish.fields.empty()) columns.push_back({"EXTERNAL ID", "/external_id"});
   std::vector<std::string> names =
       wish.fields.empty() ? for_people(type, declared(type, entities)) : asked(wish.fields);
-  if (wish.output != "wide" && wish.fields.empty())
-    names.resize(std::min(names.size(), kTableColumns));
+  std::vector<std::string> hidden;
+  if (wish.output != "wide" && wish.fields.empty() && names.size() > kTableColumns) {
+    hidden.assign(names.begin() + kTableColumns, names.end());
+    names.resize(kTableColumns);
+  }
   const bool has_extra = !entities.empty() && entities.at(0).contains(kExtra);
   if (has_extra) std::erase(names, kExtra);
   for (const std::string& name : names) columns.push_back({name, "/attributes/" + name});
@@ -168,7 +184,8 @@ void list_entities(const Context& context, const std::string& type_name, const L
     for (const auto& [name, value] : entities.at(0).at("expanded").items())
       columns.push_back({name, "/expanded/" + name});
   }
-  context.show(answer, entities, columns);
+  context.show(answer, entities, columns, "--fields NAME,… shows them, and -o csv all");
+  if (!context.as_json && !hidden.empty()) std::cout << hidden_columns(hidden);
   if (!context.as_json && answer.contains("count")) {
     std::cout << (answer.at("count_exact").get<bool>() ? "" : "more than ")
               << cell(answer.at("count")) << " in all\n";
@@ -236,11 +253,33 @@ std::string with_notes(std::string text, const json& answer) {
   return text;
 }
 
+/// Throws not_found "attribute.not_found", or conflict "attribute.declared": there is nothing that
+/// could be taken away.
+void require_path_attribute(Client& client, const std::string& type, const std::string& name) {
+  const json described = client.get("/types/" + Client::escape(type));
+  std::vector<std::string> known;
+  for (const json& attribute : described.at("attributes")) {
+    const bool has_path = !attribute.value("path", "").empty();
+    if (has_path) known.push_back(attribute.at("name").get<std::string>());
+    if (attribute.at("name") != name) continue;
+    if (has_path) return;
+    throw Failure(Error(ErrorKind::conflict, "attribute.declared",
+                        fmt::format("{}.{} was not added by a path, and stays", type, name),
+                        "sluice entity type " + type + " shows which have a path"));
+  }
+  const std::string meant = nearest(name, known);
+  throw Failure(Error(ErrorKind::not_found, "attribute.not_found",
+                      fmt::format("{} has no attribute '{}'", type, name),
+                      (meant.empty() ? "" : "Did you mean '" + meant + "'? ") +
+                          ("sluice entity type " + type + " lists them")));
+}
+
 void drop_attribute(const Context& context, const std::string& type, const std::string& name) {
   Client client = context.client();
   Consequence gone;
   gone.name = name;
   if (is_asked(context)) {
+    require_path_attribute(client, type, name);
     gone.facts = json{{"type", type}, {"name", name}};
     gone.words = fmt::format(
         "{}.{} goes out of lists and SQL views, with its link keys; what the vendor sent stays",
