@@ -1,16 +1,19 @@
 // Link rules and links.
 #include "api/api.hpp"
 
+#include "base/nearest.hpp"
 #include "link/rules.hpp"
 #include "sync/link_rules.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <array>
 #include <charconv>
 #include <map>
 #include <tuple>
+#include <vector>
 
 namespace sluice::api {
 namespace {
@@ -118,10 +121,15 @@ Task<HttpResponse> create_rule(Call& call) {
       split_end(body.at("source").get<std::string>(), "source");
   const auto [target_type, target_attribute] =
       split_end(body.at("target").get<std::string>(), "target");
-  const auto kind = contract::key_kind(body.at("kind").get<std::string>());
-  if (!kind)
-    bad_request("rule.bad_kind",
-                "kind must be one of email, phone, domain, username, external_id, exact");
+  const auto given_kind = body.at("kind").get<std::string>();
+  const auto kind = contract::key_kind(given_kind);
+  if (!kind) {
+    const std::vector<std::string> kinds = {"email",    "phone",       "domain",
+                                            "username", "external_id", "exact"};
+    const std::string meant = nearest(given_kind, kinds);
+    bad_request("rule.bad_kind", fmt::format("kind must be one of {}", fmt::join(kinds, ", ")),
+                meant.empty() ? "" : "Did you mean '" + meant + "'?");
+  }
   const model::CatalogPtr catalog = co_await call.services.catalogs.renewed(call.workspace);
   model::StoredRule wanted;
   wanted.source_type_name = source_type;

@@ -64,6 +64,7 @@ struct ListWish {
 
 constexpr std::chrono::minutes kDropShownMax{10};
 constexpr std::size_t kTableColumns = 7;
+constexpr std::size_t kWideCell = 200;
 constexpr const char* kMajor = "_major";
 constexpr const char* kExtra = "extra";  ///< what a vendor sent beyond the attributes
 
@@ -184,7 +185,11 @@ void list_entities(const Context& context, const std::string& type_name, const L
     for (const auto& [name, value] : entities.at(0).at("expanded").items())
       columns.push_back({name, "/expanded/" + name});
   }
-  context.show(answer, entities, columns, "--fields NAME,… shows them, and -o csv all");
+  if (wish.output == "wide" && !context.as_json) {  // its lines are as long as they are
+    std::cout << table(entities, columns, kWideCell);
+  } else {
+    context.show(answer, entities, columns, "--fields NAME,… or -o wide shows them");
+  }
   if (!context.as_json && !hidden.empty()) std::cout << hidden_columns(hidden);
   if (!context.as_json && answer.contains("count")) {
     std::cout << (answer.at("count_exact").get<bool>() ? "" : "more than ")
@@ -469,14 +474,22 @@ void add_entity(CLI::App& app, Context& context) {
   list->add_option("--cursor", options->list.cursor, "where the page before ended");
   list->add_option("-o,--output", options->list.output,
                    "table, wide (all attributes), csv, json, ndjson")
-      ->check(CLI::IsMember({"table", "wide", "csv", "json", "ndjson"}));
+      ->check(CLI::Validator(
+          [](const std::string& text) {
+            return flaw_of(text, {"table", "wide", "csv", "json", "ndjson"});
+          },
+          ""));
   list->callback([&context, options] { list_entities(context, options->type, options->list); });
   auto* exporting = group->add_subcommand(
       "export", "All entities of a type, as CSV or NDJSON to standard output");
   exporting->add_option("type", options->type)->required();
   wishes(exporting);
   exporting->add_option("-o,--output", options->list.output, "csv, which is the default, or ndjson")
-      ->check(CLI::IsMember({"csv", "ndjson"}));
+      ->check(CLI::Validator(
+          [](const std::string& text) {
+            return flaw_of(text, {"csv", "ndjson"});
+          },
+          ""));
   exporting->add_flag("--for-spreadsheets", options->list.for_spreadsheets,
                       "CSV that Excel reads as UTF-8, and takes no text of for a formula");
   exporting->callback([&context, options] {

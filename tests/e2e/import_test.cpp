@@ -304,6 +304,9 @@ TEST_F(ImportE2e, a_type_is_made_only_of_a_file_with_a_row_that_can_be_stored) {
     }
   }
   EXPECT_EQ(get("/runs?stream=lead").document()["runs"].size(), 0U);
+  const std::string named = write_file("named.csv", "email,name\na@x.com,A\n");
+  const Said meant = cli({"entity", "import", "lead", named, "--create-type", "--key", "emial"});
+  EXPECT_NE(meant.errors.find("did you mean 'email'?"), std::string::npos) << meant.errors;
   const std::string good = write_file("good.csv", "email,name\nb@x.com\na@x.com,A\n");
   for (const char* name : {"Lead", "link", "stripe.lead", "9lives"}) {
     for (const bool dry : {true, false}) {

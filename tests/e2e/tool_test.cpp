@@ -261,6 +261,13 @@ TEST_F(Tool, a_word_that_is_no_value_is_one_message_that_says_what_would_be) {
       {{"entity", "list", "customer", "--filter", "emial=a@x.com"}, 65, "Did you mean 'email'?"},
       {{"entity", "create", "customer", "emial=a@x.com"}, 65, "Did you mean 'email'?"},
       {{"link", "list", "--state", "linkd"}, 65, "did you mean 'linked'?"},
+      {{"entity", "list", "customer", "-o", "cvs"}, 64, "did you mean 'csv'?"},
+      {{"entity", "create-type", "x", "a:txt"}, 65, "Did you mean 'text'?"},
+      {{"entity", "create-type", "x", "a:text:key=emial"}, 65, "Did you mean 'email'?"},
+      {{"link", "add-rule", "r", "--from", "stripe.customer.email", "--to", "customer.email",
+        "--by", "emial"},
+       65,
+       "Did you mean 'email'?"},
       {{"link", "add-rule", "r", "--from", "stripe.customer.emial", "--to", "customer.email",
         "--by", "email"},
        65,
@@ -829,7 +836,7 @@ TEST_F(Tool, what_a_table_leaves_out_is_said_with_what_shows_it) {
   environment["SLUICE_TOKEN"] = stage_->admin;
   environment["SLUICE_WORKSPACE"] = "acme";
   const OnTerminal seen = run_on_terminal(
-      {kProgram, "entity", "list", "stripe.invoice", "-o", "wide"}, environment, {});
+      {kProgram, "entity", "list", "stripe.invoice", "--limit", "1"}, environment, {});
   EXPECT_NE(seen.screen.find("no room for: "), std::string::npos) << seen.screen;
   EXPECT_NE(seen.screen.find("--fields NAME"), std::string::npos) << seen.screen;
 }
