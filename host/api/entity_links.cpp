@@ -170,10 +170,10 @@ Words of_decision(const Facts& facts, const StoredRule& rule, std::string_view s
 
 Words without_key(const Facts& facts, const StoredRule& rule, const Key& key) {
   Words words;
-  const std::string mend =
-      facts.type.own
-          ? fmt::format("give it one (PATCH …/entities/{}/{})", facts.type.name, facts.id.value)
-          : fmt::format("set it at the vendor ({})", facts.type.connector);
+  const std::string mend = facts.type.own
+                               ? fmt::format("give it one: sluice entity update {} {} {}=VALUE",
+                                             facts.type.name, facts.id.value, rule.source_attribute)
+                               : fmt::format("set it at the vendor ({})", facts.type.connector);
   if (facts.deleted) {
     words.why = "it is deleted, so it has no key any more";
   } else if (!key.has_value) {
@@ -200,8 +200,9 @@ Words of_state(const Facts& facts, const StoredRule& rule, const Key& key,
       fmt::format("{} '{}'", rule.target_attribute, key.value.substr(0, 100));
   if (state == "linked" && link->target) {
     words.why = fmt::format("one {} has {}", rule.target_type_name, wanted);
-    words.action = fmt::format("nothing; if it is somebody else: {}",
-                               command(facts, "reject", std::to_string(link->target->value)));
+    words.action = fmt::format(
+        "nothing; if it is somebody else: {}",
+        command(facts, "reject", fmt::format("{} --rule {}", link->target->value, rule.name)));
   } else if (state == "contested") {
     words.why = fmt::format("{} {} have {}; Sluice does not guess", link->candidate_count,
                             rule.target_type_name, wanted);

@@ -168,8 +168,9 @@ Task<void> add_quarantine(Call& call, Causes& problems) {
     const bool at_least = rows.get<bool>(row, 6);
     json one = problem_of(
         "quarantine", connection, rows.get<std::string>(row, 1), code,
-        fmt::format("{}{} records are not stored as they came; the last: {}",
-                    at_least ? "at least " : "", with_commas(count), rows.text(row, 4)),
+        fmt::format("{}{} not stored as {} came; the last: {}", at_least ? "at least " : "",
+                    count == 1 ? "1 record is" : with_commas(count) + " records are",
+                    count == 1 ? "it" : "they", rows.text(row, 4)),
         fmt::format("look: sluice quarantine list --connection {0} --code {1}; mended? sluice "
                     "quarantine replay --connection {0} --code {1}",
                     connection, code));

@@ -1,16 +1,19 @@
 // Link rules and links.
 #include "api/api.hpp"
 
+#include "base/nearest.hpp"
 #include "link/rules.hpp"
 #include "sync/link_rules.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <array>
 #include <charconv>
 #include <map>
 #include <tuple>
+#include <vector>
 
 namespace sluice::api {
 namespace {

@@ -2,6 +2,7 @@
 
 #include "api/api.hpp"
 #include "api/schemas.hpp"
+#include "base/nearest.hpp"
 #include "base/numbers.hpp"
 
 #include <fmt/format.h>
@@ -55,7 +56,10 @@ std::string flaw_of(const Parameter& parameter, std::string_view value) {
     case ParameterKind::choice: {
       const auto choices = words_of(parameter.choices);
       if (contains(choices, value)) return {};
-      return fmt::format("must be one of {}", fmt::join(choices, ", "));
+      const std::string meant =
+          nearest(value, std::vector<std::string>(choices.begin(), choices.end()));
+      return fmt::format("must be one of {}{}", fmt::join(choices, ", "),
+                         meant.empty() ? "" : fmt::format("; did you mean '{}'?", meant));
     }
   }
   return {};

@@ -25,8 +25,8 @@ constexpr std::string_view kRunColumns = R"(
   (extract(epoch from r.finished_at) * 1000000)::bigint,
   (extract(epoch from coalesce(r.finished_at, clock_timestamp()) - r.started_at) * 1000)::bigint,
   r.error::text, r.pages, r.requests, r.bytes, r.records, r.inserted, r.updated, r.unchanged, r.deleted,
-  r.quarantined, r.notices, r.older, r.actor, r.file, r.file_bytes, r.looked_up, r.found_gone)";
-constexpr int kRunColumnCount = 25;
+  r.quarantined, r.notices, r.older, r.actor, r.file, r.file_bytes, r.looked_up, r.found_gone, r.file_line)";
+constexpr int kRunColumnCount = 26;
 
 /// `examined` is a select of sync_run rows; $2 before, $3 how many to examine, $4 limit, $5 only
 /// failed, $6 stream, $7 only those that did something, $8 the connection.
@@ -69,11 +69,20 @@ const pg::Statement kOne{"api_run", fmt::format(R"(
   where r.workspace_id = $1 and r.run_id = $2)",
                                                 kRunColumns)};
 
+/// Its host is gone; `line` of the file is the last one that is done, 0: none.
+std::string lost_import(std::int64_t line) {
+  if (line == 0) return "its host ended before any row was stored; send the file again";
+  return fmt::format(
+      "its host ended in the middle: of the file everything up to line {} is done. Send it again; "
+      "where the type has no unique attribute with --from-line {}, or these rows are there twice",
+      line, line + 1);
+}
+
 /// How it ended and why, in words.
-std::string cause(std::string_view outcome, const json& error, bool is_import) {
+std::string cause(std::string_view outcome, const json& error, bool is_import, std::int64_t line) {
   if (outcome == "running") return "still running";
   if (outcome == "done") return is_import ? "stored to its end" : "read to its end";
-  if (outcome == "lost" && is_import) return "its host ended in the middle; send the file again";
+  if (outcome == "lost" && is_import) return lost_import(line);
   if (outcome == "lost")
     return "it was broken off, when its host ended or lost its database; a later run went on from "
            "the "
@@ -101,12 +110,14 @@ json run_json(const pg::QueryResult& rows, int row) {
   one["duration_ms"] = rows.get<std::int64_t>(row, 7);
   const json error = rows.is_null(row, 8) ? json(nullptr) : stored_json(rows.text(row, 8));
   one["error"] = error;
-  one["cause"] = cause(rows.text(row, 4), error, is_import);
+  const std::int64_t line = rows.is_null(row, 25) ? 0 : rows.get<std::int64_t>(row, 25);
+  one["cause"] = cause(rows.text(row, 4), error, is_import, line);
   if (is_import) {
     one["actor"] = rows.get<std::string>(row, 20);
     one["file"] = rows.get<std::string>(row, 21);
     one["file_bytes"] =
         rows.is_null(row, 22) ? json(nullptr) : json(rows.get<std::int64_t>(row, 22));
+    one["file_line"] = line == 0 ? json(nullptr) : json(line);
   }
   if (one["kind"] == "reconcile") {
     one["looked_up"] = rows.get<std::int64_t>(row, 23);

@@ -138,8 +138,11 @@ struct StreamColumns {
                        kFullAt = 35;
 };
 
+/// Records in the quarantine, by stream; '' are those of runs without one (refetch).
+using PutAside = std::map<std::string, std::int64_t>;
+
 StreamFacts facts_of(Call& call, const pg::QueryResult& rows, int row, const json& connection,
-                     const contract::Manifest* manifest) {
+                     const contract::Manifest* manifest, const PutAside& put_aside) {
   using C = StreamColumns;
   StreamFacts facts;
   facts.connection = connection["name"];
@@ -159,6 +162,8 @@ StreamFacts facts_of(Call& call, const pg::QueryResult& rows, int row, const jso
   facts.last_success_at = time_at(rows, row, C::kSuccess);
   facts.now = Micros(rows.get<std::int64_t>(row, C::kNow));
   facts.worked_on = connection["worked_on"];
+  if (const auto found = put_aside.find(facts.name); found != put_aside.end())
+    facts.put_aside = found->second;
   facts.enumerated = rows.get<std::int64_t>(row, C::kEnumerated);
   facts.last_full_records = rows.get<std::int64_t>(row, C::kLastFull);
   facts.vendor_total = rows.get<std::int64_t>(row, C::kVendorTotal);
@@ -288,7 +293,7 @@ json stream_json(const pg::QueryResult& rows, int row, const StreamFacts& facts)
   stream["last_run_older"] = rows.get<std::int64_t>(row, C::kLastOlder);
   stream["without_checkpoint"] = rows.get<bool>(row, C::kNoCheckpoint);
   stream["first_read_seconds"] = rows.get<std::int64_t>(row, C::kFirstReadSeconds);
-  stream["quarantined"] = 0;
+  stream["quarantined"] = facts.put_aside;
   stream["run"] = facts.running ? run_json(rows, row, *facts.running) : json(nullptr);
   stream["estimate"] = estimate_json(estimate(facts));
   return stream;
@@ -323,14 +328,24 @@ json connection_json(const pg::QueryResult& rows, int row) {
   return one;
 }
 
-/// Records of runs without a stream (refetch) count for the connection only.
-void add_quarantined(json& connection, const std::string& stream, std::int64_t count) {
-  const std::int64_t all = connection["quarantined"].get<std::int64_t>() + count;
+/// Records of runs without a stream count for the connection only.
+void add_quarantined(json& connection, const PutAside& put_aside) {
+  std::int64_t all = 0;
+  json streams = json::array();
+  for (const auto& [stream, count] : put_aside) {
+    all += count;
+    if (!stream.empty()) streams.push_back(stream);
+  }
   connection["quarantined"] = all;
   connection["quarantined_at_least"] = all >= kCountedMax;
-  for (json& one : connection["streams"]) {
-    if (one["name"] == stream) one["quarantined"] = count;
-  }
+  if (all == 0 || connection["state"].get<std::string>().starts_with("DISCONNECT")) return;
+  json one = problem_of("quarantine", connection["name"], "", "partial",
+                        put_aside_in_words(all, all >= kCountedMax),
+                        put_aside_action(connection["name"].get<std::string>()));
+  one["subjects"] = std::move(streams);
+  one["count"] = all;
+  one["health"] = "partial";
+  connection["problems"].push_back(std::move(one));
 }
 
 /// What the vendor's complete lists held of a type, all streams together, as of the oldest of them.
@@ -386,14 +401,14 @@ json own_types_of(const model::Catalog& catalog, const model::RowCounts& counts)
 }
 
 /// Of the connection as a whole: off · needs_action · failing · reading (some stream has not been
-/// read once) · ok.
+/// read once) · partial (records are put aside) · ok.
 std::string_view health_of(const json& connection) {
   if (connection["state"].get<std::string_view>().starts_with("DISCONNECT")) return "off";
   bool failing = connection["trouble"].is_string();
   for (const json& problem : connection["problems"]) {
     const std::string health = problem.value("health", std::string("needs_action"));
     if (health == "needs_action" || health == "blocked") return "needs_action";
-    failing = true;
+    failing = failing || health != "partial";
   }
   if (failing) return "failing";
   for (const json& stream : connection["streams"]) {
@@ -402,7 +417,7 @@ std::string_view health_of(const json& connection) {
                         stream["last_full_records"] == 0;
     if (unread || stream["last_success_at"].is_null()) return "reading";
   }
-  return "ok";
+  return connection["quarantined"] == 0 ? "ok" : "partial";
 }
 
 /// What is here is what the vendor told until then: as of the stream that was read longest ago, of
@@ -517,13 +532,21 @@ Task<json> statuses(Call& call, StatusQuery wanted) {
       if (trouble.work == fmt::format("connection/{}", id)) all[at]["trouble"] = trouble.message;
     }
   }
+  pg::Params quarantine_params(call.workspace, ids, kCountedMax);
+  const auto quarantined =
+      co_await call.services.pool.query(kQuarantined, std::move(quarantine_params));
+  std::vector<PutAside> put_aside(all.size());
+  for (int row = 0; row < quarantined.rows(); ++row) {
+    put_aside[index.at(quarantined.get<std::int64_t>(row, 0))]
+             [quarantined.get<std::string>(row, 1)] = quarantined.get<std::int64_t>(row, 2);
+  }
   pg::Params stream_params(call.workspace, ids);
   const auto streams = co_await call.services.pool.query(kStreams, std::move(stream_params));
   for (int row = 0; row < streams.rows(); ++row) {
     const std::size_t at = index.at(streams.get<std::int64_t>(row, 0));
     const contract::Manifest* manifest =
         manifest_of(call, rows.get<std::string>(static_cast<int>(at), 10));
-    const StreamFacts facts = facts_of(call, streams, row, all[at], manifest);
+    const StreamFacts facts = facts_of(call, streams, row, all[at], manifest, put_aside[at]);
     json stream = stream_json(streams, row, facts);
     stream["types"] = types_of(manifest, facts.name);
     all[at]["streams"].push_back(std::move(stream));
@@ -531,19 +554,14 @@ Task<json> statuses(Call& call, StatusQuery wanted) {
   const model::CatalogPtr catalog = co_await catalog_of(call);
   const model::RowCounts counts = co_await model::row_counts(call.services.pool, call.workspace);
   for (const auto& [id, at] : index) add_types(all[at], ConnectionId{id}, *catalog, counts);
-  for (json& one : all) {
+  for (std::size_t at = 0; at < all.size(); ++at) {
+    json& one = all[at];
     Causes causes(kStreamProblemsMax);
     add_causes(causes, one);
     one["problems"] = causes.take();
+    add_quarantined(one, put_aside[at]);
     one["health"] = health_of(one);
     one["as_of"] = as_of(one);
-  }
-  pg::Params quarantine_params(call.workspace, ids, kCountedMax);
-  const auto quarantined =
-      co_await call.services.pool.query(kQuarantined, std::move(quarantine_params));
-  for (int row = 0; row < quarantined.rows(); ++row) {
-    add_quarantined(all[index.at(quarantined.get<std::int64_t>(row, 0))],
-                    quarantined.get<std::string>(row, 1), quarantined.get<std::int64_t>(row, 2));
   }
   pg::Params refetch_params(call.workspace, std::move(ids), kCountedMax);
   const auto refetch = co_await call.services.pool.query(kRefetch, std::move(refetch_params));

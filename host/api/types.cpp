@@ -6,6 +6,7 @@
 #include "base/log.hpp"
 #include "model/import.hpp"
 #include "model/infer.hpp"
+#include "model/other_files.hpp"
 #include "model/own_types.hpp"
 #include "model/row_counts.hpp"
 #include "sync/audit.hpp"
@@ -351,6 +352,7 @@ model::ImportOptions import_options(const Call& call) {
   options.empty = empty == "null" ? model::EmptyField::null : model::EmptyField::absent;
   options.form = form_of(call);
   options.dry_run = call.flag("dry_run");
+  options.from_line = call.number("from_line").value_or(0);
   return options;
 }
 
@@ -417,7 +419,8 @@ class Import {
   /// The type that the file's beginning speaks of, made; of a dry run only in our catalogue.
   Task<model::CatalogPtr> create_type(model::CatalogPtr catalog) {
     if (options_.format != model::ImportFormat::csv)
-      bad_request("request.bad_parameter", "a type is made from CSV only", "make it first");
+      bad_request("request.bad_parameter", "a type is made from CSV only",
+                  "make it first: sluice entity create-type");
     if (catalog->find(type_) != nullptr) {
       throw Failure(Error(ErrorKind::conflict, "type.name_taken",
                           fmt::format("the workspace has a type {} already", type_),
@@ -431,23 +434,65 @@ class Import {
       ended_ = piece.empty();
       beginning_ += piece;
     }
+    model::refuse_other_files(beginning_, true);
     model::InferredType inferred =
         model::infer_type(beginning_, ended_, type_, options_.key, options_.form);
     options_.form = std::move(inferred.form);
     options_.key.clear();  // by the column's name; the attribute is the type's only unique one
     if (options_.dry_run) {
+      model::OwnType wanted = inferred.type;
+      co_await judge_type(std::move(wanted));
+    }
+    const model::CatalogPtr as_if = with_type(*catalog, inferred.type);
+    co_await require_a_good_row(as_if);
+    if (options_.dry_run) {
       created_ = model::to_json(inferred.type);
-      auto with = std::make_shared<model::Catalog>(*catalog);
-      model::StoredType stored = model::stored_type_of(inferred.type);
-      const auto place = std::lower_bound(
-          with->types.begin(), with->types.end(), stored.name,
-          [](const model::StoredType& one, const std::string& name) { return one.name < name; });
-      with->types.insert(place, std::move(stored));
-      co_return with;
+      co_return as_if;
     }
     MadeType made = co_await make_type(call_, std::move(inferred.type));
     created_ = with_notes(model::to_json(made.type), std::move(made.notes));
     co_return co_await catalog_of(call_);
+  }
+
+  static model::CatalogPtr with_type(const model::Catalog& catalog, const model::OwnType& type) {
+    auto with = std::make_shared<model::Catalog>(catalog);
+    model::StoredType stored = model::stored_type_of(type);
+    const auto place = std::lower_bound(
+        with->types.begin(), with->types.end(), stored.name,
+        [](const model::StoredType& one, const std::string& name) { return one.name < name; });
+    with->types.insert(place, std::move(stored));
+    return with;
+  }
+
+  /// Throws what making it would: it is made, and taken back.
+  Task<void> judge_type(model::OwnType wanted) {
+    auto connection = co_await call_.services.pool.acquire();
+    auto transaction = co_await pg::Transaction::begin(*connection);
+    (void)expect(co_await model::create_own_type(transaction, call_.workspace, std::move(wanted)));
+    co_await transaction.rollback();
+  }
+
+  /// No type is made of a file that has nothing for it: its beginning is looked at as by a dry run,
+  /// in the catalogue that has the type.
+  Task<void> require_a_good_row(model::CatalogPtr catalog) {
+    model::ImportOptions look = options_;
+    look.dry_run = true;
+    look.from_line = 0;
+    model::Importer importer = expect(
+        model::Importer::make(call_.services.pool, std::move(catalog), type_, std::move(look)));
+    co_await importer.feed(beginning_);
+    const model::ImportResult seen = co_await importer.finish();
+    if (seen.rows > seen.rejected) co_return;
+    std::string why = "the file has no row below its header";
+    if (!seen.rejects.empty()) {
+      why = fmt::format("{} can be stored; line {}: {}",
+                        seen.rows == 1 ? "not even the file's one row"
+                                       : fmt::format("none of the file's first {} rows", seen.rows),
+                        seen.rejects.front().line, seen.rejects.front().reason);
+    }
+    throw Failure(Error(ErrorKind::bad_input, "import.no_good_row",
+                        "no type is made: " + std::move(why),
+                        "correct the file, or make the type by hand: sluice entity create-type"));
   }
 
   Task<void> send_all() {
@@ -517,13 +562,12 @@ class Import {
     }
     if (told && stored.rows > 0) {
       error.message +=
-          fmt::format("; {} rows are stored ({} new, {} changed, {} unchanged) and {} rejected",
-                      stored.rows - stored.rejected, stored.inserted, stored.updated,
-                      stored.unchanged, stored.rejected);
-      constexpr const char* kAgain = "Send the file again: what is stored stays as it is";
-      if (error.code == "host.stopping")
-        error.hint = "Send the file again when the host is back: what is stored stays as it is";
-      if (error.hint.empty()) error.hint = kAgain;
+          fmt::format("; {} stored ({} new, {} changed, {} unchanged) and {} rejected",
+                      stored.rows - stored.rejected == 1
+                          ? "1 row is"
+                          : fmt::format("{} rows are", stored.rows - stored.rejected),
+                      stored.inserted, stored.updated, stored.unchanged, stored.rejected);
+      error.hint = how_to_go_on(error, stored);
     }
     tell_end(error.code);
     std::exception_ptr unended;
@@ -536,6 +580,33 @@ class Import {
     }
     if (!told) std::rethrow_exception(failure);
     throw Failure(std::move(error));
+  }
+
+  /// What there is to do after a part of the file is stored. Rows of a type without a unique
+  /// attribute are never one with those that are there, so what is done is not sent again.
+  [[nodiscard]] std::string how_to_go_on(const Error& error,
+                                         const model::ImportProgress& stored) const {
+    const bool is_matched = importer_ && !importer_->key().empty();
+    const bool stops = error.code == "host.stopping";
+    if (is_matched && !stops && !error.hint.empty()) return error.hint;
+    std::string text = stops || error.hint.empty() ? "" : error.hint + ". ";
+    const std::string when = stops ? " when the host is back" : "";
+    const std::string how = created_.is_null() ? "" : ", without --create-type (create_type)";
+    if (is_matched || stored.line == 0) {
+      return text +
+             fmt::format("Send the file again{}{}: what is stored stays as it is", when, how);
+    }
+    if (error.kind == ErrorKind::unknown_outcome) {
+      return text + fmt::format(
+                        "The last rows may be stored or not: sluice run show {} says up to which "
+                        "line (file_line) the file is done; send it again from the next one with "
+                        "--from-line (?from_line=){}",
+                        run_->value, how);
+    }
+    return text + fmt::format(
+                      "Everything up to line {} is done: send the file again{} with --from-line {} "
+                      "(?from_line={}){}. Whole, these rows would be there twice",
+                      stored.line, when, stored.line + 1, stored.line + 1, how);
   }
 
   /// `code` of what ended it early.
@@ -606,6 +677,13 @@ constexpr std::array kImportQuery = {
               .says = "makes the type from a CSV file's beginning; key names the column that is "
                       "unique",
               .kind = ParameterKind::flag},
+    Parameter{.name = "from_line",
+              .says = "passes over rows before this line, of a file of which that much is done "
+                      "(file_line of the run); the header is read all the same",
+              .kind = ParameterKind::whole,
+              .least = 1,
+              .most = model::kImportLineMax,
+              .otherwise = 1},
     Parameter{.name = "file", .says = "what the run calls the file"}};
 
 constexpr std::array<Route, 9> kRoutes = {{

@@ -126,8 +126,9 @@ StreamWords running(const StreamFacts& stream) {
   const std::string_view doing = stream.mode == "snapshot"  ? "reading everything"
                                  : stream.mode == "changes" ? "reading changes"
                                                             : "reading what is new";
-  words.summary = fmt::format("{}: {} records in {} pages", doing, with_commas(run.records),
-                              with_commas(run.pages));
+  words.summary =
+      fmt::format("{}: {} record{} in {} page{}", doing, with_commas(run.records),
+                  run.records == 1 ? "" : "s", with_commas(run.pages), run.pages == 1 ? "" : "s");
   words.summary += waits_for_rate(stream);
   if (run.records_per_second && !run.held)
     words.summary += fmt::format(", {}/s", with_commas(std::llround(*run.records_per_second)));
@@ -204,6 +205,14 @@ StreamWords well(const StreamFacts& stream) {
   return words;
 }
 
+/// What is read is stored, but for what cannot be.
+StreamWords partial(StreamWords words, const StreamFacts& stream) {
+  words.health = "partial";
+  words.summary = put_aside_in_words(stream.put_aside, false) + "; " + words.summary;
+  words.action = put_aside_action(stream.connection);
+  return words;
+}
+
 StreamWords off(std::string why, std::string action) {
   StreamWords words;
   words.health = "off";
@@ -251,6 +260,18 @@ std::string span_in_words(seconds span) {
   return fmt::format("{} days", (s + 12 * 3600) / (24 * 3600));
 }
 
+std::string put_aside_in_words(std::int64_t count, bool at_least) {
+  return fmt::format("{}{} put aside", at_least ? "at least " : "",
+                     count == 1 ? "1 record is" : with_commas(count) + " records are");
+}
+
+std::string put_aside_action(const std::string& connection) {
+  return fmt::format(
+      "sluice errors says why; look at them: sluice quarantine list --connection {0}; mended? "
+      "sluice quarantine replay --connection {0} --code CODE",
+      connection);
+}
+
 Estimate estimate(const StreamFacts& stream) {
   Estimate left;
   if (stream.mode != "snapshot" || !stream.running || stream.snapshot_done) return left;
@@ -291,6 +312,7 @@ StreamWords describe(const StreamFacts& stream) {
   if (!stream.enabled && stream.error_class == "HELD") return held(stream);
   if (!stream.enabled) return off("switched off", "");
   StreamWords words = without_reconcile(stream);
+  if (words.health == "ok" && stream.put_aside > 0) words = partial(std::move(words), stream);
   if (!stream.reconcile_blocked) return words;
   words.health = "blocked";
   words.summary += "; " + with_reason("waits for a decision about what is missing at the vendor",

@@ -51,6 +51,7 @@ struct StreamFacts {
   /// Of the last full read but the first, or the one under way: new or other than stored.
   std::optional<std::int64_t> reread_found;
   std::optional<std::int64_t> reread_missing;  ///< and not in the list; nothing: not compared
+  std::int64_t put_aside = 0;                  ///< its records in the quarantine
   bool reconcile_blocked = false;
   std::string reconcile_reason;
 };
@@ -66,13 +67,18 @@ struct Estimate {
 [[nodiscard]] Estimate estimate(const StreamFacts& stream);
 
 struct StreamWords {
-  /// ok · running · waiting · failing (mends itself) · needs_action (a person must) · blocked
-  /// (waits for a decision) · overdue (no host works on it) · off
+  /// ok · partial (well, but for records that are put aside) · running · waiting · failing (mends
+  /// itself) · needs_action (a person must) · blocked (waits for a decision) · overdue (no host
+  /// works on it) · off
   std::string_view health;
   std::string summary;
   std::string action;  ///< what to do; empty: nothing
 };
 [[nodiscard]] StreamWords describe(const StreamFacts& stream);
+
+/// "3 records are put aside", and what to do about those of a connection.
+[[nodiscard]] std::string put_aside_in_words(std::int64_t count, bool at_least);
+[[nodiscard]] std::string put_aside_action(const std::string& connection);
 
 /// "45 s", "12 min", "3 h 20 min", "2 days".
 [[nodiscard]] std::string span_in_words(std::chrono::seconds span);

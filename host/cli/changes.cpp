@@ -9,6 +9,7 @@
 #include "base/exact_json.hpp"
 #include "cli/context.hpp"
 #include "cli/screen.hpp"
+#include "cli/typed_value.hpp"
 #include "cli/wait.hpp"
 
 namespace sluice::cli {
@@ -222,7 +223,11 @@ void add_changes(CLI::App& app, Context& context) {
   changes
       ->add_option("-o,--output", options->output,
                    "table, wide (with the time at the vendor, as on a wide terminal), json, ndjson")
-      ->check(CLI::IsMember({"table", "wide", "json", "ndjson"}));
+      ->check(CLI::Validator(
+          [](const std::string& text) {
+            return flaw_of(text, {"table", "wide", "json", "ndjson"});
+          },
+          ""));
   changes->add_flag("-f,--follow", options->follow, "go on for ever, from now if nothing is said");
   changes->add_flag("--summary", options->summary, "only how many, by type and op; since a day");
   changes->callback([&context, options] { read_changes(context, *options); });

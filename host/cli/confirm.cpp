@@ -37,7 +37,7 @@ void add_confirmation(CLI::App& command, Context& context) {
   command.add_flag("--dry-run", context.dry_run, "say what would happen, and do nothing");
 }
 
-bool is_asked(const Context& context) { return context.dry_run || (!context.yes && can_ask()); }
+bool is_asked(const Context& context) { return context.dry_run || !context.yes; }
 
 bool is_meant(const Context& context, const Consequence& consequence) {
   if (context.dry_run) {

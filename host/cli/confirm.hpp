@@ -31,7 +31,8 @@ void add_confirmation(CLI::App& command, Context& context);
 /// "  stripe.invoice   2,422\n", a line a type, of GET …/connections/{name}/rows: those with most
 /// rows first, and beyond ten of them the rest in one line.
 [[nodiscard]] std::string counted(const json& rows);
-/// Whether anybody wants to know: counts cost a question to the host.
+/// Whether what it is done to is looked at first, so that a name that is not there is refused
+/// before any question, and the question has counts. Not with --yes: the host says the same then.
 [[nodiscard]] bool is_asked(const Context& context);
 
 }  // namespace sluice::cli

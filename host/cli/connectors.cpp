@@ -9,6 +9,7 @@
 #include "base/exact_json.hpp"
 #include "cli/confirm.hpp"
 #include "cli/context.hpp"
+#include "cli/screen.hpp"
 #include "cli/terminal.hpp"
 #include "cli/typed_value.hpp"
 #include "cli/wait.hpp"
@@ -110,6 +111,71 @@ void print_connectors(const json& answer) {
   }
 }
 
+/// "  event_lag_seconds (integer, 60): Event lag. Events of …"
+std::string setting_line(const std::string& name, const json& schema, bool required) {
+  std::string kind = cell(schema.value("type", json()));
+  if (schema.contains("enum")) {
+    kind.clear();
+    for (const json& one : schema.at("enum")) kind += (kind.empty() ? "" : " or ") + cell(one);
+  }
+  if (schema.contains("default")) kind += ", " + cell(schema.at("default")) + " if not set";
+  if (required) kind += ", needed";
+  std::string text = cell(schema.value("title", json()));
+  const std::string more = cell(schema.value("description", json()));
+  if (!more.empty()) text += (text.empty() ? "" : ". ") + more;
+  return wrapped(fmt::format("  {} ({}): ", name, kind), 4, text, screen_columns());
+}
+
+/// Names one after the other, in the lines of a screen.
+std::string listed(const char* what, const json& named) {
+  std::string text;
+  for (const json& one : named)
+    text += (text.empty() ? "" : ", ") + cell(one.is_object() ? one.at("name") : one);
+  return wrapped(fmt::format("{}: ", what), 2, text.empty() ? "none" : text, screen_columns());
+}
+
+/// One connector for who wants to connect an account with it.
+void print_connector(const json& answer) {
+  const json manifest = answer.value("manifest", json::object());
+  std::cout << fmt::format("{} {}: {}, {}\n", cell(answer.at("id")), cell(answer.at("version")),
+                           cell(answer.at("display_name")), cell(manifest.value("vendor_url", "")));
+  if (answer.at("installed").get<bool>()) {
+    std::cout << "installed in this workspace"
+              << (answer.value("state", "") == "disabled" ? ", and disabled" : "") << '\n';
+  } else {
+    std::cout << "not installed: sluice connector install " << cell(answer.at("id")) << '\n';
+  }
+  json versions = answer.at("versions");
+  for (json& one : versions) {
+    std::string state = one.value("installed", false) ? "installed" : "";
+    if (one.value("newest", false)) state += state.empty() ? "newest" : ", newest";
+    if (!one.value("approved", true)) state += state.empty() ? "not approved" : ", not approved";
+    one["what"] = state;
+  }
+  if (versions.size() > 1) {
+    std::cout << table_that_fits(
+        versions, {{"VERSION", "/version"}, {"WHAT", "/what"}, {"SHA256", "/sha256"}});
+  }
+  std::cout << "secrets:\n";
+  for (const json& slot : manifest.value("auth", json::array())) {
+    const std::string hint = cell(slot.value("hint", json()));
+    std::cout << wrapped(fmt::format("  {}: ", cell(slot.value("secret", json()))), 4,
+                         cell(slot.value("label", json())) + (hint.empty() ? "" : "; " + hint),
+                         screen_columns());
+  }
+  const json schema = manifest.value("config_schema", json::object());
+  const json required = schema.value("required", json::array());
+  const json settings = schema.value("properties", json::object());
+  if (!settings.empty()) std::cout << "settings (--config NAME=VALUE):\n";
+  for (const auto& [name, one] : settings.items()) {
+    const bool needed = std::find(required.begin(), required.end(), name) != required.end();
+    std::cout << setting_line(name, one, needed);
+  }
+  std::cout << listed("streams", manifest.value("streams", json::array()))
+            << listed("types", manifest.value("entity_types", json::array()))
+            << "--json has the whole manifest\n";
+}
+
 /// What a connector's check found wanting: permissions together, so that they can be given at once.
 std::string what_it_lacks(const json& notes) {
   std::string text, streams, permissions;
@@ -167,16 +233,44 @@ void approve_connector(const Context& context, const InstallOptions& options) {
                                   cell(answer.at("version")), cell(answer.at("sha256"))));
 }
 
+/// Whether this workspace has it, or this host a file of it. Others may have it all the same.
+bool is_here(Client& client, const std::string& id) {
+  try {
+    client.get("/connectors/" + Client::escape(id));
+    return true;
+  } catch (const Failure& failure) {
+    if (failure.error().kind != ErrorKind::not_found) throw;
+    return false;
+  }
+}
+
+/// "Of this workspace 2 connections stand still then. ", or nothing.
+std::string in_this_workspace(Client& client, const std::string& id) {
+  std::size_t count = 0;
+  const json connections = client.get("/connections").value("connections", json::array());
+  for (const json& one : connections)
+    if (one.at("connector") == id && one.at("state") != "DISCONNECTED") ++count;
+  if (count == 0) return {};
+  return fmt::format(
+      "Of this workspace {} then. ",
+      count == 1 ? "1 connection stands still" : fmt::format("{} connections stand still", count));
+}
+
 void revoke_connector(const Context& context, const InstallOptions& options) {
   const json body = wanted_version(options);
   Client client = context.client();
   Consequence revoking;
   revoking.name = options.id;
   revoking.facts["connector"] = options.id;
-  revoking.words = fmt::format(
-      "{} {} runs nowhere any more, in no workspace; what it stored stays. An operator may approve "
-      "it again",
-      options.id, options.version.empty() ? "in all its versions" : options.version);
+  if (is_asked(context)) {
+    const bool here = is_here(client, options.id);
+    revoking.words = fmt::format(
+        "{} {} runs nowhere any more, in no workspace; what it stored stays. {}{}An operator may "
+        "approve it again",
+        options.id, options.version.empty() ? "in all its versions" : options.version,
+        in_this_workspace(client, options.id),
+        here ? "" : "This host has no file of it, nor this workspace an installation. ");
+  }
   if (!is_meant(context, revoking)) return;
   const json answer =
       client.global("POST", "/v1/connectors/" + Client::escape(options.id) + "/revoke", body);
@@ -199,7 +293,8 @@ json rows_of(const Context& context, Client& client, const std::string& name) {
 }
 
 std::string how_many(const json& rows) {
-  return fmt::format("{} rows", cell(rows.value("rows", json(0))));
+  const json count = rows.value("rows", json(0));
+  return fmt::format("{} row{}", cell(count), count == 1 ? "" : "s");
 }
 
 Consequence of_disabling(const Context& context, Client& client, const std::string& name) {
@@ -220,6 +315,13 @@ Consequence of_deleting(const Context& context, Client& client, const std::strin
   if (is_asked(context)) {
     // Those of a connection that is off are hidden already, so there is nothing to count.
     const json connection = client.get("/connections/" + Client::escape(name));
+    if (connection.at("state") != "DISCONNECTED") {
+      throw Failure(
+          Error(ErrorKind::conflict, "connection.not_disconnected",
+                fmt::format("connection '{}' is {}, and only one that is off can be deleted", name,
+                            cell(connection.at("state"))),
+                "sluice connection disable " + name + ", and delete it when it is DISCONNECTED"));
+    }
     gone.facts["connection"] = name;
     gone.facts["account"] = connection.at("account");
     gone.words = fmt::format(
@@ -230,10 +332,20 @@ Consequence of_deleting(const Context& context, Client& client, const std::strin
   return gone;
 }
 
+/// Throws not_found "connector.unknown" or "connector.not_installed".
+void require_installed(Client& client, const std::string& id) {
+  const json connector = client.get("/connectors/" + Client::escape(id));
+  if (connector.at("installed").get<bool>()) return;
+  throw Failure(Error(ErrorKind::not_found, "connector.not_installed",
+                      fmt::format("{} is not installed in this workspace", id),
+                      "sluice connector list shows what is"));
+}
+
 Consequence of_disabling_connector(const Context& context, Client& client, const std::string& id) {
   Consequence off;
   off.name = id;
   if (!is_asked(context)) return off;
+  require_installed(client, id);
   off.facts["connector"] = id;
   off.facts["connections"] = json::array();
   std::string text;
@@ -286,7 +398,11 @@ void add_connector(CLI::App& app, Context& context) {
   show->add_option("id", *id)->required();
   show->callback([&context, id] {
     const json answer = context.client().get("/connectors/" + Client::escape(*id));
-    std::cout << write_json_lines(answer) << '\n';
+    if (context.as_json) {
+      std::cout << write_json_lines(answer) << '\n';
+    } else {
+      print_connector(answer);
+    }
   });
   auto options = std::make_shared<InstallOptions>();
   auto* install = group->add_subcommand(

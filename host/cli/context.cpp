@@ -180,12 +180,13 @@ void Context::require_safe_url() const {
                       "127.0.0.1; or say --insecure or SLUICE_INSECURE=1"));
 }
 
-void Context::show(const json& answer, const json& rows, const std::vector<Column>& columns) const {
+void Context::show(const json& answer, const json& rows, const std::vector<Column>& columns,
+                   std::string_view elsewhere) const {
   if (as_json) {
     std::cout << write_json_lines(answer) << '\n';
   } else {
     constexpr std::size_t kCellMin = 20;
-    std::cout << table_that_fits(rows, columns, table_columns(), kCellMin);
+    std::cout << table_that_fits(rows, columns, table_columns(), kCellMin, elsewhere);
   }
 }
 

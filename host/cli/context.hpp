@@ -52,8 +52,10 @@ struct Context {
   [[nodiscard]] Client client(std::chrono::milliseconds most = {}) const;
   /// Failure(denied, "cli.token_in_clear") where a token would be seen on its way.
   void require_safe_url() const;
-  /// The whole answer as JSON, or the rows as a table.
-  void show(const json& answer, const json& rows, const std::vector<Column>& columns) const;
+  /// The whole answer as JSON, or the rows as a table; `elsewhere` is what shows the columns that a
+  /// terminal has no room for.
+  void show(const json& answer, const json& rows, const std::vector<Column>& columns,
+            std::string_view elsewhere = "--json has them") const;
   /// How to see what did not fit: "more: --cursor …".
   void more(const json& answer, const char* option) const;
   void say(const json& answer, const std::string& text) const;

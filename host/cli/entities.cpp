@@ -9,9 +9,11 @@
 #include <utility>
 
 #include "base/exact_json.hpp"
+#include "base/nearest.hpp"
 #include "base/numbers.hpp"
 #include "cli/confirm.hpp"
 #include "cli/context.hpp"
+#include "cli/screen.hpp"
 #include "cli/typed_value.hpp"
 #include "cli/wait.hpp"
 
@@ -63,6 +65,7 @@ struct ListWish {
 
 constexpr std::chrono::minutes kDropShownMax{10};
 constexpr std::size_t kTableColumns = 7;
+constexpr std::size_t kWideCell = 200;
 constexpr const char* kMajor = "_major";
 constexpr const char* kExtra = "extra";  ///< what a vendor sent beyond the attributes
 
@@ -136,6 +139,17 @@ bool write_lines(const Context& context, const std::string& type_name, const Que
                          });
 }
 
+/// "5 more columns: -o wide, or --fields plan,city,…"
+std::string hidden_columns(const std::vector<std::string>& names) {
+  constexpr std::size_t kNamed = 3;
+  std::string text;
+  for (std::size_t i = 0; i < names.size() && i < kNamed; ++i)
+    text += (text.empty() ? "" : ",") + cell(names[i]);
+  return wrapped(fmt::format("{} more column{}: ", names.size(), names.size() == 1 ? "" : "s"), 4,
+                 fmt::format("-o wide, or --fields {}{}", text, names.size() > kNamed ? ",…" : ""),
+                 screen_columns());
+}
+
 void list_entities(const Context& context, const std::string& type_name, const ListWish& wish) {
   Query query = query_of(wish);
   query.emplace_back("limit", std::to_string(wish.limit));
@@ -159,8 +173,11 @@ void list_entities(const Context& context, const std::string& type_name, const L
   if (vendors && wish.fields.empty()) columns.push_back({"EXTERNAL ID", "/external_id"});
   std::vector<std::string> names =
       wish.fields.empty() ? for_people(type, declared(type, entities)) : asked(wish.fields);
-  if (wish.output != "wide" && wish.fields.empty())
-    names.resize(std::min(names.size(), kTableColumns));
+  std::vector<std::string> hidden;
+  if (wish.output != "wide" && wish.fields.empty() && names.size() > kTableColumns) {
+    hidden.assign(names.begin() + kTableColumns, names.end());
+    names.resize(kTableColumns);
+  }
   const bool has_extra = !entities.empty() && entities.at(0).contains(kExtra);
   if (has_extra) std::erase(names, kExtra);
   for (const std::string& name : names) columns.push_back({name, "/attributes/" + name});
@@ -169,7 +186,12 @@ void list_entities(const Context& context, const std::string& type_name, const L
     for (const auto& [name, value] : entities.at(0).at("expanded").items())
       columns.push_back({name, "/expanded/" + name});
   }
-  context.show(answer, entities, columns);
+  if (wish.output == "wide" && !context.as_json) {  // its lines are as long as they are
+    std::cout << table(entities, columns, kWideCell);
+  } else {
+    context.show(answer, entities, columns, "--fields NAME,… or -o wide shows them");
+  }
+  if (!context.as_json && !hidden.empty()) std::cout << hidden_columns(hidden);
   if (!context.as_json && answer.contains("count")) {
     std::cout << (answer.at("count_exact").get<bool>() ? "" : "more than ")
               << cell(answer.at("count")) << " in all\n";
@@ -237,11 +259,33 @@ std::string with_notes(std::string text, const json& answer) {
   return text;
 }
 
+/// Throws not_found "attribute.not_found", or conflict "attribute.declared": there is nothing that
+/// could be taken away.
+void require_path_attribute(Client& client, const std::string& type, const std::string& name) {
+  const json described = client.get("/types/" + Client::escape(type));
+  std::vector<std::string> known;
+  for (const json& attribute : described.at("attributes")) {
+    const bool has_path = !attribute.value("path", "").empty();
+    if (has_path) known.push_back(attribute.at("name").get<std::string>());
+    if (attribute.at("name") != name) continue;
+    if (has_path) return;
+    throw Failure(Error(ErrorKind::conflict, "attribute.declared",
+                        fmt::format("{}.{} was not added by a path, and stays", type, name),
+                        "sluice entity type " + type + " shows which have a path"));
+  }
+  const std::string meant = nearest(name, known);
+  throw Failure(Error(ErrorKind::not_found, "attribute.not_found",
+                      fmt::format("{} has no attribute '{}'", type, name),
+                      (meant.empty() ? "" : "Did you mean '" + meant + "'? ") +
+                          ("sluice entity type " + type + " lists them")));
+}
+
 void drop_attribute(const Context& context, const std::string& type, const std::string& name) {
   Client client = context.client();
   Consequence gone;
   gone.name = name;
   if (is_asked(context)) {
+    require_path_attribute(client, type, name);
     gone.facts = json{{"type", type}, {"name", name}};
     gone.words = fmt::format(
         "{}.{} goes out of lists and SQL views, with its link keys; what the vendor sent stays",
@@ -431,14 +475,22 @@ void add_entity(CLI::App& app, Context& context) {
   list->add_option("--cursor", options->list.cursor, "where the page before ended");
   list->add_option("-o,--output", options->list.output,
                    "table, wide (all attributes), csv, json, ndjson")
-      ->check(CLI::IsMember({"table", "wide", "csv", "json", "ndjson"}));
+      ->check(CLI::Validator(
+          [](const std::string& text) {
+            return flaw_of(text, {"table", "wide", "csv", "json", "ndjson"});
+          },
+          ""));
   list->callback([&context, options] { list_entities(context, options->type, options->list); });
   auto* exporting = group->add_subcommand(
       "export", "All entities of a type, as CSV or NDJSON to standard output");
   exporting->add_option("type", options->type)->required();
   wishes(exporting);
   exporting->add_option("-o,--output", options->list.output, "csv, which is the default, or ndjson")
-      ->check(CLI::IsMember({"csv", "ndjson"}));
+      ->check(CLI::Validator(
+          [](const std::string& text) {
+            return flaw_of(text, {"csv", "ndjson"});
+          },
+          ""));
   exporting->add_flag("--for-spreadsheets", options->list.for_spreadsheets,
                       "CSV that Excel reads as UTF-8, and takes no text of for a formula");
   exporting->callback([&context, options] {

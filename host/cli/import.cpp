@@ -27,13 +27,18 @@ struct ImportWish {
   std::string type, file;
   std::string format, key, separator, empty, encoding, decimal, dates, zone;
   std::vector<std::string> map;
+  std::int64_t from_line = 1;
   bool dry_run = false, create_type = false;
 };
 
-volatile std::sig_atomic_t interrupted = 0;
-void on_interrupt(int) { interrupted = 1; }
+constexpr std::int64_t kLineMax = std::int64_t{1} << 40;
+/// Of so many entities of a file the host knows which rows are one.
+constexpr std::int64_t kComparedMax = 250'000;
 
-/// While it lives, Ctrl-C is a wish that we look for.
+volatile std::sig_atomic_t interrupted = 0;
+void on_interrupt(int) { interrupted = interrupted + 1; }
+
+/// While it lives, each Ctrl-C is a wish that we look for.
 class Interruptible {
  public:
   Interruptible() {
@@ -60,13 +65,11 @@ class Sending {
   Sending& operator=(const Sending&) = delete;
 
   std::string next() {
-    if (interrupted != 0) {
-      throw Failure(Error(ErrorKind::cancelled, "import.interrupted",
-                          fmt::format("stopped after {} lines were sent", lines_)));
-    }
+    if (interrupted != 0) stop();
     std::string piece(std::size_t{64} * 1024, '\0');
     input_.read(piece.data(), static_cast<std::streamsize>(piece.size()));
     piece.resize(static_cast<std::size_t>(input_.gcount()));
+    if (interrupted != 0) stop();  // which ends the reading of a pipe, too
     bytes_ += piece.size();
     const bool is_over = piece.empty();
     // The end and a failure look alike: a part is not to be taken for the whole.
@@ -81,12 +84,18 @@ class Sending {
     show();
     return piece;
   }
+  [[nodiscard]] bool has_begun() const { return bytes_ > 0; }
+  [[nodiscard]] std::int64_t lines() const { return lines_; }
   void clear() {
     if (shown_ && width_ > 0) std::cerr << '\r' << std::string(width_, ' ') << '\r' << std::flush;
     width_ = 0;
   }
 
  private:
+  [[noreturn]] void stop() const {
+    throw Failure(Error(ErrorKind::cancelled, "import.interrupted",
+                        fmt::format("stopped after {} lines were sent", lines_)));
+  }
   void show() {
     const auto now = std::chrono::steady_clock::now();
     if (!shown_ || now - told_at_ < std::chrono::milliseconds(500)) return;
@@ -194,16 +203,18 @@ std::string refused(const json& rejects) {
 /// What became of a file, line by line.
 std::string imported(const json& answer) {
   const json& lines = answer.at("lines");
+  const json& skipped = lines.value("skipped", json(0));
   std::string text;
   if (answer.at("dry_run") == true) text += "Nothing is stored: a dry run. It would be:\n";
   if (answer.contains("created")) text += created(answer.at("created"));
   text += fmt::format(
       "{}: {} new, {} changed, {} unchanged, {} rejected\n"
-      "{}: {} header, {} of stored rows, {} refused, {} blank\n{}",
+      "{}: {} header, {} of stored rows, {} refused, {} blank{}\n{}",
       many(answer.at("rows"), "row"), cell(answer.at("inserted")), cell(answer.at("updated")),
       cell(answer.at("unchanged")), cell(answer.at("rejected")), many(lines.at("total"), "line"),
       cell(lines.at("header")), cell(lines.at("rows")), cell(lines.at("refused")),
-      cell(lines.at("blank")), understood(answer));
+      cell(lines.at("blank")), skipped == 0 ? "" : fmt::format(", {} passed over", cell(skipped)),
+      understood(answer));
   if (answer.at("matched_by").is_null() && answer.at("inserted").get<std::int64_t>() > 0) {
     text +=
         "\nNo attribute of the type is unique, so each row is a new entity: the same\n"
@@ -213,10 +224,16 @@ std::string imported(const json& answer) {
   if (!answer.at("repeats").empty()) {
     const bool one = is_one(answer.at("repeated"));
     text +=
-        fmt::format("\n{} {} the key of an earlier row and {} written over it:\n",
-                    many(answer.at("repeated"), "row"), one ? "has" : "have", one ? "was" : "were");
+        fmt::format("\n{} {} the key of an earlier row, and {} the same:\n",
+                    many(answer.at("repeated"), "row"), one ? "has" : "have", one ? "says" : "say");
     text += table(answer.at("repeats"),
                   {{"LINE", "/line", true}, {"IS ONE WITH LINE", "/first_line", true}});
+  }
+  if (answer.at("compared").get<std::int64_t>() >= kComparedMax) {
+    text += fmt::format(
+        "\nRows with the key of an earlier row are told of the first {} entities; of\n"
+        "others a later row writes over the earlier one",
+        cell(answer.at("compared")));
   }
   if (!answer.at("unkeyed").empty()) {
     const bool one = is_one(answer.at("without_key"));
@@ -240,6 +257,7 @@ Query query_of(const ImportWish& wish, const std::string& format) {
     if (!value->empty()) query.emplace_back(name, *value);
   if (wish.dry_run) query.emplace_back("dry_run", "true");
   if (wish.create_type) query.emplace_back("create_type", "true");
+  if (wish.from_line > 1) query.emplace_back("from_line", std::to_string(wish.from_line));
   if (wish.file != "-")
     query.emplace_back("file", std::filesystem::path(wish.file).filename().string());
   json map = json::object();
@@ -253,19 +271,96 @@ Query query_of(const ImportWish& wish, const std::string& format) {
   return query;
 }
 
-/// The run of an import that did not come to its end, once the host has noticed.
-std::string what_is_stored(const Context& context, const std::string& type) {
-  for (int attempt = 0; attempt < 20; ++attempt) {
-    const json answer = context.client().get("/runs", {{"stream", type}, {"limit", "1"}});
-    if (answer.at("runs").empty() || answer.at("runs").at(0).at("kind") != "import") break;
-    const json& run = answer.at("runs").at(0);
-    if (run.at("outcome") != "running") {
-      return fmt::format("{} new and {} changed rows are stored (run {})", cell(run.at("inserted")),
-                         cell(run.at("updated")), cell(run.at("run")));
+/// The newest run of an import of this file; null where there is none.
+json run_of(const Context& context, const ImportWish& wish) {
+  const std::string name =
+      wish.file == "-" ? "" : std::filesystem::path(wish.file).filename().string();
+  const json answer = context.client().get("/runs", {{"stream", wish.type}, {"limit", "10"}});
+  for (const json& run : answer.at("runs"))
+    if (run.at("kind") == "import" && run.value("file", "") == name) return run;
+  return nullptr;
+}
+
+/// How far an import came that did not come to its end.
+struct Standing {
+  json run;              ///< null: the host does not say
+  bool no_type = false;  ///< it was not made yet
+  bool has_ended = false;
+  bool is_matched = false;  ///< its rows are found again when they are sent again
+};
+
+bool has_unique(const json& type) {
+  const json attributes = type.value("attributes", json::array());
+  return std::any_of(attributes.begin(), attributes.end(),
+                     [](const json& one) { return one.value("unique", false); });
+}
+
+/// Waits until the host has noticed that nobody sends any more and has stored what it had, which
+/// may have to wait for others' locks. Another Ctrl-C ends the wait.
+Standing standing_of(const Context& context, const ImportWish& wish, std::chrono::seconds most) {
+  constexpr auto kLookEvery = std::chrono::milliseconds(250);
+  constexpr auto kSaidAfter = std::chrono::seconds(2);
+  Standing standing;
+  const int before = interrupted;
+  const auto began = std::chrono::steady_clock::now();
+  bool said = false;
+  try {
+    standing.is_matched = has_unique(context.client().get("/types/" + Client::escape(wish.type)));
+    for (;;) {
+      standing.run = run_of(context, wish);
+      standing.has_ended = !standing.run.is_null() && standing.run.at("outcome") != "running";
+      const auto waited = std::chrono::steady_clock::now() - began;
+      if (standing.has_ended || standing.run.is_null() || waited > most || interrupted != before)
+        break;
+      if (!said && waited > kSaidAfter)
+        std::cerr << "sluice: the host stores what it has; Ctrl-C does not wait for that\n";
+      said = said || waited > kSaidAfter;
+      pause_for(kLookEvery);
     }
-    pause_for(std::chrono::milliseconds(250));
+  } catch (const Failure& failure) {
+    standing.run = nullptr;  // it is not there
+    standing.no_type = failure.error().code == "type.not_found";
   }
-  return "sluice runs says how many rows are stored";
+  return standing;
+}
+
+/// "; 5000 new and 0 changed rows are stored (run 17)", and what to do then.
+void add_standing(Error& error, const ImportWish& wish, const Standing& standing) {
+  if (standing.no_type) {
+    error.message += "; no type was made, and nothing is stored";
+    error.hint.clear();
+    return;
+  }
+  const char* const how = wish.create_type ? ", without --create-type" : "";
+  if (standing.run.is_null()) {
+    error.message += "; rows that were stored until then stay";
+    error.hint = fmt::format(
+        "When the host answers again, sluice runs --stream {} says what is stored, and sluice run "
+        "show up to which line of the file (file_line). The file again{} stores the rest where the "
+        "type has a unique attribute; where it has none, only with --from-line and the line behind "
+        "that one",
+        wish.type, how);
+    return;
+  }
+  const json& run = standing.run;
+  const json line = run.value("file_line", json());
+  const std::int64_t done = line.is_null() ? 0 : line.get<std::int64_t>();
+  error.message += fmt::format("; {} new and {} changed rows are stored{} (run {})",
+                               cell(run.at("inserted")), cell(run.at("updated")),
+                               standing.has_ended ? "" : " by now", cell(run.at("run")));
+  if (standing.is_matched || (standing.has_ended && done == 0)) {
+    error.hint = fmt::format("The file again{} stores the rest, and leaves what is stored", how);
+  } else if (standing.has_ended) {
+    error.hint = fmt::format(
+        "Everything up to line {} is done: import the file again with --from-line {}{}. Whole, "
+        "these rows would be there twice",
+        done, done + 1, how);
+  } else {
+    error.hint = fmt::format(
+        "The run has not ended. When it has, sluice run show {} says up to which line of the file "
+        "all is done (file_line): import it again from the next one, with --from-line{}",
+        cell(run.at("run")), how);
+  }
 }
 
 json send_file(const Context& context, const ImportWish& wish) {
@@ -298,12 +393,21 @@ json send_file(const Context& context, const ImportWish& wish) {
         "/types/" + Client::escape(wish.type) + "/import", query_of(wish, format),
         format == "csv" ? "text/csv" : "application/x-ndjson", [&] { return sending.next(); });
   } catch (const Failure& failure) {
-    const std::string& code = failure.error().code;
-    if (code != "import.interrupted" && code != "import.unreadable") throw;
     Error error = failure.error();
+    const bool is_gone = error.code == "host.unreachable" && sending.has_begun();
+    if (error.code != "import.interrupted" && error.code != "import.unreadable" && !is_gone) throw;
     sending.clear();
-    error.message += wish.dry_run ? "" : "; " + what_is_stored(context, wish.type);
-    error.hint = wish.dry_run ? "" : "The file again stores the rest, and leaves what is stored";
+    constexpr std::chrono::seconds kNoticedMax{90}, kBackMax{5};
+    if (is_gone) {
+      error.code = "import.host_gone";
+      error.message = fmt::format("the host went away when {} lines were sent ({})",
+                                  sending.lines(), error.message);
+      error.hint = "Nothing was to be stored: do it again when the host is back";
+    } else {
+      error.hint.clear();
+    }
+    if (!wish.dry_run)
+      add_standing(error, wish, standing_of(context, wish, is_gone ? kBackMax : kNoticedMax));
     throw Failure(std::move(error));
   }
 }
@@ -343,6 +447,11 @@ void add_import(CLI::App& entity, Context& context) {
   command->add_option("--map", wish->map,
                       "COLUMN=ATTRIBUTE stores a column under another name, COLUMN= leaves it out; "
                       "once for each");
+  command
+      ->add_option("--from-line", wish->from_line,
+                   "pass over rows before this line of the file: those that an import which was "
+                   "cut has stored")
+      ->check(CLI::Range(std::int64_t{1}, kLineMax));
   command->add_flag("--dry-run", wish->dry_run, "look at everything and store nothing");
   command->add_flag("--create-type", wish->create_type,
                     "make the type from the file; --key names the column that is unique");

@@ -1,6 +1,9 @@
 #include "cli/names.hpp"
 
+#include <CLI/CLI.hpp>
+
 #include <algorithm>
+#include <optional>
 #include <set>
 
 #include "base/nearest.hpp"
@@ -17,6 +20,69 @@ std::vector<std::string> column(const json& rows, const char* member) {
     names.push_back(row[member].get<std::string>());
   }
   return names;
+}
+
+std::vector<std::string> attributes_of(const json& type) {
+  return column(type.value("attributes", json::array()), "name");
+}
+
+/// Attributes that an option's value names: "status,-created", "plan[in]=pro", "email=a@x".
+std::vector<std::string> attributes_in(const CLI::Option& option, const std::string& text) {
+  const bool is_list = option.check_lname("fields") || option.check_lname("sort");
+  const bool is_one = option.check_lname("key");
+  const bool is_pair = option.check_lname("filter") || option.get_name(true) == "attributes";
+  const bool is_map = option.check_lname("map");
+  std::vector<std::string> names;
+  if (is_one) names.push_back(text);
+  if (is_pair) names.push_back(text.substr(0, text.find_first_of("[=.:")));
+  if (is_map && text.find('=') != std::string::npos)
+    names.push_back(text.substr(text.rfind('=') + 1));
+  for (std::size_t at = 0; is_list && at < text.size();) {
+    const std::size_t end = std::min(text.find(',', at), text.size());
+    const std::size_t from = text[at] == '-' ? at + 1 : at;
+    names.push_back(text.substr(from, end - std::min(from, end)));
+    at = end + 1;
+  }
+  std::erase(names, "");
+  return names;
+}
+
+/// "type.attribute" of each attribute.
+std::vector<std::string> addresses(const json& answer) {
+  std::vector<std::string> all;
+  for (const json& type : answer.value("types", json::array()))
+    for (const std::string& attribute : attributes_of(type))
+      all.push_back(type.at("name").get<std::string>() + "." + attribute);
+  return all;
+}
+
+/// What was most likely meant by a name that is not among `known`; empty: it is, or is like none.
+std::string meant_by(const std::string& name, const std::vector<std::string>& known) {
+  if (std::find(known.begin(), known.end(), name) != known.end()) return {};
+  return nearest(name, known);
+}
+
+/// The attribute of the line's type that was misspelt, or the end of a link rule.
+std::string meant_attribute(Client& client, const Place& place) {
+  const std::string type = place.value_of("type");
+  std::optional<std::vector<std::string>> known;
+  for (const GivenValue& value : place.values) {
+    const bool is_end = value.option->check_lname("from") || value.option->check_lname("to");
+    if (is_end && place.command->get_name() == "add-rule") {
+      const std::string meant = meant_by(value.text, addresses(client.get("/types")));
+      if (!meant.empty()) return meant;
+    }
+    if (type.empty()) continue;
+    for (const std::string& name : attributes_in(*value.option, value.text)) {
+      if (!known) {
+        known = attributes_of(client.get("/types/" + Client::escape(type)));
+        for (const char* const own : {"id", "created", "updated", "extra"}) known->push_back(own);
+      }
+      const std::string meant = meant_by(name, *known);
+      if (!meant.empty()) return meant;
+    }
+  }
+  return {};
 }
 
 std::vector<std::string> connectors(const json& answer) {
@@ -64,11 +130,11 @@ std::string meant_at_host(Client& client, const Place& place) {
       if (failure.error().kind == ErrorKind::not_found) continue;  // its connection is wrong, too
       throw;
     }
-    if (std::find(known.begin(), known.end(), value.text) != known.end()) continue;
-    const std::string meant = nearest(value.text, known);
+    const std::string meant = meant_by(value.text, known);
     if (!meant.empty()) return "Did you mean '" + cell(json(meant)) + "'?";
   }
-  return {};
+  const std::string meant = meant_attribute(client, place);
+  return meant.empty() ? std::string() : "Did you mean '" + cell(json(meant)) + "'?";
 }
 
 }  // namespace sluice::cli

@@ -86,13 +86,13 @@ json folded(const json& runs) {
 }
 
 /// No runs of a stream may be none of its name: `meant_at_host` says what was meant then.
-void require_stream(Client& client, const std::string& connection, const std::string& stream) {
-  const json one = client.get("/connections/" + Client::escape(connection));
-  for (const json& known : one.at("streams"))
+void require_stream(const json& connection, const std::string& stream) {
+  for (const json& known : connection.at("streams"))
     if (known.at("name") == stream) return;
+  const std::string name = cell(connection.at("name"));
   throw Failure(Error(ErrorKind::not_found, "stream.unknown",
-                      fmt::format("connection '{}' has no stream '{}'", connection, stream),
-                      "sluice status " + connection + " lists them"));
+                      fmt::format("connection '{}' has no stream '{}'", name, stream),
+                      "sluice status " + name + " lists them"));
 }
 
 void list_runs(const Context& context, const RunsOptions& options) {
@@ -108,7 +108,8 @@ void list_runs(const Context& context, const RunsOptions& options) {
   Client client = context.client();
   const json answer = client.get(path, query);
   if (answer.at("runs").empty() && !options.connection.empty() && !options.stream.empty())
-    require_stream(client, options.connection, options.stream);
+    require_stream(client.get("/connections/" + Client::escape(options.connection)),
+                   options.stream);
   if (context.as_json) {
     std::cout << write_json_lines(answer) << '\n';
     return;
@@ -151,7 +152,8 @@ void show_run(const Context& context, const std::string& run) {
                              "unchanged", "older", "deleted", "quarantined", "notices"}) {
     std::cout << fmt::format("{:<12} {}\n", member, cell(answer.at(member)));
   }
-  for (const char* member : {"looked_up", "found_gone"}) {
+  for (const char* member :
+       {"actor", "file", "file_bytes", "file_line", "looked_up", "found_gone"}) {
     if (answer.contains(member))
       std::cout << fmt::format("{:<12} {}\n", member, cell(answer.at(member)));
   }
@@ -209,8 +211,15 @@ Consequence of_confirming(const Context& context, Client& client, const std::str
   gone.facts["connection"] = connection;
   gone.facts["stream"] = stream;
   gone.facts["types"] = json::array();
+  require_stream(answer, stream);
   for (const json& one : answer.at("streams")) {
-    if (one.at("name") != stream || !one.value("reconcile_detail", json()).is_object()) continue;
+    if (one.at("name") != stream) continue;
+    if (one.value("reconcile", "") != "blocked") {
+      throw Failure(Error(ErrorKind::conflict, "reconcile.not_blocked",
+                          fmt::format("{}/{} waits for no decision", connection, stream),
+                          "sluice status " + connection));
+    }
+    if (!one.value("reconcile_detail", json()).is_object()) continue;
     for (const json& type : one.at("reconcile_detail").value("types", json::array())) {
       json row;
       row["type"] = type.value("type", json(stream));

@@ -129,22 +129,22 @@ json with_short_times(json rows, const std::vector<Column>& columns) {
 }  // namespace
 
 std::string table_that_fits(const json& rows, const std::vector<Column>& columns, std::size_t width,
-                            std::size_t cell_min) {
+                            std::size_t cell_min, std::string_view elsewhere) {
   std::string text = table(rows, columns, width);
   if (widest_line(text) <= width) return text;
   const json shown = with_short_times(rows, columns);
   std::vector<Column> left = columns;
   std::string omitted;
-  for (std::size_t cell_max = width;; --cell_max) {
-    text = table(shown, left, cell_max);
-    if (widest_line(text) <= width) break;
-    if (cell_max > cell_min) continue;
-    if (left.size() <= 2) break;
+  while (left.size() > 2 && widest_line(table(shown, left, cell_min)) > width) {
     omitted = left.back().title + (omitted.empty() ? "" : ", ") + omitted;
     left.pop_back();
-    cell_max = width;
   }
-  return omitted.empty() ? text : text + wrapped("no room for: ", 4, omitted, width);
+  for (std::size_t cell_max = width; cell_max >= cell_min; --cell_max) {
+    text = table(shown, left, cell_max);
+    if (widest_line(text) <= width) break;
+  }
+  if (omitted.empty()) return text;
+  return text + wrapped("no room for: ", 4, omitted + "; " + std::string(elsewhere), width);
 }
 
 std::string fitted(const std::string& text, std::size_t most) {

@@ -45,10 +45,12 @@ struct Screen {
 [[nodiscard]] std::size_t table_columns();
 
 /// The table with its longest cells cut as far as the lines need it to fit; where they would be
-/// shorter than `cell_min`, columns from the right are left out instead, and named below.
+/// shorter than `cell_min`, columns from the right are left out instead, and named below, with
+/// what shows them.
 [[nodiscard]] std::string table_that_fits(const json& rows, const std::vector<Column>& columns,
                                           std::size_t width = table_columns(),
-                                          std::size_t cell_min = 8);
+                                          std::size_t cell_min = 8,
+                                          std::string_view elsewhere = "--json has them");
 
 /// At most `most` characters, cut with "…".
 [[nodiscard]] std::string fitted(const std::string& text, std::size_t most);

@@ -97,8 +97,11 @@ Consequence of_deleting(const Context& context, const std::string& name) {
   }
   const std::int64_t sessions = *found;
   consequence.facts["connections"] = sessions;
-  consequence.words = fmt::format(
-      "The login {} is ended for good, and its {} open sessions with it.", name, sessions);
+  consequence.words =
+      fmt::format("The login {} is ended for good{}", name,
+                  sessions == 0   ? ""
+                  : sessions == 1 ? ", and its open session with it"
+                                  : fmt::format(", and its {} open sessions with it", sessions));
   return consequence;
 }
 

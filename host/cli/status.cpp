@@ -256,9 +256,15 @@ json only(const json& document, const std::set<std::string>& names) {
   json some = document;
   for (json& connection : some.at("connections")) {
     json streams = json::array();
+    auto put_aside = connection.value("quarantined", std::int64_t{0});
     for (const json& stream : connection.at("streams")) {
-      if (names.contains(stream.at("name").get<std::string>())) streams.push_back(stream);
+      if (names.contains(stream.at("name").get<std::string>())) {
+        streams.push_back(stream);
+      } else {
+        put_aside -= stream.value("quarantined", std::int64_t{0});
+      }
     }
+    connection["quarantined"] = put_aside;
     connection["streams"] = std::move(streams);
     json problems = json::array();
     for (const json& problem : connection.value("problems", json::array())) {
@@ -352,7 +358,8 @@ void add_sync(CLI::App& app, Context& context) {
                  "this one full read also overwrites rows of a higher version than the vendor's")
       ->needs(full);
   sync->add_flag("--wait", options->wait,
-                 "show the progress until it is done; exit 75 when a stream fails");
+                 "show the progress until it is done; exit 75 when a stream fails, or records of "
+                 "it are put aside");
   sync->add_option("--timeout", options->timeout_seconds,
                    "with --wait: so many seconds at most; exit 69 after them")
       ->check(CLI::Validator(seconds_not_negative, ""));
@@ -366,14 +373,14 @@ void add_status(CLI::App& app, Context& context) {
   status
       ->add_option("--wait", options->wait_seconds,
                    "wait so many seconds until everything is read; exit 69 when it is not, 75 "
-                   "when a stream could not be")
+                   "when a stream could not be, or records are put aside")
       ->check(CLI::Validator(seconds_not_negative, ""));
   status->add_flag("--streams", options->streams, "a line a stream, also of all connections");
   status->add_flag("--watch", options->watch,
                    "every second: a picture on a terminal (arrows scroll, q ends), else a line for "
                    "each change");
   status->add_flag("--until-idle", options->until_idle,
-                   "watch until nothing is left to do; exit 75 when a stream fails");
+                   "watch until nothing is left to do; exit 75 as --wait");
   status->callback([&context, options] { show_status(context, *options); });
 }
 

@@ -76,7 +76,7 @@ std::string health_of(const json& connection) {
 
 int order_of(const std::string& health) {
   static const std::map<std::string, int> kOrder = {
-      {"needs_action", 0}, {"failing", 1}, {"reading", 2}, {"ok", 3}, {"off", 4}};
+      {"needs_action", 0}, {"failing", 1}, {"reading", 2}, {"partial", 2}, {"ok", 3}, {"off", 4}};
   const auto found = kOrder.find(health);
   return found == kOrder.end() ? 0 : found->second;
 }
@@ -90,6 +90,7 @@ std::string coloured(const std::string& text, const std::string& health, const S
   const char* colour = health == "ok"                                    ? "\x1b[32m"
                        : health == "needs_action" || health == "blocked" ? "\x1b[1;31m"
                        : health == "failing" || health == "overdue"      ? "\x1b[31m"
+                       : health == "partial"                             ? "\x1b[33m"
                        : health == "reading" || health == "running"      ? "\x1b[36m"
                                                                          : "";
   return *colour == '\0' ? text : colour + text + "\x1b[0m";
@@ -254,15 +255,20 @@ std::string fitting(const std::vector<std::string>& texts, std::size_t lines) {
   return out;
 }
 
+/// "1 record", "2422 records"
+std::string several(const json& count, const char* what) {
+  return fmt::format("{} {}{}", cell(count), what, count == 1 ? "" : "s");
+}
+
 /// What is said of a stream when it changes; without ages, which change always.
 std::string line_of(const json& stream) {
   const json& run = stream.at("run");
   std::string line = fmt::format("{}/{} {}", cell(stream.at("connection")), cell(stream.at("name")),
                                  cell(stream.at("health")));
   if (run.is_null()) {
-    line += fmt::format(", {} records in all", cell(stream.at("records_total")));
+    line += ", " + several(stream.at("records_total"), "record") + " in all";
   } else {
-    line += fmt::format(", {} records, {} pages", cell(run.at("records")), cell(run.at("pages")));
+    line += ", " + several(run.at("records"), "record") + ", " + several(run.at("pages"), "page");
     if (const std::string rate = rate_of(run); !rate.empty()) line += ", " + rate;
     if (!stream.at("estimate").is_null()) line += ", " + cell(stream.at("estimate").at("words"));
   }
@@ -309,13 +315,13 @@ std::string summary_line(const json& document) {
     separator = ", ";
   };
   add("ok", "well", "well");
+  add("partial", "well but for what is put aside", "well but for what is put aside");
   add("reading", "being read", "being read");
   add("failing", "fails and is tried again", "fail and are tried again");
   add("needs_action", "needs you", "need you");
   add("off", "off", "off");
   if (all == 0) text = "no connections yet: sluice connection create NAME --connector …";
-  text += fmt::format("; {} rows", with_commas(rows));
-  // A stream that stores the others is well, and these are missing.
+  text += fmt::format("; {} row{}", with_commas(rows), rows == 1 ? "" : "s");
   if (put_aside > 0)
     text += fmt::format("; {}{} put aside", with_commas(put_aside), at_least ? "+" : "");
   return text;
@@ -456,9 +462,12 @@ bool is_quiet(const json& document) {
 }
 
 bool has_trouble(const json& document) {
-  static const std::set<std::string> kUnwell = {"failing", "needs_action", "blocked", "overdue"};
+  static const std::set<std::string> kUnwell = {"failing", "needs_action", "blocked", "overdue",
+                                                "partial"};
   for (const json& connection : document.at("connections")) {
     const std::string health = health_of(connection);
+    // Those that were read again by themselves are of no stream.
+    if (health != "off" && connection.value("quarantined", std::int64_t{0}) > 0) return true;
     // Its streams say it for themselves, of those that are looked at.
     if (connection.at("streams").empty() && (health == "needs_action" || health == "failing"))
       return true;

@@ -74,4 +74,15 @@ json typed_value(const std::string& name, const std::string& text, const json& s
             "sluice connector show lists what each setting takes"));
 }
 
+std::string flaw_of(const std::string& given, const std::vector<std::string>& known) {
+  std::string all;
+  for (const std::string& one : known) {
+    if (one == given) return {};
+    all += (all.empty() ? "" : ", ") + one;
+  }
+  const std::string meant = nearest(given, known);
+  return "'" + cell(json(given.substr(0, 60))) + "' is none of " + all +
+         (meant.empty() ? "" : "; did you mean '" + meant + "'?");
+}
+
 }  // namespace sluice::cli

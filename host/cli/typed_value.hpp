@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "cli/table.hpp"
 
@@ -12,5 +13,8 @@ namespace sluice::cli {
 /// text. Failure(bad_input, "cli.bad_value") with what the schema wants.
 [[nodiscard]] json typed_value(const std::string& name, const std::string& text,
                                const json& schema);
+
+/// As CLI11 asks: empty where `given` is one of `known`; else what would be, and which was meant.
+[[nodiscard]] std::string flaw_of(const std::string& given, const std::vector<std::string>& known);
 
 }  // namespace sluice::cli

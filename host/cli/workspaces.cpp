@@ -8,27 +8,40 @@
 namespace sluice::cli {
 namespace {
 
+/// Throws not_found "token.not_found"; says whose name it is, where it is one.
+json token_of(Client& client, const std::string& id) {
+  const bool is_number = !id.empty() && id.size() < 19 && id != "0" &&
+                         id.find_first_not_of("0123456789") == std::string::npos;
+  if (is_number) {  // the list is in order of ids
+    const json answer =
+        client.get("/tokens", {{"after", std::to_string(std::stoll(id) - 1)}, {"limit", "1"}});
+    for (const json& token : answer.at("tokens"))
+      if (cell(token.at("id")) == id) return token;
+  }
+  const json answer = client.get("/tokens");
+  std::string named;
+  for (const json& token : answer.at("tokens")) {
+    if (token.at("name") == id) named += (named.empty() ? "" : " or ") + cell(token.at("id"));
+  }
+  throw Failure(Error(ErrorKind::not_found, "token.not_found", "there is no token '" + id + "'",
+                      named.empty() ? "sluice token list has their ids"
+                                    : "A token is named by its id; of that name is " + named));
+}
+
 Consequence of_revoking(const Context& context, Client& client, const std::string& id) {
   Consequence revoking;
   revoking.name = id;
   if (!is_asked(context)) return revoking;
-  revoking.facts["token"] = id;
-  revoking.words = "Token " + id + " is useless from now on, for ever";
-  // The list is in order of ids.
-  const bool is_number = !id.empty() && id.size() < 19 &&
-                         id.find_first_not_of("0123456789") == std::string::npos && id != "0";
-  if (!is_number) return revoking;
-  const json answer =
-      client.get("/tokens", {{"after", std::to_string(std::stoll(id) - 1)}, {"limit", "1"}});
-  for (const json& token : answer.at("tokens")) {
-    if (cell(token.at("id")) != id) continue;
-    revoking.facts = token;
-    const std::string last = cell(token.at("last_used_at"));
-    revoking.words = fmt::format("Token {} '{}', {}'s, {}, is useless from now on, for ever{}", id,
-                                 cell(token.at("name")), cell(token.at("role")),
-                                 last.empty() ? "never used" : "last used " + last,
-                                 token.value("this_one", false) ? ". It is the one in use" : "");
-  }
+  const json token = token_of(client, id);
+  revoking.facts = token;
+  const std::string last = cell(token.at("last_used_at"));
+  const char* const what = token.at("revoked_at").is_null() ? "is useless from now on, for ever"
+                                                            : "was revoked before, and stays so";
+  revoking.words =
+      fmt::format("Token {} '{}', {} {}, {}, {}{}", id, cell(token.at("name")),
+                  cell(token.at("role")) == "reader" ? "a" : "an", cell(token.at("role")) + "'s",
+                  last.empty() ? "never used" : "last used " + last, what,
+                  token.value("this_one", false) ? ". It is the one in use" : "");
   return revoking;
 }
 

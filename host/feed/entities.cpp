@@ -115,7 +115,7 @@ Result<PagePlace> position_of(const StoredType& type, const std::vector<SortKey>
 std::unexpected<Error> no_type(std::string_view name) {
   return fail(ErrorKind::not_found, "type.not_found",
               fmt::format("the workspace has no type {}", name),
-              "GET the workspace's types for their names");
+              "sluice entity types, or GET the workspace's types, has their names");
 }
 
 std::unexpected<Error> too_many(std::string code, std::string_view what, std::size_t max) {

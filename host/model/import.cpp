@@ -20,6 +20,7 @@
 #include "link/normalise.hpp"
 #include "model/csv.hpp"
 #include "model/ndjson.hpp"
+#include "model/other_files.hpp"
 #include "model/own_entities.hpp"
 #include "model/own_turns.hpp"
 
@@ -95,6 +96,7 @@ struct Importer::State {
     std::vector<Place> places;
     std::vector<std::size_t> unique;  ///< hashes of all their unique values, in order
     std::int64_t bytes = 0;           ///< of the file, by its end
+    std::int64_t line = 0;            ///< of the file, the last of its last row
     std::shared_ptr<Batch> before;    ///< the one that is stored at the same time
     At at = At::waiting;
     bool good = false;  ///< when it has ended
@@ -148,6 +150,7 @@ struct Importer::State {
   TextDecoder decoder{Encoding::utf8};
   std::int64_t bytes = 0;         // of the file
   std::int64_t stored_bytes = 0;  // up to the last batch
+  std::int64_t stored_line = 0;   // the same
   CsvForm form;
   int header_lines_to_come = 1;
   CsvParser csv;
@@ -203,6 +206,13 @@ struct Importer::State {
     reject_reason(place, "", std::move(code), std::move(reason));
   }
 
+  /// It was told of, and is not to be looked at again.
+  bool passes_over(const Place& place) {
+    if (place.line >= options.from_line) return false;
+    result.lines.skipped += place.lines;
+    return true;
+  }
+
   void accept(const Place& place, PreparedRow row, std::size_t size) {
     places.push_back(place);
     for (const KeyedValue& value : row.keys)
@@ -218,6 +228,7 @@ struct Importer::State {
   /// What the file's beginning says of the whole of it.
   void look_at_beginning(bool whole) {
     looked = true;
+    refuse_other_files(beginning, options.format == ImportFormat::csv);
     encoding = options.form.encoding.value_or(guess_encoding(beginning));
     decoder = TextDecoder(encoding);
     if (options.format != ImportFormat::csv) return;
@@ -269,6 +280,7 @@ struct Importer::State {
   void take(const CsvRecord& record) {
     if (header_lines_to_come > 0) return read_header(record);
     const Place place = place_of(record);
+    if (passes_over(place)) return;
     if (record.fault != RecordFault::none) {
       auto [code, reason] = described(record);
       return reject(place, std::move(code), std::move(reason));
@@ -343,6 +355,7 @@ struct Importer::State {
   void take(const NdjsonLine& line) {
     Place place;
     place.line = line.line;
+    if (passes_over(place)) return;
     if (line.fault != RecordFault::none) {
       auto [code, reason] = too_long();
       return reject(place, std::move(code), std::move(reason));
@@ -389,7 +402,11 @@ struct Importer::State {
 
   [[nodiscard]] std::string reason_of(const FieldError& error) const {
     const auto line = first_lines.find(error.other.value);
-    if (line == first_lines.end()) return error.reason;
+    const bool is_known = line != first_lines.end();
+    if (error.fault == FieldFault::repeated_key) {
+      return (is_known ? fmt::format("line {} ", line->second) : "an earlier row ") + error.reason;
+    }
+    if (!is_known) return error.reason;
     return fmt::format("{}; line {} of this file is that entity", error.reason, line->second);
   }
 
@@ -473,6 +490,7 @@ struct Importer::State {
     so_far.unchanged = result.unchanged;
     so_far.rejected = result.rejected;
     so_far.bytes = stored_bytes;
+    so_far.line = stored_line;
     return so_far;
   }
 
@@ -538,8 +556,19 @@ struct Importer::State {
     std::unordered_set<std::uint64_t> not_made;  // keys that this batch has as made, and are not
     for (std::size_t i = 0; i < outcomes.size(); ++i) {
       const Remembered& row = rows_before[i];
-      if (outcomes[i].action == OwnAction::rejected) continue;
       const auto before = row.key ? played.find(*row.key) : played.end();
+      const bool repeats = !outcomes[i].errors.empty() &&
+                           outcomes[i].errors.front().fault == FieldFault::repeated_key;
+      if (repeats && row.key && not_made.contains(*row.key)) {
+        outcomes[i].errors.clear();  // what it repeats was refused, so it is the first
+        outcomes[i].action = OwnAction::updated;
+      }
+      if (outcomes[i].action == OwnAction::rejected) {
+        // Of a new entity the batch has no number.
+        if (repeats && before != played.end())
+          outcomes[i].errors.front().other = before->second.entity;
+        continue;
+      }
       if (before == played.end()) {
         const EntityId stand_in(stand_ins + 1);
         if (row.key && not_made.erase(*row.key) > 0) outcomes[i].action = OwnAction::inserted;
@@ -554,12 +583,18 @@ struct Importer::State {
         outcomes[i].id = stand_in;
         continue;
       }
+      if (before->second.flush != flushes && before->second.contents != row.contents) {
+        outcomes[i].action = OwnAction::rejected;
+        FieldError& error = outcomes[i].errors.emplace_back();
+        error.fault = FieldFault::repeated_key;
+        error.attribute = key;
+        error.reason = fmt::format("has the same {}, and not the same values", key);
+        error.other = before->second.entity;
+        continue;
+      }
       if (!claim(row, before->second.entity, outcomes[i])) continue;
       outcomes[i].id = before->second.entity;
-      if (before->second.flush != flushes) {
-        outcomes[i].action =
-            before->second.contents == row.contents ? OwnAction::unchanged : OwnAction::updated;
-      }
+      if (before->second.flush != flushes) outcomes[i].action = OwnAction::unchanged;
       before->second.contents = row.contents;
     }
     ++flushes;
@@ -573,6 +608,7 @@ struct Importer::State {
     batch->rows = std::exchange(state->rows, {});
     batch->places = std::exchange(state->places, {});
     batch->bytes = state->bytes;
+    batch->line = batch->places.back().line + batch->places.back().lines - 1;
     state->batch_bytes = 0;
     for (const PreparedRow& row : batch->rows)
       for (const UniqueValue& value : row.unique) batch->unique.push_back(hash_of(value));
@@ -605,8 +641,8 @@ struct Importer::State {
   }
 
   [[noreturn]] static void not_stored() {
-    throw Failure(Error(ErrorKind::retry_later, "entity.contended",
-                        "the rows before these were not stored", "send the file again"));
+    throw Failure(
+        Error(ErrorKind::retry_later, "entity.contended", "the rows before these were not stored"));
   }
 
   static Task<void> write(std::shared_ptr<State> state, std::shared_ptr<Batch> batch) {
@@ -623,6 +659,9 @@ struct Importer::State {
     write.key = state->key;
     write.run = state->options.run;
     write.dry_run = dry_run;
+    write.said_before = [state](EntityId entity) {
+      return state->first_lines.contains(entity.value);
+    };
     std::vector<Remembered> remembered;
     if (dry_run) {
       for (const PreparedRow& row : batch->rows) remembered.push_back(state->remember(row));
@@ -631,8 +670,8 @@ struct Importer::State {
     turns.locked = [batch] { batch->reach(Batch::At::locked); };
     // Asked when it is this one's turn, so that all before are counted.
     if (state->options.beside) {
-      write.beside = [state, bytes = batch->bytes](pg::Pipeline& pipeline,
-                                                   const std::vector<OwnOutcome>& outcomes) {
+      write.beside = [state, bytes = batch->bytes, line = batch->line](
+                         pg::Pipeline& pipeline, const std::vector<OwnOutcome>& outcomes) {
         ImportProgress with = state->progress();
         with.rows += static_cast<std::int64_t>(outcomes.size());
         with.inserted += count_of(outcomes, OwnAction::inserted);
@@ -640,6 +679,7 @@ struct Importer::State {
         with.unchanged += count_of(outcomes, OwnAction::unchanged);
         with.rejected += count_of(outcomes, OwnAction::rejected);
         with.bytes = bytes;
+        with.line = line;
         state->options.beside(pipeline, with);
       };
     }
@@ -657,6 +697,7 @@ struct Importer::State {
     if (dry_run) state->replay(outcomes, remembered);
     state->count(batch->places, outcomes);
     state->stored_bytes = batch->bytes;
+    state->stored_line = batch->line;
     batch->good = true;
   }
 
@@ -721,6 +762,7 @@ json to_json(const ImportResult& result) {
   lines["rows"] = result.lines.rows;
   lines["refused"] = result.lines.refused;
   lines["blank"] = result.lines.blank;
+  lines["skipped"] = result.lines.skipped;
   out["lines"] = std::move(lines);
   out["empty_rows"] = result.empty_rows;
   out["dry_run"] = result.dry_run;
@@ -824,6 +866,7 @@ Task<void> Importer::feed(std::string_view bytes) {
 }
 
 ImportProgress Importer::progress() const { return state_->progress(); }
+const std::string& Importer::key() const { return state_->key; }
 
 Task<ImportResult> Importer::finish() {
   if (!state_->looked) {
@@ -852,13 +895,15 @@ Task<ImportResult> Importer::finish() {
   ImportLines& in_file = state_->result.lines;
   in_file.total = csv ? state_->csv.lines() : state_->ndjson.lines();
   in_file.blank += csv ? state_->csv.blank_lines() : state_->ndjson.blank_lines();
-  SLUICE_INVARIANT(in_file.header + in_file.rows + in_file.refused + in_file.blank ==
+  SLUICE_INVARIANT(in_file.header + in_file.rows + in_file.refused + in_file.blank +
+                       in_file.skipped ==
                    in_file.total);
   state_->result.understood = state_->understood();
   state_->result.compared = static_cast<std::int64_t>(state_->first_lines.size());
   std::stable_sort(state_->result.rejects.begin(), state_->result.rejects.end(),
                    [](const ImportReject& a, const ImportReject& b) { return a.line < b.line; });
   state_->stored_bytes = state_->bytes;
+  state_->stored_line = in_file.total;
   co_return state_->result;
 }
 

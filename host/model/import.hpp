@@ -20,6 +20,7 @@ inline constexpr std::size_t kImportRejectsMax = 1000;  ///< rejects kept; all a
 inline constexpr std::size_t kImportUnkeyedMax = 100;  ///< of values without a key; all are counted
 inline constexpr std::size_t kImportComparedMax =
     250'000;  ///< entities of a file whose lines are remembered, to tell which of them are one
+inline constexpr std::int64_t kImportLineMax = std::int64_t{1} << 40;  ///< of ImportOptions
 inline constexpr std::size_t kImportIgnoredMax = 100;  ///< columns named that are left out
 inline constexpr std::size_t kImportBatchBytesMax =
     8u << 20;  ///< a batch is full at kImportBatchRowsMax or at this size
@@ -35,6 +36,7 @@ enum class EmptyField {
 struct ImportProgress {
   std::int64_t rows = 0, inserted = 0, updated = 0, unchanged = 0, rejected = 0;
   std::int64_t bytes = 0;  ///< of the file, as it was sent
+  std::int64_t line = 0;   ///< up to and with it all is done: stored, refused, or nothing to store
 };
 
 struct ImportOptions {
@@ -42,6 +44,9 @@ struct ImportOptions {
   std::string key;  ///< unique attribute rows are matched by; empty: the type's first
   FormWish form;    ///< all of it for CSV; encoding and map for NDJSON, too
   EmptyField empty = EmptyField::absent;
+  /// Rows that begin before it are passed over, for an import that goes on with a file of which
+  /// that much is done (ImportProgress::line). The header is read all the same.
+  std::int64_t from_line = 0;
   /// All is looked at and told, and nothing stored. Rows of one key are told as long as there are
   /// no more than kImportComparedMax entities.
   bool dry_run = false;
@@ -59,16 +64,17 @@ struct ImportReject {
   std::string reason;
 };
 
-/// Where each line of the file is: header + rows + refused + blank = total.
+/// Where each line of the file is: header + rows + refused + blank + skipped = total.
 struct ImportLines {
   std::int64_t total = 0;
   std::int64_t header = 0;
   std::int64_t rows = 0;  ///< of rows that are stored as the file has them
   std::int64_t refused = 0;
   std::int64_t blank = 0;
+  std::int64_t skipped = 0;  ///< before ImportOptions::from_line
 };
 
-/// A row whose key an earlier row of the same file had: it was written over that one.
+/// A row with the key of an earlier row of the same file, which says the same.
 struct ImportRepeat {
   std::int64_t line = 0;
   std::int64_t first_line = 0;
@@ -101,11 +107,13 @@ struct ImportResult {
 };
 [[nodiscard]] nlohmann::json to_json(const ImportResult& result);
 
-/// Takes a file in pieces of any size and stores it row by row, as if each row were written alone:
-/// a later row with the same key updates the earlier one. The same file again changes nothing (of a
-/// type with a unique attribute; without one, every row is a new entity). Memory: three batches,
-/// one record, and a line number for each of kImportComparedMax entities. Rows stored before a
-/// failure stay; send the file again.
+/// Takes a file in pieces of any size and stores it row by row, as if each row were written alone.
+/// Of two rows with the same key the first one counts: a later one that says otherwise is refused
+/// (import.repeated_key), so the same file again changes nothing (of a type with a unique
+/// attribute; without one, every row is a new entity). That is known of rows within a batch, and of
+/// the first kImportComparedMax entities; a row that repeats a later entity writes over it. Memory:
+/// three batches, one record, and a line number for each of kImportComparedMax entities. Rows
+/// stored before a failure stay; send the file again, or what is behind progress().line.
 ///
 /// CSV: the first record names attributes, in any order; how the file is written is told from its
 /// first kSniffedBytes, which are held until then, or by the options (model/sniff.hpp). A column
@@ -116,7 +124,8 @@ struct ImportResult {
 /// import.unknown_column (NDJSON), import.duplicate_key (a unique value of another entity, named
 /// with the line that it came from when it is this file's), import.ambiguous_key (several entities
 /// of before have this key),
-/// import.missing_key, import.wrong_columns, import.bad_quotes, import.bad_json.
+/// import.repeated_key (said otherwise by an earlier row), import.missing_key,
+/// import.wrong_columns, import.bad_quotes, import.bad_json.
 ///
 /// Owned by one request; used by one coroutine on the pool's loop.
 class Importer {
@@ -128,14 +137,17 @@ class Importer {
   Importer(Importer&&) noexcept;
   ~Importer();
 
-  /// Throws Failure(bad_input) when a CSV file cannot be used, before any row is stored:
-  /// import.missing_key and what sniff_csv() throws. `bytes` must live until the call returns.
+  /// Throws Failure(bad_input) when the file cannot be used, before any row is stored: of CSV
+  /// import.missing_key and what sniff_csv() throws; and what refuse_other_files() throws. `bytes`
+  /// must live until the call returns.
   Task<void> feed(std::string_view bytes);
   /// Until no batch is on its way, after feed() or what it waits for has failed: then progress()
   /// says all that is stored.
   Task<void> settle();
   /// Of what is stored by now.
   [[nodiscard]] ImportProgress progress() const;
+  /// The attribute by which a row is one that is there; empty: each row is a new entity.
+  [[nodiscard]] const std::string& key() const;
   /// The end of the file. Throws as feed() does; import.empty when a CSV file has no header.
   Task<ImportResult> finish();
 

@@ -5,9 +5,12 @@
 #include <algorithm>
 #include <array>
 #include <set>
+#include <string>
+#include <vector>
 
 #include "base/error.hpp"
 #include "base/exact_json.hpp"
+#include "base/nearest.hpp"
 #include "contract/reserved_names.hpp"
 #include "link/normalise.hpp"
 #include "model/columns.hpp"
@@ -159,8 +162,10 @@ InferredType infer_type(std::string_view beginning, bool whole, std::string_view
   const bool has_key = std::any_of(made.type.attributes.begin(), made.type.attributes.end(),
                                    [](const OwnAttribute& one) { return one.unique; });
   if (!key.empty() && !has_key) {
+    const std::vector<std::string> columns(names.begin(), names.end());
+    const std::string meant = nearest(key, columns);
     refuse("import.missing_key", fmt::format("there is no column '{}' to be the key", key),
-           "name one of the header's columns");
+           meant.empty() ? "name one of the header's columns" : "did you mean '" + meant + "'?");
   }
   std::vector<Possible> possible(made.type.attributes.size());
   while (parser.next(record)) {

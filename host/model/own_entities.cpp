@@ -224,6 +224,7 @@ struct Entity {
   bool stored = false;
   bool readable = true;  // when not, `before` is empty, and its keys are known from the tables only
   bool removed = false;
+  bool said = false;  // a row of these is it
   const json* before = &kNothing;
   const json* after = &kNothing;
   const PreparedRow* made_of = nullptr;  // whose values are `after`: those of a row alone
@@ -331,6 +332,8 @@ struct Applied {
   std::vector<std::pair<std::size_t, std::size_t>> holders;  // error, entity
 };
 
+using SaidBefore = std::function<bool(EntityId)>;
+
 /// Rows of one type, as they would be one after the other, played on what the database holds.
 class Batch {
  public:
@@ -368,7 +371,8 @@ class Batch {
   }
   void found_key(EntityId id, Key key) { entities_[by_id_.at(id)].keys.insert(std::move(key)); }
 
-  Applied apply(const OwnItem& item, const std::string& key, const PreparedRow& row) {
+  Applied apply(const OwnItem& item, const std::string& key, const PreparedRow& row,
+                const SaidBefore& said_before) {
     Applied applied;
     OwnOutcome& outcome = applied.outcome;
     outcome.errors = row.errors;
@@ -382,6 +386,12 @@ class Batch {
     if (!inserts && !removes && says_the_same(before, row.values)) {
       check_required(before, outcome.errors);
       if (outcome.errors.empty()) outcome.action = OwnAction::unchanged;
+      entities_[*target].said = entities_[*target].said || outcome.errors.empty();
+      return applied;
+    }
+    if (!inserts && said_before &&
+        (entities_[*target].said || said_before(entities_[*target].id))) {
+      judge_repetition(*target, key, row.values, applied);
       return applied;
     }
     const bool alone = inserts && !removes && !has_null(row.values);
@@ -409,6 +419,7 @@ class Batch {
     entity.made_of = alone ? &row : nullptr;
     entity.text = std::move(text);
     entity.removed = removes;
+    entity.said = true;
     return applied;
   }
 
@@ -490,15 +501,39 @@ class Batch {
     return after;
   }
 
+  /// A row with the key of an earlier one: another spelling of the key alone changes nothing.
+  void judge_repetition(std::size_t target, const std::string& key, const json& values,
+                        Applied& applied) const {
+    std::vector<std::string> names = different(*entities_[target].after, values);
+    std::erase(names, key);
+    if (names.empty()) {
+      applied.outcome.action = OwnAction::unchanged;
+      return;
+    }
+    applied.holders.emplace_back(0, target);
+    applied.outcome.errors.push_back(
+        field_error(FieldFault::repeated_key, key,
+                    fmt::format("has the same {}, and another {}", key, fmt::join(names, ", "))));
+  }
+
+  static bool is_said(const json& before, const std::string& name, const json& value) {
+    const auto was = before.find(name);
+    return was == before.end() || was->is_null() ? value.is_null() : same_json(*was, value);
+  }
+
   /// Whether a row leaves an entity as it is.
   static bool says_the_same(const json& before, const json& values) {
-    for (const auto& [name, value] : values.items()) {
-      const auto was = before.find(name);
-      const bool same =
-          was == before.end() || was->is_null() ? value.is_null() : same_json(*was, value);
-      if (!same) return false;
-    }
+    for (const auto& [name, value] : values.items())
+      if (!is_said(before, name, value)) return false;
     return true;
+  }
+
+  /// The attributes that a row would change.
+  static std::vector<std::string> different(const json& before, const json& values) {
+    std::vector<std::string> names;
+    for (const auto& [name, value] : values.items())
+      if (!is_said(before, name, value)) names.push_back(name);
+    return names;
   }
 
   void check_required(const json& after, std::vector<FieldError>& errors) const {
@@ -732,9 +767,9 @@ class Together {
     }
   }
 
-  void play() {
+  void play(const SaidBefore& said_before) {
     for (std::size_t i = 0; i < items_.size(); ++i)
-      applied_.push_back(batch_of(i).apply(items_[i], keys_[i], prepared_[i]));
+      applied_.push_back(batch_of(i).apply(items_[i], keys_[i], prepared_[i], said_before));
   }
   [[nodiscard]] std::size_t new_entities() const {
     std::size_t count = 0;
@@ -795,6 +830,7 @@ class Together {
  private:
   static void name_holder(FieldError& error, EntityId holder) {
     error.other = holder;
+    if (error.fault == FieldFault::repeated_key) return;
     error.reason = fmt::format("entity {} has this value, and it is unique", holder.value);
   }
 
@@ -834,6 +870,7 @@ struct Writing {
   std::chrono::milliseconds lock_patience{0};
   Beside beside = {};
   bool dry_run = false;
+  SaidBefore said_before = {};
   OwnTurns turns = {};
 };
 
@@ -876,7 +913,7 @@ Task<std::vector<OwnOutcome>> write_once(pg::Connection& connection, Together to
   together.take(std::span(found).subspan(opening + held_types));
   const bool readable = together.all_readable();
   if (!readable) co_await look_at_keys(connection, together);
-  together.play();
+  together.play(writing.said_before);
   // Rows that are there as they are, which is most of a file that is sent again, need no more.
   const bool writes_something = !writing.dry_run && together.changes_something();
   if (readable && writes_something) co_await look_at_keys(connection, together);
@@ -985,6 +1022,7 @@ Task<std::vector<OwnOutcome>> write_own_in_turn(pg::Connection& connection, Work
   writing.run = write.run;
   writing.beside = std::move(write.beside);
   writing.dry_run = write.dry_run;
+  writing.said_before = std::move(write.said_before);
   writing.turns = std::move(turns);
   return write_all(connection, workspace, std::move(items), std::move(rows), std::move(writing));
 }
@@ -1008,6 +1046,7 @@ Task<std::vector<OwnOutcome>> write_own(pg::Connection& connection, WorkspaceId 
   writing.run = write.run;
   writing.beside = std::move(write.beside);
   writing.dry_run = write.dry_run;
+  writing.said_before = std::move(write.said_before);
   return write_all(connection, workspace, std::move(items), std::move(prepared),
                    std::move(writing));
 }

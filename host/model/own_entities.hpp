@@ -48,6 +48,11 @@ struct OwnWrite {
   std::string key;       ///< upsert: a unique attribute; empty: the type's first
   RunId run;             ///< cause of the change rows; 0: none
   bool dry_run = false;  ///< all is looked at, and nothing written: new ones have no id
+  /// Whether an earlier row of the same file is this entity. When there is such a function, a row
+  /// that would change what an earlier one has said (of the file or of these rows) is rejected as a
+  /// repeated_key; one that says the same is unchanged. Else the later row writes over it. The
+  /// reason goes on behind what that row is called: "has the same email, and another name".
+  std::function<bool(EntityId)> said_before;
   /// What goes into the transaction besides, such as a line of the audit. Asked only when something
   /// is stored, and anew for each try.
   std::function<void(pg::Pipeline&, const std::vector<OwnOutcome>&)> beside;

@@ -1,12 +1,15 @@
 #include "model/own_types.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <array>
 #include <set>
+#include <vector>
 
 #include "base/exact_json.hpp"
+#include "base/nearest.hpp"
 #include "contract/reserved_names.hpp"
 #include "model/catalog_version.hpp"
 #include "model/columns.hpp"
@@ -190,6 +193,20 @@ OwnAttribute read_attribute(const pg::QueryResult& rows, int row) {
   return attribute;
 }
 
+std::vector<std::string> type_names() {
+  return {"text", "integer", "decimal", "number", "boolean", "timestamp", "date", "json", "bytes"};
+}
+std::vector<std::string> kind_names() {
+  return {"email", "phone", "domain", "username", "external_id", "exact"};
+}
+
+/// "Did you mean 'text'? There are text, integer, …"
+std::string which(const std::string& given, const std::vector<std::string>& known) {
+  const std::string meant = nearest(given, known);
+  return (meant.empty() ? "" : "Did you mean '" + meant + "'? ") +
+         fmt::format("There are {}", fmt::join(known, ", "));
+}
+
 std::unexpected<Error> bad_request(std::string message, std::string hint = {}) {
   return fail(ErrorKind::bad_input, "type.bad_request", std::move(message), std::move(hint));
 }
@@ -264,7 +281,7 @@ Result<OwnAttribute> own_attribute_from_json(const json& document) {
   if (!known_type) {
     return fail(ErrorKind::bad_input, "attribute.unknown_type",
                 fmt::format("{}: '{}' is no attribute type", what, type),
-                "use text, integer, decimal, number, boolean, timestamp, date, json or bytes");
+                which(type, type_names()));
   }
   attribute.type = *known_type;
   const auto key = document.find("link_key");
@@ -273,9 +290,10 @@ Result<OwnAttribute> own_attribute_from_json(const json& document) {
   if (attribute.no_key) return attribute;
   if (key->is_string()) attribute.key_kind = contract::key_kind(key->get<std::string>());
   if (attribute.key_kind) return attribute;
+  const std::string given = key->is_string() ? key->get<std::string>() : "";
   return fail(ErrorKind::bad_input, "attribute.unknown_key_kind",
               fmt::format("{}: link_key {} is no kind of link key", what, write_json(*key)),
-              "use email, phone, domain, username, external_id or exact, or null for none");
+              which(given, kind_names()) + ", or null for none");
 }
 
 Result<OwnType> own_type_from_json(const json& document) {

@@ -22,9 +22,9 @@ namespace {
 using contract::AttributeType;
 using nlohmann::json;
 
-constexpr std::array<std::string_view, 8> kFaults = {
-    "bad_value",         "too_long",      "bad_utf8",    "missing_value",
-    "unknown_attribute", "duplicate_key", "missing_key", "ambiguous_key"};
+constexpr std::array<std::string_view, 9> kFaults = {
+    "bad_value",     "too_long",    "bad_utf8",      "missing_value", "unknown_attribute",
+    "duplicate_key", "missing_key", "ambiguous_key", "repeated_key"};
 
 constexpr std::array<std::string_view, 9> kExpected = {
     "text",

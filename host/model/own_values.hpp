@@ -25,6 +25,7 @@ enum class FieldFault {
   duplicate_key,
   missing_key,
   ambiguous_key,
+  repeated_key,
 };
 /// "bad_value" and so on; callers put their prefix before it ("entity.bad_value",
 /// "import.bad_value").
@@ -38,7 +39,7 @@ struct FieldError {
   FieldFault fault = FieldFault::bad_value;
   std::string attribute;  ///< empty: the row as a whole
   std::string reason;
-  EntityId other;  ///< of a duplicate_key: who has the value; else 0
+  EntityId other;  ///< of a duplicate_key or repeated_key: who has the value; else 0
 };
 
 template <class T>

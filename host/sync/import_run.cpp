@@ -13,17 +13,21 @@ const pg::Statement kBegin{"import_begin", R"(
 const pg::Statement kSoFar{"import_so_far", R"(
   update sluice.sync_run set records = greatest(records, $3), inserted = greatest(inserted, $4),
     updated = greatest(updated, $5), unchanged = greatest(unchanged, $6),
-    quarantined = greatest(quarantined, $7), bytes = greatest(bytes, $8), beat_at = now()
+    quarantined = greatest(quarantined, $7), bytes = greatest(bytes, $8),
+    file_line = greatest(file_line, nullif($9::bigint, 0)), beat_at = now()
   where workspace_id = $1 and run_id = $2)"};
 
+// Where the answer to a commit was lost, the run knows more than who ends it.
 const pg::Statement kEnd{"import_end", R"(
-  update sluice.sync_run set records = $3, inserted = $4, updated = $5, unchanged = $6, quarantined = $7,
-    bytes = $8, beat_at = now(), finished_at = now(), outcome = $9, error = $10::jsonb
+  update sluice.sync_run set records = greatest(records, $3), inserted = greatest(inserted, $4),
+    updated = greatest(updated, $5), unchanged = greatest(unchanged, $6), quarantined = greatest(quarantined, $7),
+    bytes = greatest(bytes, $8), file_line = greatest(file_line, nullif($9::bigint, 0)), beat_at = now(),
+    finished_at = now(), outcome = $10, error = $11::jsonb
   where workspace_id = $1 and run_id = $2)"};
 
 pg::Params counts(WorkspaceId workspace, RunId run, const model::ImportProgress& progress) {
   return pg::Params(workspace, run, progress.rows, progress.inserted, progress.updated,
-                    progress.unchanged, progress.rejected, progress.bytes);
+                    progress.unchanged, progress.rejected, progress.bytes, progress.line);
 }
 
 }  // namespace

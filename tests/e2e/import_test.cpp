@@ -1,9 +1,15 @@
 // Imports as a person and a program see them: a look before, a type from a file, columns by other
 // names, what is told while it runs and when it is cut.
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
+#include <csignal>
 #include <fstream>
+#include <optional>
 #include <sstream>
+#include <utility>
 
 #include "e2e/raw_client.hpp"
 #include "e2e/rest.hpp"
@@ -160,6 +166,179 @@ TEST_F(ImportE2e, what_the_request_says_of_its_body_is_heeded_or_refused) {
   const std::string answer = raw.next_answer();
   EXPECT_NE(answer.find(" 415 "), std::string::npos) << answer;
   EXPECT_NE(answer.find("request.unsupported_encoding"), std::string::npos) << answer;
+}
+
+/// `sluice entity import TYPE -` in the middle of its file, which this holds open.
+class HalfSent {
+ public:
+  HalfSent(const std::filesystem::path& directory, const Host& host,
+           const std::vector<std::string>& words, const std::string& text)
+      : errors_(directory / "half.err") {
+    const std::string pipe = directory / "half.pipe";
+    ::unlink(pipe.c_str());
+    EXPECT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+    Launch launch;
+    launch.program = "/bin/sh";
+    launch.arguments = {"-c", "in=$1; shift; exec \"$@\" < \"$in\"", "sh", pipe, kProgram};
+    launch.arguments.insert(launch.arguments.end(), words.begin(), words.end());
+    launch.environment = {
+        {"SLUICE_URL", host.url()}, {"SLUICE_TOKEN", host.token()}, {"SLUICE_WORKSPACE", "acme"}};
+    launch.output = directory / "half.out";
+    launch.errors = errors_;
+    process_.emplace(launch);
+    pipe_ = ::open(pipe.c_str(), O_WRONLY);
+    for (std::size_t at = 0; at < text.size();) {
+      const ssize_t sent = ::write(pipe_, text.data() + at, text.size() - at);
+      if (sent <= 0) break;
+      at += static_cast<std::size_t>(sent);
+    }
+  }
+  ~HalfSent() {
+    if (pipe_ >= 0) ::close(pipe_);
+  }
+  HalfSent(const HalfSent&) = delete;
+  HalfSent& operator=(const HalfSent&) = delete;
+
+  Process& process() { return *process_; }
+  /// And the end of the file.
+  void send_rest() {
+    (void)!::write(pipe_, "u@x.example,U\n", 14);
+    ::close(std::exchange(pipe_, -1));
+  }
+  std::string errors() const { return read_file(errors_); }
+
+ private:
+  std::string errors_;
+  std::optional<Process> process_;
+  int pipe_ = -1;
+};
+
+TEST_F(ImportE2e, what_is_cut_of_a_type_without_a_unique_attribute_goes_on_behind_what_is_stored) {
+  ASSERT_EQ(cli({"entity", "create-type", "visit", "email", "name"}).code, 0);
+  const std::string all = rows(40'000);
+  const std::string path = write_file("visits.csv", all);
+  const auto stored_rows = [this] {
+    return host_->count("select count(*) from sluice.own_entity where deleted_at is null");
+  };
+  HalfSent half(directory_, *host_, {"entity", "import", "visit", "-"},
+                all.substr(0, all.size() / 2));
+  ASSERT_TRUE(eventually(std::chrono::seconds(60), [&] { return stored_rows() >= 10'000; }));
+  half.process().signal(SIGINT);
+  EXPECT_EQ(half.process().wait(), 128 + SIGINT) << half.errors();
+  const std::int64_t first = stored_rows();
+  EXPECT_LT(first, 40'000);
+  const json run = get("/runs?stream=visit&limit=1").document()["runs"][0];
+  EXPECT_EQ(run["file_line"], first + 1) << "and a header: " << run;
+  const std::string from = std::to_string(first + 2);
+  for (const std::string& part : {fmt::format("{} new and 0 changed rows are stored", first),
+                                  "--from-line " + from, std::string("would be there twice")})
+    EXPECT_NE(half.errors().find(part), std::string::npos) << part << "\n" << half.errors();
+  const Said rest = cli({"entity", "import", "visit", path, "--from-line", from});
+  EXPECT_EQ(rest.code, 0) << rest.errors;
+  EXPECT_NE(rest.output.find(fmt::format("{} passed over", first)), std::string::npos)
+      << rest.output;
+  EXPECT_EQ(stored_rows(), 40'000) << "each row once";
+  EXPECT_EQ(cli({"entity", "import", "visit", path, "--from-line", "0"}).code, 64);
+
+  // The host says the same to who sends by REST.
+  RawClient raw(host_->url());
+  raw.send(
+      fmt::format("POST /v1/workspaces/acme/types/visit/import?file=cut.csv HTTP/1.1\r\n"
+                  "Host: x\r\nAuthorization: Bearer {}\r\nContent-Type: text/csv\r\n"
+                  "Content-Length: {}\r\n\r\n",
+                  host_->token(), all.size()));
+  raw.send(std::string_view(all).substr(0, all.size() - 100));
+  raw.end_sending();
+  const std::string answer = raw.next_answer();
+  const json cut = get("/runs?stream=visit&limit=1").document()["runs"][0];
+  EXPECT_EQ(cut["file_line"], stored_rows() - 40'000 + 1) << cut;
+  EXPECT_NE(answer.find(fmt::format("?from_line={}", stored_rows() - 40'000 + 2)),
+            std::string::npos)
+      << answer;
+}
+
+TEST_F(ImportE2e, a_host_that_goes_in_the_middle_of_an_import_is_told_as_that) {
+  ASSERT_EQ(cli({"entity", "create-type", "visit", "email", "name"}).code, 0);
+  const std::string all = rows(40'000);
+  HalfSent half(directory_, *host_, {"entity", "import", "visit", "-"},
+                all.substr(0, all.size() / 2));
+  ASSERT_TRUE(eventually(std::chrono::seconds(60), [&] {
+    return host_->count("select count(*) from sluice.own_entity") >= 10'000;
+  }));
+  host_->kill_hard();
+  half.send_rest();
+  EXPECT_EQ(half.process().wait(), 69) << half.errors();
+  EXPECT_EQ(half.errors().find("TLS"), std::string::npos) << half.errors();
+  for (const char* part : {"the host went away when ", "sluice runs --stream visit", "file_line",
+                           "--from-line", "import.host_gone"})
+    EXPECT_NE(half.errors().find(part), std::string::npos) << part << "\n" << half.errors();
+  host_->start();
+  const json run = get("/runs?stream=visit&limit=1").document()["runs"][0];
+  EXPECT_EQ(run["file_line"], host_->count("select count(*) from sluice.own_entity") + 1) << run;
+}
+
+TEST_F(ImportE2e, a_type_is_made_only_of_a_file_with_a_row_that_can_be_stored) {
+  struct Case {
+    const char* name;
+    std::string text;
+    const char* says;
+  };
+  const std::vector<Case> cases = {
+      {"packed.csv.gz", std::string("\x1f\x8b\x08\0\0\0\0\0", 8), "gzip -dc"},
+      {"book.xlsx", std::string("PK\x03\x04\x14\0\x06\0[Content_Types].xml", 27), "soffice"},
+      {"list.json", "[{\"email\": \"a@x.com\"}]\n", "jq -c"},
+      {"lines.csv", "{\"email\": \"a@x.com\"}\n", "--format ndjson"},
+      {"header.csv", "email,name\n", "no row below its header"},
+      {"bad.csv", "email,name\na@x.com\nb@x.com\n", "none of the file's first 2 rows"},
+      {"keyless.csv", "email,name\n,A\n", "not even the file's one row"}};
+  for (const Case& one : cases) {
+    const std::string path = write_file(one.name, one.text);
+    for (const bool dry : {true, false}) {
+      std::vector<std::string> words = {"entity",        "import", "lead", path,
+                                        "--create-type", "--key",  "email"};
+      if (dry) words.emplace_back("--dry-run");
+      const Said said = cli(words);
+      EXPECT_EQ(said.code, 65) << one.name << said.output << said.errors;
+      EXPECT_NE(said.errors.find(one.says), std::string::npos) << one.name << said.errors;
+      EXPECT_EQ(get("/types/lead").status, 404) << one.name;
+    }
+  }
+  EXPECT_EQ(get("/runs?stream=lead").document()["runs"].size(), 0U);
+  const std::string named = write_file("named.csv", "email,name\na@x.com,A\n");
+  const Said meant = cli({"entity", "import", "lead", named, "--create-type", "--key", "emial"});
+  EXPECT_NE(meant.errors.find("did you mean 'email'?"), std::string::npos) << meant.errors;
+  const std::string good = write_file("good.csv", "email,name\nb@x.com\na@x.com,A\n");
+  for (const char* name : {"Lead", "link", "stripe.lead", "9lives"}) {
+    for (const bool dry : {true, false}) {
+      std::vector<std::string> words = {"entity", "import", name, good, "--create-type"};
+      if (dry) words.emplace_back("--dry-run");
+      const Said said = cli(words);
+      EXPECT_EQ(said.code, 65) << name << said.output;
+      EXPECT_NE(said.errors.find("(type."), std::string::npos) << name << said.errors;
+    }
+  }
+  EXPECT_EQ(cli({"entity", "import", "lead", good, "--create-type", "--dry-run"}).code, 65)
+      << "one row is refused";
+  EXPECT_EQ(get("/types/lead").status, 404);
+  EXPECT_EQ(cli({"entity", "import", "lead", good, "--create-type"}).code, 65);
+  EXPECT_EQ(get("/types/lead").status, 200);
+}
+
+TEST_F(ImportE2e, a_key_twice_in_a_file_is_told_and_changes_nothing_when_it_comes_again) {
+  make_customer();
+  const std::string csv = write_file("twice.csv",
+                                     "email,name\nann@x.com,Ann\nbob@x.com,Bob\n"
+                                     "Ann@x.com,Ann B\nbob@x.com,Bob\n");
+  const Said first = cli({"entity", "import", "customer", csv});
+  EXPECT_EQ(first.code, 65);
+  for (const char* part :
+       {"4 rows: 2 new, 0 changed, 1 unchanged, 1 rejected",
+        "line 2 has the same email, and another name", "1 row has the key of an earlier row, and"})
+    EXPECT_NE(first.output.find(part), std::string::npos) << part << "\n" << first.output;
+  const Said again = cli({"entity", "import", "customer", csv});
+  EXPECT_NE(again.output.find("4 rows: 0 new, 0 changed, 3 unchanged, 1 rejected"),
+            std::string::npos)
+      << again.output;
 }
 
 TEST_F(ImportE2e, an_import_is_a_run_and_a_cut_one_says_how_much_is_stored) {

@@ -256,6 +256,36 @@ TEST_F(Tool, a_word_that_is_no_value_is_one_message_that_says_what_would_be) {
       {{"connector", "install", "stirpe"}, 65, "Did you mean 'stripe'?"},
       {{"-w", "acm", "status"}, 65, "This token knows: acme, other"},
       {{"runs", "billing", "--stream", "invoces"}, 65, "Did you mean 'invoices'?"},
+      {{"entity", "list", "customer", "--fields", "emial"}, 65, "Did you mean 'email'?"},
+      {{"entity", "list", "customer", "--sort", "-emial"}, 65, "Did you mean 'email'?"},
+      {{"entity", "list", "customer", "--filter", "emial=a@x.com"}, 65, "Did you mean 'email'?"},
+      {{"entity", "create", "customer", "emial=a@x.com"}, 65, "Did you mean 'email'?"},
+      {{"link", "list", "--state", "linkd"}, 65, "did you mean 'linked'?"},
+      {{"entity", "list", "customer", "-o", "cvs"}, 64, "did you mean 'csv'?"},
+      {{"entity", "create-type", "x", "a:txt"}, 65, "Did you mean 'text'?"},
+      {{"entity", "create-type", "x", "a:text:key=emial"}, 65, "Did you mean 'email'?"},
+      {{"link", "add-rule", "r", "--from", "stripe.customer.email", "--to", "customer.email",
+        "--by", "emial"},
+       65,
+       "Did you mean 'email'?"},
+      {{"link", "add-rule", "r", "--from", "stripe.customer.emial", "--to", "customer.email",
+        "--by", "email"},
+       65,
+       "Did you mean 'stripe.customer.email'?"},
+      {{"token", "revoke", "4711", "--dry-run"}, 65, "token.not_found"},
+      {{"token", "revoke", "test", "--dry-run"}, 65, "A token is named by its id; of that name is"},
+      {{"connector", "disable", "stirpe", "--dry-run"}, 65, "Did you mean 'stripe'?"},
+      {{"connection", "delete", "biling"}, 65, "Did you mean 'billing'?"},
+      {{"connection", "delete", "billing"}, 65, "sluice connection disable billing"},
+      {{"entity", "drop-attribute", "stripe.customer", "emial", "--dry-run"},
+       65,
+       "stripe.customer has no attribute 'emial'"},
+      {{"entity", "drop-attribute", "stripe.customer", "email", "--dry-run"},
+       65,
+       "was not added by a path"},
+      {{"reconcile", "confirm", "billing", "invoces", "--dry-run"}, 65, "Did you mean 'invoices'?"},
+      {{"reconcile", "confirm", "billing", "invoices", "--dry-run"}, 65, "waits for no decision"},
+      {{"sql-user", "delete", "nobody"}, 65, "there is no login 'nobody'"},
       {{"status", "--wait", "-5"}, 64, "--wait: takes 0 seconds or more"},
       {{"sync", "billing", "--wait", "--timeout", "-5"}, 64, "takes 0 seconds or more"},
       {{"--url", "nonsense", "status"}, 64, "Such as http://127.0.0.1:8420"},
@@ -796,6 +826,32 @@ TEST_F(Tool, a_list_has_the_fields_that_were_chosen_in_their_order_and_room_for_
   }
 }
 
+TEST_F(Tool, what_a_table_leaves_out_is_said_with_what_shows_it) {
+  const auto lines_of = [](Words words) { return cli(std::move(words)).output; };
+  const std::string few = lines_of({"entity", "list", "stripe.customer", "--limit", "1"});
+  EXPECT_NE(few.find(" more columns: -o wide, or --fields "), std::string::npos) << few;
+  const std::string wide = lines_of({"entity", "list", "stripe.customer", "-o", "wide"});
+  EXPECT_EQ(wide.find("more column"), std::string::npos);
+  EXPECT_EQ(lines_of({"entity", "list", "customer"}).find("more column"), std::string::npos);
+  std::map<std::string, std::string> environment = bare();
+  environment["SLUICE_URL"] = stage_->host().url();
+  environment["SLUICE_TOKEN"] = stage_->admin;
+  environment["SLUICE_WORKSPACE"] = "acme";
+  const OnTerminal seen = run_on_terminal(
+      {kProgram, "entity", "list", "stripe.invoice", "--limit", "1"}, environment, {});
+  EXPECT_NE(seen.screen.find("no room for: "), std::string::npos) << seen.screen;
+  EXPECT_NE(seen.screen.find("--fields NAME"), std::string::npos) << seen.screen;
+}
+
+TEST_F(Tool, a_connector_is_shown_for_who_wants_to_connect_with_it) {
+  const Said said = cli({"connector", "show", "stripe"});
+  EXPECT_EQ(said.code, 0) << said.errors;
+  for (const char* part : {"stripe ", "installed in this workspace", "api_key: ",
+                           "event_lag_seconds (integer, 60 if not set)", "streams: ", "types: "})
+    EXPECT_NE(said.output.find(part), std::string::npos) << part << "\n" << said.output;
+  EXPECT_TRUE(json::accept(cli({"connector", "show", "stripe", "--json"}).output));
+}
+
 /// Last: it turns "billing" off.
 TEST_F(Tool, zz_nothing_is_hidden_or_gone_before_it_was_said_how_much_it_is) {
   Host& host = stage_->host();
@@ -832,7 +888,7 @@ TEST_F(Tool, zz_nothing_is_hidden_or_gone_before_it_was_said_how_much_it_is) {
   said = cli({"connector", "revoke", "stripe", "--dry-run"});
   EXPECT_EQ(said.code, 0) << said.errors;
   said = cli({"token", "revoke", "1", "--dry-run"});
-  EXPECT_NE(said.output.find("Token 1 'first start', operator's"), std::string::npos)
+  EXPECT_NE(said.output.find("Token 1 'first start', an operator's"), std::string::npos)
       << said.output;
   EXPECT_EQ(cli({"connection", "disable", "biling", "--dry-run"}).code, 65);
 

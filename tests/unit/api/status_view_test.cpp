@@ -93,7 +93,7 @@ TEST(SummaryText, is_a_line_a_connection_with_the_trouble_first_and_a_sum) {
   json whole = document({stream("customers", "ok")});
   json& fine = whole["connections"][0];
   fine["name"] = "a-fine-one";
-  fine["health"] = "ok";
+  fine["health"] = "partial";
   fine["rows"] = 500;
   fine["quarantined"] = 6;
   fine["as_of"] =
@@ -105,7 +105,10 @@ TEST(SummaryText, is_a_line_a_connection_with_the_trouble_first_and_a_sum) {
   EXPECT_TRUE(has(text, "needs you       27,468")) << text;
   EXPECT_TRUE(has(text, "11:02:09   40 s")) << text;
   EXPECT_TRUE(has(text, "customer           own                  7")) << text;
-  EXPECT_TRUE(has(text, "2 connections: 1 well, 1 needs you; 27,975 rows; 6 put aside")) << text;
+  EXPECT_TRUE(has(text,
+                  "2 connections: 1 well but for what is put aside, 1 needs you; 27,975 rows; "
+                  "6 put aside"))
+      << text;
   EXPECT_TRUE(has(text, "rak_permission_number_17_read")) << "no window, all is said: " << text;
   EXPECT_EQ(text.find('\x1b'), std::string::npos);
 }
@@ -259,6 +262,12 @@ TEST(Trouble, is_what_failed_or_needs_a_person) {
   EXPECT_FALSE(has_trouble(document({stream("a", "ok"), running(), stream("b", "off")})));
   EXPECT_TRUE(has_trouble(document({stream("a", "ok"), refused()})));
   EXPECT_TRUE(has_trouble(document({stream("a", "blocked")})));
+  EXPECT_TRUE(has_trouble(document({stream("a", "ok"), stream("b", "partial")})));
+  json refetched = document({stream("a", "ok")});
+  refetched["connections"][0]["quarantined"] = 1;
+  EXPECT_TRUE(has_trouble(refetched)) << "put aside by no stream";
+  refetched["connections"][0]["state"] = "DISCONNECTED";
+  EXPECT_FALSE(has_trouble(refetched));
 }
 
 TEST(Lines, are_cut_by_characters_not_bytes) {

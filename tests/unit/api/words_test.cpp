@@ -120,6 +120,23 @@ TEST(Words, who_waits_for_the_vendors_rate_says_so_and_until_when) {
             "request goes in 45 s, at 2026-09-21T14:14:05Z");
 }
 
+TEST(Words, a_stream_whose_records_are_put_aside_is_not_well) {
+  StreamFacts facts = snapshot();
+  facts.put_aside = 3;
+  const StreamWords words = describe(facts);
+  EXPECT_EQ(words.health, "partial");
+  EXPECT_TRUE(words.summary.starts_with("3 records are put aside; everything is read"))
+      << words.summary;
+  EXPECT_TRUE(has(words.action, "sluice quarantine list --connection billing")) << words.action;
+  facts.put_aside = 1;
+  EXPECT_TRUE(describe(facts).summary.starts_with("1 record is put aside;"));
+  facts.put_aside = 0;
+  EXPECT_EQ(describe(facts).health, "ok");
+  StreamFacts reads = reading(500, 10.0);
+  reads.put_aside = 3;
+  EXPECT_EQ(describe(reads).health, "running");
+}
+
 TEST(Words, a_refused_key_says_which_command_mends_it) {
   const StreamWords words = describe(failed("AUTH", "Stripe: api_key_expired"));
   EXPECT_EQ(words.health, "needs_action");
