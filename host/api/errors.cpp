@@ -199,13 +199,15 @@ Task<void> add_refetch(Call& call, Causes& problems) {
   }
 }
 
-/// Rules that are on, whose ends are there, and that can find nothing all the same.
+/// Rules that are on and can find nothing: an end is not there (yet), or is no link key. Those that
+/// wait for one and the same thing are one entry.
 void add_idle_rules(const model::Catalog& catalog, Causes& problems) {
   for (const model::StoredRule& rule : catalog.rules) {
     const auto why = link::why_idle(catalog, rule);
-    if (!why || why->code != "rule.no_such_key") continue;
+    if (!why) continue;
     problems.add(problem_of("rule", "", rule.name, why->code,
-                            "the link rule finds nothing: " + why->message, why->hint));
+                            "the link rule finds nothing: " + why->message, why->hint),
+                 why->message);
   }
 }
 

@@ -332,8 +332,14 @@ std::optional<Error> why_no_end(const model::Catalog& catalog, const std::string
                                 const std::string& attribute, contract::KeyKind kind) {
   const model::StoredType* stored = catalog.find(type);
   if (stored == nullptr) {
+    const std::size_t dot = type.find('.');
+    const std::string brings = dot == std::string::npos
+                                   ? fmt::format("sluice entity create-type {} {}:text:key={}",
+                                                 type, attribute, contract::to_string(kind))
+                                   : "sluice connector install " + type.substr(0, dot);
     return Error(ErrorKind::bad_input, "rule.unknown_type",
-                 fmt::format("there is no entity type '{}'", type), "sluice entity types");
+                 fmt::format("there is no entity type '{}'", type),
+                 brings + " brings it; a rule that nobody needs: sluice link disable-rule");
   }
   const model::StoredAttribute* found = stored->find(attribute);
   if (found == nullptr) {
