@@ -200,6 +200,10 @@ Task<void> put_work(pg::Transaction& transaction, WorkspaceId workspace,
     work::NewWork make = work_on(kMakeIndex, "table", index.table, index.attribute, actor);
     co_await work::put(transaction, workspace, std::move(make));
   }
+  for (const model::Installed::Index& index : changed.currency_indexes) {
+    work::NewWork make = work_on(kMakeCurrencyIndex, "table", index.table, index.attribute, actor);
+    co_await work::put(transaction, workspace, std::move(make));
+  }
   co_await renew_views(transaction, workspace, actor.name());
 }
 
