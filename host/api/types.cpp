@@ -512,6 +512,7 @@ class Import {
       }
     } catch (const Failure& known) {
       error = known.error();
+      if (importer_) tell_dropped(error);
     } catch (const std::exception&) {
       told = false;
     }
@@ -536,6 +537,15 @@ class Import {
     }
     if (!told) std::rethrow_exception(failure);
     throw Failure(std::move(error));
+  }
+
+  /// Said by the database of now, whatever catalogue the import began with: to send the file again
+  /// is no help.
+  void tell_dropped(Error& error) const {
+    if (error.code != "type.not_found") return;
+    error.kind = ErrorKind::conflict;
+    error.code = "import.type_dropped";
+    error.hint = "What was stored of the file went with the type. sluice entity types";
   }
 
   /// `code` of what ended it early.
@@ -683,11 +693,12 @@ constexpr std::array<Route, 9> kRoutes = {{
      .handler = import,
      .query = kImportQuery,
      .answer = "ImportResult",
-     .problems = "400 import.* type.* attribute.* entity.bad_key 404 type.not_found 408 "
-                 "request.cut 409 type.name_taken type.being_dropped 413 request.too_large 415 "
-                 "request.unsupported_media_type request.unsupported_encoding "
-                 "request.unsupported_charset 501 import.read_only 503 entity.contended "
-                 "host.stopping",
+     .problems =
+         "400 import.* type.* attribute.* entity.bad_key 404 type.not_found 408 "
+         "request.cut 409 type.name_taken type.being_dropped import.type_dropped 413 "
+         "request.too_large 415 request.unsupported_media_type request.unsupported_encoding "
+         "request.unsupported_charset 501 import.read_only 503 entity.contended "
+         "host.stopping",
      .takes = "text/csv application/x-ndjson"},
     {.method = "POST",
      .pattern = "/v1/workspaces/{workspace}/views/refresh",
