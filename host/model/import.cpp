@@ -187,6 +187,7 @@ struct Importer::State {
       std::optional<std::uint64_t> form;  // none: null, which gives up the one before
     };
     std::vector<Unique> uniques;
+    std::vector<std::string> emptied;  ///< required attributes that it sets to null
   };
   std::unordered_map<std::uint64_t, Played> played;  // by the key's hash
   std::int64_t stand_ins = 0;                        // numbers that were given
@@ -511,10 +512,20 @@ struct Importer::State {
     }
     for (const StoredAttribute& attribute : type.attributes) {
       const auto given = row.values.find(attribute.name);
-      if (attribute.unique && given != row.values.end() && given->is_null())
-        told.uniques.emplace_back().attribute = &attribute;
+      if (given == row.values.end() || !given->is_null()) continue;
+      if (attribute.unique) told.uniques.emplace_back().attribute = &attribute;
+      if (attribute.required) told.emptied.push_back(attribute.name);
     }
     return told;
+  }
+
+  /// Of a dry run: whether all that is wrong with the row is that it leaves required values to an
+  /// earlier one of its key, which has them.
+  [[nodiscard]] static bool leaves_values(const Remembered& row, const OwnOutcome& outcome) {
+    return std::ranges::all_of(outcome.errors, [&](const FieldError& error) {
+      return error.fault == FieldFault::missing_value &&
+             std::ranges::find(row.emptied, error.attribute) == row.emptied.end();
+    });
   }
 
   /// Of a dry run: whether the entity may have the row's unique values, which it then has. What an
@@ -552,8 +563,12 @@ struct Importer::State {
     std::unordered_set<std::uint64_t> not_made;  // keys that this batch has as made, and are not
     for (std::size_t i = 0; i < outcomes.size(); ++i) {
       const Remembered& row = rows_before[i];
-      if (outcomes[i].action == OwnAction::rejected) continue;
       const auto before = row.key ? played.find(*row.key) : played.end();
+      if (outcomes[i].action == OwnAction::rejected) {
+        const bool is_there = before != played.end() && before->second.flush != flushes;
+        if (!is_there || !leaves_values(row, outcomes[i])) continue;
+        outcomes[i].errors.clear();
+      }
       if (before == played.end()) {
         const EntityId stand_in(stand_ins + 1);
         if (row.key && not_made.erase(*row.key) > 0) outcomes[i].action = OwnAction::inserted;
