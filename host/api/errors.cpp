@@ -4,8 +4,11 @@
 #include "api/status.hpp"
 #include "api/words.hpp"
 #include "base/numbers.hpp"
+#include "base/printable.hpp"
+#include "contract/reserved_names.hpp"
 #include "feed/views.hpp"
 #include "link/rules.hpp"
+#include "model/currencies.hpp"
 #include "model/own_entities.hpp"
 #include "pg/roles.hpp"
 #include "sync/deaths.hpp"
@@ -81,6 +84,15 @@ const pg::Statement kInstalledManifests{"api_errors_manifests", R"(
   from sluice.installation i join sluice.connector_version v using (connector, sha256)
   left join sluice.connector_hold h on h.sha256 = i.sha256
   where i.workspace_id = $1 order by i.connector)"};
+
+/// A vendor's word for a currency, of which nothing but that it is text is known.
+std::string shown_code(std::string_view currency) {
+  constexpr std::size_t kShownMax = 20;
+  if (currency.size() <= kShownMax) return printable(currency);
+  std::size_t size = kShownMax;
+  while (size > 0 && (static_cast<unsigned char>(currency[size]) & 0xC0U) == 0x80) --size;
+  return printable(currency.substr(0, size)) + "…";
+}
 
 /// Nothing has failed, and nothing comes either: what it waits for has not answered, or others are
 /// before it.
@@ -201,13 +213,15 @@ Task<void> add_refetch(Call& call, Causes& problems) {
   }
 }
 
-/// Rules that are on, whose ends are there, and that can find nothing all the same.
+/// Rules that are on and can find nothing: an end is not there (yet), or is no link key. Those that
+/// wait for one and the same thing are one entry.
 void add_idle_rules(const model::Catalog& catalog, Causes& problems) {
   for (const model::StoredRule& rule : catalog.rules) {
     const auto why = link::why_idle(catalog, rule);
-    if (!why || why->code != "rule.no_such_key") continue;
+    if (!why) continue;
     problems.add(problem_of("rule", "", rule.name, why->code,
-                            "the link rule finds nothing: " + why->message, why->hint));
+                            "the link rule finds nothing: " + why->message, why->hint),
+                 why->message);
   }
 }
 
@@ -225,11 +239,33 @@ void add_shared_keys(const std::vector<model::SharedKey>& shared, Causes& proble
   if (shared.size() >= static_cast<std::size_t>(model::kSharedKeysMax)) problems.truncate();
 }
 
+/// Amounts that are shown in minor units only.
+Task<void> add_currencies(pg::Connection& connection, const model::Catalog& catalog,
+                          Causes& problems) {
+  const auto unknown = co_await model::unknown_currencies(connection, catalog);
+  for (const model::UnknownCurrency& one : unknown) {
+    std::vector<std::string> columns;
+    for (const std::string& amount : one.amounts) columns.push_back(contract::major_name(amount));
+    const std::string currency =
+        one.currency.empty() ? "a currency" : "currency '" + shown_code(one.currency) + "'";
+    json entry = problem_of(
+        "entity", "", one.type, "amount.unknown_currency",
+        fmt::format("{}{} rows of {} have amounts in {} that Sluice does not know: they have no {}",
+                    one.rows < model::kUnknownCounted ? "" : "at least ", with_commas(one.rows),
+                    one.type, currency, fmt::join(columns, ", ")),
+        "the connector's author says in its manifest how many digits stand behind the point "
+        "(currency_exponents); install a version that does");
+    entry["count"] = one.rows;
+    problems.add(std::move(entry));
+  }
+}
+
 /// What the catalogue says and the database has not: SQL views, keys that are one, idle rules.
 Task<void> add_catalogue(Call& call, Causes& problems) {
   auto connection = co_await call.services.pool.acquire();
   const model::CatalogPtr catalog = co_await model::load_catalog(*connection, call.workspace);
   add_idle_rules(*catalog, problems);
+  co_await add_currencies(*connection, *catalog, problems);
   const auto shared = co_await model::shared_keys(*connection, *catalog);
   add_shared_keys(shared, problems);
   const auto stale = co_await feed::stale_views(*connection, *catalog);

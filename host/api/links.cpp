@@ -1,7 +1,6 @@
 // Link rules and links.
 #include "api/api.hpp"
 
-#include "base/nearest.hpp"
 #include "link/rules.hpp"
 #include "sync/link_rules.hpp"
 

@@ -557,6 +557,7 @@ class Import {
       }
     } catch (const Failure& known) {
       error = known.error();
+      if (importer_) tell_dropped(error);
     } catch (const std::exception&) {
       told = false;
     }
@@ -607,6 +608,15 @@ class Import {
                       "Everything up to line {} is done: send the file again{} with --from-line {} "
                       "(?from_line={}){}. Whole, these rows would be there twice",
                       stored.line, when, stored.line + 1, stored.line + 1, how);
+  }
+
+  /// Said by the database of now, whatever catalogue the import began with: to send the file again
+  /// is no help.
+  void tell_dropped(Error& error) const {
+    if (error.code != "type.not_found") return;
+    error.kind = ErrorKind::conflict;
+    error.code = "import.type_dropped";
+    error.hint = "What was stored of the file went with the type. sluice entity types";
   }
 
   /// `code` of what ended it early.
@@ -763,7 +773,7 @@ constexpr std::array<Route, 9> kRoutes = {{
      .answer = "ImportResult",
      .problems = "400 import.* type.* attribute.* entity.bad_key 403 import.read_only 404 "
                  "type.not_found 408 "
-                 "request.cut 409 type.name_taken type.being_dropped 413 request.too_large 415 "
+                 "request.cut 409 type.name_taken type.being_dropped import.type_dropped 413 request.too_large 415 "
                  "request.unsupported_media_type request.unsupported_encoding "
                  "request.unsupported_charset 503 entity.contended "
                  "host.stopping",

@@ -77,6 +77,27 @@ std::string plain_decimal(std::string_view text) {
   return out + parts->digits.substr(0, whole) + "." + parts->digits.substr(whole);
 }
 
+std::optional<std::int64_t> whole_number(std::string_view text) {
+  constexpr std::int64_t kDigitsMax = 19;
+  const auto is_digit = [&](std::size_t at) {
+    return at < text.size() && text[at] >= '0' && text[at] <= '9';
+  };
+  if (!is_digit(text.starts_with('-') ? 1 : 0)) return std::nullopt;
+  if (const std::size_t point = text.find('.'); point < text.size() && !is_digit(point + 1))
+    return std::nullopt;
+  const auto parts = parts_of(text);
+  if (!parts) return std::nullopt;
+  const auto count = static_cast<std::int64_t>(parts->digits.size());
+  if (parts->digits.empty()) return 0;
+  if (parts->point < count || parts->point > kDigitsMax) return std::nullopt;
+  std::string whole = parts->negative ? "-" : "";
+  whole += parts->digits;
+  whole.append(static_cast<std::size_t>(parts->point - count), '0');
+  std::int64_t number = 0;
+  const auto [end, error] = std::from_chars(whole.data(), whole.data() + whole.size(), number);
+  return error == std::errc{} ? std::optional(number) : std::nullopt;
+}
+
 bool same_number(std::string_view a, std::string_view b) {
   if (a == b) return true;
   const auto left = parts_of(a);

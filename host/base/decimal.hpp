@@ -2,6 +2,8 @@
 // double.
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -15,5 +17,10 @@ namespace sluice {
 /// Equal as PostgreSQL's numeric compares them: 1, 1.0 and 10e-1 are one number. Both are decimals,
 /// with or without an exponent.
 [[nodiscard]] bool same_number(std::string_view a, std::string_view b);
+
+/// The number that a JSON number or a decimal is, where it is a whole one of 64 bits, however it is
+/// written: 1999.0, 1e3 and 12.50e1 are. Nothing for 0.5, for 9223372036854775808, and for what is
+/// no number as JSON writes them ("+5", "1.", " 1").
+[[nodiscard]] std::optional<std::int64_t> whole_number(std::string_view text);
 
 }  // namespace sluice

@@ -14,6 +14,7 @@
 #include "base/bytes.hpp"
 #include "base/json_text.hpp"
 #include "contract/host_headers.hpp"
+#include "contract/kinds.hpp"
 
 namespace sluice::connector {
 namespace {
@@ -509,6 +510,26 @@ std::string Sink::attribute_name(std::uint32_t type, std::uint32_t attribute) co
   return manifest_.entity_types[type].attributes[attribute].name;
 }
 
+namespace {
+
+/// Why a value of a kind that its attribute does not take as it stands is refused; empty when the
+/// attribute can hold it all the same.
+std::string kind_problem(const contract::Attribute& attribute, const sluice_value& value) {
+  contract::Value came;
+  came.kind = static_cast<Kind>(value.kind);
+  if (has_text(came.kind)) {
+    came.text = view(value.text);
+  } else {
+    came.number = value.number;  // or the double of the same bytes
+  }
+  if (contract::holds_exactly(attribute.type, came.kind, came.text)) return {};
+  const bool shown = !attribute.is_protected && !attribute.personal;
+  return contract::wrong_kind(attribute.name, attribute.type,
+                              shown ? contract::Shown::yes : contract::Shown::no, came);
+}
+
+}  // namespace
+
 /// One pass over the values as they lie in the connector's memory: structure, kinds, numbers,
 /// sizes.
 sluice_status Sink::scan_values(const sluice_record& from, Sizes& sizes, Flaw& flaw) {
@@ -528,15 +549,7 @@ sluice_status Sink::scan_values(const sluice_record& from, Sizes& sizes, Flaw& f
     ascending &= value.attribute > last;
     last = value.attribute;
     const auto kind = static_cast<Kind>(value.kind);
-    if ((masks[value.attribute] & bit(kind)) == 0) [[unlikely]] {
-      flaw.set(
-          "record.wrong_kind",
-          fmt::format("attribute '{}' is {}, but the record has {}",
-                      attribute_name(from.type, value.attribute),
-                      to_string(manifest_.entity_types[from.type].attributes[value.attribute].type),
-                      to_string(kind)));
-      continue;
-    }
+    const bool is_taken = (masks[value.attribute] & bit(kind)) != 0;
     if (has_text(kind)) {
       if (auto status = check_bytes(value.text, "record.values[].text"); status != SLUICE_OK)
         return status;
@@ -548,6 +561,12 @@ sluice_status Sink::scan_values(const sluice_record& from, Sizes& sizes, Flaw& f
         continue;
       }
       (kind == Kind::raw ? sizes.raw : sizes.text) += value.text.size;
+    }
+    if (!is_taken) [[unlikely]] {
+      std::string wrong =
+          kind_problem(manifest_.entity_types[from.type].attributes[value.attribute], value);
+      if (!wrong.empty()) flaw.set("record.wrong_kind", std::move(wrong));
+      continue;
     }
     if (kind == Kind::string || kind == Kind::int64) continue;
     if (const std::string_view wrong = flaw_of(value); !wrong.empty()) [[unlikely]] {

@@ -570,7 +570,13 @@ class Walk {
     if (node.additional_properties->never) {
       std::vector<std::string> names;
       for (const auto& [other, schema] : node.properties) names.push_back(other);
-      return flaw(names.empty()
+      std::string patterns;
+      for (const auto& [pattern, schema] : node.pattern_properties)
+        patterns += (patterns.empty() ? "" : " or ") + shortened(pattern.text());
+      return flaw(names.empty() && !patterns.empty()
+                      ? fmt::format("'{}' is not known here; a name here is of the pattern {}",
+                                    shortened(name), patterns)
+                  : names.empty()
                       ? fmt::format("'{}' is not known here; no member is", shortened(name))
                       : fmt::format("'{}' is not known here; there are: {}", shortened(name),
                                     some_of(names)),

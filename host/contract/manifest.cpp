@@ -25,6 +25,7 @@ constexpr std::size_t kManifestBytesMax = 256 * 1024;
 constexpr int kDepthMax = 32;
 constexpr std::size_t kStringBytesMax = 4096;
 constexpr std::size_t kTableNameBytesMax = 63;
+constexpr std::size_t kColumnNameBytesMax = 63;
 /// More than what 256 KiB of manifest take.
 constexpr std::uint64_t kSchemaStepsMax = 10'000'000;
 
@@ -188,6 +189,11 @@ class Verdict {
   Admission admission_;
 };
 
+/// What an author meant is seldom what the schema's own words lead to here.
+constexpr std::string_view kExponentsInWords =
+    "; currency_exponents has a currency's code in small letters and how many digits of an amount "
+    "stand behind the point, 0 to 18: {\"isk\": 2}";
+
 /// Of one admitted before, too: the schema may have become stricter, and what cannot be read at all
 /// is refused by the reading.
 void check_schema(const json& document, Verdict& verdict) {
@@ -195,8 +201,10 @@ void check_schema(const json& document, Verdict& verdict) {
   const std::optional<JsonSchema::Flaw> flaw = schema.flaw_of(document, kSchemaStepsMax);
   if (!flaw) return;
   const std::string pointer = pointer_of(flaw->place);
+  const bool exponents = !flaw->place.empty() && flaw->place.front() == "currency_exponents";
   verdict.younger(
-      pointer, fmt::format("{} (here stands: {})", flaw->what, standing_there(document, pointer)));
+      pointer, fmt::format("{} (here stands: {}){}", flaw->what, standing_there(document, pointer),
+                           exponents ? kExponentsInWords : ""));
 }
 
 /// ---- 3. into values ----
@@ -532,7 +540,17 @@ void check_money(const EntityType& type, const std::string& pointer, Verdict& ve
                       fmt::format("'{}' is no text attribute of entity type '{}'",
                                   attribute.currency, type.name));
     }
-    if (const auto taken = type.attribute_index(major_name(attribute.name))) {
+    const std::string major = major_name(attribute.name);
+    if (major.size() > kColumnNameBytesMax) {
+      verdict.younger(
+          place + "/name",
+          fmt::format("'{}' has {} letters, and an amount's name at most {}: in major units it is "
+                      "called '{}', and a column's name has at most {}",
+                      attribute.name, attribute.name.size(),
+                      kColumnNameBytesMax - (major.size() - attribute.name.size()), major,
+                      kColumnNameBytesMax));
+    }
+    if (const auto taken = type.attribute_index(major)) {
       verdict.younger(fmt::format("{}/attributes/{}/name", pointer, *taken),
                       fmt::format("'{}' is reserved: it is what '{}' is called in major units",
                                   type.attributes[*taken].name, attribute.name));

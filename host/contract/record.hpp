@@ -82,7 +82,7 @@ struct RejectedRecord {
   std::string
       external_id;     ///< shortened, and escaped where it was no UTF-8; empty when there was none
   std::string code;    ///< stable, for programs: "record.wrong_kind"
-  std::string reason;  ///< for a person; quotes no value
+  std::string reason;  ///< for a person; no personal or protected value
 };
 
 /// The records, notices and sets of one step, with the memory that holds them: everything that a

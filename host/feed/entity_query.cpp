@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <set>
+#include <span>
 #include <utility>
 
 #include "base/bytes.hpp"
@@ -17,6 +18,7 @@
 #include "feed/relation.hpp"
 #include "model/columns.hpp"
 #include "model/indexed_text.hpp"
+#include "model/key_digest.hpp"
 #include "model/own_values.hpp"
 
 namespace sluice::feed {
@@ -591,6 +593,9 @@ class Conditions {
       require(fmt::format("e.id <> all(array({}))", *holders));
       return {};
     }
+    const bool by_key = exact || filter.op == FilterOp::ne;
+    if (by_key && of_the_living_ && model::has_normal_form(attribute))
+      return add_key(filter, attribute);
     // As the index for views has it. Of several values at once it is not used without statistics.
     if (type_->own && filter.op == FilterOp::eq && model::is_indexed_text(attribute)) {
       pin();
@@ -601,6 +606,43 @@ class Conditions {
       return compared;
     }
     return compare(filter, attribute, expression);
+  }
+
+  /// By the key that the value makes, as links and unique attributes compare, and also as it is
+  /// written: so rows have it that make no key, or whose key durable work has not made yet.
+  Result<void> add_key(const Filter& filter, const StoredAttribute& attribute) {
+    pg::Array digests(pg::Oid::uuid), texts(pg::Oid::text);
+    const std::size_t compared = filter.op == FilterOp::in ? filter.values.size() : 1;
+    for (const std::string& text : std::span(filter.values).first(compared)) {
+      const auto value = model::stored_value_of_text(attribute, text);
+      if (!value) return bad_value(filter, value.error());
+      texts.add(std::string_view(text));
+      if (const auto digest = model::key_digest(attribute, text)) digests.add(*digest);
+    }
+    // Each by the whole key of its index, as in holders_of_any().
+    std::string ids = fmt::format(
+        "select f.entity_id from unnest({}::uuid[]) w(digest) cross join lateral (select"
+        " k.entity_id from sluice.link_key k where k.workspace_id = $1 and k.kind = {}"
+        " and k.digest = w.digest and k.type_id = {} and k.attribute = {} offset 0) f",
+        parameter(std::move(digests)), static_cast<int>(*attribute.key_kind), type_->id.value,
+        attribute.position);
+    const std::string written = parameter(std::move(texts));
+    std::string as_written = "false";
+    if (type_->own && model::is_indexed_text(attribute)) {
+      const std::string text =
+          fmt::format("sluice.short_text_of(o.data, {})", model::quote_text(attribute.name));
+      ids += fmt::format(
+          " union all select f.id from unnest({}::text[]) w(value) cross join lateral (select o.id"
+          " from sluice.own_entity o where o.workspace_id = $1 and o.type_id = {} and {} = w.value"
+          " offset 0) f",
+          written, type_->id.value, text);
+    } else {
+      as_written = fmt::format("coalesce(({}) = any({}::text[]), false)",
+                               model::value_expression(*type_, attribute, "e"), written);
+    }
+    require(fmt::format("{}(e.id = any(array({})) or {})", filter.op == FilterOp::ne ? "not " : "",
+                        ids, as_written));
+    return {};
   }
 
   /// Ids of those who have one of the filter's values, by what makes it unique or as it is written.

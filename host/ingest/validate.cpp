@@ -7,8 +7,10 @@
 
 #include "base/bytes.hpp"
 #include "base/clock.hpp"
+#include "base/decimal.hpp"
 #include "base/error.hpp"
 #include "base/json_text.hpp"
+#include "contract/kinds.hpp"
 #include "ingest/hash.hpp"
 
 namespace sluice::ingest {
@@ -69,10 +71,11 @@ std::string_view decimal_problem(std::string_view text) {
   return exponent > kDecimalExponentMax ? "has an exponent beyond 10000" : std::string_view{};
 }
 
-Problem wrong_kind(const model::StoredAttribute& attribute, Kind kind) {
+Problem wrong_kind(const model::StoredAttribute& attribute, const Value& value) {
+  const bool shown = !attribute.is_protected && !attribute.personal;
   return {"value.wrong_kind",
-          fmt::format("attribute '{}' is {}, the record has {}", attribute.name,
-                      contract::to_string(attribute.type), contract::to_string(kind))};
+          contract::wrong_kind(attribute.name, attribute.type,
+                               shown ? contract::Shown::yes : contract::Shown::no, value)};
 }
 
 Problem too_long(std::string_view where, std::size_t size, std::size_t max) {
@@ -476,14 +479,19 @@ std::optional<Problem> Batch::check_value(const model::StoredAttribute& attribut
   };
   switch (attribute.type) {
     case AttributeType::text:
-      if (value.kind != Kind::string) return wrong_kind(attribute, value.kind);
+      if (value.kind != Kind::string) return wrong_kind(attribute, value);
       if (value.text.size() > kTextBytesMax)
         return too_long(where(), value.text.size(), kTextBytesMax);
       if (!is_utf8(value.text)) return Problem{"value.not_utf8", where() + " is not UTF-8"};
       if (has_nul(value.text)) value.text = storable_text(value.text, where());
       return std::nullopt;
     case AttributeType::integer:
-      if (value.kind != Kind::int64) return wrong_kind(attribute, value.kind);
+      if (value.kind == Kind::int64) return std::nullopt;
+      if (!contract::holds_exactly(attribute.type, value.kind, value.text))
+        return wrong_kind(attribute, value);
+      value.number = whole_number(value.text).value();
+      value.kind = Kind::int64;
+      value.text = {};
       return std::nullopt;
     case AttributeType::decimal: {
       if (value.kind == Kind::int64) {
@@ -491,9 +499,16 @@ std::optional<Problem> Batch::check_value(const model::StoredAttribute& attribut
         value.kind = Kind::decimal;
         return std::nullopt;
       }
-      if (value.kind != Kind::decimal) return wrong_kind(attribute, value.kind);
+      const bool is_json = value.kind == Kind::json;
+      if (value.kind != Kind::decimal &&
+          !contract::holds_exactly(attribute.type, value.kind, value.text))
+        return wrong_kind(attribute, value);
       const std::string_view problem = decimal_problem(value.text);
-      if (problem.empty()) return std::nullopt;
+      if (problem.empty()) {
+        value.kind = Kind::decimal;
+        if (is_json) value.text = own(plain_decimal(value.text));
+        return std::nullopt;
+      }
       return Problem{"value.invalid_decimal", fmt::format("{} {}", where(), problem)};
     }
     case AttributeType::number:
@@ -501,28 +516,28 @@ std::optional<Problem> Batch::check_value(const model::StoredAttribute& attribut
         value.real = static_cast<double>(value.number);
         value.kind = Kind::real;
       }
-      if (value.kind != Kind::real) return wrong_kind(attribute, value.kind);
+      if (value.kind != Kind::real) return wrong_kind(attribute, value);
       if (!std::isfinite(value.real))
         return Problem{"value.not_finite", where() + " is no finite number"};
       return std::nullopt;
     case AttributeType::boolean:
-      if (value.kind != Kind::boolean) return wrong_kind(attribute, value.kind);
+      if (value.kind != Kind::boolean) return wrong_kind(attribute, value);
       value.number = value.number != 0 ? 1 : 0;
       return std::nullopt;
     case AttributeType::timestamp:
-      if (value.kind != Kind::timestamp) return wrong_kind(attribute, value.kind);
+      if (value.kind != Kind::timestamp) return wrong_kind(attribute, value);
       if (value.number < kMicrosMin) return out_of_range();
       return std::nullopt;
     case AttributeType::date:
-      if (value.kind != Kind::date) return wrong_kind(attribute, value.kind);
+      if (value.kind != Kind::date) return wrong_kind(attribute, value);
       if (value.number < kDayMin || value.number > kDayMax) return out_of_range();
       return std::nullopt;
     case AttributeType::json: {
-      if (value.kind != Kind::json) return wrong_kind(attribute, value.kind);
+      if (value.kind != Kind::json) return wrong_kind(attribute, value);
       return storable_json(value.text, where());
     }
     case AttributeType::bytes:
-      if (value.kind != Kind::raw) return wrong_kind(attribute, value.kind);
+      if (value.kind != Kind::raw) return wrong_kind(attribute, value);
       if (value.text.size() > kRawBytesMax)
         return too_long(where(), value.text.size(), kRawBytesMax);
       return std::nullopt;

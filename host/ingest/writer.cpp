@@ -415,7 +415,8 @@ class PageWrite {
   void take_look(const Step& step, const pg::QueryResult& result, std::vector<Progress>& progress);
   void inserted(const Row& row, std::uint32_t index, std::int64_t id);
   void updated(const Row& row, std::uint32_t index, const Found& found, std::string_view image);
-  [[nodiscard]] std::string_view text_of(const Row& row, const KeyDocument& document) const;
+  [[nodiscard]] std::vector<std::optional<std::string>> texts_of(const Row& row,
+                                                                 const KeyDocument& document) const;
   void rekey(const model::StoredType& type, const model::StoredAttribute& attribute,
              std::int64_t entity, const std::optional<std::string>& text);
   void buried(std::uint32_t type, std::string_view external_id, const Found& found);
@@ -471,7 +472,7 @@ void PageWrite::inserted(const Row& row, std::uint32_t index, std::int64_t id) {
       tail_.keys.back().now.push_back(*key);
   }
   for (const KeyDocument& document : plan.key_documents) {
-    const auto texts = link::texts_inside(text_of(row, document), document.ways);
+    const auto texts = texts_of(row, document);
     for (std::size_t i = 0; i < texts.size(); ++i) {
       if (!texts[i]) continue;
       if (const auto key = key_of(type, *document.attributes[i], id, *texts[i]))
@@ -480,11 +481,15 @@ void PageWrite::inserted(const Row& row, std::uint32_t index, std::int64_t id) {
   }
 }
 
-/// What the record has of it; empty: nothing.
-std::string_view PageWrite::text_of(const Row& row, const KeyDocument& document) const {
-  if (document.column < 0) return row.extra;
+/// What the record has of each of the document's attributes. A text is all there is of itself.
+std::vector<std::optional<std::string>> PageWrite::texts_of(const Row& row,
+                                                            const KeyDocument& document) const {
+  if (document.column < 0) return link::texts_inside(row.extra, document.ways);
   const Value* const value = batch_.value(row, static_cast<std::uint16_t>(document.column));
-  return value == nullptr || value->kind != Kind::json ? std::string_view() : value->text;
+  if (value != nullptr && value->kind == Kind::string)
+    return {document.ways.size(), std::string(value->text)};
+  const bool is_json = value != nullptr && value->kind == Kind::json;
+  return link::texts_inside(is_json ? value->text : std::string_view(), document.ways);
 }
 
 /// The entity has this key of the attribute now, or none.

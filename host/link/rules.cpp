@@ -332,8 +332,14 @@ std::optional<Error> why_no_end(const model::Catalog& catalog, const std::string
                                 const std::string& attribute, contract::KeyKind kind) {
   const model::StoredType* stored = catalog.find(type);
   if (stored == nullptr) {
+    const std::size_t dot = type.find('.');
+    const std::string brings = dot == std::string::npos
+                                   ? fmt::format("sluice entity create-type {} {}:text:key={}",
+                                                 type, attribute, contract::to_string(kind))
+                                   : "sluice connector install " + type.substr(0, dot);
     return Error(ErrorKind::bad_input, "rule.unknown_type",
-                 fmt::format("there is no entity type '{}'", type), "sluice entity types");
+                 fmt::format("there is no entity type '{}'", type),
+                 brings + " brings it; a rule that nobody needs: sluice link disable-rule");
   }
   const model::StoredAttribute* found = stored->find(attribute);
   if (found == nullptr) {
@@ -355,11 +361,14 @@ std::optional<Error> why_no_end(const model::Catalog& catalog, const std::string
         "\"link_key\": \"{}\" (POST …/types/{}/attributes), import its "
         "values, and make a rule to it (sluice link add-rule)",
         contract::to_string(kind), type);
-  } else if (!found->path.empty() || found->type == contract::AttributeType::json) {
+  } else if (!found->path.empty() || found->type == contract::AttributeType::json ||
+             found->type == contract::AttributeType::text) {
     what_to_do = fmt::format(
         "Add an attribute that is one: sluice entity add-attribute {} NAME:key={} --path {}", type,
         contract::to_string(kind),
-        found->path.empty() ? attribute + ".WHERE" : model::joined_path(found->path));
+        !found->path.empty()                           ? model::joined_path(found->path)
+        : found->type == contract::AttributeType::json ? attribute + ".WHERE"
+                                                       : attribute);
   }
   return Error(ErrorKind::bad_input, "rule.no_such_key",
                fmt::format("'{}.{}' is {}", type, attribute, is), what_to_do);

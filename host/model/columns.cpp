@@ -104,6 +104,10 @@ std::string value_expression(const StoredType& type, const StoredAttribute& attr
     document.name = attribute.path.front();
     document.type = contract::AttributeType::json;
     document.is_protected = attribute.is_protected;
+    if (attribute.path.size() == 1) {
+      document.type = contract::AttributeType::text;
+      return value_expression(type, document, alias);
+    }
     return scalar_inside(fmt::format("({})", value_expression(type, document, alias)),
                          way_inside(attribute), "#>>");
   }
@@ -115,6 +119,8 @@ std::string value_expression(const StoredType& type, const StoredAttribute& attr
 }
 
 std::string json_at_path(const StoredAttribute& attribute, std::string_view alias) {
+  if (attribute.path.size() == 1)
+    return fmt::format("to_jsonb({}.{})", alias, quote_name(attribute.path.front()));
   return scalar_inside(fmt::format("{}.{}", alias, quote_name(attribute.path.front())),
                        way_inside(attribute), "#>");
 }

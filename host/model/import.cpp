@@ -7,6 +7,7 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <map>
 #include <optional>
 #include <unordered_map>
 #include <unordered_set>
@@ -160,21 +161,26 @@ struct Importer::State {
   std::size_t batch_bytes = 0;
   std::shared_ptr<Batch> last;                                 // that was handed over to be stored
   std::unordered_map<std::int64_t, std::int64_t> first_lines;  // of entities
+  /// By an attribute's position, a hash of its value.
+  using Contents = std::map<std::int32_t, std::uint64_t>;
   /// Of a dry run: what the rows before would have made of an entity.
   struct Played {
     EntityId entity;  // a number of its own; the database has none yet
-    std::uint64_t contents = 0;
+    bool is_new = false;
+    Contents contents;
     int flush = 0;  // in which it was there first
   };
-  /// Hashes that stand for a row's key, its values, and those of them that no other entity has.
+  /// Hashes that stand for a row's key, its other values, and those that no other entity has.
   struct Remembered {
     std::optional<std::uint64_t> key;
-    std::uint64_t contents = 0;
+    Contents contents;
+    std::vector<std::int32_t> cleared;  ///< positions of what it sets to null
     struct Unique {
       const StoredAttribute* attribute = nullptr;
       std::optional<std::uint64_t> form;  // none: null, which gives up the one before
     };
     std::vector<Unique> uniques;
+    std::vector<std::string> emptied;  ///< required attributes that it sets to null
   };
   std::unordered_map<std::uint64_t, Played> played;  // by the key's hash
   std::int64_t stand_ins = 0;                        // numbers that were given
@@ -506,7 +512,6 @@ struct Importer::State {
   /// Of a dry run: what a row's key and its values are, for rows of later batches.
   [[nodiscard]] Remembered remember(const PreparedRow& row) const {
     Remembered told;
-    told.contents = std::hash<std::string>()(write_json(row.values));
     for (const UniqueValue& value : row.unique) {
       Remembered::Unique& one = told.uniques.emplace_back();
       one.attribute = type.find(value.first);
@@ -515,10 +520,42 @@ struct Importer::State {
     }
     for (const StoredAttribute& attribute : type.attributes) {
       const auto given = row.values.find(attribute.name);
-      if (attribute.unique && given != row.values.end() && given->is_null())
-        told.uniques.emplace_back().attribute = &attribute;
+      if (given == row.values.end()) continue;
+      if (!given->is_null()) {
+        if (attribute.name != key)
+          told.contents[attribute.position] = std::hash<std::string>()(write_json(*given));
+        continue;
+      }
+      told.cleared.push_back(attribute.position);
+      if (attribute.unique) told.uniques.emplace_back().attribute = &attribute;
+      if (attribute.required) told.emptied.push_back(attribute.name);
     }
     return told;
+  }
+
+  /// Of a dry run: whether all that is wrong with the row is that it leaves required values to an
+  /// earlier one of its key, which has them.
+  [[nodiscard]] static bool leaves_values(const Remembered& row, const OwnOutcome& outcome) {
+    return std::ranges::all_of(outcome.errors, [&](const FieldError& error) {
+      return error.fault == FieldFault::missing_value &&
+             std::ranges::find(row.emptied, error.attribute) == row.emptied.end();
+    });
+  }
+
+  /// Of a dry run: whether the row has other values than the rows before left its entity. What
+  /// those did not name is nothing, or as the database has it: then a look at that has been taken.
+  [[nodiscard]] static bool says_otherwise(const Remembered& row, const Played& before,
+                                           const OwnOutcome& looked) {
+    if (std::ranges::any_of(
+            row.cleared, [&](std::int32_t position) { return before.contents.contains(position); }))
+      return true;
+    for (const auto& [position, value] : row.contents) {
+      const auto was = before.contents.find(position);
+      if (was != before.contents.end() && was->second != value) return true;
+      const bool differs = before.is_new || looked.action == OwnAction::updated;
+      if (was == before.contents.end() && differs) return true;
+    }
+    return false;
   }
 
   /// Of a dry run: whether the entity may have the row's unique values, which it then has. What an
@@ -567,7 +604,9 @@ struct Importer::State {
         // Of a new entity the batch has no number.
         if (repeats && before != played.end())
           outcomes[i].errors.front().other = before->second.entity;
-        continue;
+        const bool is_there = before != played.end() && before->second.flush != flushes;
+        if (repeats || !is_there || !leaves_values(row, outcomes[i])) continue;
+        outcomes[i].errors.clear();
       }
       if (before == played.end()) {
         const EntityId stand_in(stand_ins + 1);
@@ -579,11 +618,11 @@ struct Importer::State {
         }
         ++stand_ins;
         if (!row.key || played.size() >= kImportComparedMax) continue;
-        played.emplace(*row.key, Played{stand_in, row.contents, flushes});
+        played.emplace(*row.key, Played{stand_in, is_new, row.contents, flushes});
         outcomes[i].id = stand_in;
         continue;
       }
-      if (before->second.flush != flushes && before->second.contents != row.contents) {
+      if (before->second.flush != flushes && says_otherwise(row, before->second, outcomes[i])) {
         outcomes[i].action = OwnAction::rejected;
         FieldError& error = outcomes[i].errors.emplace_back();
         error.fault = FieldFault::repeated_key;
@@ -595,7 +634,7 @@ struct Importer::State {
       if (!claim(row, before->second.entity, outcomes[i])) continue;
       outcomes[i].id = before->second.entity;
       if (before->second.flush != flushes) outcomes[i].action = OwnAction::unchanged;
-      before->second.contents = row.contents;
+      before->second.contents.insert(row.contents.begin(), row.contents.end());
     }
     ++flushes;
   }

@@ -177,14 +177,10 @@ bool equal_without_case(std::string_view text, std::string_view lower) {
 }
 
 FieldResult<json> integer_of_json(const StoredAttribute& attribute, const json& given) {
-  if (!given.is_number_integer())
-    return not_expected(attribute, digits_of(given).value_or(kind_of(given)));
-  if (given.is_number_unsigned() &&
-      given.get<std::uint64_t>() >
-          static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max())) {
-    return not_expected(attribute, *digits_of(given));
-  }
-  return json(given.get<std::int64_t>());
+  const auto digits = digits_of(given);
+  const auto whole = digits ? whole_number(*digits) : std::nullopt;
+  if (!whole) return not_expected(attribute, digits.value_or(kind_of(given)));
+  return json(*whole);
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include "contract/reserved_names.hpp"
 #include "model/catalog_version.hpp"
 #include "model/columns.hpp"
+#include "model/currencies.hpp"
 
 namespace sluice::model {
 namespace {
@@ -223,6 +224,42 @@ Task<void> add_columns(pg::Transaction& transaction, std::string_view table,
   co_await transaction.query(kLockWaitOver);
 }
 
+std::optional<std::int32_t> key_kind_of(const EntityType& type, std::string_view attribute) {
+  for (const contract::LinkKey& key : type.link_keys) {
+    if (key.attribute == attribute) return static_cast<std::int32_t>(key.kind);
+  }
+  return std::nullopt;
+}
+
+/// Of an amount whose currency can be told. A manifest that was admitted before there were such
+/// rules may say more.
+std::string_view currency_of(const EntityType& type, const Attribute& attribute) {
+  const auto index = type.attribute_index(attribute.currency);
+  const bool amount = attribute.type == contract::AttributeType::integer ||
+                      attribute.type == contract::AttributeType::decimal;
+  const bool told = index && type.attributes[*index].type == contract::AttributeType::text;
+  if (attribute.format != contract::kMinorUnits || !amount || !told) return {};
+  return attribute.currency;
+}
+
+/// Of amounts whose currency nobody knows. In a table with rows it is durable work.
+Task<void> make_currency_indexes(pg::Transaction& transaction, const EntityType& type,
+                                 const std::string& table, std::set<std::string>& indexed,
+                                 bool is_new, Installed& news) {
+  for (const Attribute& attribute : type.attributes) {
+    const std::string currency(currency_of(type, attribute));
+    if (currency.empty() || !indexed.insert(currency_index_name(table, currency)).second) continue;
+    if (!is_new) {
+      Installed::Index& index = news.currency_indexes.emplace_back();
+      index.table = table;
+      index.attribute = currency;
+      continue;
+    }
+    const std::string create = create_currency_index(table, currency);
+    co_await transaction.query(create);
+  }
+}
+
 Task<void> make_table(pg::Transaction& transaction, const Manifest& manifest,
                       const EntityType& type, Installed& news) {
   const std::string table = table_name(manifest.id, type.name);
@@ -255,6 +292,7 @@ Task<void> make_table(pg::Transaction& transaction, const Manifest& manifest,
     const std::string create = create_reference_index(table, relationship.attribute);
     co_await transaction.query(create);
   }
+  co_await make_currency_indexes(transaction, type, table, indexed, is_new, news);
 }
 
 Task<void> refuse_taken_name(pg::Transaction& transaction, WorkspaceId workspace,
@@ -292,24 +330,6 @@ nlohmann::json declaration_of(const EntityType& type, const Manifest& manifest) 
   if (!manifest.currency_exponents.empty())
     declaration["currency_exponents"] = manifest.currency_exponents;
   return declaration;
-}
-
-std::optional<std::int32_t> key_kind_of(const EntityType& type, std::string_view attribute) {
-  for (const contract::LinkKey& key : type.link_keys) {
-    if (key.attribute == attribute) return static_cast<std::int32_t>(key.kind);
-  }
-  return std::nullopt;
-}
-
-/// Of an amount whose currency can be told. A manifest that was admitted before there were such
-/// rules may say more.
-std::string_view currency_of(const EntityType& type, const Attribute& attribute) {
-  const auto index = type.attribute_index(attribute.currency);
-  const bool amount = attribute.type == contract::AttributeType::integer ||
-                      attribute.type == contract::AttributeType::decimal;
-  const bool told = index && type.attributes[*index].type == contract::AttributeType::text;
-  if (attribute.format != contract::kMinorUnits || !amount || !told) return {};
-  return attribute.currency;
 }
 
 [[noreturn]] void refuse_added(const Manifest& manifest, const EntityType& type,

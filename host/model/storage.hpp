@@ -27,7 +27,8 @@ struct Installed {
   struct Index {
     std::string table, attribute;  ///< "stripe_customer", "account"
   };
-  std::vector<Index> indexes;  ///< of references, that tables which were there before lack
+  std::vector<Index> indexes;           ///< of references, that tables which were there before lack
+  std::vector<Index> currency_indexes;  ///< the same of currencies (currencies.hpp)
 };
 
 /// Creates what is missing and adds what a newer manifest adds; doing it again changes nothing.

@@ -55,7 +55,7 @@ struct InstallRequest {
   std::string connector;
   std::string version;  ///< empty: the newest that lies in this host's directories
   std::string sha256;   ///< or the beginning of one, 8 digits at least; empty: any
-  /// An older version may lack what the installed one brought; that data then stays as it is.
+  /// It may lack or change what the installed one brought; data that it lacks stays as it is.
   bool accept_loss = false;
   Approval approval = Approval::needed;
 };

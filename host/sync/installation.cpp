@@ -3,11 +3,13 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <iterator>
 #include <set>
 
 #include "base/failpoint.hpp"
 #include "base/log.hpp"
 #include "connector/version.hpp"
+#include "contract/reserved_names.hpp"
 #include "model/catalog_version.hpp"
 #include "model/storage.hpp"
 #include "sync/audit.hpp"
@@ -132,6 +134,13 @@ const pg::Statement kReadBefore{"installation_read_before", R"(
     and vendor_account is not null
   order by name limit 6)"};
 
+// One that was in no list before was not shown in major units, and is now: nothing changes.
+const pg::Statement kOtherwiseCounted{"installation_otherwise_counted", R"(
+  select c.code from (select jsonb_object_keys($1::jsonb || $2::jsonb)) c (code)
+  where sluice.major_units(1, c.code, $1::jsonb) is not null
+    and sluice.major_units(1, c.code, $2::jsonb) is distinct from sluice.major_units(1, c.code, $1::jsonb)
+  order by 1)"};
+
 constexpr std::size_t kNamesShownMax = 5;
 
 /// Attributes that `from` has and `to` lacks, of types that both have: "customer.nickname".
@@ -180,6 +189,10 @@ Task<void> put_work(pg::Transaction& transaction, WorkspaceId workspace,
     work::NewWork make = work_on(kMakeIndex, "table", index.table, index.attribute, actor);
     co_await work::put(transaction, workspace, std::move(make));
   }
+  for (const model::Installed::Index& index : changed.currency_indexes) {
+    work::NewWork make = work_on(kMakeCurrencyIndex, "table", index.table, index.attribute, actor);
+    co_await work::put(transaction, workspace, std::move(make));
+  }
   co_await renew_views(transaction, workspace, actor.name());
 }
 
@@ -209,6 +222,67 @@ std::unexpected<Error> not_installed(const std::string& connector) {
   return fail(ErrorKind::not_found, "installation.missing",
               "connector '" + connector + "' is not installed in this workspace",
               "sluice connector install " + connector);
+}
+
+/// What `now` makes another column of, or none: an amount in major units, and what an attribute
+/// refers to. Of both types' attributes; one that `now` does not read any more keeps its columns.
+void add_changed_columns(const contract::EntityType& was, const contract::EntityType& now,
+                         std::vector<std::string>& changed) {
+  for (const contract::Attribute& before : was.attributes) {
+    const auto index = now.attribute_index(before.name);
+    if (before.format != contract::kMinorUnits || !index) continue;
+    const contract::Attribute& after = now.attributes[*index];
+    const std::string column = was.name + "." + contract::major_name(before.name);
+    if (after.format != contract::kMinorUnits)
+      changed.push_back(fmt::format("{} (no amount in minor units any more)", column));
+    else if (after.currency != before.currency)
+      changed.push_back(fmt::format("{} (its currency is in {}, and was in {})", column,
+                                    after.currency, before.currency));
+  }
+  for (const contract::Relationship& before : was.relationships) {
+    const auto after =
+        std::ranges::find(now.relationships, before.name, &contract::Relationship::name);
+    if (after == now.relationships.end())
+      changed.push_back(fmt::format("relationship {}.{}", was.name, before.name));
+    else if (after->attribute != before.attribute || after->target != before.target)
+      changed.push_back(fmt::format("relationship {}.{} (it is {} to {}, and was {} to {})",
+                                    was.name, before.name, after->attribute, after->target,
+                                    before.attribute, before.target));
+  }
+}
+
+/// What views and filters have of both manifests' types by `installed`, and would not have any
+/// more, or otherwise, by `wanted`. For people.
+std::vector<std::string> changed_between(const contract::Manifest& installed,
+                                         const contract::Manifest& wanted) {
+  std::vector<std::string> changed;
+  for (const contract::EntityType& type : installed.entity_types) {
+    if (const auto index = wanted.type_index(type.name))
+      add_changed_columns(type, wanted.entity_types[*index], changed);
+  }
+  return changed;
+}
+
+bool has_amounts(const contract::Manifest& manifest) {
+  return std::ranges::any_of(manifest.entity_types, [](const contract::EntityType& type) {
+    return std::ranges::any_of(type.attributes, [](const contract::Attribute& attribute) {
+      return attribute.format == contract::kMinorUnits;
+    });
+  });
+}
+
+/// Currencies of which an amount is shown otherwise, or not any more, by what `now` says of them.
+Task<std::vector<std::string>> changed_currencies(pg::Transaction& transaction,
+                                                  const contract::Manifest& was,
+                                                  const contract::Manifest& now) {
+  std::vector<std::string> changed;
+  if (was.currency_exponents == now.currency_exponents || !has_amounts(was)) co_return changed;
+  const auto rows = co_await transaction.query(
+      kOtherwiseCounted, pg::Params(was.currency_exponents, now.currency_exponents));
+  for (int row = 0; row < rows.rows(); ++row)
+    changed.push_back(fmt::format("amounts in {} (another number of digits behind the point)",
+                                  rows.text(row, 0)));
+  co_return changed;
 }
 
 }  // namespace
@@ -407,6 +481,24 @@ Task<void> tell_of_rows(pg::Transaction& transaction, WorkspaceId workspace,
 
 }  // namespace
 
+namespace {
+
+std::unexpected<Error> version_lacks(const contract::Manifest& wanted,
+                                     const contract::Manifest& installed,
+                                     const std::vector<std::string>& lost) {
+  constexpr std::ptrdiff_t kShown = 20;
+  const auto end = lost.begin() + std::min(kShown, std::ssize(lost));
+  return fail(
+      ErrorKind::conflict, "connector.version_lacks",
+      fmt::format("{} {} lacks or changes {} of what the installed {} has: {}{}", wanted.id,
+                  wanted.version, lost.size(), installed.version,
+                  fmt::join(lost.begin(), end, ", "), end == lost.end() ? "" : ", …"),
+      "Views, filters and queries may ask by them. With --accept-loss it is installed all the "
+      "same: what is not read any more keeps its data, which is no longer renewed");
+}
+
+}  // namespace
+
 Task<Result<void>> Connections::change_catalogue(pg::Transaction& transaction,
                                                  WorkspaceId workspace,
                                                  const connector::ConnectorCode& code,
@@ -422,20 +514,15 @@ Task<Result<void>> Connections::change_catalogue(pg::Transaction& transaction,
   }
   const bool older =
       installed && connector::compare_versions(manifest.version, installed->version) < 0;
-  if (older && !wanted.accept_loss) {
-    const std::vector<std::string> lost = lost_between(*installed, manifest);
-    if (!lost.empty()) {
-      co_return fail(
-          ErrorKind::conflict, "connector.version_lacks",
-          fmt::format(
-              "{} {} is older than the installed {} and lacks {} of it: {}", manifest.id,
-              manifest.version, installed->version, lost.size(),
-              fmt::join(lost.begin(), lost.begin() + std::min<std::ptrdiff_t>(20, std::ssize(lost)),
-                        ", ")),
-          "With --accept-loss it is installed all the same: what it lacks keeps its data, which is "
-          "no longer renewed");
-    }
+  std::vector<std::string> lost;
+  if (older) lost = lost_between(*installed, manifest);
+  if (installed) {
+    std::ranges::move(changed_between(*installed, manifest), std::back_inserter(lost));
+    std::vector<std::string> currencies =
+        co_await changed_currencies(transaction, *installed, manifest);
+    std::ranges::move(currencies, std::back_inserter(lost));
   }
+  if (!lost.empty() && !wanted.accept_loss) co_return version_lacks(manifest, *installed, lost);
   co_await transaction.query(
       kAdmit, pg::Params(manifest.id, manifest.version, code.sha256(), manifest.document));
   model::Installed changed;
@@ -451,6 +538,7 @@ Task<Result<void>> Connections::change_catalogue(pg::Transaction& transaction,
       co_await transaction.query(kInstall, pg::Params(workspace, manifest.id, code.sha256()));
   co_await put_work(transaction, workspace, changed, actor);
   outcome.notes = changed.notes;
+  if (!lost.empty()) outcome.notes.push_back("accepted: " + in_words(lost));
   outcome.state = row.get<std::string>(0, 0);
   co_await change_streams(transaction, workspace, manifest, outcome);
   if (installed) {
@@ -594,6 +682,7 @@ Task<Result<InstallOutcome>> Connections::install(WorkspaceId workspace, Install
     if (is_new) detail["approved"] = true;
   }
   if (!outcome.replaced.empty()) detail["replaced"] = outcome.replaced;
+  if (wanted.accept_loss) detail["accept_loss"] = true;
   co_await audit(transaction, workspace, actor, "connector.install", wanted.connector,
                  std::move(detail));
   co_await model::raise_catalog_version(transaction, workspace);

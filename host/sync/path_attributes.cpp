@@ -63,7 +63,13 @@ std::string documents_of(const StoredType& type) {
   return names + std::string(model::kExtraDocument);
 }
 
-Result<void> check_path(const StoredType& type, const std::string& path) {
+/// A text of the connector's that is a key under the attribute's name: it need not be one there.
+bool is_text(const StoredAttribute* document) {
+  return document != nullptr && document->type == AttributeType::text && document->path.empty();
+}
+
+Result<void> check_path(const StoredType& type, const OwnAttribute& attribute) {
+  const std::string& path = attribute.path;
   const std::string begins = fmt::format("it begins with one of {}", documents_of(type));
   const std::string example =
       "as in a filter: metadata.customer_number, or extra.NAME for what the vendor sent beyond its "
@@ -78,6 +84,11 @@ Result<void> check_path(const StoredType& type, const std::string& path) {
   if (parts.size() > kPathPartsMax)
     return bad_path(path, fmt::format("has more than {} parts", kPathPartsMax), example);
   const StoredAttribute* const document = type.find(parts.front());
+  if (is_text(document)) {
+    if (parts.size() > 1) return bad_path(path, "leads into a text", begins);
+    if (attribute.key_kind) return {};
+    return bad_path(path, "is an attribute already", "only as a link key it is worth another name");
+  }
   const bool is_json = document != nullptr && document->type == AttributeType::json;
   if (!is_json && parts.front() != model::kExtraDocument)
     return bad_path(path, fmt::format("begins at no json of {}", type.name), begins);
@@ -144,7 +155,7 @@ Result<void> check_all(const Catalog& catalog, const StoredType* stored, const s
                 "give it the attribute itself, and write its values");
   }
   if (auto checked = check_form(attribute); !checked) return checked;
-  if (auto checked = check_path(*stored, attribute.path); !checked) return checked;
+  if (auto checked = check_path(*stored, attribute); !checked) return checked;
   if (auto checked = check_name(catalog, *stored, attribute.name); !checked) return checked;
   return check_count(*stored);
 }
@@ -234,6 +245,8 @@ Task<Result<PathAttribute>> add_path_attribute(pg::Connection& connection, Works
     co_await transaction.rollback();
     co_return std::unexpected(checked.error());
   }
+  const StoredAttribute* const document = stored->find(model::split_path(attribute.path).front());
+  if (document != nullptr && document->personal) attribute.personal = true;
   if (attribute.description.empty())
     attribute.description = fmt::format("what the vendor has at {}", attribute.path);
   std::optional<std::int32_t> kind;

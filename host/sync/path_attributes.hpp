@@ -32,7 +32,8 @@ struct PathAttribute {
 /// one transaction with it. Errors:
 ///   type.not_found
 ///   attribute.path_of_own_type  the type is the organisation's own
-///   attribute.bad_path          it leads into no json attribute and not into extra, or not inside
+///   attribute.bad_path          it leads into no json attribute and not into extra, or not inside;
+///                               nor is it the name of a text that becomes a link key
 ///   attribute.cannot_have_path  required, unique, of another type than text, or with a format
 ///   attribute.bad_name, attribute.reserved_name, attribute.name_taken (also by a column of the
 ///   type's SQL view), attribute.too_many

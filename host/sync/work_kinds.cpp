@@ -9,6 +9,7 @@
 #include "link/rules.hpp"
 #include "model/catalog_version.hpp"
 #include "model/columns.hpp"
+#include "model/currencies.hpp"
 #include "model/own_entities.hpp"
 #include "model/storage.hpp"
 #include "sync/type_drop.hpp"
@@ -128,35 +129,53 @@ const pg::Statement kIndexIs{"work_index_is", R"(
 
 constexpr std::chrono::hours kIndexTimeMax{1};
 
+/// Builds an index beside whoever reads and writes. One that is there and whole is left alone, one
+/// that a killed host left half built is dropped first.
+Task<void> build_index(pg::Connection& connection, std::string name, std::string create) {
+  const auto is = co_await connection.query(kIndexIs, pg::Params(name));
+  const bool is_valid = !is.empty() && is.get<bool>(0, 0);
+  if (!is_valid && !is.empty() && is.get<bool>(0, 1)) {
+    throw Failure(Error(ErrorKind::retry_later, "index.under_way",
+                        "the index " + name + " is being built by somebody else"));
+  }
+  if (is_valid) co_return;
+  struct Patience {
+    pg::Connection& connection;
+    std::chrono::milliseconds before = connection.query_timeout();
+    ~Patience() { connection.set_query_timeout(before); }
+  } patience{connection};
+  connection.set_query_timeout(kIndexTimeMax);
+  const std::string drop =
+      fmt::format("drop index concurrently if exists vendor.{}", model::quote_name(name));
+  if (!is.empty()) co_await connection.query(drop);
+  co_await connection.query(create);
+}
+
 class MakeIndex final : public work::Outside {
  public:
   Task<void> before(pg::Connection& connection, const Item& item) override {
     const auto table = item.task.at("table").get<std::string>();
     const auto attribute = item.task.at("attribute").get<std::string>();
-    const std::string name = model::reference_index_name(table, attribute);
-    const auto is = co_await connection.query(kIndexIs, pg::Params(name));
-    const bool is_valid = !is.empty() && is.get<bool>(0, 0);
-    if (!is_valid && !is.empty() && is.get<bool>(0, 1)) {
-      throw Failure(Error(ErrorKind::retry_later, "index.under_way",
-                          "the index " + name + " is being built by somebody else"));
-    }
-    struct Patience {
-      pg::Connection& connection;
-      std::chrono::milliseconds before = connection.query_timeout();
-      ~Patience() { connection.set_query_timeout(before); }
-    } patience{connection};
-    connection.set_query_timeout(kIndexTimeMax);
-    const std::string drop =
-        fmt::format("drop index concurrently if exists vendor.{}", model::quote_name(name));
-    if (!is_valid && !is.empty()) co_await connection.query(drop);
-    const std::string create = model::create_reference_index(table, attribute, "concurrently");
-    if (!is_valid) co_await connection.query(create);
+    std::string name = model::reference_index_name(table, attribute);
+    std::string create = model::create_reference_index(table, attribute, "concurrently");
+    co_await build_index(connection, std::move(name), std::move(create));
     const std::vector<std::string> former = model::former_reference_index_names(table, attribute);
     for (const std::string& one : former) {
       const std::string drop_former =
           "drop index concurrently if exists vendor." + model::quote_name(one);
       co_await connection.query(drop_former);
     }
+  }
+};
+
+class MakeCurrencyIndex final : public work::Outside {
+ public:
+  Task<void> before(pg::Connection& connection, const Item& item) override {
+    const auto table = item.task.at("table").get<std::string>();
+    const auto attribute = item.task.at("attribute").get<std::string>();
+    std::string name = model::currency_index_name(table, attribute);
+    std::string create = model::create_currency_index(table, attribute, "concurrently");
+    co_await build_index(connection, std::move(name), std::move(create));
   }
 };
 
@@ -303,6 +322,7 @@ std::map<std::string, std::unique_ptr<work::Kind>> work_kinds(Retention kept) {
 std::map<std::string, std::unique_ptr<work::Kind>> build_kinds() {
   std::map<std::string, std::unique_ptr<work::Kind>> kinds;
   kinds[kMakeIndex] = std::make_unique<MakeIndex>();
+  kinds[kMakeCurrencyIndex] = std::make_unique<MakeCurrencyIndex>();
   return kinds;
 }
 

@@ -28,6 +28,10 @@ inline constexpr const char* kMakeKeys = "keys.make";
 /// "stripe_invoice.customer"; task: {"table", "attribute"}.
 inline constexpr const char* kMakeIndex = "index.make";
 
+/// The same where amounts of a table with rows say their currency: the index by which those are
+/// found whose currency nobody knows (model/currencies.hpp). Subject and task as kMakeIndex.
+inline constexpr const char* kMakeCurrencyIndex = "index.make_currency";
+
 /// A connection that is off goes: its entities with their keys and links, refetches, quarantine,
 /// runs, secrets, streams, itself. What the feed said of the entities keeps its place and loses
 /// external id and values (op "erased"), and the feed is told of each that goes, by its id alone.
@@ -37,11 +41,11 @@ inline constexpr const char* kDeleteConnection = "connection.delete";
 /// Further: kApplyRetention (retention.hpp), kRenewViews (view_work.hpp), kDropType
 /// (type_drop.hpp); and, of the engine, which has the vault, kTidySecrets (secret_work.hpp).
 
-/// All of them but kMakeIndex and kTidySecrets, for the lease "work".
+/// All of them but those of build_kinds() and kTidySecrets, for the lease "work".
 [[nodiscard]] std::map<std::string, std::unique_ptr<work::Kind>> work_kinds(Retention kept = {});
 
-/// kMakeIndex, for the lease "build": an index waits for every older transaction of the server, and
-/// nothing else of the workspace waits with it.
+/// kMakeIndex and kMakeCurrencyIndex, for the lease "build": an index waits for every older
+/// transaction of the server, and nothing else of the workspace waits with it.
 [[nodiscard]] std::map<std::string, std::unique_ptr<work::Kind>> build_kinds();
 
 }  // namespace sluice::sync

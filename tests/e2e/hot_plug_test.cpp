@@ -282,6 +282,43 @@ TEST_F(HotPlug, a_newer_version_serves_new_sessions_while_the_running_one_ends_w
   expect_no_restart();
 }
 
+/// Views, filters and dashboards ask by them; a version that takes them away is no older for that.
+TEST_F(HotPlug, a_newer_version_that_changes_amounts_or_references_is_installed_by_word_only) {
+  start_fake(2);
+  start_host();
+  drop(version("harbour_money"), "money.so");
+  ASSERT_TRUE(becomes("money.so", "admitted"));
+  install("harbour", json::object());
+  drop(version("harbour_otherwise"), "otherwise.so");
+  ASSERT_TRUE(becomes("otherwise.so", "admitted"));
+  const std::string kAmounts =
+      "select string_agg(attname, ' ' order by attname) from pg_attribute where attrelid = "
+      "'acme.harbour_customer'::regclass and (attname like '%_major' or attname like '%_ref')";
+  EXPECT_EQ(host_->sql(kAmounts), "balance_major owed_major paid_major parent_ref");
+  const Error changes = refusal("POST", "/connectors/harbour/install", json::object());
+  EXPECT_EQ(changes.code, "connector.version_lacks");
+  for (const char* said :
+       {"harbour 1.4.0 lacks or changes 4 of what the installed 1.3.0 has",
+        "customer.balance_major (no amount in minor units any more)",
+        "customer.owed_major (its currency is in other_currency, and was in currency)",
+        "relationship customer.parent", "amounts in isk (another number of digits"})
+    EXPECT_NE(changes.message.find(said), std::string::npos) << said << "\n" << changes.message;
+  EXPECT_EQ(changes.message.find("usd"), std::string::npos) << "of those nothing changes";
+  EXPECT_NE(changes.hint.find("--accept-loss"), std::string::npos) << changes.hint;
+  EXPECT_EQ(host_->sql(kAmounts), "balance_major owed_major paid_major parent_ref");
+  const json accepted = install("harbour", {{"accept_loss", true}});
+  EXPECT_EQ(accepted["version"], "1.4.0");
+  EXPECT_NE(accepted["notes"].dump().find("accepted: customer.balance_major"), std::string::npos)
+      << accepted;
+  EXPECT_EQ(host_->sql(kAmounts), "owed_major paid_major");
+  EXPECT_EQ(host_->sql("select detail->>'accept_loss' from sluice.audit where "
+                       "action = 'connector.install' order by audit_id desc limit 1"),
+            "true");
+  // What only gains is no change: back, and nothing of it is asked about.
+  const json back = install("harbour", {{"version", "1.3.0"}, {"accept_loss", true}});
+  EXPECT_EQ(back["version"], "1.3.0");
+}
+
 /// Somebody's report reads a table for as long as it likes; a new column would wait for its end,
 /// and every page of every workspace behind that.
 TEST_F(HotPlug, an_upgrade_waits_for_no_report_and_keeps_no_page_waiting) {
@@ -379,6 +416,8 @@ TEST_F(HotPlug, what_todays_rules_would_refuse_of_an_installed_connector_is_list
   start_host();
   drop(version("harbour_110"), "a.so");
   ASSERT_TRUE(becomes("a.so", "admitted"));
+  send("POST", "/types", json::parse(R"({"name":"customer","attributes":[
+      {"name":"email","type":"text","format":"email"}]})"));
   install("harbour", json::object());
   EXPECT_EQ(host_->client().get("/errors")["ok"], true);
   // Another content, of which this host has no file.

@@ -170,8 +170,8 @@ TEST_F(TypeDropE2e, an_import_into_it_ends_and_says_so) {
   ASSERT_EQ(dropped.status, 202) << dropped.text;
   raw.send(std::string_view(all).substr(half.size()));
   const std::string answer = raw.next_answer();
-  EXPECT_NE(answer.find(" 503 "), std::string::npos) << answer;
-  EXPECT_NE(answer.find("catalog.changed"), std::string::npos) << answer;
+  EXPECT_NE(answer.find(" 409 "), std::string::npos) << answer;
+  EXPECT_NE(answer.find("import.type_dropped"), std::string::npos) << answer;
   EXPECT_NE(answer.find("the type customer was dropped"), std::string::npos) << answer;
   EXPECT_NE(answer.find("rows are stored ("), std::string::npos) << answer;
   EXPECT_EQ(import(rows(1)).code(), "type.not_found");

@@ -7,6 +7,7 @@
 #include "base/exact_json.hpp"
 #include "feed/entity_query.hpp"
 #include "feed/page_bytes.hpp"
+#include "link/normalise.hpp"
 #include "pg/feed/world.hpp"
 
 namespace sluice::feed {
@@ -283,6 +284,35 @@ TEST_F(EntitiesTest, APageMayBeSortedCountedAndNarrowed) {
   query.cursor.clear();
   EXPECT_EQ(run(list_entities(pool(), catalog_, "acme.invoice", query)).error().code,
             "fields.unknown_attribute");
+}
+
+/// Also where the attribute is not unique: a vendor's never is.
+TEST_F(EntitiesTest, AnAddressIsComparedByItsNormalForm) {
+  const auto keyed = [&](const std::string& table, const std::string& external_id,
+                         const std::string& address) {
+    const auto form = sluice::link::normalise(contract::KeyKind::email, address).value();
+    const pg::Uuid digest = sluice::link::digest(contract::KeyKind::email, form);
+    pg::Params params(workspace_, digest, external_id);
+    run(
+        pool().query("insert into sluice.link_key (workspace_id, kind, digest, type_id, attribute, "
+                     "entity_id) select $1, 1, $2, t.type_id, 0, e.id from sluice.entity_type t, "
+                     "vendor." +
+                         table + " e where t.workspace_id = $1 and t.relation = 'vendor." + table +
+                         "' and e.workspace_id = $1 and e.external_id = $3",
+                     std::move(params)));
+  };
+  customer("cus_3", "C@X.Com");
+  keyed("acme_customer", "cus_1", "a@x.com");
+  keyed("acme_customer", "cus_3", "C@X.Com");
+  EXPECT_EQ(ids("acme.customer", {{"email", " A@x.COM"}}), "cus_1");
+  EXPECT_EQ(ids("acme.customer", {{"email", "c@x.com"}}), "cus_3");
+  EXPECT_EQ(ids("acme.customer", {{"email", "b@x.com"}}), "cus_2") << "its key is not made yet";
+  EXPECT_EQ(ids("acme.customer", {{"email[ne]", "c@x.com"}}), "cus_1 cus_2");
+  EXPECT_EQ(ids("acme.customer", {{"email[ne]", "nobody"}}), "cus_1 cus_2 cus_3");
+  EXPECT_EQ(ids("acme.invoice", {{"customer.email", "A@X.com"}}), "in_1 in_2");
+  ListQuery several;
+  several.filters.push_back(expect(parse_filter("email[in]", {"A@X.com", "c@x.com", "no"})));
+  EXPECT_EQ(run(list_entities(pool(), catalog_, "acme.customer", several))->entities.size(), 2U);
 }
 
 TEST_F(EntitiesTest, SeveralAddressesAndAllButOneAreComparedAsOneIs) {

@@ -616,8 +616,10 @@ TEST_F(ViewsTest, WithoutStatisticsRowsByAnAddressThatIsNotUniqueAreIndexLookups
     const model::StoredType& contact = *catalog_->find("contact");
     const auto asked = expect(list_query(*catalog_, contact, contact, query, first));
     std::string literal = asked.sql;
-    for (const auto& [parameter, by] :
-         {std::pair<std::string, std::string>{"$1", "1"}, {"$2", "0"}, {"$3", "'" + value + "'"}}) {
+    for (const auto& [parameter, by] : {std::pair<std::string, std::string>{"$1", "1"},
+                                        {"$2", "0"},
+                                        {"$3", "'{}'"},  // no address, so no key
+                                        {"$4", "'{" + value + "}'"}}) {
       for (std::size_t at = 0; (at = literal.find(parameter)) != std::string::npos;)
         literal.replace(at, parameter.size(), by);
     }

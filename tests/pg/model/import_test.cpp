@@ -514,6 +514,41 @@ TEST_F(ImportTest, ADryRunComparesEachUniqueAttributeWithTheBatchesBefore) {
   EXPECT_EQ(rejects(wet), rejects(dry));
 }
 
+/// A row may leave what an entity must have to an earlier one of its key, however far before.
+TEST_F(ImportTest, ADryRunKnowsThatEntitiesOfEarlierBatchesHaveWhatTheyMust) {
+  const auto with_required = [&](std::string workspace) -> Task<CatalogPtr> {
+    const WorkspaceId id = co_await make_workspace(pool(), std::move(workspace));
+    const json request = json::parse(R"({"name":"customer","attributes":[
+        {"name":"email","type":"text","format":"email","unique":true},
+        {"name":"name","type":"text","required":true},{"name":"note","type":"text"}]})");
+    auto type = own_type_from_json(request);
+    auto lease = co_await pool().acquire();
+    auto transaction = co_await pg::Transaction::begin(*lease);
+    co_await create_own_type(transaction, id, std::move(*type));
+    co_await transaction.commit();
+    co_return co_await load_catalog(*lease, id);
+  };
+  std::string text;
+  for (int n = 0; n < 5'000; ++n)
+    text += fmt::format("{{\"email\":\"u{}@x.example\",\"name\":\"n\"}}\n", n);
+  text += R"({"email":"U7@x.example","note":"later"})"
+          "\n";
+  text += R"({"email":"u8@x.example","name":null})"
+          "\n";  // takes it away
+  text += R"({"email":"nobody@x.example","note":"new"})"
+          "\n";
+  ImportOptions options;
+  options.format = ImportFormat::ndjson;
+  catalog_ = run(with_required("wet"));
+  const auto wet = import(text, options);
+  EXPECT_EQ(counts(wet), "5003: 5000+ 1~ 0= 2!");
+  options.dry_run = true;
+  catalog_ = run(with_required("dry"));
+  const auto dry = import(text, options);
+  EXPECT_EQ(counts(dry), counts(wet));
+  EXPECT_EQ(rejects(dry), rejects(wet));
+}
+
 TEST_F(ImportTest, OnlyOwnTypesCanBeImportedInto) {
   Catalog catalog = *catalog_;
   catalog.types[0].own = false;

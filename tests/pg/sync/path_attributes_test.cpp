@@ -235,6 +235,40 @@ TEST_F(PathAttributes, a_key_changes_goes_and_comes_with_what_stands_there) {
   EXPECT_EQ(target(), "1");
 }
 
+/// The connector's author thought of no such key.
+TEST_F(PathAttributes, a_text_that_the_connector_declares_is_a_key_under_a_name_of_its_own) {
+  const auto named = [&](const std::string& id, const std::string& name) {
+    auto built = page();
+    built.record("person", id, {{"name", name}});
+    EXPECT_EQ(write(built.page).quarantined, 0);
+  };
+  named("p", "C-17");
+  own("C-17");
+  own("C-18");
+  EXPECT_EQ(add(wanted("number_in_name", "name", std::nullopt)), "attribute.bad_path");
+  EXPECT_EQ(add(wanted("number_in_name", "name.first")), "attribute.bad_path");
+  EXPECT_EQ(add(wanted("number_in_name", "name")), "");
+  EXPECT_EQ(add(wanted("another", "number_in_name")), "attribute.bad_path");
+  add_rule("number_in_name");
+  finish();
+  EXPECT_EQ(links(), "p:linked") << "a row that was there";
+  named("q", "C-18");
+  named("r", "nobody");
+  finish();
+  EXPECT_EQ(links(), "p:linked q:linked r:pending") << "rows that came since";
+  named("r", "C-17");
+  named("p", "gone");
+  finish();
+  EXPECT_EQ(links(), "p:pending q:linked r:linked") << "rows that changed";
+  EXPECT_EQ(keys(), "3");
+  const model::StoredType& type = *context_.catalog->find("acme.person");
+  const std::string shown = model::value_expression(type, *type.find("number_in_name"), "t");
+  EXPECT_EQ(ask("select string_agg(" + shown + ", ' ' order by t.external_id) from " +
+                "vendor.acme_person t"),
+            "gone C-18 C-17");
+  EXPECT_EQ(drop("number_in_name"), "attribute.in_use");
+}
+
 TEST_F(PathAttributes, what_a_vendor_sent_beyond_its_attributes_is_a_key_as_well) {
   EXPECT_EQ(add(wanted("customer_number", "extra.cf_number")), "");
   add_rule();

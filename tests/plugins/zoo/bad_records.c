@@ -31,6 +31,20 @@ static sluice_status step(ARGS) {
   const sluice_value split[] = {zoo_text(0, "\xc3"), zoo_text(10, "\xa9")};
   sluice_record record = zoo_record("split", split, 2);
   sink->record(sink->ctx, &record);
+  /* Whole numbers in other forms, which an integer holds exactly, and what it does not. */
+  sluice_value whole = zoo_text(1, "1999.0");
+  whole.kind = SLUICE_DECIMAL;
+  put(sink, "whole", whole);
+  sluice_value exponent = zoo_text(1, "-1e3");
+  exponent.kind = SLUICE_JSON;
+  put(sink, "exponent", exponent);
+  sluice_value fraction = zoo_text(1, "19.5");
+  fraction.kind = SLUICE_DECIMAL;
+  put(sink, "fraction", fraction);
+  put(sink, "personal", zoo_number(10, SLUICE_INT64, 12345));
+  sluice_value odd = zoo_text(1, "one\nthousand and nine hundred ninety-nine, no less");
+  odd.kind = SLUICE_STRING;
+  put(sink, "odd", odd);
   put(sink, "good2", zoo_number(0, SLUICE_NULL, 0));
   return SLUICE_STEP_DONE;
 }

@@ -93,6 +93,19 @@ TEST(Manifest, an_amount_in_minor_units_names_a_text_attribute_with_its_currency
   EXPECT_THAT(money_refusal("+fee_major"), HasSubstr("'fee_major' is reserved"));
 }
 
+TEST(Manifest, an_amounts_name_leaves_room_for_its_column_in_major_units) {
+  EXPECT_EQ(money_refusal(".name", std::string(57, 'f')), "accepted");
+  const std::string said = money_refusal(".name", std::string(58, 'f'));
+  EXPECT_THAT(said,
+              testing::AllOf(HasSubstr("/entity_types/0/attributes/"), HasSubstr("/name: "),
+                             HasSubstr("'" + std::string(58, 'f') + "' has 58 letters"),
+                             HasSubstr("at most 57"), HasSubstr(std::string(58, 'f') + "_major")));
+  const auto before =
+      parse_manifest(with_money(".name", std::string(58, 'f')).dump(), Admission::before);
+  ASSERT_TRUE(before) << before.error().describe();
+  EXPECT_EQ(before->flaws.size(), 1u) << "an installed one goes on";
+}
+
 TEST(Manifest, one_timestamp_says_when_an_object_was_changed_and_one_when_it_was_made) {
   const auto said = [](const char* type, const char* format, const char* other) {
     json document = toy();
@@ -115,6 +128,15 @@ TEST(Manifest, currencies_that_a_vendor_counts_otherwise_are_small_letters_and_d
   EXPECT_THAT(money_refusal("/currency_exponents", {{"ISK", 2}}), HasSubstr("ISK"));
   EXPECT_THAT(money_refusal("/currency_exponents", {{"isk", 2.5}}), HasSubstr("isk"));
   EXPECT_THAT(money_refusal("/currency_exponents", {{"isk", -1}}), HasSubstr("isk"));
+  // What was wrong, where, and what to write.
+  for (const json& wrong : {json{{"ISK", 2}}, json{{"isk", "2"}}, json{{"isk", 19}}, json(2)}) {
+    const std::string said = money_refusal("/currency_exponents", wrong);
+    EXPECT_THAT(
+        said, testing::AllOf(HasSubstr("/currency_exponents"), HasSubstr("{\"isk\": 2}"),
+                             HasSubstr("here stands: "), testing::Not(HasSubstr("no member is"))));
+  }
+  EXPECT_THAT(money_refusal("/currency_exponents", {{"ISK", 2}}),
+              HasSubstr("'ISK' is not known here; a name here is of the pattern ^[a-z0-9]{3,8}$"));
   const auto before = parse_manifest(with_money(".currency", "nothing").dump(), Admission::before);
   ASSERT_TRUE(before) << before.error().describe();
   EXPECT_EQ(before->flaws.size(), 1u) << "an installed one goes on, without the amount";

@@ -179,21 +179,34 @@ TEST_F(SessionTest, a_bad_record_is_routed_and_the_others_arrive) {
   const auto result = first_step("bad_records");
   ASSERT_TRUE(result) << result.error().describe();
   const contract::Page& page = result->page;
-  ASSERT_EQ(page.records.size(), 2u);
+  ASSERT_EQ(page.records.size(), 4u);
   EXPECT_EQ(page.records[0].external_id, "good1");
-  EXPECT_EQ(page.records[1].external_id, "good2");
+  EXPECT_EQ(page.records[1].external_id, "whole");
+  EXPECT_EQ(page.records[1].values[0].text, "1999.0");
+  EXPECT_EQ(page.records[2].external_id, "exponent");
+  EXPECT_EQ(page.records[3].external_id, "good2");
   std::vector<std::pair<std::string, std::string>> rejected;
   for (const auto& record : page.rejected) rejected.emplace_back(record.external_id, record.code);
   const std::vector<std::pair<std::string, std::string>> expected = {
-      {"kind", "record.wrong_kind"},    {"utf8", "record.bad_text"},
-      {"surrogate", "record.bad_text"}, {"", "record.bad_external_id"},
-      {"", "record.bad_external_id"},   {std::string(1024, 'x') + "…", "record.bad_external_id"},
-      {"boolean", "record.bad_value"},  {"nan", "record.bad_value"},
-      {"decimal", "record.bad_value"},  {"date", "record.bad_value"},
-      {"split", "record.bad_text"},
+      {"kind", "record.wrong_kind"},     {"utf8", "record.bad_text"},
+      {"surrogate", "record.bad_text"},  {"", "record.bad_external_id"},
+      {"", "record.bad_external_id"},    {std::string(1024, 'x') + "…", "record.bad_external_id"},
+      {"boolean", "record.bad_value"},   {"nan", "record.bad_value"},
+      {"decimal", "record.bad_value"},   {"date", "record.bad_value"},
+      {"split", "record.bad_text"},      {"fraction", "record.wrong_kind"},
+      {"personal", "record.wrong_kind"}, {"odd", "record.wrong_kind"},
   };
   EXPECT_EQ(rejected, expected);
-  EXPECT_EQ(page.rejected[0].reason, "attribute 'name' is text, but the record has int64");
+  const std::string kHidden = " (its value is not shown: personal or protected); send string";
+  EXPECT_EQ(page.rejected[0].reason,
+            "attribute 'name' is text, but the record has int64" + kHidden);
+  EXPECT_EQ(page.rejected[11].reason,
+            "attribute 'size' is integer, but the record has decimal '19.5'; send int64, or a "
+            "decimal that is a whole number of 64 bits");
+  EXPECT_EQ(page.rejected[12].reason,
+            "attribute 'email' is text, but the record has int64" + kHidden);
+  EXPECT_THAT(page.rejected[13].reason,
+              HasSubstr("string 'one\\x0athousand and nine hundred ninety-nin…'; send int64"));
 }
 
 struct Broken {

@@ -119,6 +119,49 @@ TEST_F(ValidateTest, a_value_of_the_wrong_kind_is_refused_and_of_the_right_kind_
   }
 }
 
+TEST_F(ValidateTest, a_whole_number_is_an_integer_however_it_is_written) {
+  const std::pair<const char*, std::int64_t> whole[] = {
+      {"1999.0", 1999},
+      {"1e3", 1000},
+      {"-12.50e1", -125},
+      {"-0.0", 0},
+      {"9223372036854775807.00", std::numeric_limits<std::int64_t>::max()},
+      {"-9223372036854775808", std::numeric_limits<std::int64_t>::min()},
+      {"9007199254740993.0", 9'007'199'254'740'993}};  // no double holds it
+  for (const auto& [written, number] : whole) {
+    for (const Kind kind : {Kind::decimal, Kind::json}) {
+      page_.records.clear();
+      add({text(1, kind, written)});
+      const Batch batch(manifest_, catalog_, page_);
+      ASSERT_TRUE(batch.refusals.empty()) << written << ": " << batch.refusals[0].reason;
+      const Value* const stored = batch.value(batch.rows.at(0), 1);
+      EXPECT_EQ(stored->kind, Kind::int64) << written;
+      EXPECT_EQ(stored->number, number) << written;
+    }
+  }
+  for (const char* written : {"0.5", "9223372036854775808", "1e19", "1e99999", "1e-1", "", "one"})
+    EXPECT_EQ(code_of(text(1, Kind::decimal, written)), "value.wrong_kind") << written;
+  EXPECT_EQ(code_of(text(1, Kind::string, "1999")), "value.wrong_kind") << "a text is no number";
+  EXPECT_EQ(code_of(text(2, Kind::json, "1e-05")), "");
+  EXPECT_EQ(code_of(text(2, Kind::json, "1e99999")), "value.invalid_decimal");
+}
+
+TEST_F(ValidateTest, what_is_refused_shows_its_value_unless_it_is_personal_or_protected) {
+  const auto reason = [&] {
+    page_.records.clear();
+    add({text(1, Kind::decimal, "19.5")});
+    return Batch(manifest_, catalog_, page_).refusals.at(0).reason;
+  };
+  EXPECT_EQ(reason(),
+            "attribute 'count' is integer, but the record has decimal '19.5'; send int64, or a "
+            "decimal that is a whole number of 64 bits");
+  catalog_.types[0].attributes[1].personal = true;
+  EXPECT_EQ(reason().find("19.5"), std::string::npos) << reason();
+  catalog_.types[0].attributes[1].personal = false;
+  catalog_.types[0].attributes[1].is_protected = true;
+  EXPECT_EQ(reason().find("19.5"), std::string::npos) << reason();
+}
+
 TEST_F(ValidateTest, what_postgresql_would_refuse_is_refused_here_by_name) {
   EXPECT_EQ(code_of(text(2, Kind::decimal, "1.2.3")), "value.invalid_decimal");
   EXPECT_EQ(code_of(text(2, Kind::decimal, "")), "value.invalid_decimal");
