@@ -3,15 +3,16 @@
 #include "api/tokens.hpp"
 
 #include "api/host_facts.hpp"
+#include "api/not_ready.hpp"
 #include "api/openapi.hpp"
 #include "api/state.hpp"
 #include "base/exact_json.hpp"
 #include "base/log.hpp"
-#include "pg/migrate.hpp"
 
 #include <fmt/format.h>
 
 #include <array>
+#include <optional>
 
 namespace sluice::api {
 namespace {
@@ -25,21 +26,22 @@ constexpr auto kGaugesWait = std::chrono::seconds(2);
 
 Task<HttpResponse> healthz(Call&) { co_return HttpResponse::json(json{{"status", "alive"}}); }
 
+/// Beside what the host's own facts say; and those learn whether the database answers.
+std::vector<std::string> look_beside(Call& call, const Cached<SchemaState>::Answer& schema) {
+  call.services.host.database_said(schema.failure);
+  std::optional<int> version;
+  if (schema.failure.empty()) version = schema.value->version;
+  return not_ready_beside(call.state.stopping, version);
+}
+
 /// What keeps the host from its work; nothing when it is ready.
 std::vector<std::string> not_ready(Call& call, const Cached<SchemaState>::Answer& schema) {
-  std::vector<std::string> reasons;
-  call.services.host.database_said(schema.failure);
-  if (call.state.stopping) reasons.emplace_back("the host is stopping");
-  const auto newest = static_cast<int>(pg::migrations().size());
-  if (!schema.failure.empty()) {
-    // Anybody may ask here: what exactly failed is for the log.
-    log::warning("api.not_ready", {{"error", schema.failure}});
-    for (const HostReason& reason : call.services.host.reasons()) {
-      if (reason.keeps_from_work) reasons.push_back(reason.what);
-    }
-  } else if (schema.value->version != newest) {
-    reasons.push_back(fmt::format("the database's schema is version {}, this program's is {}",
-                                  schema.value->version, newest));
+  std::vector<std::string> reasons = look_beside(call, schema);
+  if (schema.failure.empty()) return reasons;
+  // Anybody may ask here: what exactly failed is for the log.
+  log::warning("api.not_ready", {{"error", schema.failure}});
+  for (const HostReason& reason : call.services.host.reasons()) {
+    if (reason.keeps_from_work) reasons.push_back(reason.what);
   }
   return reasons;
 }
@@ -174,43 +176,61 @@ Task<bool> is_operators(Call& call) {
   co_return asking && asking->role >= Role::operator_;
 }
 
-/// What is unusual, and what an operator alone may know.
-Task<void> add_for_operators(Call& call, json& document) {
+/// What an operator alone may know.
+void add_for_operators(Call& call, json& document) {
+  document["connections_in_use"] = call.services.pools.in_use();
+  document["disks"] = disks_json(call.services.host, true);
+  document["machine"] = machine_json();
+}
+
+/// And what is unusual, which the database knows.
+Task<void> add_of_database(Call& call, json& document) {
   const auto allowances = co_await call.services.pool.query(
       "select w.name, c.name, c.egress::text from sluice.connection c join sluice.workspace w "
       "using (workspace_id) "
       "where c.egress <> '{}' order by 1, 2 limit 1000");
+  const auto size = co_await call.services.pool.query(
+      "select pg_database_size(current_database()), current_setting('server_version')");
   document["egress_allowances"] = json::array();
   for (int row = 0; row < allowances.rows(); ++row) {
     document["egress_allowances"].push_back({{"workspace", allowances.get<std::string>(row, 0)},
                                              {"connection", allowances.get<std::string>(row, 1)},
                                              {"egress", ready_json(allowances.text(row, 2))}});
   }
-  document["connections_in_use"] = call.services.pools.in_use();
-  document["disks"] = disks_json(call.services.host, true);
-  document["machine"] = machine_json();
-  const auto size = co_await call.services.pool.query(
-      "select pg_database_size(current_database()), current_setting('server_version')");
   document["database"]["bytes"] = size.get<std::int64_t>(0, 0);
   document["database"]["server_version"] = size.get<std::string>(0, 1);
 }
 
+void add_left_out(json& document, const std::string& why) {
+  json one;
+  one["code"] = "health.left_out";
+  one["what"] = "what only the database knows is left out: " + why;
+  one["action"] = "ask again; when it stays so, look at the host's log";
+  one["keeps_from_work"] = false;
+  document["reasons"].push_back(std::move(one));
+  if (document["status"] == "well") document["status"] = "degraded";
+}
+
 Task<HttpResponse> health(Call& call) {
   const auto schema = co_await call.state.schema.get(kReadyAge, kReadyWait);
-  std::vector<std::string> others;
   call.services.host.look();
-  const std::vector<std::string> reasons = not_ready(call, schema);
-  if (schema.failure.empty()) others = reasons;
-  json document = facts_of(call, others);
-  if (schema.failure.empty()) {
-    bool wanted = false;
-    try {
-      wanted = co_await is_operators(call);
-    } catch (const pg::QueryError&) {
-      wanted = false;  // the database went away just now: what is known without it is said
+  const std::vector<std::string> beside = look_beside(call, schema);
+  if (!schema.failure.empty()) log::warning("api.not_ready", {{"error", schema.failure}});
+  json document = facts_of(call, beside);
+  if (!schema.failure.empty()) co_return HttpResponse::json(document);
+  // The database may go away just now: what is known without it is said.
+  std::optional<std::string> left_out;
+  try {
+    const bool wanted = co_await is_operators(call);
+    if (wanted) {
+      add_for_operators(call, document);
+      co_await add_of_database(call, document);
     }
-    if (wanted) co_await add_for_operators(call, document);
+  } catch (const pg::QueryError& error) {
+    left_out = error.what();
   }
+  // To whom it was not shown that he is an operator, the database's words are not shown either.
+  if (left_out && document.contains("machine")) add_left_out(document, *left_out);
   co_return HttpResponse::json(document);
 }
 

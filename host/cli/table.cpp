@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/exact_json.hpp"
+#include "base/printable.hpp"
 
 namespace sluice::cli {
 namespace {
@@ -30,16 +31,14 @@ std::string cut(const std::string& text, std::size_t most) {
 std::string cell(const json& value) {
   if (value.is_null()) return {};
   std::string text = value.is_string() ? value.get<std::string>() : write_json(value);
-  // Control characters, also those of two bytes (U+0080 to U+009F): a vendor's text must not steer
-  // a terminal.
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const auto byte = static_cast<unsigned char>(text[i]);
-    const bool is_c1 =
-        byte == 0xC2 && i + 1 < text.size() && static_cast<unsigned char>(text[i + 1]) < 0xA0;
-    if (byte < 0x20 || byte == 0x7F || is_c1) text[i] = ' ';
-    if (is_c1) text[i + 1] = ' ';
+  // A vendor's text must not steer a terminal.
+  std::string out;
+  for (std::string_view left = text; !left.empty();) {
+    const std::size_t hidden = unseen(left);
+    out += hidden > 0 ? ' ' : left.front();
+    left.remove_prefix(std::max<std::size_t>(hidden, 1));
   }
-  return text;
+  return out;
 }
 
 std::string table(const json& rows, const std::vector<Column>& columns, std::size_t cell_max) {

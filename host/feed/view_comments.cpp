@@ -81,7 +81,8 @@ constexpr std::string_view kMissing = R"(
                     then format('%s in its currency, an exact decimal', replace(left(p.attname::text, -6), '_', ' '))
                   when p.attname::text like '%\_id' then 'the Sluice id of the row that it is linked to, by link rules' end)
     from views v join pg_attribute p on p.attrelid = v.oid and p.attnum > 0 and not p.attisdropped
-    left join sluice.attribute a on a.workspace_id = $1 and a.type_id = v.type_id and a.name = p.attname::text collate "C")
+    left join sluice.attribute a on a.workspace_id = $1 and a.type_id = v.type_id and a.name = p.attname::text collate "C"
+      and (a.origin = 'declared' or a.format <> ''))  -- an admin's without a path was taken away
   select distinct on (w.name, w.of_column) w.name, w.of_column, w.text
   from wanted w left join pg_description d
     on d.objoid = w.oid and d.classoid = 'pg_class'::regclass and d.objsubid = w.of_number

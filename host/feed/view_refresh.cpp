@@ -12,6 +12,7 @@
 #include "base/exact_json.hpp"
 #include "base/log.hpp"
 #include "feed/view_comments.hpp"
+#include "feed/view_owners.hpp"
 #include "feed/views.hpp"
 #include "model/catalog_version.hpp"
 #include "model/columns.hpp"
@@ -43,9 +44,6 @@ constexpr int kCatalogueChangesMax =
 
 // Behind a long query an ACCESS EXCLUSIVE lock keeps everybody else waiting, too.
 constexpr std::string_view kPatience = "select set_config('lock_timeout', '2s', true)";
-// Each try for one of the core's tables, which all workspaces write.
-constexpr std::string_view kShortPatience = "select set_config('lock_timeout', '60ms', true)";
-
 constexpr std::string_view kSchema =
     "select coalesce(obj_description(oid, 'pg_namespace'), ''),"
     " pg_has_role(current_user, nspowner, 'usage') from pg_namespace where nspname = $1";
@@ -62,21 +60,10 @@ constexpr std::string_view kExisting =
     " where c.relnamespace = (select oid from pg_namespace where nspname = $1)"
     "   and c.relkind in ('v', 'm', 'r', 'p', 'f')";
 
-// Policies bind whoever is neither a table's owner nor free of them: only who sees all rows anyway
-// may make tables have some. And the function that makes roles makes them by its owner's rights.
-#define SLUICE_MAY_OWN                                                                        \
-  "(r.rolsuper or r.rolbypassrls) and exists (select from pg_proc p join pg_roles o on o.oid" \
-  " = p.proowner where p.oid = to_regprocedure('sluice.make_view_role(bigint,bigint)')"       \
-  " and (o.rolsuper or o.rolcreaterole))"
-constexpr std::string_view kMayOwn =
-    "select " SLUICE_MAY_OWN " from pg_roles r where r.rolname = current_user";
-
 // What a dump does not carry along (the owners of views), and what makes another view of the same
 // catalogue.
 constexpr std::string_view kMadeHere =
-    "select format('%s in %s/%s by %s%s', $1::int, s.system_identifier, d.oid, r.rolname,"
-    " case when " SLUICE_MAY_OWN
-    " then ' (views have owners)' end)"
+    "select format('%s in %s/%s by %s', $1::int, s.system_identifier, d.oid, r.rolname)"
     " from pg_control_system() s, pg_database d, pg_roles r"
     " where d.datname = current_database() and r.rolname = current_user";
 
@@ -85,22 +72,17 @@ constexpr std::string_view kRemember =
 
 // And how the owners of views are called here: roles are the server's, their names of this
 // database.
-constexpr std::string_view kMe = "select current_user::text, 'sluice_view' || sluice.role_space()";
+constexpr std::string_view kMe =
+    "select current_user::text, 'sluice_view' || sluice.role_space(), sluice.view_owners()";
 
-constexpr std::string_view kMissingRoles =
-    "select w.type from unnest($1::text[], $2::bigint[]) as w (name, type)"
-    " where not exists (select from pg_roles r where r.rolname = w.name"
-    "   and pg_has_role(r.oid, 'member'))";
-
-constexpr std::string_view kMakeRole = "select sluice.make_view_role($1, $2)";
 constexpr std::string_view kMakeReader = "select sluice.make_reader_role($1)";
-constexpr std::string_view kOpenToView = "select sluice.open_to_view($1, $2, $3)";
 constexpr std::string_view kIndexOwnText = "select sluice.index_own_text($1, $2)";
 
-// Who is to own a view must be able to make one there; and who is to read one, to look there.
+// Who is to own a view must be able to make one there, which all owners of views are; and who is to
+// read one, to look there.
 constexpr std::string_view kMayNotMake =
-    "select r.rolname::text from pg_namespace n, pg_roles r where n.nspname = $1"
-    " and r.rolname = any ($2::text[]) and not has_schema_privilege(r.oid, n.oid, 'create')";
+    "select 1 from pg_namespace n, pg_roles r where n.nspname = $1 and r.rolname = $2"
+    " and not has_schema_privilege(r.oid, n.oid, 'create')";
 constexpr std::string_view kMayNotLook =
     "select 1 from pg_namespace n, pg_roles r where n.nspname = $1 and r.rolname = $2"
     " and not has_schema_privilege(r.oid, n.oid, 'usage')";
@@ -111,18 +93,6 @@ constexpr std::string_view kMayNotRead =
     " join pg_class c on c.relnamespace = n.oid and c.relname::text collate \"C\" = v.name"
     "   and c.relkind = 'v'"
     " where n.nspname = $1 and not has_table_privilege(r.oid, c.oid, 'select')";
-
-// A policy is called like the role that it is for; its comment is the condition it was made with.
-constexpr std::string_view kOpenReads =
-    "select w.n, coalesce(obj_description(p.oid, 'pg_policy'), '') = w.condition"
-    " from unnest($1::text[], $2::text[], $3::text[]) with ordinality"
-    "   as w (relation, owner, condition, n)"
-    " join pg_class c on c.oid = to_regclass(w.relation) and c.relrowsecurity"
-    " join pg_policy p on p.polrelid = c.oid and p.polname = w.owner"
-    " where has_table_privilege(w.owner, c.oid, 'select')";
-
-constexpr std::string_view kHasRowSecurity =
-    "select relrowsecurity from pg_class where oid = to_regclass($1)";
 
 // Views and functions that stand on this one, or take its row type; triggers and rules on it.
 constexpr std::string_view kInTheWay =
@@ -206,9 +176,10 @@ struct Standing {
 struct Refresh {
   WorkspaceId workspace;
   std::string schema;
-  std::string me;                ///< the role that we are
-  std::set<std::string> owners;  ///< roles whose policies all stand
-  std::string reader;            ///< who may read all views; empty: there is none of ours
+  std::string me;         ///< the role that we are
+  std::string everybody;  ///< the role that all owners of views are members of
+  ViewOwners owners;
+  std::string reader;  ///< who may read all views; empty: there is none of ours
   std::map<std::string, Standing> standing;
   std::vector<StaleView> stale;
 };
@@ -250,56 +221,6 @@ Task<void> claim(pg::Transaction& transaction, const std::string& name, const st
       "rename that schema, or choose another name for the workspace"));
 }
 
-struct Step {
-  std::string sql;
-  pg::Params params;
-};
-
-/// Runs a few statements in a transaction of their own. False when the database refused.
-Task<bool> try_alone(pg::Connection& connection, std::vector<Step> steps) {
-  auto transaction = co_await pg::Transaction::begin(connection);
-  bool done = true;
-  try {
-    co_await transaction.query(kShortPatience);
-    for (Step& step : steps) co_await transaction.query(step.sql, std::move(step.params));
-  } catch (const pg::QueryError& error) {
-    if (error.sqlstate().empty()) throw;
-    done = false;
-  }
-  if (done) {
-    co_await transaction.commit();
-  } else {
-    co_await transaction.rollback();
-  }
-  co_return done;
-}
-
-Task<bool> try_alone(pg::Connection& connection, std::string_view sql, pg::Params params) {
-  std::vector<Step> steps(1);
-  steps[0].sql = sql;
-  steps[0].params = std::move(params);
-  const bool done = co_await try_alone(connection, std::move(steps));
-  co_return done;
-}
-
-Task<void> make_roles(pg::Connection& connection, WorkspaceId workspace,
-                      const std::vector<View>& views) {
-  std::map<std::string, std::int64_t> owners;
-  for (const View& view : views) owners.emplace(view.owner, view.owner_type);
-  pg::Array names(pg::Oid::text), types(pg::Oid::int8);
-  for (const auto& [name, type] : owners) {
-    names.add(std::string_view(name));
-    types.add(type);
-  }
-  pg::Params params(std::move(names), std::move(types));
-  const auto missing = co_await connection.query(kMissingRoles, std::move(params));
-  for (int row = 0; row < missing.rows(); ++row) {
-    // Roles are the server's: another database of it may make the same one at this moment.
-    pg::Params which(workspace, missing.get<std::int64_t>(row, 0));
-    co_await try_alone(connection, kMakeRole, std::move(which));
-  }
-}
-
 /// The role that people are granted, or nothing: we may not make it, or it is somebody else's.
 Task<std::string> reader_of(pg::Connection& connection, WorkspaceId workspace) {
   std::string reader;
@@ -318,74 +239,6 @@ Task<std::string> reader_of(pg::Connection& connection, WorkspaceId workspace) {
     co_await transaction.commit();
   }
   co_return reader;
-}
-
-/// A table of the core is its owner's to open, by a function; one of vendor is ours.
-Task<bool> open_read(pg::Connection& connection, WorkspaceId workspace, std::string owner,
-                     std::int64_t owner_type, ViewRead read) {
-  constexpr std::string_view kCore = "sluice.";
-  if (read.table.starts_with(kCore)) {
-    pg::Params which(read.table.substr(kCore.size()), workspace, owner_type);
-    const bool done = co_await try_alone(connection, kOpenToView, std::move(which));
-    co_return done;
-  }
-  pg::Params params(read.table);
-  const auto on = co_await connection.query(kHasRowSecurity, std::move(params));
-  if (on.empty()) co_return false;
-  std::vector<Step> steps;
-  const auto add = [&steps](std::string sql) { steps.emplace_back().sql = std::move(sql); };
-  if (!on.get<bool>(0, 0)) add(fmt::format("alter table {} enable row level security", read.table));
-  add(fmt::format("drop policy if exists {} on {}", owner, read.table));
-  add(fmt::format("create policy {0} on {1} for select to {0} using ({2})", owner, read.table,
-                  read.condition));
-  add(fmt::format("comment on policy {} on {} is {}", owner, read.table,
-                  quote_text(read.condition)));
-  add(fmt::format("grant select on {} to {}", read.table, owner));
-  const bool done = co_await try_alone(connection, std::move(steps));
-  co_return done;
-}
-
-/// Makes roles and policies where they are missing, each table in a short transaction of its own,
-/// since it needs the table for itself. Returns the owners for whom every table is ready.
-Task<std::set<std::string>> ready_owners(pg::Connection& connection, WorkspaceId workspace,
-                                         const std::vector<View>& views) {
-  std::set<std::string> ready;
-  const auto allowed = co_await connection.query(kMayOwn);
-  if (allowed.empty() || !allowed.get<bool>(0, 0)) co_return ready;
-  co_await make_roles(connection, workspace, views);
-  std::map<std::pair<std::string, std::string>, std::string> wanted;
-  std::map<std::string, std::int64_t> types;
-  for (const View& view : views) {
-    ready.insert(view.owner);
-    types[view.owner] = view.owner_type;
-    for (const ViewRead& read : view.reads) wanted[{view.owner, read.table}] = read.condition;
-  }
-  std::vector<std::pair<std::string, ViewRead>> reads;
-  pg::Array tables(pg::Oid::text), owners(pg::Oid::text), conditions(pg::Oid::text);
-  for (const auto& [key, condition] : wanted) {
-    reads.emplace_back(key.first, ViewRead{key.second, condition});
-    owners.add(std::string_view(key.first));
-    tables.add(std::string_view(key.second));
-    conditions.add(std::string_view(condition));
-  }
-  pg::Params params(std::move(tables), std::move(owners), std::move(conditions));
-  const auto open = co_await connection.query(kOpenReads, std::move(params));
-  std::map<std::int64_t, bool> is_current;
-  for (int row = 0; row < open.rows(); ++row)
-    is_current[open.get<std::int64_t>(row, 0)] = open.get<bool>(row, 1);
-  std::int64_t number = 0;
-  std::set<std::string> busy;  // who waits for such a table keeps all behind him waiting, too: once
-  for (const auto& [owner, read] : reads) {
-    const auto found = is_current.find(++number);
-    if (found != is_current.end() && found->second) continue;
-    bool opened = false;
-    if (!busy.contains(read.table))
-      opened = co_await open_read(connection, workspace, owner, types.at(owner), read);
-    if (!opened) busy.insert(read.table);
-    // One in the words of an older version shows the same rows, until its table is free.
-    if (!opened && found == is_current.end()) ready.erase(owner);
-  }
-  co_return ready;
 }
 
 /// The columns in the order in which the view has them, new ones behind.
@@ -466,7 +319,7 @@ Task<void> put_view(pg::Transaction& transaction, const Refresh& refresh, View v
                                     name),
                         "rename or drop it, and run: sluice view refresh"));
   }
-  const bool owned = refresh.owners.contains(view.owner);
+  const bool owned = refresh.owners.ready.contains(view.owner);
   if (standing != nullptr) keep_order(view, standing->columns);
   const std::string create =
       fmt::format("create or replace view {} with (security_barrier = {}) as {}", name,
@@ -511,14 +364,12 @@ Error stale_error(const pg::QueryError& error, const std::string& view) {
 /// What the schema itself has to allow.
 Task<void> open_schema(pg::Transaction& transaction, const Refresh& refresh) {
   const std::string schema = quote_name(refresh.schema);
-  pg::Array owners(pg::Oid::text);
-  for (const std::string& owner : refresh.owners) owners.add(std::string_view(owner));
-  pg::Params who(refresh.schema, std::move(owners));
-  const auto makers = co_await transaction.query(kMayNotMake, std::move(who));
-  for (int row = 0; row < makers.rows(); ++row) {
-    const std::string grant = fmt::format("grant create, usage on schema {} to {}", schema,
-                                          quote_name(makers.text(row, 0)));
-    co_await transaction.query(grant);
+  if (!refresh.owners.ready.empty()) {
+    pg::Params who(refresh.schema, refresh.everybody);
+    const auto closed = co_await transaction.query(kMayNotMake, std::move(who));
+    const std::string grant =
+        fmt::format("grant create, usage on schema {} to {}", schema, refresh.everybody);
+    if (!closed.empty()) co_await transaction.query(grant);
   }
   if (refresh.reader.empty()) co_return;
   pg::Params reader(refresh.schema, refresh.reader);
@@ -540,8 +391,19 @@ Task<void> open_views(pg::Transaction& transaction, const Refresh& refresh) {
   }
 }
 
-/// One view's work; what goes wrong with it undoes it alone, and is remembered.
-Task<void> in_its_savepoint(pg::Transaction& transaction, Refresh& refresh, std::string name,
+/// A view that has no owner of its own, though it could: it stands, and is remembered.
+Task<void> without(pg::Transaction& transaction, Refresh& refresh, std::string name,
+                   Error refused) {
+  Error error = without_owner(name, refused);
+  pg::Params params(refresh.workspace, name, error_json(error));
+  co_await transaction.query(kFailed, std::move(params));
+  log::warning("views.no_owner",
+               {{"workspace", refresh.schema}, {"view", name}, {"error", error.describe()}});
+  refresh.stale.push_back(StaleView{std::move(name), std::move(error)});
+}
+
+/// One view's work. False: it went wrong, which undoes it alone, and is remembered.
+Task<bool> in_its_savepoint(pg::Transaction& transaction, Refresh& refresh, std::string name,
                             Task<void> work) {
   co_await transaction.query("savepoint one_view");
   std::optional<Error> failed;
@@ -562,6 +424,7 @@ Task<void> in_its_savepoint(pg::Transaction& transaction, Refresh& refresh, std:
     refresh.stale.push_back(StaleView{std::move(name), std::move(*failed)});
   }
   co_await transaction.query("release savepoint one_view");
+  co_return !failed;
 }
 
 Task<void> look(pg::Transaction& transaction, Refresh& refresh) {
@@ -624,6 +487,7 @@ Task<bool> refresh_by(pg::Connection& connection, const model::Catalog& catalog,
   const auto me = co_await connection.query(kMe);
   refresh.me = me.get<std::string>(0, 0);
   const auto owners = me.get<std::string>(0, 1);
+  refresh.everybody = me.get<std::string>(0, 2);
   for (View& view : views) {
     hashes[view.name] = hash_of(view);
     view.owner.insert(0, owners);
@@ -650,19 +514,25 @@ Task<bool> refresh_by(pg::Connection& connection, const model::Catalog& catalog,
   for (View& view : views) {
     const auto found = refresh.standing.find(view.name);
     const bool exists = found != refresh.standing.end();
-    const bool owned = refresh.owners.contains(view.owner);
+    const bool owned = refresh.owners.ready.contains(view.owner);
     std::string hash = hashes[view.name];
     std::optional<Standing> standing;
     if (exists) standing = std::move(found->second);
     if (exists) refresh.standing.erase(found);
-    const bool same = exists && standing->ours && standing->hash == hash && !standing->failed &&
-                      standing->barrier == !owned &&
-                      standing->owner == (owned ? view.owner : refresh.me);
-    if (same) continue;
+    const bool stands = exists && standing->ours && standing->hash == hash &&
+                        standing->barrier == !owned &&
+                        standing->owner == (owned ? view.owner : refresh.me);
+    const auto refused = refresh.owners.refused.find(view.owner);
+    const bool is_told = refused != refresh.owners.refused.end();
+    if (stands && !is_told && !standing->failed) continue;
     std::string name = view.name;
-    Task<void> work = put_view(transaction, refresh, std::move(view),
-                               standing ? &*standing : nullptr, std::move(hash));
-    co_await in_its_savepoint(transaction, refresh, std::move(name), std::move(work));
+    if (!stands || !is_told) {
+      Task<void> work = put_view(transaction, refresh, std::move(view),
+                                 standing ? &*standing : nullptr, std::move(hash));
+      const bool put = co_await in_its_savepoint(transaction, refresh, name, std::move(work));
+      if (!put) continue;
+    }
+    if (is_told) co_await without(transaction, refresh, std::move(name), refused->second);
   }
   // What is left was made by us but no type calls for it; views that people made here stay.
   for (const auto& [name, standing] : refresh.standing) {
@@ -675,6 +545,7 @@ Task<bool> refresh_by(pg::Connection& connection, const model::Catalog& catalog,
   pg::Params made(catalog.workspace, made_here);
   co_await transaction.query(kRemember, std::move(made));
   co_await transaction.commit();
+  co_await close_owners(connection, catalog.workspace);
   co_return true;
 }
 
@@ -699,7 +570,8 @@ Task<void> claim_schema(pg::Transaction& transaction, WorkspaceId workspace, std
 
 Task<std::string> views_made_here(pg::Connection& connection) {
   const auto here = co_await connection.query(kMadeHere, pg::Params(kFormat));
-  co_return here.get<std::string>(0, 0);
+  const bool owned = co_await may_own_views(connection);
+  co_return here.get<std::string>(0, 0) + (owned ? " (views have owners, those a role)" : "");
 }
 
 Task<std::vector<StaleView>> refresh_views(pg::Connection& connection,
@@ -734,7 +606,7 @@ Task<std::vector<StaleView>> stale_views(pg::Connection& connection,
       hashes[name] = rows.get<std::string>(row, 1);
       continue;
     }
-    const bool was_busy = rows.text(row, 2) == kBusyCode;
+    const bool was_busy = rows.text(row, 2) == kBusyCode || rows.text(row, 2) == kOwnerBusyCode;
     Error error(was_busy ? ErrorKind::retry_later : ErrorKind::conflict,
                 rows.get<std::string>(row, 2), rows.get<std::string>(row, 3),
                 rows.get<std::string>(row, 4));

@@ -72,6 +72,8 @@ struct StaleView {
 ///   conflict "views.depended_on"    it would have to be dropped, and these things use it
 ///   conflict "views.name_taken"     somebody's own view stands under its name
 ///   retry_later "views.busy"        somebody reads it, or locks it, for longer than we wait
+///   retry_later "views.owner_busy"  it stands, but has no owner of its own yet: a table is in use
+///   conflict "views.no_owner"       … for what the database said
 ///   and what the database said
 /// The workspace's reader (sluice.reader_of) may read each of them, where that role could be made.
 /// Grants on a view, its owner's grant options and people's comments outlive every change of it.

@@ -8,11 +8,14 @@
 
 #include "base/decimal.hpp"
 #include "base/json_text.hpp"
+#include "link/normalise.hpp"
 
 namespace sluice::link {
 namespace {
 
 constexpr std::string_view kBlanks = " \t\r\n";
+/// A text is longer than a key may be when it takes more than this, with all of it escaped.
+constexpr std::size_t kKeyJsonBytesMax = 6 * kKeyBytesMax + 2;
 
 std::size_t behind_blanks(std::string_view text, std::size_t at) {
   return std::min(text.find_first_not_of(kBlanks, at), text.size());
@@ -57,7 +60,7 @@ std::optional<std::int64_t> place_of(const std::string& part) {
 
 /// A scalar as the text of a key; `json` is neither an object nor a list.
 std::optional<std::string> key_text(std::string_view json) {
-  if (json.empty() || json == "null") return std::nullopt;
+  if (json.empty() || json == "null" || json.size() > kKeyJsonBytesMax) return std::nullopt;
   if (json.front() == '"') return text_of_json_string(json);
   return plain_decimal(json);  // also "true", as it is
 }

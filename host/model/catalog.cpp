@@ -90,12 +90,14 @@ StoredAttribute read_attribute(const pg::QueryResult& rows, int row) {
   return attribute;
 }
 
-/// A path is read by its document's own rules.
-void protect_as_documents(StoredType& type) {
+/// A path is read by its document's own rules: what a connector may change of it is changed for
+/// what stands there, too, and what is personal is so in all its parts.
+void treat_as_documents(StoredType& type) {
   for (StoredAttribute& attribute : type.attributes) {
     if (attribute.path.empty()) continue;
     const StoredAttribute* const document = type.find(attribute.path.front());
     attribute.is_protected = document == nullptr || document->is_protected;
+    attribute.personal = attribute.personal || (document != nullptr && document->personal);
   }
 }
 
@@ -214,7 +216,7 @@ Task<CatalogPtr> load_catalog(pg::Connection& connection, WorkspaceId workspace)
     if (type == by_id.end()) continue;
     type->second->attributes.push_back(read_attribute(attributes, row));
   }
-  for (StoredType& type : catalog->types) protect_as_documents(type);
+  for (StoredType& type : catalog->types) treat_as_documents(type);
   const pg::QueryResult& relationships = results[3];
   for (int row = 0; row < relationships.rows(); ++row) {
     StoredRelationship relationship;

@@ -10,6 +10,7 @@
 
 #include "base/exact_json.hpp"
 #include "base/nearest.hpp"
+#include "base/printable.hpp"
 #include "contract/reserved_names.hpp"
 #include "model/catalog_version.hpp"
 #include "model/columns.hpp"
@@ -20,6 +21,8 @@ namespace {
 using contract::AttributeType;
 using contract::KeyKind;
 using nlohmann::json;
+
+constexpr std::size_t kDescriptionBytesMax = 4000;  ///< of an attribute
 
 // Two names of SQL views that every workspace has.
 constexpr std::array<std::string_view, 2> kReservedTypes = {"link", "change"};
@@ -267,7 +270,11 @@ Result<OwnAttribute> own_attribute_from_json(const json& document) {
     if (!text) return std::unexpected(text.error());
     *place = std::move(*text);
   }
-  const std::string what = fmt::format("attribute '{}'", attribute.name);
+  if (attribute.description.size() > kDescriptionBytesMax) {
+    return bad_request(fmt::format("attribute: 'description' has {} bytes, and {} is the limit",
+                                   attribute.description.size(), kDescriptionBytesMax));
+  }
+  const std::string what = fmt::format("attribute '{}'", printable(attribute.name));
   for (const auto& [member, place] :
        std::initializer_list<std::pair<const char*, bool*>>{{"required", &attribute.required},
                                                             {"unique", &attribute.unique},

@@ -76,7 +76,7 @@ begin
         where n.nspname in ('sluice', 'vendor') and c.relkind in ('r', 'p', 'v', 'S')),
       functions as (
         select p.oid, p.proowner, p.proname as short, p.oid::regprocedure::text as name,
-               case when p.proname in ('make_view_role', 'make_reader_role', 'make_sql_user', 'close_sql_user', 'drop_sql_user')
+               case when p.proname in ('make_view_role', 'drop_view_roles', 'make_reader_role', 'make_sql_user', 'close_sql_user', 'drop_sql_user')
                     then maker else owner end as wanted
         from pg_proc p where p.pronamespace = 'sluice'::regnamespace),
       -- Anybody may write a comment on a schema of his own: it counts where the schema is one of ours.
@@ -141,7 +141,7 @@ begin
         from functions f where not has_function_privilege(app, f.oid, 'execute')
         union all
         select 3, 7, format('grant execute on function %s to %I', f.name, maker)
-        from functions f where f.short in ('role_space', 'reader_of', 'sql_user_role') and not has_function_privilege(maker, f.oid, 'execute')
+        from functions f where f.short in ('role_space', 'view_owners', 'reader_of', 'sql_user_role') and not has_function_privilege(maker, f.oid, 'execute')
       ) w where w.at = step)
     loop
       begin

@@ -22,8 +22,11 @@ namespace {
 constexpr std::chrono::milliseconds kLookGap{25};
 constexpr std::int64_t kTroublePauseSecondsMax = 30;
 constexpr std::chrono::milliseconds kAwayPauseMax{2000};  ///< between looks, while none succeeds
-constexpr const char* kWork = "work";                     ///< lease of durable work
-constexpr const char* kBuild = "build";                   ///< … of building an index
+/// A host that stops waits so long for the batches of links under way, of however many keys.
+constexpr std::chrono::milliseconds kLinkStopMax{1000};
+constexpr const char* kLink = "link";    ///< lease of links
+constexpr const char* kWork = "work";    ///< lease of durable work
+constexpr const char* kBuild = "build";  ///< … of building an index
 
 const pg::Statement kLinkWork{"engine_link_work", R"(
   with recursive queued as (
@@ -75,6 +78,7 @@ Engine::Engine(Services services, Connections& connections, EngineOptions option
       options_(options),
       runner_(services.pool, all_kinds(services, options)),
       builder_(services.building, build_kinds()),
+      links_(services.pool.executor()),
       builds_(services.pool.executor()),
       slots_(options.connections_max),
       due_(services.pool, services.clock, options.poll),
@@ -272,7 +276,11 @@ Task<void> Engine::run() {
     gap.expires_after(kLookGap);
     co_await gap.async_wait(asio::use_awaitable);
   }
-  while (!active_.empty()) co_await wait(options_.poll);  // each ends after its page
+  const auto links_until = services_.clock.steady() + kLinkStopMax;
+  while (!active_.empty()) {  // each ends after its page
+    if (services_.clock.steady() >= links_until) links_.cancel();
+    co_await wait(options_.poll);
+  }
   renewal.cancel();
   try {
     co_await renewal.wait();
@@ -303,7 +311,9 @@ Task<void> Engine::look_for_work() {
   const auto linking = co_await services_.pool.query(kLinkWork);
   for (int row = 0; row < linking.rows(); ++row) {
     const auto workspace = linking.get<WorkspaceId>(row, 0);
-    if (may_start(key_of(workspace, "link"))) spawn(workspace, "link", link(workspace));
+    if (!may_start(key_of(workspace, kLink))) continue;
+    begin(workspace, kLink);
+    links_.spawn(link(workspace));
   }
   pg::Params kinds(runner_.kinds(), builder_.kinds());
   const auto working = co_await services_.pool.query(kDurableWork, std::move(kinds));
@@ -380,7 +390,17 @@ Task<void> Engine::work(WorkspaceId workspace, ConnectionId connection,
 }
 
 Task<void> Engine::link(WorkspaceId workspace) {
-  std::optional<LeaseGrant> lease = co_await leases_->acquire(workspace, "link");
+  std::exception_ptr surprise;
+  try {
+    co_await link_all(workspace);
+  } catch (...) {
+    if (!stopping_) surprise = std::current_exception();
+  }
+  ended(key_of(workspace, kLink), surprise);
+}
+
+Task<void> Engine::link_all(WorkspaceId workspace) {
+  std::optional<LeaseGrant> lease = co_await leases_->acquire(workspace, kLink);
   if (!lease) co_return;
   std::exception_ptr surprise;
   try {
@@ -400,6 +420,9 @@ Task<void> Engine::link(WorkspaceId workspace) {
   } catch (...) {
     surprise = std::current_exception();
   }
+  // One that was given up may have a statement that still runs: its lease ends with its time.
+  const auto given_up = co_await asio::this_coro::cancellation_state;
+  if (given_up.cancelled() != asio::cancellation_type::none) co_return;
   co_await leases_->release(*lease);
   if (surprise) std::rethrow_exception(surprise);
 }

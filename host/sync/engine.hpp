@@ -65,7 +65,8 @@ class Engine {
 
   /// Runs until stop(); the owner spawns it once.
   Task<void> run();
-  /// Ends run() after the pages under way; leases are given back.
+  /// Ends run() after the pages under way; leases are given back. A batch of links that lasts for
+  /// longer than a moment is given up, and nothing of it is stored.
   void stop();
   /// Look for work now instead of at the next poll.
   void kick();
@@ -97,6 +98,7 @@ class Engine {
   Task<void> work(WorkspaceId workspace, ConnectionId connection,
                   std::unique_ptr<ConnectionSlots> slots);
   Task<void> link(WorkspaceId workspace);
+  Task<void> link_all(WorkspaceId workspace);
   Task<void> work(WorkspaceId workspace, std::string name, work::Runner& runner);
   Task<void> build(WorkspaceId workspace);
 
@@ -105,6 +107,7 @@ class Engine {
   EngineOptions options_;
   std::unique_ptr<Leases> leases_;
   work::Runner runner_, builder_;
+  TaskGroup links_;   ///< a batch each; given up when one lasts too long for a host that stops
   TaskGroup builds_;  ///< one index at a time; ended in the middle when the host is to stop
   struct Active {
     WorkspaceId workspace;

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/printable.hpp"
 #include "contract/reserved_names.hpp"
 #include "feed/views.hpp"
 #include "model/catalog.hpp"
@@ -51,7 +52,8 @@ constexpr std::string_view kFilters[] = {"connection", "link"};
 
 std::unexpected<Error> bad_path(const std::string& path, std::string what, std::string hint) {
   return fail(ErrorKind::bad_input, "attribute.bad_path",
-              fmt::format("the path '{}' {}", path.substr(0, 100), what), std::move(hint));
+              fmt::format("the path '{}' {}", printable(path.substr(0, 100)), what),
+              std::move(hint));
 }
 
 /// "metadata, address or extra": where a path may begin.
@@ -77,9 +79,8 @@ Result<void> check_path(const StoredType& type, const OwnAttribute& attribute) {
   if (path.size() > kPathBytesMax)
     return bad_path(path, fmt::format("is longer than {} bytes", kPathBytesMax), example);
   const std::vector<std::string> parts = model::split_path(path);
-  const bool has_control = std::any_of(path.begin(), path.end(),
-                                       [](char c) { return static_cast<unsigned char>(c) < 0x20; });
-  if (has_control || std::find(parts.begin(), parts.end(), "") != parts.end())
+  if (printable(path) != path) return bad_path(path, "has characters that are not seen", example);
+  if (std::find(parts.begin(), parts.end(), "") != parts.end())
     return bad_path(path, "has an empty part", example);
   if (parts.size() > kPathPartsMax)
     return bad_path(path, fmt::format("has more than {} parts", kPathPartsMax), example);
@@ -254,6 +255,9 @@ Task<Result<PathAttribute>> add_path_attribute(pg::Connection& connection, Works
   pg::Params values(workspace, stored->id, attribute.name, position, attribute.path,
                     attribute.description, attribute.personal, kind);
   co_await transaction.query(kPut, std::move(values));
+  // Not stored with it: a later version of the connector may say otherwise of the document.
+  const StoredAttribute* const document = stored->find(model::split_path(attribute.path).front());
+  attribute.personal = attribute.personal || (document != nullptr && document->personal);
   PathAttribute done;
   done.type = stored->id;
   done.type_name = type;
@@ -263,6 +267,7 @@ Task<Result<PathAttribute>> add_path_attribute(pg::Connection& connection, Works
   co_await apply_rules_of(transaction, workspace, type, std::move(names), actor.name());
   json detail = json::object();
   detail["path"] = attribute.path;
+  detail["personal"] = attribute.personal;
   if (kind) detail["link_key"] = contract::to_string(*attribute.key_kind);
   done.attribute = std::move(attribute);
   co_await finish(transaction, workspace, done, std::move(keys), std::move(actor),
@@ -288,6 +293,7 @@ Task<Result<PathAttribute>> drop_path_attribute(pg::Connection& connection, Work
   done.attribute.name = name;
   done.attribute.path = model::joined_path(attribute.path);
   done.attribute.key_kind = attribute.key_kind;
+  done.attribute.personal = attribute.personal;
   pg::Params which(workspace, stored->id, name);
   co_await transaction.query(kTakeAway, std::move(which));
   std::optional<work::NewWork> keys;
@@ -297,6 +303,7 @@ Task<Result<PathAttribute>> drop_path_attribute(pg::Connection& connection, Work
   }
   json detail = json::object();
   detail["path"] = done.attribute.path;
+  detail["personal"] = done.attribute.personal;
   co_await finish(transaction, workspace, done, std::move(keys), std::move(actor),
                   "type.drop_attribute", std::move(detail));
   co_return done;

@@ -7,6 +7,7 @@
 #include "link/rules.hpp"
 #include "model/catalog_version.hpp"
 #include "model/own_types.hpp"
+#include "model/row_counts.hpp"
 #include "sync/link_rules.hpp"
 #include "sync/view_work.hpp"
 
@@ -212,8 +213,33 @@ Task<std::vector<RuleOfType>> rules_of_type(pg::Connection& connection, Workspac
   co_return all;
 }
 
+namespace {
+
+/// What there was just before, for whoever asks later what went.
+json counts_of(const model::RowCounts& rows, EntityTypeId type,
+               const std::vector<RuleOfType>& rules) {
+  json counts = json::object();
+  const auto living = rows.live.find({"own_entity", type.value});
+  counts["rows"] = living == rows.live.end() ? 0 : living->second;
+  std::int64_t links = 0, decisions = 0;
+  bool exact = true;
+  for (const RuleOfType& rule : rules) {
+    links += rule.links;
+    decisions += rule.decisions;
+    exact = exact && rule.exact;
+  }
+  counts["links"] = links;
+  counts["decisions"] = decisions;
+  counts["exact"] = exact;
+  return counts;
+}
+
+}  // namespace
+
 Task<Result<TypeDrop>> drop_type(pg::Connection& connection, WorkspaceId workspace,
                                  std::string name, Actor actor) {
+  const model::RowCounts rows = co_await model::row_counts(connection, workspace);
+  const std::vector<RuleOfType> rules = co_await rules_of_type(connection, workspace, name);
   auto transaction = co_await pg::Transaction::begin(connection);
   const Result<EntityTypeId> type = co_await model::drop_own_type(transaction, workspace, name);
   if (!type) {
@@ -228,7 +254,7 @@ Task<Result<TypeDrop>> drop_type(pg::Connection& connection, WorkspaceId workspa
   work.task["type"] = type->value;
   work.actor = actor.name();
   co_await renew_views(transaction, workspace, work.actor);
-  json detail = json::object();
+  json detail = counts_of(rows, *type, rules);
   detail["rules"] = drop.rules;
   co_await audit(transaction, workspace, std::move(actor), "type.drop", std::move(name),
                  std::move(detail));

@@ -5,6 +5,7 @@
 
 #include "base/failpoint.hpp"
 #include "base/log.hpp"
+#include "feed/view_owners.hpp"
 #include "feed/views.hpp"
 
 namespace sluice::sync {
@@ -19,6 +20,20 @@ const pg::Statement kLeftBehind{"views_left_behind", R"(
   where (w.views_made < $1 or w.views_made > $1)
     and not exists (select 1 from sluice.work k where k.workspace_id = w.workspace_id and k.kind = $2
                     and k.subject = '' and k.state = 'waiting'))"};
+
+/// Of all own types that are no more; what is in use is tried again.
+Task<void> close_all_owners(pg::Connection& connection, WorkspaceId workspace) {
+  feed::ClosedOwners closed;
+  while (closed.more) {
+    closed = co_await feed::close_owners(connection, workspace, closed.last);
+    if (closed.busy) {
+      throw Failure(Error(ErrorKind::retry_later, std::string(feed::kOwnerBusyCode),
+                          "roles and policies of own types that were dropped stay for now: the "
+                          "table of own rows is in use",
+                          "nothing: it is tried again"));
+    }
+  }
+}
 
 class RenewViews final : public work::Outside {
  public:
@@ -37,6 +52,7 @@ class RenewViews final : public work::Outside {
     // What is only busy is tried again; what something depends on is remembered as stale.
     for (const feed::StaleView& one : stale)
       if (one.error.kind == ErrorKind::retry_later) throw Failure(one.error);
+    co_await close_all_owners(connection, item.workspace);
     if (!left) co_return;
     log::warning("work.views_left", {{"workspace", item.workspace.value}, {"error", *left}});
     if (connection.in_transaction()) co_await connection.query("rollback");
@@ -60,8 +76,13 @@ Task<std::vector<std::string>> renew_views_now(pg::Connection& connection, Works
     SLUICE_FAILPOINT("views.now");
     const model::CatalogPtr catalog = co_await model::load_catalog(connection, workspace);
     const auto stale = co_await feed::refresh_views(connection, *catalog, workspace_name);
-    for (const feed::StaleView& one : stale)
-      notes.push_back("the SQL view " + one.name + " is the old one: " + one.error.describe());
+    for (const feed::StaleView& one : stale) {
+      if (one.error.code == feed::kOwnerBusyCode) continue;  // durable work does it in a moment
+      const bool stands = one.error.code == feed::kNoOwnerCode;
+      notes.push_back(stands ? one.error.describe()
+                             : "the SQL view " + one.name +
+                                   " is the old one: " + one.error.describe());
+    }
   } catch (const Failure& failure) {
     notes.push_back("the SQL views are the old ones: " + failure.error().describe());
   }

@@ -997,5 +997,25 @@ TEST_F(ApiTest, head_answers_as_get_without_a_body) {
   EXPECT_TRUE(head.text.empty());
 }
 
+TEST_F(ApiTest, what_only_the_database_knows_is_left_out_of_health_when_it_does_not_say) {
+  const json all = ask("GET", "/health", stage_->operator_token).document();
+  EXPECT_EQ(all["status"], "well") << all;
+  EXPECT_TRUE(all["database"].contains("bytes"));
+  stage_->host().sql("alter table sluice.connection rename column egress to elsewhere");
+  const Reply some = ask("GET", "/health", stage_->operator_token);
+  const Reply nobodys = ask("GET", "/health", "");
+  stage_->host().sql("alter table sluice.connection rename column elsewhere to egress");
+  EXPECT_EQ(some.status, 200) << some.body;
+  const json document = some.document();
+  EXPECT_TRUE(document.contains("machine"));
+  EXPECT_FALSE(document["database"].contains("bytes"));
+  EXPECT_EQ(document["status"], "degraded");
+  ASSERT_EQ(document["reasons"].size(), 1U) << document;
+  EXPECT_EQ(document["reasons"][0]["code"], "health.left_out");
+  EXPECT_FALSE(nobodys.document().contains("machine"));
+  EXPECT_EQ(nobodys.document()["reasons"], json::array());
+  EXPECT_EQ(ask("GET", "/health", stage_->operator_token).document()["status"], "well");
+}
+
 }  // namespace
 }  // namespace sluice::e2e

@@ -313,5 +313,32 @@ TEST_F(Fairness, an_index_that_waits_for_others_keeps_no_rule_waiting_and_no_hos
   PQfinish(old);
 }
 
+TEST_F(Fairness, a_batch_of_links_that_does_not_end_keeps_no_host_from_stopping) {
+  start_fake(10, {"--subscription-percent", "0"});
+  host_->start();
+  connect();
+  ASSERT_TRUE(settled()) << host_->log();
+  PGconn* other = PQconnectdb(
+      ("host=" + (directory_ / "data/run").string() + " user=sluice dbname=sluice").c_str());
+  PQclear(PQexec(other, "begin; lock table sluice.link_key in access exclusive mode"));
+  host_->sql(
+      "insert into sluice.link_queue (workspace_id, kind, digest, type_id, attribute, entity_id) "
+      "select r.workspace_id, r.key_kind, gen_random_uuid(), t.type_id, 1, n from sluice.link_rule "
+      "r join sluice.entity_type t on t.workspace_id = r.workspace_id and t.name = r.source_type, "
+      "generate_series(1, 5000) n");
+  ASSERT_TRUE(eventually(seconds(20), [&] {
+    return host_->count(
+               "select count(*) from pg_locks where not granted and relation = "
+               "'sluice.link_key'::regclass") > 0;
+  })) << host_->log();
+  const std::int64_t queued = host_->count("select count(*) from sluice.link_queue");
+  EXPECT_GE(queued, 5000);
+  const auto begun = std::chrono::steady_clock::now();
+  host_->stop();
+  EXPECT_LT(std::chrono::steady_clock::now() - begun, seconds(6));
+  EXPECT_EQ(host_->log().find("host.stop_forced"), std::string::npos) << host_->log();
+  PQfinish(other);
+}
+
 }  // namespace
 }  // namespace sluice::e2e

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "feed/upkeep.hpp"
+#include "feed/view_owners.hpp"
 #include "feed/views.hpp"
 #include "pg/error.hpp"
 #include "pg/feed/world.hpp"
@@ -17,6 +18,7 @@ using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::StartsWith;
 
 constexpr const char* kDenied = "42501";
 constexpr const char* kRaised = "P0001";
@@ -75,6 +77,39 @@ class RolesTest : public sluice::testing::FeedWorld {
   void refresh(WorkspaceId workspace, const std::string& name) {
     for (const StaleView& stale : run(refresh_task(workspace, name)))
       ADD_FAILURE() << stale.name << " " << stale.error.describe();
+  }
+  /// Types with one text attribute, called `prefix`1 and so on.
+  Task<void> make_types(std::string prefix, int count) {
+    auto lease = co_await pool().acquire();
+    for (int n = 1; n <= count; ++n) {
+      const auto request = nlohmann::json::parse(fmt::format(
+          R"({{"name":"{}{}","attributes":[{{"name":"word","type":"text"}}]}})", prefix, n));
+      auto type = model::own_type_from_json(request);
+      auto transaction = co_await pg::Transaction::begin(*lease);
+      const auto made = co_await model::create_own_type(transaction, workspace_, std::move(*type));
+      if (!made) ADD_FAILURE() << made.error().describe();
+      co_await transaction.commit();
+    }
+  }
+  /// As when nothing of them is left.
+  void drop_types(const std::string& prefix) {
+    sql("delete from sluice.attribute a using sluice.entity_type t where t.type_id = a.type_id "
+        "and t.name ~ '^" +
+        prefix + "[0-9]+$'; update sluice.entity_type set state = 'dropped' where name ~ '^" +
+        prefix + "[0-9]+$'; update sluice.catalog_version set version = version + 1");
+  }
+  /// What owners of views have in this database: "<roles> <policies of own rows> <grants there>
+  /// <grants on the workspace's schema>".
+  std::string owned() {
+    return text(
+        "with ours as (select r.oid, r.rolname from pg_roles r where r.rolname::text ^@ "
+        "('sluice_view' || left(sluice.role_space(), -2))) select concat_ws(' ', (select count(*) "
+        "from ours), (select count(*) from pg_policy where polrelid = "
+        "'sluice.own_entity'::regclass), (select count(*) from pg_class c cross join "
+        "aclexplode(c.relacl) a join ours on ours.oid = a.grantee where c.oid = "
+        "'sluice.own_entity'::regclass), (select count(distinct a.grantee) from pg_namespace n "
+        "cross join aclexplode(n.nspacl) a join ours on ours.oid = a.grantee where n.nspname = "
+        "'acme'))");
   }
   std::string view_role(WorkspaceId workspace) {
     return text(fmt::format("select 'sluice_view' || sluice.role_space() || {}", workspace.value));
@@ -183,6 +218,98 @@ TEST_F(RolesTest, a_view_that_comes_later_is_its_readers_too_and_what_people_gra
   sql("revoke " + reader_ + " from " + login_ + "; grant usage on schema acme to " + login_);
   EXPECT_EQ(state_of(*this, person(), "select segment from acme.acme_customer"), kDenied);
   EXPECT_EQ(state_of(*this, person(), "select email from acme.customer"), "");
+}
+
+// All grants of a table are one row of PostgreSQL's catalogue.
+TEST_F(RolesTest, what_the_views_of_own_types_need_goes_with_them_and_no_grant_is_each_ones) {
+  const std::string before = owned();
+  EXPECT_EQ(before, "3 1 1 1") << "of all, of the workspace, of the type customer";
+  for (int round = 0; round < 2; ++round) {
+    run(make_types("thing", 25));
+    refresh(workspace_, "acme");
+    EXPECT_EQ(owned(), "28 26 1 1");
+    EXPECT_EQ(text("select pg_get_userbyid(relowner) ~ '_t[0-9]+$' from pg_class where oid = "
+                   "'acme.thing25'::regclass"),
+              "t");
+    drop_types("thing");
+    refresh(workspace_, "acme");
+    EXPECT_EQ(owned(), "18 16 1 1") << "some at once, durable work goes on";
+    ClosedOwners closed;
+    for (int calls = 0; closed.more; ++calls) {
+      ASSERT_LT(calls, 3);
+      closed = run(close_owners(app(), workspace_, closed.last));
+      EXPECT_FALSE(closed.busy);
+    }
+    EXPECT_EQ(owned(), before);
+  }
+  // Made again under its name, it has its number.
+  EXPECT_EQ(state_of(*this, person(), "select * from acme.customer"), "");
+}
+
+TEST_F(RolesTest, the_owner_of_a_view_that_something_stands_on_stays_until_the_view_can_go) {
+  run(make_types("thing", 1));
+  refresh(workspace_, "acme");
+  sql("create view public.on_top as select word from acme.thing1");
+  drop_types("thing");
+  const auto stale = run(refresh_task(workspace_, "acme"));
+  ASSERT_EQ(stale.size(), 1U);
+  EXPECT_EQ(stale[0].error.code, "views.depended_on");
+  EXPECT_EQ(owned(), "4 2 1 1");
+  sql("drop view public.on_top");
+  refresh(workspace_, "acme");
+  EXPECT_EQ(owned(), "3 1 1 1");
+}
+
+TEST_F(RolesTest, owners_of_types_that_are_there_are_not_closed_and_those_in_use_later) {
+  run(make_types("thing", 1));
+  refresh(workspace_, "acme");
+  const std::string ids = text(
+      "select array_agg(type_id)::text from sluice.entity_type where name in ('customer', "
+      "'thing1')");
+  const std::string ask = "select sluice.drop_view_roles({0}, sluice.close_to_view({0}, '{1}'))";
+  const std::string close = fmt::format(fmt::runtime(ask), workspace_.value, ids);
+  EXPECT_EQ(run(app().query(close)).get<int>(0, 0), 0);
+  EXPECT_EQ(owned(), "4 2 1 1");
+  drop_types("thing");
+  const auto holder = connect();
+  run(holder->script("begin; lock table sluice.own_entity in access share mode"));
+  refresh(workspace_, "acme");
+  const ClosedOwners closed = run(close_owners(app(), workspace_));
+  EXPECT_TRUE(closed.busy);
+  EXPECT_EQ(owned(), "4 2 1 1");
+  run(holder->query("rollback"));
+  refresh(workspace_, "acme");
+  EXPECT_EQ(owned(), "3 1 1 1");
+}
+
+TEST_F(RolesTest, a_view_that_gets_no_owner_of_its_own_is_told) {
+  const auto told = [&] {
+    const auto catalog = [&]() -> Task<std::vector<StaleView>> {
+      auto lease = co_await pool().acquire();
+      const auto now = co_await model::load_catalog(*lease, workspace_);
+      co_return co_await stale_views(*lease, *now);
+    };
+    std::string all;
+    for (const StaleView& one : run(catalog()))
+      all += one.name + " " + one.error.code + ": " + one.error.message + "\n";
+    return all;
+  };
+  EXPECT_EQ(told(), "");
+  run(make_types("thing", 1));
+  sql("alter function sluice.open_to_view(text, bigint, bigint) rename to open_later");
+  const auto stale = run(refresh_task(workspace_, "acme"));
+  ASSERT_EQ(stale.size(), 1U);
+  EXPECT_EQ(stale[0].name, "thing1");
+  EXPECT_THAT(told(), StartsWith("thing1 views.no_owner: the SQL view thing1 has no owner of its "
+                                 "own, so that its joins find no index: "));
+  EXPECT_THAT(told(), HasSubstr("function sluice.open_to_view"));
+  EXPECT_EQ(text("select reloptions::text from pg_class where oid = 'acme.thing1'::regclass"),
+            "{security_barrier=true}");
+  sql("alter function sluice.open_later(text, bigint, bigint) rename to open_to_view");
+  refresh(workspace_, "acme");
+  EXPECT_EQ(told(), "");
+  EXPECT_EQ(text("select reloptions::text from pg_class where oid = 'acme.thing1'::regclass"),
+            "{security_barrier=false}");
 }
 
 // Roles are the server's: what was granted for another database must not open this one.
@@ -449,6 +576,40 @@ TEST_F(RoleUpgrade, what_an_owner_of_views_of_before_could_read_it_reads_no_more
   EXPECT_EQ(text("select count(*) from pg_policy"), "0");
   EXPECT_EQ(text("select reloptions::text from pg_class where oid = 'acme.all_of_it'::regclass"),
             "{security_barrier=true}");
+}
+
+// Each owner of views had grants of its own, until a table could have no more of them.
+TEST_F(RoleUpgrade, what_owners_of_views_had_been_granted_is_all_owners_now) {
+  const auto owner = connect();
+  older(*owner);
+  run(pg::migrate(*owner, pg::migrations().first(42)));
+  EXPECT_THAT(run(pg::settle_roles(*owner, pg::kAppRole, pg::AppLogin::make)), IsEmpty());
+  run(owner->script(
+      "do $$ begin for i in 1..40 loop perform sluice.make_view_role(1, i); perform "
+      "sluice.open_to_view('own_entity', 1, i); end loop; perform sluice.make_view_role(1, 0); "
+      "perform sluice.open_to_view('link', 1, 0); end $$"));
+  const std::string space = text("select 'sluice_view' || sluice.role_space()");
+  run(
+      owner->script(fmt::format("grant create on schema acme to {0}1; grant create on schema acme "
+                                "to {0}1_t2",
+                                space)));
+  run(pg::migrate(*owner, pg::migrations()));
+  const std::string grantees =
+      "select string_agg(distinct pg_get_userbyid(a.grantee)::text, ' ') from pg_class c cross "
+      "join aclexplode(c.relacl) a where pg_get_userbyid(a.grantee) like 'sluice_view%' and c.oid "
+      "= 'sluice.";
+  const std::string everybody = text("select sluice.view_owners()");
+  EXPECT_EQ(text(grantees + "own_entity'::regclass"), everybody);
+  EXPECT_EQ(text(grantees + "link'::regclass"), everybody);
+  EXPECT_EQ(text(fmt::format("select has_table_privilege('{0}1_t40', 'sluice.own_entity', "
+                             "'select') and has_schema_privilege('{0}1_t9', 'acme', 'create')",
+                             space)),
+            "t");
+  run(owner->script(fmt::format(
+      "do $$ declare one text; begin for one in select rolname from pg_roles where rolname::text "
+      "^@ '{}' loop execute format('drop owned by %1$I cascade; drop role %1$I', one); end loop; "
+      "end $$",
+      everybody)));
 }
 
 // What the owner of before planted would be run as the superuser by the next migration, or be given

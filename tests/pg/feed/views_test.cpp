@@ -430,7 +430,8 @@ TEST_F(ViewsTest, AViewWhoseTableIsHeldStandsBehindABarrierUntilTheNextRefresh) 
   const auto holder = connect();
   const auto refresh_while_held = [&] {
     run(holder->script("begin; lock table vendor.acme_customer in access share mode"));
-    EXPECT_EQ(refresh(), "");
+    EXPECT_EQ(refresh(), "views.owner_busy");
+    EXPECT_THAT(remembered(), ::testing::HasSubstr("acme_customer views.owner_busy;"));
     run(holder->query("rollback"));
   };
   const auto bound = [&](const std::string& view) {

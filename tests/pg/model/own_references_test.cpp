@@ -119,5 +119,47 @@ TEST_F(OwnReferences, KeysOfRowsStayAndRowsGoWithTheirUniqueValues) {
   EXPECT_EQ(refused("truncate sluice.own_entity, sluice.own_unique"), "");
 }
 
+// Another transaction's view of the rows is from its beginning: one that it does not see would be
+// taken for none.
+TEST_F(OwnReferences, WhoDoesNotSeeWhatIsCommittedNowWritesNoRows) {
+  EXPECT_EQ(refused("insert into sluice.own_entity (workspace_id, type_id, id, data)"
+                    " values (#, 1, '{}')"),
+            "");
+  EXPECT_EQ(refused("insert into sluice.own_unique (workspace_id, type_id, attribute, value, id)"
+                    " values (#, 'email', 'a@x.example', 1)"),
+            "");
+  const std::string statements[] = {
+      "insert into sluice.own_entity (workspace_id, type_id, id, data) values (#, 2, '{}')",
+      "insert into sluice.own_unique (workspace_id, type_id, attribute, value, id)"
+      " values (#, 'email', 'b@x.example', 1)",
+      "delete from sluice.own_entity",
+      "delete from sluice.entity_type where (workspace_id, type_id) in (select #)"};
+  for (const char* level : {"repeatable read", "serializable"}) {
+    for (const std::string& sql : statements) {
+      const auto alone = connect();
+      run(alone->query(fmt::format("begin isolation level {}", level)));
+      std::string why;
+      try {
+        run(alone->query(with_type(sql)));
+      } catch (const pg::QueryError& error) {
+        why = error.error().message;
+      }
+      EXPECT_NE(why.find("read committed only"), std::string::npos) << level << sql << why;
+    }
+  }
+  EXPECT_EQ(count("sluice.own_entity"), 1);
+  EXPECT_EQ(count("sluice.own_unique"), 1);
+}
+
+TEST_F(OwnReferences, TheChecksMeanTheSameWhateverTheSearchPath) {
+  const auto open = run(pool().query(
+      "select string_agg(p.proname, ' ') from pg_proc p join pg_trigger t on t.tgfoid = p.oid "
+      "where "
+      "t.tgrelid in ('sluice.own_entity'::regclass, 'sluice.own_unique'::regclass, "
+      "'sluice.entity_type'::regclass) and not t.tgisinternal and p.proname ~ '^(own|types)_' and "
+      "not coalesce('search_path=\"\"' = any (p.proconfig), false)"));
+  EXPECT_TRUE(open.is_null(0, 0)) << open.text(0, 0);
+}
+
 }  // namespace
 }  // namespace sluice::model

@@ -380,6 +380,8 @@ TEST_F(PathAttributes, what_cannot_be_one_is_refused_with_its_reason) {
   for (const char* bad :
        {"data", "data.", "data..a", ".a", "name.a", "nothing.a", "extra", "d\n.a"})
     EXPECT_EQ(path(bad), "attribute.bad_path") << bad;
+  for (const char* unseen : {"data.\u202ea", "data.a\u2028", "data.\u200b", "data.\x7f"})
+    EXPECT_EQ(path(unseen), "attribute.bad_path") << unseen;
   EXPECT_EQ(path("data." + std::string(600, 'a')), "attribute.bad_path");
   EXPECT_EQ(path("data.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a"), "attribute.bad_path");
   EXPECT_EQ(add(with([](auto& one) { one.type = contract::AttributeType::integer; })),
@@ -402,6 +404,71 @@ TEST_F(PathAttributes, what_cannot_be_one_is_refused_with_its_reason) {
   EXPECT_EQ(add(wanted("customer_id", "data.a")), "attribute.name_taken");
   EXPECT_EQ(add(wanted("fine", "data.a")), "");
   EXPECT_EQ(add(wanted("fine", "data.b")), "attribute.name_taken");
+}
+
+TEST_F(PathAttributes, a_description_is_no_document) {
+  json document = {{"name", "fine"}, {"path", "data.a"}, {"description", std::string(4000, 'd')}};
+  EXPECT_TRUE(model::own_attribute_from_json(document));
+  document["description"] = std::string(4001, 'd');
+  const auto refused = model::own_attribute_from_json(document);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, "type.bad_request");
+}
+
+TEST_F(PathAttributes, what_stands_in_personal_json_is_personal_also_when_that_comes_later) {
+  const auto personal = [&](const std::string& name) {
+    run(reload_catalog());
+    return context_.catalog->find("acme.person")->find(name)->personal;
+  };
+  const auto document_is = [&](bool is) {
+    run(superuser_pool().query(fmt::format(
+        "update sluice.attribute a set personal = {} from sluice.entity_type t where t.type_id = "
+        "a.type_id and t.name = 'acme.person' and a.name = 'data'",
+        is)));
+    run(reload_catalog());
+  };
+  document_is(false);
+  EXPECT_EQ(add(wanted("first", "data.a")), "");
+  EXPECT_EQ(add(wanted("beyond", "extra.a")), "");
+  model::OwnAttribute said = wanted("said", "data.b");
+  said.personal = true;
+  EXPECT_EQ(add(said), "");
+  EXPECT_FALSE(personal("first"));
+  EXPECT_TRUE(personal("said"));
+  document_is(true);
+  EXPECT_TRUE(personal("first"));
+  EXPECT_FALSE(personal("beyond"));
+  EXPECT_EQ(add(wanted("second", "data.c")), "");
+  EXPECT_TRUE(personal("second"));
+  EXPECT_EQ(drop("second"), "");
+  document_is(false);
+  EXPECT_FALSE(personal("first"));
+  EXPECT_TRUE(personal("said")) << "an admin's own word stays";
+  EXPECT_EQ(ask("select split_part(subject, '.', 3) || ':' || (detail->>'personal') from "
+                "sluice.audit where action like 'type.%attribute' order by audit_id"),
+            "first:false beyond:false said:true second:true second:true");
+}
+
+TEST_F(PathAttributes, large_documents_of_a_page_are_all_looked_into) {
+  EXPECT_EQ(add(wanted("customer_number", "data.number")), "");
+  finish();
+  const auto write_all = [&](const std::string& number) {
+    auto built = page();
+    for (int n = 0; n < 4; ++n) {
+      const std::string large =
+          fmt::format(R"({{"a": "{}", "number": "{}{}"}})", std::string(900'000, 'x'), number, n);
+      built.record("person", fmt::format("p{}", n), {{"name", "Ann"}, {"data", large}});
+    }
+    EXPECT_EQ(write(built.page).quarantined, 0);
+  };
+  write_all("C-");
+  EXPECT_EQ(keys(), "4");
+  const std::string digests =
+      "select string_agg(digest::text, ' ' order by entity_id) from sluice.link_key";
+  const std::string first = ask(digests);
+  write_all("D-");
+  EXPECT_EQ(keys(), "4");
+  EXPECT_NE(ask(digests), first);
 }
 
 TEST_F(PathAttributes, so_many_are_enough) {
@@ -501,6 +568,28 @@ TEST_F(PathAttributes, the_sql_view_has_a_column_of_it_that_comes_and_goes) {
   EXPECT_EQ(ask("select count(*) from information_schema.columns where table_schema = 'w' and "
                 "column_name = 'customer_number'"),
             "0");
+}
+
+TEST_F(PathAttributes, a_column_that_comes_under_the_name_of_one_that_went_is_not_described_by_it) {
+  const auto refresh = [](pg::Pool& pool, model::CatalogPtr catalog) -> Task<std::size_t> {
+    auto lease = co_await pool.acquire();
+    const auto stale = co_await feed::refresh_views(*lease, *catalog, "w");
+    co_return stale.size();
+  };
+  const auto described = [&] {
+    run(reload_catalog());
+    EXPECT_EQ(run(refresh(pool(), context_.catalog)), 0U);
+    return ask(
+        "select d.description from pg_description d join pg_attribute a on a.attrelid = d.objoid "
+        "and a.attnum = d.objsubid where d.objoid = 'w.acme_person'::regclass and a.attname = "
+        "'customer_id'");
+  };
+  EXPECT_EQ(add(wanted("customer_id", "data.a", std::nullopt)), "");
+  EXPECT_EQ(described(), "what the vendor has at data.a");
+  EXPECT_EQ(drop("customer_id"), "");
+  EXPECT_EQ(described(), "");
+  add_rule("email");  // its view's column is called so
+  EXPECT_EQ(described(), "the Sluice id of the row that it is linked to, by link rules");
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include "pg/feed/world.hpp"
 #include "pg/sync/next_host.hpp"
 #include "sync/link_rules.hpp"
+#include "sync/view_work.hpp"
 #include "sync/work_kinds.hpp"
 
 namespace sluice::sync {
@@ -243,6 +244,29 @@ TEST_F(TypeDropTest, made_again_it_has_its_id_the_attributes_of_now_and_no_rows)
                  "sluice.entity_type t using (workspace_id, type_id) where c.op in ('insert', "
                  "'delete')"),
             "customer");
+}
+
+TEST_F(TypeDropTest, the_owner_of_its_view_goes_too_and_who_looks_later_reads_how_much_went) {
+  people(0, 7);
+  make_rule_of_ours();
+  const auto views = [&] {
+    auto connection = connect_as_app();
+    const auto notes = run(renew_views_now(*connection, workspace_, "acme"));
+    EXPECT_TRUE(notes.empty()) << notes.front();
+  };
+  const std::string owned = fmt::format(
+      "select (select count(*) from pg_roles where rolname = p.owner), (select count(*) from "
+      "pg_policy where polname = p.owner) from (select 'sluice_view' || sluice.role_space() || "
+      "{} || '_t' || {}) p (owner)",
+      workspace_.value, id_.value);
+  views();
+  EXPECT_EQ(text(owned), "1|1");
+  EXPECT_EQ(drop(), "");
+  finish();
+  EXPECT_EQ(text(owned), "0|0");
+  EXPECT_EQ(text("select detail->>'rows', detail->>'links', detail->>'decisions', "
+                 "detail->>'exact', detail->>'rules' from sluice.audit where action = 'type.drop'"),
+            "7|0|0|true|[\"ours\"]");
 }
 
 TEST_F(TypeDropTest, while_it_is_going_its_name_is_refused) {

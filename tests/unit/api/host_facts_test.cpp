@@ -5,6 +5,9 @@
 
 #include <filesystem>
 
+#include "api/not_ready.hpp"
+#include "pg/migrate.hpp"
+
 namespace sluice::api {
 namespace {
 
@@ -122,6 +125,16 @@ TEST(HostFacts, growth_is_told_after_ten_minutes) {
     facts.look();
   }
   EXPECT_LE(facts.disks()[0].growth_seconds, 24 * 3600);
+}
+
+TEST(HostFacts, a_host_that_stops_says_so_also_while_its_database_is_away) {
+  const auto newest = static_cast<int>(pg::migrations().size());
+  using Words = std::vector<std::string>;
+  EXPECT_EQ(not_ready_beside(false, newest), Words());
+  EXPECT_EQ(not_ready_beside(false, std::nullopt), Words());
+  EXPECT_EQ(not_ready_beside(true, newest), Words{"the host is stopping"});
+  EXPECT_EQ(not_ready_beside(true, std::nullopt), Words{"the host is stopping"});
+  EXPECT_EQ(not_ready_beside(true, newest - 1).size(), 2U);
 }
 
 TEST(HostFacts, bytes_are_said_as_people_do) {

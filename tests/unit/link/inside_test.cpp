@@ -1,6 +1,8 @@
 // The text of a key that stands somewhere inside of JSON.
 #include "link/inside.hpp"
 
+#include "link/normalise.hpp"
+
 #include <gtest/gtest.h>
 
 #include <vector>
@@ -78,6 +80,21 @@ TEST(Inside, several_paths_are_found_in_one_walk) {
   EXPECT_EQ(all, "- x 10 10 20 y - - - quoted - z - z - - ");
   EXPECT_EQ(texts_inside("", paths), std::vector<std::optional<std::string>>(ways.size()));
   EXPECT_TRUE(texts_inside(kDocument, {}).empty());
+}
+
+TEST(Inside, what_is_too_long_to_be_a_key_is_not_copied) {
+  const auto inside = [](const std::string& text) {
+    const std::string json = "\"" + text + "\"";
+    return text_inside(json);
+  };
+  const std::string longest(kKeyBytesMax, 'x');
+  EXPECT_EQ(inside(longest), longest);
+  std::string escaped;
+  for (std::size_t i = 0; i < kKeyBytesMax; ++i) escaped += "\\u0078";
+  EXPECT_EQ(inside(escaped), longest) << "the longest way to write it";
+  EXPECT_FALSE(inside(escaped + "x"));
+  EXPECT_FALSE(inside(std::string(1 << 20, 'x')));
+  EXPECT_FALSE(text_inside(std::string(1 << 20, '7')));
 }
 
 }  // namespace
