@@ -213,15 +213,13 @@ Task<void> add_refetch(Call& call, Causes& problems) {
   }
 }
 
-/// Rules that are on and can find nothing: an end is not there (yet), or is no link key. Those that
-/// wait for one and the same thing are one entry.
+/// Rules that are on, whose ends are there, and that can find nothing all the same.
 void add_idle_rules(const model::Catalog& catalog, Causes& problems) {
   for (const model::StoredRule& rule : catalog.rules) {
     const auto why = link::why_idle(catalog, rule);
-    if (!why) continue;
+    if (!why || why->code != "rule.no_such_key") continue;
     problems.add(problem_of("rule", "", rule.name, why->code,
-                            "the link rule finds nothing: " + why->message, why->hint),
-                 why->message);
+                            "the link rule finds nothing: " + why->message, why->hint));
   }
 }
 
@@ -250,9 +248,11 @@ Task<void> add_currencies(pg::Connection& connection, const model::Catalog& cata
         one.currency.empty() ? "a currency" : "currency '" + shown_code(one.currency) + "'";
     json entry = problem_of(
         "entity", "", one.type, "amount.unknown_currency",
-        fmt::format("{}{} rows of {} have amounts in {} that Sluice does not know: they have no {}",
-                    one.rows < model::kUnknownCounted ? "" : "at least ", with_commas(one.rows),
-                    one.type, currency, fmt::join(columns, ", ")),
+        fmt::format("{}{} of {} {} in {} that Sluice does not know: no {}",
+                    one.rows < model::kUnknownCounted ? "" : "at least ",
+                    one.rows == 1 ? "1 row" : with_commas(one.rows) + " rows", one.type,
+                    one.rows == 1 ? "has an amount" : "have amounts", currency,
+                    fmt::join(columns, ", ")),
         "the connector's author says in its manifest how many digits stand behind the point "
         "(currency_exponents); install a version that does");
     entry["count"] = one.rows;

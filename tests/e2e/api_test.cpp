@@ -778,16 +778,8 @@ TEST_F(ApiTest, a_rule_that_can_find_nothing_and_rows_that_are_one_are_told) {
   };
   EXPECT_EQ(rule()["connector"], "stripe");
   EXPECT_EQ(rule()["idle"]["code"], "rule.unknown_type");
-  const json waiting = ask("GET", third + "/errors", all).document()["errors"];
-  ASSERT_EQ(waiting.size(), 1u) << waiting;
-  EXPECT_EQ(waiting[0]["kind"], "rule");
-  EXPECT_EQ(waiting[0]["code"], "rule.unknown_type");
-  EXPECT_EQ(waiting[0]["subjects"], json::parse(R"(["stripe.customer.email"])"));
-  EXPECT_NE(waiting[0]["what"].dump().find("there is no entity type 'customer'"), std::string::npos)
-      << waiting;
-  EXPECT_NE(waiting[0]["action"].dump().find("create-type customer email:text:key=email"),
-            std::string::npos)
-      << waiting;
+  EXPECT_EQ(ask("GET", third + "/errors", all).document()["errors"], json::array())
+      << "a type that is not there yet is no fault";
   ASSERT_EQ(ask("POST", third + "/types", all,
                 R"({"name":"customer","attributes":[{"name":"email","type":"text"}]})")
                 .status,
@@ -828,7 +820,7 @@ TEST_F(ApiTest, a_rule_that_can_find_nothing_and_rows_that_are_one_are_told) {
   EXPECT_EQ(told["amount.unknown_currency"]["subject"], "stripe.charge") << odd;
   EXPECT_EQ(told["amount.unknown_currency"]["count"], 1) << odd;
   EXPECT_NE(told["amount.unknown_currency"]["what"].dump().find(
-                "1 rows of stripe.charge have amounts in currency 'xyz' that Sluice does not know"),
+                "1 row of stripe.charge has an amount in currency 'xyz' that Sluice does not know"),
             std::string::npos)
       << odd;
   EXPECT_EQ(told["rule.no_such_key"]["subject"], "stripe.customer.email") << errors;
