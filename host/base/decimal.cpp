@@ -77,7 +77,7 @@ std::string plain_decimal(std::string_view text) {
   return out + parts->digits.substr(0, whole) + "." + parts->digits.substr(whole);
 }
 
-std::optional<std::int64_t> whole_number(std::string_view text) {
+std::optional<std::int64_t> exact_integer(std::string_view text) {
   constexpr std::int64_t kDigitsMax = 19;
   const auto is_digit = [&](std::size_t at) {
     return at < text.size() && text[at] >= '0' && text[at] <= '9';

@@ -21,6 +21,6 @@ namespace sluice {
 /// The number that a JSON number or a decimal is, where it is a whole one of 64 bits, however it is
 /// written: 1999.0, 1e3 and 12.50e1 are. Nothing for 0.5, for 9223372036854775808, and for what is
 /// no number as JSON writes them ("+5", "1.", " 1").
-[[nodiscard]] std::optional<std::int64_t> whole_number(std::string_view text);
+[[nodiscard]] std::optional<std::int64_t> exact_integer(std::string_view text);
 
 }  // namespace sluice

@@ -63,7 +63,7 @@ std::string shown_text(const Value& value) {
 
 bool holds_exactly(AttributeType type, Kind kind, std::string_view text) {
   if (type == AttributeType::integer && (kind == Kind::decimal || kind == Kind::json))
-    return whole_number(text).has_value();
+    return exact_integer(text).has_value();
   const bool begins = !text.empty() && (text[0] == '-' || (text[0] >= '0' && text[0] <= '9'));
   return type == AttributeType::decimal && kind == Kind::json && begins;
 }

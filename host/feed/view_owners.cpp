@@ -72,6 +72,13 @@ Error refusal_of(const pg::QueryError& error) {
     return Error(ErrorKind::retry_later, std::string(kOwnerBusyCode),
                  "a table that it reads is in use");
   }
+  // Roles are the server's: another host, or one of another database, makes the same one, or writes
+  // at the same one.
+  const std::string& state = error.sqlstate();
+  if (state == "23505" || state == "42710" || state == "XX000" || state == "40P01") {
+    return Error(ErrorKind::retry_later, std::string(kOwnerBusyCode),
+                 "somebody else makes it at this moment");
+  }
   return Error(ErrorKind::conflict, std::string(kNoOwnerCode), error.error().message);
 }
 

@@ -489,7 +489,7 @@ std::optional<Problem> Batch::check_value(const model::StoredAttribute& attribut
       if (value.kind == Kind::int64) return std::nullopt;
       if (!contract::holds_exactly(attribute.type, value.kind, value.text))
         return wrong_kind(attribute, value);
-      value.number = whole_number(value.text).value();
+      value.number = exact_integer(value.text).value();
       value.kind = Kind::int64;
       value.text = {};
       return std::nullopt;

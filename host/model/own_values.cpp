@@ -178,7 +178,7 @@ bool equal_without_case(std::string_view text, std::string_view lower) {
 
 FieldResult<json> integer_of_json(const StoredAttribute& attribute, const json& given) {
   const auto digits = digits_of(given);
-  const auto whole = digits ? whole_number(*digits) : std::nullopt;
+  const auto whole = digits ? exact_integer(*digits) : std::nullopt;
   if (!whole) return not_expected(attribute, digits.value_or(kind_of(given)));
   return json(*whole);
 }

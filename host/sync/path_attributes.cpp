@@ -246,8 +246,6 @@ Task<Result<PathAttribute>> add_path_attribute(pg::Connection& connection, Works
     co_await transaction.rollback();
     co_return std::unexpected(checked.error());
   }
-  const StoredAttribute* const document = stored->find(model::split_path(attribute.path).front());
-  if (document != nullptr && document->personal) attribute.personal = true;
   if (attribute.description.empty())
     attribute.description = fmt::format("what the vendor has at {}", attribute.path);
   std::optional<std::int32_t> kind;

@@ -997,7 +997,7 @@ TEST_F(ApiTest, what_only_the_database_knows_is_left_out_of_health_when_it_does_
   const Reply some = ask("GET", "/health", stage_->operator_token);
   const Reply nobodys = ask("GET", "/health", "");
   stage_->host().sql("alter table sluice.connection rename column elsewhere to egress");
-  EXPECT_EQ(some.status, 200) << some.body;
+  EXPECT_EQ(some.status, 200) << some.text;
   const json document = some.document();
   EXPECT_TRUE(document.contains("machine"));
   EXPECT_FALSE(document["database"].contains("bytes"));

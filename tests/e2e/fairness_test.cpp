@@ -320,7 +320,7 @@ TEST_F(Fairness, a_batch_of_links_that_does_not_end_keeps_no_host_from_stopping)
   ASSERT_TRUE(settled()) << host_->log();
   PGconn* other = PQconnectdb(
       ("host=" + (directory_ / "data/run").string() + " user=sluice dbname=sluice").c_str());
-  PQclear(PQexec(other, "begin; lock table sluice.link_key in access exclusive mode"));
+  PQclear(PQexec(other, "begin; lock table sluice.link_decision in access exclusive mode"));
   host_->sql(
       "insert into sluice.link_queue (workspace_id, kind, digest, type_id, attribute, entity_id) "
       "select r.workspace_id, r.key_kind, gen_random_uuid(), t.type_id, 1, n from sluice.link_rule "
@@ -329,7 +329,7 @@ TEST_F(Fairness, a_batch_of_links_that_does_not_end_keeps_no_host_from_stopping)
   ASSERT_TRUE(eventually(seconds(20), [&] {
     return host_->count(
                "select count(*) from pg_locks where not granted and relation = "
-               "'sluice.link_key'::regclass") > 0;
+               "'sluice.link_decision'::regclass") > 0;
   })) << host_->log();
   const std::int64_t queued = host_->count("select count(*) from sluice.link_queue");
   EXPECT_GE(queued, 5000);
