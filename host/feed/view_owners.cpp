@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <optional>
 #include <utility>
 
@@ -15,6 +16,8 @@ using model::quote_text;
 
 /// Every statement of a batch reads all policies of the table once more, and has it for itself.
 constexpr std::int64_t kClosedAtOnce = 10;
+
+constexpr int kRoleRounds = 4;
 
 // Each try for one of the core's tables, which all workspaces write.
 constexpr std::string_view kShortPatience = "select set_config('lock_timeout', '60ms', true)";
@@ -49,15 +52,17 @@ constexpr std::string_view kHowOpen =
     "select c.relrowsecurity, has_table_privilege($2, c.oid, 'select'), sluice.view_owners()"
     " from pg_class c where c.oid = to_regclass($1)";
 
-// Of types that are there, also disabled ones, it stays; and while a view belongs to it.
+// Of types that are there, also disabled ones, it stays; and while a view belongs to it. Behind the
+// digits comes ':'.
 constexpr std::string_view kLeftOwners = R"(
   select l.type from (
     select r.oid, substr(r.rolname::text, length(p.before) + 1)::bigint as type
     from (select 'sluice_view' || sluice.role_space() || $1::bigint || '_t') p (before)
-    join pg_roles r on r.rolname::text ^@ p.before) l
+    join pg_roles r on r.rolname >= p.before::name and r.rolname < (p.before || ':')::name) l
   left join sluice.entity_type t on t.workspace_id = $1::bigint and t.type_id = l.type
   where l.type > $3 and (t.type_id is null or t.state in ('dropping', 'dropped'))
-    and not exists (select from pg_class c where c.relowner = l.oid)
+    and (select 1 from pg_shdepend d where d.refclassid = 'pg_authid'::regclass and d.refobjid = l.oid
+         and d.deptype = 'o' limit 1) is null
   order by l.type limit $2)";
 constexpr std::string_view kCloseOwners =
     "select sluice.drop_view_roles($1, sluice.close_to_view($1, $2::bigint[]))";
@@ -110,14 +115,22 @@ Task<std::map<std::string, Error>> make_roles(pg::Connection& connection, Worksp
     names.add(std::string_view(name));
     types.add(type);
   }
-  pg::Params params(std::move(names), std::move(types));
-  const auto missing = co_await connection.query(kMissingRoles, std::move(params));
   std::map<std::string, Error> refused;
-  for (int row = 0; row < missing.rows(); ++row) {
-    // Roles are the server's: another database of it may make the same one at this moment.
-    pg::Params which(workspace, missing.get<std::int64_t>(row, 1));
-    std::optional<Error> why = co_await try_alone(connection, kMakeRole, std::move(which));
-    if (why) refused.emplace(missing.get<std::string>(row, 0), std::move(*why));
+  // Roles are the server's: who makes views beside us, or in another database of it, makes the same
+  // ones. Whatever he has made by the next look is made.
+  for (int round = 0; round < kRoleRounds; ++round) {
+    pg::Params params(names, types);
+    const auto missing = co_await connection.query(kMissingRoles, std::move(params));
+    refused.clear();
+    for (int row = 0; row < missing.rows(); ++row) {
+      pg::Params which(workspace, missing.get<std::int64_t>(row, 1));
+      std::optional<Error> why = co_await try_alone(connection, kMakeRole, std::move(which));
+      if (why) refused.emplace(missing.get<std::string>(row, 0), std::move(*why));
+    }
+    const bool is_busy = std::any_of(refused.begin(), refused.end(), [](const auto& one) {
+      return one.second.kind == ErrorKind::retry_later;
+    });
+    if (!is_busy) break;
   }
   co_return refused;
 }

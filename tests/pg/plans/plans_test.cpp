@@ -209,7 +209,7 @@ constexpr NotRun kNotRun[] = {
     {"deaths_count_for_file", "23514", kChecked},
     {"deaths_hold_file", "23514", kChecked},
     {"feed/view_refresh.cpp kIndexOwnText", "P0001", "no index of own texts is called so"},
-    {"feed/view_refresh.cpp kOpenToView", "P0001", "no table that views read is called so"},
+    {"feed/view_owners.cpp kOpenToView", "P0001", "no table that views read is called so"},
     {"feed_forget_partition", "42P01", "no part of the feed is called so"},
     {"fence_guard", "22012", kStops},
     {"import_end", "23514", kChecked},

@@ -267,7 +267,8 @@ TEST(StripeHostile, a_part_that_should_be_an_object_and_is_none_puts_its_record_
     EXPECT_EQ(outcome.records.count("customer cus_1"), 1u) << odd;
     EXPECT_EQ(outcome.records.count("customer cus_2"), 0u) << odd;
     ASSERT_EQ(outcome.rejected, std::vector<std::string>{"record.wrong_kind"}) << odd;
-    EXPECT_EQ(outcome.reasons[0], "attribute 'address_city' is text, but the record has json");
+    EXPECT_EQ(outcome.reasons[0], "attribute 'address_city' is text, but the record has json (its value is not shown: "
+              "personal or protected); send string");
   }
 }
 
@@ -290,7 +291,8 @@ TEST(StripeHostile, a_line_that_is_for_something_odd_is_put_aside_too) {
     EXPECT_TRUE(outcome.done) << odd;
     EXPECT_EQ(outcome.records.count("invoice_line il_1"), 1u) << odd;
     ASSERT_EQ(outcome.rejected, std::vector<std::string>{"record.wrong_kind"}) << odd;
-    EXPECT_EQ(outcome.reasons[0], "attribute 'invoice_item' is text, but the record has json");
+    EXPECT_EQ(outcome.reasons[0], "attribute 'invoice_item' is text, but the record has json (its value is not shown: "
+              "personal or protected); send string");
   }
 }
 
