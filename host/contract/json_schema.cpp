@@ -8,6 +8,7 @@
 #include <cmath>
 #include <map>
 
+#include "base/nearest.hpp"
 #include "contract/pattern.hpp"
 
 namespace sluice::contract {
@@ -19,6 +20,7 @@ using nlohmann::json;
 constexpr int kSchemaDepthMax = 64;
 constexpr std::size_t kShownMax = 20;       ///< names or values in one sentence
 constexpr std::size_t kShownBytesMax = 80;  ///< of each
+constexpr std::size_t kWordsCompared = 30;  ///< more are not looked through for what somebody meant
 /// Of all patterns of a schema; some three megabytes.
 constexpr std::uint64_t kInstructionsMax = 200'000;
 
@@ -457,13 +459,19 @@ class Walk {
       if (*node.constant != value) flaw(fmt::format("must be {}", shown(*node.constant)));
     }
     if (!node.choices) return;
-    std::vector<std::string> names;
+    std::vector<std::string> names, words;
     for (const json& choice : *node.choices) {
       spend(size_of(choice));
       if (choice == value) return;
     }
-    for (const json& choice : *node.choices) names.push_back(shown(choice));
-    flaw("must be one of: " + some_of(names));
+    for (const json& choice : *node.choices) {
+      names.push_back(shown(choice));
+      if (choice.is_string()) words.push_back(choice.get<std::string>());
+    }
+    const bool is_word = value.is_string() && words.size() <= kWordsCompared;
+    const std::string meant = is_word ? nearest(value.get<std::string>(), words) : "";
+    flaw("must be one of: " + some_of(names) +
+         (meant.empty() ? "" : fmt::format(". Did you mean '{}'?", meant)));
   }
 
   void check_number(const Node& node, const json& value) {

@@ -180,7 +180,6 @@ struct Importer::State {
       std::optional<std::uint64_t> form;  // none: null, which gives up the one before
     };
     std::vector<Unique> uniques;
-    std::vector<std::string> emptied;  ///< required attributes that it sets to null
   };
   std::unordered_map<std::uint64_t, Played> played;  // by the key's hash
   std::int64_t stand_ins = 0;                        // numbers that were given
@@ -528,17 +527,14 @@ struct Importer::State {
       }
       told.cleared.push_back(attribute.position);
       if (attribute.unique) told.uniques.emplace_back().attribute = &attribute;
-      if (attribute.required) told.emptied.push_back(attribute.name);
     }
     return told;
   }
 
-  /// Of a dry run: whether all that is wrong with the row is that it leaves required values to an
-  /// earlier one of its key, which has them.
-  [[nodiscard]] static bool leaves_values(const Remembered& row, const OwnOutcome& outcome) {
-    return std::ranges::all_of(outcome.errors, [&](const FieldError& error) {
-      return error.fault == FieldFault::missing_value &&
-             std::ranges::find(row.emptied, error.attribute) == row.emptied.end();
+  /// Whether all that is wrong with the row is that it leaves required values to earlier ones.
+  [[nodiscard]] static bool leaves_values(const OwnOutcome& outcome) {
+    return std::ranges::all_of(outcome.errors, [](const FieldError& error) {
+      return error.fault == FieldFault::missing_value;
     });
   }
 
@@ -546,16 +542,16 @@ struct Importer::State {
   /// those did not name is nothing, or as the database has it: then a look at that has been taken.
   [[nodiscard]] static bool says_otherwise(const Remembered& row, const Played& before,
                                            const OwnOutcome& looked) {
-    if (std::ranges::any_of(
-            row.cleared, [&](std::int32_t position) { return before.contents.contains(position); }))
-      return true;
-    for (const auto& [position, value] : row.contents) {
-      const auto was = before.contents.find(position);
-      if (was != before.contents.end() && was->second != value) return true;
-      const bool differs = before.is_new || looked.action == OwnAction::updated;
-      if (was == before.contents.end() && differs) return true;
-    }
-    return false;
+    const bool changes = looked.action != OwnAction::unchanged;
+    const bool clears_one = std::ranges::any_of(row.cleared, [&](std::int32_t position) {
+      return before.contents.contains(position) || (changes && !before.is_new);
+    });
+    const auto differs = [&](const auto& one) {
+      const auto was = before.contents.find(one.first);
+      if (was == before.contents.end()) return changes || before.is_new;
+      return was->second != one.second;
+    };
+    return clears_one || std::ranges::any_of(row.contents, differs);
   }
 
   /// Of a dry run: whether the entity may have the row's unique values, which it then has. What an
@@ -605,7 +601,7 @@ struct Importer::State {
         if (repeats && before != played.end())
           outcomes[i].errors.front().other = before->second.entity;
         const bool is_there = before != played.end() && before->second.flush != flushes;
-        if (repeats || !is_there || !leaves_values(row, outcomes[i])) continue;
+        if (repeats || !is_there || !leaves_values(outcomes[i])) continue;
         outcomes[i].errors.clear();
       }
       if (before == played.end()) {

@@ -317,8 +317,8 @@ TEST_F(LinkRules, what_was_to_go_goes_also_when_the_rule_is_switched_on_twice_me
 TEST_F(LinkRules, a_resolver_with_an_old_catalogue_takes_nothing_off_the_queue) {
   HostParts host(pool());
   const model::CatalogPtr old = run(host.catalogs.get(WorkspaceId(1)));
-  run(write(0, kPairs));
   change("made");
+  run(write(0, kPairs));
   const pg::LeaseProof proof = lease_of(WorkspaceId(1), "link");
   try {
     run(host.resolver.run_once(old, proof));

@@ -96,7 +96,7 @@ TEST(JsonSchema, each_keyword_asks_for_what_draft_7_says) {
       {R"j({"patternProperties": {"^x-": {"type": "object"}}})j", R"j({"x-a": 1})j",
        "/x-a: must be object, is integer"},
       {R"j({"patternProperties": {"^x-": {}}, "additionalProperties": false})j", R"j({"y": 1})j",
-       ": 'y' is not known here; no member is"},
+       ": 'y' is not known here; a name here is of the pattern ^x-"},
       {R"j({"propertyNames": {"pattern": "^[a-z]+$"}})j", R"j({"A": 1})j",
        "/A: must match the pattern '^[a-z]+$'"},
       {R"j({"dependencies": {"a": ["b"], "c": {"required": ["d"]}}})j", R"j({"b": 1})j", ""},
