@@ -483,6 +483,8 @@ class Import {
     co_await importer.feed(beginning_);
     const model::ImportResult seen = co_await importer.finish();
     if (seen.rows > seen.rejected) co_return;
+    // The last row of a beginning is cut: by itself it says nothing.
+    if (!ended_ && seen.rows <= 1) co_return;
     std::string why = "the file has no row below its header";
     if (!seen.rejects.empty()) {
       why = fmt::format("{} can be stored; line {}: {}",
@@ -773,7 +775,8 @@ constexpr std::array<Route, 9> kRoutes = {{
      .answer = "ImportResult",
      .problems = "400 import.* type.* attribute.* entity.bad_key 403 import.read_only 404 "
                  "type.not_found 408 "
-                 "request.cut 409 type.name_taken type.being_dropped import.type_dropped 413 request.too_large 415 "
+                 "request.cut 409 type.name_taken type.being_dropped import.type_dropped 413 "
+                 "request.too_large 415 "
                  "request.unsupported_media_type request.unsupported_encoding "
                  "request.unsupported_charset 503 entity.contended "
                  "host.stopping",

@@ -2,6 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/this_coro.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <chrono>
+
 #include <limits>
 #include <map>
 
@@ -31,12 +36,18 @@ const pg::Statement kEnqueuePart{
     "select digest, entity_id, (select count(*) from part) from part order by digest desc, "
     "entity_id desc limit 1"};
 
-// Whoever wrote rows of an own type, and put no keys into the queue since no rule named the type,
-// holds its key until the end: what they wrote is there from now on, and all others see the rule.
-const pg::Statement kWritersEnd{
-    "link_writers_end",
-    "select 1 from sluice.entity_type where workspace_id = $1 and type_id = any($2::bigint[]) "
-    "and origin = 'own' order by type_id for update"};
+// Whoever writes rows of own types reads them for key share until its end (model/own_entities.cpp).
+// Who has begun so before now may have found no rule of its type, and have queued nothing.
+const pg::Statement kWriters{
+    "link_writers",
+    "select l.virtualtransaction from pg_locks l where l.locktype = 'relation' and l.granted "
+    "and l.mode = 'RowShareLock' and l.relation = 'sluice.entity_type'::regclass "
+    "and l.database = (select d.oid from pg_database d where d.datname = current_database()) "
+    "and l.pid <> pg_backend_pid()"};
+const pg::Statement kWritersLeft{
+    "link_writers_left",
+    "select exists (select from pg_locks l where l.virtualtransaction = any($1::text[]) "
+    "and l.mode = 'RowShareLock' and l.relation = 'sluice.entity_type'::regclass)"};
 
 // Sources that somebody decided about, with a key or without one.
 const pg::Statement kEnqueueDecided{
@@ -195,6 +206,30 @@ std::optional<pg::Array> rules_at(const model::Catalog& catalog,
   return rules;
 }
 
+/// Until all have ended who wrote when it began: what they wrote is there then, and all others see
+/// the rule. It holds nothing that anybody waits for. Throws retry_later "rule.writers_stay".
+Task<void> writers_end(pg::Fenced& fenced) {
+  const pg::QueryResult writers = co_await fenced.query(kWriters, pg::Params());
+  if (writers.empty()) co_return;
+  pg::Array names(pg::Oid::text);
+  for (int row = 0; row < writers.rows(); ++row) names.add(writers.text(row, 0));
+  const auto until = std::chrono::steady_clock::now() + kWritersPatience;
+  const auto executor = co_await asio::this_coro::executor;
+  asio::steady_timer timer(executor);
+  while (std::chrono::steady_clock::now() < until) {
+    pg::Params which(names);
+    const pg::QueryResult left = co_await fenced.query(kWritersLeft, std::move(which));
+    if (!left.get<bool>(0, 0)) co_return;
+    timer.expires_after(std::chrono::milliseconds(20));
+    co_await timer.async_wait(asio::use_awaitable);
+  }
+  throw Failure(
+      Error(ErrorKind::retry_later, "rule.writers_stay",
+            fmt::format("whoever wrote rows as the rule was made does so for more than {} s",
+                        kWritersPatience.count()),
+            "nothing: it is tried again"));
+}
+
 }  // namespace
 
 Task<RekeyPart> rekey_part(pg::Fenced& fenced, WorkspaceId workspace, const model::StoredType& type,
@@ -242,11 +277,7 @@ Task<EnqueuedPart> enqueue_part(pg::Fenced& fenced, WorkspaceId workspace,
   part.last = after;
   if (!rule.effective()) co_return part;
   if (after.value < 0) {  // the first part
-    pg::Array types(pg::Oid::int8);
-    types.add(rule.source_type.value);
-    types.add(rule.target_type.value);
-    pg::Params ends(workspace, std::move(types));
-    co_await fenced.query(kWritersEnd, std::move(ends));
+    co_await writers_end(fenced);
     pg::Params decided(workspace, rule.id, std::int32_t{kEndChanged});
     co_await fenced.query(kEnqueueDecided, std::move(decided));
   }

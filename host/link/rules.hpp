@@ -1,6 +1,7 @@
 // What an admin does with link rules: apply one to what is there already, see where it stands.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -22,6 +23,8 @@ inline constexpr int kEnqueueBatch = 10'000;
 inline constexpr int kDeactivateBatch = 2'000;
 inline constexpr int kLinksPageMax = 1'000;
 inline constexpr int kRekeyBatch = 1'000;
+/// So long an applied rule waits for whoever wrote rows before it.
+inline constexpr std::chrono::seconds kWritersPatience{15};
 
 // What a changed rule or key means for what is there already. Each call is one batch, in the
 // caller's transaction, and says where the next one begins; doing one twice is harmless.
@@ -35,9 +38,10 @@ struct EnqueuedPart {
 
 /// Puts the next sources that have the rule's key into the queue, from behind (digest, entity) on
 /// in the order of their keys, and with the first part (`after` is negative) those that somebody
-/// decided about; the resolver does the rest. That first part waits for transactions that write
-/// rows of an own type at either end: they may have found no rule of the type, and have put nothing
-/// into the queue. A rule that is not effective has none.
+/// decided about; the resolver does the rest. That first part waits for transactions that
+/// were writing rows of own types: they may have found no rule of theirs, and have put nothing into
+/// the queue. Throws retry_later "rule.writers_stay" when they go on for kWritersPatience. A rule
+/// that is not effective has none.
 Task<EnqueuedPart> enqueue_part(pg::Fenced& fenced, WorkspaceId workspace,
                                 const model::StoredRule& rule, pg::Uuid after_digest,
                                 EntityId after);

@@ -20,6 +20,9 @@ std::string is_foreign(std::string_view column) {
   return fmt::format("{0} is not null and sluice.major_units(1, {0}, '{{}}') is null", column);
 }
 
+/// As much of a currency as an index has room for, whatever a vendor sends.
+std::string code_of(std::string_view column) { return fmt::format("left({}, 20)", column); }
+
 /// Amounts of one type that have their currency in one attribute.
 struct Amounts {
   const StoredType* type = nullptr;
@@ -53,6 +56,7 @@ std::string count_of(const Amounts& amounts) {
   for (const std::string& name : amounts.names)
     any += fmt::format("{}e.{} is not null", any.empty() ? "" : " or ", quote_name(name));
   const std::string column = "e." + quote_name(amounts.currency->name);
+  const std::string code = code_of(column);
   const std::string from = fmt::format("from vendor.{} e where e.workspace_id = $1::bigint and {}",
                                        quote_name(amounts.type->table), is_foreign(column));
   return fmt::format(
@@ -61,11 +65,11 @@ std::string count_of(const Amounts& amounts) {
       " select (select {1} {0} and {1} > f.code order by {1} limit 1) from found f"
       " where f.code is not null)"
       " select f.code, n.rows from (select code from found where code is not null limit {3}) f"
-      " cross join lateral (select count(*) as rows from (select 1 {0} and {1} = f.code"
-      " and e.deleted_at is null and ({2}) limit {4}) one) n"
+      " cross join lateral (select count(*) filter (where one.counts) as rows from ("
+      "select e.deleted_at is null and ({2}) as counts {0} and {1} = f.code limit {4}) one) n"
       " where n.rows > 0 and sluice.major_units(1, f.code, $2::jsonb) is null order by f.code "
       "collate \"C\"",
-      from, column, any, kCurrenciesLooked, kUnknownCounted);
+      from, code, any, kCurrenciesLooked, kUnknownCounted);
 }
 
 }  // namespace
@@ -79,7 +83,7 @@ std::string create_currency_index(std::string_view table, std::string_view attri
   const std::string column = quote_name(attribute);
   return fmt::format("create index {} if not exists {} on vendor.{} (workspace_id, {}) where {}",
                      how, quote_name(currency_index_name(table, attribute)), quote_name(table),
-                     column, is_foreign(column));
+                     code_of(column), is_foreign(column));
 }
 
 Task<std::vector<UnknownCurrency>> unknown_currencies(pg::Connection& connection,

@@ -851,8 +851,10 @@ Result<Importer> Importer::make(pg::Pool& pool, CatalogPtr catalog, std::string_
                                 ImportOptions options) {
   const StoredType* type = catalog->find(type_name);
   if (!type) {
-    return fail(ErrorKind::not_found, "type.not_found",
-                fmt::format("the workspace has no type {}", type_name), "create it first");
+    return fail(
+        ErrorKind::not_found, "type.not_found",
+        fmt::format("the workspace has no type {}", type_name),
+        "have it made from the file (--create-type), or by hand: sluice entity create-type");
   }
   if (!type->own) {
     return fail(ErrorKind::denied, "import.read_only",

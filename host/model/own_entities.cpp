@@ -135,8 +135,8 @@ const pg::Statement kPutNewKeys{
     " from unnest($3::int[], $4::uuid[], $5::int[], $6::bigint[]) as v(kind, digest, attribute, "
     "entity_id)"};
 
-// Only where a rule names the type. Whoever makes one waits for us, since we hold the type, before
-// he looks for what is there (link/rules.cpp).
+// Only where a rule names the type. Whoever makes one waits until we have ended, since we read the
+// type for key share, before he looks for what is there (link/rules.cpp).
 const pg::Statement kQueueKeys{
     "own_queue_keys",
     "insert into sluice.link_queue (workspace_id, type_id, kind, digest, attribute, entity_id)"

@@ -96,11 +96,11 @@ class LinkRules : public sluice::testing::PgTest {
     }
   }
 
-  Task<void> write_one(const char* name) {
+  Task<void> write_one(const char* name, bool with_key = true) {
     auto connection = co_await pool().acquire();
     const model::CatalogPtr catalog = co_await model::load_catalog(*connection, WorkspaceId(1));
     std::vector<model::OwnRow> rows(1);
-    rows[0].values["email"] = "late@x.example";
+    if (with_key) rows[0].values["email"] = "late@x.example";
     model::OwnWrite how;
     how.mode = model::OwnMode::insert;
     co_await model::write_own(*connection, WorkspaceId(1), *catalog->find(name), std::move(rows),
@@ -170,17 +170,19 @@ class LinkRules : public sluice::testing::PgTest {
     }
     *ended = true;
   }
-  /// Makes the rule, and has its work begin; whether that waits.
-  static Task<bool> rule_waits(pg::Pool* pool, TaskGroup* beside, HostParts* host, bool* ended) {
+  /// Makes the rule, and has its work begin; whether that waits, and keeps nobody else.
+  Task<bool> rule_waits(TaskGroup* beside, HostParts* host, bool* ended) {
     NewRule wanted = rule();
     Actor actor("t");
-    auto made = co_await make_rule(*pool, WorkspaceId(1), std::move(wanted), std::move(actor));
+    auto made = co_await make_rule(pool(), WorkspaceId(1), std::move(wanted), std::move(actor));
     EXPECT_TRUE(made);
     beside->spawn(work_beside(host, ended));
-    asio::steady_timer timer(pool->executor());
+    asio::steady_timer timer(pool().executor());
     timer.expires_after(std::chrono::milliseconds(300));
     co_await timer.async_wait(asio::use_awaitable);
-    co_return !*ended;
+    const bool waits = !*ended;
+    for (const char* others : {"lead", "member"}) co_await write_one(others, false);
+    co_return waits;
   }
   /// Writes a row of the type, and has the rule made before that commits; whether its work waited.
   Task<bool> write_while_a_rule_is_made(pg::Connection* connection, const char* name,
@@ -190,11 +192,10 @@ class LinkRules : public sluice::testing::PgTest {
     std::vector<model::PreparedRow> rows;
     rows.push_back(model::prepare(type, nlohmann::json::parse(R"({"email":"late@x.example"})")));
     TaskGroup beside(pool().executor());
-    pg::Pool* const others = &pool();
     bool waited = false, ended = false;
     model::OwnTurns turns;
     turns.before_telling = [&]() -> Task<bool> {
-      Task<bool> waits = rule_waits(others, &beside, host, &ended);
+      Task<bool> waits = rule_waits(&beside, host, &ended);
       waited = co_await std::move(waits);
       co_return true;
     };
