@@ -220,7 +220,7 @@ struct Importer::State {
 
   void accept(const Place& place, PreparedRow row, std::size_t size) {
     places.push_back(place);
-    for (const KeyedValue& value : row.keys)
+    for (const KeyedValue& value : row.by.keys)
       if (!value.normal) places.back().unkeyed.push_back(value.attribute);
     rows.push_back(std::move(row));
     batch_bytes += size;
@@ -511,7 +511,7 @@ struct Importer::State {
   /// Of a dry run: what a row's key and its values are, for rows of later batches.
   [[nodiscard]] Remembered remember(const PreparedRow& row) const {
     Remembered told;
-    for (const UniqueValue& value : row.unique) {
+    for (const UniqueValue& value : row.by.unique) {
       Remembered::Unique& one = told.uniques.emplace_back();
       one.attribute = type.find(value.first);
       one.form = hash_of(value);
@@ -646,7 +646,7 @@ struct Importer::State {
     batch->line = batch->places.back().line + batch->places.back().lines - 1;
     state->batch_bytes = 0;
     for (const PreparedRow& row : batch->rows)
-      for (const UniqueValue& value : row.unique) batch->unique.push_back(hash_of(value));
+      for (const UniqueValue& value : row.by.unique) batch->unique.push_back(hash_of(value));
     std::sort(batch->unique.begin(), batch->unique.end());
     co_await state->storing.wait(1);
     const std::shared_ptr<Batch> before = std::exchange(state->last, batch);

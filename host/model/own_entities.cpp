@@ -217,6 +217,7 @@ FieldError field_error(FieldFault fault, std::string attribute, std::string reas
 using Key = std::tuple<std::int32_t, pg::Uuid, std::int32_t>;  // kind, digest, attribute position
 
 const json kNothing = json::object();
+const FoundBy kByNothing;
 
 /// An entity as it is in the database and as this batch leaves it.
 struct Entity {
@@ -227,10 +228,10 @@ struct Entity {
   bool said = false;  // a row of these is it
   const json* before = &kNothing;
   const json* after = &kNothing;
-  const PreparedRow* made_of = nullptr;  // whose values are `after`: those of a row alone
-  std::string text;                      // of `after`, where that is another than `before`
-  std::vector<UniqueValue> held;         // the forms of `before`
-  std::vector<UniqueValue> holds;        // of `after`, as played so far: nobody else may have them
+  const FoundBy* was_by = &kByNothing;  // of `before`
+  const FoundBy* by = &kByNothing;      // of `after`
+  std::string text;                     // of `after`, where that is another than `before`
+  std::vector<UniqueValue> holds;       // as played so far: nobody else may have them
   // What the tables hold of it: own_unique, own_shared, link_key.
   std::set<UniqueValue> unique, shared;
   std::set<Key> keys;
@@ -334,6 +335,12 @@ struct Applied {
 
 using SaidBefore = std::function<bool(EntityId)>;
 
+/// Values that no row has by itself.
+struct Kept {
+  json values;
+  FoundBy by;
+};
+
 /// Rows of one type, as they would be one after the other, played on what the database holds.
 class Batch {
  public:
@@ -350,9 +357,10 @@ class Batch {
     entity.stored = true;
     entity.readable = data.has_value();
     if (!data) return;
-    entity.held = unique_values(type_, *data);
-    for (const UniqueValue& value : entity.held) hold(at, value);
-    entity.before = entity.after = &kept_.emplace_back(std::move(*data));
+    const Kept& kept = keep(std::move(*data));
+    entity.before = entity.after = &kept.values;
+    entity.was_by = entity.by = &kept.by;
+    for (const UniqueValue& value : kept.by.unique) hold(at, value);
   }
   [[nodiscard]] std::vector<EntityId> found_ids() const {
     std::vector<EntityId> ids;
@@ -394,14 +402,18 @@ class Batch {
       judge_repetition(*target, key, row.values, applied);
       return applied;
     }
-    const bool alone = inserts && !removes && !has_null(row.values);
-    const json& after = removes ? kNothing
-                        : alone ? row.values
-                                : kept_.emplace_back(merged(before, row.values));
-    std::vector<UniqueValue> unique;
-    if (!removes) unique = inserts ? row.unique : unique_values(type_, after);
-    std::string text = write_json(after);
-    if (!removes) check(after, unique, text.size(), target, applied);
+    const json* after = &kNothing;
+    const FoundBy* by = &kByNothing;
+    if (inserts && !has_null(row.values)) {  // as it is
+      after = &row.values;
+      by = &row.by;
+    } else if (!removes) {
+      const Kept& kept = keep(merged(before, row.values));
+      after = &kept.values;
+      by = &kept.by;
+    }
+    std::string text = write_json(*after);
+    if (!removes) check(*after, by->unique, text.size(), target, applied);
     if (!outcome.errors.empty()) return applied;
     outcome.action = removes   ? OwnAction::removed
                      : inserts ? OwnAction::inserted
@@ -409,14 +421,14 @@ class Batch {
     Step& step = steps_.emplace_back();
     step.entity = applied.entity;
     step.op = removes ? "delete" : inserts ? "insert" : "update";
-    if (!inserts) step.changed = difference(before, after);
+    if (!inserts) step.changed = difference(before, *after);
     if (inserts) entities_.emplace_back();
     Entity& entity = entities_[applied.entity];
     for (const UniqueValue& value : entity.holds) holders_[value].erase(applied.entity);
     entity.holds.clear();
-    for (const UniqueValue& value : unique) hold(applied.entity, value);
-    entity.after = &after;
-    entity.made_of = alone ? &row : nullptr;
+    for (const UniqueValue& value : by->unique) hold(applied.entity, value);
+    entity.after = after;
+    entity.by = by;
     entity.text = std::move(text);
     entity.removed = removes;
     entity.said = true;
@@ -443,6 +455,13 @@ class Batch {
   [[nodiscard]] const std::vector<Step>& steps() const { return steps_; }
 
  private:
+  const Kept& keep(json values) {
+    Kept& kept = kept_.emplace_back();
+    kept.values = std::move(values);
+    kept.by = found_by(type_, kept.values);
+    return kept;
+  }
+
   void hold(std::size_t entity, UniqueValue value) {
     holders_[value].insert(entity);
     entities_[entity].holds.push_back(std::move(value));
@@ -564,7 +583,7 @@ class Batch {
 
   const StoredType& type_;
   std::vector<Entity> entities_;
-  std::deque<json> kept_;  // values of entities: none of them moves
+  std::deque<Kept> kept_;  // none of them moves
   std::vector<Step> steps_;
   std::map<EntityId, std::size_t> by_id_;  // of those that were found
   /// Several only of rows that were stored before they were one by the attribute's form.
@@ -616,8 +635,7 @@ class Effects {
 
   void move_keys(const Entity& entity) {
     move_values(entity);
-    const std::set<Key> wanted = entity.made_of ? keys_of(entity.made_of->keys)
-                                                : keys_of(keyed_values(type_, *entity.after));
+    const std::set<Key> wanted = keys_of(entity.by->keys);
     for (const Key& key : entity.keys) {
       if (wanted.contains(key) || !goes(entity, attribute_at(std::get<2>(key)))) continue;
       keys_lost_.add(key, entity.id);
@@ -636,9 +654,8 @@ class Effects {
 
   void move_values(const Entity& entity) {
     const std::vector<UniqueValue>& wanted = entity.holds;
-    const std::vector<UniqueValue>& before = entity.held;
-    const auto unformed =
-        entity.stored ? unformed_values(type_, *entity.after) : std::vector<UniqueValue>();
+    const std::vector<UniqueValue>& before = entity.was_by->unique;
+    const std::vector<UniqueValue>& unformed = entity.by->unformed;
     const auto is_in = [](const std::vector<UniqueValue>& values, const UniqueValue& value) {
       return std::find(values.begin(), values.end(), value) != values.end();
     };
@@ -715,8 +732,8 @@ class Together {
         const OwnMode mode = items_[i].mode;
         if (mode == OwnMode::update || mode == OwnMode::remove) ids.insert(items_[i].row.id);
         const PreparedRow& row = prepared_[i];
-        values.insert(values.end(), row.unique.begin(), row.unique.end());
-        values.insert(values.end(), row.unformed.begin(), row.unformed.end());
+        values.insert(values.end(), row.by.unique.begin(), row.by.unique.end());
+        values.insert(values.end(), row.by.unformed.begin(), row.by.unformed.end());
       }
       std::sort(values.begin(), values.end());
       values.erase(std::unique(values.begin(), values.end()), values.end());

@@ -21,29 +21,28 @@ struct KeyedValue {
   std::optional<std::string> normal;           ///< none: the value gives no key
 };
 
-/// The values in stored form, and what they are unique and linked by; or what is wrong with them.
-struct PreparedRow {
-  nlohmann::json values = nlohmann::json::object();  ///< null: cleared
+/// What an entity is linked and unique by.
+struct FoundBy {
   std::vector<KeyedValue> keys;
   std::vector<UniqueValue> unique;
   /// The values of unique link keys as they are written, where that is not the form: so those are
   /// found by that were stored before the attribute's form was what it is, until durable work has
   /// made it anew.
   std::vector<UniqueValue> unformed;
+};
+/// Of values in stored form; each is brought into its form once. Refers to attributes of `type`.
+[[nodiscard]] FoundBy found_by(const StoredType& type, const nlohmann::json& stored);
+
+/// The values in stored form, and what they are found by; or what is wrong with them.
+struct PreparedRow {
+  nlohmann::json values = nlohmann::json::object();  ///< null: cleared
+  FoundBy by;
   std::vector<FieldError> errors;
 };
 
-/// Of values as a row is given. What refers to attributes refers to `type`'s.
+/// Of values as a row is given.
 [[nodiscard]] PreparedRow prepare(const StoredType& type, const nlohmann::json& given);
 /// Of values that are in stored form.
 [[nodiscard]] PreparedRow prepare_stored(const StoredType& type, nlohmann::json values);
-
-/// The same parts of values that are stored already.
-[[nodiscard]] std::vector<KeyedValue> keyed_values(const StoredType& type,
-                                                   const nlohmann::json& stored);
-[[nodiscard]] std::vector<UniqueValue> unique_values(const StoredType& type,
-                                                     const nlohmann::json& stored);
-[[nodiscard]] std::vector<UniqueValue> unformed_values(const StoredType& type,
-                                                       const nlohmann::json& stored);
 
 }  // namespace sluice::model
