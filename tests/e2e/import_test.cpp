@@ -37,6 +37,18 @@ class ImportE2e : public World {
     what.content_type = content_type;
     return perform(host_->url(), what);
   }
+  /// All but the last 100 bytes of a file that is announced whole; the answer as it comes.
+  std::string send_cut(const std::string& type, std::string_view file) {
+    RawClient raw(host_->url());
+    raw.send(
+        fmt::format("POST /v1/workspaces/acme/types/{}/import?file=cut.csv HTTP/1.1\r\n"
+                    "Host: x\r\nAuthorization: Bearer {}\r\nContent-Type: text/csv\r\n"
+                    "Content-Length: {}\r\n\r\n",
+                    type, host_->token(), file.size()));
+    raw.send(file.substr(0, file.size() - 100));
+    raw.end_sending();
+    return raw.next_answer();
+  }
   Reply get(const std::string& path) {
     Ask what;
     what.path = "/v1/workspaces/acme" + path;
@@ -241,15 +253,7 @@ TEST_F(ImportE2e, what_is_cut_of_a_type_without_a_unique_attribute_goes_on_behin
   EXPECT_EQ(cli({"entity", "import", "visit", path, "--from-line", "0"}).code, 64);
 
   // The host says the same to who sends by REST.
-  RawClient raw(host_->url());
-  raw.send(
-      fmt::format("POST /v1/workspaces/acme/types/visit/import?file=cut.csv HTTP/1.1\r\n"
-                  "Host: x\r\nAuthorization: Bearer {}\r\nContent-Type: text/csv\r\n"
-                  "Content-Length: {}\r\n\r\n",
-                  host_->token(), all.size()));
-  raw.send(std::string_view(all).substr(0, all.size() - 100));
-  raw.end_sending();
-  const std::string answer = raw.next_answer();
+  const std::string answer = send_cut("visit", all);
   const json cut = get("/runs?stream=visit&limit=1").document()["runs"][0];
   EXPECT_EQ(cut["file_line"], stored_rows() - 40'000 + 1) << cut;
   EXPECT_NE(answer.find(fmt::format("?from_line={}", stored_rows() - 40'000 + 2)),
@@ -358,15 +362,7 @@ TEST_F(ImportE2e, an_import_is_a_run_and_a_cut_one_says_how_much_is_stored) {
   EXPECT_EQ(host_->sql("select run_id from sluice.change where op = 'insert' limit 1"),
             done.document()["run"].get<std::string>());
 
-  RawClient raw(host_->url());
-  raw.send(
-      fmt::format("POST /v1/workspaces/acme/types/customer/import?file=cut.csv HTTP/1.1\r\n"
-                  "Host: x\r\nAuthorization: Bearer {}\r\nContent-Type: text/csv\r\n"
-                  "Content-Length: {}\r\n\r\n",
-                  host_->token(), all.size()));
-  raw.send(std::string_view(all).substr(0, all.size() - 100));
-  raw.end_sending();
-  const std::string answer = raw.next_answer();
+  const std::string answer = send_cut("customer", all);
   EXPECT_NE(answer.find(" 408 "), std::string::npos) << answer;
   const std::int64_t stored_rows = host_->count("select count(*) from sluice.own_entity");
   EXPECT_GE(stored_rows, 30'000);
