@@ -65,7 +65,8 @@ std::string sql_url(const SqlEntrance& entrance, const std::string& login,
   if (entrance.host.starts_with('/')) {
     const std::string port =
         entrance.port == kDefaultPort ? "" : fmt::format("&port={}", entrance.port);
-    return fmt::format("postgresql://{}@/{}?host={}{}", who, database, escaped(entrance.host), port);
+    return fmt::format("postgresql://{}@/{}?host={}{}", who, database, escaped(entrance.host),
+                       port);
   }
   const std::string mode =
       entrance.tls_mode.empty() ? "" : fmt::format("?sslmode={}", escaped(entrance.tls_mode));

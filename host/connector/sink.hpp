@@ -40,18 +40,19 @@ inline constexpr std::uint64_t kLogLineBytesMax = 1024;
 /// One per session; its address is the sink's ctx, so it neither moves nor ends before the
 /// connector's close(). Two kinds of trouble:
 ///  - The connector breaks a rule of the contract: the call returns a negative status, the first
-///  broken rule
-///    is kept, and finish() answers with it whatever step() returned.
+///    broken rule is kept, and finish() answers with it whatever step() returned.
 ///  - A record or notice breaks a rule of its own, as a vendor's data may: it becomes a
-///  RejectedRecord of the
-///    page, and the step goes on.
+///    RejectedRecord of the page, and the step goes on.
 ///
 /// Rules it enforces (beside those the headers name):
-///   SLP-B03 sizes of structures       SLP-D01 a record's structure      SLP-D02 entity types of
-///   the stream SLP-D03 complete sets             SLP-L05 limits of a step          SLP-C01
-///   checkpoints SLP-R01 what the host adds itself SLP-R02 shape of a request        SLP-X01 the
-///   result's JSON SLP-F01 failures                  SLP-S06 only inside step()        SLP-S07 a
-///   refusal ends the step SLP-S08 result and traffic agree  SLP-S09 an operation's own traffic
+///   SLP-B03  sizes of structures          SLP-R02  shape of a request
+///   SLP-C01  checkpoints                  SLP-S06  only inside step()
+///   SLP-D01  a record's structure         SLP-S07  a refusal ends the step
+///   SLP-D02  entity types of the stream   SLP-S08  result and traffic agree
+///   SLP-D03  complete sets                SLP-S09  an operation's own traffic
+///   SLP-F01  failures                     SLP-X01  the result's JSON
+///   SLP-L05  limits of a step
+///   SLP-R01  what the host adds itself
 class Sink {
  public:
   /// `manifest` outlives it. `stream` is set for READ.

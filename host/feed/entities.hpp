@@ -111,23 +111,19 @@ struct EntityRef {
 ///    "provenance": {"source_type", "connection", "connection_id", "source_url", "first_synced_at",
 ///                   "last_synced_at", "sync_version", "deleted_at"},
 ///    "extra": {…},       of a vendor's type, what came beyond the attributes, null when nothing
-///    did;
-///                        in a list only where `fields` names it
+///                        did; in a list only where `fields` names it
 ///    "expanded": {…}}                                         when something was to be expanded
 /// decimals are strings, times RFC 3339 in UTC, bytes hex.
 ///
 /// expand: paths of up to kExpandDepthMax edges, joined by dots; each edge costs one query, however
 /// many rows. "expanded" has under the edge's name
-///   customer              (a relationship) the entity, or null when it has not arrived or is
-///   deleted; the
-///                         raw id stays in attributes
-///   link.<rule>           the own entity it is linked to, or null; the target type's name alone
-///   works too
-///                         when one rule leads there
-///   invoice_line          (a type of the same connector that refers to this one) {"items",
-///   "has_more"}; when
-///                         several relationships do, invoice_line:<relationship>
-///   stripe.customer       (from an own type) what is linked to it: {"items", "has_more"}
+///   customer         (a relationship) the entity, or null when it has not arrived or is deleted;
+///                    the raw id stays in attributes
+///   link.<rule>      the own entity it is linked to, or null; the target type's name alone works
+///                    too when one rule leads there
+///   invoice_line     (a type of the same connector that refers to this one) {"items",
+///                    "has_more"}; when several relationships do, invoice_line:<relationship>
+///   stripe.customer  (from an own type) what is linked to it: {"items", "has_more"}
 ///
 /// Errors: not_found "type.not_found", "entity.not_found"; conflict "entity.ambiguous"; bad_input
 /// "filter.*", "sort.*", "fields.*", "expand.*", "entity.bad_cursor", "entity.bad_limit". Throws

@@ -63,12 +63,12 @@ struct SendContext {
 /// clock, entropy and delay outlive it. Destroying it ends what is under way with
 /// "fetch.cancelled".
 ///
-// clang-format off
-///   SendContext context{manifest.hosts, manifest.auth, config, allowance, credentials, budget, stats};
+///   SendContext context{manifest.hosts, manifest.auth, config, allowance, credentials,
+///                       budget, stats};
 ///   auto response = co_await client.send(std::move(request), context);
-///   if (!response) …            // "fetch.policy.*", "fetch.auth.*", "fetch.cancelled": the request is wrong
+///   if (!response) …                // "fetch.policy.*", "fetch.auth.*": the request is wrong;
+///                                   // "fetch.cancelled"
 ///   else step(session, *response);  // its status, or transport_error in words
-// clang-format on
 ///
 /// Never throws for vendor trouble. Statuses are the connector's business: a 404, a 3xx (not
 /// followed) and a 429 or 500 that outlived the retries come back as they are. Limits and lost

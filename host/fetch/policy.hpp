@@ -42,9 +42,8 @@ struct Destination {
 };
 
 /// Expands a manifest host over the connection's config. A placeholder stands for exactly one DNS
-/// label
-/// ([A-Za-z0-9-], 1 to 63, no hyphen at either end), and never in the last two labels, so that a
-/// config can choose the tenant of a vendor but not the vendor.
+/// label ([A-Za-z0-9-], 1 to 63, no hyphen at either end), and never in the last two labels, so
+/// that a config can choose the tenant of a vendor but not the vendor.
 [[nodiscard]] Result<Destination> destination(const contract::Host& host,
                                               const nlohmann::json& config,
                                               const EgressAllowance& allowance);

@@ -35,14 +35,13 @@ struct Attempt {
 };
 
 /// The wait before the next attempt; nullopt: no more. By error class:
-///   nothing was sent (name, connect, TLS timeout)   repeated, whatever the method
-///   sent, and the answer lost (cut, damaged,        repeated when the request is idempotent
-///   timeout)
-///   beyond a limit, a certificate that does not     not repeated: it would fail the same way
-///   verify, an encoding that nobody offered
-///   429; 403 with Retry-After                       repeated, whatever the method: it was refused
-///   408, 409, 425, 5xx but 501 and 505              repeated when the request is idempotent
-///   every other status                              is an answer, not an error
+///   nothing was sent (name, connect, TLS timeout)      repeated with any method
+///   sent, and the answer lost (cut, damaged, timeout)  repeated when the request is idempotent
+///   beyond a limit, a certificate that does not        not repeated: it would fail the same way
+///     verify, an encoding that nobody offered
+///   429; 403 with Retry-After                          repeated with any method: it was refused
+///   408, 409, 425, 5xx but 501 and 505                 repeated when the request is idempotent
+///   every other status                                 is an answer, not an error
 /// The vendor's "…-Should-Retry: false" ends it, "true" adds other statuses (should_retry()). The
 /// wait is uniform in [0, backoff_first·2^n] (full jitter), capped, and never shorter than
 /// Retry-After. tries_max and total_max bound it.

@@ -113,8 +113,7 @@ constexpr int kFarPages = 32;
 
 /// Where a row stands within its round.
 ///   near ──same───────> done; else look
-///   look ──absent──> insert ──> done          (insert without a look when the type is being
-///   loaded)
+///   look ──absent──> insert ──> done    (insert without a look when the type is being loaded)
 ///     │ └─differs──> update or bury ──> done
 ///     └─same───────> done;    not returned by insert, update or bury: look again
 enum class Next { near, look, insert, update, bury, done };

@@ -113,26 +113,28 @@ struct PageCounts {
   PageCounts& operator+=(const PageCounts& other);
 };
 
-// What is newer: two lanes of one connection write side by side, so pages commit in another order
-// than the vendor answered them. A record changes a row (or restores it, or deletes it, also as
-// what a complete set lacks) only when it is not older:
-//   by the vendor's version, where record and row have one;
-//   else, and when that is equal, and against a deletion, by observed_version. Equal applies.
-// Observed times are compared within one epoch of the lease only: the answers of an older epoch can
-// no longer commit, so whatever comes is newer than theirs, and the clocks of two hosts never meet.
-// Within an epoch the caller must not let the time go back (a clock that is set back): derive it
-// from a steady clock.
+// What is newer. Two lanes of one connection write side by side, so pages commit in another order
+// than the vendor answered them.
+//   1. A record changes a row (or restores it, or deletes it, also as what a complete set lacks)
+//      only when it is not older. Equal by both measures of 2 is not older.
+//   2. Which is older is told by the vendor's version, where record and row have one; by
+//      observed_version where they have none, where it is equal, and against a deletion.
+//   3. Observed times are compared within one epoch of the lease only: the answers of an older
+//      epoch can no longer commit, so whatever comes is newer than theirs, and the clocks of two
+//      hosts never meet.
+//   4. Within an epoch the caller never lets the time go back, as a clock that is set back would:
+//      he derives it from a steady clock.
 //
 // What this does not cover, because an answer that changes nothing writes nothing:
-//   A-B-A  The row holds A, seen at 1. A page with B, seen at 2, is on its way; an answer seen at 3
-//   says A again
-//          and is unchanged, so the row stays at 1; now B commits. The row holds B until it is read
-//          again. It takes a value that goes to and fro at the vendor while one page is on its way;
-//          the price of closing it would be a write for each unchanged row of each snapshot.
-//   A row that never was: a deletion seen at 3 of an object without a row stores nothing; a page
-//   that saw the
-//          object at 2 and commits later inserts it. The next snapshot or complete set puts that
-//          right.
+//   A-B-A                 The row holds A, seen at 1. A page with B, seen at 2, is on its way; an
+//                         answer seen at 3 says A again and is unchanged, so the row stays at 1;
+//                         now B commits. The row holds B until it is read again. It takes a value
+//                         that goes to and fro at the vendor while one page is on its way; the
+//                         price of closing it would be a write for each unchanged row of each
+//                         snapshot.
+//   A row that never was  A deletion seen at 3 of an object without a row stores nothing; a page
+//                         that saw the object at 2 and commits later inserts it. The next snapshot
+//                         or complete set puts that right.
 
 // When a change happened at the vendor (feed::Change::vendor_at), the first of these that there is:
 //   what the record says in the attribute of format "modified_at"
@@ -156,11 +158,12 @@ struct WriterStats {
 ///           other, as a vendor lists them, they are read by the range of their ids; the rest, and
 ///           pages that are too scattered, by their external ids
 /// Throws:
-///   Failure(cancelled, "lease.lost")    another host has the lease; nothing was written
+///   Failure(cancelled, "lease.lost")         another host has the lease; nothing was written
 ///   Failure(retry_later, "catalog.changed")  the context's catalogue is an older one than the
-///   database's; nothing was written: again, with Catalogs::renewed()
-///   pg::QueryError                      as pg/ says; unknown_outcome: the page may be stored;
-///   writing it again is harmless
+///                                            database's; nothing was written: again, with
+///                                            Catalogs::renewed()
+///   pg::QueryError                           as pg/ says; unknown_outcome: the page may be stored;
+///                                            writing it again is harmless
 class Writer {
  public:
   explicit Writer(pg::Pool& pool);

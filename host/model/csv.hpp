@@ -46,8 +46,8 @@ struct CsvRecord {
 /// quotes kept; records end with LF or CRLF; a byte order mark is skipped; blank lines are skipped
 /// and counted; a quote inside an unquoted field is just a character.
 ///
-///   parser.feed(piece); while (parser.next(record)) …;  …  parser.end(); while
-///   (parser.next(record)) …;
+///   for each piece:  parser.feed(piece); while (parser.next(record)) …
+///   at the end:      parser.end();       while (parser.next(record)) …
 ///
 /// Each line is one of a record's, or blank: the `lines` of all records and blank_lines() add up to
 /// lines(). Any split of the same bytes gives the same records. Holds one record and one piece at

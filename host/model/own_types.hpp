@@ -60,11 +60,12 @@ Result<OwnAttribute> own_attribute_from_json(const nlohmann::json& document);
 /// Stores a new type, within the caller's transaction: after an error nothing is written, and the
 /// transaction can only be rolled back. One that was dropped is made anew under its id, with these
 /// attributes and no entities. Errors:
-///   type.bad_name, type.reserved_name, type.name_taken (conflict), type.being_dropped (conflict:
-///   one of that name is, and not all of it is gone), type.too_many,
-///   type.no_attributes, type.unknown_display_attribute, attribute.bad_name,
-///   attribute.reserved_name, attribute.name_taken, attribute.too_many, attribute.cannot_be_unique,
-///   attribute.cannot_be_key, attribute.path_of_own_type
+///   type.bad_name, type.reserved_name, type.too_many, type.no_attributes,
+///   type.unknown_display_attribute
+///   type.name_taken     (conflict)
+///   type.being_dropped  (conflict) one of that name is, and not all of it is gone
+///   attribute.bad_name, attribute.reserved_name, attribute.name_taken, attribute.too_many,
+///   attribute.cannot_be_unique, attribute.cannot_be_key, attribute.path_of_own_type
 Task<Result<OwnType>> create_own_type(pg::Transaction& transaction, WorkspaceId workspace,
                                       OwnType type);
 

@@ -14,17 +14,14 @@ inline constexpr const char* kDiskFullHint =
 
 /// Thrown by everything in pg/. kind() says the next move:
 ///   retry_later      serialization failure, deadlock, lock or statement timeout, a missed
-///   deadline, too
-///                    many connections, starting up, a plan that DDL made stale
+///                    deadline, too many connections, starting up, a plan that DDL made stale
 ///   reconnect        the connection broke before a commit was sent: nothing happened
 ///   unknown_outcome  the answer to COMMIT was lost (connection broke, deadline, cancelled), or
-///   that to a
-///                    statement outside a transaction that is no plain read: look before writing
-///                    again
+///                    that to a statement outside a transaction that is no plain read: look before
+///                    writing again
 ///   conflict         unique or exclusion constraint (constraint() names it)
 ///   bad_input        a value PostgreSQL cannot take (classes 22 and 54), a check, not-null or
-///   foreign key
-///                    constraint; a connection string that does not parse
+///                    foreign key constraint; a connection string that does not parse
 ///   denied           privileges, row-level security, authentication
 ///   not_found        the database named in the connection string does not exist
 ///   cancelled        the caller's coroutine was cancelled

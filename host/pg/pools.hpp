@@ -26,8 +26,7 @@ struct PoolSizes {
 ///   asking    what the API reads; tokens and readiness too, for which one is kept free. The server
 ///             ends a statement after 4 s, before who waits gives up. Shared like `changing`
 ///   building  indexes that are built beside who writes, an hour each at most: one connection,
-///   which is
-///             none of `total`, and gone while nothing is built
+///             which is none of `total`, and gone while nothing is built
 class Pools {
  public:
   /// `options`: how to connect; sizes by split(total).

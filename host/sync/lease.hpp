@@ -36,11 +36,9 @@ using LeaseGrant = pg::LeaseProof;
 /// while the machine is suspended, at half the time to live after the last renewal that succeeded.
 /// One loop; owned by the engine.
 ///
-// clang-format off
 ///   free --acquire--> held --renew-----------> held --release--> free
-///                      |\--not brought back--> lost    by a renewal, or because a write said so (lost())
+///                      |\--not brought back--> lost    by a renewal, or a write said so (lost())
 ///                       \--not renewed in time: held() is false here, free for others after ttl
-// clang-format on
 ///
 /// Whoever takes an expired lease raises its epoch, and waits there for what the former holder left
 /// open: each pg::Fenced keeps that one row locked. Such a transaction, if it is ours and began

@@ -36,10 +36,9 @@ struct RefetchBatch {
 /// Works off the list (sluice.refetch), until nothing of it is due. Owned by the connection's work,
 /// under its lease; one run() at a time; one loop.
 ///
-///   types that have due ids, in rotation ─► the 50 that are due longest, never tried before ─►
-///   FETCH
-///                                  in turns with ─► one that failed before; more while they go
-///                                  well
+///   types that have due ids, in rotation ─┬─ the 50 due longest, never tried before ─────┬─► FETCH
+///                                         └─ in turns with them, one that failed before ─┘
+///                                            (more of those while they go well)
 ///   it fails ─► one id, and another one, alone ─┬─ one goes well ─► halves, until the bad ids are
 ///                                               │                  alone; they pay, nobody else
 ///                                               └─ none does ─► the type pauses

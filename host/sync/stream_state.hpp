@@ -35,19 +35,19 @@ namespace sluice::sync {
 /// What has another stream read again (restart_all, an enumeration's begin, an admin's --full)
 /// leaves its state. Each restart raises `reading`: pages of a run that began under another number
 /// still store records, and say nothing of the stream.
+// clang-format on
 enum class StreamState { created, running, idle, waiting, failed };
 
 /// stream.reconcile, of a snapshot that `enumerates`:
 ///
 ///   none ──begin_enumeration, where rows could be missed──> recording ──last page──> due
-///   due ──compared──> none          due ──the limits stop it──> blocked ──a person: yes──> confirmed
-///   confirmed ──compared──> none    blocked ──a person: no──> none
-///   any ──begin_enumeration──> none or recording        any ──switch_off──> none
+///   due ──compared──> none        due ──the limits stop it──> blocked ──a person: yes──> confirmed
+///   confirmed ──compared──> none                              blocked ──a person: no──> none
+///   any ──begin_enumeration──> none or recording              any ──switch_off──> none
 ///
-/// A page, block, compared and forget_seen speak of one enumeration, and of no other. The ids of one
-/// that is still to be compared are not forgotten: without them everything would be missing.
+/// A page, block, compared and forget_seen speak of one enumeration, and of no other. The ids of
+/// one that is still to be compared are not forgotten: without them everything would be missing.
 enum class ReconcileState { none, recording, due, blocked, confirmed };
-// clang-format on
 
 /// As the tables and the API spell them.
 [[nodiscard]] std::string_view to_string(StreamState state);

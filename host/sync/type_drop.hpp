@@ -20,8 +20,8 @@ namespace sluice::sync {
 /// what it held; before them the links of rules that name the type, and what people decided of
 /// those.
 ///
-///   active --drop_type--> dropping --this work--> dropped --made again--> active, another
-///   created_at
+///   active --drop_type--> dropping --this work--> dropped --made again--> active
+///                                                                         (another created_at)
 ///
 /// The last batch waits, for two seconds at a time, until nobody writes entities of the type who
 /// began before it was dropped; what they left goes, too. Subject: the type's name; task: {"type"},

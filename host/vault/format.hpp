@@ -4,18 +4,17 @@
 //
 // alg 2. All integers big-endian; ‖ is concatenation.
 //
-//   key material   k_enc ‖ k_com (32 + 32 bytes) = BLAKE2b-512(key = K, salt, personal, empty
-//   message)
+//   key material   k_enc ‖ k_com (32 + 32 bytes)
+//                    = BLAKE2b-512(key = K, salt, personal, empty message)
 //                  salt      16 random bytes, new for each sealing
 //                  K         secret: the workspace's data key        personal "SluiceSecretV2__"
 //                            data key: the root key                  personal "SluiceDataKeyV2_"
-//   ciphertext     XChaCha20-Poly1305-IETF(k_enc, nonce, AAD, plaintext): as long as the plaintext,
-//   + 16 tag
+//   ciphertext     XChaCha20-Poly1305-IETF(k_enc, nonce, AAD, plaintext): as long as the
+//                  plaintext, + 16 tag
 //                  nonce     24 random bytes
-//   commitment     HMAC-SHA-512-256(k_com, u64 length of AAD ‖ AAD ‖ salt ‖ nonce ‖ ciphertext), 32
-//   bytes
-//                  (crypto_auth), checked before anything is decrypted: XChaCha20-Poly1305 alone
-//                  lets one ciphertext open under two keys
+//   commitment     HMAC-SHA-512-256(k_com, u64 length of AAD ‖ AAD ‖ salt ‖ nonce ‖ ciphertext),
+//                  32 bytes (crypto_auth), checked before anything is decrypted: XChaCha20-Poly1305
+//                  alone lets one ciphertext open under two keys
 //   AAD            offset  size  what
 //                       0     4  "SLC2"
 //                       4     1  alg = 2
@@ -44,12 +43,11 @@
 // personals "SluiceSecretV1__" and "SluiceDataKeyV1_", and an AAD that ends behind the data key id
 // (of a data key: behind the root key id).
 //
-//   root key id    first 4 bytes of BLAKE2b-128(key = root key, salt = 0…, personal
-//   "SluiceRootKeyId_",
-//                  empty message); written as 8 hex digits
-//   fingerprint    first 8 bytes of BLAKE2b-128(key = F, message = value), 16 hex digits
-//                  F = BLAKE2b-256(key = data key, salt = 0…, personal "SluiceFingerV1__", empty
-//                  message)
+//   root key id    first 4 bytes of BLAKE2b-128(key = root key, salt = 0…,
+//                  personal "SluiceRootKeyId_", empty message); written as 8 hex digits
+//   fingerprint    first 8 bytes of BLAKE2b-128(key = F, message = value); 16 hex digits
+//                  F = BLAKE2b-256(key = data key, salt = 0…, personal "SluiceFingerV1__",
+//                  empty message)
 //
 // The AAD is rebuilt from what stands in the row and where it was found: a row that was moved to
 // another workspace, connection, name or version, put into another state, given more time or
@@ -155,7 +153,7 @@ struct Binding {
 ///   "vault.sealed.unsupported"  another alg than this program knows
 ///   "vault.sealed.malformed"    a ciphertext that is too short or too long
 ///   "vault.sealed.refused"      another key, place or alg, other terms, or changed bytes; it does
-///   not say which
+///                               not say which
 [[nodiscard]] Result<Secret> open(const Secret& key, const Binding& binding, const Sealed& sealed);
 
 }  // namespace sluice::vault

@@ -69,16 +69,14 @@ struct SecretValue {
 /// older dump does not agree with it.
 ///
 /// Everything throws pg::QueryError for a database that is away, and Failure for these:
-// clang-format off
 ///   bad_input   "vault.secret.bad_name"      1 to 128 of A-Z a-z 0-9 _ . : / -
 ///   bad_input   "vault.secret.bad_value"     empty, or more than kSecretBytesMax
 ///   bad_input   "vault.secret.bad_validity"  previous_valid_for outside 0 to kPreviousValidMax
 ///   bad_input   "vault.secret.bad_purpose"   more than kPurposeBytesMax of text
 ///   not_found   "vault.workspace.not_found"
-///   internal    "vault.root_key.mismatch"    a data key is wrapped by a root key that we do not hold
+///   internal    "vault.root_key.mismatch"    a root key that we do not hold wraps a data key
 ///   unsupported "vault.sealed.unsupported"   a newer program wrote it
 ///   retry_later "vault.secret.not_stored"    the database went away in the commit; no new version
-// clang-format on
 /// and, of what somebody changed in the tables behind our back, where nothing is opened:
 ///   denied "vault.secret.elsewhere"   it is wanted for what it was not sealed for
 ///   denied "vault.secret.tampered"    a stored row does not open where and as it stands

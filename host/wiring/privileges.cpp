@@ -30,8 +30,8 @@ namespace fs = std::filesystem;
 
 /// What Sluice makes in its data directory, or reads there.
 constexpr std::array<std::string_view, 11> kOurs = {
-    "postgres", "postgres.new", "postgres.lock", "postgres.log",    "postgres.log.1", "run",
-    "sql",      "connectors",   "connector-calls", "root.key",        "operator.token"};
+    "postgres", "postgres.new", "postgres.lock",   "postgres.log", "postgres.log.1", "run",
+    "sql",      "connectors",   "connector-calls", "root.key",     "operator.token"};
 /// Any of these makes a directory one of ours.
 constexpr std::array<std::string_view, 2> kMarks = {"postgres", "root.key"};
 constexpr std::size_t kKeptNamedMax = 20;

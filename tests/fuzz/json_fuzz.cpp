@@ -64,13 +64,15 @@ void check_documents(std::string_view text) {
   fuzz::check(numbers(lines) == numbers(written), "lines have the same digits", lines);
   fuzz::check(write_json(ready_json(text)) == text, "ready text goes out as it is");
   fuzz::check(same_jsonb(written, written), "a value is equal to itself", written);
-  // Of a name that comes twice the later value stands in the earlier one's place; what stood there goes.
+  // Of a name that comes twice the later value stands in the earlier one's place; what stood there
+  // goes.
   std::vector<std::string> given;
   for (const std::string& number : numbers(text)) given.push_back(digits(number));
   std::vector<std::string> kept = numbers(written);
   std::ranges::sort(given);
   std::ranges::sort(kept);
-  fuzz::check(std::ranges::includes(given, kept), "no number is made, and each has its digits", written);
+  fuzz::check(std::ranges::includes(given, kept), "no number is made, and each has its digits",
+              written);
 }
 
 void check_numbers(std::string_view text, const JsonCheck& check) {

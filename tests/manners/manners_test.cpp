@@ -429,6 +429,27 @@ std::set<std::filesystem::path> named_files(const std::filesystem::path& documen
   return files;
 }
 
+TEST(Manners, the_check_of_wide_comments_counts_characters_outside_of_fences) {
+  const std::string wide = "  /// " + std::string(95, 'x') + "\n";
+  std::string drawing = "/// ";
+  for (int i = 0; i < 96; ++i) drawing += "─";  // 100 characters, 292 bytes
+  EXPECT_EQ(wide_comment_lines("int a;\n" + wide), std::vector<int>{2});
+  EXPECT_EQ(wide_comment_lines(drawing + "\n" + drawing + "─\n"), std::vector<int>{2});
+  EXPECT_EQ(wide_comment_lines("// clang-format off\n" + wide + "// clang-format on\n" + wide),
+            std::vector<int>{4});
+}
+
+/// The formatter leaves comments as they were written: tables and drawings are the manual, and it
+/// once ran them together.
+TEST(Manners, comments_keep_their_layout_and_their_width) {
+  EXPECT_NE(read_file(kRoot / ".clang-format").find("\nReflowComments: false\n"),
+            std::string::npos);
+  for (const SourceFile& file :
+       read_sources(kRoot, {"host", "plugins", "plugin-api", "tests", "bench"})) {
+    for (const int line : wide_comment_lines(file.text)) ADD_FAILURE() << file.path << ':' << line;
+  }
+}
+
 TEST(Manners, documents_name_only_files_that_exist) {
   std::vector<std::filesystem::path> documents = {kRoot / "README.md", kRoot / "host/README.md"};
   for (const auto& entry : std::filesystem::recursive_directory_iterator(kRoot / "docs")) {

@@ -87,6 +87,24 @@ bool is_risky(const std::string& statement) {
 
 }  // namespace
 
+std::vector<int> wide_comment_lines(const std::string& text) {
+  std::vector<int> lines;
+  bool fenced = false;
+  int number = 0;
+  std::istringstream all(text);
+  for (std::string line; std::getline(all, line);) {
+    ++number;
+    const std::size_t begin = line.find_first_not_of(' ');
+    if (begin == std::string::npos || line.compare(begin, 2, "//") != 0) continue;
+    if (line.compare(begin, 19, "// clang-format off") == 0) fenced = true;
+    if (line.compare(begin, 18, "// clang-format on") == 0) fenced = false;
+    const auto characters = std::ranges::count_if(
+        line, [](char c) { return (static_cast<unsigned char>(c) & 0xC0U) != 0x80U; });
+    if (!fenced && static_cast<std::size_t>(characters) > kTextColumns) lines.push_back(number);
+  }
+  return lines;
+}
+
 int line_of(const std::string& text, std::size_t offset) {
   return 1 + static_cast<int>(std::count(text.begin(),
                                          text.begin() + static_cast<std::ptrdiff_t>(offset), '\n'));

@@ -25,6 +25,11 @@ std::string blank_comments_and_strings(const std::string& text);
 /// it.
 std::vector<int> risky_coroutine_lines(const std::string& blanked);
 
+/// Lines (from 1) whose comment goes beyond kTextColumns characters. Drawings that need more stand
+/// between "// clang-format off" and "// clang-format on".
+inline constexpr std::size_t kTextColumns = 100;
+std::vector<int> wide_comment_lines(const std::string& text);
+
 int line_of(const std::string& text, std::size_t offset);
 
 }  // namespace sluice::manners

@@ -27,8 +27,7 @@ using Indexes = std::map<std::string, Index>;  ///< by name
 ///   "too short a prefix: link_key_pkey"  leading columns that do not narrow, or a gap behind them
 ///   "whole workspace: link_pkey"         of a large table, by nothing but the workspace
 ///   "filtered walk: link_pkey"           the same under a LIMIT, with a filter: may read any
-///   number
-///                                        of rows for a page
+///                                        number of rows for a page
 /// A scan in the index's order under a LIMIT is a page, and no fault. `plan` is what EXPLAIN
 /// (FORMAT JSON) says: the object under "Plan".
 [[nodiscard]] std::vector<std::string> faults_of(const nlohmann::json& plan,

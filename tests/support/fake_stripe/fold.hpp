@@ -18,7 +18,7 @@ std::string in_capitals(std::string_view text);
 /// bytes, folds to the same value.
 std::string decomposed(std::string_view text);
 
-/// The first letter as its full-width twin ("a" -> U+FF41): it looks like it, and is another letter.
+/// The first letter as its full-width twin ("a" -> U+FF41): looks like it, and is another letter.
 std::string full_width_first(std::string_view text);
 
 }  // namespace fake_stripe
