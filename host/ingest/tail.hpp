@@ -9,8 +9,8 @@
 #include <string_view>
 #include <vector>
 
+#include "ingest/page.hpp"
 #include "ingest/validate.hpp"
-#include "ingest/writer.hpp"
 #include "journal/append.hpp"
 #include "pg/connection.hpp"
 
