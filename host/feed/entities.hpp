@@ -39,6 +39,8 @@ enum class FilterOp { eq, ne, gt, gte, lt, lte, in, is_null, state, like };
 /// ("s", "m", "h", "d", "w").
 /// like: text in which '*' stands for anything, upper and lower case alike; "ann*" begins so,
 /// "*ann*" has it somewhere.
+/// An amount in minor units is also compared in its currency, as "<attribute>_major"
+/// (feed/money.hpp): each row by its own currency's digits, none with another currency's worth.
 /// A path before the attribute, with dots, follows edges as `expand` does: "customer.email",
 /// "customer.link.<rule>.plan"; it holds when one of the living entities there is so.
 struct Filter {

@@ -14,6 +14,7 @@
 #include "base/moment.hpp"
 #include "base/numbers.hpp"
 #include "feed/expansion.hpp"
+#include "feed/money.hpp"
 #include "feed/page_bytes.hpp"
 #include "feed/relation.hpp"
 #include "model/columns.hpp"
@@ -155,6 +156,7 @@ class Conditions {
     }
     if (const StoredAttribute* attribute = type_->find(filter.attribute))
       return add_attribute(filter, *attribute);
+    if (const auto amount = amount_of(filter.attribute)) return add_amount(filter, *amount);
     if (!type_->own && filter.attribute == "external_id") {
       pin();
       auto compared = compare(filter, text_attribute(), "e.external_id");
@@ -252,6 +254,10 @@ class Conditions {
     if (key.attribute == "id") return std::string("e.id");
     if (!type_->own && key.attribute == "external_id") return std::string("e.external_id");
     const StoredAttribute* const attribute = type_->find(key.attribute);
+    if (attribute == nullptr) {
+      if (const auto amount = amount_of(key.attribute))
+        return fmt::format("({})", amount->expression);
+    }
     if (attribute == nullptr)
       return refuse("sort.unknown_attribute", fmt::format("{} has no such attribute", type_->name));
     if (attribute->type == AttributeType::json || attribute->type == AttributeType::bytes)
@@ -297,8 +303,11 @@ class Conditions {
     as_filter.attribute = key.attribute;
     StoredAttribute attribute;
     if (key.attribute == "id") attribute.type = AttributeType::integer;
-    if (const StoredAttribute* const found = type_->find(key.attribute))
+    if (const StoredAttribute* const found = type_->find(key.attribute)) {
       attribute.type = found->type;
+    } else if (amount_of(key.attribute)) {
+      attribute.type = AttributeType::decimal;
+    }
     if (attribute.type == AttributeType::text) {
       if (is_utf8(text) && text.find('\0') == std::string::npos) return parameter(text);
     } else if (auto bound = bind(as_filter, attribute, text)) {
@@ -405,12 +414,8 @@ class Conditions {
       case FilterOp::in:
       case FilterOp::like:
         return compare(filter, text_attribute(), value);
-      case FilterOp::is_null: {
-        const auto yes = yes_or_no(filter);
-        if (!yes) return std::unexpected(yes.error());
-        require(fmt::format("{} is {}null", value, *yes ? "" : "not "));
-        return {};
-      }
+      case FilterOp::is_null:
+        return add_null(filter, value);
       default:
         return bad_filter("filter.unsupported", filter,
                           "what is inside of JSON is compared as text",
@@ -517,18 +522,40 @@ class Conditions {
   [[nodiscard]] std::string names() const {
     std::string out = type_->own ? "id" : "id, external_id, connection";
     for (const StoredAttribute& attribute : type_->attributes) out += ", " + attribute.name;
+    for (const MajorUnits& amount : major_units_of(*type_)) out += ", " + amount.name;
     return out;
+  }
+
+  /// "amount_due_major", where that is an amount of the type in its currency.
+  [[nodiscard]] std::optional<MajorUnits> amount_of(std::string_view name) const {
+    for (MajorUnits& amount : major_units_of(*type_)) {
+      if (amount.name == name) return std::move(amount);
+    }
+    return std::nullopt;
+  }
+
+  /// Each row by its own currency: what has none that is known is null, and compares with nothing.
+  Result<void> add_amount(const Filter& filter, const MajorUnits& amount) {
+    const std::string expression = fmt::format("({})", amount.expression);
+    if (filter.op == FilterOp::is_null) return add_null(filter, expression);
+    StoredAttribute decimal;
+    decimal.name = amount.name;
+    decimal.type = AttributeType::decimal;
+    return compare(filter, decimal, expression);
+  }
+
+  /// Whether there is a value.
+  Result<void> add_null(const Filter& filter, std::string_view expression) {
+    const auto yes = yes_or_no(filter);
+    if (!yes) return std::unexpected(yes.error());
+    require(fmt::format("{} is {}null", expression, *yes ? "" : "not "));
+    return {};
   }
 
   Result<void> add_attribute(const Filter& filter, const StoredAttribute& attribute) {
     const std::string expression =
         fmt::format("({})", model::value_expression(*type_, attribute, "e"));
-    if (filter.op == FilterOp::is_null) {
-      const auto yes = yes_or_no(filter);
-      if (!yes) return std::unexpected(yes.error());
-      require(fmt::format("{} is {}null", expression, *yes ? "" : "not "));
-      return {};
-    }
+    if (filter.op == FilterOp::is_null) return add_null(filter, expression);
     if (attribute.type == AttributeType::json || attribute.type == AttributeType::bytes) {
       return bad_filter(
           "filter.unsupported", filter,

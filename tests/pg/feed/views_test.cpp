@@ -804,6 +804,61 @@ TEST_F(ViewsTest, AnAmountIsInItsCurrencyBesideTheMinorUnitsAndNoGuess) {
   EXPECT_EQ(listed->entities.at(0)["attributes"]["balance_major"], "100");
 }
 
+TEST_F(ViewsTest, AnAmountIsFoundAndOrderedInItsCurrency) {
+  contract::Manifest manifest = sluice::testing::acme_manifest();
+  contract::EntityType& type = manifest.entity_types[0];
+  ASSERT_EQ(type.attributes[2].name, "balance");
+  type.attributes[2].format = contract::kMinorUnits;
+  type.attributes[2].currency = "currency";
+  type.attributes.push_back(
+      sluice::testing::attribute("currency", contract::AttributeType::text, false));
+  const auto install = [&]() -> Task<void> {
+    auto lease = co_await pool().acquire();
+    co_await model::install_types(*lease, workspace_, manifest);
+  };
+  run(install());
+  reload();
+  const std::vector<std::pair<int, std::string>> amounts = {
+      {10050, "'usd'"}, {10049, "'usd'"}, {101, "'jpy'"}, {100500, "'kwd'"}, {1, "'zzz'"}};
+  for (std::size_t i = 0; i < amounts.size(); ++i) {
+    customer(fmt::format("cus_{}", i), fmt::format("{}@x.com", i));
+    sql(
+        fmt::format("update vendor.acme_customer set balance = {}, currency = {} where "
+                    "external_id = 'cus_{}'",
+                    amounts[i].first, amounts[i].second, i));
+  }
+  const auto found = [&](const std::string& parameter, const std::string& value,
+                         const std::string& sort = "", int limit = 100) {
+    ListQuery query;
+    if (!parameter.empty()) {
+      auto filter = parse_filter(parameter, {value});
+      if (!filter) return filter.error().message;
+      query.filters.push_back(std::move(*filter));
+    }
+    if (!sort.empty()) query.sort = *parse_sort(sort);
+    query.limit = limit;
+    std::string ids;
+    do {
+      auto page = run(list_entities(pool(), catalog_, "acme.customer", query));
+      if (!page) return page.error().message + "; " + page.error().hint;
+      for (const auto& one : page->entities)
+        ids += (ids.empty() ? "" : " ") + one["external_id"].get<std::string>().substr(4);
+      query.cursor = page->cursor;
+    } while (!query.cursor.empty());
+    return ids;
+  };
+  EXPECT_EQ(found("balance_major", "100.5"), "0 3");
+  EXPECT_EQ(found("balance_major[gte]", "100.50"), "0 2 3");
+  EXPECT_EQ(found("balance_major[gt]", "100.50"), "2");
+  EXPECT_EQ(found("balance_major[lt]", "100.495"), "1") << "exact, and nothing without a currency";
+  EXPECT_EQ(found("balance_major[in]", "101"), "2");
+  EXPECT_EQ(found("balance_major[is_null]", "true"), "4");
+  EXPECT_EQ(found("", "", "-balance_major"), "2 0 3 1 4");
+  EXPECT_EQ(found("", "", "balance_major", 2), "1 0 3 2 4") << "page by page";
+  EXPECT_THAT(found("balance_major[gt]", "many"), ::testing::HasSubstr("balance_major"));
+  EXPECT_THAT(found("balance_mayor", "1"), ::testing::HasSubstr(", balance_major"));
+}
+
 /// A connector from before the name was reserved, and an own type called connection.
 TEST_F(ViewsTest, AColumnThatStandsKeepsItsNameAndTheReferenceTakesAnother) {
   sql("insert into sluice.attribute (workspace_id, type_id, name, position, type)"
