@@ -214,6 +214,7 @@ Task<HttpResponse> list(Call& call) {
     document["count_exact"] = page.count->exact;
   }
   document["next"] = page.cursor.empty() ? json(nullptr) : json(page.cursor);
+  if (!page.hints.empty()) document["hints"] = std::move(page.hints);
   co_return HttpResponse::json(document);
 }
 

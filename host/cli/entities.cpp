@@ -196,6 +196,8 @@ void list_entities(const Context& context, const std::string& type_name, const L
     std::cout << (answer.at("count_exact").get<bool>() ? "" : "more than ")
               << cell(answer.at("count")) << " in all\n";
   }
+  for (const json& hint : answer.value("hints", json::array()))
+    std::cerr << "sluice: " << cell(hint) << '\n';
   context.more(answer, "--cursor");
 }
 

@@ -9,6 +9,7 @@
 #include "base/bytes.hpp"
 #include "base/numbers.hpp"
 #include "contract/reserved_names.hpp"
+#include "feed/empty_list.hpp"
 #include "feed/entity_query.hpp"
 #include "feed/expansion.hpp"
 #include "feed/money.hpp"
@@ -158,7 +159,14 @@ Result<StoredType> shown_of(const StoredType& type, const ListQuery& query,
                   fmt::format("it has {}", fmt::join(names, ", ")));
     }
   }
-  for (const SortKey& key : query.sort) wanted.insert(key.attribute);
+  for (const SortKey& key : query.sort) {
+    wanted.insert(key.attribute);
+    for (const MajorUnits& amount : amounts) {
+      if (amount.name != key.attribute) continue;
+      wanted.insert(amount.attribute->name);
+      wanted.insert(amount.attribute->currency);
+    }
+  }
   for (const Edge& edge : edges) wanted.insert(edge.attribute);
   std::erase_if(shown.attributes,
                 [&](const StoredAttribute& attribute) { return !wanted.contains(attribute.name); });
@@ -301,6 +309,8 @@ Task<Result<EntityPage>> list_entities(pg::Pool& pool, model::CatalogPtr catalog
     if (!counted) co_return std::unexpected(counted.error());
     page.count = co_await count(*lease, std::move(*counted));
   }
+  if (entities.empty() && query.cursor.empty())
+    page.hints = co_await hints_of_empty(*lease, *catalog, *type, query.filters);
   if (found.more) page.cursor = cursor_of(*type, query.sort, entities.back());
   for (Entity& entity : entities) {
     keep_fields(query.fields, entity.object);

@@ -98,6 +98,9 @@ struct EntityPage {
   std::vector<nlohmann::json> entities;
   std::optional<EntityCount> count;
   std::string cursor;  ///< of the next page, also when it was full of bytes; "" after the last
+  /// Of a first page without entities: what the filters name and no row has that was looked at
+  /// (feed/empty_list.hpp).
+  std::vector<std::string> hints;
 };
 
 struct EntityRef {

@@ -239,6 +239,68 @@ class Conditions {
     return end;
   }
 
+  /// What rows of the type hold of what the filter is about; $1 is the workspace.
+  std::optional<SampleQuery> sample(const Filter& filter) {
+    SampleQuery sample;
+    sample.type = type_;
+    const std::size_t dot = filter.attribute.find('.');
+    sample.name = filter.attribute.substr(0, dot);
+    const auto rows = [&](const std::string& value) {
+      return fmt::format(
+          "with s as materialized (select {} as v from {} e where {} and e.deleted_at is null "
+          "order "
+          "by e.id limit {})",
+          value, relation_of(*type_), confined(*type_), kSampledRowsMax);
+    };
+    if (dot != std::string::npos) {
+      const auto document = document_of(filter.attribute);
+      if (!document) return std::nullopt;
+      for (std::string_view rest = std::string_view(filter.attribute).substr(dot + 1);;) {
+        const std::size_t end = std::min(rest.find('.'), rest.size());
+        sample.path.emplace_back(rest.substr(0, end));
+        if (end == rest.size()) break;
+        rest.remove_prefix(end + 1);
+      }
+      pg::Array path(pg::Oid::text);
+      for (const std::string& part : sample.path) path.add(std::string_view(part));
+      // Of each part the names beside which it would stand.
+      const std::string parts = parameter(std::move(path));
+      sample.query.sql = fmt::format(
+          "{0} select (select coalesce(jsonb_agg(k.name), '[]') from (select distinct k.name from "
+          "s,"
+          " lateral jsonb_object_keys(case when jsonb_typeof(s.v #> ({1}::text[])[1:p.n]) ="
+          " 'object' then s.v #> ({1}::text[])[1:p.n] else '{{}}'::jsonb end) k(name) order by 1"
+          " limit {2}) k), (select count(*) from s) from generate_series(0, {3}) p(n) order by p.n",
+          rows("(" + *document + ")"), parts, 2 * kSampledRowsMax, sample.path.size() - 1);
+    } else {
+      const StoredAttribute* const attribute = type_->find(filter.attribute);
+      const bool named = filter.op == FilterOp::eq || filter.op == FilterOp::in;
+      if (!named || attribute == nullptr || attribute->type != AttributeType::text ||
+          attribute->key_kind || attribute->unique)
+        return std::nullopt;
+      sample.query.sql = fmt::format(
+          "{} select g.v, c.n from (select count(*) as n from s) c left join lateral (select s.v, "
+          "count(*) as n from s where s.v is not null group by s.v order by 2 desc, 1 limit {}) g "
+          "on true order by g.n desc, g.v",
+          rows(fmt::format("left({}, 200)", model::value_expression(*type_, *attribute, "e"))),
+          kSampledValuesMax + 1);
+    }
+    sample.query.params = take_params();
+    return sample;
+  }
+
+  /// Of a filter across edges, what it asks of what lies at its other side, …
+  static Filter behind_dot(const Filter& filter) {
+    Filter there = filter;
+    there.attribute = filter.attribute.substr(filter.attribute.rfind('.') + 1);
+    return there;
+  }
+  /// … and the type of that; nullptr where its path leads nowhere.
+  [[nodiscard]] const StoredType* far_type(const Filter& filter) const {
+    const auto way = way_of(filter);
+    return way ? way->edges.back()->target : nullptr;
+  }
+
   void only_the_living() {
     of_the_living_ = true;
     require("e.deleted_at is null");
@@ -486,13 +548,6 @@ class Conditions {
   /// "customer.link.<rule>" of "customer.link.<rule>.plan".
   static std::string path_of(const Filter& filter) {
     return filter.attribute.substr(0, filter.attribute.rfind('.'));
-  }
-
-  /// What it asks of what lies there.
-  static Filter behind_dot(const Filter& filter) {
-    Filter there = filter;
-    there.attribute = filter.attribute.substr(filter.attribute.rfind('.') + 1);
-    return there;
   }
 
   /// "customer.plan": of what lies behind one or more edges; all of one path.
@@ -1009,6 +1064,18 @@ Result<std::vector<FarEnd>> far_ends(const Catalog& catalog, const StoredType& t
       });
   if (by_id || conditions.finds_by_index()) ends.clear();
   return ends;
+}
+
+std::optional<SampleQuery> sample_query(const Catalog& catalog, const StoredType& type,
+                                        const Filter& filter) {
+  Conditions here(catalog, type);
+  if (!here.is_across(filter)) {
+    if (filter.attribute == "id" || filter.attribute.starts_with("link.")) return std::nullopt;
+    return here.sample(filter);
+  }
+  const StoredType* const there = here.far_type(filter);
+  return there == nullptr ? std::nullopt
+                          : sample_query(catalog, *there, Conditions::behind_dot(filter));
 }
 
 Result<EntityQuery> count_query(const Catalog& catalog, const StoredType& type,

@@ -55,6 +55,26 @@ Result<EntityQuery> list_query(const model::Catalog& catalog, const model::Store
                                const model::StoredType& shown, const ListQuery& query,
                                const PagePlace& after, const Scope& scope = {});
 
+/// A bounded look at what rows hold, of one filter: at the living rows that came first.
+struct SampleQuery {
+  EntityQuery query;
+  const model::StoredType* type = nullptr;  ///< of the catalogue; whose rows are looked at
+  std::string name;                         ///< what is compared there: "status", "extra", …
+  /// Of a path into JSON, its parts behind `name`: for each of them the answer has a row, a jsonb
+  /// array of the names that stand where it would. Else it has the values, most frequent first, up
+  /// to one more than kSampledValuesMax; a single null where there is none. Beside either, how many
+  /// rows were looked at.
+  std::vector<std::string> path;
+};
+inline constexpr int kSampledRowsMax = 1000;
+inline constexpr int kSampledValuesMax = 10;
+
+/// Of a filter that names a value of text, or a path into JSON, also behind edges: nothing for
+/// others, and for what is found by a key, as e-mail addresses are.
+[[nodiscard]] std::optional<SampleQuery> sample_query(const model::Catalog& catalog,
+                                                      const model::StoredType& type,
+                                                      const Filter& filter);
+
 /// How many the filters leave, up to one more than kCountMax.
 Result<EntityQuery> count_query(const model::Catalog& catalog, const model::StoredType& type,
                                 const ListQuery& query, const Scope& scope = {});

@@ -99,6 +99,61 @@ TEST_F(EntitiesTest, AFilterFollowsEdgesEitherWay) {
   EXPECT_EQ(ids("acme.invoice", {{"customer.email", "a@x.com"}}), "") << "it is deleted";
 }
 
+/// Whoever misspells a value or a path is told so, and not only that there is nothing.
+TEST_F(EntitiesTest, AnEmptyListSaysWhatItsFiltersNameAndNoRowHas) {
+  sql("update vendor.acme_invoice set memo = case external_id when 'in_1' then 'open' when 'in_2' "
+      "then 'paid' end, extra = '{\"shipping\": {\"carrier\": \"post\"}, \"gift\": true}'");
+  using Filters = std::vector<std::pair<std::string, std::string>>;
+  const auto hints = [this](const std::string& type, const Filters& filters) {
+    const auto page = list(type, filters);
+    std::string all;
+    for (const std::string& hint : page->hints) all += (all.empty() ? "" : " / ") + hint;
+    return all;
+  };
+  EXPECT_EQ(hints("acme.invoice", {{"memo", "opne"}}),
+            "memo: none of the 3 acme.invoice that were looked at is 'opne'; they are open, paid. "
+            "Did you mean 'open'?");
+  EXPECT_EQ(hints("acme.invoice", {{"memo", "open"}, {"total", "200"}}), "")
+      << "each is there, and not together";
+  EXPECT_EQ(hints("acme.invoice", {{"memo", "open"}}), "") << "it is not empty";
+  EXPECT_EQ(hints("acme.customer", {{"invoice.memo", "piad"}}),
+            "memo: none of the 3 acme.invoice that were looked at is 'piad'; they are open, paid. "
+            "Did you mean 'paid'?");
+  EXPECT_EQ(hints("acme.invoice", {{"extra.shiping.carrier", "post"}}),
+            "extra: none of the 3 acme.invoice that were looked at has 'shiping' in extra; they "
+            "have gift, shipping. Did you mean 'shipping'?");
+  EXPECT_EQ(hints("acme.invoice", {{"extra.shipping.carier", "post"}}),
+            "extra: none of the 3 acme.invoice that were looked at has 'carier' in extra.shipping; "
+            "they have carrier. Did you mean 'carrier'?");
+  EXPECT_EQ(hints("acme.invoice", {{"extra.gift.of", "post"}}),
+            "extra: none of the 3 acme.invoice that were looked at has 'of' in extra.gift");
+  EXPECT_EQ(hints("acme.invoice", {{"extra.shipping.carrier", "ship"}}), "") << "the path is there";
+  EXPECT_EQ(hints("acme.invoice", {{"lines.0.a", "x"}}), "") << "a list has no names";
+  sql("update vendor.acme_invoice set memo = repeat('x', 100) where external_id = 'in_3'");
+  EXPECT_EQ(
+      hints("acme.invoice", {{"memo", "opne"}}),
+      "memo: none of the 3 acme.invoice that were looked at is 'opne'; they are open, paid, " +
+          std::string(60, 'x') + "…. Did you mean 'open'?");
+  sql("update vendor.acme_invoice set memo = null");
+  EXPECT_EQ(hints("acme.invoice", {{"memo", "opne"}}),
+            "memo: none of the 3 acme.invoice that were looked at is 'opne'");
+  sql("update vendor.acme_invoice set deleted_at = now()");
+  EXPECT_EQ(hints("acme.invoice", {{"memo", "opne"}}), "the workspace has no acme.invoice");
+  EXPECT_EQ(hints("acme.invoice", {{"extra.shipping.carrier", "post"}}),
+            "the workspace has no acme.invoice");
+}
+
+TEST_F(EntitiesTest, OfManyValuesNoneIsSuggested) {
+  for (int i = 0; i < kSampledValuesMax + 1; ++i) {
+    invoice(fmt::format("in_m{}", i), "cus_1", 1);
+    sql(fmt::format("update vendor.acme_invoice set memo = 'm{0}' where external_id = 'in_m{0}'",
+                    i));
+  }
+  const auto page = list("acme.invoice", {{"memo", "m99"}});
+  EXPECT_TRUE(page->entities.empty());
+  EXPECT_TRUE(page->hints.empty());
+}
+
 /// Few or none pass such a filter, of however many: they are found from its other side, and it is
 /// the same whether that is done or not.
 TEST_F(EntitiesTest, AFilterAcrossEdgesMayBeginAtItsOtherSide) {
