@@ -13,6 +13,7 @@
 #include "sync/link_decisions.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <array>
@@ -140,6 +141,7 @@ Words why_not_looking(const Facts& facts, const StoredRule& rule) {
 Words of_decision(const Facts& facts, const StoredRule& rule, std::string_view state) {
   Words words;
   const std::string withdraw = command(facts, "forget", "--rule " + rule.name);
+  std::vector<std::string> others;  // that were rejected, beside the one that is told of
   for (const link::StandingDecision& said : facts.standing.decisions) {
     if (said.rule != rule.id || said.source != facts.id) continue;
     const std::string reason = said.why.empty() ? "" : fmt::format(" (\"{}\")", said.why);
@@ -156,14 +158,23 @@ Words of_decision(const Facts& facts, const StoredRule& rule, std::string_view s
     } else if (said.target.value == 0) {
       words.why = fmt::format("{} that it is no {} at all; no key changes that", who,
                               rule.target_type_name);
-    } else if (state == "rejected" && words.why.empty()) {
+    } else if (state == "rejected" && !words.why.empty()) {
+      others.push_back(std::to_string(said.target.value));
+    } else if (state == "rejected") {
       words.why = fmt::format("{} that it is not {} {}, and nobody else has its key", who,
                               rule.target_type_name, said.target.value);
     } else {
       continue;
     }
     words.action = withdraw + " takes that back";
-    if (said.confirmed || said.target.value == 0) break;
+    if (said.confirmed || said.target.value == 0) return words;
+  }
+  if (!others.empty()) {
+    constexpr std::size_t kShownMax = 10;
+    const std::size_t more = others.size() - std::min(others.size(), kShownMax);
+    others.resize(others.size() - more);
+    words.why += fmt::format("; it was also decided that it is not {}{}", fmt::join(others, ", "),
+                             more > 0 ? fmt::format(" and {} more", more) : std::string());
   }
   return words;
 }
@@ -443,6 +454,11 @@ json answer_of(const StoredRule& rule, EntityId source, const sync::DecidedLink&
   if (decided.target) {
     document["target"] = {{"type", rule.target_type_name},
                           {"id", std::to_string(decided.target->value)}};
+  }
+  if (decided.in_advance) {
+    document["note"] = fmt::format(
+        "the rule does not find it for {} {} now; the rejection is kept for when it does",
+        rule.source_type_name, source.value);
   }
   return document;
 }

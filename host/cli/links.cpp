@@ -196,7 +196,9 @@ void decide(const Context& context, const LinkOptions& options, const char* deci
   if (!options.why.empty()) body["why"] = options.why;
   const json answer = client.send(
       "POST", with(links_of(options) + "/" + Client::escape(rule), naming(options)), body);
-  context.say(answer, decided_words(answer) + then);
+  std::string text = decided_words(answer) + then;
+  if (answer.contains("note")) text += "\n  note: " + cell(answer.at("note"));
+  context.say(answer, text);
 }
 
 /// Whom it is linked with, for a rejection that names nobody.

@@ -94,10 +94,12 @@ bool can_be_key(AttributeType type, KeyKind kind) {
   return type == AttributeType::integer && (kind == KeyKind::exact || kind == KeyKind::external_id);
 }
 
+constexpr const char* kEmailFormat = "email";
+
 std::optional<KeyKind> effective_key(const OwnAttribute& attribute) {
   if (attribute.no_key) return std::nullopt;
   if (attribute.key_kind) return attribute.key_kind;
-  const bool email = attribute.format == "email" && attribute.type == AttributeType::text;
+  const bool email = attribute.format == kEmailFormat && attribute.type == AttributeType::text;
   return email ? std::optional(KeyKind::email) : std::nullopt;
 }
 
@@ -291,6 +293,13 @@ Result<OwnAttribute> own_attribute_from_json(const json& document) {
                 which(type, type_names()));
   }
   attribute.type = *known_type;
+  // Any format may be written down; this one is the only one that does something.
+  const std::string meant = nearest(attribute.format, std::vector<std::string>{kEmailFormat});
+  if (!meant.empty() && meant != attribute.format) {
+    return fail(ErrorKind::bad_input, "attribute.unknown_format",
+                fmt::format("{}: '{}' is no format", what, attribute.format),
+                "Did you mean 'email'? It makes the attribute a link key");
+  }
   const auto key = document.find("link_key");
   if (key == document.end()) return attribute;
   attribute.no_key = key->is_null();

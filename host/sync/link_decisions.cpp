@@ -28,7 +28,7 @@ const pg::Statement kNow{"decision_link_now", R"(
 const pg::Statement kCount{"decision_count", R"(
   select count(*) from sluice.link_decision where workspace_id = $1 and rule_id = $2 and source_id = $3)"};
 
-const pg::Statement kTargetKey{"decision_target_key", R"(
+const pg::Statement kKeyOf{"decision_key_of", R"(
   select x.digest from (select k.digest, k.type_id, k.attribute, k.kind from sluice.link_key k
                         where k.workspace_id = $1 and k.entity_id = $2 offset 0) x
   where x.type_id = $3 and x.attribute = $4 and x.kind = $5 limit 1)"};
@@ -217,10 +217,13 @@ class Deciding {
     }
     std::optional<pg::Uuid> digest;
     if (decision.target) {
-      pg::Params of(catalog_->workspace, *decision.target, rule_.target_type,
-                    std::int32_t{rule_.target_position}, static_cast<std::int32_t>(rule_.key_kind));
-      const auto key = co_await transaction.query(kTargetKey, std::move(of));
-      if (!key.empty()) digest = key.get<pg::Uuid>(0, 0);
+      digest =
+          co_await key_of(transaction, *decision.target, rule_.target_type, rule_.target_position);
+    }
+    if (decision.target && !confirms) {
+      const auto wanted =
+          co_await key_of(transaction, source_, rule_.source_type, rule_.source_position);
+      in_advance_ = !wanted || wanted != digest;
     }
     const std::string_view verdict = confirms ? "confirmed" : "rejected";
     pg::Params params(catalog_->workspace, rule_.id, source_,
@@ -228,6 +231,16 @@ class Deciding {
     params.add(rule_.source_type).add(rule_.target_type).add(verdict).add(digest);
     params.add(actor_.name()).add(decision.why);
     co_await transaction.query(kPut, std::move(params));
+  }
+
+  /// By what the rule finds the entity, or looks for it.
+  Task<std::optional<pg::Uuid>> key_of(pg::Transaction& transaction, EntityId entity,
+                                       EntityTypeId type, std::int16_t position) {
+    pg::Params of(catalog_->workspace, entity, type, std::int32_t{position},
+                  static_cast<std::int32_t>(rule_.key_kind));
+    const auto key = co_await transaction.query(kKeyOf, std::move(of));
+    if (key.empty()) co_return std::nullopt;
+    co_return key.get<pg::Uuid>(0, 0);
   }
 
   Task<void> put_link(pg::Transaction& transaction) {
@@ -264,6 +277,7 @@ class Deciding {
     co_await transaction.commit();
     DecidedLink decided;
     decided.state = now_.state;
+    decided.in_advance = in_advance_;
     if (now_.target) decided.target = EntityId(*now_.target);
     co_return decided;
   }
@@ -274,6 +288,7 @@ class Deciding {
   EntityId source_;
   Actor actor_;
   LinkNow now_;
+  bool in_advance_ = false;
   link::LinkChanges changes_;
 };
 

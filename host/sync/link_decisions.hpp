@@ -32,6 +32,7 @@ struct LinkDecision {
 struct DecidedLink {
   std::string state;  ///< "" when there is no link yet
   std::optional<EntityId> target;
+  bool in_advance = false;  ///< somebody was rejected whom the rule does not find now
 };
 
 /// Stores a decision with its line of the audit and what the feed is told, in one transaction. It

@@ -111,6 +111,8 @@ TEST_F(OwnTypesTest, WhatCannotBeIsRefusedWithItsCode) {
             "attribute.cannot_be_key");
   EXPECT_EQ(create(R"({"name":"a","attributes":[{"name":"b","type":"text","link_key":"mail"}]})"),
             "attribute.unknown_key_kind");
+  EXPECT_EQ(create(R"({"name":"a","attributes":[{"name":"b","type":"text","format":"emial"}]})"),
+            "attribute.unknown_format");
   EXPECT_EQ(create(R"({"name":"a","colour":1,"attributes":[]})"), "type.bad_request");
   EXPECT_EQ(
       create(R"({"name":"a","display_attribute":"z","attributes":[{"name":"b","type":"text"}]})"),

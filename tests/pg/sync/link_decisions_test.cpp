@@ -250,6 +250,18 @@ TEST_F(LinkDecisions, a_rejection_is_of_one_target_and_not_of_who_is_made_with_i
   EXPECT_EQ(link(), "rejected nobody human");
 }
 
+TEST_F(LinkDecisions, who_is_rejected_before_the_rule_finds_him_is_told_so) {
+  const auto now = decide(Verdict::rejected, one_);
+  ASSERT_TRUE(now);
+  EXPECT_FALSE(now->in_advance) << "he has the lead's address";
+  const auto later = decide(Verdict::rejected, two_);
+  ASSERT_TRUE(later);
+  EXPECT_TRUE(later->in_advance) << "he has another one";
+  write("member", OwnMode::update, two_, "ann@x");
+  settle();
+  EXPECT_EQ(link(), "rejected nobody human") << "and it counts when he is found";
+}
+
 TEST_F(LinkDecisions, who_had_the_key_all_the_time_is_not_who_was_deleted) {
   // Both have the lead's address. Rejected is one of them, who is deleted then.
   write("member", OwnMode::update, two_, "ann@x");
