@@ -121,8 +121,23 @@ sync::Actor Call::actor() const {
 }
 
 Services Services::with_pool(pg::Pool& other) const {
-  return Services{pools,  other,  clock, registry, vault, catalogs, writes, connections,
-                  engine, client, pages, steps,    host,  version,  sql};
+  return Services{
+      .pools = pools,
+      .pool = other,
+      .clock = clock,
+      .registry = registry,
+      .vault = vault,
+      .catalogs = catalogs,
+      .writes = writes,
+      .connections = connections,
+      .engine = engine,
+      .client = client,
+      .pages = pages,
+      .steps = steps,
+      .host = host,
+      .version = version,
+      .sql = sql,
+  };
 }
 
 Task<void> audit(pg::Transaction& transaction, const Call& call, std::string action,
