@@ -6,9 +6,9 @@
 
 #include "feed/entities.hpp"
 #include "link/faces.hpp"
+#include "link/idle.hpp"
 #include "link/normalise.hpp"
 #include "link/resolver.hpp"
-#include "link/rules.hpp"
 #include "link/standing.hpp"
 #include "sync/link_decisions.hpp"
 

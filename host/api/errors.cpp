@@ -8,7 +8,7 @@
 #include "contract/reserved_names.hpp"
 #include "feed/view_owners.hpp"
 #include "feed/views.hpp"
-#include "link/rules.hpp"
+#include "link/idle.hpp"
 #include "model/currencies.hpp"
 #include "model/own_entities.hpp"
 #include "pg/roles.hpp"

@@ -1,7 +1,8 @@
 // Link rules and links.
 #include "api/api.hpp"
 
-#include "link/rules.hpp"
+#include "link/idle.hpp"
+#include "link/listing.hpp"
 #include "sync/link_rules.hpp"
 
 #include <fmt/format.h>

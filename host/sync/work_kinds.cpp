@@ -6,7 +6,8 @@
 
 #include "base/bytes.hpp"
 #include "journal/append.hpp"
-#include "link/rules.hpp"
+#include "link/batches.hpp"
+#include "link/rekey.hpp"
 #include "model/catalog_version.hpp"
 #include "model/columns.hpp"
 #include "model/currencies.hpp"
