@@ -82,13 +82,6 @@ Task<HttpResponse> list_rules(Call& call) {
   co_return HttpResponse::json(document);
 }
 
-const model::StoredRule* find_rule(const model::Catalog& catalog, const std::string& name) {
-  for (const model::StoredRule& rule : catalog.rules) {
-    if (rule.name == name) return &rule;
-  }
-  return nullptr;
-}
-
 /// The rule is stored with the work that makes its links and the views follow; the work begins now.
 HttpResponse answer(Call& call, json body, Result<work::WorkId> stored, int status) {
   body["work"] = id_text(expect(std::move(stored)));
@@ -181,9 +174,7 @@ void show_face(json& entity, const link::Face& face) {
 
 json describe(const model::Catalog& catalog, const link::ListedLink& link) {
   json one;
-  for (const model::StoredRule& known : catalog.rules) {
-    if (known.id == link.rule) one["rule"] = known.name;
-  }
+  if (const model::StoredRule* const rule = catalog.find_rule(link.rule)) one["rule"] = rule->name;
   one["state"] = link.state;
   one["source"] = entity_of(catalog, link.source_type, link.source);
   show_face(one["source"], link.source_face);
@@ -211,7 +202,7 @@ Task<HttpResponse> list_links(Call& call) {
   const model::CatalogPtr catalog = co_await catalog_of(call);
   link::LinkQuery query;
   if (const auto name = call.http.parameter("rule")) {
-    const model::StoredRule* found = find_rule(*catalog, *name);
+    const model::StoredRule* found = catalog->find_rule(*name);
     if (found == nullptr)
       bad_request("rule.unknown", "there is no rule '" + *name + "'", "sluice link rules");
     query.rule = found->id;

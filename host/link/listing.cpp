@@ -26,13 +26,6 @@ const pg::Statement kList{
     "and ($5::text is null or state = $5) and ($7::bigint[] is null or rule_id = any ($7)) "
     "order by rule_id, source_id limit $6"};
 
-const model::StoredRule* rule_with(const model::Catalog& catalog, RuleId id) {
-  for (const model::StoredRule& rule : catalog.rules) {
-    if (rule.id == id) return &rule;
-  }
-  return nullptr;
-}
-
 /// Faces of one end of the links of a page; one query for each rule that it has.
 struct WantedFaces {
   const model::StoredType* type = nullptr;
@@ -54,12 +47,12 @@ Task<void> add_faces(pg::Connection& connection, WorkspaceId workspace,
                      const model::Catalog& catalog, std::vector<ListedLink>& links) {
   std::map<std::pair<RuleId, EntityTypeId>, WantedFaces> sources, targets;
   const auto end_of = [&](const ListedLink& link, bool source) -> std::string_view {
-    const model::StoredRule* rule = rule_with(catalog, link.rule);
+    const model::StoredRule* rule = catalog.find_rule(link.rule);
     if (rule == nullptr) return {};
     return source ? rule->source_attribute : rule->target_attribute;
   };
   const auto target_type = [&](const ListedLink& link) {
-    const model::StoredRule* rule = rule_with(catalog, link.rule);
+    const model::StoredRule* rule = catalog.find_rule(link.rule);
     return link.target_type ? *link.target_type : rule ? rule->target_type : EntityTypeId(0);
   };
   for (const ListedLink& link : links) {

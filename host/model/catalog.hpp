@@ -105,6 +105,9 @@ class Catalog {
 
   [[nodiscard]] const StoredType* find(std::string_view name) const;
   [[nodiscard]] const StoredType* find(EntityTypeId id) const;
+  /// Also one that is going. nullptr when there is none.
+  [[nodiscard]] const StoredRule* find_rule(RuleId id) const;
+  [[nodiscard]] const StoredRule* find_rule(std::string_view name) const;
 };
 
 using CatalogPtr = std::shared_ptr<const Catalog>;
