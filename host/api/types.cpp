@@ -2,6 +2,7 @@
 #include "api/api.hpp"
 #include "api/problem.hpp"
 
+#include "base/ascii.hpp"
 #include "base/exact_json.hpp"
 #include "base/log.hpp"
 #include "model/import.hpp"
@@ -271,12 +272,10 @@ std::optional<model::Encoding> encoding_of(const Call& call) {
     bad_request("request.bad_parameter", "there is no encoding of that name here",
                 std::string(kKnown));
   }
-  std::string lower;
-  for (const char c : call.http.content_type)
-    lower.push_back(c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c);
-  const std::size_t at = lower.find("charset=");
+  const std::string type = in_lower_case(call.http.content_type);
+  const std::size_t at = type.find("charset=");
   if (at == std::string::npos) return std::nullopt;
-  std::string name = lower.substr(at + 8, lower.find(';', at) - at - 8);
+  std::string name = type.substr(at + 8, type.find(';', at) - at - 8);
   std::erase_if(name, [](char c) { return c == '"' || c == ' '; });
   if (const auto known = model::encoding_named(name)) return known;
   bad_request(
