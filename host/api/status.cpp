@@ -581,9 +581,8 @@ Task<json> statuses(Call& call, StatusQuery wanted) {
   // What this host itself cannot do for a connection; its row may be out of reach.
   for (const sync::Trouble& trouble : call.services.engine.troubles()) {
     if (trouble.workspace != call.workspace) continue;
-    for (const auto& [id, at] : index) {
-      if (trouble.work == fmt::format("connection/{}", id)) all[at]["trouble"] = trouble.message;
-    }
+    const auto at = index.find(trouble.connection.value);
+    if (at != index.end()) all[at->second]["trouble"] = trouble.message;
   }
   pg::Params quarantine_params(call.workspace, ids, kCountedMax);
   const auto quarantined =
