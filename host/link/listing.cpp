@@ -9,6 +9,7 @@
 #include "base/exact_json.hpp"
 #include "link/ids.hpp"
 #include "link/statements.hpp"
+#include "model/link_states.hpp"
 
 namespace sluice::link {
 namespace {
@@ -196,7 +197,7 @@ Task<UnkeyedPage> list_unkeyed(pg::Connection& connection, WorkspaceId workspace
         one.rule = rule.id;
         one.source = rows.get<EntityId>(r, 0);
         one.source_type = rule.source_type;
-        one.state = "no_key";
+        one.state = model::kNoKey;
         one.evidence = nlohmann::json::object();
       }
       // Full: others that were looked at may lack a key, too.

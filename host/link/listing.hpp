@@ -67,7 +67,7 @@ Task<std::vector<ListedLink>> list_links(pg::Connection& connection, WorkspaceId
 inline constexpr std::int64_t kUnkeyedLooked = 2'000;
 
 struct UnkeyedPage {
-  std::vector<ListedLink> links;  ///< state "no_key"
+  std::vector<ListedLink> links;  ///< state model::kNoKey
   bool more = false;
   RuleId last_rule;  ///< where to go on
   EntityId last_source;
