@@ -547,15 +547,9 @@ class Import {
     try {
       std::rethrow_exception(failure);
     } catch (const pg::QueryError& refused) {
-      error = error_of(refused);
       // Else whoever answers the request has words for it.
       told = stored.rows > 0 && !sync::was_revoked(refused);
-      // Said of requests of one transaction; this one has stored a part.
-      for (const std::string_view nothing :
-           {", and nothing was done", "; nothing was done", "; nothing was stored"}) {
-        const auto at = error.message.find(nothing);
-        if (told && at != std::string::npos) error.message.erase(at, nothing.size());
-      }
+      error = error_of(refused, told ? Done::a_part : Done::nothing);
     } catch (const Failure& known) {
       error = known.error();
       if (importer_) tell_dropped(error);
