@@ -384,10 +384,23 @@ class Host {
         std::make_unique<sync::StepPool>(sync::StepPool::default_threads(), sync::kStepSecondsWarn,
                                          std::chrono::seconds(config_.sync_step_seconds_max));
     pages_ = std::make_unique<sync::PageBudget>(config_.sync_page_bytes_in_flight_max);
-    const sync::Services services{pools_.work, pools_.leases, pools_.changing, pools_.building,
-                                  clock_,      entropy_,      *registry_,      *vault_,
-                                  *client_,    *catalogs_,    *writer_,        *resolver_,
-                                  *budgets_,   *steps_,       *pages_};
+    const sync::Services services{
+        .pool = pools_.work,
+        .leases = pools_.leases,
+        .changing = pools_.changing,
+        .building = pools_.building,
+        .clock = clock_,
+        .entropy = entropy_,
+        .registry = *registry_,
+        .vault = *vault_,
+        .client = *client_,
+        .catalogs = *catalogs_,
+        .writer = *writer_,
+        .resolver = *resolver_,
+        .budgets = *budgets_,
+        .steps = *steps_,
+        .pages = *pages_,
+    };
     connections_ = std::make_unique<sync::Connections>(services);
     sync::EngineOptions options;
     options.connections_max = config_.sync_connections_max;
@@ -404,8 +417,22 @@ class Host {
     connections_->on_change([this](WorkspaceId) { engine_->kick(); });
     facts_ = std::make_unique<api::HostFacts>(host_watch(config_), clock_);
     const api::Services api_services{
-        pools_,   pools_.asking, clock_,  *registry_, *vault_, *catalogs_, writes_,   *connections_,
-        *engine_, *client_,      *pages_, *steps_,    *facts_, kVersion,   entrance()};
+        .pools = pools_,
+        .pool = pools_.asking,
+        .clock = clock_,
+        .registry = *registry_,
+        .vault = *vault_,
+        .catalogs = *catalogs_,
+        .writes = writes_,
+        .connections = *connections_,
+        .engine = *engine_,
+        .client = *client_,
+        .pages = *pages_,
+        .steps = *steps_,
+        .host = *facts_,
+        .version = kVersion,
+        .sql = entrance(),
+    };
     const std::size_t clients_max = std::min(config_.listen_clients_max, descriptors_for_clients());
     api_ = std::make_unique<api::Api>(api_services, clients_max);
     others_ = std::make_unique<sync::OtherHosts>(pools_.asking, clock_, own_, new_host());

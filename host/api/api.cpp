@@ -2,6 +2,7 @@
 
 #include "api/problem.hpp"
 #include "api/state.hpp"
+#include "base/ascii.hpp"
 #include "base/exact_json.hpp"
 #include "base/log.hpp"
 #include "base/numbers.hpp"
@@ -47,11 +48,7 @@ Task<SchemaState> read_schema(pg::Pool& pool) {
 
 /// "application/json; charset=utf-8" -> "application/json".
 std::string media_type(std::string_view header) {
-  std::string type(header.substr(0, header.find(';')));
-  while (!type.empty() && type.back() == ' ') type.pop_back();
-  std::transform(type.begin(), type.end(), type.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return type;
+  return in_lower_case(trimmed(header.substr(0, header.find(';'))));
 }
 
 bool has_nul(const nlohmann::json& value) {
@@ -121,8 +118,23 @@ sync::Actor Call::actor() const {
 }
 
 Services Services::with_pool(pg::Pool& other) const {
-  return Services{pools,  other,  clock, registry, vault, catalogs, writes, connections,
-                  engine, client, pages, steps,    host,  version,  sql};
+  return Services{
+      .pools = pools,
+      .pool = other,
+      .clock = clock,
+      .registry = registry,
+      .vault = vault,
+      .catalogs = catalogs,
+      .writes = writes,
+      .connections = connections,
+      .engine = engine,
+      .client = client,
+      .pages = pages,
+      .steps = steps,
+      .host = host,
+      .version = version,
+      .sql = sql,
+  };
 }
 
 Task<void> audit(pg::Transaction& transaction, const Call& call, std::string action,

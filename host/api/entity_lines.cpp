@@ -7,6 +7,7 @@
 #include <charconv>
 #include <utility>
 
+#include "base/ascii.hpp"
 #include "base/error.hpp"
 #include "base/exact_json.hpp"
 #include "feed/money.hpp"
@@ -27,12 +28,6 @@ constexpr std::array<MediaType, 3> kMediaTypes = {{{"application/json", EntityFo
                                                    {"text/csv", EntityForm::csv},
                                                    {"application/x-ndjson", EntityForm::ndjson}}};
 
-std::string_view trimmed(std::string_view text) {
-  while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
-  while (!text.empty() && (text.back() == ' ' || text.back() == '\t')) text.remove_suffix(1);
-  return text;
-}
-
 std::string_view take_until(std::string_view& rest, char separator) {
   const auto at = std::min(rest.find(separator), rest.size());
   const std::string_view part = trimmed(rest.substr(0, at));
@@ -40,16 +35,10 @@ std::string_view take_until(std::string_view& rest, char separator) {
   return part;
 }
 
-std::string lower(std::string_view text) {
-  std::string out(text);
-  for (char& c : out) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-  return out;
-}
-
 /// "q=0.5" in thousandths; a weight that is none is 1.
 int weight_of(std::string_view parameters) {
   while (!parameters.empty()) {
-    const std::string one = lower(take_until(parameters, ';'));
+    const std::string one = in_lower_case(take_until(parameters, ';'));
     if (!one.starts_with("q=")) continue;
     double weight = 1;
     std::from_chars(one.data() + 2, one.data() + one.size(), weight);
@@ -86,7 +75,7 @@ EntityForm entity_form(std::string_view accept) {
   int most = 0;
   while (!accept.empty()) {
     std::string_view one = take_until(accept, ',');
-    const std::string name = lower(take_until(one, ';'));
+    const std::string name = in_lower_case(take_until(one, ';'));
     const auto* const known =
         std::find_if(kMediaTypes.begin(), kMediaTypes.end(),
                      [&](const MediaType& type) { return type.name == name; });

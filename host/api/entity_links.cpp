@@ -6,10 +6,11 @@
 
 #include "feed/entities.hpp"
 #include "link/faces.hpp"
+#include "link/idle.hpp"
 #include "link/normalise.hpp"
 #include "link/resolver.hpp"
-#include "link/rules.hpp"
 #include "link/standing.hpp"
+#include "model/link_states.hpp"
 #include "sync/link_decisions.hpp"
 
 #include <fmt/format.h>
@@ -239,7 +240,7 @@ Words of_state(const Facts& facts, const StoredRule& rule, const Key& key,
 
 std::string state_of(const Key& key, const link::StandingLink* link) {
   if (link != nullptr) return link->state;
-  return key.usable ? "waiting" : "no_key";
+  return std::string(key.usable ? "waiting" : model::kNoKey);
 }
 
 std::vector<EntityId> targets_of(const Facts& facts, const StoredRule& rule,
@@ -365,7 +366,7 @@ Task<json> as_target(pg::Connection& connection, const Facts& facts, const Store
   one["attribute"] = rule.target_attribute;
   one["other_attribute"] = rule.source_attribute;
   one["kind"] = contract::to_string(rule.key_kind);
-  one["state"] = linked_count > 0 ? "linked" : !key.usable ? "no_key" : "pending";
+  one["state"] = linked_count > 0 ? "linked" : !key.usable ? model::kNoKey : "pending";
   one["sources"] = json::array();
   for (const auto* list : {&linked, &others}) {
     for (const link::StandingSource* source : *list) {

@@ -8,7 +8,7 @@
 #include "contract/reserved_names.hpp"
 #include "feed/view_owners.hpp"
 #include "feed/views.hpp"
-#include "link/rules.hpp"
+#include "link/idle.hpp"
 #include "model/currencies.hpp"
 #include "model/own_entities.hpp"
 #include "pg/roles.hpp"
@@ -379,14 +379,12 @@ Task<void> add_rights(Call& call, Causes& problems) {
 
 /// What this host itself cannot do: the database's disk is full, a connector's file is missing.
 Task<void> add_troubles(Call& call, Causes& problems) {
-  constexpr std::string_view kConnection = "connection/";
   for (const sync::Trouble& trouble : call.services.engine.troubles()) {
     if (trouble.workspace != call.workspace) continue;
     std::string connection;
-    if (trouble.work.starts_with(kConnection)) {
-      const std::int64_t id = std::stoll(trouble.work.substr(kConnection.size()));
-      const auto named =
-          co_await call.services.pool.query(kConnectionName, pg::Params(call.workspace, id));
+    if (trouble.connection.has_value()) {
+      pg::Params which(call.workspace, trouble.connection);
+      const auto named = co_await call.services.pool.query(kConnectionName, std::move(which));
       if (!named.empty()) connection = named.get<std::string>(0, 0);
       // That its connector is held is told of the connector, with what to do; no time mends it.
       if (!named.empty() && named.get<bool>(0, 1)) continue;

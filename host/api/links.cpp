@@ -1,7 +1,9 @@
 // Link rules and links.
 #include "api/api.hpp"
 
-#include "link/rules.hpp"
+#include "link/idle.hpp"
+#include "link/listing.hpp"
+#include "model/link_states.hpp"
 #include "sync/link_rules.hpp"
 
 #include <fmt/format.h>
@@ -11,6 +13,7 @@
 #include <array>
 #include <charconv>
 #include <map>
+#include <numeric>
 #include <tuple>
 #include <vector>
 
@@ -45,8 +48,8 @@ json describe(const model::Catalog& catalog, const model::StoredRule& rule) {
   one["idle"] = nullptr;
   if (const auto why = link::why_idle(catalog, rule))
     one["idle"] = {{"code", why->code}, {"reason", why->message}, {"action", why->hint}};
-  one["counts"] = {{"linked", 0},    {"pending", 0},  {"contested", 0},
-                   {"confirmed", 0}, {"rejected", 0}, {"inactive", 0}};
+  for (const std::string_view state : model::kLivingLinkStates) one["counts"][state] = 0;
+  one["counts"][model::kInactiveLink] = 0;
   return one;
 }
 
@@ -63,29 +66,22 @@ Task<HttpResponse> list_rules(Call& call) {
     for (const link::RuleSummary& counted : summary) {
       if (counted.rule != rule.id) continue;
       one["counts"][counted.state] = counted.count;
-      if (counted.state != "inactive") of_living += counted.count;
+      if (counted.state != model::kInactiveLink) of_living += counted.count;
     }
     // Whoever has a key has a link, if only a pending one; of a rule that is off nobody has.
-    one["counts"]["no_key"] = nullptr;
+    one["counts"][model::kNoKey] = nullptr;
     const model::StoredType* type = catalog->find(rule.source_type);
     if (rule.effective() && type != nullptr) {
       if (!living.contains(type->id))
         living[type->id] = co_await link::count_living(*connection, call.workspace, *type);
       const std::optional<std::int64_t>& all = living[type->id];
-      if (all) one["counts"]["no_key"] = std::max<std::int64_t>(0, *all - of_living);
+      if (all) one["counts"][model::kNoKey] = std::max<std::int64_t>(0, *all - of_living);
     }
     rules.push_back(std::move(one));
   }
   json document;
   document["rules"] = std::move(rules);
   co_return HttpResponse::json(document);
-}
-
-const model::StoredRule* find_rule(const model::Catalog& catalog, const std::string& name) {
-  for (const model::StoredRule& rule : catalog.rules) {
-    if (rule.name == name) return &rule;
-  }
-  return nullptr;
 }
 
 /// The rule is stored with the work that makes its links and the views follow; the work begins now.
@@ -180,9 +176,7 @@ void show_face(json& entity, const link::Face& face) {
 
 json describe(const model::Catalog& catalog, const link::ListedLink& link) {
   json one;
-  for (const model::StoredRule& known : catalog.rules) {
-    if (known.id == link.rule) one["rule"] = known.name;
-  }
+  if (const model::StoredRule* const rule = catalog.find_rule(link.rule)) one["rule"] = rule->name;
   one["state"] = link.state;
   one["source"] = entity_of(catalog, link.source_type, link.source);
   show_face(one["source"], link.source_face);
@@ -210,7 +204,7 @@ Task<HttpResponse> list_links(Call& call) {
   const model::CatalogPtr catalog = co_await catalog_of(call);
   link::LinkQuery query;
   if (const auto name = call.http.parameter("rule")) {
-    const model::StoredRule* found = find_rule(*catalog, *name);
+    const model::StoredRule* found = catalog->find_rule(*name);
     if (found == nullptr)
       bad_request("rule.unknown", "there is no rule '" + *name + "'", "sluice link rules");
     query.rule = found->id;
@@ -228,7 +222,7 @@ Task<HttpResponse> list_links(Call& call) {
       read_cursor(call.http.parameter("cursor").value_or(""));
   auto connection = co_await call.services.pool.acquire();
   json document;
-  if (query.state == "no_key") {
+  if (query.state == model::kNoKey) {
     const link::UnkeyedPage unkeyed =
         co_await link::list_unkeyed(*connection, call.workspace, catalog, query);
     document["links"] = json::array();
@@ -263,12 +257,27 @@ constexpr std::array kRemoveQuery = {
               .says = "also when people decided something under it, which goes with it",
               .kind = ParameterKind::flag}};
 
+/// "linked pending … no_key"
+constexpr auto kStateChoices = [] {
+  constexpr std::size_t kBytes = std::accumulate(
+      model::kLinkStates.begin(), model::kLinkStates.end(), model::kNoKey.size(),
+      [](std::size_t bytes, std::string_view state) { return bytes + state.size() + 1; });
+  std::array<char, kBytes> text{};
+  auto* at = text.data();
+  for (const std::string_view state : model::kLinkStates) {
+    at = std::copy(state.begin(), state.end(), at);
+    *at++ = ' ';
+  }
+  std::copy(model::kNoKey.begin(), model::kNoKey.end(), at);
+  return text;
+}();
+
 constexpr std::array kLinksQuery = {
     Parameter{.name = "rule", .says = "only of this rule"},
     Parameter{.name = "state",
               .says = "only in this state",
               .kind = ParameterKind::choice,
-              .choices = "linked pending contested suggested confirmed rejected inactive no_key"},
+              .choices = {kStateChoices.data(), kStateChoices.size()}},
     Parameter{.name = "type", .says = "only of rules that begin or end at this type"},
     limit_of(50, link::kLinksPageMax),
     Parameter{.name = "cursor", .says = "where to go on: the next of the page before"}};

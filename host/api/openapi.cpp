@@ -1,6 +1,7 @@
 #include "api/openapi.hpp"
 
 #include "api/schemas.hpp"
+#include "base/ascii.hpp"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -285,10 +286,8 @@ json openapi(const std::string& version) {
   for (const Area& area : all_areas()) {
     document["tags"].push_back({{"name", area.name}, {"description", area.says}});
     for (const Route& route : area.routes) {
-      std::string method(route.method);
-      std::transform(method.begin(), method.end(), method.begin(),
-                     [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-      document["paths"][std::string(route.pattern)][method] = operation_of(area, route);
+      document["paths"][std::string(route.pattern)][in_lower_case(route.method)] =
+          operation_of(area, route);
     }
   }
   document["components"]["securitySchemes"]["token"] = {{"type", "http"}, {"scheme", "bearer"}};

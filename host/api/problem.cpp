@@ -95,16 +95,20 @@ int http_status(const Error& error) {
   return 500;
 }
 
-Error error_of(const pg::QueryError& failure) {
+Error error_of(const pg::QueryError& failure, Done done) {
+  const auto unless_a_part = [done](const char* words) {
+    return done == Done::nothing ? words : "";
+  };
   if (failure.error().code == "pool.exhausted") {
     return Error(ErrorKind::retry_later, "host.busy",
-                 "too many requests at once for this host's database connections; this one waited "
-                 "in vain, and nothing was done",
+                 std::string("too many requests at once for this host's database connections; "
+                             "this one waited in vain") +
+                     unless_a_part(", and nothing was done"),
                  "Ask again in a moment, and with fewer requests at once");
   }
   if (failure.error().code == pg::kDiskFull) {
     return Error(ErrorKind::retry_later, "database.disk_full",
-                 "the database's disk is full; nothing was stored",
+                 std::string("the database's disk is full") + unless_a_part("; nothing was stored"),
                  "An operator has to make room where PostgreSQL keeps its files; then ask again");
   }
   if (failure.sqlstate() == "57014") {
@@ -126,8 +130,10 @@ Error error_of(const pg::QueryError& failure) {
       return Error(ErrorKind::retry_later, "database.busy", "the database cannot do this right now",
                    "Ask again in a moment");
     case ErrorKind::reconnect:
-      return Error(ErrorKind::reconnect, "database.away",
-                   "the database cannot be reached; nothing was done", "Ask again in a moment");
+      return Error(
+          ErrorKind::reconnect, "database.away",
+          std::string("the database cannot be reached") + unless_a_part("; nothing was done"),
+          "Ask again in a moment");
     case ErrorKind::unknown_outcome:
       return Error(ErrorKind::unknown_outcome, "database.unknown_outcome",
                    "the connection to the database broke before its answer came",

@@ -14,11 +14,17 @@ namespace sluice::api {
 /// problem.cpp have their own status (401 token.missing, 413 request.too_large, …).
 [[nodiscard]] int http_status(const Error& error);
 
+/// Of what was asked, before it failed.
+enum class Done {
+  nothing,  ///< it was one transaction
+  a_part,   ///< of several; who asked says how much
+};
+
 /// What a client may know of a database failure: its kind decides; statements and values stay in
-/// our log.
+/// our log. That nothing was done, or stored, is said only where that is so.
 ///   request.value_refused 400 · database.conflict 409 · host.busy (no connection came free),
 ///   database.too_slow, database.busy, database.away, database.unknown_outcome 503 · internal 500
-[[nodiscard]] Error error_of(const pg::QueryError& failure);
+[[nodiscard]] Error error_of(const pg::QueryError& failure, Done done = Done::nothing);
 
 /// {"type":"urn:sluice:problem:<code>","title":…,"status":…,"detail":…,"code":…,"hint":…}
 [[nodiscard]] HttpResponse problem(const Error& error);

@@ -126,16 +126,46 @@ std::string reconcile_reason(const json& detail, const std::string& of_stream) {
   return detail.is_object() ? detail.value("reason", of_stream) : of_stream;
 }
 
+/// The columns of kStreams, in its order.
 struct StreamColumns {
-  static constexpr int kConnection = 0, kName = 1, kMode = 2, kEnabled = 3, kState = 4, kReason = 5,
-                       kClass = 6, kSnapshotDone = 7, kInterval = 8, kRecords = 9,
-                       kVendorTotal = 10, kFailures = 11, kNext = 12, kSuccess = 13, kLastRun = 14,
-                       kEnumerated = 15, kLastFull = 16, kReconcile = 17, kReconcileDetail = 18,
-                       kRun = 19, kRunKind = 20, kRunRecords = 21, kRunPages = 22,
-                       kRunRequests = 23, kRunQuarantined = 24, kRunningMs = 25, kNow = 26,
-                       kRereadFound = 27, kRereadMissing = 28, kLastOlder = 29, kNoCheckpoint = 30,
-                       kFirstReadSeconds = 31, kHeldMs = 32, kPermission = 33, kFullTypes = 34,
-                       kFullAt = 35;
+  enum : int {
+    kConnection,
+    kName,
+    kMode,
+    kEnabled,
+    kState,
+    kReason,
+    kClass,
+    kSnapshotDone,
+    kInterval,
+    kRecords,
+    kVendorTotal,
+    kFailures,
+    kNext,
+    kSuccess,
+    kLastRun,
+    kEnumerated,
+    kLastFull,
+    kReconcile,
+    kReconcileDetail,
+    kRun,
+    kRunKind,
+    kRunRecords,
+    kRunPages,
+    kRunRequests,
+    kRunQuarantined,
+    kRunningMs,
+    kNow,
+    kRereadFound,
+    kRereadMissing,
+    kLastOlder,
+    kNoCheckpoint,
+    kFirstReadSeconds,
+    kHeldMs,
+    kPermission,
+    kFullTypes,
+    kFullAt,
+  };
 };
 
 /// Records in the quarantine, by stream; '' are those of runs without one (refetch).
@@ -299,18 +329,40 @@ json stream_json(const pg::QueryResult& rows, int row, const StreamFacts& facts)
   return stream;
 }
 
+/// The columns of kConnections, in its order.
+struct ConnectionColumns {
+  enum : int {
+    kId,
+    kName,
+    kConnector,
+    kState,
+    kReason,
+    kAccount,
+    kAccountName,
+    kMode,
+    kEgress,
+    kCreated,
+    kSha256,
+    kWorkedOn,
+    kHeld,
+  };
+};
+
 json connection_json(const pg::QueryResult& rows, int row) {
+  using C = ConnectionColumns;
   json one;
-  one["name"] = rows.get<std::string>(row, 1);
-  one["connector"] = rows.get<std::string>(row, 2);
-  one["state"] = rows.get<std::string>(row, 3);
-  one["reason"] = rows.get<std::string>(row, 4);
-  one["account"] = {{"id", rows.get<std::string>(row, 5)}, {"name", rows.get<std::string>(row, 6)}};
-  one["mode"] = rows.get<std::string>(row, 7);
-  if (rows.text(row, 8) != "{}") one["egress"] = ready_json(rows.text(row, 8));
-  one["created_at"] = time_or_null(rows, row, 9);
-  one["worked_on"] = rows.get<bool>(row, 11);
-  one["held"] = rows.text(row, 12).empty() ? json(nullptr) : json(rows.get<std::string>(row, 12));
+  one["name"] = rows.get<std::string>(row, C::kName);
+  one["connector"] = rows.get<std::string>(row, C::kConnector);
+  one["state"] = rows.get<std::string>(row, C::kState);
+  one["reason"] = rows.get<std::string>(row, C::kReason);
+  one["account"] = {{"id", rows.get<std::string>(row, C::kAccount)},
+                    {"name", rows.get<std::string>(row, C::kAccountName)}};
+  one["mode"] = rows.get<std::string>(row, C::kMode);
+  if (rows.text(row, C::kEgress) != "{}") one["egress"] = ready_json(rows.text(row, C::kEgress));
+  one["created_at"] = time_or_null(rows, row, C::kCreated);
+  one["worked_on"] = rows.get<bool>(row, C::kWorkedOn);
+  one["held"] =
+      rows.text(row, C::kHeld).empty() ? json(nullptr) : json(rows.get<std::string>(row, C::kHeld));
   // What is stored is from before: while its connector may not run, nothing changes it.
   if (one["held"].is_string() && !one["state"].get<std::string>().starts_with("DISCONNECT")) {
     one["state"] = "FAILED";
@@ -520,17 +572,17 @@ Task<json> statuses(Call& call, StatusQuery wanted) {
   std::map<std::int64_t, std::size_t> index;
   pg::Array ids(pg::Oid::int8);
   for (int row = 0; row < rows.rows(); ++row) {
-    ids.add(rows.get<std::int64_t>(row, 0));
-    index.emplace(rows.get<std::int64_t>(row, 0), all.size());
+    const auto id = rows.get<std::int64_t>(row, ConnectionColumns::kId);
+    ids.add(id);
+    index.emplace(id, all.size());
     all.push_back(connection_json(rows, row));
   }
   if (all.empty()) co_return all;
   // What this host itself cannot do for a connection; its row may be out of reach.
   for (const sync::Trouble& trouble : call.services.engine.troubles()) {
     if (trouble.workspace != call.workspace) continue;
-    for (const auto& [id, at] : index) {
-      if (trouble.work == fmt::format("connection/{}", id)) all[at]["trouble"] = trouble.message;
-    }
+    const auto at = index.find(trouble.connection.value);
+    if (at != index.end()) all[at->second]["trouble"] = trouble.message;
   }
   pg::Params quarantine_params(call.workspace, ids, kCountedMax);
   const auto quarantined =
@@ -543,9 +595,9 @@ Task<json> statuses(Call& call, StatusQuery wanted) {
   pg::Params stream_params(call.workspace, ids);
   const auto streams = co_await call.services.pool.query(kStreams, std::move(stream_params));
   for (int row = 0; row < streams.rows(); ++row) {
-    const std::size_t at = index.at(streams.get<std::int64_t>(row, 0));
+    const std::size_t at = index.at(streams.get<std::int64_t>(row, StreamColumns::kConnection));
     const contract::Manifest* manifest =
-        manifest_of(call, rows.get<std::string>(static_cast<int>(at), 10));
+        manifest_of(call, rows.get<std::string>(static_cast<int>(at), ConnectionColumns::kSha256));
     const StreamFacts facts = facts_of(call, streams, row, all[at], manifest, put_aside[at]);
     json stream = stream_json(streams, row, facts);
     stream["types"] = types_of(manifest, facts.name);

@@ -2,6 +2,7 @@
 #include "api/api.hpp"
 #include "api/problem.hpp"
 
+#include "base/ascii.hpp"
 #include "base/exact_json.hpp"
 #include "base/log.hpp"
 #include "model/import.hpp"
@@ -271,12 +272,10 @@ std::optional<model::Encoding> encoding_of(const Call& call) {
     bad_request("request.bad_parameter", "there is no encoding of that name here",
                 std::string(kKnown));
   }
-  std::string lower;
-  for (const char c : call.http.content_type)
-    lower.push_back(c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c);
-  const std::size_t at = lower.find("charset=");
+  const std::string type = in_lower_case(call.http.content_type);
+  const std::size_t at = type.find("charset=");
   if (at == std::string::npos) return std::nullopt;
-  std::string name = lower.substr(at + 8, lower.find(';', at) - at - 8);
+  std::string name = type.substr(at + 8, type.find(';', at) - at - 8);
   std::erase_if(name, [](char c) { return c == '"' || c == ' '; });
   if (const auto known = model::encoding_named(name)) return known;
   bad_request(
@@ -548,15 +547,9 @@ class Import {
     try {
       std::rethrow_exception(failure);
     } catch (const pg::QueryError& refused) {
-      error = error_of(refused);
       // Else whoever answers the request has words for it.
       told = stored.rows > 0 && !sync::was_revoked(refused);
-      // Said of requests of one transaction; this one has stored a part.
-      for (const std::string_view nothing :
-           {", and nothing was done", "; nothing was done", "; nothing was stored"}) {
-        const auto at = error.message.find(nothing);
-        if (told && at != std::string::npos) error.message.erase(at, nothing.size());
-      }
+      error = error_of(refused, told ? Done::a_part : Done::nothing);
     } catch (const Failure& known) {
       error = known.error();
       if (importer_) tell_dropped(error);

@@ -4,15 +4,14 @@
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/co_spawn.hpp>
-#include <boost/asio/redirect_error.hpp>
 #include <boost/asio/steady_timer.hpp>
-#include <boost/asio/use_awaitable.hpp>
 
 #include <exception>
 #include <list>
 #include <memory>
 
 #include "base/async.hpp"
+#include "base/bell.hpp"
 
 namespace sluice {
 
@@ -56,12 +55,7 @@ class TaskGroup {
     const std::shared_ptr<State> state = state_;
     while (state->signals.size() > (state->first ? 0 : left)) {
       state->changed.expires_at(asio::steady_timer::time_point::max());
-      boost::system::error_code ignored;
-      co_await state->changed.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
-      const auto cancelled = co_await asio::this_coro::cancellation_state;
-      if (cancelled.cancelled() != asio::cancellation_type::none) {
-        throw boost::system::system_error(asio::error::operation_aborted);
-      }
+      co_await rung(state->changed);
     }
     if (state->first) std::rethrow_exception(std::exchange(state->first, nullptr));
   }

@@ -11,6 +11,7 @@
 #include <new>
 #include <utility>
 
+#include "base/ascii.hpp"
 #include "base/bytes.hpp"
 #include "base/json_text.hpp"
 #include "contract/host_headers.hpp"
@@ -149,14 +150,6 @@ std::string presentable(std::string_view text, std::size_t bytes_max) {
     } else {
       out += c;
     }
-  }
-  return out;
-}
-
-std::string lower(std::string_view text) {
-  std::string out(text);
-  for (char& c : out) {
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c + 32);
   }
   return out;
 }
@@ -858,11 +851,12 @@ sluice_status Sink::request_headers(const sluice_request& from, contract::Reques
           fmt::format("request.headers[{}]: no valid name, or CR, LF, NUL or no UTF-8 in the value",
                       i));
     }
-    const std::string name = lower(view(header.name));
-    const bool is_credential = std::any_of(
-        manifest_.auth.begin(), manifest_.auth.end(), [&](const contract::AuthSlot& slot) {
-          return slot.scheme == contract::AuthScheme::header && lower(slot.parameter) == name;
-        });
+    const std::string name = in_lower_case(view(header.name));
+    const bool is_credential = std::any_of(manifest_.auth.begin(), manifest_.auth.end(),
+                                           [&](const contract::AuthSlot& slot) {
+                                             return slot.scheme == contract::AuthScheme::header &&
+                                                    in_lower_case(slot.parameter) == name;
+                                           });
     if (is_credential || contract::host_header(name) != contract::HostHeader::none) {
       return broken(
           SLUICE_E_POLICY, "SLP-R01",

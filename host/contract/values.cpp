@@ -4,6 +4,8 @@
 #include <array>
 #include <cstring>
 
+#include "base/ascii.hpp"
+
 namespace sluice::contract {
 namespace {
 
@@ -21,13 +23,6 @@ constexpr std::array<std::string_view, 10> kFailureClasses = {
 
 constexpr std::array<std::string_view, 5> kResetUnits = {"seconds", "ms", "epoch_s", "epoch_ms",
                                                          "delta"};
-
-char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; }
-
-bool equal_without_case(std::string_view a, std::string_view b) {
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
-                    [](char x, char y) { return lower(x) == lower(y); });
-}
 
 }  // namespace
 

@@ -20,6 +20,7 @@
 #include "model/columns.hpp"
 #include "model/indexed_text.hpp"
 #include "model/key_digest.hpp"
+#include "model/link_states.hpp"
 #include "model/own_values.hpp"
 
 namespace sluice::feed {
@@ -33,9 +34,13 @@ using model::StoredType;
 
 constexpr std::array<std::string_view, 10> kOps = {"eq",  "ne", "gt",      "gte",   "lt",
                                                    "lte", "in", "is_null", "state", "like"};
-/// What a link may be; no_key: there is none, because its source has no key.
-constexpr std::array<std::string_view, 6> kLinkStates = {"pending",   "linked",   "contested",
-                                                         "confirmed", "rejected", "no_key"};
+/// What a link may be asked to be.
+constexpr auto kLinkStates = [] {
+  std::array<std::string_view, model::kLivingLinkStates.size() + 1> all{};
+  std::copy(model::kLivingLinkStates.begin(), model::kLivingLinkStates.end(), all.begin());
+  all.back() = model::kNoKey;
+  return all;
+}();
 /// What has no value is not equal to one either.
 constexpr std::array<std::string_view, 6> kComparisons = {"=", "is distinct from", ">", ">=", "<",
                                                           "<="};
@@ -837,7 +842,7 @@ class Conditions {
                           fmt::format("'{}' is no state of a link", state.substr(0, 50)),
                           fmt::format("use one of {}", fmt::join(kLinkStates, ", ")));
       }
-      no_key = no_key || state == "no_key";
+      no_key = no_key || state == model::kNoKey;
       states.add(state);
       if (state.size() == rest.size()) break;
       rest.remove_prefix(state.size() + 1);

@@ -7,27 +7,16 @@
 #include <utility>
 #include <vector>
 
+#include "base/ascii.hpp"
+
 namespace sluice::fetch {
 namespace {
-
-bool is_blank(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
-
-std::string_view trimmed(std::string_view text) {
-  while (!text.empty() && is_blank(text.front())) text.remove_prefix(1);
-  while (!text.empty() && is_blank(text.back())) text.remove_suffix(1);
-  return text;
-}
-
-bool same(std::string_view a, std::string_view b) {
-  const auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; };
-  return std::ranges::equal(a, b, {}, lower, lower);
-}
 
 /// What the list header of that name holds, on all of its lines together (RFC 9110, 5.3).
 std::vector<std::string_view> elements(const contract::Headers& headers, std::string_view name) {
   std::vector<std::string_view> all;
   for (const auto& [key, value] : headers) {
-    if (!same(key, name)) continue;
+    if (!equal_without_case(key, name)) continue;
     std::string_view rest = value;
     while (true) {
       const std::size_t comma = rest.find(',');
@@ -101,10 +90,12 @@ Result<AnswerHead::Part> AnswerHead::end() {
 
 Result<void> AnswerHead::read_coding() {
   auto codings = elements(headers_, "Content-Encoding");
-  std::erase_if(codings, [](std::string_view one) { return same(one, "identity"); });
+  std::erase_if(codings, [](std::string_view one) { return equal_without_case(one, "identity"); });
   if (codings.empty()) return {};
   const std::string_view one = codings.front();
-  if (codings.size() > 1 || (!same(one, "gzip") && !same(one, "x-gzip") && !same(one, "deflate"))) {
+  if (codings.size() > 1 ||
+      (!equal_without_case(one, "gzip") && !equal_without_case(one, "x-gzip") &&
+       !equal_without_case(one, "deflate"))) {
     std::string all;
     for (const std::string_view coding : codings) {
       if (!all.empty()) all += ", ";
@@ -119,8 +110,8 @@ Result<void> AnswerHead::read_coding() {
 
 Result<void> AnswerHead::read_framing() {
   auto codings = elements(headers_, "Transfer-Encoding");
-  std::erase_if(codings, [](std::string_view one) { return same(one, "identity"); });
-  const bool chunked = codings.size() == 1 && same(codings.front(), "chunked");
+  std::erase_if(codings, [](std::string_view one) { return equal_without_case(one, "identity"); });
+  const bool chunked = codings.size() == 1 && equal_without_case(codings.front(), "chunked");
   if (status_ == 204 || status_ == 304) {
     framing_ = Framing::no_body;
     return {};

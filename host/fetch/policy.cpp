@@ -4,6 +4,7 @@
 
 #include <charconv>
 
+#include "base/ascii.hpp"
 #include "contract/host_headers.hpp"
 
 namespace sluice::fetch {
@@ -20,14 +21,6 @@ bool is_label(std::string_view label) {
   if (label.empty() || label.size() > kLabelBytesMax) return false;
   if (label.front() == '-' || label.back() == '-') return false;
   return std::ranges::all_of(label, [](char c) { return is_alnum(c) || c == '-'; });
-}
-
-std::string lower(std::string_view text) {
-  std::string out(text);
-  for (char& c : out) {
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c + ('a' - 'A'));
-  }
-  return out;
 }
 
 std::vector<std::string_view> split(std::string_view text, char by) {
@@ -112,7 +105,7 @@ Result<std::string> label_from_config(std::string_view name, std::string_view ke
                     shown(value)),
         "give only the part before the first dot: letters, digits and hyphens, at most 63");
   }
-  return lower(value);
+  return in_lower_case(value);
 }
 
 Result<std::string> expand_host(const contract::Host& host, std::string_view text,
@@ -132,7 +125,7 @@ Result<std::string> expand_host(const contract::Host& host, std::string_view tex
       if (!value) return std::unexpected(std::move(value.error()));
       out += *value;
     } else if (is_label(label)) {
-      out += lower(label);
+      out += in_lower_case(label);
     } else {
       return bad_host(host.name, fmt::format("'{}' is not a host name label", shown(label)),
                       "write the international form in Punycode and placeholders as a whole label");
@@ -172,7 +165,7 @@ Result<Destination> overridden(const contract::Host& host, std::string_view url)
   }
   Destination out;
   out.scheme = parts->scheme;
-  out.host = lower(parts->host);
+  out.host = in_lower_case(parts->host);
   out.base_path = parts->path;
   out.opened_by_admin = true;
   if (auto set = set_port(out, host.name, parts->port); !set) return std::unexpected(set.error());
@@ -255,10 +248,11 @@ Result<void> check_headers(const contract::Headers& headers,
       return bad(fmt::format("'{}' has a control character in its value", name),
                  "CR, LF, NUL and other control characters are refused");
     }
-    const std::string plain = lower(name);
+    const std::string plain = in_lower_case(name);
     bool reserved = contract::host_header(plain) != contract::HostHeader::none;
     for (const contract::AuthSlot& slot : auth) {
-      reserved |= slot.scheme == contract::AuthScheme::header && lower(slot.parameter) == plain;
+      reserved |=
+          slot.scheme == contract::AuthScheme::header && in_lower_case(slot.parameter) == plain;
     }
     if (reserved) {
       return bad(fmt::format("'{}' is set by the host, never by a connector", name),

@@ -9,6 +9,7 @@
 #include <cstring>
 #include <optional>
 
+#include "base/ascii.hpp"
 #include "base/characters.hpp"
 
 namespace sluice::fetch {
@@ -27,8 +28,6 @@ constexpr char base64_standard(char c) {
   return c == '_' ? '/' : c;
 }
 
-constexpr char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
-
 template <class Of>
 constexpr Fold fold_by(Of of) {
   Fold fold{};
@@ -39,9 +38,9 @@ constexpr Fold fold_by(Of of) {
 
 /// What is compared of a character, by Masks::Kind.
 constexpr std::array<Fold, 3> kFolds = {fold_by([](char c) { return c; }), fold_by(base64_standard),
-                                        fold_by(lower)};
+                                        fold_by([](char c) { return in_lower_case(c); })};
 /// The same for all kinds, for a first look.
-constexpr Fold kAnyFold = fold_by([](char c) { return lower(base64_standard(c)); });
+constexpr Fold kAnyFold = fold_by([](char c) { return in_lower_case(base64_standard(c)); });
 
 const Fold& fold_of(Masks::Kind kind) { return kFolds[static_cast<std::size_t>(kind)]; }
 

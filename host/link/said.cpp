@@ -91,9 +91,8 @@ Task<std::vector<Pair>> Listener::concerned(
   pg::Params of_ends(catalog_.workspace, std::move(ids), std::int64_t{kDecidedSourcesMax});
   const pg::QueryResult found = co_await fenced_.query(kDecidedEnds, std::move(of_ends));
   for (int r = 0; r < found.rows(); ++r) {
-    const auto rule = found.get<std::int64_t>(r, 0);
-    for (const StoredRule& one : catalog_.rules)
-      if (one.id.value == rule && one.effective()) add(one, found.get<std::int64_t>(r, 1));
+    const StoredRule* const rule = catalog_.find_rule(found.get<RuleId>(r, 0));
+    if (rule != nullptr && rule->effective()) add(*rule, found.get<std::int64_t>(r, 1));
   }
   if (keys.empty()) co_return pairs;
   pg::Array rules(pg::Oid::int8), digests(pg::Oid::uuid);

@@ -173,6 +173,20 @@ const StoredType* Catalog::find(EntityTypeId id) const {
   return nullptr;
 }
 
+const StoredRule* Catalog::find_rule(RuleId id) const {
+  for (const StoredRule& rule : rules) {
+    if (rule.id == id) return &rule;
+  }
+  return nullptr;
+}
+
+const StoredRule* Catalog::find_rule(std::string_view name) const {
+  for (const StoredRule& rule : rules) {
+    if (rule.name == name) return &rule;
+  }
+  return nullptr;
+}
+
 namespace {
 
 /// The five answers, the version's first: it is read before the rest, also where each statement has

@@ -88,7 +88,7 @@ struct StoredRule {
   std::string connector;  ///< whose rule it is; "": an admin's
   bool going = false;     ///< its connector dropped it: durable work takes its links, then itself
   bool has_keys = true;   ///< the ends that exist are link keys of its kind
-  /// Both ends exist and are link keys of its kind: it can find something. link/rules.hpp says why
+  /// Both ends exist and are link keys of its kind: it can find something. link/idle.hpp says why
   /// one cannot.
   [[nodiscard]] bool effective() const {
     return enabled && has_keys && source_position >= 0 && target_position >= 0;
@@ -105,6 +105,9 @@ class Catalog {
 
   [[nodiscard]] const StoredType* find(std::string_view name) const;
   [[nodiscard]] const StoredType* find(EntityTypeId id) const;
+  /// Also one that is going. nullptr when there is none.
+  [[nodiscard]] const StoredRule* find_rule(RuleId id) const;
+  [[nodiscard]] const StoredRule* find_rule(std::string_view name) const;
 };
 
 using CatalogPtr = std::shared_ptr<const Catalog>;

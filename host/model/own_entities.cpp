@@ -136,7 +136,7 @@ const pg::Statement kPutNewKeys{
     "entity_id)"};
 
 // Only where a rule names the type. Whoever makes one waits until we have ended, since we read the
-// type for key share, before he looks for what is there (link/rules.cpp).
+// type for key share, before he looks for what is there (link/batches.cpp).
 const pg::Statement kQueueKeys{
     "own_queue_keys",
     "insert into sluice.link_queue (workspace_id, type_id, kind, digest, attribute, entity_id)"

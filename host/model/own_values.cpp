@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstdlib>
 
+#include "base/ascii.hpp"
 #include "base/bytes.hpp"
 #include "base/clock.hpp"
 #include "base/decimal.hpp"
@@ -165,15 +166,6 @@ FieldResult<json> number_of_text(const StoredAttribute& attribute, std::string_v
     if (!std::isfinite(number)) return not_expected(attribute, text);
   }
   return json(number);
-}
-
-bool equal_without_case(std::string_view text, std::string_view lower) {
-  if (text.size() != lower.size()) return false;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i] >= 'A' && text[i] <= 'Z' ? static_cast<char>(text[i] + 32) : text[i];
-    if (c != lower[i]) return false;
-  }
-  return true;
 }
 
 FieldResult<json> integer_of_json(const StoredAttribute& attribute, const json& given) {

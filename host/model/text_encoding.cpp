@@ -3,6 +3,8 @@
 #include <array>
 #include <utility>
 
+#include "base/ascii.hpp"
+
 namespace sluice::model {
 namespace {
 
@@ -95,10 +97,8 @@ std::string_view to_string(Encoding encoding) {
 }
 
 std::optional<Encoding> encoding_named(std::string_view name) {
-  std::string lower;
-  for (const char c : name) lower.push_back(c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c);
   for (const auto& [known, encoding] : kNames)
-    if (known == lower) return encoding;
+    if (equal_without_case(known, name)) return encoding;
   return std::nullopt;
 }
 

@@ -5,19 +5,13 @@
 #include <algorithm>
 #include <array>
 
+#include "base/ascii.hpp"
 #include "base/decimal.hpp"
 
 namespace sluice::model {
 namespace {
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
-
-char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; }
-
-bool same_word(std::string_view text, std::string_view word) {
-  return text.size() == word.size() && std::equal(text.begin(), text.end(), word.begin(),
-                                                  [](char a, char b) { return lower(a) == b; });
-}
 
 constexpr std::array<std::string_view, 4> kBlanks = {" ", "\t", "\xC2\xA0", "\xE2\x80\xAF"};
 
@@ -44,8 +38,9 @@ class Reader {
     return cut(static_cast<std::size_t>(end - rest_.begin()));
   }
   std::string_view letters() {
-    const auto end = std::find_if_not(rest_.begin(), rest_.end(),
-                                      [](char c) { return lower(c) >= 'a' && lower(c) <= 'z'; });
+    const auto end = std::find_if_not(rest_.begin(), rest_.end(), [](char c) {
+      return in_lower_case(c) >= 'a' && in_lower_case(c) <= 'z';
+    });
     return cut(static_cast<std::size_t>(end - rest_.begin()));
   }
 
@@ -72,7 +67,7 @@ int month_named(std::string_view name) {
       "january", "february", "march",     "april",   "may",      "june",
       "july",    "august",   "september", "october", "november", "december"};
   for (std::size_t i = 0; i < kMonths.size(); ++i)
-    if (same_word(name, kMonths[i]) || same_word(name, kMonths[i].substr(0, 3)))
+    if (equal_without_case(name, kMonths[i]) || equal_without_case(name, kMonths[i].substr(0, 3)))
       return static_cast<int>(i) + 1;
   return 0;
 }
@@ -251,8 +246,8 @@ bool read_time(Reader& in, Written& date) {
     }
   }
   in.take_blanks();
-  const char half = lower(in.peek());
-  if ((half == 'a' || half == 'p') && in.rest().size() >= 2 && lower(in.rest()[1]) == 'm') {
+  const char half = in_lower_case(in.peek());
+  if ((half == 'a' || half == 'p') && in.rest().size() >= 2 && in_lower_case(in.rest()[1]) == 'm') {
     if (in.letters().size() != 2 || hour < 1 || hour > 12) return false;
     hour = hour % 12 + (half == 'p' ? 12 : 0);
     in.take_blanks();
@@ -345,7 +340,9 @@ DateReadings readings_of(const Written& written) {
 }
 
 std::optional<std::int32_t> read_offset(std::string_view text) {
-  if (same_word(text, "z") || same_word(text, "utc") || same_word(text, "gmt")) return 0;
+  if (equal_without_case(text, "z") || equal_without_case(text, "utc") ||
+      equal_without_case(text, "gmt"))
+    return 0;
   Reader in(text);
   const bool minus = in.peek() == '-';
   if (!in.take('+') && !in.take('-')) return std::nullopt;
@@ -374,7 +371,7 @@ std::optional<bool> read_flag(std::string_view text) {
                                                           "n",     "falsch", "nein", "off"};
   const auto is_among = [&](const auto& words) {
     return std::any_of(words.begin(), words.end(),
-                       [&](std::string_view word) { return same_word(text, word); });
+                       [&](std::string_view word) { return equal_without_case(text, word); });
   };
   if (is_among(kYes)) return true;
   if (is_among(kNo)) return false;

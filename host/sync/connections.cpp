@@ -624,30 +624,9 @@ Task<Result<CheckOutcome>> Connections::create(WorkspaceId workspace, NewConnect
         refused = outcome.error();
       }
     }
-    // While the vendor answered the connector may have been disabled, another version installed, or
-    // the same account connected. The version is loaded before anything is locked.
     if (!refused) {
-      code = co_await code_of(pool, std::move(owner));
-      if (code) connection.code = *code;
-      auto lease = co_await pool.acquire();
-      auto transaction = co_await pg::Transaction::begin(*lease);
-      const auto installed =
-          co_await transaction.query(kInstalledNow, pg::Params(workspace, wanted.connector));
-      refused = co_await refusal_of(transaction, connection, *outcome, wanted.account_use);
-      if (installed.text(0, 1) != "enabled") {
-        refused = Error(ErrorKind::conflict, "connector.disabled",
-                        "connector '" + wanted.connector + "' is disabled in this workspace",
-                        "sluice connector enable " + wanted.connector);
-      }
-      if (refused) {
-        co_await take_back(transaction, workspace, connection.id);
-      } else {
-        if (installed.text(0, 0) != connection.code->sha256()) {
-          if (auto other = services_.registry.find(installed.text(0, 0))) connection.code = other;
-        }
-        refused = co_await put_made(transaction, connection, wanted, *outcome, std::move(actor));
-      }
-      co_await transaction.commit();
+      refused = co_await make_whole(pool, std::move(owner), connection, wanted, *outcome,
+                                    std::move(actor));
     }
   } catch (...) {
     surprise = std::current_exception();
@@ -663,6 +642,41 @@ Task<Result<CheckOutcome>> Connections::create(WorkspaceId workspace, NewConnect
   if (refused) co_return std::unexpected(std::move(*refused));
   if (changed_) changed_(workspace);
   co_return outcome;
+}
+
+Task<std::optional<Error>> Connections::make_whole(pg::Pool& pool, StepOwner owner,
+                                                   LoadedConnection& connection,
+                                                   const NewConnection& wanted,
+                                                   const CheckOutcome& outcome, Actor actor) {
+  const WorkspaceId workspace = connection.workspace;
+  // Loaded before anything is locked.
+  auto code = co_await code_of(pool, std::move(owner));
+  if (!code) {
+    co_await take_back(pool, workspace, connection.id);
+    co_return code.error();
+  }
+  connection.code = *code;
+  auto lease = co_await pool.acquire();
+  auto transaction = co_await pg::Transaction::begin(*lease);
+  const auto installed =
+      co_await transaction.query(kInstalledNow, pg::Params(workspace, connection.connector));
+  std::optional<Error> refused =
+      co_await refusal_of(transaction, connection, outcome, wanted.account_use);
+  if (installed.text(0, 1) != "enabled") {
+    refused = Error(ErrorKind::conflict, "connector.disabled",
+                    "connector '" + connection.connector + "' is disabled in this workspace",
+                    "sluice connector enable " + connection.connector);
+  }
+  if (refused) {
+    co_await take_back(transaction, workspace, connection.id);
+  } else {
+    if (installed.text(0, 0) != connection.code->sha256()) {
+      if (auto other = services_.registry.find(installed.text(0, 0))) connection.code = other;
+    }
+    refused = co_await put_made(transaction, connection, wanted, outcome, std::move(actor));
+  }
+  co_await transaction.commit();
+  co_return refused;
 }
 
 Task<void> Connections::take_back(pg::Transaction& transaction, WorkspaceId workspace,

@@ -281,6 +281,13 @@ class Connections {
   [[nodiscard]] pg::Pool changing(WorkspaceId workspace) const {
     return services_.changing.share(workspace.value);
   }
+  /// What CHECK said yes to becomes a connection; or nothing of it stays, and why. While the vendor
+  /// answered the connector may have been disabled, another version installed, or the same account
+  /// connected. It is made with the streams of the version that is installed now, so that one which
+  /// cannot be loaded refuses it, as it would have at the beginning.
+  Task<std::optional<Error>> make_whole(pg::Pool& pool, StepOwner owner,
+                                        LoadedConnection& connection, const NewConnection& wanted,
+                                        const CheckOutcome& outcome, Actor actor);
   /// Of a connection that CHECK said no to: nothing stays.
   Task<void> take_back(pg::Pool& pool, WorkspaceId workspace, ConnectionId connection);
   static Task<void> take_back(pg::Transaction& transaction, WorkspaceId workspace,

@@ -119,6 +119,7 @@ std::vector<Trouble> Engine::troubles() const {
   for (const SlowStep& slow : services_.steps.slow_now()) {
     Trouble& trouble = all.emplace_back();
     trouble.workspace = slow.owner.workspace;
+    trouble.connection = slow.owner.connection;
     trouble.work = slow.owner.connection.has_value() ? connection_lease(slow.owner.connection)
                                                      : "connector/" + slow.owner.connector;
     const auto since = std::chrono::duration_cast<std::chrono::seconds>(

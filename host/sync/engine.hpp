@@ -36,9 +36,9 @@ struct EngineOptions {
 /// a connector file is missing. Its row may be out of reach, so it is kept here, too.
 struct Trouble {
   WorkspaceId workspace;
-  std::string work;         ///< "connection/7", "link", "work", "threads"
+  std::string work;         ///< "connection/7", "connector/stripe", "link", "work", "threads"
   std::string code;         ///< when it has one of its own
-  ConnectionId connection;  ///< of the first kind
+  ConnectionId connection;  ///< of the first kind, always; else 0
   std::string message;
   std::string action;         ///< when there is something to do besides waiting for the next try
   std::int64_t failures = 0;  ///< in a row; 0: it goes on, and does not come to an end

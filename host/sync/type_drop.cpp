@@ -4,7 +4,7 @@
 
 #include "base/failpoint.hpp"
 #include "journal/append.hpp"
-#include "link/rules.hpp"
+#include "link/batches.hpp"
 #include "model/catalog_version.hpp"
 #include "model/own_types.hpp"
 #include "model/row_counts.hpp"

@@ -6,7 +6,8 @@
 
 #include "base/bytes.hpp"
 #include "journal/append.hpp"
-#include "link/rules.hpp"
+#include "link/batches.hpp"
+#include "link/rekey.hpp"
 #include "model/catalog_version.hpp"
 #include "model/columns.hpp"
 #include "model/currencies.hpp"
@@ -36,9 +37,8 @@ class ApplyRule final : public ByCatalog {
     const model::CatalogPtr catalog = co_await model::load_catalog(connection, item.workspace);
     Batch batch;
     model::add_catalog_guard(batch.guards, *catalog);
-    const auto rule = std::find_if(catalog->rules.begin(), catalog->rules.end(),
-                                   [&](const auto& one) { return one.name == item.subject; });
-    if (rule == catalog->rules.end()) {
+    const model::StoredRule* const rule = catalog->find_rule(item.subject);
+    if (rule == nullptr) {
       batch.done = true;
     } else if (rule->going) {
       co_await forget(fenced, item, *rule, batch);

@@ -16,6 +16,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "base/ascii.hpp"
 #include "base/check.hpp"
 #include "base/log.hpp"
 #include "vault/sodium.hpp"
@@ -81,12 +82,6 @@ struct Buffer {
 };
 
 // ---- text form -------------------------------------------------------------------------------
-
-std::string_view trimmed(std::string_view text) {
-  const auto first = text.find_first_not_of(" \t\r\n");
-  if (first == std::string_view::npos) return {};
-  return text.substr(first, text.find_last_not_of(" \t\r\n") - first + 1);
-}
 
 /// 32 bytes out of `text`, or an empty Secret.
 Secret key_from_base64(std::string_view text, int variant) {

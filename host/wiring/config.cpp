@@ -1,5 +1,6 @@
 #include "wiring/config.hpp"
 
+#include "base/ascii.hpp"
 #include "base/nearest.hpp"
 
 #include <fmt/format.h>
@@ -371,8 +372,7 @@ Result<void> apply_text(Config& config, const std::string& key, const std::strin
 
 /// SLUICE_DATABASE_POOL_SIZE -> database.pool_size: the first word is the group.
 std::string key_of_variable(const std::string& variable) {
-  std::string key = variable.substr(7);
-  for (char& c : key) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  std::string key = in_lower_case(variable.substr(7));
   if (const auto first = key.find('_'); first != std::string::npos) key[first] = '.';
   return key;
 }

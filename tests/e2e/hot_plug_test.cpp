@@ -147,6 +147,30 @@ TEST_F(HotPlug, an_account_is_connected_once_unless_somebody_asks_for_it_by_word
             fake_->url());
 }
 
+TEST_F(HotPlug, a_version_that_is_held_while_the_vendor_answers_gets_no_connection) {
+  start_fake(1);
+  drop(version("harbour_100"), "harbour.so");
+  start_host();
+  ASSERT_TRUE(becomes("harbour.so", "admitted")) << host_->log();
+  install("harbour", json::object());
+  fake_->control(
+      "POST", "faults",
+      json::parse(R"([{"match":"/v1/account","times":0,"kind":"slow","delay_ms":2000}])"));
+  std::string code;
+  std::thread person([&] { code = refusal("POST", "/connections", harbour("pier")).code; });
+  EXPECT_TRUE(eventually(std::chrono::seconds(20), [&] {
+    return host_->count("select count(*) from sluice.connection where name = 'pier'") == 1;
+  }));
+  host_->sql(
+      "insert into sluice.connector_hold (sha256, connector, version, code, reason) "
+      "select sha256, connector, version, 'connector.held', 'it is held' from "
+      "sluice.connector_version");
+  person.join();
+  EXPECT_EQ(code, "connector.held");
+  EXPECT_EQ(host_->count("select count(*) from sluice.connection"), 0);
+  EXPECT_EQ(host_->count("select count(*) from sluice.secret"), 0);
+}
+
 TEST_F(HotPlug, a_file_that_will_not_do_is_refused_with_its_own_reason_and_the_host_unharmed) {
   start_fake(5);
   start_host();

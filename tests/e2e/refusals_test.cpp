@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "e2e/raw_client.hpp"
+#include "e2e/rest.hpp"
 #include "e2e/world.hpp"
 
 namespace sluice::e2e {
@@ -330,6 +331,21 @@ TEST_F(Refusal, every_route_is_in_the_openapi_document) {
   EXPECT_EQ(document["openapi"], "3.1.0");
   EXPECT_GE(document["paths"].size(), 20U);
   EXPECT_TRUE(document["paths"]["/v1/workspaces/{workspace}/connections"].contains("post"));
+}
+
+TEST_F(Refusal, the_tool_names_each_state_that_a_link_may_be_asked_to_have) {
+  host_->start();
+  const json document = host_->client().global("GET", "/openapi.json");
+  std::vector<std::string> states;
+  for (const json& one : document["paths"]["/v1/workspaces/{workspace}/links"]["get"]["parameters"])
+    if (one["name"] == "state") states = one["schema"]["enum"].get<std::vector<std::string>>();
+  EXPECT_GE(states.size(), 7U);
+  const Said help =
+      run_sluice(directory_, host_->url(), host_->token(), {"link", "list", "--help"});
+  for (const std::string& state : states) {
+    if (state == "suggested") continue;  // nobody suggests one yet
+    EXPECT_NE(help.output.find(state), std::string::npos) << state << ": " << help.output;
+  }
 }
 
 }  // namespace

@@ -55,6 +55,16 @@ Reply perform(const std::string& url, const Ask& ask) {
   return reply;
 }
 
+std::string new_token(const std::string& url, const std::string& by, const std::string& workspace,
+                      const std::string& role) {
+  Ask ask;
+  ask.method = "POST";
+  ask.path = "/v1/workspaces/" + workspace + "/tokens";
+  ask.token = by;
+  ask.body = R"({"name":"test","role":")" + role + "\"}";
+  return perform(url, ask).document().at("token").get<std::string>();
+}
+
 Said run_sluice(const std::filesystem::path& directory, const std::string& url,
                 const std::string& token, std::vector<std::string> arguments,
                 std::map<std::string, std::string> environment) {

@@ -40,6 +40,10 @@ struct Ask {
 /// comes.
 Reply perform(const std::string& url, const Ask& ask);
 
+/// A token of that role, made with an operator's.
+std::string new_token(const std::string& url, const std::string& by, const std::string& workspace,
+                      const std::string& role);
+
 /// The command line as a real program.
 struct Said {
   int code = 0;

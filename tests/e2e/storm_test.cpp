@@ -1,6 +1,4 @@
 // Many requests at once: each is served in turn, nobody stands still, and no work loses its lease.
-#include <libpq-fe.h>
-
 #include <algorithm>
 #include <chrono>
 #include <functional>
@@ -9,6 +7,7 @@
 #include <set>
 
 #include "e2e/hot_plug_world.hpp"
+#include "e2e/lock_holder.hpp"
 #include "e2e/neighbour.hpp"
 #include "e2e/raw_client.hpp"
 
@@ -17,30 +16,6 @@ namespace {
 
 using nlohmann::json;
 using std::chrono::steady_clock;
-
-/// A session of its own that keeps a lock until it is told to let go.
-class LockHolder {
- public:
-  LockHolder(const std::string& conninfo, const std::string& statement)
-      : connection_(PQconnectdb(conninfo.c_str())) {
-    execute("begin");
-    execute(statement);
-  }
-  ~LockHolder() { PQfinish(connection_); }
-  LockHolder(const LockHolder&) = delete;
-  LockHolder& operator=(const LockHolder&) = delete;
-  void let_go() { execute("commit"); }
-
- private:
-  void execute(const std::string& statement) {
-    PGresult* result = PQexec(connection_, statement.c_str());
-    const ExecStatusType status = PQresultStatus(result);
-    EXPECT_TRUE(status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK)
-        << statement << ": " << PQerrorMessage(connection_);
-    PQclear(result);
-  }
-  PGconn* connection_;
-};
 
 class Storm : public HotPlug {
  protected:
@@ -81,9 +56,6 @@ class Storm : public HotPlug {
       EXPECT_LT(one.seconds, seconds_max) << one.reply.text;
     }
   }
-  std::string conninfo() const {
-    return "host=" + (directory_ / "data/run").string() + " user=sluice dbname=sluice";
-  }
   /// Until some wait for the lock, and no more of them come.
   bool all_wait_for_the_lock() {
     constexpr auto kUnchanged = std::chrono::seconds(1);
@@ -117,7 +89,8 @@ TEST_F(Storm, twenty_four_types_asked_for_at_once_are_all_made_and_nobody_else_w
   std::vector<Ask> all;
   for (int n = 0; n < 24; ++n)
     all.push_back(in_acme("POST", "/types", own_type("kind_" + std::to_string(n))));
-  LockHolder install(conninfo(), "select 1 from sluice.mutex where name = 'types' for update");
+  LockHolder install(host_->conninfo(),
+                     "select 1 from sluice.mutex where name = 'types' for update");
   auto storm = send_all(all);
   ASSERT_TRUE(all_wait_for_the_lock());
   // While all of acme's stand in line, another workspace asks and changes, and the host is ready.
@@ -138,7 +111,7 @@ TEST_F(Storm, sixteen_tokens_asked_for_at_once_are_all_given_and_all_in_the_audi
   std::vector<Ask> all;
   for (int n = 0; n < 16; ++n)
     all.push_back(in_acme("POST", "/tokens", json{{"name", "t" + std::to_string(n)}}));
-  LockHolder tokens(conninfo(), "lock table sluice.token in share mode");
+  LockHolder tokens(host_->conninfo(), "lock table sluice.token in share mode");
   auto storm = send_all(all);
   ASSERT_TRUE(all_wait_for_the_lock());
   expect_all({ask(get("/v1/workspaces/acme/types"))}, 200, 5);
@@ -162,7 +135,7 @@ TEST_F(Storm, a_connection_that_is_being_enabled_is_not_deleted_and_the_other_wa
   host_->client().send("POST", "/connections/billing/disable", json::object());
   ASSERT_TRUE(off()) << host_->log();
   // Enabling has looked at the connection, and waits for the installation.
-  LockHolder installation(conninfo(), "select 1 from sluice.installation for update");
+  LockHolder installation(host_->conninfo(), "select 1 from sluice.installation for update");
   auto enabled = send_one(in_acme("POST", "/connections/billing/enable", json::object()));
   ASSERT_TRUE(all_wait_for_the_lock());
   auto deleted = send_one(in_acme("DELETE", "/connections/billing", nullptr));
@@ -224,7 +197,7 @@ TEST_F(Storm, twenty_slow_questions_take_no_lease_from_a_sync_and_no_turn_from_o
     all.push_back(get("/v1/workspaces/acme/entities/stripe.coupon?limit=1"));
   const std::string runs = "select count(*) from sluice.sync_run where stream = 'events'";
   const std::int64_t before = host_->count(runs);
-  LockHolder table(conninfo(), "lock table vendor.stripe_coupon in access exclusive mode");
+  LockHolder table(host_->conninfo(), "lock table vendor.stripe_coupon in access exclusive mode");
   auto storm = send_all(all);
   ASSERT_TRUE(all_wait_for_the_lock());
   // Longer than a lease lives, which here is 2 s, and each second's look at the events is done.

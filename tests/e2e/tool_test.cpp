@@ -38,12 +38,7 @@ class Stage : public World {
   Host& host() { return *host_; }
   const fs::path& directory() { return directory_; }
   std::string token(const std::string& workspace, const std::string& role) {
-    Ask ask;
-    ask.method = "POST";
-    ask.path = "/v1/workspaces/" + workspace + "/tokens";
-    ask.token = host_->token();
-    ask.body = R"({"name":"test","role":")" + role + "\"}";
-    return perform(host_->url(), ask).document().at("token").get<std::string>();
+    return new_token(host_->url(), host_->token(), workspace, role);
   }
 
   std::string admin, reader, other_admin;

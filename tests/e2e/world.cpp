@@ -281,11 +281,13 @@ cli::Client Host::client(const std::string& token) const {
 
 std::string Host::log() const { return read_file(directory_ / "host.err"); }
 
+std::string Host::conninfo() const {
+  if (!database.empty()) return database;
+  return "host=" + (directory_ / "data/run").string() + " user=sluice dbname=sluice";
+}
+
 std::string Host::sql(const std::string& statement) {
-  const std::string conninfo = !database.empty() ? database
-                                                 : "host=" + (directory_ / "data/run").string() +
-                                                       " user=sluice dbname=sluice";
-  PGconn* connection = PQconnectdb(conninfo.c_str());
+  PGconn* connection = PQconnectdb(conninfo().c_str());
   PGresult* result = PQexec(connection, statement.c_str());
   std::string value;
   if (PQresultStatus(result) == PGRES_TUPLES_OK) {

@@ -62,6 +62,8 @@ class Host {
   [[nodiscard]] std::string log() const;
   [[nodiscard]] const std::filesystem::path& directory() const { return directory_; }
 
+  /// Of its database, for libpq.
+  [[nodiscard]] std::string conninfo() const;
   /// First column of the first row, as text; fails the test on an SQL error.
   std::string sql(const std::string& statement);
   std::int64_t count(const std::string& statement) { return std::stoll(sql(statement)); }

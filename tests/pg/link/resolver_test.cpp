@@ -4,8 +4,10 @@
 
 #include "base/bytes.hpp"
 #include "base/failpoint.hpp"
+#include "link/batches.hpp"
+#include "link/listing.hpp"
 #include "link/normalise.hpp"
-#include "link/rules.hpp"
+#include "link/rekey.hpp"
 #include "support/pg_fixture.hpp"
 
 namespace sluice::link {

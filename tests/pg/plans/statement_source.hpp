@@ -9,7 +9,7 @@ namespace sluice::plans {
 
 struct SourceStatement {
   std::string place;  ///< "host/sync/lease.cpp:24"
-  std::string name;   ///< pg::Statement's; else the constant's, as "link/rules.cpp kLook"
+  std::string name;   ///< pg::Statement's; else the constant's, as "link/living.cpp kLook"
   std::string sql;
 };
 

@@ -1,7 +1,7 @@
 // Which rows are one by their keys, whatever came first and whatever was stored in another form.
+#include "link/idle.hpp"
 #include "link/normalise.hpp"
 #include "link/resolver.hpp"
-#include "link/rules.hpp"
 #include "model/catalog_version.hpp"
 #include "pg/feed/world.hpp"
 #include "pg/migrate.hpp"

@@ -5,9 +5,9 @@
 #include <tuple>
 
 #include "feed/views.hpp"
+#include "link/idle.hpp"
 #include "link/inside.hpp"
 #include "link/resolver.hpp"
-#include "link/rules.hpp"
 #include "model/columns.hpp"
 #include "model/own_entities.hpp"
 #include "pg/ingest/writer_fixture.hpp"

@@ -11,7 +11,7 @@
 #include <functional>
 
 #include "base/log.hpp"
-#include "fakes.hpp"
+#include "fetch_fixture.hpp"
 #include "hostile_server.hpp"
 
 namespace sluice::fetch {
@@ -21,7 +21,6 @@ using contract::Method;
 using contract::Request;
 using contract::Response;
 using fetch_test::gzip;
-using fetch_test::HighEntropy;
 using fetch_test::HostileServer;
 using fetch_test::http;
 using std::chrono::milliseconds;
@@ -29,19 +28,13 @@ using std::chrono::seconds;
 
 constexpr const char* kSecret = "sk_test_abcdefgh/12345678";
 
-/// One server and one client on one loop; real time, with deadlines and retries short enough for a
-/// test.
-class ClientTest : public testing::Test {
+/// A server on the client's loop; deadlines and retries short enough for a test.
+class ClientTest : public fetch_test::FetchTest {
  protected:
   ClientTest() : server_(loop_) {
     options_.deadlines.connect = options_.deadlines.tls = seconds(5);
     options_.deadlines.headers = options_.deadlines.idle = options_.deadlines.total = seconds(10);
-    options_.retry.backoff_first = milliseconds(2);
-    options_.retry.backoff_max = milliseconds(8);
-    contract::Host host;
-    host.name = "api";
-    host.url = "https://api.example.com";
-    hosts_.push_back(host);
+    hosts_.front().url = "https://api.example.com";
     contract::AuthSlot bearer;
     bearer.name = "key";
     bearer.secret = "api_key";
@@ -54,73 +47,10 @@ class ClientTest : public testing::Test {
     basic.scheme = contract::AuthScheme::basic;
     auth_.push_back(basic);
     allowance_.base_urls["api"] = server_.url();
-    allowance_.addresses.loopback = true;
     credentials_.current["api_key"] = kSecret;
-    BudgetOptions free;
-    free.requests_per_second = 0;
-    free.concurrency = 1000;
-    budget_.emplace(free, clock_, delay_);
   }
 
-  Client& client() {
-    if (!client_) client_.emplace(loop_.get_executor(), options_, clock_, entropy_, delay_);
-    return *client_;
-  }
-
-  SendContext context() {
-    return {hosts_, auth_, config_, allowance_, credentials_, *budget_, stats_};
-  }
-
-  static Request get(std::string target) {
-    Request request;
-    request.id = 7;
-    request.target = std::move(target);
-    return request;
-  }
-
-  Task<> send_into(Request request, std::optional<Result<Response>>& out) {
-    const SendContext where = context();
-    auto result = co_await client().send(std::move(request), where);
-    out.emplace(std::move(result));
-  }
-
-  /// Runs the loop until `done`, at most 20 s.
-  template <class Condition>
-  bool run_until(Condition done) {
-    const auto end = std::chrono::steady_clock::now() + seconds(20);
-    loop_.restart();
-    while (!done() && std::chrono::steady_clock::now() < end) loop_.run_one_for(milliseconds(100));
-    return done();
-  }
-
-  Result<Response> send(Request request) {
-    std::optional<Result<Response>> out;
-    asio::co_spawn(loop_, send_into(std::move(request), out), asio::detached);
-    if (!run_until([&] { return out.has_value(); }))
-      return fail(ErrorKind::internal, "test.hung", "no answer in 20 s");
-    return std::move(*out);
-  }
-
-  Response answer(Request request) {
-    auto result = send(std::move(request));
-    EXPECT_TRUE(result) << result.error().describe();
-    return result ? std::move(*result) : Response{};
-  }
-
-  asio::io_context loop_;
   HostileServer server_;
-  SystemClock clock_;
-  TimerDelay delay_;
-  HighEntropy entropy_;
-  ClientOptions options_;
-  std::vector<contract::Host> hosts_;
-  std::vector<contract::AuthSlot> auth_;
-  nlohmann::json config_ = nlohmann::json::object();
-  EgressAllowance allowance_;
-  fetch_test::TableCredentials credentials_;
-  std::optional<Budget> budget_;
-  FetchStats stats_;
-  std::optional<Client> client_;
 };
 
 TEST_F(ClientTest, HandsBackStatusHeadersAndBodyAndKeepsTheConnection) {

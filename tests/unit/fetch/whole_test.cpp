@@ -5,8 +5,7 @@
 
 #include <boost/asio.hpp>
 
-#include "fakes.hpp"
-#include "fetch/client.hpp"
+#include "fetch_fixture.hpp"
 #include "hostile_server.hpp"
 
 namespace sluice::fetch {
@@ -16,7 +15,6 @@ using asio::ip::tcp;
 using contract::Response;
 using fetch_test::gzip;
 using std::chrono::milliseconds;
-using std::chrono::seconds;
 
 /// Answers each connection's one request with `text`; that of the first only in part.
 class CuttingServer {
@@ -118,40 +116,18 @@ std::vector<Answer> answers() {
   return all;
 }
 
-class Whole : public testing::TestWithParam<Answer> {
+class Whole : public fetch_test::FetchTest, public testing::WithParamInterface<Answer> {
  protected:
   Whole() : server_(loop_) {
-    contract::Host host;
-    host.name = "api";
-    hosts_.push_back(host);
     allowance_.base_urls["api"] = server_.url();
-    allowance_.addresses.loopback = true;
     options_.retry.backoff_first = milliseconds(1);
     options_.retry.backoff_max = milliseconds(1);
-    BudgetOptions free;
-    free.requests_per_second = 0;
-    budget_.emplace(free, clock_, delay_);
-    client_.emplace(loop_.get_executor(), options_, clock_, entropy_, delay_);
     server_.text = GetParam().text;
-  }
-
-  Task<> send_into(std::optional<Result<Response>>& out) {
-    const SendContext where{hosts_, auth_, config_, allowance_, credentials_, *budget_, stats_};
-    contract::Request request;
-    request.target = "/list.csv";
-    auto result = co_await client_->send(std::move(request), where);
-    out.emplace(std::move(result));
   }
 
   Response get() {
     stats_ = FetchStats();
-    std::optional<Result<Response>> out;
-    asio::co_spawn(loop_, send_into(out), asio::detached);
-    const auto end = std::chrono::steady_clock::now() + seconds(60);
-    loop_.restart();
-    while (!out && std::chrono::steady_clock::now() < end) loop_.run_one_for(milliseconds(100));
-    EXPECT_TRUE(out && *out);
-    return out && *out ? std::move(**out) : Response{};
+    return answer(FetchTest::get("/list.csv"));
   }
 
   void expect_whole(const Response& response, const std::string& where) {
@@ -183,20 +159,7 @@ class Whole : public testing::TestWithParam<Answer> {
     }
   }
 
-  asio::io_context loop_;
   CuttingServer server_;
-  SystemClock clock_;
-  TimerDelay delay_;
-  fetch_test::HighEntropy entropy_;
-  ClientOptions options_;
-  std::vector<contract::Host> hosts_;
-  std::vector<contract::AuthSlot> auth_;
-  nlohmann::json config_ = nlohmann::json::object();
-  EgressAllowance allowance_;
-  fetch_test::TableCredentials credentials_;
-  std::optional<Budget> budget_;
-  FetchStats stats_;
-  std::optional<Client> client_;
 };
 
 TEST_P(Whole, AnAnswerThatIsNotCutArrives) {
