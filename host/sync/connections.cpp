@@ -9,6 +9,7 @@
 #include "sync/deaths.hpp"
 #include "sync/half_made.hpp"
 #include "sync/host_trouble.hpp"
+#include "sync/not_installed.hpp"
 #include "sync/run.hpp"
 #include "sync/secret_purpose.hpp"
 #include "sync/send_scope.hpp"
@@ -373,9 +374,7 @@ Task<Result<std::shared_ptr<const connector::ConnectorCode>>> Connections::code_
   const std::string connector = owner.connector;
   const auto installed = co_await pool.query(kInstalled, pg::Params(owner.workspace, connector));
   if (installed.empty()) {
-    co_return fail(ErrorKind::not_found, "installation.missing",
-                   "connector '" + connector + "' is not installed in this workspace",
-                   "sluice connector install " + connector);
+    co_return std::unexpected(not_installed(*services_.registry.shelf().shelved(), connector));
   }
   const auto sha256 = installed.get<std::string>(0, 0);
   ConnectorFile file(connector, installed.get<std::string>(0, 2), sha256);
