@@ -203,6 +203,9 @@ std::vector<std::string> kind_names() {
   return {"email", "phone", "domain", "username", "external_id", "exact"};
 }
 
+/// What an own attribute's format may be: "url" is advice, "email" also makes a key of it.
+std::vector<std::string> format_names() { return {"email", "url"}; }
+
 /// "Did you mean 'text'? There are text, integer, …"
 std::string which(const std::string& given, const std::vector<std::string>& known) {
   const std::string meant = nearest(given, known);
@@ -291,6 +294,14 @@ Result<OwnAttribute> own_attribute_from_json(const json& document) {
                 which(type, type_names()));
   }
   attribute.type = *known_type;
+  const std::vector<std::string> formats = format_names();
+  if (!attribute.format.empty() &&
+      std::find(formats.begin(), formats.end(), attribute.format) == formats.end()) {
+    return fail(ErrorKind::bad_input, "attribute.unknown_format",
+                fmt::format("{}: '{}' is no format of an attribute", what,
+                            printable(attribute.format.substr(0, 50))),
+                which(attribute.format, formats) + ", or none");
+  }
   const auto key = document.find("link_key");
   if (key == document.end()) return attribute;
   attribute.no_key = key->is_null();
