@@ -94,12 +94,10 @@ bool can_be_key(AttributeType type, KeyKind kind) {
   return type == AttributeType::integer && (kind == KeyKind::exact || kind == KeyKind::external_id);
 }
 
-constexpr const char* kEmailFormat = "email";
-
 std::optional<KeyKind> effective_key(const OwnAttribute& attribute) {
   if (attribute.no_key) return std::nullopt;
   if (attribute.key_kind) return attribute.key_kind;
-  const bool email = attribute.format == kEmailFormat && attribute.type == AttributeType::text;
+  const bool email = attribute.format == "email" && attribute.type == AttributeType::text;
   return email ? std::optional(KeyKind::email) : std::nullopt;
 }
 
@@ -205,6 +203,9 @@ std::vector<std::string> kind_names() {
   return {"email", "phone", "domain", "username", "external_id", "exact"};
 }
 
+/// What an own attribute's format may be: "url" is advice, "email" also makes a key of it.
+std::vector<std::string> format_names() { return {"email", "url"}; }
+
 /// "Did you mean 'text'? There are text, integer, …"
 std::string which(const std::string& given, const std::vector<std::string>& known) {
   const std::string meant = nearest(given, known);
@@ -293,12 +294,13 @@ Result<OwnAttribute> own_attribute_from_json(const json& document) {
                 which(type, type_names()));
   }
   attribute.type = *known_type;
-  // Any format may be written down; this one is the only one that does something.
-  const std::string meant = nearest(attribute.format, std::vector<std::string>{kEmailFormat});
-  if (!meant.empty() && meant != attribute.format) {
+  const std::vector<std::string> formats = format_names();
+  if (!attribute.format.empty() &&
+      std::find(formats.begin(), formats.end(), attribute.format) == formats.end()) {
     return fail(ErrorKind::bad_input, "attribute.unknown_format",
-                fmt::format("{}: '{}' is no format", what, attribute.format),
-                "Did you mean 'email'? It makes the attribute a link key");
+                fmt::format("{}: '{}' is no format of an attribute", what,
+                            printable(attribute.format.substr(0, 50))),
+                which(attribute.format, formats) + ", or none");
   }
   const auto key = document.find("link_key");
   if (key == document.end()) return attribute;

@@ -51,7 +51,7 @@ struct OwnType {
 /// {"name", "display_name"?, "display_attribute"?, "attributes": [{"name", "type", "format"?,
 /// "description"?, "required"?, "unique"?, "personal"?, "link_key"?: "email" | … | null,
 /// "path"?}]}. Unknown members are refused. Errors: bad_input "type.bad_request",
-/// "attribute.unknown_type", "attribute.unknown_key_kind".
+/// "attribute.unknown_type", "attribute.unknown_format", "attribute.unknown_key_kind".
 Result<OwnType> own_type_from_json(const nlohmann::json& document);
 Result<OwnAttribute> own_attribute_from_json(const nlohmann::json& document);
 [[nodiscard]] nlohmann::json to_json(const OwnType& type);

@@ -2,7 +2,6 @@
 
 #include "base/exact_json.hpp"
 #include "base/log.hpp"
-#include "base/nearest.hpp"
 #include "base/within.hpp"
 #include "contract/config.hpp"
 #include "sync/audit.hpp"
@@ -10,6 +9,7 @@
 #include "sync/deaths.hpp"
 #include "sync/half_made.hpp"
 #include "sync/host_trouble.hpp"
+#include "sync/not_installed.hpp"
 #include "sync/run.hpp"
 #include "sync/secret_purpose.hpp"
 #include "sync/send_scope.hpp"
@@ -140,9 +140,6 @@ const pg::Statement kInstalled{"connections_installed", R"(
   from sluice.installation i join sluice.connector_version v using (connector, sha256)
   left join sluice.connector_hold h on h.sha256 = i.sha256
   where i.workspace_id = $1 and i.connector = $2)"};
-
-const pg::Statement kAllInstalled{"connections_all_installed", R"(
-  select connector from sluice.installation where workspace_id = $1 order by connector limit 100)"};
 
 /// Somebody waits for the answer, or a whole connection does; what hangs is tried again soon.
 constexpr fetch::Patience kCheckPatience{
@@ -377,15 +374,7 @@ Task<Result<std::shared_ptr<const connector::ConnectorCode>>> Connections::code_
   const std::string connector = owner.connector;
   const auto installed = co_await pool.query(kInstalled, pg::Params(owner.workspace, connector));
   if (installed.empty()) {
-    const auto others = co_await pool.query(kAllInstalled, pg::Params(owner.workspace));
-    std::vector<std::string> known;
-    for (int row = 0; row < others.rows(); ++row) known.push_back(others.get<std::string>(row, 0));
-    const std::string meant = nearest(connector, known);
-    co_return fail(ErrorKind::not_found, "installation.missing",
-                   "connector '" + connector + "' is not installed in this workspace",
-                   meant.empty() ? "sluice connector list shows what there is; sluice connector "
-                                   "install NAME makes it available here"
-                                 : "Did you mean '" + meant + "'? sluice connector list shows all");
+    co_return std::unexpected(not_installed(*services_.registry.shelf().shelved(), connector));
   }
   const auto sha256 = installed.get<std::string>(0, 0);
   ConnectorFile file(connector, installed.get<std::string>(0, 2), sha256);

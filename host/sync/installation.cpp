@@ -16,6 +16,7 @@
 #include "sync/connections.hpp"
 #include "sync/deaths.hpp"
 #include "sync/link_rules.hpp"
+#include "sync/not_installed.hpp"
 #include "sync/stream_words.hpp"
 #include "sync/view_work.hpp"
 #include "sync/work_kinds.hpp"
@@ -216,12 +217,6 @@ Result<void> check_content(const std::string& sha256) {
     return {};
   return fail(ErrorKind::bad_input, "connector.bad_sha256",
               "sha256 must be 8 to 64 lower-case hex digits", "sluice connector list");
-}
-
-std::unexpected<Error> not_installed(const std::string& connector) {
-  return fail(ErrorKind::not_found, "installation.missing",
-              "connector '" + connector + "' is not installed in this workspace",
-              "sluice connector install " + connector);
 }
 
 /// What `now` makes another column of, or none: an amount in major units, and what an attribute
@@ -711,7 +706,7 @@ Task<Result<std::vector<std::string>>> Connections::disable_connector(WorkspaceI
       co_await transaction.query(kSetState, pg::Params(workspace, connector, "disabled"));
   if (set.empty()) {
     co_await transaction.rollback();
-    co_return not_installed(connector);
+    co_return std::unexpected(not_installed(*services_.registry.shelf().shelved(), connector));
   }
   const auto off = co_await transaction.query(kDisconnectAll,
                                               pg::Params(workspace, connector, kOffWithConnector));
@@ -734,7 +729,7 @@ Task<Result<std::vector<std::string>>> Connections::enable_connector(WorkspaceId
       co_await transaction.query(kSetState, pg::Params(workspace, connector, "enabled"));
   if (set.empty()) {
     co_await transaction.rollback();
-    co_return not_installed(connector);
+    co_return std::unexpected(not_installed(*services_.registry.shelf().shelved(), connector));
   }
   // Pages of a session that still ends could store a checkpoint behind the one that we clear.
   const auto going = co_await transaction.query(kStillGoing, pg::Params(workspace, connector));

@@ -88,6 +88,16 @@ TEST_F(OwnTypesTest, ATypeIsStoredListedAndPartOfTheCatalogue) {
   EXPECT_EQ(to_json(types[0])["display_attribute"], "email");
 }
 
+TEST_F(OwnTypesTest, AMisspeltFormatIsToldWhatWasMeant) {
+  const auto read = [](const char* format) {
+    return own_attribute_from_json({{"name", "a"}, {"type", "text"}, {"format", format}});
+  };
+  ASSERT_FALSE(read("emial"));
+  EXPECT_NE(read("emial").error().hint.find("Did you mean 'email'?"), std::string::npos);
+  EXPECT_NE(read("postcode").error().hint.find("There are email, url"), std::string::npos);
+  for (const char* known : {"", "email", "url"}) EXPECT_TRUE(read(known)) << known;
+}
+
 TEST_F(OwnTypesTest, WhatCannotBeIsRefusedWithItsCode) {
   EXPECT_EQ(create(R"({"name":"Customer","attributes":[{"name":"a","type":"text"}]})"),
             "type.bad_name");
