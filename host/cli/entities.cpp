@@ -255,6 +255,20 @@ void delete_entity(const Context& context, const std::string& type, const std::s
   context.say(answer, fmt::format("deleted {} {}", type, id));
 }
 
+/// What there is to say of these attributes, in the order in which one wants to know it.
+std::vector<Column> columns_of(const json& attributes) {
+  std::vector<Column> columns = {{"ATTRIBUTE", "/name"}, {"TYPE", "/type"}};
+  const bool has_paths = std::any_of(attributes.begin(), attributes.end(), [](const json& one) {
+    return !one.value("path", json()).is_null();
+  });
+  if (has_paths) columns.push_back({"PATH", "/path"});
+  columns.insert(columns.end(), {{"LINK KEY", "/link_key"},
+                                 {"UNIQUE", "/unique"},
+                                 {"REQUIRED", "/required"},
+                                 {"PROTECTED", "/protected"}});
+  return columns;
+}
+
 /// What could not be done yet about the SQL views, below what was.
 std::string with_notes(std::string text, const json& answer) {
   for (const json& note : answer.value("notes", json::array())) text += "\n  note: " + cell(note);
@@ -383,14 +397,7 @@ void add_entity(CLI::App& app, Context& context) {
   show->add_option("type", options->type)->required();
   show->callback([&context, options] {
     const json answer = context.client().get("/types/" + Client::escape(options->type));
-    context.show(answer, answer.at("attributes"),
-                 {{"ATTRIBUTE", "/name"},
-                  {"TYPE", "/type"},
-                  {"PROTECTED", "/protected"},
-                  {"REQUIRED", "/required"},
-                  {"UNIQUE", "/unique"},
-                  {"LINK KEY", "/link_key"},
-                  {"PATH", "/path"}});
+    context.show(answer, answer.at("attributes"), columns_of(answer.at("attributes")));
   });
   auto* create = group->add_subcommand("create-type", "Make an own type");
   create->add_option("type", options->type)->required();

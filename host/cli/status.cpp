@@ -317,6 +317,18 @@ void wait_for_sync(Context& context, const SyncOptions& options, const std::set<
   }
 }
 
+/// "asked for 21 streams: charges, coupons, customers, …; sluice status billing shows them"
+std::string asked_for(const json& streams, const std::string& connection) {
+  constexpr std::size_t kNamed = 3;
+  std::string names;
+  for (std::size_t i = 0; i < streams.size() && i < kNamed; ++i)
+    names += (names.empty() ? "" : ", ") + cell(streams.at(i));
+  return fmt::format(
+      "asked for {} stream{}: {}{}\nsluice status {} shows them, --wait waits for them",
+      streams.size(), streams.size() == 1 ? "" : "s", names, streams.size() > kNamed ? ", …" : "",
+      connection);
+}
+
 void sync_now(Context& context, const SyncOptions& options) {
   Client client = context.client();
   std::map<std::string, std::int64_t> last_before;
@@ -334,7 +346,7 @@ void sync_now(Context& context, const SyncOptions& options) {
   const json answer =
       client.send("POST", "/connections/" + Client::escape(options.name) + "/sync", body);
   if (!options.wait) {
-    context.say(answer, "asked for " + cell(answer.at("streams")));
+    context.say(answer, asked_for(answer.at("streams"), options.name));
     return;
   }
   const auto names = answer.at("streams").get<std::vector<std::string>>();

@@ -91,10 +91,10 @@ void add_workspace(CLI::App& app, Context& context) {
                  {{"ID", "/id", true},
                   {"NAME", "/name"},
                   {"ROLE", "/role"},
-                  {"LAST USED", "/last_used_at"},
-                  {"CREATED", "/created_at"},
+                  {"THIS ONE", "/this_one"},
                   {"REVOKED", "/revoked_at"},
-                  {"THIS ONE", "/this_one"}});
+                  {"LAST USED", "/last_used_at"},
+                  {"CREATED", "/created_at"}});
     context.more(answer, "--after");
   });
   auto id = std::make_shared<std::string>();

@@ -932,6 +932,14 @@ Task<ImportResult> Importer::finish() {
   ImportLines& in_file = state_->result.lines;
   in_file.total = csv ? state_->csv.lines() : state_->ndjson.lines();
   in_file.blank += csv ? state_->csv.blank_lines() : state_->ndjson.blank_lines();
+  // The line behind the last one is where a file goes on that was cut behind its last row.
+  if (state_->options.from_line > in_file.total + 1) {
+    throw Failure(
+        Error(ErrorKind::bad_input, "import.from_line_beyond_the_end",
+              fmt::format("the file has {} line{}, so none is behind line {}: nothing was imported",
+                          in_file.total, in_file.total == 1 ? "" : "s", state_->options.from_line),
+              "is it the file that was cut? from_line (--from-line) is a line of the whole file"));
+  }
   SLUICE_INVARIANT(in_file.header + in_file.rows + in_file.refused + in_file.blank +
                        in_file.skipped ==
                    in_file.total);

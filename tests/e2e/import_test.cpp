@@ -251,6 +251,9 @@ TEST_F(ImportE2e, what_is_cut_of_a_type_without_a_unique_attribute_goes_on_behin
       << rest.output;
   EXPECT_EQ(stored_rows(), 40'000) << "each row once";
   EXPECT_EQ(cli({"entity", "import", "visit", path, "--from-line", "0"}).code, 64);
+  const Said beyond = cli({"entity", "import", "visit", path, "--from-line", "50000"});
+  EXPECT_EQ(beyond.code, 65) << beyond.output;
+  EXPECT_NE(beyond.errors.find("import.from_line_beyond_the_end"), std::string::npos);
 
   // The host says the same to who sends by REST.
   const std::string answer = send_cut("visit", all);

@@ -838,6 +838,40 @@ TEST_F(Tool, what_a_table_leaves_out_is_said_with_what_shows_it) {
   EXPECT_NE(seen.screen.find("--fields NAME"), std::string::npos) << seen.screen;
 }
 
+TEST_F(Tool, a_table_of_80_columns_has_what_one_acts_by) {
+  std::map<std::string, std::string> environment = bare();
+  environment["SLUICE_URL"] = stage_->host().url();
+  environment["SLUICE_TOKEN"] = stage_->host().token();
+  environment["SLUICE_WORKSPACE"] = "acme";
+  const auto titles = [&](Words words) {
+    words.insert(words.begin(), kProgram);
+    const std::string screen = run_on_terminal(std::move(words), environment, {}).screen;
+    return screen.substr(0, screen.find('\n'));
+  };
+  EXPECT_NE(titles({"token", "list"}).find("THIS ONE"), std::string::npos);
+  ASSERT_EQ(cli({"entity", "add-attribute", "stripe.customer", "order_ref:text", "--path",
+                 "metadata.order"})
+                .code,
+            0);
+  EXPECT_NE(titles({"entity", "type", "stripe.customer"}).find("PATH"), std::string::npos);
+  EXPECT_EQ(cli({"entity", "drop-attribute", "stripe.customer", "order_ref", "--yes"}).code, 0);
+}
+
+TEST_F(Tool, an_empty_list_says_what_was_misspelt) {
+  const Said said = cli({"entity", "list", "stripe.invoice", "--filter", "status=opne"});
+  EXPECT_EQ(said.code, 0);
+  EXPECT_NE(said.errors.find("Did you mean 'open'?"), std::string::npos) << said.errors;
+  EXPECT_EQ(cli({"entity", "list", "stripe.invoice", "--filter", "status=open"}).errors, "");
+}
+
+TEST_F(Tool, a_sync_is_asked_for_in_words) {
+  const Said said = cli({"sync", "billing", "--stream", "customers"});
+  EXPECT_EQ(said.code, 0) << said.errors;
+  EXPECT_EQ(
+      said.output,
+      "asked for 1 stream: customers\nsluice status billing shows them, --wait waits for them\n");
+}
+
 TEST_F(Tool, a_connector_is_shown_for_who_wants_to_connect_with_it) {
   const Said said = cli({"connector", "show", "stripe"});
   EXPECT_EQ(said.code, 0) << said.errors;

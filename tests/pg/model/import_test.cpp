@@ -356,8 +356,16 @@ TEST_F(ImportTest, RowsBeforeALineArePassedOverAndTheHeaderIsNot) {
   EXPECT_EQ(counts(rest), "2: 2+ 0~ 0= 0!");
   EXPECT_EQ(lines(rest), "1+3+0+1=9");
   EXPECT_EQ(rest.lines.skipped, 4);
-  options.from_line = 100;
-  EXPECT_EQ(counts(import(text, options)), "0: 0+ 0~ 0= 0!");
+  options.from_line = 10;
+  EXPECT_EQ(counts(import(text, options)), "0: 0+ 0~ 0= 0!") << "it was cut behind its last row";
+  options.from_line = 11;
+  try {
+    import(text, options);
+    ADD_FAILURE() << "a line that is not there";
+  } catch (const Failure& failure) {
+    EXPECT_EQ(failure.error().code, "import.from_line_beyond_the_end");
+    EXPECT_NE(failure.error().message.find("the file has 9 lines"), std::string::npos);
+  }
   ImportOptions ndjson;
   ndjson.format = ImportFormat::ndjson;
   ndjson.from_line = 2;
