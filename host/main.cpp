@@ -516,9 +516,12 @@ class Host {
     asio::co_spawn(loop_, api_->keep_records(), remember);
     asio::co_spawn(loop_, watch_settings(pools_.asking, own_), remember);
     asio::co_spawn(loop_, others_->keep_beating(), remember);
+    pg::ReadersLimits readers;
+    readers.kept = std::chrono::seconds(config_.sql_transaction_seconds_max);
     asio::co_spawn(loop_,
                    feed::keep_feed(loop_.get_executor(), database_.connect,
-                                   std::chrono::days(config_.retention_changes_days)),
+                                   std::chrono::days(config_.retention_changes_days),
+                                   journal::kHeadPatience, readers),
                    remember);
     if (cluster_) asio::co_spawn(loop_, keep_alive(*cluster_, *facts_, config_), remember);
     asio::co_spawn(loop_, watch_disks(*facts_), remember);

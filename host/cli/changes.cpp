@@ -141,11 +141,12 @@ bool as_json(const Context& context, const ChangesOptions& options) {
 void show_page(const Context& context, const ChangesOptions& options, const json& answer) {
   const bool as_lines = options.output == "ndjson";
   if (as_lines || (as_json(context, options) && options.follow)) {
-    for (const json& change : answer.at("changes")) std::cout << write_json(change) << '\n';
+    for (const json& change : answer.at("changes"))
+      std::cout << for_screen(write_json(change)) << '\n';
     return;
   }
   if (as_json(context, options)) {
-    std::cout << write_json_lines(answer) << '\n';
+    std::cout << for_screen(write_json_lines(answer)) << '\n';
     return;
   }
   const bool both_times = options.output == "wide" || screen_columns() >= kColumnsForBoth;
@@ -161,7 +162,7 @@ void read_changes(const Context& context, ChangesOptions& options) {
   if (options.summary) {
     const json answer = client.get("/changes/summary", query_of(options));
     if (as_json(context, options)) {
-      std::cout << write_json_lines(answer) << '\n';
+      std::cout << for_screen(write_json_lines(answer)) << '\n';
     } else {
       print_summary(answer);
     }

@@ -183,7 +183,7 @@ void Context::require_safe_url() const {
 void Context::show(const json& answer, const json& rows, const std::vector<Column>& columns,
                    std::string_view elsewhere) const {
   if (as_json) {
-    std::cout << write_json_lines(answer) << '\n';
+    std::cout << for_screen(write_json_lines(answer)) << '\n';
   } else {
     constexpr std::size_t kCellMin = 20;
     std::cout << table_that_fits(rows, columns, table_columns(), kCellMin, elsewhere);
@@ -196,7 +196,7 @@ void Context::more(const json& answer, const char* option) const {
 }
 
 void Context::say(const json& answer, const std::string& text) const {
-  std::cout << (as_json ? write_json_lines(answer) : text) << '\n';
+  std::cout << (as_json ? for_screen(write_json_lines(answer)) : text) << '\n';
 }
 
 }  // namespace sluice::cli

@@ -130,13 +130,23 @@ std::vector<std::string> asked(std::string_view fields) {
 bool write_lines(const Context& context, const std::string& type_name, const Query& query,
                  const std::string& output) {
   Client client = context.client();
-  return client.download("/entities/" + Client::escape(type_name), query,
-                         output == "ndjson" ? "application/x-ndjson" : "text/csv",
-                         [](std::string_view piece) {
-                           std::cout << piece;
-                           flush_output();
-                           return std::cout.good();  // run() says so
-                         });
+  std::string begun;  // a line, of which a character may be cut
+  const bool more = client.download("/entities/" + Client::escape(type_name), query,
+                                    output == "ndjson" ? "application/x-ndjson" : "text/csv",
+                                    [&begun](std::string_view piece) {
+                                      const std::size_t whole = piece.rfind('\n') + 1;
+                                      begun += piece.substr(0, whole);
+                                      if (whole > 0) {
+                                        std::cout << for_screen(begun);
+                                        begun.clear();
+                                      }
+                                      begun += piece.substr(whole);
+                                      flush_output();
+                                      return std::cout.good();  // run() says so
+                                    });
+  std::cout << for_screen(begun);
+  flush_output();
+  return more;
 }
 
 /// "5 more columns: -o wide, or --fields plan,city,…"
@@ -163,7 +173,7 @@ void list_entities(const Context& context, const std::string& type_name, const L
   const json answer = context.client().get("/entities/" + Client::escape(type_name), query);
   const json& entities = answer.at("entities");
   if (wish.output == "json") {
-    std::cout << write_json_lines(answer) << '\n';
+    std::cout << for_screen(write_json_lines(answer)) << '\n';
     return;
   }
   std::vector<Column> columns = {{"ID", "/id", true}};
@@ -514,7 +524,7 @@ void add_entity(CLI::App& app, Context& context) {
     if (!options->expand.empty()) query.emplace_back("expand", options->expand);
     const json answer = context.client().get(
         "/entities/" + Client::escape(options->type) + "/" + Client::escape(options->id), query);
-    std::cout << write_json_lines(answer) << '\n';
+    std::cout << for_screen(write_json_lines(answer)) << '\n';
   });
 }
 

@@ -10,6 +10,7 @@
 
 #include "base/exact_json.hpp"
 #include "cli/context.hpp"
+#include "cli/screen.hpp"
 #include "cli/status_view.hpp"
 
 namespace sluice::cli {
@@ -151,7 +152,8 @@ void show_host(Context& context) {
                         "--url or SLUICE_URL"));
   }
   if (host.at("status") != "well") context.exit = kExitTrouble;
-  std::cout << (context.as_json ? write_json_lines(host) + "\n" : host_text(host, context.url));
+  std::cout << (context.as_json ? for_screen(write_json_lines(host)) + "\n"
+                                : host_text(host, context.url));
 }
 
 /// Of each connector: what is installed, the newest file there is, and what one could go back to.
@@ -199,7 +201,7 @@ void show_versions(Context& context) {
   document["host"] = host.is_null() ? json(nullptr) : host.at("version");
   document["connectors"] = answer.is_null() ? json::array() : version_rows(answer);
   if (context.as_json) {
-    std::cout << write_json_lines(document) << '\n';
+    std::cout << for_screen(write_json_lines(document)) << '\n';
     return;
   }
   std::cout << line("sluice", std::string(SLUICE_VERSION) + " (this program)")

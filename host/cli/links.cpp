@@ -235,7 +235,7 @@ void add_link(CLI::App& app, Context& context) {
   group->add_subcommand("rules", "Link rules, with how many links each has")->callback([&context] {
     const json answer = context.client().get("/link-rules");
     if (context.as_json) {
-      std::cout << write_json_lines(answer) << '\n';
+      std::cout << for_screen(write_json_lines(answer)) << '\n';
       return;
     }
     print_rules(answer.at("rules"));
@@ -294,7 +294,7 @@ void add_link(CLI::App& app, Context& context) {
     if (!options->type.empty()) query.emplace_back("type", options->type);
     const json answer = context.client().get("/links", query);
     if (context.as_json) {
-      std::cout << write_json_lines(answer) << '\n';
+      std::cout << for_screen(write_json_lines(answer)) << '\n';
       return;
     }
     print_links(answer.at("links"));
@@ -314,7 +314,7 @@ void add_link(CLI::App& app, Context& context) {
   why->callback([&context, options] {
     const json answer = context.client().get(links_of(*options), naming(*options));
     if (context.as_json) {
-      std::cout << write_json_lines(answer) << '\n';
+      std::cout << for_screen(write_json_lines(answer)) << '\n';
       return;
     }
     print_why(answer);

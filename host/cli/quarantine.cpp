@@ -5,6 +5,7 @@
 #include <iostream>
 
 #include "cli/context.hpp"
+#include "cli/screen.hpp"
 
 #include "base/exact_json.hpp"
 
@@ -52,7 +53,7 @@ void list(const Context& context, const Options& options) {
 void show(const Context& context, const std::string& id) {
   const json answer = context.client().get("/quarantine/" + Client::escape(id));
   if (context.as_json) {
-    std::cout << write_json_lines(answer) << '\n';
+    std::cout << for_screen(write_json_lines(answer)) << '\n';
     return;
   }
   for (const char* member : {"id", "connection", "stream", "type", "external_id", "code", "reason",
@@ -62,7 +63,7 @@ void show(const Context& context, const std::string& id) {
   if (answer.at("record_withheld").get<bool>()) {
     std::cout << "record         (only the token of an admin or operator shows it)\n";
   } else if (!answer.at("record").is_null()) {
-    std::cout << "record\n" << write_json_lines(answer.at("record")) << '\n';
+    std::cout << "record\n" << for_screen(write_json_lines(answer.at("record"))) << '\n';
   }
 }
 

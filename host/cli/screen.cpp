@@ -8,6 +8,8 @@
 #include <cstdlib>
 #include <limits>
 
+#include "base/printable.hpp"
+
 namespace sluice::cli {
 namespace {
 
@@ -47,6 +49,22 @@ Screen screen_of_output() {
   screen.columns = std::max(screen_columns(), kColumnsLeast);
   if (const std::size_t rows = screen_rows(); rows > 0) screen.rows = std::max(rows, kRowsLeast);
   return screen;
+}
+
+std::string visible_lines(std::string_view text) {
+  std::string out;
+  while (!text.empty()) {
+    const std::size_t kept = std::min(text.find_first_of("\n\t"), text.size());
+    const bool crlf = kept > 0 && text.substr(kept - 1).starts_with("\r\n");
+    out += printable(text.substr(0, crlf ? kept - 1 : kept));
+    if (kept < text.size()) out += text[kept];
+    text.remove_prefix(std::min(kept + 1, text.size()));
+  }
+  return out;
+}
+
+std::string for_screen(std::string_view text) {
+  return ::isatty(STDOUT_FILENO) == 0 ? std::string(text) : visible_lines(text);
 }
 
 std::size_t table_columns() {

@@ -52,6 +52,12 @@ struct Screen {
                                           std::size_t cell_min = 8,
                                           std::string_view elsewhere = "--json has them");
 
+/// Stored text for standard output, of one line or more. On a terminal what it would obey or hide
+/// is shown ("\x1b"), line ends and tabs excepted; elsewhere every byte is as it was.
+[[nodiscard]] std::string for_screen(std::string_view text);
+/// What that does on a terminal.
+[[nodiscard]] std::string visible_lines(std::string_view text);
+
 /// At most `most` characters, cut with "…".
 [[nodiscard]] std::string fitted(const std::string& text, std::size_t most);
 

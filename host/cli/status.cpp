@@ -13,6 +13,7 @@
 #include "base/exact_json.hpp"
 #include "cli/context.hpp"
 #include "cli/keys.hpp"
+#include "cli/screen.hpp"
 #include "cli/status_view.hpp"
 #include "cli/wait.hpp"
 
@@ -196,7 +197,7 @@ struct StatusOptions {
 void print_status(const Context& context, const StatusOptions& options, json document,
                   const json& host = nullptr) {
   if (context.as_json) {
-    std::cout << write_json_lines(document) << '\n';
+    std::cout << for_screen(write_json_lines(document)) << '\n';
     return;
   }
   if (host.is_object()) document["host_reasons"] = host.at("reasons");
@@ -225,7 +226,8 @@ void show_status(Context& context, const StatusOptions& options) {
     Client client = context.client();
     const json host = ask_host(context);
     if (cannot_work(host)) {
-      std::cout << (context.as_json ? write_json_lines(host) + "\n" : reasons_text(host));
+      std::cout << (context.as_json ? for_screen(write_json_lines(host)) + "\n"
+                                    : reasons_text(host));
       context.exit = kExitUnavailable;
       return;
     }

@@ -1,4 +1,5 @@
 #include "cli/status_view.hpp"
+#include "cli/screen.hpp"
 
 #include <fmt/format.h>
 #include <unistd.h>
@@ -555,7 +556,7 @@ long Watch::page_lines() {
 void Watch::show(const json& document) {
   switch (form_) {
     case Form::json_lines:
-      std::cout << write_json(document) << std::endl;
+      std::cout << for_screen(write_json(document)) << std::endl;
       return;
     case Form::picture:
       draw(shows_ == Shows::connections ? summary_text(document, whole_screen())

@@ -5,6 +5,7 @@
 
 #include "base/log.hpp"
 #include "model/row_counts.hpp"
+#include "pg/sql_sessions.hpp"
 
 namespace sluice::feed {
 namespace {
@@ -38,7 +39,8 @@ struct Upkeep {
   std::chrono::days kept;
   std::chrono::milliseconds head_patience;
   std::chrono::steady_clock::time_point forget_at;  ///< not before
-  bool failing = false;                             ///< said once, until it works again
+  pg::SqlSessionWatch readers;
+  bool failing = false;  ///< said once, until it works again
 };
 
 Task<void> forget_old(pg::Connection& connection, Upkeep& upkeep) {
@@ -67,6 +69,7 @@ Task<void> keep_on(pg::Connection& connection, Upkeep& upkeep) {
   for (;;) {
     // First, since a new generation waits at the heads as well.
     co_await journal::end_frozen_holders(connection, upkeep.head_patience);
+    co_await upkeep.readers.look(connection);
     if (std::chrono::steady_clock::now() >= next_look) {
       co_await look_after(connection, upkeep);
       next_look = std::chrono::steady_clock::now() + kLookInterval;
@@ -120,11 +123,12 @@ Task<std::int64_t> begin_generation(pg::Connection& connection, std::string why)
 }
 
 Task<void> keep_feed(Executor executor, pg::ConnectOptions options, std::chrono::days kept,
-                     std::chrono::milliseconds head_patience) {
+                     std::chrono::milliseconds head_patience, pg::ReadersLimits readers) {
   asio::steady_timer pause(executor);
-  Upkeep upkeep;
-  upkeep.kept = kept;
-  upkeep.head_patience = head_patience;
+  Upkeep upkeep{.kept = kept,
+                .head_patience = head_patience,
+                .forget_at = {},
+                .readers = pg::SqlSessionWatch(readers)};
   for (;;) {
     try {
       co_await connect_and_keep_on(executor, options, upkeep);

@@ -11,6 +11,7 @@
 #include "base/ids.hpp"
 #include "journal/frozen.hpp"
 #include "pg/connection.hpp"
+#include "pg/sql_sessions.hpp"
 
 namespace sluice::feed {
 
@@ -43,9 +44,10 @@ Task<std::int64_t> begin_generation(pg::Connection& connection, std::string why)
 /// the connection had to be made anew, which is what a failover or a restored server looks like
 /// from here. At once and every hour the months go that ended more than `kept` ago by the server's
 /// clock (zero: none ever go); one that is being read stays until the next time, with a line in the
-/// log. journal::end_frozen_holders five times in `head_patience`. A failure is logged once, until
-/// it works again, and it goes on.
+/// log. journal::end_frozen_holders and pg::SqlSessionWatch five times in `head_patience`. A
+/// failure is logged once, until it works again, and it goes on.
 Task<void> keep_feed(Executor executor, pg::ConnectOptions options, std::chrono::days kept,
-                     std::chrono::milliseconds head_patience = journal::kHeadPatience);
+                     std::chrono::milliseconds head_patience = journal::kHeadPatience,
+                     pg::ReadersLimits readers = {});
 
 }  // namespace sluice::feed

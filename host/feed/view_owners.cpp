@@ -53,10 +53,11 @@ constexpr std::string_view kHowOpen =
     " from pg_class c where c.oid = to_regclass($1)";
 
 // Of types that are there, also disabled ones, it stays; and while a view belongs to it. Behind the
-// digits comes ':'.
+// digits comes ':'. Somebody's own role may begin like ours.
 constexpr std::string_view kLeftOwners = R"(
   select l.type from (
-    select r.oid, substr(r.rolname::text, length(p.before) + 1)::bigint as type
+    select r.oid, case when substr(r.rolname::text, length(p.before) + 1) ~ '^\d{1,18}$'
+      then substr(r.rolname::text, length(p.before) + 1)::bigint end as type
     from (select 'sluice_view' || sluice.role_space() || $1::bigint || '_t') p (before)
     join pg_roles r on r.rolname >= p.before::name and r.rolname < (p.before || ':')::name) l
   left join sluice.entity_type t on t.workspace_id = $1::bigint and t.type_id = l.type
@@ -226,6 +227,7 @@ Task<ViewOwners> ready_owners(pg::Connection& connection, WorkspaceId workspace,
     all.ready.erase(owner);
     all.refused.emplace(owner, std::move(*refused));
   }
+  for (const auto& [table, error] : busy) all.busy.insert(table);
   co_return all;
 }
 

@@ -25,6 +25,7 @@ inline constexpr std::string_view kNoOwnerCode = "views.no_owner";
 struct ViewOwners {
   std::set<std::string> ready;           ///< every table in their views is open to them
   std::map<std::string, Error> refused;  ///< the others, with what the database said
+  std::set<std::string> busy;            ///< tables that somebody used for too long
 };
 
 /// Whether the role that we are can give views owners at all. Where it cannot, the start has said

@@ -18,6 +18,7 @@
 #include "model/columns.hpp"
 #include "model/indexed_text.hpp"
 #include "pg/error.hpp"
+#include "pg/sql_sessions.hpp"
 
 namespace sluice::feed {
 namespace {
@@ -78,11 +79,7 @@ constexpr std::string_view kMe =
 constexpr std::string_view kMakeReader = "select sluice.make_reader_role($1)";
 constexpr std::string_view kIndexOwnText = "select sluice.index_own_text($1, $2)";
 
-// Who is to own a view must be able to make one there, which all owners of views are; and who is to
-// read one, to look there.
-constexpr std::string_view kMayNotMake =
-    "select 1 from pg_namespace n, pg_roles r where n.nspname = $1 and r.rolname = $2"
-    " and not has_schema_privilege(r.oid, n.oid, 'create')";
+// Who is to own a view, or to read one, must be able to look there.
 constexpr std::string_view kMayNotLook =
     "select 1 from pg_namespace n, pg_roles r where n.nspname = $1 and r.rolname = $2"
     " and not has_schema_privilege(r.oid, n.oid, 'usage')";
@@ -178,6 +175,7 @@ struct Refresh {
   std::string schema;
   std::string me;         ///< the role that we are
   std::string everybody;  ///< the role that all owners of views are members of
+  std::chrono::milliseconds readers_patience{0};
   ViewOwners owners;
   std::string reader;  ///< who may read all views; empty: there is none of ours
   std::map<std::string, Standing> standing;
@@ -309,6 +307,26 @@ Task<void> make_again(pg::Transaction& transaction, const View& view, std::int64
   }
 }
 
+/// Whom a view is given must be able to make one there: all owners of views are, for this one
+/// statement, which nobody but this transaction sees.
+Task<void> give_view(pg::Transaction& transaction, const Refresh& refresh, const std::string& name,
+                     const std::string& owner) {
+  const bool is_theirs = owner != refresh.me;
+  const std::string schema = quote_name(refresh.schema);
+  if (is_theirs) {
+    const std::string grant =
+        fmt::format("grant create on schema {} to {}", schema, refresh.everybody);
+    co_await transaction.query(grant);
+  }
+  const std::string alter = fmt::format("alter view {} owner to {}", name, quote_name(owner));
+  co_await transaction.query(alter);
+  if (is_theirs) {
+    const std::string revoke =
+        fmt::format("revoke create on schema {} from {}", schema, refresh.everybody);
+    co_await transaction.query(revoke);
+  }
+}
+
 Task<void> put_view(pg::Transaction& transaction, const Refresh& refresh, View view,
                     const Standing* standing, std::string hash) {
   const std::string name = fmt::format("{}.{}", quote_name(refresh.schema), quote_name(view.name));
@@ -334,8 +352,7 @@ Task<void> put_view(pg::Transaction& transaction, const Refresh& refresh, View v
   const std::string owner = owned ? view.owner : refresh.me;
   const bool same_owner = standing != nullptr ? replaced && standing->owner == owner : !owned;
   if (!same_owner) {
-    const std::string alter = fmt::format("alter view {} owner to {}", name, quote_name(owner));
-    co_await transaction.query(alter);
+    co_await give_view(transaction, refresh, name, owner);
   }
   pg::Params made(refresh.workspace, view.name, hash);
   co_await transaction.query(kMade, std::move(made));
@@ -366,9 +383,9 @@ Task<void> open_schema(pg::Transaction& transaction, const Refresh& refresh) {
   const std::string schema = quote_name(refresh.schema);
   if (!refresh.owners.ready.empty()) {
     pg::Params who(refresh.schema, refresh.everybody);
-    const auto closed = co_await transaction.query(kMayNotMake, std::move(who));
+    const auto closed = co_await transaction.query(kMayNotLook, std::move(who));
     const std::string grant =
-        fmt::format("grant create, usage on schema {} to {}", schema, refresh.everybody);
+        fmt::format("grant usage on schema {} to {}", schema, refresh.everybody);
     if (!closed.empty()) co_await transaction.query(grant);
   }
   if (refresh.reader.empty()) co_return;
@@ -479,6 +496,19 @@ Task<void> make_own_indexes(pg::Connection& connection, const model::Catalog& ca
   }
 }
 
+/// Who reads by SQL, and stays, is out of the way of the next refresh.
+Task<void> make_way(pg::Connection& connection, const Refresh& refresh) {
+  std::vector<std::string> in_use(refresh.owners.busy.begin(), refresh.owners.busy.end());
+  for (const StaleView& one : refresh.stale) {
+    if (one.error.code == kBusyCode)
+      in_use.push_back(fmt::format("{}.{}", quote_name(refresh.schema), quote_name(one.name)));
+  }
+  if (in_use.empty()) co_return;
+  pg::ReadersLimits limits;
+  limits.patience = refresh.readers_patience;
+  co_await pg::end_sql_sessions(connection, limits, std::move(in_use));
+}
+
 /// Everything of one refresh. False, and nothing done: the workspace has another catalogue by now.
 /// By an old one, views that somebody else has just made would go again.
 Task<bool> refresh_by(pg::Connection& connection, const model::Catalog& catalog, Refresh& refresh) {
@@ -545,6 +575,7 @@ Task<bool> refresh_by(pg::Connection& connection, const model::Catalog& catalog,
   pg::Params made(catalog.workspace, made_here);
   co_await transaction.query(kRemember, std::move(made));
   co_await transaction.commit();
+  co_await make_way(connection, refresh);
   co_await close_owners(connection, catalog.workspace);
   co_return true;
 }
@@ -576,7 +607,8 @@ Task<std::string> views_made_here(pg::Connection& connection) {
 
 Task<std::vector<StaleView>> refresh_views(pg::Connection& connection,
                                            const model::Catalog& catalog,
-                                           std::string workspace_name) {
+                                           std::string workspace_name,
+                                           std::chrono::milliseconds readers_patience) {
   expect(check_workspace_name(workspace_name));
   model::CatalogPtr newer;
   const model::Catalog* current = &catalog;
@@ -584,6 +616,7 @@ Task<std::vector<StaleView>> refresh_views(pg::Connection& connection,
     Refresh refresh;
     refresh.workspace = catalog.workspace;
     refresh.schema = workspace_name;
+    refresh.readers_patience = readers_patience;
     const bool done = co_await refresh_by(connection, *current, refresh);
     if (done) co_return std::move(refresh.stale);
     newer = co_await model::load_catalog(connection, catalog.workspace);

@@ -8,6 +8,7 @@
 #include "base/error.hpp"
 #include "model/catalog.hpp"
 #include "pg/connection.hpp"
+#include "pg/sql_sessions.hpp"
 
 namespace sluice::feed {
 
@@ -83,9 +84,9 @@ struct StaleView {
 /// Failure, and has then changed nothing:
 ///   bad_input "workspace.reserved_name"  public, sluice, vendor, information_schema, pg_…
 ///   conflict "workspace.schema_taken"    a schema of that name exists and is not ours
-Task<std::vector<StaleView>> refresh_views(pg::Connection& connection,
-                                           const model::Catalog& catalog,
-                                           std::string workspace_name);
+Task<std::vector<StaleView>> refresh_views(
+    pg::Connection& connection, const model::Catalog& catalog, std::string workspace_name,
+    std::chrono::milliseconds readers_patience = pg::kReadersPatience);
 
 /// Makes the schema of a workspace in the transaction that makes the workspace, so that there is
 /// none without. Throws Failure(conflict, "workspace.schema_taken").

@@ -11,6 +11,7 @@
 #include "model/catalog_version.hpp"
 #include "model/columns.hpp"
 #include "model/currencies.hpp"
+#include "pg/sql_sessions.hpp"
 
 namespace sluice::model {
 namespace {
@@ -216,6 +217,11 @@ Task<void> add_columns(pg::Transaction& transaction, std::string_view table,
     busy = true;
   }
   if (busy) {
+    co_await transaction.rollback();
+    std::vector<std::string> in_use;
+    in_use.push_back(fmt::format("vendor.{}", quote_name(table)));
+    const pg::ReadersLimits limits;
+    co_await pg::end_sql_sessions(transaction.connection(), limits, std::move(in_use));
     throw Failure(
         Error(ErrorKind::retry_later, "type.table_busy",
               fmt::format("vendor.{} needs a column, and something holds the table", table),

@@ -5,12 +5,15 @@
 
 #include "base/log.hpp"
 #include "pg/migrations.hpp"
+#include "pg/sql_sessions.hpp"
 
 namespace sluice::pg {
 namespace {
 
 // Of our own table, and no advisory lock: those can be taken by any role that may connect.
 constexpr const char* kLock = "LOCK TABLE sluice.schema_version IN SHARE ROW EXCLUSIVE MODE";
+// Between these waits whoever reads by SQL, and stays, is ended; others are waited for.
+constexpr const char* kPatience = "select set_config('lock_timeout', '5s', true)";
 constexpr const char* kIsThere = "SELECT to_regclass('sluice.schema_version') IS NOT NULL";
 constexpr const char* kMake =
     "CREATE SCHEMA IF NOT EXISTS sluice;"
@@ -123,6 +126,7 @@ Task<int> one_step(Connection& connection, std::span<const Migration> all) {
   const QueryResult applied = co_await transaction.query(kApplied);
   const int version = require_known(applied, all);
   if (version < static_cast<int>(all.size())) {
+    co_await transaction.query(kPatience);
     co_await apply(transaction, all[static_cast<std::size_t>(version)]);
   }
   co_await transaction.commit();
@@ -131,6 +135,24 @@ Task<int> one_step(Connection& connection, std::span<const Migration> all) {
 
 Task<void> give_up(Connection& connection) {
   if (connection.usable() && connection.in_transaction()) co_await connection.query("ROLLBACK");
+}
+
+Task<int> patient_step(Connection& connection, std::span<const Migration> all) {
+  const auto until = std::chrono::steady_clock::now() + kMigrationTimeout;
+  for (;;) {
+    std::exception_ptr busy;
+    try {
+      co_return co_await one_step(connection, all);
+    } catch (const QueryError& error) {
+      if (error.sqlstate() != "55P03" || std::chrono::steady_clock::now() >= until) throw;
+      busy = std::current_exception();
+    }
+    co_await give_up(connection);
+    if (!connection.usable()) std::rethrow_exception(busy);
+    // Which of them was in the way is not known any more.
+    const ReadersLimits limits(kReadersPatience, kReadersPatience);
+    co_await end_sql_sessions(connection, limits);
+  }
 }
 
 }  // namespace
@@ -145,9 +167,9 @@ Task<MigrationOutcome> migrate(Connection& connection, std::span<const Migration
   std::exception_ptr failure;
   try {
     co_await make_version_table(connection);
-    outcome.from = co_await one_step(connection, all);
+    outcome.from = co_await patient_step(connection, all);
     for (int version = outcome.from; version < newest;)
-      version = co_await one_step(connection, all);
+      version = co_await patient_step(connection, all);
     outcome.to = newest;
   } catch (const Failure&) {
     failure = std::current_exception();

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "pg/sql_sessions.hpp"
+
 namespace sluice::pg {
 namespace {
 
@@ -76,7 +78,8 @@ begin
         where n.nspname in ('sluice', 'vendor') and c.relkind in ('r', 'p', 'v', 'S')),
       functions as (
         select p.oid, p.proowner, p.proname as short, p.oid::regprocedure::text as name,
-               case when p.proname in ('make_view_role', 'drop_view_roles', 'make_reader_role', 'make_sql_user', 'close_sql_user', 'drop_sql_user')
+               case when p.proname in ('make_view_role', 'drop_view_roles', 'make_reader_role', 'make_sql_user', 'close_sql_user', 'drop_sql_user',
+                                     'end_sql_sessions')
                     then maker else owner end as wanted
         from pg_proc p where p.pronamespace = 'sluice'::regnamespace),
       -- Anybody may write a comment on a schema of his own: it counts where the schema is one of ours.
@@ -279,6 +282,9 @@ Task<std::vector<std::string>> settle_roles(Connection& connection, std::string 
     }
     if (connection.in_transaction()) co_await connection.query("rollback");
     if (busy) {
+      const ReadersLimits limits(kReadersPatience, kReadersPatience);
+      const int ended = co_await end_sql_sessions(connection, limits);
+      if (ended > 0 && tries < kTriesMax) continue;
       throw Failure(Error(ErrorKind::retry_later, "database.busy",
                           "the tables are given to their owner, and somebody uses one of them",
                           "start again when that query, backup or older host has ended"));

@@ -88,44 +88,13 @@ constexpr std::string_view kLockTimeoutState = "55P03";
 
 }  // namespace
 
-/// One of the few acquires at a time; the others wait in order.
-class Leases::Turn {
- public:
-  explicit Turn(Leases& leases) : leases_(leases) {}
-  Turn(const Turn&) = delete;
-  Turn& operator=(const Turn&) = delete;
-  ~Turn() {
-    if (waiting_) std::erase(leases_.queue_, waiting_);
-    if (!has_it_) return;
-    --leases_.acquiring_;
-    if (!leases_.queue_.empty()) leases_.queue_.front()->cancel();
-  }
-
-  Task<void> come() {
-    if (leases_.acquiring_ >= kAcquiresAtOnce || !leases_.queue_.empty()) {
-      waiting_ = std::make_shared<asio::steady_timer>(leases_.pool_.executor());
-      leases_.queue_.push_back(waiting_);
-      while (leases_.acquiring_ >= kAcquiresAtOnce || leases_.queue_.front() != waiting_) {
-        waiting_->expires_at(std::chrono::steady_clock::time_point::max());
-        co_await rung(*waiting_);
-      }
-      leases_.queue_.pop_front();
-      waiting_.reset();
-    }
-    has_it_ = true;
-    ++leases_.acquiring_;
-    if (leases_.acquiring_ < kAcquiresAtOnce && !leases_.queue_.empty())
-      leases_.queue_.front()->cancel();
-  }
-
- private:
-  Leases& leases_;
-  std::shared_ptr<asio::steady_timer> waiting_;
-  bool has_it_ = false;
-};
-
 Leases::Leases(pg::Pool& pool, const Clock& clock, LeaseOptions options, pg::Uuid holder)
-    : pool_(pool), clock_(clock), options_(options), holder_(holder), tick_(pool.executor()) {}
+    : pool_(pool),
+      clock_(clock),
+      options_(options),
+      holder_(holder),
+      tick_(pool.executor()),
+      turns_(pool.executor(), kAcquiresAtOnce) {}
 
 void Leases::on_renewal(std::function<Waits()> waits) { waits_ = std::move(waits); }
 
@@ -136,7 +105,7 @@ void Leases::on_lost(std::function<void(WorkspaceId, const std::string&)> told) 
 Task<std::optional<LeaseGrant>> Leases::acquire(WorkspaceId workspace, std::string name) {
   Key key(workspace, name);
   if (holds_.contains(key)) co_return std::nullopt;
-  Turn turn(*this);
+  Turn turn(turns_);
   co_await turn.come();
   auto connection = co_await pool_.acquire();
   auto transaction = co_await pg::Transaction::begin(*connection);

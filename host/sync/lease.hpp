@@ -3,10 +3,8 @@
 
 #include <boost/asio/steady_timer.hpp>
 #include <chrono>
-#include <deque>
 #include <functional>
 #include <map>
-#include <memory>
 #include <optional>
 #include <set>
 #include <string>
@@ -17,6 +15,7 @@
 #include "base/outage.hpp"
 #include "pg/fenced.hpp"
 #include "pg/pool.hpp"
+#include "sync/turns.hpp"
 
 namespace sluice::sync {
 
@@ -81,7 +80,6 @@ class Leases {
     std::chrono::steady_clock::time_point renewed_at;
   };
   using Key = std::pair<WorkspaceId, std::string>;
-  class Turn;
   Task<bool> ensure_row(pg::Transaction& transaction, const Key& key);
   Task<std::optional<Epoch>> raise_epoch(pg::Transaction& transaction, const Key& key, int backend);
   Task<void> renew_all();
@@ -101,8 +99,7 @@ class Leases {
   asio::steady_timer tick_;
   std::multiset<int> blocked_;                     ///< backends of ours that wait to raise an epoch
   std::chrono::steady_clock::time_point look_at_;  ///< … what for
-  std::size_t acquiring_ = 0;
-  std::deque<std::shared_ptr<asio::steady_timer>> queue_;  ///< for a turn to acquire
+  Turns turns_;                                    ///< to acquire
 };
 
 }  // namespace sluice::sync

@@ -191,6 +191,9 @@ const std::vector<Setting>& settings_table() {
         "who on this machine may reach the private database's socket for people: everybody, the "
         "group of the host's user, or nobody"},
        set_sql_socket},
+      {{"sql.transaction_seconds_max", "integer", "900",
+        "a transaction of a login by SQL that is open for longer is ended"},
+       number(&Config::sql_transaction_seconds_max, 10, 86'400)},
       {{"sql.tls_certificate", "string", "(none)",
         "PEM file with certificate and chain for sql.listen; renewed files are taken"},
        text(&Config::sql_tls_certificate)},

@@ -32,6 +32,7 @@ struct Config {
   SqlSocket sql_socket = SqlSocket::everybody;  ///< who may reach the private cluster's for people
   std::string sql_listen;         ///< address where people reach the private cluster; empty: no TCP
   std::uint16_t sql_port = 5432;  ///< of the private cluster, by TCP and in its sockets' names
+  std::int64_t sql_transaction_seconds_max = 900;
   std::string sql_tls_certificate, sql_tls_key;  ///< PEM files, for sql_listen
   std::vector<std::filesystem::path> connector_directories;
   std::vector<std::string> connector_owners;   ///< besides root and this host's user

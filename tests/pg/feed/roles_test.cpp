@@ -1,8 +1,14 @@
 // What the role that a host works as, and who was given a workspace's views, may not: each by name.
 #include "pg/roles.hpp"
 
+#include <Poco/AutoPtr.h>
+#include <Poco/Channel.h>
+#include <Poco/Logger.h>
+#include <Poco/Message.h>
 #include <gmock/gmock.h>
 #include <unistd.h>
+
+#include <boost/asio/co_spawn.hpp>
 
 #include "feed/upkeep.hpp"
 #include "feed/view_owners.hpp"
@@ -10,6 +16,7 @@
 #include "pg/error.hpp"
 #include "pg/feed/world.hpp"
 #include "pg/migrate.hpp"
+#include "pg/sql_sessions.hpp"
 
 namespace sluice::feed {
 namespace {
@@ -35,6 +42,23 @@ std::string state_of(Test& test, pg::Connection& connection, const std::string& 
   if (connection.in_transaction()) test.run(connection.query("rollback"));
   return state;
 }
+
+/// What the log says meanwhile.
+class HeardLog {
+ public:
+  HeardLog() { Poco::Logger::get("sluice").setChannel(channel_); }
+  ~HeardLog() { Poco::Logger::get("sluice").setChannel(nullptr); }
+  HeardLog(const HeardLog&) = delete;
+  HeardLog& operator=(const HeardLog&) = delete;
+  [[nodiscard]] const std::string& text() const { return channel_->text; }
+
+ private:
+  struct Channel final : Poco::Channel {
+    void log(const Poco::Message& message) override { text += message.getText() + "\n"; }
+    std::string text;
+  };
+  Poco::AutoPtr<Channel> channel_{new Channel};
+};
 
 class RolesTest : public sluice::testing::FeedWorld {
  public:
@@ -69,10 +93,12 @@ class RolesTest : public sluice::testing::FeedWorld {
     FeedWorld::TearDown();
   }
   void sql_alone(const std::string& statements) { run(script(statements)); }
-  Task<std::vector<StaleView>> refresh_task(WorkspaceId workspace, std::string name) {
+  Task<std::vector<StaleView>> refresh_task(
+      WorkspaceId workspace, std::string name,
+      std::chrono::milliseconds readers_patience = pg::kReadersPatience) {
     auto lease = co_await pool().acquire();
     const auto catalog = co_await model::load_catalog(*lease, workspace);
-    co_return co_await refresh_views(*lease, *catalog, std::move(name));
+    co_return co_await refresh_views(*lease, *catalog, std::move(name), readers_patience);
   }
   void refresh(WorkspaceId workspace, const std::string& name) {
     for (const StaleView& stale : run(refresh_task(workspace, name)))
@@ -123,11 +149,24 @@ class RolesTest : public sluice::testing::FeedWorld {
     if (!person_) {
       login_ = "person_" + database_name();
       sql(fmt::format("create role {0} login; grant {1} to {0}", login_, reader_));
-      pg::ConnectOptions options;
-      options.conninfo = conninfo() + " user=" + login_;
-      person_ = run(pg::Connection::connect(executor(), std::move(options)));
+      person_ = reader_connection();
     }
     return *person_;
+  }
+  /// One more of that person's.
+  std::unique_ptr<pg::Connection> reader_connection() {
+    pg::ConnectOptions options;
+    options.conninfo = conninfo() + " user=" + login_;
+    return run(pg::Connection::connect(executor(), std::move(options)));
+  }
+  /// The server ended the session.
+  bool is_over(pg::Connection& connection) {
+    try {
+      run(connection.query("select 1"));
+    } catch (const Failure&) {
+      return true;
+    }
+    return false;
   }
 
   std::int64_t first_ = 0;  ///< workspace's id
@@ -176,6 +215,11 @@ TEST_F(RolesTest, who_reads_a_workspace_reads_its_views_and_nothing_else) {
   const auto other = run(
       pool().query("insert into sluice.workspace (name) values ('other') returning workspace_id"));
   refresh(other.get<WorkspaceId>(0, 0), "other");
+  const std::string may_make =
+      "select count(*) from pg_roles r, pg_namespace n where n.nspname in "
+      "('acme', 'other') and r.rolname::text ^@ '" +
+      text("select sluice.view_owners()") + "' and has_schema_privilege(r.oid, n.oid, 'create')";
+  EXPECT_EQ(text(may_make), "0") << "nor do those whose the views are make some";
   for (const char* view : {"acme_customer", "acme_invoice", "customer", "link", "change"})
     EXPECT_EQ(state_of(*this, person(), fmt::format("select * from acme.{}", view)), "") << view;
   EXPECT_EQ(run(person().query("select * from acme.acme_customer")).rows(), 1);
@@ -416,6 +460,106 @@ TEST_F(RolesTest, who_read_a_workspace_that_is_gone_does_not_read_the_next_one_o
   sql("drop owned by " + ana + "; drop role " + ana);
 }
 
+// A login lifts its own limits, and leaves a transaction open: its tables are everybody's.
+TEST_F(RolesTest, who_reads_and_stays_is_out_of_the_way_of_new_views_after_a_while) {
+  const auto bystander = connect();
+  for (pg::Connection* one : {&person(), bystander.get()}) {
+    run(
+        one->script("set statement_timeout = 0; set idle_in_transaction_session_timeout = 0;"
+                    "begin; select * from acme.customer"));
+  }
+  run(bystander->query("rollback"));
+  run(bystander->script("begin; select 1"));
+  run(make_types("thing", 1));
+  const auto stale = run(refresh_task(workspace_, "acme"));
+  ASSERT_EQ(stale.size(), 1U);
+  EXPECT_EQ(stale[0].error.code, kOwnerBusyCode);
+  EXPECT_EQ(state_of(*this, person(), "select 1"), "") << "not yet";
+  run(person().script("begin; select * from acme.customer"));
+  const HeardLog heard;
+  run(refresh_task(workspace_, "acme", std::chrono::milliseconds(0)));
+  const std::string& told = heard.text();
+  EXPECT_THAT(told, HasSubstr("sql.session_ended"));
+  EXPECT_THAT(told, HasSubstr(login_));
+  EXPECT_TRUE(is_over(person()));
+  refresh(workspace_, "acme");
+  EXPECT_EQ(run(bystander->query("select 1")).rows(), 1);
+}
+
+TEST_F(RolesTest, the_watch_ends_who_stays_too_long_and_who_is_waited_for_and_no_one_else) {
+  using std::chrono::hours;
+  using std::chrono::milliseconds;
+  pg::SqlSessionWatch long_only(pg::ReadersLimits(milliseconds(300), hours(1)));
+  pg::SqlSessionWatch in_the_way_only(pg::ReadersLimits(hours(1), milliseconds(0)));
+  const std::string leave_open = "begin; select * from acme.customer";
+  run(person().script(leave_open));
+  run(in_the_way_only.look(app()));
+  EXPECT_FALSE(is_over(person())) << "nobody waits";
+  // A host of ours, a superuser's backup and a reader without a transaction stay, however long.
+  const auto backup = connect();
+  run(backup->script(leave_open));
+  const auto idle = reader_connection();
+  run(pool().query("select pg_sleep(0.35)"));
+  run(long_only.look(app()));
+  EXPECT_TRUE(is_over(person()));
+  EXPECT_FALSE(is_over(*idle));
+  EXPECT_FALSE(is_over(*backup));
+  run(backup->query("rollback"));
+
+  const auto reader = reader_connection();
+  run(reader->script(leave_open));
+  run(long_only.look(app()));
+  EXPECT_FALSE(is_over(*reader)) << "young";
+  const auto upgrade = connect();
+  bool done = false;
+  asio::co_spawn(executor(), upgrade->script("alter table sluice.own_entity add column added int"),
+                 [&done](std::exception_ptr error) { done = error == nullptr; });
+  while (text("select count(*) from pg_locks where not granted") == "0") continue;
+  EXPECT_FALSE(done);
+  run(in_the_way_only.look(app()));
+  EXPECT_TRUE(is_over(*reader));
+  for (int tries = 0; !done && tries < 100; ++tries) run(pool().query("select pg_sleep(0.02)"));
+  EXPECT_TRUE(done);
+}
+
+// On somebody's own server the logins may be those of others.
+TEST_F(RolesTest, where_a_session_may_not_be_ended_that_is_told_once_and_nothing_fails) {
+  run(person().script("begin; select * from acme.customer"));
+  const auto waiter = connect();
+  bool done = false;
+  asio::co_spawn(executor(),
+                 waiter->script("begin; lock table sluice.own_entity in access exclusive mode"),
+                 [&done](std::exception_ptr error) { done = error == nullptr; });
+  while (text("select count(*) from pg_locks where not granted") == "0") continue;
+  const std::string weak = "weak_" + database_name();
+  sql("create role " + weak + "; grant usage, create on schema sluice to " + weak +
+      "; grant execute on all functions in schema sluice to " + weak +
+      "; alter function sluice.end_sql_sessions(bigint, bigint, regclass[]) owner to " + weak);
+  pg::SqlSessionWatch watch(
+      pg::ReadersLimits(std::chrono::milliseconds(0), std::chrono::milliseconds(0)));
+  const HeardLog heard;
+  run(watch.look(app()));
+  run(watch.look(app()));
+  const std::string& told = heard.text();
+  const std::size_t first = told.find("sql.session_stays");
+  EXPECT_NE(first, std::string::npos) << told;
+  EXPECT_EQ(told.find("sql.session_stays", first + 1), std::string::npos) << told;
+  EXPECT_THAT(told, HasSubstr(login_));
+  EXPECT_FALSE(is_over(person()));
+  run(person().query("rollback"));
+  for (int tries = 0; !done && tries < 100; ++tries) run(pool().query("select pg_sleep(0.02)"));
+  run(waiter->query("rollback"));
+  sql("drop owned by " + weak + "; drop role " + weak);
+}
+
+TEST_F(RolesTest, a_role_of_somebody_that_is_called_like_an_owner_of_views_stops_no_view) {
+  const std::string theirs = view_role(workspace_) + "_t4x";
+  sql("create role " + theirs);
+  refresh(workspace_, "acme");
+  EXPECT_FALSE(run(close_owners(app(), workspace_)).more);
+  sql("drop role " + theirs);
+}
+
 // Whoever may make a schema may write our mark on it.
 TEST_F(RolesTest, a_mark_on_somebodys_own_schema_is_no_word_of_ours) {
   person();
@@ -601,10 +745,12 @@ TEST_F(RoleUpgrade, what_owners_of_views_had_been_granted_is_all_owners_now) {
   const std::string everybody = text("select sluice.view_owners()");
   EXPECT_EQ(text(grantees + "own_entity'::regclass"), everybody);
   EXPECT_EQ(text(grantees + "link'::regclass"), everybody);
-  EXPECT_EQ(text(fmt::format("select has_table_privilege('{0}1_t40', 'sluice.own_entity', "
-                             "'select') and has_schema_privilege('{0}1_t9', 'acme', 'create')",
-                             space)),
-            "t");
+  EXPECT_EQ(
+      text(fmt::format("select has_table_privilege('{0}1_t40', 'sluice.own_entity', "
+                       "'select') and has_schema_privilege('{0}1_t9', 'acme', 'usage') and not "
+                       "has_schema_privilege('{0}1_t2', 'acme', 'create')",
+                       space)),
+      "t");
   run(owner->script(fmt::format(
       "do $$ declare one text; begin for one in select rolname from pg_roles where rolname::text "
       "^@ '{}' loop execute format('drop owned by %1$I cascade; drop role %1$I', one); end loop; "
