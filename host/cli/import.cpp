@@ -298,7 +298,7 @@ bool has_unique(const json& type) {
 /// Waits until the host has noticed that nobody sends any more and has stored what it had, which
 /// may have to wait for others' locks. Another Ctrl-C ends the wait.
 Standing standing_of(const Context& context, const ImportWish& wish, std::chrono::seconds most) {
-  constexpr auto kLookEvery = std::chrono::milliseconds(250);
+  constexpr auto kProgressEvery = std::chrono::milliseconds(250);
   constexpr auto kSaidAfter = std::chrono::seconds(2);
   Standing standing;
   const int before = interrupted;
@@ -315,7 +315,7 @@ Standing standing_of(const Context& context, const ImportWish& wish, std::chrono
       if (!said && waited > kSaidAfter)
         std::cerr << "sluice: the host stores what it has; Ctrl-C does not wait for that\n";
       said = said || waited > kSaidAfter;
-      pause_for(kLookEvery);
+      pause_for(kProgressEvery);
     }
   } catch (const Failure& failure) {
     standing.run = nullptr;  // it is not there
