@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <chrono>
 #include <optional>
 #include <span>
 #include <utility>
@@ -19,6 +20,8 @@ namespace {
 /// A name or value of a hint is shown so far; they may be as long as a vendor makes them.
 constexpr std::size_t kShownMax = 60;
 constexpr std::size_t kNamesShownMax = 10;
+/// No further filter is looked after behind that.
+constexpr std::chrono::seconds kTimeForHints{1};
 
 std::string shown(const std::string& text) {
   if (text.size() <= kShownMax) return text;
@@ -27,14 +30,22 @@ std::string shown(const std::string& text) {
   return text.substr(0, end) + "…";
 }
 
+/// How many rows an answer of sample_query() is about.
+struct Looked {
+  Looked(const pg::QueryResult& answer, int row)
+      : into(answer.get<std::int64_t>(row, 1)), at(answer.get<std::int64_t>(row, 2)) {}
+  std::int64_t into, at;
+};
+
 /// "status: none of the 425 stripe.invoice that were looked at <which>; they <verb> draft, open.
 /// Did you mean 'open'?"
-std::string hint(const SampleQuery& sample, std::int64_t rows, const std::string& which,
-                 std::string_view verb, const std::vector<std::string>& known,
-                 const std::string& word) {
-  if (rows == 0) return fmt::format("the workspace has no {}", sample.type->name);
+std::optional<std::string> hint(const SampleQuery& sample, Looked rows, const std::string& which,
+                                std::string_view verb, const std::vector<std::string>& known,
+                                const std::string& word) {
+  if (rows.at == 0) return fmt::format("the workspace has no {}", sample.type->name);
+  if (rows.into == 0) return std::nullopt;
   std::string text = fmt::format("{}: none of the {} {} that were looked at {}", sample.name,
-                                 with_commas(rows), sample.type->name, which);
+                                 with_commas(rows.into), sample.type->name, which);
   if (!known.empty()) {
     std::vector<std::string> some;
     for (const std::string& one : std::span(known).first(std::min(known.size(), kNamesShownMax)))
@@ -48,7 +59,9 @@ std::string hint(const SampleQuery& sample, std::int64_t rows, const std::string
 
 std::optional<std::string> of_values(const SampleQuery& sample, const pg::QueryResult& answer,
                                      const Filter& filter) {
-  if (answer.rows() > kSampledValuesMax) return std::nullopt;
+  const auto is_long = [](const std::string& value) { return value.size() > kSampledTextMax; };
+  if (answer.rows() > kSampledValuesMax || std::ranges::any_of(filter.values, is_long))
+    return std::nullopt;
   std::vector<std::string> known;
   for (int row = 0; row < answer.rows(); ++row)
     if (!answer.is_null(row, 0)) known.push_back(answer.get<std::string>(row, 0));
@@ -59,7 +72,7 @@ std::optional<std::string> of_values(const SampleQuery& sample, const pg::QueryR
   const std::string& value = filter.values.front();
   const std::string which = filter.values.size() == 1 ? fmt::format("is '{}'", shown(value))
                                                       : std::string("is one of those");
-  return hint(sample, answer.get<std::int64_t>(0, 1), which, "are", known, value);
+  return hint(sample, Looked(answer, 0), which, "are", known, value);
 }
 
 std::optional<std::string> of_path(const SampleQuery& sample, const pg::QueryResult& answer) {
@@ -72,8 +85,7 @@ std::optional<std::string> of_path(const SampleQuery& sample, const pg::QueryRes
     for (const nlohmann::json& name : names) known.push_back(name.get<std::string>());
     if (std::ranges::find(known, part) == known.end()) {
       const std::string which = fmt::format("has '{}' in {}", shown(part), shown(at));
-      return hint(sample, answer.get<std::int64_t>(static_cast<int>(n), 1), which, "have", known,
-                  part);
+      return hint(sample, Looked(answer, static_cast<int>(n)), which, "have", known, part);
     }
     at += "." + part;
   }
@@ -86,12 +98,20 @@ Task<std::vector<std::string>> hints_of_empty(pg::Connection& connection,
                                               const model::Catalog& catalog,
                                               const model::StoredType& type,
                                               const std::vector<Filter>& filters) {
+  const auto begin = std::chrono::steady_clock::now();
   std::vector<std::string> hints;
   for (const Filter& filter : filters) {
     auto sample = sample_query(catalog, type, filter);
     if (!sample) continue;
-    const pg::QueryResult answer =
-        co_await connection.query(sample->query.sql, std::move(sample->query.params));
+    if (std::chrono::steady_clock::now() - begin > kTimeForHints) break;
+    std::optional<pg::QueryResult> looked;
+    try {
+      looked = co_await connection.query(sample->query.sql, std::move(sample->query.params));
+    } catch (const pg::QueryError& error) {
+      if (error.kind() != ErrorKind::retry_later || !connection.usable()) throw;
+    }
+    if (!looked) break;  // the database has other things to do
+    const pg::QueryResult& answer = *looked;
     const auto found =
         sample->path.empty() ? of_values(*sample, answer, filter) : of_path(*sample, answer);
     if (found && std::ranges::find(hints, *found) == hints.end()) hints.push_back(*found);

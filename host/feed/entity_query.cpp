@@ -250,12 +250,14 @@ class Conditions {
     sample.type = type_;
     const std::size_t dot = filter.attribute.find('.');
     sample.name = filter.attribute.substr(0, dot);
+    // A value that takes more as it is stored is not looked into: so of no row much is read.
     const auto rows = [&](const std::string& value) {
       return fmt::format(
-          "with s as materialized (select {} as v from {} e where {} and e.deleted_at is null "
-          "order "
-          "by e.id limit {})",
-          value, relation_of(*type_), confined(*type_), kSampledRowsMax);
+          "with s as materialized (select case when r.small then r.v end as v, r.small from (select"
+          " r.v, coalesce(pg_column_size(r.v), 0) <= {} as small from (select {} as v from {} e"
+          " where {} and e.deleted_at is null order by e.id limit {}) r) r), c as materialized"
+          " (select count(*) filter (where s.small) as looked, count(*) as n from s)",
+          kSampledBytesMax, value, relation_of(*type_), confined(*type_), kSampledRowsMax);
     };
     if (dot != std::string::npos) {
       const auto document = document_of(filter.attribute);
@@ -275,7 +277,7 @@ class Conditions {
           "s,"
           " lateral jsonb_object_keys(case when jsonb_typeof(s.v #> ({1}::text[])[1:p.n]) ="
           " 'object' then s.v #> ({1}::text[])[1:p.n] else '{{}}'::jsonb end) k(name) order by 1"
-          " limit {2}) k), (select count(*) from s) from generate_series(0, {3}) p(n) order by p.n",
+          " limit {2}) k), c.looked, c.n from c, generate_series(0, {3}) p(n) order by p.n",
           rows("(" + *document + ")"), parts, 2 * kSampledRowsMax, sample.path.size() - 1);
     } else {
       const StoredAttribute* const attribute = type_->find(filter.attribute);
@@ -284,11 +286,11 @@ class Conditions {
           attribute->key_kind || attribute->unique)
         return std::nullopt;
       sample.query.sql = fmt::format(
-          "{} select g.v, c.n from (select count(*) as n from s) c left join lateral (select s.v, "
-          "count(*) as n from s where s.v is not null group by s.v order by 2 desc, 1 limit {}) g "
-          "on true order by g.n desc, g.v",
-          rows(fmt::format("left({}, 200)", model::value_expression(*type_, *attribute, "e"))),
-          kSampledValuesMax + 1);
+          "{} select g.v, c.looked, c.n from c left join lateral (select left(s.v, {}) as v,"
+          " count(*) as n from s where s.v is not null group by 1 order by 2 desc, 1 limit {}) g"
+          " on true order by g.n desc, g.v",
+          rows(fmt::format("({})", model::value_expression(*type_, *attribute, "e"))),
+          kSampledTextMax, kSampledValuesMax + 1);
     }
     sample.query.params = take_params();
     return sample;

@@ -63,10 +63,12 @@ struct SampleQuery {
   /// Of a path into JSON, its parts behind `name`: for each of them the answer has a row, a jsonb
   /// array of the names that stand where it would. Else it has the values, most frequent first, up
   /// to one more than kSampledValuesMax; a single null where there is none. Beside either, how many
-  /// rows were looked at.
+  /// rows were looked into, and how many there were.
   std::vector<std::string> path;
 };
 inline constexpr int kSampledRowsMax = 1000;
+inline constexpr std::size_t kSampledTextMax = 200;  ///< characters of a value that are shown
+inline constexpr int kSampledBytesMax = 16 * 1024;   ///< of a value, as it is stored
 inline constexpr int kSampledValuesMax = 10;
 
 /// Of a filter that names a value of text, or a path into JSON, also behind edges: nothing for

@@ -129,6 +129,12 @@ TEST_F(EntitiesTest, AnEmptyListSaysWhatItsFiltersNameAndNoRowHas) {
             "extra: none of the 3 acme.invoice that were looked at has 'of' in extra.gift");
   EXPECT_EQ(hints("acme.invoice", {{"extra.shipping.carrier", "ship"}}), "") << "the path is there";
   EXPECT_EQ(hints("acme.invoice", {{"lines.0.a", "x"}}), "") << "a list has no names";
+  sql("update vendor.acme_invoice set extra = (select jsonb_build_object('shiping', "
+      "string_agg(md5(i::text), '')) from generate_series(1, 3000) i) where external_id = 'in_3'");
+  EXPECT_EQ(hints("acme.invoice", {{"extra.shiping.carrier", "post"}}),
+            "extra: none of the 2 acme.invoice that were looked at has 'shiping' in extra; they "
+            "have gift, shipping. Did you mean 'shipping'?")
+      << "what is large is not looked into";
   sql("update vendor.acme_invoice set memo = repeat('x', 100) where external_id = 'in_3'");
   EXPECT_EQ(
       hints("acme.invoice", {{"memo", "opne"}}),
