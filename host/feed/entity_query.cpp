@@ -12,6 +12,7 @@
 #include "base/bytes.hpp"
 #include "base/clock.hpp"
 #include "base/moment.hpp"
+#include "base/nearest.hpp"
 #include "base/numbers.hpp"
 #include "feed/expansion.hpp"
 #include "feed/money.hpp"
@@ -51,6 +52,13 @@ std::unexpected<Error> bad_filter(std::string code, const Filter& filter, std::s
               fmt::format("filter {}[{}]: {}", filter.attribute,
                           kOps[static_cast<std::size_t>(filter.op)], what),
               std::move(hint));
+}
+
+/// "Did you mean 'contested'? use one of …": what was meant, where that is known, before `rest`.
+std::string with_meant(std::string_view word, const std::vector<std::string>& known,
+                       std::string rest) {
+  const std::string meant = nearest(word, known);
+  return meant.empty() ? rest : fmt::format("Did you mean '{}'? {}", meant, rest);
 }
 
 /// "-7d": so many seconds before now, none of "now".
@@ -793,9 +801,14 @@ class Conditions {
           rule.id.value, wanted));
       return {};
     }
+    std::vector<std::string> rules;
+    for (const StoredRule& rule : catalog_.rules) {
+      if (rule.source_type == type_->id || rule.target_type == type_->id)
+        rules.push_back(rule.name);
+    }
     return bad_filter("filter.unknown_attribute", filter,
                       fmt::format("{} has no such link rule", type_->name),
-                      "GET the workspace's link rules for their names");
+                      with_meant(name, rules, "sluice link rules: their names"));
   }
 
   /// Whether the value is "true", where it is that or "false".
@@ -842,7 +855,8 @@ class Conditions {
       if (std::find(kLinkStates.begin(), kLinkStates.end(), state) == kLinkStates.end()) {
         return bad_filter("filter.bad_value", filter,
                           fmt::format("'{}' is no state of a link", state.substr(0, 50)),
-                          fmt::format("use one of {}", fmt::join(kLinkStates, ", ")));
+                          with_meant(state, {kLinkStates.begin(), kLinkStates.end()},
+                                     fmt::format("use one of {}", fmt::join(kLinkStates, ", "))));
       }
       no_key = no_key || state == model::kNoKey;
       states.add(state);
