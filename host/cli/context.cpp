@@ -56,6 +56,7 @@ std::string short_path(const std::string& path) {
 }
 
 void Context::settle() {
+  as_json = as_json || output == "json";
   if (!token.empty())
     warn("--token is seen by other users of this machine; sluice login keeps it unseen");
   take(url, environment("SLUICE_URL", ""));
@@ -185,14 +186,27 @@ void Context::show(const json& answer, const json& rows, const std::vector<Colum
   if (as_json) {
     std::cout << for_screen(write_json_lines(answer)) << '\n';
   } else {
-    constexpr std::size_t kCellMin = 20;
+    show_rows(rows, columns, elsewhere);
+  }
+}
+
+void Context::show_rows(const json& rows, const std::vector<Column>& columns,
+                        std::string_view elsewhere) const {
+  constexpr std::size_t kCellMin = 20, kCellMost = 200;
+  has_rows = true;
+  if (output == "csv") {
+    std::cout << for_screen(csv_of(rows, columns));
+  } else if (output == "wide") {
+    std::cout << table(rows, columns, kCellMost);
+  } else {
     std::cout << table_that_fits(rows, columns, table_columns(), kCellMin, elsewhere);
   }
 }
 
 void Context::more(const json& answer, const char* option) const {
   if (as_json || !answer.contains("next") || answer.at("next").is_null()) return;
-  std::cout << "more: " << option << ' ' << cell(answer.at("next")) << '\n';
+  (output == "csv" ? std::cerr : std::cout)
+      << "more: " << option << ' ' << cell(answer.at("next")) << '\n';
 }
 
 void Context::say(const json& answer, const std::string& text) const {

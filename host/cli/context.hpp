@@ -32,10 +32,12 @@ struct Context {
   std::string name;       ///< of the saved context in use; empty: none is
   bool is_named = false;  ///< by --context or SLUICE_CONTEXT
   bool as_json = false;
-  bool insecure = false;  ///< the token may go in clear
-  bool yes = false;       ///< nothing is asked before it is done
-  bool dry_run = false;   ///< what would be done is said, and not done
-  int exit = 0;           ///< what the program ends with when nothing failed; a command may set it
+  std::string output;             ///< of tables: "table" or empty, "wide", "csv"; "json" is as_json
+  mutable bool has_rows = false;  ///< a table was shown
+  bool insecure = false;          ///< the token may go in clear
+  bool yes = false;               ///< nothing is asked before it is done
+  bool dry_run = false;           ///< what would be done is said, and not done
+  int exit = 0;  ///< what the program ends with when nothing failed; a command may set it
   /// Without what a saved context added: for who makes another.
   struct Given {
     std::string workspace, ca_file;
@@ -55,7 +57,10 @@ struct Context {
   /// The whole answer as JSON, or the rows as a table; `elsewhere` is what shows the columns that a
   /// terminal has no room for.
   void show(const json& answer, const json& rows, const std::vector<Column>& columns,
-            std::string_view elsewhere = "--json has them") const;
+            std::string_view elsewhere = "-o wide has them") const;
+  /// Its second half, as `output` says.
+  void show_rows(const json& rows, const std::vector<Column>& columns,
+                 std::string_view elsewhere = "-o wide has them") const;
   /// How to see what did not fit: "more: --cursor …".
   void more(const json& answer, const char* option) const;
   void say(const json& answer, const std::string& text) const;

@@ -134,7 +134,7 @@ std::string whom(const json& link) {
   return text;
 }
 
-void print_links(json links) {
+void print_links(const Context& context, json links) {
   bool one_rule = true;
   for (json& link : links) {
     one_rule = one_rule && link.at("rule") == links.at(0).at("rule");
@@ -150,9 +150,11 @@ void print_links(json links) {
                                  {"WHO", "/who"},
                                  {"KEY", "/source/key"},
                                  {"WHOM", "/whom"}};
-  if (!one_rule) columns.insert(columns.begin(), {"RULE", "/rule"});
-  if (one_rule && !links.empty()) std::cout << "rule " << cell(links.at(0).at("rule")) << '\n';
-  std::cout << table_that_fits(links, columns);
+  const bool as_table = context.output != "csv";
+  if (!one_rule || !as_table) columns.insert(columns.begin(), {"RULE", "/rule"});
+  if (as_table && one_rule && !links.empty())
+    std::cout << "rule " << cell(links.at(0).at("rule")) << '\n';
+  context.show_rows(links, columns);
 }
 
 /// The rule that was named, or the only one that begins at the type.
@@ -297,7 +299,7 @@ void add_link(CLI::App& app, Context& context) {
       std::cout << for_screen(write_json_lines(answer)) << '\n';
       return;
     }
-    print_links(answer.at("links"));
+    print_links(context, answer.at("links"));
     context.more(answer, "--cursor");
   });
 

@@ -14,6 +14,7 @@
 #include "cli/help.hpp"
 #include "cli/names.hpp"
 #include "cli/screen.hpp"
+#include "cli/typed_value.hpp"
 
 namespace sluice::cli {
 namespace {
@@ -64,6 +65,12 @@ void build(CLI::App& app, Context& context) {
   app.add_flag("--insecure", context.insecure,
                "send the token in clear also to another machine; SLUICE_INSECURE=1");
   app.add_flag("--json", context.as_json, "print the host's JSON");
+  app.add_option("-o,--output", context.output, "tables as table, wide, csv, or as --json: json")
+      ->check(CLI::Validator(
+          [](const std::string& text) {
+            return flaw_of(text, {"table", "wide", "csv", "json"});
+          },
+          ""));
   app.parse_complete_callback([&context] { context.settle(); });
   add_help(app);
   add_login(app, context);
@@ -139,6 +146,8 @@ int run(int argc, char** argv) {
   try {
     app.parse(argc, argv);
     flush_output();
+    if (context.output == "csv" && !context.has_rows)
+      fmt::print(stderr, "sluice: no table was shown, so nothing is CSV; -o json has all\n");
     if (std::cout) return context.exit;
     fmt::print(stderr, "sluice: the output cannot be written\n");
     return kExitOutput;

@@ -127,7 +127,8 @@ void list_runs(const Context& context, const RunsOptions& options) {
     });
     if (any) columns.push_back({title, std::string("/") + member, true});
   }
-  std::cout << table_that_fits(rows, columns);
+  context.show_rows(rows, columns);
+  if (context.output == "csv") return;
   for (const json& run : answer.at("runs")) {
     if (run.at("outcome") != "done" && run.at("outcome") != "running") {
       std::cout << wrapped(fmt::format("run {}: ", cell(run.at("run"))), 4, cell(run.at("cause")),

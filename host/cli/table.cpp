@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/ascii.hpp"
 #include "base/exact_json.hpp"
 #include "base/printable.hpp"
 
@@ -37,6 +38,38 @@ std::string cell(const json& value) {
     const std::size_t hidden = unseen(left);
     out += hidden > 0 ? ' ' : left.front();
     left.remove_prefix(std::max<std::size_t>(hidden, 1));
+  }
+  return out;
+}
+
+std::string csv_of(const json& rows, const std::vector<Column>& columns) {
+  std::string out;
+  const auto put = [&out](std::string_view field, bool first) {
+    if (!first) out += ',';
+    if (field.find_first_of(",\"\r\n") == std::string_view::npos) {
+      out += field;
+      return;
+    }
+    out += '"';
+    for (const char c : field) out += c == '"' ? std::string("\"\"") : std::string(1, c);
+    out += '"';
+  };
+  for (std::size_t i = 0; i < columns.size(); ++i) {
+    std::string name = in_lower_case(columns[i].title);
+    std::replace(name.begin(), name.end(), ' ', '_');
+    put(name, i == 0);
+  }
+  out += '\n';
+  for (const auto& row : rows) {
+    for (std::size_t i = 0; i < columns.size(); ++i) {
+      const json::json_pointer pointer(columns[i].pointer);
+      const json value = row.contains(pointer) ? row.at(pointer) : json();
+      put(value.is_null()     ? std::string()
+          : value.is_string() ? value.get<std::string>()
+                              : write_json(value),
+          i == 0);
+    }
+    out += '\n';
   }
   return out;
 }

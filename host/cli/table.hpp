@@ -22,6 +22,10 @@ struct Column {
 [[nodiscard]] std::string table(const json& rows, const std::vector<Column>& columns,
                                 std::size_t cell_max = 60);
 
+/// The same as CSV (RFC 4180, lines end with LF): the titles as names ("this_one"), values whole
+/// and as they are, null as nothing.
+[[nodiscard]] std::string csv_of(const json& rows, const std::vector<Column>& columns);
+
 /// A value as one cell: text without quotes, null as "", objects as compact JSON; control
 /// characters blanked.
 [[nodiscard]] std::string cell(const json& value);

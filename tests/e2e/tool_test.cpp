@@ -863,6 +863,28 @@ TEST_F(Tool, a_table_of_80_columns_has_what_one_acts_by) {
   EXPECT_EQ(cli({"entity", "drop-attribute", "stripe.customer", "order_ref", "--yes"}).code, 0);
 }
 
+TEST_F(Tool, every_table_comes_wide_and_as_csv_too) {
+  std::map<std::string, std::string> environment = bare();
+  environment["SLUICE_URL"] = stage_->host().url();
+  environment["SLUICE_TOKEN"] = stage_->host().token();
+  environment["SLUICE_WORKSPACE"] = "acme";
+  const OnTerminal narrow = run_on_terminal({kProgram, "token", "list"}, environment, {});
+  EXPECT_NE(narrow.screen.find("-o wide has them"), std::string::npos) << narrow.screen;
+  const OnTerminal wide =
+      run_on_terminal({kProgram, "token", "list", "-o", "wide"}, environment, {});
+  EXPECT_EQ(wide.screen.find("no room for"), std::string::npos) << wide.screen;
+  EXPECT_NE(wide.screen.find("CREATED"), std::string::npos) << wide.screen;
+  const Said csv = cli({"-o", "csv", "token", "list"});
+  EXPECT_TRUE(csv.output.starts_with("id,name,role,this_one,revoked,last_used,created\n"))
+      << csv.output;
+  EXPECT_NE(csv.output.find("\n1,"), std::string::npos) << csv.output;
+  EXPECT_TRUE(cli({"runs", "-o", "csv"}).output.starts_with("run,started,"));
+  EXPECT_TRUE(json::accept(cli({"token", "list", "-o", "json"}).output));
+  const Said none = cli({"status", "-o", "csv"});
+  EXPECT_NE(none.errors.find("no table was shown"), std::string::npos) << none.errors;
+  EXPECT_EQ(cli({"token", "list", "-o", "cvs"}).code, 64);
+}
+
 TEST_F(Tool, an_empty_list_says_what_was_misspelt) {
   const Said said = cli({"entity", "list", "stripe.invoice", "--filter", "status=opne"});
   EXPECT_EQ(said.code, 0);
