@@ -88,6 +88,19 @@ TEST_F(CurrenciesTest, AmountsWithoutAKnownCurrencyAreCountedByTypeAndCurrency) 
   EXPECT_EQ(found(), "acme.invoice xyz 2 2;");
 }
 
+/// A vendor's text may be of any length, and an index entry ends at 2,704 bytes.
+TEST_F(CurrenciesTest, ACurrencyOfAnyLengthIsStoredAndTold) {
+  workspace_ = run(make_workspace(pool()));
+  run(install(with_amounts()));
+  put("{a}", "(select string_agg(md5(n::text), '') from generate_series(1, 100) n)", "100");
+  const std::string told = found();
+  EXPECT_TRUE(told.starts_with("acme.invoice c4ca4238a0b923820dcc ")) << told;
+  // The same where the index is made behind it.
+  run(pool().query("drop index vendor.acme_invoice_odd_currency"));
+  run(pool().query(create_currency_index("acme_invoice", "currency")));
+  EXPECT_EQ(found(), told);
+}
+
 TEST_F(CurrenciesTest, TheIndexHasWhatIsUnknownAndIsUsed) {
   workspace_ = run(make_workspace(pool()));
   run(install(with_amounts()));
