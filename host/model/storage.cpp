@@ -217,11 +217,12 @@ Task<void> add_columns(pg::Transaction& transaction, std::string_view table,
     busy = true;
   }
   if (busy) {
+    pg::Connection& connection = transaction.connection();
     co_await transaction.rollback();
     std::vector<std::string> in_use;
     in_use.push_back(fmt::format("vendor.{}", quote_name(table)));
     const pg::ReadersLimits limits;
-    co_await pg::end_sql_sessions(transaction.connection(), limits, std::move(in_use));
+    co_await pg::end_sql_sessions(connection, limits, std::move(in_use));
     throw Failure(
         Error(ErrorKind::retry_later, "type.table_busy",
               fmt::format("vendor.{} needs a column, and something holds the table", table),
