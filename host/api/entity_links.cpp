@@ -162,7 +162,7 @@ Words of_decision(const Facts& facts, const StoredRule& rule, std::string_view s
     } else if (state == "rejected" && !words.why.empty()) {
       others.push_back(std::to_string(said.target.value));
     } else if (state == "rejected") {
-      words.why = fmt::format("{} that it is not {} {}, and nobody else has its key", who,
+      words.why = fmt::format("{} that it is not {} {}, and nobody else who has its key is left", who,
                               rule.target_type_name, said.target.value);
     } else {
       continue;

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "base/ascii.hpp"
+
 namespace sluice {
 namespace {
 
@@ -34,7 +36,7 @@ std::string nearest(std::string_view word, std::span<const std::string> known) {
   const std::string* found = nullptr;
   std::size_t best = 4;
   for (const std::string& one : known) {
-    const std::size_t distance = edit_distance(word, one);
+    const std::size_t distance = edit_distance(in_lower_case(word), in_lower_case(one));
     if (distance >= best || distance * 3 > std::max(word.size(), one.size()) + 1) continue;
     best = distance;
     found = &one;

@@ -195,7 +195,7 @@ void Context::show_rows(const json& rows, const std::vector<Column>& columns,
   constexpr std::size_t kCellMin = 20, kCellMost = 200;
   has_rows = true;
   if (output == "csv") {
-    std::cout << for_screen(csv_of(rows, columns));
+    std::ostream(csv) << for_screen(csv_of(rows, columns));
   } else if (output == "wide") {
     std::cout << table(rows, columns, kCellMost);
   } else {

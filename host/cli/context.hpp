@@ -34,10 +34,12 @@ struct Context {
   bool as_json = false;
   std::string output;             ///< of tables: "table" or empty, "wide", "csv"; "json" is as_json
   mutable bool has_rows = false;  ///< a table was shown
-  bool insecure = false;          ///< the token may go in clear
-  bool yes = false;               ///< nothing is asked before it is done
-  bool dry_run = false;           ///< what would be done is said, and not done
-  int exit = 0;  ///< what the program ends with when nothing failed; a command may set it
+  /// Where the rows go as CSV: standard output, of which everything else is kept away then.
+  std::streambuf* csv = nullptr;
+  bool insecure = false;  ///< the token may go in clear
+  bool yes = false;       ///< nothing is asked before it is done
+  bool dry_run = false;   ///< what would be done is said, and not done
+  int exit = 0;           ///< what the program ends with when nothing failed; a command may set it
   /// Without what a saved context added: for who makes another.
   struct Given {
     std::string workspace, ca_file;

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <csignal>
 #include <iostream>
+#include <sstream>
 
 #include "cli/command_line.hpp"
 #include "cli/complete.hpp"
@@ -71,7 +72,11 @@ void build(CLI::App& app, Context& context) {
             return flaw_of(text, {"table", "wide", "csv", "json"});
           },
           ""));
-  app.parse_complete_callback([&context] { context.settle(); });
+  app.parse_complete_callback([&context] {
+    context.settle();
+    static std::ostringstream unheard;
+    if (context.output == "csv") context.csv = std::cout.rdbuf(unheard.rdbuf());
+  });
   add_help(app);
   add_login(app, context);
   add_status(app, context);
@@ -110,6 +115,7 @@ Error with_suggestion(const CLI::App& app, const Context& context,
         error.hint = "This token knows: " + known + ". Name one with -w or SLUICE_WORKSPACE";
       return error;
     }
+    if (error.hint.find("Did you mean") != std::string::npos) return error;
     const std::string meant = meant_at_host(client, walk(app, words));
     if (!meant.empty()) error.hint = error.hint.empty() ? meant : meant + " " + error.hint;
   } catch (const std::exception&) {
@@ -133,10 +139,26 @@ std::optional<Error> other_release(const Context& context) {
   }
 }
 
+/// Has standard output be that of all again.
+class OutputOfAll {
+ public:
+  explicit OutputOfAll(const Context& context) : context_(context) {}
+  OutputOfAll(const OutputOfAll&) = delete;
+  OutputOfAll& operator=(const OutputOfAll&) = delete;
+  ~OutputOfAll() { restore(); }
+  void restore() const {
+    if (context_.csv != nullptr) std::cout.rdbuf(context_.csv);
+  }
+
+ private:
+  const Context& context_;
+};
+
 int run(int argc, char** argv) {
   CLI::App app("Asks and steers a Sluice host.", "sluice");
   Context context;
   build(app, context);
+  const OutputOfAll output(context);
   std::vector<std::string> words(argv + std::min(argc, 1), argv + argc);
   if (!words.empty() && words.front() == "__complete") {
     words.erase(words.begin());
@@ -145,9 +167,12 @@ int run(int argc, char** argv) {
   }
   try {
     app.parse(argc, argv);
+    output.restore();
     flush_output();
-    if (context.output == "csv" && !context.has_rows)
-      fmt::print(stderr, "sluice: no table was shown, so nothing is CSV; -o json has all\n");
+    if (context.output == "csv" && !context.has_rows) {
+      return refuse(Error(ErrorKind::bad_input, "cli.no_table", "this command has no table for CSV",
+                          "-o json has all that it says"));
+    }
     if (std::cout) return context.exit;
     fmt::print(stderr, "sluice: the output cannot be written\n");
     return kExitOutput;

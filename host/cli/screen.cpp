@@ -57,6 +57,7 @@ std::string visible_lines(std::string_view text) {
     const std::size_t kept = std::min(text.find_first_of("\n\t"), text.size());
     const bool crlf = kept > 0 && text.substr(kept - 1).starts_with("\r\n");
     out += printable(text.substr(0, crlf ? kept - 1 : kept));
+    if (crlf) out += '\r';
     if (kept < text.size()) out += text[kept];
     text.remove_prefix(std::min(kept + 1, text.size()));
   }

@@ -80,10 +80,10 @@ std::optional<std::string> of_path(const SampleQuery& sample, const pg::QueryRes
   for (std::size_t n = 0; n < sample.path.size(); ++n) {
     const std::string& part = sample.path[n];
     if (whole_number(part)) return std::nullopt;  // of a list
-    std::vector<std::string> known;
-    const nlohmann::json names = stored_json(answer.text(static_cast<int>(n), 0));
-    for (const nlohmann::json& name : names) known.push_back(name.get<std::string>());
-    if (std::ranges::find(known, part) == known.end()) {
+    if (!answer.get<bool>(static_cast<int>(n), 3)) {
+      std::vector<std::string> known;
+      const nlohmann::json names = stored_json(answer.text(static_cast<int>(n), 0));
+      for (const nlohmann::json& name : names) known.push_back(name.get<std::string>());
       const std::string which = fmt::format("has '{}' in {}", shown(part), shown(at));
       return hint(sample, Looked(answer, static_cast<int>(n)), which, "have", known, part);
     }

@@ -17,8 +17,8 @@ namespace sluice::feed {
 ///   "extra: none of the 425 stripe.invoice that were looked at has 'metadta' there; they have
 ///    lines, metadata. Did you mean 'metadata'?"
 ///   "the workspace has no stripe.invoice"
-/// A look at kSampledRowsMax rows for each filter, as long as that does not take long: then the rest
-/// is not said. Throws pg::QueryError for a connection that broke.
+/// A look at kSampledRowsMax living rows for each filter, as long as that does not take long: then
+/// the rest is not said. Throws pg::QueryError for a connection that broke.
 Task<std::vector<std::string>> hints_of_empty(pg::Connection& connection,
                                               const model::Catalog& catalog,
                                               const model::StoredType& type,

@@ -309,7 +309,8 @@ Task<Result<EntityPage>> list_entities(pg::Pool& pool, model::CatalogPtr catalog
     if (!counted) co_return std::unexpected(counted.error());
     page.count = co_await count(*lease, std::move(*counted));
   }
-  if (entities.empty() && query.cursor.empty())
+  // The look is at living rows.
+  if (entities.empty() && query.cursor.empty() && query.tombstones == Tombstones::exclude)
     page.hints = co_await hints_of_empty(*lease, *catalog, *type, query.filters);
   if (found.more) page.cursor = cursor_of(*type, query.sort, entities.back());
   for (Entity& entity : entities) {

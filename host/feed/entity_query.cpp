@@ -263,35 +263,43 @@ class Conditions {
       return fmt::format(
           "with s as materialized (select case when r.small then r.v end as v, r.small from (select"
           " r.v, coalesce(pg_column_size(r.v), 0) <= {} as small from (select {} as v from {} e"
-          " where {} and e.deleted_at is null order by e.id limit {}) r) r), c as materialized"
+          " where {} and e.deleted_at is null and e.id is not null order by e.id limit {}) r) r), c"
+          " as materialized"
           " (select count(*) filter (where s.small) as looked, count(*) as n from s)",
           kSampledBytesMax, value, relation_of(*type_), confined(*type_), kSampledRowsMax);
     };
     if (dot != std::string::npos) {
       const auto document = document_of(filter.attribute);
-      if (!document) return std::nullopt;
+      const StoredAttribute* const of = type_->find(sample.name);
+      if (!document || (of != nullptr && of->personal)) return std::nullopt;
       for (std::string_view rest = std::string_view(filter.attribute).substr(dot + 1);;) {
         const std::size_t end = std::min(rest.find('.'), rest.size());
         sample.path.emplace_back(rest.substr(0, end));
         if (end == rest.size()) break;
         rest.remove_prefix(end + 1);
       }
+      const auto is_long = [](const std::string& part) { return part.size() > kSampledNameMax; };
+      if (sample.path.size() > kSampledPartsMax || std::ranges::any_of(sample.path, is_long))
+        return std::nullopt;
       pg::Array path(pg::Oid::text);
       for (const std::string& part : sample.path) path.add(std::string_view(part));
-      // Of each part the names beside which it would stand.
+      // Of each part whether it is there, and some names of those beside which it would stand.
       const std::string parts = parameter(std::move(path));
       sample.query.sql = fmt::format(
-          "{0} select (select coalesce(jsonb_agg(k.name), '[]') from (select distinct k.name from "
-          "s,"
-          " lateral jsonb_object_keys(case when jsonb_typeof(s.v #> ({1}::text[])[1:p.n]) ="
-          " 'object' then s.v #> ({1}::text[])[1:p.n] else '{{}}'::jsonb end) k(name) order by 1"
-          " limit {2}) k), c.looked, c.n from c, generate_series(0, {3}) p(n) order by p.n",
-          rows("(" + *document + ")"), parts, 2 * kSampledRowsMax, sample.path.size() - 1);
+          "{0} select (select coalesce(jsonb_agg(k.name), '[]') from (select distinct"
+          " left(k.name, {2}) as name from s, lateral jsonb_object_keys(case when"
+          " jsonb_typeof(s.v #> ({1}::text[])[1:p.n]) = 'object' then s.v #> ({1}::text[])[1:p.n]"
+          " else '{{}}'::jsonb end) k(name) order by 1 limit {3}) k), c.looked, c.n,"
+          " exists (select from s where jsonb_typeof(s.v #> ({1}::text[])[1:p.n]) = 'object' and"
+          " (s.v #> ({1}::text[])[1:p.n]) ? ({1}::text[])[p.n + 1])"
+          " from c, generate_series(0, {4}) p(n) order by p.n",
+          rows("(" + *document + ")"), parts, kSampledNameMax, kSampledNamesMax,
+          sample.path.size() - 1);
     } else {
       const StoredAttribute* const attribute = type_->find(filter.attribute);
       const bool named = filter.op == FilterOp::eq || filter.op == FilterOp::in;
       if (!named || attribute == nullptr || attribute->type != AttributeType::text ||
-          attribute->key_kind || attribute->unique)
+          attribute->key_kind || attribute->unique || attribute->personal)
         return std::nullopt;
       sample.query.sql = fmt::format(
           "{} select g.v, c.looked, c.n from c left join lateral (select left(s.v, {}) as v,"

@@ -61,18 +61,21 @@ struct SampleQuery {
   const model::StoredType* type = nullptr;  ///< of the catalogue; whose rows are looked at
   std::string name;                         ///< what is compared there: "status", "extra", …
   /// Of a path into JSON, its parts behind `name`: for each of them the answer has a row, a jsonb
-  /// array of the names that stand where it would. Else it has the values, most frequent first, up
+  /// array of some names that stand where it would. Else it has the values, most frequent first, up
   /// to one more than kSampledValuesMax; a single null where there is none. Beside either, how many
-  /// rows were looked into, and how many there were.
+  /// rows were looked into, and how many there were; and of a part, whether it is there.
   std::vector<std::string> path;
 };
 inline constexpr int kSampledRowsMax = 1000;
-inline constexpr std::size_t kSampledTextMax = 200;  ///< characters of a value that are shown
-inline constexpr int kSampledBytesMax = 16 * 1024;   ///< of a value, as it is stored
+inline constexpr std::size_t kSampledTextMax = 200;   ///< characters of a value that are shown
+inline constexpr std::size_t kSampledPartsMax = 20;   ///< of a path
+inline constexpr std::size_t kSampledNameMax = 60;    ///< characters of a part, and of a name
+inline constexpr std::size_t kSampledNamesMax = 100;  ///< for each part
+inline constexpr int kSampledBytesMax = 16 * 1024;    ///< of a value, as it is stored
 inline constexpr int kSampledValuesMax = 10;
 
 /// Of a filter that names a value of text, or a path into JSON, also behind edges: nothing for
-/// others, and for what is found by a key, as e-mail addresses are.
+/// others, for what is personal, and for what is found by a key, as e-mail addresses are.
 [[nodiscard]] std::optional<SampleQuery> sample_query(const model::Catalog& catalog,
                                                       const model::StoredType& type,
                                                       const Filter& filter);

@@ -79,7 +79,11 @@ constexpr std::string_view kMe =
 constexpr std::string_view kMakeReader = "select sluice.make_reader_role($1)";
 constexpr std::string_view kIndexOwnText = "select sluice.index_own_text($1, $2)";
 
-// Who is to own a view, or to read one, must be able to look there.
+// Who is to own a view must be able to make one there, which all owners of views are; and who is to
+// read one, to look there.
+constexpr std::string_view kMayNotMake =
+    "select 1 from pg_namespace n, pg_roles r where n.nspname = $1 and r.rolname = $2"
+    " and not has_schema_privilege(r.oid, n.oid, 'create')";
 constexpr std::string_view kMayNotLook =
     "select 1 from pg_namespace n, pg_roles r where n.nspname = $1 and r.rolname = $2"
     " and not has_schema_privilege(r.oid, n.oid, 'usage')";
@@ -307,26 +311,6 @@ Task<void> make_again(pg::Transaction& transaction, const View& view, std::int64
   }
 }
 
-/// Whom a view is given must be able to make one there: all owners of views are, for this one
-/// statement, which nobody but this transaction sees.
-Task<void> give_view(pg::Transaction& transaction, const Refresh& refresh, const std::string& name,
-                     const std::string& owner) {
-  const bool is_theirs = owner != refresh.me;
-  const std::string schema = quote_name(refresh.schema);
-  if (is_theirs) {
-    const std::string grant =
-        fmt::format("grant create on schema {} to {}", schema, refresh.everybody);
-    co_await transaction.query(grant);
-  }
-  const std::string alter = fmt::format("alter view {} owner to {}", name, quote_name(owner));
-  co_await transaction.query(alter);
-  if (is_theirs) {
-    const std::string revoke =
-        fmt::format("revoke create on schema {} from {}", schema, refresh.everybody);
-    co_await transaction.query(revoke);
-  }
-}
-
 Task<void> put_view(pg::Transaction& transaction, const Refresh& refresh, View view,
                     const Standing* standing, std::string hash) {
   const std::string name = fmt::format("{}.{}", quote_name(refresh.schema), quote_name(view.name));
@@ -352,7 +336,8 @@ Task<void> put_view(pg::Transaction& transaction, const Refresh& refresh, View v
   const std::string owner = owned ? view.owner : refresh.me;
   const bool same_owner = standing != nullptr ? replaced && standing->owner == owner : !owned;
   if (!same_owner) {
-    co_await give_view(transaction, refresh, name, owner);
+    const std::string alter = fmt::format("alter view {} owner to {}", name, quote_name(owner));
+    co_await transaction.query(alter);
   }
   pg::Params made(refresh.workspace, view.name, hash);
   co_await transaction.query(kMade, std::move(made));
@@ -383,9 +368,9 @@ Task<void> open_schema(pg::Transaction& transaction, const Refresh& refresh) {
   const std::string schema = quote_name(refresh.schema);
   if (!refresh.owners.ready.empty()) {
     pg::Params who(refresh.schema, refresh.everybody);
-    const auto closed = co_await transaction.query(kMayNotLook, std::move(who));
+    const auto closed = co_await transaction.query(kMayNotMake, std::move(who));
     const std::string grant =
-        fmt::format("grant usage on schema {} to {}", schema, refresh.everybody);
+        fmt::format("grant create, usage on schema {} to {}", schema, refresh.everybody);
     if (!closed.empty()) co_await transaction.query(grant);
   }
   if (refresh.reader.empty()) co_return;

@@ -146,16 +146,17 @@ InferredType infer_type(std::string_view beginning, bool whole, std::string_view
     places.push_back(std::nullopt);
     if (left_out) continue;
     OwnAttribute attribute;
-    attribute.name = mapped != wish.map.end() ? mapped->second : attribute_name(column, name, i);
+    const bool is_key = !key.empty() && loose_name(column) == loose_name(key);
+    // The key is called as it was asked for, so that link rules find "email" in a column "E-Mail".
+    const std::string called(is_key ? std::string(key) : column);
+    attribute.name = mapped != wish.map.end() ? mapped->second : attribute_name(called, name, i);
     if (!names.insert(attribute.name).second) {
       refuse("import.duplicate_column",
              fmt::format("line {}: two columns are '{}'", record.line, attribute.name),
              fmt::format("leave one out: --map '{}=' (?map=)", column));
     }
     made.form.map[column] = attribute.name;
-    if (!key.empty() &&
-        (column == key || attribute.name == key || loose_name(column) == loose_name(key)))
-      attribute.unique = true;
+    if (!key.empty() && (attribute.name == key || is_key)) attribute.unique = true;
     places.back() = made.type.attributes.size();
     made.type.attributes.push_back(std::move(attribute));
   }

@@ -11,7 +11,6 @@
 #include "model/catalog_version.hpp"
 #include "model/columns.hpp"
 #include "model/currencies.hpp"
-#include "pg/sql_sessions.hpp"
 
 namespace sluice::model {
 namespace {
@@ -217,12 +216,6 @@ Task<void> add_columns(pg::Transaction& transaction, std::string_view table,
     busy = true;
   }
   if (busy) {
-    pg::Connection& connection = transaction.connection();
-    co_await transaction.rollback();
-    std::vector<std::string> in_use;
-    in_use.push_back(fmt::format("vendor.{}", quote_name(table)));
-    const pg::ReadersLimits limits;
-    co_await pg::end_sql_sessions(connection, limits, std::move(in_use));
     throw Failure(
         Error(ErrorKind::retry_later, "type.table_busy",
               fmt::format("vendor.{} needs a column, and something holds the table", table),

@@ -14,6 +14,7 @@ namespace {
 constexpr const char* kLock = "LOCK TABLE sluice.schema_version IN SHARE ROW EXCLUSIVE MODE";
 // Between these waits whoever reads by SQL, and stays, is ended; others are waited for.
 constexpr const char* kPatience = "select set_config('lock_timeout', '5s', true)";
+constexpr const char* kLockTimeoutState = "55P03";
 constexpr const char* kIsThere = "SELECT to_regclass('sluice.schema_version') IS NOT NULL";
 constexpr const char* kMake =
     "CREATE SCHEMA IF NOT EXISTS sluice;"
@@ -87,12 +88,19 @@ class TimeoutFor {
   std::chrono::milliseconds before_;
 };
 
+void tell_failed(const Migration& migration) {
+  log::error("schema.failed", {{"migration", migration.name}});
+}
+
 Task<void> apply(Transaction& transaction, const Migration& migration) {
   std::string sql(migration.sql);
   try {
     co_await transaction.connection().script(std::move(sql));
+  } catch (const QueryError& error) {
+    if (error.sqlstate() != kLockTimeoutState) tell_failed(migration);  // else patient_step() does
+    throw;
   } catch (const Failure&) {
-    log::error("schema.failed", {{"migration", migration.name}});
+    tell_failed(migration);
     throw;
   }
   if (!transaction.connection().in_transaction()) {
@@ -139,16 +147,24 @@ Task<void> give_up(Connection& connection) {
 
 Task<int> patient_step(Connection& connection, std::span<const Migration> all) {
   const auto until = std::chrono::steady_clock::now() + kMigrationTimeout;
+  bool told = false;
   for (;;) {
     std::exception_ptr busy;
     try {
       co_return co_await one_step(connection, all);
     } catch (const QueryError& error) {
-      if (error.sqlstate() != "55P03" || std::chrono::steady_clock::now() >= until) throw;
+      if (error.sqlstate() != kLockTimeoutState) throw;
+      if (std::chrono::steady_clock::now() >= until) {
+        log::error("schema.failed", {{"reason", "its tables were in use all the time"}});
+        throw;
+      }
       busy = std::current_exception();
     }
     co_await give_up(connection);
     if (!connection.usable()) std::rethrow_exception(busy);
+    if (!std::exchange(told, true))
+      log::warning("schema.waits",
+                   {{"for", "whoever uses a table that the next migration changes"}});
     // Which of them was in the way is not known any more.
     const ReadersLimits limits(kReadersPatience, kReadersPatience);
     co_await end_sql_sessions(connection, limits);

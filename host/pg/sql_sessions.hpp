@@ -13,8 +13,9 @@ namespace sluice::pg {
 
 /// A transaction of somebody's login may be open so long, whatever limits it has lifted.
 inline constexpr std::chrono::seconds kReadersKept{900};
-/// … and so long where it is in somebody's way.
-inline constexpr std::chrono::milliseconds kReadersPatience{30'000};
+/// … and so long where it is in somebody's way: nobody who keeps to the limits of a login comes to
+/// it.
+inline constexpr std::chrono::milliseconds kReadersPatience{300'000};
 
 struct ReadersLimits {
   ReadersLimits() = default;

@@ -11,7 +11,9 @@
 #include "connector/version.hpp"
 #include "contract/reserved_names.hpp"
 #include "model/catalog_version.hpp"
+#include "model/columns.hpp"
 #include "model/storage.hpp"
+#include "pg/sql_sessions.hpp"
 #include "sync/audit.hpp"
 #include "sync/connections.hpp"
 #include "sync/deaths.hpp"
@@ -635,6 +637,19 @@ Task<Result<std::vector<ApprovedVersion>>> Connections::revoke(WorkspaceId works
   co_return revoked;
 }
 
+namespace {
+
+/// Who reads a table of the connector's by SQL, and stays, is out of the way of the next try.
+Task<void> make_way(pg::Connection& connection, const contract::Manifest& manifest) {
+  std::vector<std::string> tables;
+  for (const contract::EntityType& type : manifest.entity_types)
+    tables.push_back("vendor." + model::quote_name(model::table_name(manifest.id, type.name)));
+  const pg::ReadersLimits limits;
+  co_await pg::end_sql_sessions(connection, limits, std::move(tables));
+}
+
+}  // namespace
+
 Task<Result<InstallOutcome>> Connections::install(WorkspaceId workspace, InstallRequest wanted,
                                                   Actor actor) {
   pg::Pool pool = changing(workspace);
@@ -663,6 +678,7 @@ Task<Result<InstallOutcome>> Connections::install(WorkspaceId workspace, Install
       co_await change_catalogue(transaction, workspace, **code, wanted, actor, outcome);
   if (!changed) {
     co_await transaction.rollback();
+    if (changed.error().code == "type.table_busy") co_await make_way(*lease, (*code)->manifest());
     co_return std::unexpected(changed.error());
   }
   if (!outcome.replaced.empty()) {

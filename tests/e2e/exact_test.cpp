@@ -69,7 +69,8 @@ TEST_F(Exact, a_number_beyond_a_double_in_a_vendors_answer_ends_neither_the_feed
   const Said exported = sluice({"entity", "export", "stripe.customer", "--fields", "extra",
                                 "--filter", "extra.future_number=" + kBig});
   EXPECT_EQ(exported.code, 0) << exported.errors;
-  EXPECT_TRUE(exported.output.starts_with("id,external_id,connection,extra\r\n")) << exported.output;
+  EXPECT_TRUE(exported.output.starts_with("id,external_id,connection,extra\r\n"))
+      << exported.output;
   EXPECT_TRUE(has(exported.output, id + ",")) << exported.output;
   EXPECT_TRUE(has(exported.output, kBig)) << exported.output;
   EXPECT_TRUE(has(sluice({"entity", "list", "stripe.customer", "--fields", "email,extra",

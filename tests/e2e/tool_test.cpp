@@ -881,7 +881,9 @@ TEST_F(Tool, every_table_comes_wide_and_as_csv_too) {
   EXPECT_TRUE(cli({"runs", "-o", "csv"}).output.starts_with("run,started,"));
   EXPECT_TRUE(json::accept(cli({"token", "list", "-o", "json"}).output));
   const Said none = cli({"status", "-o", "csv"});
-  EXPECT_NE(none.errors.find("no table was shown"), std::string::npos) << none.errors;
+  EXPECT_EQ(none.output, "");
+  EXPECT_EQ(none.code, 65);
+  EXPECT_NE(none.errors.find("cli.no_table"), std::string::npos) << none.errors;
   EXPECT_EQ(cli({"token", "list", "-o", "cvs"}).code, 64);
 }
 

@@ -135,6 +135,17 @@ TEST_F(EntitiesTest, AnEmptyListSaysWhatItsFiltersNameAndNoRowHas) {
             "extra: none of the 2 acme.invoice that were looked at has 'shiping' in extra; they "
             "have gift, shipping. Did you mean 'shipping'?")
       << "what is large is not looked into";
+  std::string deep = "extra";
+  for (int i = 0; i < 21; ++i) deep += ".a";
+  EXPECT_EQ(hints("acme.invoice", {{deep, "x"}}), "") << "nobody looks so deep";
+  auto with_personal = std::make_shared<model::Catalog>(*catalog_);
+  for (model::StoredType& type : with_personal->types) {
+    for (model::StoredAttribute& one : type.attributes)
+      one.personal = type.name == "acme.invoice" && one.name == "memo";
+  }
+  const auto without = std::exchange(catalog_, with_personal);
+  EXPECT_EQ(hints("acme.invoice", {{"memo", "opne"}}), "") << "personal values are not shown";
+  catalog_ = without;
   sql("update vendor.acme_invoice set memo = repeat('x', 100) where external_id = 'in_3'");
   EXPECT_EQ(
       hints("acme.invoice", {{"memo", "opne"}}),
