@@ -162,6 +162,12 @@ class RolesTest : public sluice::testing::FeedWorld {
     options.conninfo = conninfo() + " user=" + login_;
     return run(pg::Connection::connect(executor(), std::move(options)));
   }
+  /// Sessions of this database that wait for a lock; the server is other tests', too.
+  int waiting() {
+    return std::stoi(text(
+        "select count(distinct l.pid) from pg_locks l join pg_stat_activity a using (pid) where "
+        "not l.granted and a.datname = current_database()"));
+  }
   /// The server ended the session.
   bool is_over(pg::Connection& connection) {
     try {
@@ -512,7 +518,7 @@ TEST_F(RolesTest, the_watch_ends_who_stays_too_long_and_who_is_waited_for_and_no
   bool done = false;
   asio::co_spawn(executor(), upgrade->script("alter table sluice.own_entity add column added int"),
                  [&done](std::exception_ptr error) { done = error == nullptr; });
-  while (text("select count(*) from pg_locks where not granted") == "0") continue;
+  while (waiting() < 1) continue;
   EXPECT_FALSE(done);
   run(in_the_way_only.look(app()));
   EXPECT_TRUE(is_over(*reader));
@@ -533,7 +539,7 @@ TEST_F(RolesTest, who_waits_for_a_lock_of_his_own_is_in_the_way_all_the_same) {
   bool done = false;
   asio::co_spawn(executor(), upgrade->script("alter table sluice.own_entity add column added int"),
                  [&done](std::exception_ptr error) { done = error == nullptr; });
-  while (text("select count(*) from pg_locks where not granted") != "2") continue;
+  while (waiting() < 2) continue;
   pg::SqlSessionWatch in_the_way_only(
       pg::ReadersLimits(std::chrono::hours(1), std::chrono::milliseconds(0)));
   run(in_the_way_only.look(app()));
@@ -557,7 +563,7 @@ TEST_F(RolesTest, a_login_that_changes_itself_and_stays_is_deleted_all_the_same)
   bool ended = false;
   asio::co_spawn(executor(), two->script("begin; alter role current_user password 'y2'"),
                  [&ended](std::exception_ptr error) { ended = error != nullptr; });
-  while (text("select count(*) from pg_locks where not granted") == "0") continue;
+  while (waiting() < 1) continue;
   run(app().query("select sluice.close_sql_user(" + of + ")"));
   for (int tries = 0; !ended && tries < 100; ++tries) run(pool().query("select pg_sleep(0.02)"));
   EXPECT_TRUE(ended);
@@ -573,7 +579,7 @@ TEST_F(RolesTest, where_a_session_may_not_be_ended_that_is_told_once_and_nothing
   asio::co_spawn(executor(),
                  waiter->script("begin; lock table sluice.own_entity in access exclusive mode"),
                  [&done](std::exception_ptr error) { done = error == nullptr; });
-  while (text("select count(*) from pg_locks where not granted") == "0") continue;
+  while (waiting() < 1) continue;
   const std::string weak = "weak_" + database_name();
   sql("create role " + weak + "; grant usage, create on schema sluice to " + weak +
       "; grant execute on all functions in schema sluice to " + weak +
