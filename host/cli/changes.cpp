@@ -146,7 +146,7 @@ void show_page(const Context& context, const ChangesOptions& options, const json
     return;
   }
   if (as_json(context, options)) {
-    std::cout << for_screen(write_json_lines(answer)) << '\n';
+    print_json(answer);
     return;
   }
   const bool both_times = options.output == "wide" || screen_columns() >= kColumnsForBoth;
@@ -162,7 +162,7 @@ void read_changes(const Context& context, ChangesOptions& options) {
   if (options.summary) {
     const json answer = client.get("/changes/summary", query_of(options));
     if (as_json(context, options)) {
-      std::cout << for_screen(write_json_lines(answer)) << '\n';
+      print_json(answer);
     } else {
       print_summary(answer);
     }

@@ -379,7 +379,7 @@ void add_connector(CLI::App& app, Context& context) {
       ->callback([&context] {
         const json answer = context.client().get("/connectors");
         if (context.as_json) {
-          std::cout << for_screen(write_json_lines(answer)) << '\n';
+          print_json(answer);
         } else {
           print_connectors(answer);
         }
@@ -388,7 +388,7 @@ void add_connector(CLI::App& app, Context& context) {
     Client client = context.client();
     const json looked = client.global("POST", "/v1/connectors/rescan", json::object());
     if (context.as_json) {
-      std::cout << for_screen(write_json_lines(looked)) << '\n';
+      print_json(looked);
       return;
     }
     print_connectors(client.get("/connectors"));
@@ -399,7 +399,7 @@ void add_connector(CLI::App& app, Context& context) {
   show->callback([&context, id] {
     const json answer = context.client().get("/connectors/" + Client::escape(*id));
     if (context.as_json) {
-      std::cout << for_screen(write_json_lines(answer)) << '\n';
+      print_json(answer);
     } else {
       print_connector(answer);
     }

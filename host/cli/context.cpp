@@ -55,6 +55,10 @@ std::string short_path(const std::string& path) {
   return !home.empty() && path.starts_with(home + "/") ? "~" + path.substr(home.size()) : path;
 }
 
+void print_json(const json& document) {
+  std::cout << for_screen(write_json_lines(document)) << '\n';
+}
+
 void Context::settle() {
   as_json = as_json || output == "json";
   if (!token.empty())
@@ -184,7 +188,7 @@ void Context::require_safe_url() const {
 void Context::show(const json& answer, const json& rows, const std::vector<Column>& columns,
                    std::string_view elsewhere) const {
   if (as_json) {
-    std::cout << for_screen(write_json_lines(answer)) << '\n';
+    print_json(answer);
   } else {
     show_rows(rows, columns, elsewhere);
   }
@@ -210,7 +214,11 @@ void Context::more(const json& answer, const char* option) const {
 }
 
 void Context::say(const json& answer, const std::string& text) const {
-  std::cout << (as_json ? for_screen(write_json_lines(answer)) : text) << '\n';
+  if (as_json) {
+    print_json(answer);
+  } else {
+    std::cout << text << '\n';
+  }
 }
 
 }  // namespace sluice::cli

@@ -68,6 +68,8 @@ struct Context {
   void say(const json& answer, const std::string& text) const;
 };
 
+/// What a host answered, or this program made of it, as JSON on standard output.
+void print_json(const json& document);
 /// A secret from standard input: its first line. On a terminal `what` is asked for, and what is
 /// typed is not shown.
 [[nodiscard]] std::string secret_line(const std::string& what);

@@ -201,7 +201,7 @@ void show_versions(Context& context) {
   document["host"] = host.is_null() ? json(nullptr) : host.at("version");
   document["connectors"] = answer.is_null() ? json::array() : version_rows(answer);
   if (context.as_json) {
-    std::cout << for_screen(write_json_lines(document)) << '\n';
+    print_json(document);
     return;
   }
   std::cout << line("sluice", std::string(SLUICE_VERSION) + " (this program)")

@@ -237,7 +237,7 @@ void add_link(CLI::App& app, Context& context) {
   group->add_subcommand("rules", "Link rules, with how many links each has")->callback([&context] {
     const json answer = context.client().get("/link-rules");
     if (context.as_json) {
-      std::cout << for_screen(write_json_lines(answer)) << '\n';
+      print_json(answer);
       return;
     }
     print_rules(answer.at("rules"));
@@ -296,7 +296,7 @@ void add_link(CLI::App& app, Context& context) {
     if (!options->type.empty()) query.emplace_back("type", options->type);
     const json answer = context.client().get("/links", query);
     if (context.as_json) {
-      std::cout << for_screen(write_json_lines(answer)) << '\n';
+      print_json(answer);
       return;
     }
     print_links(context, answer.at("links"));
@@ -316,7 +316,7 @@ void add_link(CLI::App& app, Context& context) {
   why->callback([&context, options] {
     const json answer = context.client().get(links_of(*options), naming(*options));
     if (context.as_json) {
-      std::cout << for_screen(write_json_lines(answer)) << '\n';
+      print_json(answer);
       return;
     }
     print_why(answer);

@@ -53,7 +53,7 @@ void list(const Context& context, const Options& options) {
 void show(const Context& context, const std::string& id) {
   const json answer = context.client().get("/quarantine/" + Client::escape(id));
   if (context.as_json) {
-    std::cout << for_screen(write_json_lines(answer)) << '\n';
+    print_json(answer);
     return;
   }
   for (const char* member : {"id", "connection", "stream", "type", "external_id", "code", "reason",

@@ -111,7 +111,7 @@ void list_runs(const Context& context, const RunsOptions& options) {
     require_stream(client.get("/connections/" + Client::escape(options.connection)),
                    options.stream);
   if (context.as_json) {
-    std::cout << for_screen(write_json_lines(answer)) << '\n';
+    print_json(answer);
     return;
   }
   const json rows = folded(answer.at("runs"));
@@ -141,7 +141,7 @@ void list_runs(const Context& context, const RunsOptions& options) {
 void show_run(const Context& context, const std::string& run) {
   const json answer = context.client().get("/runs/" + Client::escape(run));
   if (context.as_json) {
-    std::cout << for_screen(write_json_lines(answer)) << '\n';
+    print_json(answer);
     return;
   }
   for (const char* member :
@@ -179,7 +179,7 @@ void list_errors(Context& context) {
   }
   if (!answer.at("ok").get<bool>()) context.exit = kExitTrouble;
   if (context.as_json) {
-    std::cout << for_screen(write_json_lines(answer)) << '\n';
+    print_json(answer);
     return;
   }
   if (answer.at("errors").empty()) std::cout << "all is well\n";

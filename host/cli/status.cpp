@@ -197,7 +197,7 @@ struct StatusOptions {
 void print_status(const Context& context, const StatusOptions& options, json document,
                   const json& host = nullptr) {
   if (context.as_json) {
-    std::cout << for_screen(write_json_lines(document)) << '\n';
+    print_json(document);
     return;
   }
   if (host.is_object()) document["host_reasons"] = host.at("reasons");
