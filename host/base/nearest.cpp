@@ -50,4 +50,9 @@ std::string nearest(std::string_view word, std::span<const std::string> known) {
   return found == nullptr ? std::string() : *found;
 }
 
+std::string did_you_mean(std::string_view word, std::span<const std::string> known) {
+  const std::string meant = nearest(word, known);
+  return meant.empty() ? std::string() : "Did you mean '" + meant + "'? ";
+}
+
 }  // namespace sluice

@@ -15,4 +15,7 @@ namespace sluice {
 /// it is like none of them.
 [[nodiscard]] std::string nearest(std::string_view word, std::span<const std::string> known);
 
+/// The same as a hint, before the rest of it: "Did you mean 'billing'? ", or nothing.
+[[nodiscard]] std::string did_you_mean(std::string_view word, std::span<const std::string> known);
+
 }  // namespace sluice

@@ -81,10 +81,9 @@ std::vector<std::string> ConfigFile::names() const {
 const SavedContext& ConfigFile::at(const std::string& name) const {
   const auto found = contexts.find(name);
   if (found != contexts.end()) return found->second;
-  const std::string meant = nearest(name, names());
-  std::string hint = contexts.empty() ? "There is none yet: sluice login URL makes one"
-                                      : "sluice context list shows all";
-  if (!meant.empty()) hint = "Did you mean '" + meant + "'? " + hint;
+  std::string hint = did_you_mean(name, names()) +
+                     (contexts.empty() ? "There is none yet: sluice login URL makes one"
+                                       : "sluice context list shows all");
   throw Failure(Error(ErrorKind::not_found, "cli.context_unknown",
                       "there is no context '" + name + "'", std::move(hint)));
 }

@@ -173,7 +173,7 @@ void list_entities(const Context& context, const std::string& type_name, const L
   const json answer = context.client().get("/entities/" + Client::escape(type_name), query);
   const json& entities = answer.at("entities");
   if (wish.output == "json") {
-    std::cout << for_screen(write_json_lines(answer)) << '\n';
+    print_json(answer);
     return;
   }
   std::vector<Column> columns = {{"ID", "/id", true}};
@@ -299,11 +299,9 @@ void require_path_attribute(Client& client, const std::string& type, const std::
                         fmt::format("{}.{} was not added by a path, and stays", type, name),
                         "sluice entity type " + type + " shows which have a path"));
   }
-  const std::string meant = nearest(name, known);
   throw Failure(Error(ErrorKind::not_found, "attribute.not_found",
                       fmt::format("{} has no attribute '{}'", type, name),
-                      (meant.empty() ? "" : "Did you mean '" + meant + "'? ") +
-                          ("sluice entity type " + type + " lists them")));
+                      did_you_mean(name, known) + "sluice entity type " + type + " lists them"));
 }
 
 void drop_attribute(const Context& context, const std::string& type, const std::string& name) {
@@ -524,7 +522,7 @@ void add_entity(CLI::App& app, Context& context) {
     if (!options->expand.empty()) query.emplace_back("expand", options->expand);
     const json answer = context.client().get(
         "/entities/" + Client::escape(options->type) + "/" + Client::escape(options->id), query);
-    std::cout << for_screen(write_json_lines(answer)) << '\n';
+    print_json(answer);
   });
 }
 

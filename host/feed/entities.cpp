@@ -139,17 +139,22 @@ Result<StoredType> shown_of(const StoredType& type, const ListQuery& query,
   std::set<std::string, std::less<>> wanted;
   bool extra = false;
   const std::vector<MajorUnits> amounts = major_units_of(type);
-  for (const std::string& field : query.fields) {
+  // False: nothing is called so. Of an amount in its currency, what it is made of.
+  const auto want = [&](const std::string& name) {
     const auto amount = std::find_if(amounts.begin(), amounts.end(),
-                                     [&](const MajorUnits& one) { return one.name == field; });
-    if (field == kExtra && !type.own) {
-      extra = true;
-    } else if (amount != amounts.end()) {
+                                     [&](const MajorUnits& one) { return one.name == name; });
+    if (amount != amounts.end()) {
       wanted.insert(amount->attribute->name);
       wanted.insert(amount->attribute->currency);
-    } else if (type.find(field) != nullptr) {
-      wanted.insert(field);
-    } else {
+      return true;
+    }
+    wanted.insert(name);
+    return type.find(name) != nullptr;
+  };
+  for (const std::string& field : query.fields) {
+    if (field == kExtra && !type.own) {
+      extra = true;
+    } else if (!want(field)) {
       std::vector<std::string> names;
       for (const StoredAttribute& attribute : type.attributes) names.push_back(attribute.name);
       for (const MajorUnits& one : amounts) names.push_back(one.name);
@@ -159,14 +164,7 @@ Result<StoredType> shown_of(const StoredType& type, const ListQuery& query,
                   fmt::format("it has {}", fmt::join(names, ", ")));
     }
   }
-  for (const SortKey& key : query.sort) {
-    wanted.insert(key.attribute);
-    for (const MajorUnits& amount : amounts) {
-      if (amount.name != key.attribute) continue;
-      wanted.insert(amount.attribute->name);
-      wanted.insert(amount.attribute->currency);
-    }
-  }
+  for (const SortKey& key : query.sort) want(key.attribute);
   for (const Edge& edge : edges) wanted.insert(edge.attribute);
   std::erase_if(shown.attributes,
                 [&](const StoredAttribute& attribute) { return !wanted.contains(attribute.name); });

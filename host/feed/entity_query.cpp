@@ -54,13 +54,6 @@ std::unexpected<Error> bad_filter(std::string code, const Filter& filter, std::s
               std::move(hint));
 }
 
-/// "Did you mean 'contested'? use one of …": what was meant, where that is known, before `rest`.
-std::string with_meant(std::string_view word, const std::vector<std::string>& known,
-                       std::string rest) {
-  const std::string meant = nearest(word, known);
-  return meant.empty() ? rest : fmt::format("Did you mean '{}'? {}", meant, rest);
-}
-
 /// "-7d": so many seconds before now, none of "now".
 std::optional<std::int64_t> seconds_ago(std::string_view text) {
   if (text == "now") return 0;
@@ -339,10 +332,8 @@ class Conditions {
     if (key.attribute == "id") return std::string("e.id");
     if (!type_->own && key.attribute == "external_id") return std::string("e.external_id");
     const StoredAttribute* const attribute = type_->find(key.attribute);
-    if (attribute == nullptr) {
-      if (const auto amount = amount_of(key.attribute))
-        return fmt::format("({})", amount->expression);
-    }
+    const auto amount = attribute == nullptr ? amount_of(key.attribute) : std::nullopt;
+    if (amount) return fmt::format("({})", amount->expression);
     if (attribute == nullptr)
       return refuse("sort.unknown_attribute", fmt::format("{} has no such attribute", type_->name));
     if (attribute->type == AttributeType::json || attribute->type == AttributeType::bytes)
@@ -816,7 +807,7 @@ class Conditions {
     }
     return bad_filter("filter.unknown_attribute", filter,
                       fmt::format("{} has no such link rule", type_->name),
-                      with_meant(name, rules, "sluice link rules: their names"));
+                      did_you_mean(name, rules) + "sluice link rules: their names");
   }
 
   /// Whether the value is "true", where it is that or "false".
@@ -861,10 +852,11 @@ class Conditions {
     while (true) {
       const std::string_view state = rest.substr(0, rest.find(','));
       if (std::find(kLinkStates.begin(), kLinkStates.end(), state) == kLinkStates.end()) {
+        const std::vector<std::string> states_that_are(kLinkStates.begin(), kLinkStates.end());
         return bad_filter("filter.bad_value", filter,
                           fmt::format("'{}' is no state of a link", state.substr(0, 50)),
-                          with_meant(state, {kLinkStates.begin(), kLinkStates.end()},
-                                     fmt::format("use one of {}", fmt::join(kLinkStates, ", "))));
+                          did_you_mean(state, states_that_are) +
+                              fmt::format("use one of {}", fmt::join(kLinkStates, ", ")));
       }
       no_key = no_key || state == model::kNoKey;
       states.add(state);

@@ -208,9 +208,7 @@ std::vector<std::string> format_names() { return {"email", "url"}; }
 
 /// "Did you mean 'text'? There are text, integer, …"
 std::string which(const std::string& given, const std::vector<std::string>& known) {
-  const std::string meant = nearest(given, known);
-  return (meant.empty() ? "" : "Did you mean '" + meant + "'? ") +
-         fmt::format("There are {}", fmt::join(known, ", "));
+  return did_you_mean(given, known) + fmt::format("There are {}", fmt::join(known, ", "));
 }
 
 std::unexpected<Error> bad_request(std::string message, std::string hint = {}) {

@@ -14,9 +14,7 @@ std::string hint_for(const connector::Shelved& shelved, const std::string& conne
     if (file.manifest != nullptr) known.push_back(file.manifest->id);
   if (std::find(known.begin(), known.end(), connector) != known.end())
     return "sluice connector install " + connector;
-  const std::string meant = nearest(connector, known);
-  return (meant.empty() ? "" : "Did you mean '" + meant + "'? ") +
-         std::string("sluice connector list shows those that there are");
+  return did_you_mean(connector, known) + "sluice connector list shows those that there are";
 }
 
 }  // namespace

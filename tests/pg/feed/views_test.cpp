@@ -22,6 +22,23 @@ class ViewsTest : public sluice::testing::FeedWorld {
     if (!role_.empty()) sql("drop owned by " + role_ + "; drop role " + role_);
     FeedWorld::TearDown();
   }
+  /// The next version of the connector says that what it has had since ever is money.
+  void make_balance_money() {
+    contract::Manifest manifest = sluice::testing::acme_manifest();
+    contract::EntityType& type = manifest.entity_types[0];
+    ASSERT_EQ(type.attributes[2].name, "balance");
+    type.attributes[2].format = contract::kMinorUnits;
+    type.attributes[2].currency = "currency";
+    type.attributes.push_back(
+        sluice::testing::attribute("currency", contract::AttributeType::text, false));
+    manifest.currency_exponents = {{"isk", 2}, {"usdc", 6}};
+    const auto install = [&]() -> Task<void> {
+      auto lease = co_await pool().acquire();
+      co_await model::install_types(*lease, workspace_, manifest);
+    };
+    run(install());
+    reload();
+  }
   Task<std::vector<StaleView>> refresh_task(std::string name) {
     auto lease = co_await pool().acquire();
     co_return co_await refresh_views(*lease, *catalog_, std::move(name));
@@ -752,27 +769,13 @@ TEST_F(ViewsTest, AnAttributeThatTwoRelationshipsCarryIsReadableByEachOfThem) {
             "in_1|cus_1|~\nin_2|~|in_1");
 }
 
-/// The next version of the connector says that what it has had since ever is money.
 TEST_F(ViewsTest, AnAmountIsInItsCurrencyBesideTheMinorUnitsAndNoGuess) {
   customer("cus_1", "a@x.com");
   EXPECT_EQ(refresh(), "");
   sql("create view public.theirs as select balance from acme.acme_customer; grant select on "
       "acme.acme_customer to " +
       reader_role());
-  contract::Manifest manifest = sluice::testing::acme_manifest();
-  contract::EntityType& type = manifest.entity_types[0];
-  ASSERT_EQ(type.attributes[2].name, "balance");
-  type.attributes[2].format = contract::kMinorUnits;
-  type.attributes[2].currency = "currency";
-  type.attributes.push_back(
-      sluice::testing::attribute("currency", contract::AttributeType::text, false));
-  manifest.currency_exponents = {{"isk", 2}, {"usdc", 6}};
-  const auto install = [&]() -> Task<void> {
-    auto lease = co_await pool().acquire();
-    co_await model::install_types(*lease, workspace_, manifest);
-  };
-  run(install());
-  reload();
+  make_balance_money();
   EXPECT_EQ(refresh(), "") << "appended: nobody's view or grant is in the way";
   const auto shown = [&](const char* amount, const char* currency) {
     sql(fmt::format("update vendor.acme_customer set balance = {}, currency = {}", amount,
@@ -805,19 +808,7 @@ TEST_F(ViewsTest, AnAmountIsInItsCurrencyBesideTheMinorUnitsAndNoGuess) {
 }
 
 TEST_F(ViewsTest, AnAmountIsFoundAndOrderedInItsCurrency) {
-  contract::Manifest manifest = sluice::testing::acme_manifest();
-  contract::EntityType& type = manifest.entity_types[0];
-  ASSERT_EQ(type.attributes[2].name, "balance");
-  type.attributes[2].format = contract::kMinorUnits;
-  type.attributes[2].currency = "currency";
-  type.attributes.push_back(
-      sluice::testing::attribute("currency", contract::AttributeType::text, false));
-  const auto install = [&]() -> Task<void> {
-    auto lease = co_await pool().acquire();
-    co_await model::install_types(*lease, workspace_, manifest);
-  };
-  run(install());
-  reload();
+  make_balance_money();
   const std::vector<std::pair<int, std::string>> amounts = {
       {10050, "'usd'"}, {10049, "'usd'"}, {101, "'jpy'"}, {100500, "'kwd'"}, {1, "'zzz'"}};
   for (std::size_t i = 0; i < amounts.size(); ++i) {
